@@ -1,0 +1,214 @@
+"""AV-MNIST: settings, loader and models."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from torch import Tensor, nn
+
+from AVMNIST_and_MIMIC.avmnist_digits import make_digits
+from AVMNIST_and_MIMIC.encoders import LeNet
+from i2m2.config import RunConfig
+from i2m2.data import ArrayDataset, check_dataset
+from i2m2.errors import DataError
+from i2m2.fusion import build_fusion
+from i2m2.model import INTER, FusionExpert, ProductOfExperts, UnimodalExpert
+
+MODALITIES = ("image", "audio")
+NUM_CLASSES = 10
+SHAPES = {"image": (28, 28), "audio": (112, 112)}
+BLOCKS = {"image": 3, "audio": 5}  # of LeNet after the first one, until the map is 1x1
+HOW_TO_GET = "how to get them: AVMNIST_and_MIMIC/README.md, section Data; without any data: --data.source synthetic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AVMNISTData:
+    """Where the data lie.
+
+    Args:
+        source: files as prepared or downloaded, or synthetic: real 8x8 digits and synthesised speech, made on first use
+        dir: folder of the files; null: data/avmnist, or data/avmnist-digits for synthetic
+        train_size: use only the first so many training rows; null: all
+    """
+
+    source: Literal["files", "synthetic"] = "files"
+    dir: str | None = None
+    train_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AVMNISTModel:
+    """Sizes of the networks.
+
+    Args:
+        unimodal_width: channels of the first block of a unimodal expert's encoder
+        inter_width: the same in the fusion expert
+        hidden: width of the heads' hidden layer
+        rank: of low-rank tensor fusion
+        fused_features: outputs of low-rank tensor and gated fusion
+        frozen_factors: leave low-rank tensor fusion at its random start, as the published code did
+    """
+
+    unimodal_width: int = 3
+    inter_width: int = 6
+    hidden: int = 100
+    rank: int = 40
+    fused_features: int = 120
+    frozen_factors: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AVMNISTConfig(RunConfig):
+    """Train one method on AV-MNIST with one seed.
+
+    Args:
+        data: where the data lie
+        model: sizes of the networks
+    """
+
+    modalities: ClassVar[tuple[str, ...]] = MODALITIES
+
+    data: AVMNISTData = field(default_factory=AVMNISTData)
+    model: AVMNISTModel = field(default_factory=AVMNISTModel)
+
+
+class Data(NamedTuple):
+    """The three splits, and what env.json and the results folder say of them."""
+
+    splits: dict[str, ArrayDataset]
+    variant: str  # of the results folder's name; empty for the calibrated and the official data
+    facts: dict[str, Any]
+
+
+def load_avmnist(config: AVMNISTData) -> Data:
+    """Open the official layout memory-mapped. DataError if a file is missing, damaged, or not what it should be.
+
+    image/{train,test}_data.npy [N, 784] (any shape of 784 numbers a row), 0..255 or zero-centred; audio/{train,test}_data.npy
+    [N, 112, 112], 0..255; {train,test}_labels.npy [N], 0..9. Test is the test files; validation is the rows that dataset.json
+    names, by default the last twelfth of the training files (5,000 of 60,000). Official sizes: 55,000 / 5,000 / 10,000.
+    """
+    folder = Path(config.dir or ("data/avmnist-digits" if config.source == "synthetic" else "data/avmnist"))
+    if config.source == "synthetic":
+        make_digits(folder)
+    files = {part: _open_part(folder, part) for part in ("train", "test")}
+    described = _read_description(folder)
+    rows = len(files["train"]["y"])
+    start, stop = described.get("validation_rows") or (rows - rows // 12, rows)
+    held = np.arange(start, stop)
+    train = np.setdiff1d(np.arange(rows), held)[: config.train_size]
+    test = np.arange(len(files["test"]["y"]))
+    splits = {
+        "train": _split(folder, "train", files["train"], train, 0),
+        "val": _split(folder, "train", files["train"], held, 0),
+        "test": _split(folder, "test", files["test"], test, rows),
+    }
+    check_dataset(splits, NUM_CLASSES)
+    variant = described.get("variant", "official")
+    facts = {
+        "variant": variant,
+        "synthetic": described.get("synthetic", False),
+        "description": described.get("description", "official files, without dataset.json"),
+        "sizes": {name: len(split) for name, split in splits.items()},
+        "fingerprint": _fingerprint(folder),
+    }
+    return Data(splits, "" if variant in ("calibrated", "official") else variant, facts)
+
+
+def prepare(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Stored types -> [B, 1, H, W] float32 on the scale 0..1; runs on the device."""
+    return {name: x.reshape(-1, 1, *SHAPES[name]).float().div_(255) for name, x in inputs.items()}
+
+
+def build_model(config: AVMNISTConfig) -> ProductOfExperts:
+    """The experts of the configured method: LeNets of width 3 alone, of width 6 under the fusion, a two-layer head each."""
+    return ProductOfExperts({name: _expert(name, config) for name in config.experts})
+
+
+def _expert(name: str, config: AVMNISTConfig) -> nn.Module:
+    model = config.model
+    if name != INTER:
+        encoder = LeNet(model.unimodal_width, BLOCKS[name])
+        return UnimodalExpert(name, encoder, _head(encoder.out_features, model))
+    encoders = {modality: LeNet(model.inter_width, BLOCKS[modality]) for modality in MODALITIES}
+    options = {
+        "low_rank_tensor": {"out_features": model.fused_features, "rank": model.rank, "frozen_factors": model.frozen_factors},
+        "gated": {"out_features": model.fused_features},
+    }.get(config.fusion, {})
+    fusion = build_fusion(config.fusion, {modality: encoder.out_features for modality, encoder in encoders.items()}, **options)
+    return FusionExpert(encoders, fusion, _head(fusion.out_features, model))
+
+
+def _head(features: int, model: AVMNISTModel) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(features, model.hidden), nn.ReLU(), nn.Linear(model.hidden, NUM_CLASSES))
+
+
+def _open_part(folder: Path, part: str) -> dict[str, np.ndarray]:
+    """The arrays of the training or the test files, checked for shape and type."""
+    paths = {
+        "image": folder / f"image/{part}_data.npy",
+        "audio": folder / f"audio/{part}_data.npy",
+        "y": folder / f"{part}_labels.npy",
+    }
+    missing = [str(path.relative_to(folder)) for path in paths.values() if not path.exists()]
+    if missing:
+        raise DataError(f"avmnist: {', '.join(missing)} missing in {folder}; {HOW_TO_GET}")
+    arrays = {name: _open_array(path) for name, path in paths.items()}
+    y = arrays["y"]
+    if y.ndim != 1 or y.dtype.kind not in "ui":
+        raise DataError(
+            f"{paths['y']}: shape {y.shape}, dtype {y.dtype}; it should be a row of integers 0..9; prepare the data again"
+        )
+    arrays["y"] = np.asarray(y).astype(np.int64)
+    for name, shape in SHAPES.items():
+        array, expected = arrays[name], int(np.prod(shape))
+        if array.dtype.kind not in "uif" or array.ndim < 2 or int(np.prod(array.shape[1:])) != expected or len(array) != len(y):
+            raise DataError(
+                f"{paths[name]}: shape {array.shape}, dtype {array.dtype}; it should be numbers of shape ({len(y)}, {expected}) "
+                f"or ({len(y)}, {shape[0]}, {shape[1]}), a row per label; prepare the data again"
+            )
+    return arrays
+
+
+def _open_array(path: Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(
+            f"{path} cannot be read as a NumPy array ({error}); it is truncated or damaged: copy or prepare it again"
+        ) from error
+
+
+def _split(folder: Path, part: str, arrays: dict[str, np.ndarray], rows: np.ndarray, first_id: int) -> ArrayDataset:
+    inputs = {name: arrays[name] for name in MODALITIES}
+    source = {name: str(folder / name / f"{part}_data.npy") for name in MODALITIES}
+    if rows.size and rows.max() >= len(arrays["y"]):
+        raise DataError(
+            f"{folder}/dataset.json: validation_rows go beyond the {len(arrays['y'])} training rows; prepare the data again"
+        )
+    return ArrayDataset(inputs, arrays["y"][rows], rows, id=rows + first_id, prepare=prepare, source=source)
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / "dataset.json"
+    if not path.exists():
+        return {}
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is not valid JSON ({error}); prepare the data again") from error
+    return described if isinstance(described, dict) else {}
+
+
+def _fingerprint(folder: Path) -> str:
+    """Of dataset.json (which holds every file's checksum) and the file sizes; without dataset.json, of sizes and times."""
+    description = folder / "dataset.json"
+    digest = hashlib.sha256(description.read_bytes() if description.exists() else b"")
+    for path in sorted(folder.rglob("*.npy")):
+        stat = path.stat()
+        digest.update(f"{path.relative_to(folder)} {stat.st_size} {0 if description.exists() else stat.st_mtime_ns}".encode())
+    return digest.hexdigest()

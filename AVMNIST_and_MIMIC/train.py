@@ -1,0 +1,50 @@
+"""python -m AVMNIST_and_MIMIC.train --config AVMNIST_and_MIMIC/configs/avmnist.yaml --method i2m2 --fusion concat --seed 0"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+
+from AVMNIST_and_MIMIC.avmnist import AVMNISTConfig, build_model, load_avmnist
+from i2m2.config import load_config
+from i2m2.data import seed_everything
+from i2m2.errors import run_command
+from i2m2.evaluate import predict
+from i2m2.metrics import score
+from i2m2.run import Run, run_dir
+from i2m2.train import fit, make_accelerator, start_tracker
+from i2m2.warm_start import training_command, warm_start
+
+PROGRAM = "AVMNIST_and_MIMIC.train"
+
+
+def main(argv: list[str] | None = None) -> None:
+    argv = sys.argv[1:] if argv is None else argv
+    config = load_config(AVMNISTConfig, argv, PROGRAM)
+    accelerator = make_accelerator(config)
+    with accelerator.main_process_first():
+        data = load_avmnist(config.data)
+        run = Run.open(run_dir(config, data.variant), config, data.facts, writes=accelerator.is_main_process)
+    if run.done:
+        return accelerator.print(f"{run.dir}: already done")
+    config = run.config
+    torch.set_num_threads(config.threads)
+    start_tracker(accelerator, run)
+    seed_everything(config.seed)
+    model = build_model(config)
+    if config.init == "warm" and not run.started:
+        run.add_to_environment(warm_start=warm_start(model, config, run.dir, training_command(PROGRAM, argv)))
+    fit(model, data.splits["train"], data.splits["val"], run, accelerator)
+    result = {}
+    for split in ("val", "test"):
+        predictions = predict(model, data.splits[split], accelerator, config.eval_batch_size, config.workers)
+        result[split] = score(predictions["y"], predictions["log_prob"])
+        run.save_predictions(split, predictions)
+    run.finish(result)
+    accelerator.end_training()
+    accelerator.print(f"{run.dir}: test accuracy {result['test']['accuracy']:.4f} (data: {data.facts['description']})")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,266 @@
+"""Settings: frozen dataclasses, a YAML file, dotted overrides. Unknown keys and wrong types fail before any data is read."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+
+from i2m2.errors import SettingsError
+from i2m2.fusion import FUSION_ALIASES
+from i2m2.model import INTER, METHOD_ALIASES, experts_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """How a model is trained.
+
+    Args:
+        name: optimiser
+        lr: learning rate, the peak one under a schedule
+        weight_decay: L2 penalty (adamw: decoupled)
+        momentum: of sgd and rmsprop
+        epochs: passes over the training split
+        batch_size: examples per update, over all devices and micro-batches
+        micro_batches: parts into which a device splits its share of an update (gradient accumulation)
+        clip_norm: largest global L2 norm of the gradient; null: no clipping
+        schedule: of the learning rate, per update: constant, or after the warm-up down to 0 along a line or a cosine
+        warmup: share of all updates over which the rate rises from 0
+        select: metric on the validation split that picks the best epoch
+        patience: training ends once this many epochs in a row brought no improvement; null: never
+    """
+
+    name: Literal["sgd", "rmsprop", "adamw"] = "sgd"
+    lr: float = 0.05
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    epochs: int = 25
+    batch_size: int = 40
+    micro_batches: int = 1
+    clip_norm: float | None = None
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: float = 0.0
+    select: str = "accuracy"
+    patience: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What every data set's settings share; a data set adds `data` and `model`, and says which modalities it has.
+
+    Args:
+        dataset: name of the data set
+        method: unimodal_<modality>, intra, inter or i2m2
+        fusion: of the inter-modality expert
+        seed: of the initialisation and the order of the examples, nothing else
+        preset: named group of settings of the YAML file
+        init: how joint models start: warm from the finished runs of their parts with the same seed, or from scratch
+        tag: sets a run apart from others of its method; part of its folder's name
+        out: folder of all results
+        device: auto takes a GPU where there is one
+        precision: mixed precision, or no
+        compile: use torch.compile
+        threads: CPU threads; null: those a broken-off run began with, else PyTorch's choice (OMP_NUM_THREADS)
+        workers: processes that load data
+        eval_batch_size: examples per evaluation step, without influence on the result
+        tracker: a further log for TensorBoard or Weights & Biases, beside metrics.jsonl
+        optim: how a model is trained
+    """
+
+    modalities: ClassVar[tuple[str, ...]] = ()
+
+    dataset: str
+    method: str
+    fusion: Literal["concat", "low_rank_tensor", "tensor", "gated"] | None = "concat"
+    seed: int = 0
+    preset: str = "paper"
+    init: Literal["warm", "scratch"] = "warm"
+    tag: str | None = None
+    out: str = "results"
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["no", "fp16", "bf16"] = "no"
+    compile: bool = False
+    threads: int | None = None
+    workers: int = 0
+    eval_batch_size: int = 200
+    tracker: Literal["tensorboard", "wandb"] | None = None
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Names of the experts of the method: modalities and `inter`."""
+        return experts_of(self.method, self.modalities)
+
+    @property
+    def run_name(self) -> str:
+        """`<method>[-<fusion>][-<preset>][-scratch][-<tag>]`; the preset `paper` and a warm start are not named."""
+        tags = [self.fusion, self.preset if self.preset != "paper" else None, self.tag]
+        tags.insert(2, "scratch" if self.init == "scratch" and len(self.experts) > 1 else None)
+        return "-".join([self.method, *filter(None, tags)])
+
+
+def load_config(cls: type[RunConfig], argv: list[str] | None, prog: str) -> RunConfig:
+    """Settings from `--config FILE` and dotted overrides in `argv`. SettingsError on anything unknown or of the wrong type.
+
+    Later ones win: the dataclasses' defaults, the file, its `per_method` part, its preset, the preset's `per_method` part, argv.
+    """
+    argv = [_expand_alias(word) for word in (sys.argv[1:] if argv is None else argv)]
+    parser = ArgumentParser(
+        prog=f"python -m {prog}", description=cls.__doc__.split("\n")[0], exit_on_error=False, default_env=False
+    )
+    parser.add_argument("--config", type=str, metavar="FILE", help="YAML file of settings, or config.yaml of a run to repeat it")
+    parser.add_class_arguments(cls)
+    known = set(_type_hints(cls))
+    path = _option(argv, "--config")
+    if path is not None:
+        values = _read_yaml(Path(path))
+        method = METHOD_ALIASES.get(m := _option(argv, "--method") or values.get("method"), m)
+        values = _merge_preset(values, path, _option(argv, "--preset") or values.get("preset", "paper"), method)
+        flat = flatten(values)
+        _refuse_unknown(flat, known, path)
+        _parse(cls, parser.parse_object, _nested(flat), where=path)
+        parser.set_defaults(flat)
+    _refuse_unknown([w[2:].split("=")[0] for w in argv if w.startswith("--") and w != "--help"], {*known, "config"}, "command line")
+    settings = _parse(cls, parser.parse_args, argv, where="command line")
+    settings.pop("config", None)
+    settings.method = METHOD_ALIASES.get(settings.method, settings.method)
+    joint = len(experts_of(settings.method, cls.modalities)) > 1
+    if INTER not in experts_of(settings.method, cls.modalities):
+        settings.fusion = None
+    elif settings.fusion is None:
+        raise SettingsError(f"method={settings.method} needs --fusion; choose one of concat, low_rank_tensor, tensor, gated")
+    settings.init = settings.init if joint else "scratch"
+    config = cls(**vars(parser.instantiate_classes(settings)))
+    _check(config)
+    return config
+
+
+def _check(config: RunConfig) -> None:
+    """Ranges that types cannot say."""
+    optim = config.optim
+    positive = {"lr": optim.lr, "epochs": optim.epochs, "batch_size": optim.batch_size, "micro_batches": optim.micro_batches}
+    for name, value in positive.items():
+        if not value > 0:
+            raise SettingsError(f"optim.{name}={value} must be above 0")
+    for name, value in {"warmup": optim.warmup, "momentum": optim.momentum}.items():
+        if not 0 <= value < 1:
+            raise SettingsError(f"optim.{name}={value} must be at least 0 and below 1")
+    for name in ("tag", "preset"):
+        if (value := getattr(config, name)) and not value.replace("_", "").replace(".", "").replace("-", "").isalnum():
+            raise SettingsError(f"{name}={value!r} becomes part of a folder's name: use letters, digits, '.', '-' and '_'")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A settings dataclass as nested plain values, in the order of its fields, for YAML."""
+    if is_dataclass(config):
+        return {f.name: to_dict(getattr(config, f.name)) for f in fields(config)}
+    return dict(config) if isinstance(config, Mapping) else list(config) if isinstance(config, tuple) else config
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'optim': {'lr': 1}} -> {'optim.lr': 1}."""
+    flat = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _type_hints(cls: type, prefix: str = "") -> dict[str, Any]:
+    """Dotted name -> type of every setting of a dataclass."""
+    hints = {}
+    for f, hint in ((f, get_type_hints(cls)[f.name]) for f in fields(cls)):
+        hints |= _type_hints(hint, f"{prefix}{f.name}.") if is_dataclass(hint) else {f"{prefix}{f.name}": hint}
+    return hints
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    nested = Namespace()
+    for key, value in flat.items():
+        nested[key] = value
+    return nested.as_dict()
+
+
+def _merge_preset(values: dict[str, Any], path: str, preset: str, method: str | None) -> dict[str, Any]:
+    """Resolve `per_method` and `presets` of a YAML file into plain settings."""
+    presets = values.pop("presets", {})
+    groups = [values]
+    if presets:
+        if preset not in {*presets, "paper"}:
+            raise SettingsError(f"preset={preset!r} is unknown in {path}; choose one of {', '.join(['paper', *presets])}")
+        groups.append(presets.get(preset, {}))
+    merged: dict[str, Any] = {"preset": preset}
+    for group in groups:
+        per_method = group.pop("per_method", {})
+        for part in (
+            group,
+            per_method.get("unimodal", {}) if (method or "").startswith("unimodal_") else {},
+            per_method.get(method, {}),
+        ):
+            merged |= flatten(part)
+    return merged
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"--config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path} must hold settings as `key: value` lines")
+    return values
+
+
+def _refuse_unknown(names: Any, known: set[str], where: str) -> None:
+    for name in names:
+        if name not in known and not any(k.startswith(f"{name}.") for k in known):
+            close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+            group = name.rpartition(".")[0]
+            siblings = sorted(k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == group) or sorted(known)
+            hint = f" Did you mean {close[0]}?" if close else ""
+            raise SettingsError(
+                f"{where}: {name} is not a setting.{hint} Settings{' of ' + group if group else ''}: {', '.join(siblings)}"
+            )
+
+
+def _parse(cls: type, parse: Any, values: Any, where: str) -> Namespace:
+    try:
+        return parse(values)
+    except (ArgumentError, TypeError, ValueError) as error:
+        key, value = re.search(r'key "([\w.]+)"', str(error)), re.search(r"(?:Got|Given) value: (.*)", str(error))
+        if key and value and key[1] in (hints := _type_hints(cls)):
+            raise SettingsError(f"{where}: {key[1]}={value[1]} is not possible; it takes {_describe(hints[key[1]])}") from error
+        raise SettingsError(f"{where}: {error}") from error
+
+
+def _describe(hint: Any) -> str:
+    """A type as a user would say it: `a number`, `one of sgd, adamw`, `an integer or null`."""
+    names = {float: "a number", int: "an integer", bool: "true or false", str: "a text", type(None): "null"}
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    return names.get(hint) or " or ".join(map(_describe, get_args(hint))) or str(hint)
+
+
+def _option(argv: list[str], name: str) -> str | None:
+    """The value of `--name value` or `--name=value`, the last one given."""
+    found = None
+    for i, word in enumerate(argv):
+        if word == name and i + 1 < len(argv):
+            found = argv[i + 1]
+        elif word.startswith(f"{name}="):
+            found = word.partition("=")[2]
+    return found
+
+
+def _expand_alias(word: str) -> str:
+    """`lf` and `--fusion=lf` -> the fusion's name; other words as they are."""
+    option, equals, value = word.rpartition("=")
+    return f"{option}{equals}{FUSION_ALIASES.get(value, value)}" if option in ("", "--fusion") else word

@@ -1,0 +1,147 @@
+"""The batch contract, checks on loading, and loaders whose order depends on seed and epoch alone.
+
+A data set is a `torch.utils.data.Dataset` that is indexed by an array of positions and returns one batch:
+
+    {"inputs": {modality: tensor [B, ...] in its stored type}, "y": tensor [B(, L)], "present": {modality: bool [B]} (optional)}
+
+It also has arrays `id` [n], `group` [n] (the unit a bootstrap resamples) and `y` [n(, L)], and `prepare(inputs)`, which runs on the
+device and turns the stored types (uint8, complex64) into what the encoders take.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from i2m2.errors import DataError
+
+Batch = dict[str, Any]
+
+
+class ArrayDataset(Dataset):
+    """Rows of one array per modality, memory-mapped or not; a batch is one fancy index per array, no loop over examples."""
+
+    def __init__(
+        self,
+        inputs: Mapping[str, np.ndarray],
+        y: np.ndarray,
+        rows: np.ndarray,
+        id: np.ndarray,
+        prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
+        group: np.ndarray | None = None,
+        source: Mapping[str, str] | None = None,
+    ) -> None:
+        """`rows` [n] picks from the arrays of `inputs`; `y`, `id`, `group` are picked already. `source`: file names, for errors."""
+        self.inputs = dict(inputs)
+        self.y = y
+        self.rows = rows
+        self.id = id
+        self.group = id if group is None else group
+        self.prepare = prepare
+        self.source = source or {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, positions: Sequence[int]) -> Batch:
+        """DataError, with file and row, where a floating-point input is not finite."""
+        rows = self.rows[positions]
+        inputs = {}
+        for modality, array in self.inputs.items():
+            picked = np.asarray(array[rows])
+            if picked.dtype.kind == "f" and not np.isfinite(picked).all():
+                bad = rows[~np.isfinite(picked.reshape(len(rows), -1)).all(axis=1)][0]
+                raise DataError(f"{self.source.get(modality, modality)}: row {bad} holds NaN or infinity; prepare the data again")
+            inputs[modality] = torch.from_numpy(picked)
+        return {"inputs": inputs, "y": torch.from_numpy(self.y[positions])}
+
+
+class MicroBatch(NamedTuple):
+    """What one device does in one forward and backward pass."""
+
+    positions: np.ndarray  # of the examples in the training split
+    scale: float  # of the summed loss: 1 / examples of the whole update, or 0 for a device without a share in it
+    last: bool  # of its update: gradients are exchanged and the weights change
+
+
+def training_plan(
+    examples: int, batch_size: int, seed: int, epoch: int, micro_batches: int = 1, rank: int = 0, world_size: int = 1
+) -> list[MicroBatch]:
+    """One epoch's micro-batches of one device. A permutation that depends on (seed, epoch) alone, cut into updates of `batch_size`
+    examples (the last may be smaller), each dealt out to the devices and cut into `micro_batches`.
+
+    Every division of an update gives the same gradient: each example weighs 1 / examples of its update.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(examples)
+    plan = []
+    for start in range(0, examples, batch_size):
+        update = order[start : start + batch_size]
+        share = update[rank::world_size]
+        scale = 1 / len(update)
+        if not len(share):  # fewer examples than devices: take part in the exchange of gradients, with a weight of nothing
+            share, scale = update[:1], 0.0
+        parts = [part for part in np.array_split(share, micro_batches) if len(part)]
+        plan += [MicroBatch(part, scale, part is parts[-1]) for part in parts]
+    return plan
+
+
+def loader(dataset: Dataset, positions: Iterable[np.ndarray], workers: int = 0, pin_memory: bool = False) -> DataLoader:
+    """Batches of the given positions, in that order."""
+    return DataLoader(
+        dataset, batch_size=None, sampler=list(positions), num_workers=workers, pin_memory=pin_memory, collate_fn=_as_it_is
+    )
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def to_device(batch: Batch, device: torch.device, prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Batch:
+    """Move a batch in its stored types, then prepare its inputs there."""
+    moved = {key: _move(value, device) for key, value in batch.items()}
+    return moved | {"inputs": prepare(moved["inputs"])}
+
+
+def _move(value: Any, device: torch.device) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _move(item, device) for key, item in value.items()}
+    return value.to(device, non_blocking=True)
+
+
+def seed_everything(*seed: int) -> None:
+    """Seed Python, NumPy and PyTorch from some integers, say (seed, epoch, rank). Every epoch begins so, which is why a run that
+    was broken off has no random states to restore."""
+    state = [int(word) for word in np.random.SeedSequence(seed).generate_state(3)]
+    random.seed(state[0])
+    np.random.seed(state[1])
+    torch.manual_seed(state[2])
+
+
+def check_dataset(splits: Mapping[str, ArrayDataset], num_classes: int) -> None:
+    """DataError unless every split has examples, labels in 0..C-1, arrays that reach its rows, and ids that no other split has."""
+    seen: dict[Any, str] = {}
+    for name, split in splits.items():
+        if not len(split):
+            raise DataError(f"{name}: no examples; every split needs at least one")
+        wrong = (split.y < 0) | (split.y >= num_classes)
+        if wrong.any():
+            where = int(np.flatnonzero(wrong.reshape(len(split), -1).any(axis=1))[0])
+            raise DataError(f"{name}: label {split.y[where]} of id {split.id[where]} is outside 0..{num_classes - 1}")
+        for modality, array in split.inputs.items():
+            if split.rows.max() >= len(array):
+                file = split.source.get(modality, modality)
+                raise DataError(
+                    f"{file}: {len(array)} rows, but the {name} split needs row {split.rows.max()}; prepare the data again"
+                )
+        if len(np.unique(split.id)) != len(split):
+            raise DataError(f"{name}: an id occurs twice")
+        for other in seen.values():
+            if len(shared := np.intersect1d(splits[other].id, split.id)):
+                raise DataError(f"{name} and {other} share {len(shared)} ids, first {shared[0]}; splits must be disjoint")
+        seen[name] = name

@@ -1,0 +1,44 @@
+"""The two kinds of mistake a user can make, and how a command reports them: one line, no traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+
+
+class SettingsError(Exception):
+    """A setting or a command line is wrong, or a run it needs is missing. Exit code 2."""
+
+    exit_code = 2
+
+
+class DataError(Exception):
+    """A data file is missing, damaged or not what it should be. Exit code 3."""
+
+    exit_code = 3
+
+
+def run_command(main: Callable[[list[str] | None], None]) -> None:
+    """Call a command's `main` and turn what a user can mend into one line on stderr and an exit code.
+
+    2: settings, 3: data, 1: the disk or the numbers (full disk, non-finite loss), 130: interrupted.
+    """
+    try:
+        main(None)
+    except (SettingsError, DataError) as error:
+        _exit(str(error), error.exit_code)
+    except FloatingPointError as error:
+        _exit(str(error), 1)
+    except BrokenPipeError:  # the reader of our output (head, less) has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _exit(f"{where}{error.strerror or error}; free space or mend the path, then give the same command again", 1)
+    except KeyboardInterrupt:
+        _exit("interrupted; the same command goes on from the last finished epoch", 130)
+
+
+def _exit(message: str, code: int) -> None:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,37 @@
+"""Losses per example, [B]: the training loop divides their sum by the examples of an update, over all devices and micro-batches."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def negative_log_likelihood(
+    log_prob: Tensor, y: Tensor, class_weights: Tensor | None = None, normalise: Literal["realised", "expected"] = "realised"
+) -> Tensor:
+    """-log p(y | x), summed over the labels: [B, (L,) C] log-probabilities, [B(, L)] classes -> [B].
+
+    `class_weights` [(L,) C] weighs each label's classes. `realised` divides by the mean weight of the batch at hand, so that the
+    mean over the batch is PyTorch's weighted mean; `expected` takes the weights as they are: scale them so that their mean over
+    the training examples is 1, and a rare class no longer makes the gradient jump from batch to batch.
+    """
+    loss = -log_prob.gather(-1, y.unsqueeze(-1)).squeeze(-1)
+    if class_weights is not None:
+        weight = class_weights.expand(log_prob.shape).gather(-1, y.unsqueeze(-1)).squeeze(-1)
+        loss = loss * (weight / weight.mean(dim=0) if normalise == "realised" else weight)
+    return loss.flatten(1).sum(dim=1) if loss.dim() > 1 else loss
+
+
+def soft_cross_entropy(log_prob: Tensor, target: Tensor) -> Tensor:
+    """-sum_c t_c log p(c | x): [B, C] log-probabilities, [B, C] soft targets (they need not sum to one) -> [B]."""
+    return -(target * log_prob).sum(dim=-1)
+
+
+def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Each answer on its own, summed over the answers: [B, C] logits, [B, C] targets in 0..1 -> [B].
+
+    The paper's VQA loss feeds it normalised log-probabilities; there a target of 1 can never be reached, since they are <= 0.
+    """
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(dim=-1)

@@ -1,0 +1,121 @@
+"""The method: one classifier per modality (intra), one fused classifier (inter), their log-probabilities summed.
+
+    log p(y | x_1..x_M) = sum_m log q_m(y | x_m) + log q(y | x_1..x_M) - log Z
+
+Every row of every table is `ProductOfExperts` with another set of experts (`experts_of`). Madaan et al., NeurIPS 2024, section 3.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from i2m2.errors import SettingsError
+
+INTER = "inter"  # the name of the fusion expert beside the experts that bear their modality's name
+
+METHOD_ALIASES = {"intra_modality": "intra", "inter_modality": "inter", "inter_and_intra_modality": "i2m2"}  # of the published code
+
+
+def product_of_experts(log_probs: Iterable[Tensor]) -> Tensor:
+    """Multiply distributions over classes and renormalise: [..., C] each -> [..., C] log-probabilities.
+
+    The same as `log_softmax` of the summed logits, since an expert's own normaliser is constant over the classes.
+    """
+    return torch.stack(list(log_probs)).sum(dim=0).log_softmax(dim=-1)
+
+
+class UnimodalExpert(nn.Module):
+    """Intra-modality classifier q_m(y | x_m): encoder and head. {modality: x_m} -> logits [B, (L,) C]."""
+
+    def __init__(self, modality: str, encoder: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.modalities = (modality,)
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        return self.head(self.encoder(inputs[self.modalities[0]]))
+
+
+class FusionExpert(nn.Module):
+    """Inter-modality classifier q(y | x_1..x_M): an encoder per modality, fusion and head. {modality: x} -> logits [B, (L,) C]."""
+
+    def __init__(self, encoders: Mapping[str, nn.Module], fusion: nn.Module, head: nn.Module) -> None:
+        super().__init__()
+        self.modalities = tuple(encoders)
+        self.encoders = nn.ModuleDict(encoders)
+        self.fusion = fusion
+        self.head = head
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        return self.head(self.fusion({name: encoder(inputs[name]) for name, encoder in self.encoders.items()}))
+
+
+class ProductOfExperts(nn.Module):
+    """Named experts whose distributions are multiplied and renormalised; trained jointly through the product.
+
+    An expert is any module with an attribute `modalities` (the names it reads) and forward(inputs) -> logits [B, (L,) C].
+    """
+
+    def __init__(self, experts: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        if not experts:
+            raise ValueError("a product needs at least one expert")
+        self.experts = nn.ModuleDict(experts)
+
+    def forward(
+        self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """-> (log p(y | x) [B, (L,) C], each expert's own log-probabilities [B, (L,) C]).
+
+        `present` maps a modality to a boolean [B]; a modality that is not named is present. Where any modality of an expert
+        is absent the expert says nothing (uniform), which leaves the product of the others as it is; with every modality
+        absent the answer is uniform. What stands in an absent place of `inputs` has no influence, NaN included. A modality
+        that `inputs` lacks altogether is absent from every example.
+        """
+        present = dict(present or {})
+        inputs = {name: _blank(x, present[name]) if name in present else x for name, x in inputs.items()}
+        by_expert = {name: self._log_prob(expert, inputs, present) for name, expert in self.experts.items()}
+        said = [log_prob for log_prob in by_expert.values() if log_prob is not None]
+        if not said:
+            raise ValueError(
+                f"inputs hold {', '.join(inputs) or 'nothing'}: not enough for any expert of {', '.join(self.experts)}"
+            )
+        uniform = torch.full_like(said[0], -math.log(said[0].shape[-1]))
+        return product_of_experts(said), {name: uniform if log_prob is None else log_prob for name, log_prob in by_expert.items()}
+
+    @staticmethod
+    def _log_prob(expert: nn.Module, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor | None:
+        """One expert's log-probabilities, uniform where a modality of it is absent; None if `inputs` lacks one altogether."""
+        if not set(expert.modalities) <= set(inputs):
+            return None
+        log_prob = expert(inputs).log_softmax(dim=-1)
+        masks = [present[modality] for modality in expert.modalities if modality in present]
+        if not masks:
+            return log_prob
+        seen = torch.stack(masks).all(dim=0).view(-1, *[1] * (log_prob.dim() - 1))
+        return torch.where(seen, log_prob, -math.log(log_prob.shape[-1]))
+
+
+def _blank(x: Tensor, present: Tensor) -> Tensor:
+    """Zero the absent examples, so that a NaN that marks them reaches neither the batch statistics nor a gradient."""
+    return x.masked_fill(~present.view(-1, *[1] * (x.dim() - 1)), 0)
+
+
+def methods_of(modalities: Sequence[str]) -> tuple[str, ...]:
+    """Every method there is for these modalities: ('unimodal_image', 'unimodal_audio', 'intra', 'inter', 'i2m2')."""
+    return (*(f"unimodal_{modality}" for modality in modalities), "intra", "inter", "i2m2")
+
+
+def experts_of(method: str, modalities: Sequence[str]) -> tuple[str, ...]:
+    """The experts a method multiplies, by name: 'i2m2' -> ('image', 'audio', 'inter'). SettingsError if there is no such method."""
+    method = METHOD_ALIASES.get(method, method)
+    if method not in methods_of(modalities):
+        raise SettingsError(f"method={method!r} is unknown; choose one of {', '.join(methods_of(modalities))}")
+    if method.startswith("unimodal_"):
+        return (method.removeprefix("unimodal_"),)
+    return {"intra": tuple(modalities), "inter": (INTER,), "i2m2": (*modalities, INTER)}[method]

@@ -1,0 +1,299 @@
+"""`python -m i2m2.results results [--dataset avmnist]`: tables and figures of the finished runs, the paper beside them.
+
+What a table looks like is read from the `paper.yaml` of each data-set folder; nothing here knows a data set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from i2m2.errors import DataError, SettingsError, run_command
+from i2m2.files import write_atomic, write_text
+from i2m2.tables import Entry, Line, Row, Table, draw, read_entries, to_csv, to_latex, to_markdown
+
+# What a missing run has to repeat of a run beside it, wherever that differs from the config file its command names.
+# Not the preset, the tag and a start from scratch: they are part of a run's name, so a row that has them says so in its arguments.
+REPEATED = ("optim.epochs", "data.dir", "data.source", "data.train_size")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training in `<results>/<dataset>/<name>/seed<k>`; `test` holds its metrics (fractions), None until it is finished."""
+
+    dir: Path
+    test: dict[str, float] | None
+    config: dict[str, Any]
+    data: dict[str, Any]  # what env.json says of the data; {} if nothing
+
+    @property
+    def name(self) -> str:
+        return self.dir.parent.name
+
+    @property
+    def seed(self) -> int:
+        return int(self.dir.name.removeprefix("seed"))
+
+
+def collect(folder: Path) -> list[Run]:
+    """Every run in one results folder (`results/avmnist`), ordered by name and seed, the unfinished ones among them."""
+    dirs = [path for path in folder.glob("*/seed*") if path.is_dir() and re.fullmatch(r"seed\d+", path.name)]
+    return sorted((read_run(path) for path in dirs), key=lambda run: (run.name, run.seed))
+
+
+def read_run(path: Path) -> Run:
+    """The run in the folder `path`. A finished one must have a readable result; config and environment may be absent."""
+    test = None
+    if (path / "DONE").exists():
+        test = read_mapping(path / "result.json").get("test")
+        if not isinstance(test, dict):
+            raise DataError(f"{path / 'result.json'}: has no 'test' with a number per metric; delete {path} and run it again")
+    config, env = (read_mapping(path / name) if (path / name).exists() else {} for name in ("config.yaml", "env.json"))
+    data = env.get("data")
+    return Run(path, test, config, data if isinstance(data, dict) else {})
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """A JSON or YAML file whose content is a mapping; DataError otherwise."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is missing although the run is marked DONE; delete {path.parent} and run it again") from error
+    except (ValueError, yaml.YAMLError) as error:  # ValueError: not JSON, or not UTF-8
+        raise DataError(f"{path}: cannot be read ({error}); delete {path.parent} and run it again") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: holds no mapping; delete {path.parent} and run it again")
+    return content
+
+
+def entries_of(folder: str, entries: dict[str, list[Entry]], runs: list[Run]) -> list[Entry]:
+    """The tables of a results folder: listed under its name, else under the longest part of it (`avmnist` for `avmnist-x`).
+
+    A folder that no `paper.yaml` knows, of one's own data say, is a table of all its runs and of every metric that is a fraction.
+    """
+    keys = [key for key in entries if folder == key or folder.startswith(f"{key}-")]
+    if keys:
+        return entries[max(keys, key=len)]
+    tests = [run.test for run in runs if run.test is not None]
+    metrics = [metric for metric in tests[0] if all(is_fraction(test.get(metric)) for test in tests)]
+    if not metrics:
+        raise DataError(f"{runs[0].dir.parents[1]}: its runs have no metric between 0 and 1 in common; a table needs one")
+    rows = [Row(label=name, run=name, paper={}) for name in dict.fromkeys(run.name for run in runs)]
+    return [Entry(name=folder, title="all runs", metrics=metrics, rows=rows, published=False, defaults={})]
+
+
+def is_fraction(value: Any) -> bool:
+    return isinstance(value, (int, float)) and 0 <= value <= 1
+
+
+def make_table(entry: Entry, runs: list[Run], folder: Path) -> Table:
+    """The table `entry` of the paper, filled with the finished runs of `folder`."""
+    finished = [run for run in runs if run.test is not None]
+    names = [row.run for row in entry.rows]
+    lines = [Line(label=r.label, run=r.run, values=values_of(finished, r.run, entry.metrics), paper=r.paper) for r in entry.rows]
+    others = sorted({run.name for run in finished} - set(names), key=lambda name: (_place(name, names), name))
+    data = data_kind(entry, finished)
+    return Table(
+        title=f"{entry.name}: {entry.title}",
+        about=about(folder.name, data, finished),
+        metrics=entry.metrics,
+        data=data,
+        compared=data == "real" and entry.published,
+        lines=lines,
+        further=[Line(label=name, run=name, values=values_of(finished, name, entry.metrics)) for name in others],
+        notes=notes(entry, finished, data),
+        todo={"Missing runs": missing(entry, runs, folder), "Unfinished runs": unfinished(entry, runs, folder)},
+        best=entry.best if data == "real" else None,
+    )
+
+
+def _place(name: str, rows: list[str]) -> int:
+    """Further runs stand in the order of the rows they are variants of: `i2m2-concat-scratch` where `i2m2-concat` stands."""
+    return max((place for place, row in enumerate(rows) if name.startswith(f"{row}-")), default=len(rows))
+
+
+def values_of(finished: list[Run], name: str, metrics: Iterable[str]) -> dict[str, list[float]]:
+    """Metric -> one fraction per finished seed of the run `name`; a metric recorded as null (undefined) is left out."""
+    values: dict[str, list[float]] = {metric: [] for metric in metrics}
+    for run in finished:
+        for metric in values if run.name == name else ():
+            value = run.test.get(metric, "absent")
+            if value is not None and not is_fraction(value):
+                raise DataError(f"{run.dir / 'result.json'}: test {metric} is {value}; a table needs a number between 0 and 1")
+            values[metric] += [value] if value is not None else []
+    return values
+
+
+def data_kind(entry: Entry, finished: list[Run]) -> str:
+    """real, synthetic (if any of the runs is) or not recorded (if any run does not say)."""
+    said = {run.data.get("synthetic") for run in finished}
+    if entry.synthetic or True in said or any(lookup(run.config, "data.source") == "synthetic" for run in finished):
+        return "synthetic"
+    return "real" if said == {False} else "not recorded"
+
+
+def about(folder: str, data: str, finished: list[Run]) -> str:
+    """`avmnist, variant rebuilt, real data, 5 seeds`."""
+    variants = sorted({str(run.data["variant"]) for run in finished if run.data.get("variant")})
+    seeds = len({run.seed for run in finished})
+    kind = {"real": "real data", "synthetic": "SYNTHETIC data"}.get(data, "origin of the data not recorded")
+    return ", ".join([folder, *(f"variant {variant}" for variant in variants), kind, f"{seeds} seed" + "s" * (seeds != 1)])
+
+
+def notes(entry: Entry, finished: list[Run], data: str) -> list[str]:
+    """What a reader must know to judge the table: data, budget, and where the paper's numbers come from."""
+    lines = [f"Data: {text}" for text in dict.fromkeys(run.data.get("description") for run in finished) if text]
+    if len({json.dumps(run.data.get("fingerprint"), sort_keys=True) for run in finished if run.data.get("fingerprint")}) > 1:
+        lines.append("The runs did not all read the same data files: their env.json record different fingerprints.")
+    lines += budgets(entry, finished)
+    if data == "synthetic":
+        return [*lines, "The data are SYNTHETIC: these numbers say nothing about the paper's and are not compared with them."]
+    if data != "real":
+        return [*lines, "Not every env.json says whether its data are real, so the paper's numbers are not shown."]
+    labels = {row.run: row.label for row in entry.rows}
+    known = [(f"{row.label}, {metric}", value) for row in entry.rows for metric, value in row.paper.items()]
+    if entry.best:
+        known.append(("the best of " + " and ".join(labels.get(run, run) for run in entry.best.rows), entry.best))
+    for what, value in known:
+        trust = "; ".join(text for text in (value.source, value.certainty) if text)
+        lines.append(f"Paper, {what}: {value}" + (f" ({trust})." if trust else "."))
+    return lines + ([f"Paper: {entry.source}"] if entry.source else [])
+
+
+def budgets(entry: Entry, finished: list[Run]) -> list[str]:
+    """One line with the budget of the paper's rows; where they differ, which rows had which."""
+    labels = {row.run: row.label for row in entry.rows}
+    rows: dict[str, list[str]] = {}
+    for run in sorted((run for run in finished if run.name in labels), key=lambda run: list(labels).index(run.name)):
+        rows.setdefault(budget(run.config), []).append(labels[run.name])
+    if len(rows) < 2:
+        return [f"Budget: {text}." for text in rows if text]
+    parts = [f"{text or 'not recorded'} ({', '.join(dict.fromkeys(names))})" for text, names in rows.items()]
+    return ["The rows were made with DIFFERENT budgets: " + "; ".join(parts) + "."]
+
+
+def budget(config: dict[str, Any]) -> str:
+    """`25 epochs, 2000 training examples, preset paper`, as far as the config says."""
+    epochs, preset = lookup(config, "optim.epochs"), lookup(config, "preset")
+    size = lookup(config, "data.train_size") if isinstance(config.get("data"), dict) else None
+    parts = [f"{epochs} epoch" + "s" * (epochs != 1)] if epochs is not None else []
+    parts += [f"{size} training examples" if size is not None else "all training examples"] if config else []
+    return ", ".join(parts + ([f"preset {preset}"] if preset is not None else []))
+
+
+def missing(entry: Entry, runs: list[Run], folder: Path) -> list[str]:
+    """The paper's rows that lack a seed which any of them has (seed 0 if none has any), each with the command that makes it."""
+    rows = [run for row in entry.rows for run in runs if run.name == row.run]
+    there = {(run.name, run.seed) for run in rows}
+    absent = [(r, seed) for r in entry.rows for seed in sorted({run.seed for run in rows} or {0}) if (r.run, seed) not in there]
+    return [f"{row.label}, seed {seed}{_quoted(command(entry, row, seed, folder, rows))}" for row, seed in absent]
+
+
+def unfinished(entry: Entry, runs: list[Run], folder: Path) -> list[str]:
+    """The runs without DONE, each with the command that goes on with it: from its own config, which holds every override."""
+    rows = {row.run: row for row in entry.rows}
+    items = []
+    for run in (run for run in runs if run.test is None):
+        text = f"{entry.train} --config {shlex.quote(str(run.dir / 'config.yaml'))}" if entry.train and run.config else ""
+        if not text and run.name in rows:
+            text = command(entry, rows[run.name], run.seed, folder, [other for other in runs if other.name in rows])
+        items.append(f"{run.dir}{_quoted(text)}")
+    return items
+
+
+def command(entry: Entry, row: Row, seed: int, folder: Path, siblings: list[Run]) -> str:
+    """The command for one run of the table, with what the runs beside it override; of those the same row's count first."""
+    if not entry.train:
+        return ""
+    siblings = sorted((run for run in siblings if run.config), key=lambda run: (run.name != row.run, run.test is None))
+    config = siblings[0].config if siblings else {}
+    words = [entry.train, "--config", entry.config, row.args, "--seed", str(seed), "--out", shlex.quote(str(folder.parent))]
+    for key in REPEATED:
+        if key == "optim.epochs" and "per_method" in entry.defaults and siblings and siblings[0].name != row.run:
+            continue  # may be that method's own number, not an override
+        value = lookup(config, key)
+        if value is not None and str(value) != str(lookup(entry.defaults, key)):
+            words += [f"--{key}", shlex.quote(str(value))]
+    return " ".join(words)
+
+
+def _quoted(text: str) -> str:
+    return f": `{text}`" if text else ""
+
+
+def lookup(config: dict[str, Any], key: str) -> Any:
+    """lookup({'optim': {'lr': 0.1}}, 'optim.lr') -> 0.1; None where there is no such key."""
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
+
+
+def find_folders(out: Path, dataset: str | None, entries: dict[str, list[Entry]]) -> dict[Path, list[Run]]:
+    """The results folders to show (`avmnist` and `avmnist-*` for the data set `avmnist`) and their runs, some of them finished."""
+    if not out.is_dir():
+        raise SettingsError(f"{out}: there is no such results folder; give the one that `--out` of the training commands names")
+    found = {path: runs for path in sorted(out.iterdir()) if path.is_dir() and (runs := collect(path))}
+    chosen = {path: runs for path, runs in found.items() if dataset is None or f"{path.name}-".startswith(f"{dataset}-")}
+    listed = [table[0] for key, table in entries.items() if dataset is None or f"{key}-".startswith(f"{dataset}-")]
+    if found and not chosen:
+        raise SettingsError(
+            f"{out}: no runs of data set {dataset!r}; found: {', '.join(path.name for path in found)}{_hint(listed, out)}"
+        )
+    if not any(run.test is not None for runs in chosen.values() for run in runs):
+        begun = sum(map(len, chosen.values()))
+        state = f"none of its {begun} runs is finished" if begun else "no runs in it"
+        if collect(out):
+            raise SettingsError(f"{out}: is one data set's folder; give the one above it: {out.parent} --dataset {out.name}")
+        raise SettingsError(f"{out}: {state}{_hint(listed, out)}")
+    return chosen
+
+
+def _hint(listed: list[Entry], out: Path) -> str:
+    commands = [command(entry, entry.rows[0], 0, out / "any", []) for entry in listed if entry.rows and entry.train]
+    return f"; make one with: {commands[0]}" if commands else ""
+
+
+def write(table: Table, folder: Path, suffix: str) -> list[Path]:
+    """Write the table's five files into `folder`; their paths."""
+    paths = []
+    for kind, text in {"md": to_markdown(table), "tex": to_latex(table), "csv": to_csv(table)}.items():
+        paths.append(folder / f"table{suffix}.{kind}")
+        write_text(paths[-1], text)
+    figure = draw(table)
+    for kind in ("png", "pdf"):
+        paths.append(folder / f"figure{suffix}.{kind}")
+        write_atomic(paths[-1], partial(figure.savefig, format=kind))
+    return paths
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m i2m2.results", description="Tables and figures of the finished runs.")
+    parser.add_argument("results", type=Path, help="the folder that holds <dataset>/<run>/seed<k>, e.g. results")
+    parser.add_argument("--dataset", help="only this data set and its variants, e.g. avmnist")
+    args = parser.parse_args(argv)
+    entries = read_entries()
+    paths: list[Path] = []
+    for folder, runs in find_folders(args.results, args.dataset, entries).items():
+        if all(run.test is None for run in runs):
+            print(f"{folder}: none of its {len(runs)} runs is finished, so there is no table yet\n")
+            continue
+        for place, entry in enumerate(entries_of(folder.name, entries, runs), start=1):
+            table = make_table(entry, runs, folder)
+            print(to_markdown(table))
+            paths += write(table, folder, f"_{place}" if place > 1 else "")
+    print("written:", *paths, sep="\n  ")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,196 @@
+"""A run's folder: settings, environment, log, checkpoints, predictions, result, DONE; a kill at any moment does it no harm."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+import yaml
+from torch import Tensor
+
+from i2m2.config import RunConfig, flatten, to_dict
+from i2m2.errors import DataError, SettingsError
+from i2m2.files import write_atomic, write_json, write_text
+
+# Settings that have no influence on the numbers: a run may go on with others.
+WITHOUT_INFLUENCE = {"out", "tracker", "workers", "eval_batch_size"}
+
+
+def run_dir(config: RunConfig, variant: str = "") -> Path:
+    """<out>/<dataset>[-<variant>]/<method>[-<fusion>][-<tag>]/seed<k>."""
+    return Path(config.out) / "-".join(filter(None, [config.dataset, variant])) / config.run_name / f"seed{config.seed}"
+
+
+class Run:
+    """One training and its folder."""
+
+    def __init__(self, directory: Path, config: RunConfig, writes: bool = True) -> None:
+        self.dir = directory
+        self.config = config
+        self.writes = writes  # one process of a distributed run does
+
+    @classmethod
+    def open(cls, directory: Path, config: RunConfig, data: Mapping[str, Any], writes: bool = True) -> Run:
+        """Begin a run or go on with it. SettingsError if the folder holds one of other settings, DataError if its data have changed.
+
+        `data` describes the data set (variant, synthetic, fingerprint ...) for env.json.
+        """
+        stored = _read_yaml(directory / "config.yaml")
+        threads = config.threads or (stored or {}).get("threads") or torch.get_num_threads()
+        run = cls(directory, replace(config, threads=threads), writes)
+        if stored is not None:
+            run._refuse_other_settings(stored)
+            run._refuse_other_data(data)
+        if writes:
+            directory.mkdir(parents=True, exist_ok=True)
+            run._lock()
+            if stored is None:
+                write_json(directory / "env.json", environment() | {"data": dict(data)})
+                write_text(directory / "config.yaml", yaml.safe_dump(to_dict(run.config), sort_keys=False))
+        return run
+
+    @property
+    def done(self) -> bool:
+        return (self.dir / "DONE").exists()
+
+    @property
+    def started(self) -> bool:
+        """Whether an epoch has been finished, to go on from."""
+        return (self.dir / "last.pt").exists()
+
+    def save_best(self, weights: Mapping[str, Tensor]) -> None:
+        data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+        write_atomic(self.dir / "best.safetensors", lambda path: path.write_bytes(data))
+
+    def load_best(self) -> dict[str, Tensor]:
+        """Weights of the best epoch, {parameter name: tensor}. SettingsError if there are none yet."""
+        path = self.dir / "best.safetensors"
+        if not path.exists():
+            raise SettingsError(f"{path} does not exist: this run has not finished an epoch yet; train it first")
+        return load_weights(path)
+
+    def save_last(self, state: Mapping[str, Any]) -> None:
+        # Through memory: a full disk is then an OSError of ours, not an abort inside torch.save.
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        write_atomic(self.dir / "last.pt", lambda path: path.write_bytes(buffer.getbuffer()))
+
+    def load_last(self) -> dict[str, Any] | None:
+        """The state after the latest finished epoch, on the CPU; None for a new run."""
+        path = self.dir / "last.pt"
+        return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+
+    def write_history(self, history: list[dict[str, Any]]) -> None:
+        """metrics.jsonl, a line per epoch; whole every time, so that it never tells of an epoch that was not kept."""
+        write_text(self.dir / "metrics.jsonl", "".join(json.dumps(finite(record), allow_nan=False) + "\n" for record in history))
+
+    def save_predictions(self, split: str, predictions: Mapping[str, np.ndarray]) -> None:
+        write_atomic(self.dir / f"predictions_{split}.npz", lambda path: np.savez(path, **predictions))
+
+    def load_predictions(self, split: str) -> dict[str, np.ndarray] | None:
+        path = self.dir / f"predictions_{split}.npz"
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+
+    def add_to_environment(self, **facts: Any) -> None:
+        """Further facts for env.json, such as where a warm start came from."""
+        if self.writes:
+            write_json(self.dir / "env.json", json.loads((self.dir / "env.json").read_text()) | facts)
+
+    def finish(self, result: Mapping[str, Mapping[str, float]]) -> None:
+        """result.json ({split: {metric: value}}, null where a metric is not defined), then DONE."""
+        write_json(self.dir / "result.json", finite(result))
+        write_text(self.dir / "DONE", "")
+
+    def _refuse_other_settings(self, stored: Mapping[str, Any]) -> None:
+        there, now = flatten(stored), flatten(to_dict(self.config))
+        differing = [k for k in sorted({*there, *now} - WITHOUT_INFLUENCE) if there.get(k) != now.get(k)]
+        if differing:
+            keys = ", ".join(f"{key} ({there.get(key)} there, {now.get(key)} now)" for key in differing)
+            raise SettingsError(f"{self.dir} holds a run of other settings: {keys}; give this one a --tag, or delete that folder")
+
+    def _refuse_other_data(self, data: Mapping[str, Any]) -> None:
+        path = self.dir / "env.json"
+        stored = json.loads(path.read_text())["data"]["fingerprint"] if path.exists() else data["fingerprint"]
+        if stored != data["fingerprint"]:
+            raise DataError(
+                f"{self.dir} was made with other data (fingerprint {stored[:12]} there, {data['fingerprint'][:12]} now); "
+                "restore them, give this run a --tag, or delete that folder"
+            )
+
+    def _lock(self) -> None:
+        """The system frees the lock when this process ends, however it ends."""
+        self._lock_file = open(self.dir / ".lock", "w")  # noqa: SIM115 (held open until the process ends)
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise SettingsError(
+                f"{self.dir}: another process is at work on this run; wait for it, or choose another --tag"
+            ) from error
+
+
+def load_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file. DataError if it is damaged."""
+    try:
+        return safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise DataError(f"{path} is damaged ({error}); delete its folder and run it again") from error
+
+
+def environment() -> dict[str, Any]:
+    """Versions, device and commit: what a number depends on beside the settings and the data."""
+    packages = ["torch", "torchvision", "numpy", "scikit-learn", "accelerate", "transformers", "h5py", "i2m2"]
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {
+        "python": platform.python_version(),
+        "versions": {name: installed for name in packages if (installed := _version(name))},
+        "device": gpu or platform.processor() or platform.machine(),
+        "git_commit": git_commit(),
+        "command": " ".join(["python", *sys.orig_argv[1:]]),
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of this project, with `+` if files differ from it; None in a copy without .git."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    git = ["git", "-C", str(root)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if dirty else "")
+
+
+def finite(value: Any) -> Any:
+    """Nested values with NaN and infinity as None, for JSON."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _read_yaml(path: Path) -> dict[str, Any] | None:
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None

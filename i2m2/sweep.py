@@ -1,0 +1,111 @@
+"""`python -m i2m2.sweep`: the runs of a table, each in a process of its own, as many at a time as JOBS says.
+
+    python -m i2m2.sweep --train AVMNIST_and_MIMIC.train --config AVMNIST_and_MIMIC/configs/avmnist.yaml \\
+        --rows "unimodal_image, unimodal_audio, inter --fusion concat, intra, i2m2 --fusion concat" --seeds "0 1 2" [overrides]
+
+Runs of one seed and no shared need go side by side; `intra` and `i2m2` wait for the rows they start from. CPU threads are divided
+between the jobs, GPUs given out one to each. A run that fails ends neither the others nor their rows; what needs it is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+from i2m2.errors import SettingsError, run_command
+
+
+@dataclass
+class Job:
+    """One run to make, and the runs of the same seed it starts from."""
+
+    name: str
+    command: list[str]
+    needs: list[str] = field(default_factory=list)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m i2m2.sweep", description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser.add_argument("--train", required=True, metavar="MODULE", help="training program, such as AVMNIST_and_MIMIC.train")
+    parser.add_argument("--config", required=True, metavar="FILE")
+    parser.add_argument("--rows", required=True, help="rows of the table, separated by commas: method and its arguments")
+    parser.add_argument("--seeds", default=os.environ.get("SEEDS", "0"), help="separated by spaces")
+    parser.add_argument("--jobs", type=int, default=int(os.environ.get("JOBS", "1")), help="runs at a time (environment: JOBS)")
+    args, overrides = parser.parse_known_args(argv)
+    if args.jobs < 1 or not args.seeds.split():
+        raise SettingsError(f"JOBS={args.jobs}, SEEDS={args.seeds!r}: at least one job and one seed are needed")
+    base = [sys.executable, "-m", args.train, "--config", args.config]
+    failed = run_jobs(plan(args.rows.split(","), args.seeds.split(), base, overrides), args.jobs)
+    if failed:
+        raise SettingsError(f"{len(failed)} runs are missing: {', '.join(failed)}; see above why; the same command makes them")
+
+
+def plan(rows: list[str], seeds: list[str], base: list[str], overrides: list[str]) -> list[Job]:
+    """Jobs in an order in which each comes after what it needs; joint rows, the longest, as early as that allows."""
+    scratch = "--init=scratch" in overrides or ("--init", "scratch") in zip(overrides, overrides[1:], strict=False)
+    jobs = []
+    for seed in seeds:
+        for row in rows:
+            words = shlex.split(row)
+            command = [*base, "--method", *words, "--seed", seed, *overrides]
+            needs = [] if scratch else [f"{need} seed {seed}" for need in _needs(words, rows)]
+            jobs.append(Job(f"{row.strip()} seed {seed}", command, needs))
+    return jobs
+
+
+def _needs(words: list[str], rows: list[str]) -> list[str]:
+    """Rows of the table that a row starts from: every unimodal one, and for i2m2 the inter row with the same arguments."""
+    rows = [row.strip() for row in rows]
+    needs = [row for row in rows if row.startswith("unimodal_")] if words[0] in ("intra", "i2m2") else []
+    return needs + [row for row in rows if words[0] == "i2m2" and shlex.split(row) == ["inter", *words[1:]]]
+
+
+def run_jobs(jobs: list[Job], at_a_time: int) -> list[str]:
+    """Run them all -> names of those that failed or were left out because one they need did."""
+    waiting, running, done, failed = list(jobs), {}, set(), []
+    free = list(range(at_a_time))
+    try:
+        while waiting or running:
+            for job in [j for j in waiting if set(j.needs) & set(failed)]:
+                print(f"left out: {job.name} (needs {', '.join(set(job.needs) & set(failed))})", file=sys.stderr, flush=True)
+                failed.append(job.name)
+                waiting.remove(job)
+            names = {j.name for j in jobs}
+            for job in [j for j in waiting if set(j.needs) & names <= done][: len(free)]:
+                waiting.remove(job)
+                slot = free.pop()
+                running[job.name] = (subprocess.Popen(job.command, env=_environment(slot, at_a_time)), slot)
+            for name, (process, slot) in list(running.items()):
+                if process.poll() is not None:
+                    (done.add if process.returncode == 0 else failed.append)(name)
+                    free.append(slot)
+                    del running[name]
+            time.sleep(0.05)
+    finally:
+        for process, _ in running.values():  # an interrupt: every run goes on later from its last finished epoch
+            process.terminate()
+    return failed
+
+
+def _environment(slot: int, at_a_time: int) -> dict[str, str]:
+    """CPU threads divided between the jobs; one GPU to each where there are several."""
+    environment = dict(os.environ)
+    if at_a_time > 1:
+        threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1) // at_a_time)
+        environment["OMP_NUM_THREADS"] = str(threads)
+        visible = [v for v in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if v]
+        gpus = visible or [str(i) for i in range(torch.cuda.device_count())]
+        if len(gpus) > 1:
+            environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    return environment
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,255 @@
+"""What a table of the paper looks like (`paper.yaml`), and a filled one as Markdown, LaTeX, CSV and a figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+import statistics
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from i2m2.errors import SettingsError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+UNITS = "In percent: mean ± sample standard deviation over the seeds (number of seeds)."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """A number the paper reports, in percent, and how far it can be trusted.
+
+    In a table's `best` it belongs to the best of `rows` (run names), where the source does not say which of them it is.
+    """
+
+    value: float
+    std: float | None = None
+    source: str = ""
+    certainty: str = ""
+    rows: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f}" + (f" ± {self.std:.2f}" if self.std is not None else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A row of the paper's table: its label there, our run's folder name, and the arguments that make that run."""
+
+    label: str
+    run: str
+    args: str = ""
+    paper: dict[str, Known] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A table of the paper, as a `paper.yaml` describes it; `defaults` is the content of its config file.
+
+    `published` is False for what no `paper.yaml` knows.
+    """
+
+    name: str
+    title: str
+    metrics: list[str]
+    rows: list[Row]
+    train: str = ""
+    config: str = ""
+    source: str = ""
+    synthetic: bool = False
+    published: bool = True
+    best: Known | None = None
+    defaults: dict[str, Any]
+
+
+def read_entries() -> dict[str, list[Entry]]:
+    """Results folder -> its tables, from the `paper.yaml` files of this repository and of the current directory (which wins)."""
+    roots = (Path(__file__).resolve().parents[1], Path.cwd())
+    paths = [path for root in roots for path in sorted(root.glob("*/paper.yaml"))]
+    return {key: entries for path in paths for key, entries in read_paper(path).items()}
+
+
+def read_paper(path: Path) -> dict[str, list[Entry]]:
+    """The tables of one `paper.yaml` by results folder. Keys starting with `_` only hold what others repeat by an anchor."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return {key: [_entry(path, **entry) for entry in tables] for key, tables in content.items() if not key.startswith("_")}
+    except (TypeError, ValueError, AttributeError, KeyError, yaml.YAMLError) as error:
+        raise SettingsError(
+            f"{path} or a config file it names: {error}; AVMNIST_and_MIMIC/paper.yaml says what an entry holds"
+        ) from error
+
+
+def _entry(path: Path, *, rows: list[dict], best: dict | None = None, **rest: Any) -> Entry:
+    config = path.parents[1] / rest.get("config", "")
+    paper = [{metric: Known(**known) for metric, known in row.get("paper", {}).items()} for row in rows]
+    return Entry(
+        rows=[Row(**row | {"paper": known}) for row, known in zip(rows, paper, strict=True)],
+        best=Known(**best) if best else None,
+        defaults=(yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else None) or {},
+        **rest,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A row of a table: for each metric one fraction per finished seed, and the paper's numbers."""
+
+    label: str
+    run: str
+    values: dict[str, list[float]]
+    paper: dict[str, Known] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """What is shown of one results folder. `compared`: with the paper's numbers, which only real data may be."""
+
+    title: str
+    about: str  # data set, variant, real or SYNTHETIC, number of seeds
+    metrics: Sequence[str]  # the first one is compared with the paper and drawn
+    data: str  # real, synthetic or not recorded
+    compared: bool
+    lines: list[Line]  # the paper's rows, in its order
+    further: list[Line] = field(default_factory=list)  # finished runs that are not rows of the paper's table
+    notes: list[str] = field(default_factory=list)
+    todo: dict[str, list[str]] = field(default_factory=dict)  # heading -> runs to make or go on with, each with its command
+    best: Known | None = None
+
+
+def cell(values: list[float]) -> str:
+    """[0.71, 0.73] -> '72.0 ± 1.4 (2)': percent, sample standard deviation, number of seeds; [] -> 'missing'."""
+    if not values:
+        return "missing"
+    spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{100 * statistics.fmean(values):.1f}{spread} ({len(values)})"
+
+
+def grid(table: Table, lines: list[Line], first: str, compared: bool) -> list[list[str]]:
+    """The table as text, header first: label, a column per metric, and if `compared` the paper's value of the main metric."""
+    main = table.metrics[0]
+    rows = [[first, *table.metrics]] + [[line.label, *(cell(line.values[m]) for m in table.metrics)] for line in lines]
+    if compared:
+        rows[0].append(f"{main}, paper")
+        for row, line in zip(rows[1:], lines, strict=True):
+            row.append(str(line.paper.get(main, "-")))
+    return rows
+
+
+def to_markdown(table: Table) -> str:
+    """The table under a heading, then its notes, the further runs, and what is still to be run."""
+    parts = [f"## {table.title} ({table.about})", _pipes(grid(table, table.lines, "model", table.compared))]
+    parts.append("\n".join(f"- {note}" for note in [UNITS, *table.notes]))
+    if table.further:
+        parts += ["### Further runs", _pipes(grid(table, table.further, "run", False))]
+    for heading, items in table.todo.items():
+        if items:
+            parts += [f"### {heading}", "\n".join(f"- {item}" for item in items)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _pipes(rows: list[list[str]]) -> str:
+    rule = "|---" + "|---:" * (len(rows[0]) - 1) + "|"
+    header, *body = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
+    return "\n".join([header, rule, *body])
+
+
+def to_latex(table: Table) -> str:
+    """The same tables for `\\usepackage{booktabs}`; the notes stand below the first."""
+    caption = f"{table.title} ({table.about})"
+    text = _tabular(grid(table, table.lines, "model", table.compared), caption, table.notes)
+    if table.further:
+        text += "\n" + _tabular(grid(table, table.further, "run", False), f"Further runs beside {caption}", [])
+    return text
+
+
+def _tabular(rows: list[list[str]], caption: str, notes: list[str]) -> str:
+    header, *body = [" & ".join(map(escape, row)) + r" \\" for row in rows]
+    columns = "l" + "r" * (len(rows[0]) - 1)
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape(f'{caption}. {UNITS}')}}}", rf"\begin{{tabular}}{{{columns}}}"]
+    lines += [r"\toprule", header, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    lines += [r"\par\medskip\raggedright\footnotesize"] * bool(notes) + [rf"{escape(note)}\par" for note in notes]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def escape(text: str) -> str:
+    """Plain text as LaTeX prints it."""
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+    return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text)
+
+
+def to_csv(table: Table) -> str:
+    """A line per row and metric: mean, sample std and the paper's value as fractions, empty where there is none."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["row", "run", "metric", "mean", "std", "seeds", "paper", "data"])
+    for line in table.lines + table.further:
+        for metric, values in line.values.items():
+            mean = f"{statistics.fmean(values):.10g}" if values else ""
+            std = f"{statistics.stdev(values):.10g}" if len(values) > 1 else ""
+            known = line.paper.get(metric) if table.compared else None
+            paper = f"{known.value / 100:.10g}" if known else ""
+            writer.writerow([line.label, line.run, metric, mean, std, len(values), paper, table.data])
+    return file.getvalue()
+
+
+def draw(table: Table) -> Figure:
+    """The main metric: a bar per row with its standard deviation, the paper's known values as markers.
+
+    Where no row of the paper has a run yet, the further runs are drawn.
+    """
+    from matplotlib.figure import Figure  # not pyplot: no window, no global state, and only loaded when something is drawn
+
+    metric = table.metrics[0]
+    lines = table.lines if any(line.values[metric] for line in table.lines) else table.further
+    figure = Figure(figsize=(7.5, 1.8 + 0.38 * len(lines)), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    for place, line in enumerate(lines):
+        ends = _draw_paper(axes, place, line, table) if table.compared else []
+        _draw_bar(axes, place, line.values[metric], ends)
+    axes.set_yticks(range(len(lines)), [textwrap.fill(line.label, 32) for line in lines])
+    axes.set_ylim(len(lines) - 0.4, -0.6)  # the first row on top
+    axes.set_xlim(0, 1.3 * max(axes.dataLim.x1, 1))  # room for the numbers
+    axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= 100])
+    axes.set_xlabel(f"{metric} (%), mean ± sample standard deviation (seeds)")
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(textwrap.fill(table.title, 70) + "\n" + textwrap.fill(table.about, 80), fontsize=11)
+    handles, labels = axes.get_legend_handles_labels()
+    if labels:
+        unique = dict(zip(labels, handles, strict=True))
+        figure.legend(unique.values(), unique.keys(), loc="outside lower right", ncols=2, fontsize=9, frameon=False)
+    return figure
+
+
+def _draw_bar(axes: Axes, place: int, values: list[float], ends: list[float]) -> None:
+    """A row's bar, and its numbers to the right of the bar and of the marks that end at `ends`."""
+    mean = 100 * statistics.fmean(values) if values else 0.0
+    std = 100 * statistics.stdev(values) if len(values) > 1 else 0.0
+    axes.barh(place, mean, height=0.66, color="#8fb3d9", xerr=std or None, error_kw={"capsize": 3, "elinewidth": 1.2, "zorder": 4})
+    where = (max([mean + std, *ends]) if values else 0.0, place)
+    style = {"color": "black"} if values else {"color": "#777777", "style": "italic"}
+    axes.annotate(cell(values), where, xytext=(9, 0), textcoords="offset points", va="center", fontsize=9, **style)
+
+
+def _draw_paper(axes: Axes, place: int, line: Line, table: Table) -> list[float]:
+    """A diamond at the row's known value, a dashed line at the one it may have; where each mark ends."""
+    ends = []
+    known = line.paper.get(table.metrics[0])
+    if known is not None:
+        axes.errorbar(
+            known.value, place, xerr=known.std, fmt="D", markersize=5, capsize=2, color="#cc3311", zorder=5, label="paper"
+        )
+        ends.append(known.value + (known.std or 0.0))
+    if table.best is not None and line.run in table.best.rows:
+        label = "paper, best of the rows so marked"
+        axes.vlines(table.best.value, place - 0.45, place + 0.45, linestyles="--", colors="#cc3311", zorder=3, label=label)
+        ends.append(table.best.value)
+    return ends

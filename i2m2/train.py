@@ -1,0 +1,215 @@
+"""`fit`: the one training loop, for every data set, method and number of devices."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from i2m2.config import OptimConfig, RunConfig, flatten, to_dict
+from i2m2.data import loader, seed_everything, to_device, training_plan
+from i2m2.errors import SettingsError
+from i2m2.evaluate import predict
+from i2m2.losses import negative_log_likelihood
+from i2m2.metrics import LOWER_IS_BETTER, METRICS, score
+from i2m2.run import Run, finite
+
+OPTIMIZERS = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop, "adamw": torch.optim.AdamW}
+CHECK_EVERY = 50  # steps between looks at the loss, since a look waits for the device
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def fit(
+    model: nn.Module,
+    train: Dataset,
+    val: Dataset,
+    run: Run,
+    accelerator: Accelerator,
+    loss: Loss = negative_log_likelihood,
+    parameters: list[dict[str, Any]] | None = None,
+) -> None:
+    """Train `model`, going on from the run's last epoch if there is one; it ends with the weights of the best epoch.
+
+    `loss(log_prob [B, (L,) C], y) -> [B]` is averaged over the examples of an update. `parameters`: the optimiser's groups,
+    where some have an `lr` or `weight_decay` of their own. FloatingPointError if the loss is not finite.
+    """
+    config, optim = run.config, run.config.optim
+    if optim.select not in METRICS:
+        raise SettingsError(f"optim.select={optim.select!r} is not a metric; choose one of {', '.join(METRICS)}")
+    optimizer = build_optimizer(parameters or [p for p in model.parameters() if p.requires_grad], optim)
+    scheduler = LambdaLR(optimizer, lr_factor(optim, optim.epochs * math.ceil(len(train) / optim.batch_size)))
+    if config.compile:
+        model.compile()
+    wrapped, stepper = accelerator.prepare(model, optimizer)
+    history = _resume(run, model, optimizer, scheduler, accelerator)
+    for epoch in range(len(history), optim.epochs):
+        if optim.patience is not None and stale_epochs(history, optim.select) >= optim.patience:
+            break
+        began = time.perf_counter()
+        seed_everything(config.seed, epoch, accelerator.process_index)
+        train_loss = _train_epoch(wrapped, train, stepper, scheduler, loss, config, epoch, accelerator)
+        predictions = predict(model, val, accelerator, config.eval_batch_size, config.workers)
+        scores = finite(score(predictions["y"], predictions["log_prob"], names=sorted({optim.select, "accuracy", "nll"})))
+        record = {"epoch": epoch + 1, "train_loss": train_loss, "val": scores, "lr": optimizer.param_groups[0]["lr"]}
+        history.append(record | {"seconds": round(time.perf_counter() - began, 2)})
+        if run.writes:
+            if best_epoch(history, optim.select) == epoch + 1:
+                run.save_best(model.state_dict())  # before `last`: killed in between, the epoch is simply done again
+            run.save_last(_state(model, optimizer, scheduler, accelerator, history))
+            run.write_history(history)
+        accelerator.log({"train_loss": train_loss, **{f"val/{k}": v for k, v in scores.items() if v is not None}}, step=epoch + 1)
+        accelerator.print(_line(config, record, best_epoch(history, optim.select)), flush=True)
+    accelerator.wait_for_everyone()
+    model.load_state_dict(run.load_best())
+
+
+def _train_epoch(
+    wrapped: nn.Module,
+    train: Dataset,
+    optimizer: Any,
+    scheduler: Any,
+    loss: Loss,
+    config: RunConfig,
+    epoch: int,
+    accelerator: Accelerator,
+) -> float:
+    """One pass over the training split -> the mean loss of its examples."""
+    optim, devices = config.optim, accelerator.num_processes
+    plan = training_plan(len(train), optim.batch_size, config.seed, epoch, optim.micro_batches, accelerator.process_index, devices)
+    batches = loader(train, (part.positions for part in plan), config.workers, pin_memory=accelerator.device.type == "cuda")
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    losses: list[Tensor] = []
+    wrapped.train()
+    quiet = None if accelerator.is_local_main_process else True  # None: quiet where the output is no terminal
+    for part, batch in zip(plan, tqdm(batches, desc=f"epoch {epoch + 1}", leave=False, disable=quiet), strict=True):
+        batch = to_device(batch, accelerator.device, train.prepare)
+        with contextlib.nullcontext() if part.last else accelerator.no_sync(wrapped):
+            with accelerator.autocast():
+                log_prob, _ = wrapped(batch["inputs"], batch.get("present"))
+            mean = loss(log_prob.float(), batch["y"]).sum() * part.scale
+            accelerator.backward(mean * devices)  # gradients are averaged over the devices; their sum is wanted
+        losses.append(mean.detach())
+        if part.last:
+            if optim.clip_norm is not None:
+                accelerator.clip_grad_norm_(trained, optim.clip_norm)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+        if len(losses) % CHECK_EVERY == 0 or len(losses) == len(plan):
+            _refuse_non_finite(losses, plan, epoch, optimizer.param_groups[0]["lr"], config)
+    examples = sum(len(part.positions) for part in plan if part.scale)
+    sizes = torch.tensor([1 / part.scale if part.scale else 0.0 for part in plan], device=accelerator.device)
+    total = (torch.stack(losses) * sizes).sum() if examples else torch.zeros((), device=accelerator.device)
+    return accelerator.reduce(total, "sum").item() / len(train)
+
+
+def _refuse_non_finite(losses: list[Tensor], plan: list, epoch: int, lr: float, config: RunConfig) -> None:
+    begin = (len(losses) - 1) // CHECK_EVERY * CHECK_EVERY
+    bad = (~torch.isfinite(torch.stack(losses[begin:]))).nonzero().flatten().tolist()
+    if bad:
+        step = 1 + sum(part.last for part in plan[: begin + bad[0]])
+        raise FloatingPointError(
+            f"{config.run_name}, seed {config.seed}: the loss is {losses[begin + bad[0]].item()} at epoch {epoch + 1}, step {step} "
+            f"(lr {lr:g}); lower optim.lr or set optim.clip_norm. The folder holds the last good epoch"
+        )
+
+
+def build_optimizer(parameters: list, optim: OptimConfig) -> torch.optim.Optimizer:
+    """The optimiser named in the settings, over parameters or groups of them."""
+    momentum = {} if optim.name == "adamw" else {"momentum": optim.momentum}
+    return OPTIMIZERS[optim.name](parameters, lr=optim.lr, weight_decay=optim.weight_decay, **momentum)
+
+
+def lr_factor(optim: OptimConfig, updates: int) -> Callable[[int], float]:
+    """update (from 0) -> factor of the learning rate: a line up over the warm-up, then constant, a line to 0 or half a cosine to 0."""
+    warmup = round(optim.warmup * updates)
+
+    def factor(update: int) -> float:
+        if update < warmup:
+            return (update + 1) / (warmup + 1)
+        done = (update - warmup) / max(1, updates - warmup)
+        return {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[optim.schedule]
+
+    return factor
+
+
+def best_epoch(history: list[dict[str, Any]], select: str) -> int:
+    """The epoch (from 1) with the best validation metric; the first one on a tie, and if the metric was never defined."""
+    sign = -1 if select in LOWER_IS_BETTER else 1
+    values = [-math.inf if record["val"][select] is None else sign * record["val"][select] for record in history]
+    return values.index(max(values)) + 1
+
+
+def stale_epochs(history: list[dict[str, Any]], select: str) -> int:
+    """How many epochs have passed since the best one."""
+    return len(history) - best_epoch(history, select) if history else 0
+
+
+def make_accelerator(config: RunConfig) -> Accelerator:
+    """Device and precision as set. SettingsError for what this machine does not have."""
+    if (config.device == "cuda" and not torch.cuda.is_available()) or (
+        config.device == "mps" and not torch.backends.mps.is_available()
+    ):
+        raise SettingsError(f"device={config.device}, but PyTorch finds none here; use --device cpu or auto")
+    if config.tracker and not find_spec(config.tracker):
+        raise SettingsError(f"tracker={config.tracker} is not installed: pip install {config.tracker}")
+    try:
+        accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=config.precision, log_with=config.tracker)
+    except ValueError as error:
+        raise SettingsError(f"precision={config.precision}: {error}") from error
+    # The same numbers again on the same GPU.
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    return accelerator
+
+
+def start_tracker(accelerator: Accelerator, run: Run) -> None:
+    """TensorBoard or Weights & Biases, if set, with its files in the run's folder."""
+    if run.config.tracker:
+        accelerator.project_configuration.set_directories(str(run.dir))
+        values = {
+            key: value if isinstance(value, (int, float)) else str(value) for key, value in flatten(to_dict(run.config)).items()
+        }
+        accelerator.init_trackers("i2m2", config=values)
+
+
+def _state(model: nn.Module, optimizer: Any, scheduler: Any, accelerator: Accelerator, history: list) -> dict[str, Any]:
+    scaler = accelerator.scaler.state_dict() if accelerator.scaler else None
+    return {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "scaler": scaler,
+        "history": history,
+    }
+
+
+def _resume(run: Run, model: nn.Module, optimizer: Any, scheduler: Any, accelerator: Accelerator) -> list[dict[str, Any]]:
+    """Put everything back to where the last finished epoch left it -> the history so far, empty for a new run."""
+    state = run.load_last()
+    if state is None:
+        return []
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    scheduler.load_state_dict(state["scheduler"])
+    if accelerator.scaler and state["scaler"]:
+        accelerator.scaler.load_state_dict(state["scaler"])
+    accelerator.print(f"{run.dir}: going on after epoch {len(state['history'])}")
+    return state["history"]
+
+
+def _line(config: RunConfig, record: dict[str, Any], best: int) -> str:
+    scores = "  ".join(f"{name} {value:.4f}" for name, value in record["val"].items() if value is not None)
+    mark = "  *" if best == record["epoch"] else ""
+    return f"{config.run_name} seed {config.seed}  epoch {record['epoch']}/{config.optim.epochs}  loss {record['train_loss']:.4f}  val {scores}{mark}"

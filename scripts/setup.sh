@@ -1,0 +1,9 @@
+# Sourced by the other scripts: the root as working directory, and a Python that has the requirements.
+# Uses the active virtual environment if there is one, else .venv, which it makes.
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
+  [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
+  source .venv/bin/activate
+fi
+# Install only if something is not satisfied yet: a check by version takes half a second, pip and the network far longer.
+python scripts/satisfied.py requirements.txt || python -m pip install -q -r requirements.txt

@@ -1,0 +1,332 @@
+"""Tables against tables worked by hand, missing and unfinished runs, synthetic data, bad input."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from i2m2.errors import DataError, SettingsError
+from i2m2.results import collect, main
+from i2m2.tables import cell, escape, read_paper
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# A made-up data set with a made-up paper: one value known for a row, one known only as the best of two rows.
+PAPER = """
+toy:
+  - name: Table 9
+    title: Toys & co
+    metrics: [accuracy, auroc]
+    train: python -m toy.train
+    config: lab/toy.yaml
+    source: the rest is not known.
+    rows:
+      - {label: Image, run: unimodal_image, args: --method unimodal_image, paper: {accuracy: {value: 70, std: 0.5, source: page 3}}}
+      - {label: Inter_modality, run: inter-concat, args: --method inter --fusion concat}
+      - {label: I2M2, run: i2m2-concat, args: --method i2m2 --fusion concat}
+    best: {value: 72.38, rows: [inter-concat, i2m2-concat], source: a leaderboard, certainty: second-hand}
+"""
+CONFIG = {"preset": "paper", "tag": None, "optim": {"epochs": 3}, "data": {"dir": "data/toy", "train_size": None}}
+ENV = {"data": {"variant": "v1", "synthetic": False, "description": "Made by hand.", "fingerprint": "f"}}
+
+
+@pytest.fixture
+def out(tmp_path, monkeypatch) -> Path:
+    """The results folder of a current directory that knows the data set `toy`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "paper.yaml").write_text(PAPER)
+    (tmp_path / "lab" / "toy.yaml").write_text(yaml.safe_dump(CONFIG))
+    return Path("results")
+
+
+def make_run(out: Path, name: str, test: dict | None, config: dict = CONFIG, env: dict | None = ENV) -> Path:
+    """A run's folder, `name` being `<dataset>/<run>/seed<k>`; `test` None leaves it unfinished."""
+    path = out / name
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text(yaml.safe_dump(config))
+    if env is not None:
+        (path / "env.json").write_text(json.dumps(env))
+    if test is not None:
+        (path / "result.json").write_text(json.dumps({"val": {"accuracy": 0.99, "auroc": 0.99}, "test": test}))
+        (path / "DONE").touch()
+    return path
+
+
+def make_three(out: Path, **kwargs) -> None:
+    make_run(out, "toy/unimodal_image/seed0", {"accuracy": 0.71, "auroc": 0.8}, **kwargs)
+    make_run(out, "toy/unimodal_image/seed1", {"accuracy": 0.73, "auroc": None}, **kwargs)
+    make_run(out, "toy/i2m2-concat/seed0", {"accuracy": 0.75, "auroc": 0.9}, **kwargs)
+
+
+# By hand: mean of 71 and 73 is 72, squared deviations 1 + 1, over n - 1 = 1, square root of 2 is 1.414.
+MARKDOWN = """\
+## Table 9: Toys & co (toy, variant v1, real data, 2 seeds)
+
+| model | accuracy | auroc | accuracy, paper |
+|---|---:|---:|---:|
+| Image | 72.0 ± 1.4 (2) | 80.0 (1) | 70.00 ± 0.50 |
+| Inter_modality | missing | missing | - |
+| I2M2 | 75.0 (1) | 90.0 (1) | - |
+
+- In percent: mean ± sample standard deviation over the seeds (number of seeds).
+- Data: Made by hand.
+- Budget: 3 epochs, all training examples, preset paper.
+- Paper, Image, accuracy: 70.00 ± 0.50 (page 3).
+- Paper, the best of Inter_modality and I2M2: 72.38 (a leaderboard; second-hand).
+- Paper: the rest is not known.
+
+### Missing runs
+
+- Inter_modality, seed 0: `python -m toy.train --config lab/toy.yaml --method inter --fusion concat --seed 0 --out results`
+- Inter_modality, seed 1: `python -m toy.train --config lab/toy.yaml --method inter --fusion concat --seed 1 --out results`
+- I2M2, seed 1: `python -m toy.train --config lab/toy.yaml --method i2m2 --fusion concat --seed 1 --out results`
+"""
+
+LATEX = r"""\begin{table}
+\centering
+\caption{Table 9: Toys \& co (toy, variant v1, real data, 2 seeds). In percent: """ + (
+    r"""mean $\pm$ sample standard deviation over the seeds (number of seeds).}
+\begin{tabular}{lrrr}
+\toprule
+model & accuracy & auroc & accuracy, paper \\
+\midrule
+Image & 72.0 $\pm$ 1.4 (2) & 80.0 (1) & 70.00 $\pm$ 0.50 \\
+Inter\_modality & missing & missing & - \\
+I2M2 & 75.0 (1) & 90.0 (1) & - \\
+\bottomrule
+\end{tabular}
+\par\medskip\raggedright\footnotesize
+Data: Made by hand.\par
+Budget: 3 epochs, all training examples, preset paper.\par
+Paper, Image, accuracy: 70.00 $\pm$ 0.50 (page 3).\par
+Paper, the best of Inter\_modality and I2M2: 72.38 (a leaderboard; second-hand).\par
+Paper: the rest is not known.\par
+\end{table}
+"""
+)
+
+CSV = """\
+row,run,metric,mean,std,seeds,paper,data
+Image,unimodal_image,accuracy,0.72,0.01414213562,2,0.7,real
+Image,unimodal_image,auroc,0.8,,1,,real
+Inter_modality,inter-concat,accuracy,,,0,,real
+Inter_modality,inter-concat,auroc,,,0,,real
+I2M2,i2m2-concat,accuracy,0.75,,1,,real
+I2M2,i2m2-concat,auroc,0.9,,1,,real
+"""
+
+
+def test_tables_of_three_runs_equal_the_ones_worked_by_hand(out, capsys):
+    make_three(out)
+    main([str(out)])
+    assert (out / "toy/table.md").read_text(encoding="utf-8") == MARKDOWN
+    assert (out / "toy/table.tex").read_text(encoding="utf-8") == LATEX
+    assert (out / "toy/table.csv").read_text(encoding="utf-8") == CSV
+    names = ["table.md", "table.tex", "table.csv", "figure.png", "figure.pdf"]
+    assert capsys.readouterr().out == MARKDOWN + "\nwritten:\n" + "".join(f"  results/toy/{name}\n" for name in names)
+
+
+def test_figure_files_are_images_with_something_on_them(out):
+    make_three(out)
+    main([str(out)])
+    png, pdf = (out / "toy/figure.png").read_bytes(), (out / "toy/figure.pdf").read_bytes()
+    assert png.startswith(b"\x89PNG\r\n") and len(png) > 10_000
+    assert pdf.startswith(b"%PDF-") and pdf.rstrip().endswith(b"%%EOF") and len(pdf) > 5_000
+    assert not list((out / "toy").glob(".*"))  # no temporary files left
+
+
+@pytest.mark.parametrize(
+    "values, text",
+    [
+        ([], "missing"),
+        ([0.724], "72.4 (1)"),
+        ([0.71, 0.73], "72.0 ± 1.4 (2)"),
+        ([0.5, 0.5, 0.5], "50.0 ± 0.0 (3)"),
+        ([0.70, 0.72, 0.74, 0.76], "73.0 ± 2.6 (4)"),  # deviations 3 1 1 3: 20 / (4 - 1) = 6.67, root 2.58; over n it would be 2.2
+    ],
+)
+def test_cell_is_percent_with_the_sample_deviation(values, text):
+    assert cell(values) == text
+
+
+def test_latex_escapes_what_latex_reads_as_commands():
+    assert escape(r"50 % of a_b & {c}~\d ±") == r"50 \% of a\_b \& \{c\}\textasciitilde{}\textbackslash{}d $\pm$"
+
+
+def test_missing_run_repeats_what_its_neighbour_overrides(out):
+    config = {**CONFIG, "optim": {"epochs": 1}, "data": {"dir": "my data", "train_size": 500, "source": "synthetic"}}
+    make_run(out, "toy/unimodal_image/seed4", {"accuracy": 0.7, "auroc": 0.8}, config=config)
+    main([str(out)])
+    command = (
+        "python -m toy.train --config lab/toy.yaml --method inter --fusion concat --seed 4 --out results "
+        "--optim.epochs 1 --data.dir 'my data' --data.source synthetic --data.train_size 500"
+    )
+    assert f"- Inter_modality, seed 4: `{command}`\n" in (out / "toy/table.md").read_text()
+
+
+def test_epochs_that_may_be_another_methods_own_are_not_repeated(out):
+    (out.parent / "lab" / "toy.yaml").write_text(yaml.safe_dump(CONFIG | {"per_method": {"unimodal": {"optim": {"epochs": 7}}}}))
+    make_run(out, "toy/unimodal_image/seed0", {"accuracy": 0.7, "auroc": 0.8}, config=CONFIG | {"optim": {"epochs": 7}})
+    main([str(out)])
+    assert "--optim.epochs" not in (out / "toy/table.md").read_text()
+
+
+def test_unfinished_runs_are_listed_and_not_counted(out):
+    make_three(out)
+    make_run(out, "toy/i2m2-concat/seed1", None)
+    (out / "toy/inter-concat/seed0").mkdir(parents=True)  # broken off before its config was written
+    make_run(out, "toy/i2m2-concat-try/seed0", None)
+    main([str(out)])
+    text = (out / "toy/table.md").read_text()
+    assert "| I2M2 | 75.0 (1) |" in text and "Further runs" not in text
+    assert text.endswith("""\
+### Missing runs
+
+- Inter_modality, seed 1: `python -m toy.train --config lab/toy.yaml --method inter --fusion concat --seed 1 --out results`
+
+### Unfinished runs
+
+- results/toy/i2m2-concat/seed1: `python -m toy.train --config results/toy/i2m2-concat/seed1/config.yaml`
+- results/toy/i2m2-concat-try/seed0: `python -m toy.train --config results/toy/i2m2-concat-try/seed0/config.yaml`
+- results/toy/inter-concat/seed0: `python -m toy.train --config lab/toy.yaml --method inter --fusion concat --seed 0 --out results`
+""")
+
+
+def test_runs_that_are_no_rows_of_the_paper_make_a_second_table(out):
+    make_three(out)
+    make_run(out, "toy/i2m2-concat-scratch/seed0", {"accuracy": 0.6, "auroc": 0.7})
+    make_run(out, "toy/unimodal_image-small/seed0", {"accuracy": 0.5, "auroc": 0.6})
+    main([str(out)])
+    further = """
+### Further runs
+
+| run | accuracy | auroc |
+|---|---:|---:|
+| unimodal_image-small | 50.0 (1) | 60.0 (1) |
+| i2m2-concat-scratch | 60.0 (1) | 70.0 (1) |
+"""
+    assert further in (out / "toy/table.md").read_text()
+    assert r"i2m2-concat-scratch & 60.0 (1) & 70.0 (1) \\" in (out / "toy/table.tex").read_text()
+    assert "i2m2-concat-scratch,i2m2-concat-scratch,accuracy,0.6,,1,,real\n" in (out / "toy/table.csv").read_text()
+
+
+@pytest.mark.parametrize("mark", ["env", "config", "one run of three"])
+def test_synthetic_data_are_labelled_and_stand_beside_no_number_of_the_paper(out, mark):
+    synthetic = {"data": ENV["data"] | {"synthetic": True}}
+    kwargs = {"env": {"env": synthetic}, "config": {"config": CONFIG | {"data": {"source": "synthetic"}}}}
+    make_three(out, **kwargs.get(mark, {}))
+    if mark == "one run of three":
+        (out / "toy/i2m2-concat/seed0/env.json").write_text(json.dumps(synthetic))
+    main([str(out)])
+    for kind in ("md", "tex", "csv"):
+        text = (out / f"toy/table.{kind}").read_text()
+        assert "synthetic" in text.lower() and "72.38" not in text and "70.00" not in text and "0.7," not in text
+    lines = (out / "toy/table.md").read_text().splitlines()
+    assert lines[0] == "## Table 9: Toys & co (toy, variant v1, SYNTHETIC data, 2 seeds)"
+    assert lines[2] == "| model | accuracy | auroc |"
+
+
+def test_data_of_unrecorded_origin_are_not_compared_with_the_paper(out):
+    make_three(out, env=None)
+    main([str(out)])
+    text = (out / "toy/table.md").read_text()
+    assert "(toy, origin of the data not recorded, 2 seeds)" in text and "72.38" not in text
+
+
+def test_differing_budgets_and_data_files_are_said(out):
+    make_three(out)
+    config = CONFIG | {"optim": {"epochs": 1}, "data": {"train_size": 100}}
+    env = {"data": ENV["data"] | {"fingerprint": "g"}}
+    make_run(out, "toy/inter-concat/seed0", {"accuracy": 0.6, "auroc": 0.7}, config=config, env=env)
+    main([str(out)])
+    text = (out / "toy/table.md").read_text()
+    assert (
+        "- The rows were made with DIFFERENT budgets: 3 epochs, all training examples, preset paper (Image, I2M2); "
+        "1 epoch, 100 training examples, preset paper (Inter_modality).\n"
+    ) in text
+    assert "different fingerprints" in text
+
+
+def test_dataset_selects_its_variants_and_a_folder_no_paper_knows_is_a_plain_table(out, capsys):
+    make_run(out, "toy-small/i2m2-concat/seed0", {"accuracy": 0.75, "auroc": 0.9})
+    make_run(out, "own/inter/seed0", {"accuracy": 0.5, "nll": 1.2})
+    main([str(out), "--dataset", "toy"])
+    assert "Table 9: Toys & co (toy-small, variant v1, real data, 1 seed)" in capsys.readouterr().out
+    assert not (out / "own/table.md").exists()
+    main([str(out), "--dataset", "own"])
+    assert "## own: all runs (own, variant v1, real data, 1 seed)\n\n| model | accuracy |\n|---|---:|\n| inter | 50.0 (1) |\n" in (
+        capsys.readouterr().out
+    )
+
+
+def test_figure_shows_the_further_runs_where_no_row_has_any(out):
+    make_run(out, "toy/i2m2-concat-try/seed0", {"accuracy": 0.75, "auroc": 0.9})
+    main([str(out)])
+    assert "| I2M2 | missing |" in (out / "toy/table.md").read_text()
+    assert (out / "toy/figure.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("{not json", "cannot be read"),
+        ("[1]", "holds no mapping"),
+        ('{"val": {}}', "has no 'test'"),
+        ('{"test": {"auroc": 0.5}}', "test accuracy is absent"),
+        ('{"test": {"accuracy": 72.4, "auroc": 0.5}}', "between 0 and 1"),
+        ('{"test": {"accuracy": NaN, "auroc": 0.5}}', "between 0 and 1"),
+        (None, "is missing although"),
+    ],
+)
+def test_corrupt_result_is_a_data_error_that_names_the_file(out, content, message):
+    make_three(out)
+    path = out / "toy/i2m2-concat/seed0/result.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(DataError, match=message) as error:
+        main([str(out)])
+    assert str(path) in str(error.value)
+    assert not (out / "toy/table.md").exists()
+
+
+def test_wrong_settings_say_what_there_is_and_what_to_do(out):
+    command = "python -m toy.train --config lab/toy.yaml --method unimodal_image --seed 0 --out results"
+    with pytest.raises(SettingsError, match="no such results folder"):
+        main([str(out)])
+    out.mkdir()
+    with pytest.raises(SettingsError, match=f"no runs in it; make one with: {command}"):
+        main([str(out), "--dataset", "toy"])
+    make_run(out, "toy/unimodal_image/seed0", None)
+    with pytest.raises(SettingsError, match=f"none of its 1 runs is finished; make one with: {command}"):
+        main([str(out), "--dataset", "toy"])
+    with pytest.raises(SettingsError, match="no runs of data set 'toi'; found: toy$"):
+        main([str(out), "--dataset", "toi"])
+    with pytest.raises(SettingsError, match="is one data set's folder; give the one above it: results --dataset toy"):
+        main([str(out / "toy")])
+
+
+def test_wrong_paper_file_is_named(out):
+    make_three(out)
+    Path("lab/paper.yaml").write_text("toy: [{name: x, titel: y, metrics: [accuracy], rows: []}]")
+    with pytest.raises(SettingsError, match="lab/paper.yaml.*titel"):
+        main([str(out)])
+
+
+def test_collect_reads_only_seed_folders_in_order(out):
+    for name in ("toy/b/seed10", "toy/b/seed9", "toy/a/seed0", "toy/a/seedling"):
+        make_run(out, name, {"accuracy": 0.5})
+    (out / "toy/table.md").touch()
+    assert [(run.name, run.seed) for run in collect(out / "toy")] == [("a", 0), ("b", 9), ("b", 10)]
+
+
+def test_avmnist_tables_have_the_papers_seven_rows_and_its_one_known_number():
+    tables = read_paper(ROOT / "AVMNIST_and_MIMIC" / "paper.yaml")
+    (real,), (digits,) = tables["avmnist"], tables["avmnist-digits"]
+    labels = ["Image", "Audio", "Intra-modality", "Inter-modality LF", "Inter-modality LRTF", "I2M2 LF", "I2M2 LRTF"]
+    assert [row.label for row in real.rows] == [row.label for row in digits.rows] == labels
+    for row in real.rows:  # the folder's name is what the arguments make: <method>[-<fusion>]
+        assert row.run == "-".join(word for word in row.args.split() if not word.startswith("--"))
+    assert real.best.value == 72.38 and set(real.best.rows) <= {row.run for row in real.rows}
+    assert not any(row.paper for row in real.rows)
+    assert digits.synthetic and not real.synthetic
