@@ -38,8 +38,8 @@ def download(folder: Path) -> None:
         reason = str(error).strip().splitlines()[0].rstrip(":") if str(error).strip() else type(error).__name__
         raise DataError(
             f"{folder}: the download failed ({reason}); on a machine with internet fetch MNIST's four files ({MNIST_URL}: train- "
-            f"and t10k-images-idx3-ubyte.gz, train- and t10k-labels-idx1-ubyte.gz) into {folder}, {SPEECH} as {folder / 'fsdd.zip'} "
-            f"and, if you want recorded noise, {NOISE} as {folder / 'esc50.zip'}"
+            f"and t10k-images-idx3-ubyte.gz, train- and t10k-labels-idx1-ubyte.gz) into {folder}, {SPEECH} as "
+            f"{folder / 'fsdd.zip'} and, if you want recorded noise, {NOISE} as {folder / 'esc50.zip'}"
         ) from None
     finally:
         socket.setdefaulttimeout(before)

@@ -128,7 +128,7 @@ def _parser() -> Parser:
     add("--out", type=Path, metavar="DIR", help="folder to write; default data/avmnist, with --digits data/avmnist-digits")
     add = parser.add_argument_group("instead of preparing MNIST and FSDD").add_argument
     add("--digits", action="store_true", help="prepare the embedded data: scikit-learn's handwritten digits, synthesised speech")
-    add("--check", type=Path, nargs="?", const=Path(), metavar="DIR", help="audit a prepared folder (default: --out)")
+    add("--check", type=Path, nargs="?", const=False, metavar="DIR", help="audit a prepared folder (default: --out)")
     add("--download", type=Path, metavar="DIR", help="fetch MNIST, FSDD and ESC-50 into DIR")
     add = parser.add_argument_group("rules; any that differs from the variant's makes it `custom`").add_argument
     add("--variant", choices=VARIANTS, default="calibrated", help="rules to start from (default: calibrated; mfas: as published)")

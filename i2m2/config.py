@@ -137,7 +137,7 @@ def load_config(cls: type[RunConfig], argv: list[str] | None, prog: str) -> RunC
     elif settings.fusion is None:
         raise SettingsError(f"method={settings.method} needs --fusion; choose one of concat, low_rank_tensor, tensor, gated")
     settings.init = settings.init if joint else "scratch"
-    config = cls(**vars(parser.instantiate_classes(settings)))
+    config = cls(**vars(parser.instantiate(settings)))
     _check(config)
     return config
 

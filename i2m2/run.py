@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -43,7 +44,7 @@ class Run:
 
     @classmethod
     def open(cls, directory: Path, config: RunConfig, data: Mapping[str, Any], writes: bool = True) -> Run:
-        """Begin a run or go on with it. SettingsError if the folder holds one of other settings, DataError if its data have changed.
+        """Begin a run or go on with it. SettingsError if its folder holds other settings, DataError if its data have changed.
 
         `data` describes the data set (variant, synthetic, fingerprint ...) for env.json.
         """
@@ -52,7 +53,7 @@ class Run:
         run = cls(directory, replace(config, threads=threads), writes)
         if stored is not None:
             run._refuse_other_settings(stored)
-            run._refuse_other_data(data)
+            run.refuse_other_data(data)
         if writes:
             directory.mkdir(parents=True, exist_ok=True)
             run._lock()
@@ -123,9 +124,14 @@ class Run:
             keys = ", ".join(f"{key} ({there.get(key)} there, {now.get(key)} now)" for key in differing)
             raise SettingsError(f"{self.dir} holds a run of other settings: {keys}; give this one a --tag, or delete that folder")
 
-    def _refuse_other_data(self, data: Mapping[str, Any]) -> None:
-        path = self.dir / "env.json"
-        stored = json.loads(path.read_text())["data"]["fingerprint"] if path.exists() else data["fingerprint"]
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the run recorded about its data: variant, synthetic, description, sizes, fingerprint."""
+        return json.loads((self.dir / "env.json").read_text(encoding="utf-8"))["data"]
+
+    def refuse_other_data(self, data: Mapping[str, Any]) -> None:
+        """DataError if the data at hand are not those the run began with."""
+        stored = self.facts["fingerprint"]
         if stored != data["fingerprint"]:
             raise DataError(
                 f"{self.dir} was made with other data (fingerprint {stored[:12]} there, {data['fingerprint'][:12]} now); "
@@ -154,11 +160,10 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 def environment() -> dict[str, Any]:
     """Versions, device and commit: what a number depends on beside the settings and the data."""
     packages = ["torch", "torchvision", "numpy", "scikit-learn", "accelerate", "transformers", "h5py", "i2m2"]
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {
         "python": platform.python_version(),
         "versions": {name: installed for name in packages if (installed := _version(name))},
-        "device": gpu or platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
         "git_commit": git_commit(),
         "command": " ".join(["python", *sys.orig_argv[1:]]),
     }
@@ -183,6 +188,11 @@ def finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: finite(item) for key, item in value.items()}
     return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _processor() -> str:
+    names = re.findall(r"model name\s*: (.*)", path.read_text()) if (path := Path("/proc/cpuinfo")).exists() else []
+    return f"{names[0]}, {len(names)} cores" if names else platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:

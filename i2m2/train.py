@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.tracking import filter_trackers
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
@@ -59,6 +61,7 @@ def fit(
         began = time.perf_counter()
         seed_everything(config.seed, epoch, accelerator.process_index)
         train_loss = _train_epoch(wrapped, train, stepper, scheduler, loss, config, epoch, accelerator)
+        _agree_on_buffers(model, accelerator)
         predictions = predict(model, val, accelerator, config.eval_batch_size, config.workers)
         scores = finite(score(predictions["y"], predictions["log_prob"], names=sorted({optim.select, "accuracy", "nll"})))
         record = {"epoch": epoch + 1, "train_loss": train_loss, "val": scores, "lr": optimizer.param_groups[0]["lr"]}
@@ -114,6 +117,13 @@ def _train_epoch(
     return accelerator.reduce(total, "sum").item() / len(train)
 
 
+def _agree_on_buffers(model: nn.Module, accelerator: Accelerator) -> None:
+    """Every device kept batch statistics of its own examples: take the first device's, which are the ones saved."""
+    if accelerator.num_processes > 1:
+        for buffer in model.buffers():
+            broadcast(buffer)
+
+
 def _refuse_non_finite(losses: list[Tensor], plan: list, epoch: int, lr: float, config: RunConfig) -> None:
     begin = (len(losses) - 1) // CHECK_EVERY * CHECK_EVERY
     bad = (~torch.isfinite(torch.stack(losses[begin:]))).nonzero().flatten().tolist()
@@ -132,7 +142,7 @@ def build_optimizer(parameters: list, optim: OptimConfig) -> torch.optim.Optimiz
 
 
 def lr_factor(optim: OptimConfig, updates: int) -> Callable[[int], float]:
-    """update (from 0) -> factor of the learning rate: a line up over the warm-up, then constant, a line to 0 or half a cosine to 0."""
+    """update (from 0) -> factor of the learning rate: up a line over the warm-up, then constant, a line or a cosine to 0."""
     warmup = round(optim.warmup * updates)
 
     def factor(update: int) -> float:
@@ -165,7 +175,7 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     if config.tracker and not find_spec(config.tracker):
         raise SettingsError(f"tracker={config.tracker} is not installed: pip install {config.tracker}")
     try:
-        accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=config.precision, log_with=config.tracker)
+        accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=config.precision)
     except ValueError as error:
         raise SettingsError(f"precision={config.precision}: {error}") from error
     # The same numbers again on the same GPU.
@@ -178,6 +188,7 @@ def start_tracker(accelerator: Accelerator, run: Run) -> None:
     """TensorBoard or Weights & Biases, if set, with its files in the run's folder."""
     if run.config.tracker:
         accelerator.project_configuration.set_directories(str(run.dir))
+        accelerator.log_with = filter_trackers(run.config.tracker, accelerator.logging_dir)
         values = {
             key: value if isinstance(value, (int, float)) else str(value) for key, value in flatten(to_dict(run.config)).items()
         }
@@ -212,4 +223,5 @@ def _resume(run: Run, model: nn.Module, optimizer: Any, scheduler: Any, accelera
 def _line(config: RunConfig, record: dict[str, Any], best: int) -> str:
     scores = "  ".join(f"{name} {value:.4f}" for name, value in record["val"].items() if value is not None)
     mark = "  *" if best == record["epoch"] else ""
-    return f"{config.run_name} seed {config.seed}  epoch {record['epoch']}/{config.optim.epochs}  loss {record['train_loss']:.4f}  val {scores}{mark}"
+    epoch = f"epoch {record['epoch']}/{config.optim.epochs}  loss {record['train_loss']:.4f}"
+    return f"{config.run_name} seed {config.seed}  {epoch}  val {scores}{mark}"

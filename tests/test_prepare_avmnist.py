@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy.io import wavfile
+from threadpoolctl import threadpool_limits
 
 from AVMNIST_and_MIMIC import avmnist_audio as audio
 from AVMNIST_and_MIMIC.avmnist_build import FILES, Rules
@@ -111,7 +112,8 @@ def test_without_noise_a_row_is_the_spectrogram_of_its_recording(raw, tmp_path):
     recordings = {r.name: r for r in audio.read_speech(raw / "speech").recordings}
     stored = np.load(tmp_path / "out/audio/train_data.npy")
     for row in pairs(tmp_path / "out")[:TRAIN:37]:
-        expected = audio.spectrograms(recordings[row["recording"]].samples[None])[0]
+        with threadpool_limits(1):  # as `build` does: the number of threads decides the last bits
+            expected = audio.spectrograms(recordings[row["recording"]].samples[None])[0]
         np.testing.assert_array_equal(stored[int(row["row"])], expected)
 
 
@@ -468,7 +470,7 @@ def test_download_without_internet_is_one_line(tmp_path, monkeypatch):
         raise urllib.error.URLError("no route to host")
 
     monkeypatch.setattr("urllib.request.urlopen", offline)
-    with pytest.raises(DataError, match="no route to host.*fsdd.zip") as error:
+    with pytest.raises(DataError, match="download failed.*fsdd.zip") as error:
         main(["--download", str(tmp_path / "raw")])
     assert "\n" not in str(error.value)
 

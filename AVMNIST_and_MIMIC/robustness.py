@@ -1,0 +1,150 @@
+"""python -m AVMNIST_and_MIMIC.robustness results/avmnist: finished runs on corrupted test data and without a modality"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from AVMNIST_and_MIMIC.avmnist import MODALITIES, AVMNISTConfig, Data, build_model, load_avmnist
+from AVMNIST_and_MIMIC.avmnist_corruptions import corrupt
+from i2m2 import results, robustness
+from i2m2.config import load_config
+from i2m2.errors import DataError, SettingsError, run_command
+from i2m2.evaluate import predict
+from i2m2.files import write_atomic, write_text
+from i2m2.metrics import accuracy
+from i2m2.run import Run
+from i2m2.tables import read_entries
+from i2m2.train import make_accelerator
+
+PROGRAM = "AVMNIST_and_MIMIC.robustness"
+CORRUPTIONS = {"image": ("image",), "audio": ("audio",), "multimodal": MODALITIES}
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = _parse(argv)
+    finished = robustness.finished_runs(args.results)
+    runs = [Run(run.dir, _config(run, args)) for run in finished]
+    data = _test_data(runs)
+    accelerator = make_accelerator(replace(runs[0].config, tracker=None, precision="no"))
+
+    def evaluate(model: nn.Module, split: Any) -> robustness.Answer:
+        predictions = predict(model, split, accelerator, runs[0].config.eval_batch_size)
+        value = accuracy(predictions["y"], predictions["log_prob"])
+        return robustness.Answer(value, robustness.uniform_answers(predictions["log_prob"]))
+
+    models = {(run.dir.parent.name, run.config.seed): _model(run).to(accelerator.device) for run in runs}
+    test = data.splits["test"]
+    points = robustness.measure(models, test, CORRUPTIONS, partial(corrupt, seed=args.seed), evaluate, args.levels)
+    _report(args, finished, points, len(test))
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {PROGRAM}",
+        description="Accuracy of finished runs on corrupted test data and without a modality; writes robustness.csv, "
+        "robustness_summary.csv, robustness.png and robustness.pdf into the results folder.",
+    )
+    parser.add_argument("results", type=Path, help="folder that holds <run>/seed<k>, such as results/avmnist")
+    parser.add_argument(
+        "--data.dir", dest="data_dir", metavar="DIR", help="where the data lie now, if no longer where the runs say"
+    )
+    parser.add_argument(
+        "--levels", type=float, nargs="+", default=robustness.LEVELS, help="rising levels from 0 (clean) to at most 1; default: "
+        "0.0 0.1 ... 1.0, with which alone the two robustness scores are comparable with others'"
+    )  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the corruptions; default: 0")
+    parser.add_argument(
+        "--baseline", default="inter-concat", help="run that effective robustness compares with; default: %(default)s"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    args = parser.parse_args(argv)
+    levels = args.levels
+    if levels[0] != 0 or levels[-1] > 1 or len(levels) < 2 or not all(a < b for a, b in zip(levels, levels[1:], strict=False)):
+        raise SettingsError(f"--levels {' '.join(map(str, levels))}: they must rise from 0 to at most 1, such as 0 0.5 1")
+    if args.seed < 0:
+        raise SettingsError(f"--seed {args.seed} must be at least 0")
+    return args
+
+
+def _config(run: results.Run, args: argparse.Namespace) -> AVMNISTConfig:
+    """The settings a run was trained with, but for where the data lie and the device."""
+    if run.config.get("dataset") != "avmnist":
+        raise SettingsError(
+            f"{run.dir} is no run of avmnist but of {run.config.get('dataset')}; give a folder such as results/avmnist"
+        )
+    config = load_config(AVMNISTConfig, ["--config", str(run.dir / "config.yaml"), "--device", args.device], PROGRAM)
+    return replace(config, data=replace(config.data, dir=args.data_dir or config.data.dir))
+
+
+def _test_data(runs: Iterable[Run]) -> Data:
+    """The data of all these runs. DataError if they are gone, have changed, or are not the same for all."""
+    loaded: dict[tuple[str, str | None], Data] = {}
+    for run in runs:
+        place = (run.config.data.source, run.config.data.dir)
+        try:
+            loaded[place] = loaded.get(place) or load_avmnist(run.config.data)
+        except DataError as error:
+            raise DataError(f"the data of {run.dir} cannot be read; if they lie elsewhere now, add --data.dir: {error}") from error
+        run.refuse_other_data(loaded[place].facts)
+    if len({data.facts["fingerprint"] for data in loaded.values()}) > 1:
+        places = ", ".join(str(folder) for _, folder in loaded)
+        raise DataError(
+            f"the runs read different data ({places}), so they cannot stand in one table; keep them in separate folders"
+        )
+    return next(iter(loaded.values()))
+
+
+def _model(run: Run) -> nn.Module:
+    model = build_model(run.config)
+    model.load_state_dict(run.load_best())
+    return model
+
+
+def _report(args: argparse.Namespace, finished: list[results.Run], points: list[robustness.Point], examples: int) -> None:
+    """Write the files and print the summary; rows in the paper's order, then the other runs."""
+    folder = args.results
+    entry = results.entries_of(folder.resolve().name, read_entries(), finished)[0]
+    names = {run.name for run in finished}
+    table = {row.run: row.label for row in entry.rows if row.run in names}
+    rows = table | {name: name for name in sorted(names - set(table))}
+    points = sorted(points, key=lambda point: (list(rows).index(point.run), point.seed))  # stable: corruptions and levels stay
+    summary = robustness.summarise(points, args.baseline)
+    about = results.about(folder.resolve().name, results.data_kind(entry, finished), finished)
+    figure = robustness.draw(points, table or rows, CORRUPTIONS, f"Robustness of models trained on clean data\n{about}")
+    write_text(folder / "robustness.csv", robustness.points_csv(points, rows))
+    write_text(folder / "robustness_summary.csv", robustness.summary_csv(summary, rows))
+    for kind in ("png", "pdf"):
+        write_atomic(folder / f"robustness.{kind}", partial(figure.savefig, format=kind))
+    print(f"## Robustness ({about})\n\n{robustness.summary_markdown(summary, rows)}\n")
+    print("\n".join(f"- {note}" for note in _notes(args, rows, points, examples)))
+    print("written:", *(folder / f"robustness{end}" for end in (".csv", "_summary.csv", ".png", ".pdf")), sep="\n  ")
+
+
+def _notes(args: argparse.Namespace, rows: dict[str, str], points: list[robustness.Point], examples: int) -> list[str]:
+    seeds = {run: {point.seed for point in points if point.run == run} for run in (*rows, args.baseline)}
+    lacking = [label for run, label in rows.items() if seeds[run] - seeds[args.baseline]]
+    silent = {(p.run, p.corruption): p.uniform for p in points if p.uniform}
+    notes = [
+        f"{examples} test examples; accuracy in percent, mean ± sample standard deviation over the seeds (number of seeds).",
+        "relative: area under accuracy (as a fraction) against the level; effective: sum over the levels of what is kept beyond "
+        f"{args.baseline} of the same seed, shifted to the same clean accuracy. Neither is rescaled.",
+        f"levels {' '.join(map(str, args.levels))}; seed of the corruptions {args.seed}.",
+    ]
+    if lacking:
+        notes.append(f"No effective robustness for some seeds of {', '.join(lacking)}: {args.baseline} lacks them.")
+    return notes + [
+        f"{rows[run]} without {name.removeprefix(robustness.MISSING)}: {count} examples have no modality left and are answered "
+        "uniformly, which counts as the first class."
+        for (run, name), count in silent.items()
+    ]
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,181 @@
+"""Speed and memory of AV-MNIST, as ratios measured in turn: python benchmarks/avmnist.py [--parts loop,usual,memory,jobs,encoder]
+
+loop     a step of the real training loop over real data / the bare forward, loss, backward, clip and update on one resident batch
+usual    a training pass as such code is usually written / ours, on the same rows with the same model
+memory   peak memory of a training, and seconds from opened data to the first batch
+jobs     scripts/avmnist.sh with JOBS=2 / with JOBS=1
+encoder  ways to run the encoders and the update faster, and whether they give the same numbers
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
+
+from AVMNIST_and_MIMIC.avmnist import AVMNISTData, Data, load_avmnist
+from AVMNIST_and_MIMIC.avmnist_digits import make_digits
+from benchmarks.avmnist_encoder import encoder_tables
+from benchmarks.avmnist_loops import ROOT, ROWS, Ours, config_of, loop_ratio, new_model, steps_of, subset, usual_ratio
+from benchmarks.timing import alternate, beside, machine, table
+from i2m2.data import loader, to_device, training_plan
+from i2m2.evaluate import predict
+
+WORKERS = (8, 0)  # of the usual data loader
+TARGETS = {"loop": ("<= 1.25", "<= 1.08"), 8: (">= 2", ">= 1.2"), 0: (">= 1.05", ">= 0.97")}  # image row, rows with audio
+
+
+def target(key: str | int, row: str) -> str:
+    """Of part `loop`, or of part `usual` with so many workers."""
+    return TARGETS[key][row != "image"]
+
+
+def memory_of_training(folder: Path, steps: int, threads: int) -> dict[str, float]:
+    """In a process of its own: open the data; the first batch; every training row once through the loader and its preparation;
+    `steps` real updates of `i2m2 concat`, the largest model; all validation rows -> seconds to the first batch, peak in GB."""
+    torch.set_num_threads(threads)
+    config = config_of("i2m2 concat")
+    train, val = (load_avmnist(AVMNISTData(dir=str(folder))).splits[name] for name in ("train", "val"))
+    began, first = time.perf_counter(), 0.0
+    plan = training_plan(len(train), config.optim.batch_size, config.seed, epoch=0)
+    for batch in loader(train, (part.positions for part in plan), config.workers):
+        to_device(batch, torch.device("cpu"), train.prepare)
+        first = first or time.perf_counter() - began
+    ours = Ours(config, new_model(config), subset(train, steps * config.optim.batch_size))
+    ours.one_pass()
+    predict(ours.model, val, ours.accelerator, config.eval_batch_size, config.workers)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {"first batch": first, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
+
+
+def sweep(jobs: int, folder: Path, overrides: list[str]) -> None:
+    """scripts/avmnist.sh with two seeds into a folder that is thrown away; threads as they come by default."""
+    with tempfile.TemporaryDirectory() as out:
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        environment = os.environ | {
+            "JOBS": str(jobs),
+            "SEEDS": "0 1",
+            "OUT": out,
+            "DATA": str(folder),
+            "PATH": path,
+            "VIRTUAL_ENV": sys.prefix,
+        }
+        environment.pop("OMP_NUM_THREADS", None)
+        command = ["bash", str(ROOT / "scripts/avmnist.sh"), "--device", "cpu", *overrides]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)} with JOBS={jobs} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
+def loop_part(args: argparse.Namespace, data: Data) -> str:
+    rows = []
+    for row in args.rows:
+        ours, bare = loop_ratio(row, data, args.steps, args.rounds)
+        rows.append([row, f"{ours * 1e3:.2f}", f"{bare * 1e3:.2f}", *beside(ours / bare, target("loop", row))])
+    title = (
+        f"loop: a step of our training over its bare computation ({args.rounds} rounds of {args.steps} steps, image twice as many)"
+    )
+    return table(title, ["row", "ours, ms", "bare, ms", "ours / bare", "target"], rows)
+
+
+def usual_part(args: argparse.Namespace, data: Data) -> str:
+    rows = []
+    for row in args.rows:
+        seconds = usual_ratio(row, data, args.steps, args.rounds, WORKERS)
+        ratios = [cell for n in WORKERS for cell in (f"{seconds[n]:.2f}", *beside(seconds[n] / seconds["ours"], target(n, row)))]
+        rows.append([row, steps_of(row, args.steps) * 40, f"{seconds['ours']:.2f}", *ratios])
+    columns = [cell for n in WORKERS for cell in (f"usual, {n} workers, s", "usual / ours", "target")]
+    return table(f"usual: a training pass, {args.rounds} rounds", ["row", "examples", "ours, s", *columns], rows)
+
+
+def memory_part(args: argparse.Namespace, data: Data) -> str:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        found = pool.submit(memory_of_training, args.folder, args.steps, args.threads).result()
+    mapped = sum(path.stat().st_size for path in args.folder.rglob("*.npy")) / 1e9
+    rows = [
+        [f"peak resident memory, GB (files of {mapped:.2f} GB are memory-mapped and count)", *beside(found["peak"], "<= 2.5")],
+        ["opened data to first batch, s", *beside(found["first batch"], "<= 1", digits=3)],
+    ]
+    return table(
+        f"memory: i2m2 concat; all training rows loaded, {args.steps} updates, validation", ["", "measured", "target"], rows
+    )
+
+
+def jobs_part(args: argparse.Namespace, data: Data) -> str:
+    overrides = [f"--data.train_size={args.jobs_rows}", f"--optim.epochs={args.jobs_epochs}"]
+    seconds = alternate({str(n): lambda n=n: sweep(n, args.folder, overrides) for n in (1, 2)}, args.jobs_rounds, warmup=0)
+    row = [f"{seconds['2']:.1f}", f"{seconds['1']:.1f}", *beside(seconds["2"] / seconds["1"], "<= 0.9")]
+    title = f"jobs: scripts/avmnist.sh, 7 rows x 2 seeds, {' '.join(overrides)}, {args.jobs_rounds} rounds"
+    return table(title, ["JOBS=2, s", "JOBS=1, s", "ratio", "target"], [row])
+
+
+def encoder_part(args: argparse.Namespace, data: Data) -> str:
+    train = data.splits["train"]
+    batch = to_device(train[np.arange(40)], torch.device("cpu"), train.prepare)
+    return encoder_tables(batch["inputs"], new_model(config_of("i2m2 concat")), args.threads, args.rounds, args.steps, args.compile)
+
+
+PARTS = {  # in this order: a child's peak memory is never below its parent's at the start
+    "memory": memory_part,
+    "jobs": jobs_part,
+    "loop": loop_part,
+    "usual": usual_part,
+    "encoder": encoder_part,
+}
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder of prepared data (default: data/avmnist, else synthetic digits)")
+    parser.add_argument("--parts", default=",".join(PARTS), help="separated by commas")
+    parser.add_argument("--rows", default=",".join(ROWS), help="rows of Table 1, separated by commas")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=5, help="that count, after one to warm up")
+    parser.add_argument("--steps", type=int, default=50, help="of 40 examples, per round")
+    parser.add_argument("--compile", action="store_true", help="encoder: also torch.compile, which takes minutes")
+    parser.add_argument("--jobs_rounds", type=int, default=1)
+    parser.add_argument("--jobs_rows", type=int, default=4000, help="training rows per run of part jobs")
+    parser.add_argument("--jobs_epochs", type=int, default=2)
+    args = parser.parse_args(argv)
+    args.parts, args.rows = args.parts.split(","), args.rows.split(",")
+    for given, known in ((args.parts, PARTS), (args.rows, ROWS)):
+        if unknown := set(given) - set(known):
+            parser.error(f"unknown: {', '.join(unknown)}; choose from {', '.join(known)}")
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    torch.set_num_threads(args.threads)
+    warnings.filterwarnings("ignore", message="This DataLoader will create 8 worker processes")
+    with tempfile.TemporaryDirectory() as scratch:
+        args.folder = (args.data or ROOT / "data/avmnist").resolve()
+        if args.data is None and not args.folder.exists():
+            args.folder = Path(scratch) / "avmnist-digits"
+            make_digits(args.folder)
+        data = load_avmnist(AVMNISTData(dir=str(args.folder)))
+        kind = "SYNTHETIC" if data.facts["synthetic"] else "real"
+        print(
+            f"Machine: {machine()}\nData: {kind}, {len(data.splits['train']):,} training rows ({data.facts['description']})",
+            flush=True,
+        )
+        for name, part in PARTS.items():
+            if name in args.parts:
+                print(part(args, data), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What every benchmark needs: medians of alternating rounds, facts of the machine, Markdown tables."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import torch
+
+
+def alternate(tasks: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 1) -> dict[str, float]:
+    """Median seconds of every task, run in turn (A B A B ...), so that a slow moment of the machine hits all of them alike.
+
+    The first `warmup` rounds do not count.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for _ in range(warmup + rounds):
+        for name, task in tasks.items():
+            began = time.perf_counter()
+            task()
+            seconds[name].append(time.perf_counter() - began)
+    return {name: median(values[warmup:]) for name, values in seconds.items()}
+
+
+def machine() -> str:
+    """CPU, cores, threads, load and versions in one line."""
+    load = f"{os.getloadavg()[0]:.1f}"
+    return (
+        f"{_cpu()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, load before {load}; "
+        f"torch {torch.__version__}, Python {platform.python_version()}"
+    )
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    names = (
+        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Markdown: a heading, then the first column to the left and the others to the right."""
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    return f"\n### {title}\n\n" + "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def beside(value: float, target: str, digits: int = 2) -> list[str]:
+    """A measured value and its target, such as '<= 1.25', with the verdict: ['1.31', '<= 1.25: missed']."""
+    comparison, bound = target.split()
+    met = value <= float(bound) if comparison == "<=" else value >= float(bound)
+    return [f"{value:.{digits}f}", f"{target}: {'met' if met else 'missed'}"]

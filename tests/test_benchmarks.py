@@ -1,0 +1,114 @@
+"""The benchmarks compare like with like: equal weights, equal examples, equal results. No time is asserted."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from AVMNIST_and_MIMIC.avmnist import SHAPES, AVMNISTData, load_avmnist
+from AVMNIST_and_MIMIC.encoders import LeNet
+from benchmarks import avmnist
+from benchmarks import avmnist_loops as bench
+from benchmarks.avmnist_encoder import encoder_row, update_row
+from benchmarks.timing import alternate, beside, table
+from i2m2.losses import negative_log_likelihood
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Prepared files with 96 training rows (88 without validation) and 8 test rows of noise."""
+    folder, rng = tmp_path_factory.mktemp("avmnist"), np.random.default_rng(0)
+    for part, rows in (("train", 96), ("test", 8)):
+        for name, shape in SHAPES.items():
+            (folder / name).mkdir(exist_ok=True)
+            np.save(folder / name / f"{part}_data.npy", rng.integers(0, 256, (rows, *shape), dtype=np.uint8))
+        np.save(folder / f"{part}_labels.npy", rng.integers(0, 10, rows))
+    (folder / "dataset.json").write_text(json.dumps({"synthetic": True, "description": "noise"}))
+    return folder
+
+
+@pytest.fixture
+def data(folder):
+    return load_avmnist(AVMNISTData(dir=str(folder)))
+
+
+@pytest.mark.parametrize("row", ["image", "i2m2 low_rank_tensor"])
+def test_usual_loop_and_ours_make_the_same_update_from_the_same_weights(row, data):
+    config = bench.config_of(row)
+    train = bench.subset(data.splits["train"], config.optim.batch_size)  # one update, so that the order cannot matter
+    usual, model = bench.new_model(config), bench.new_model(config)
+    before = [p.detach().clone() for p in model.parameters()]
+    assert all(torch.equal(a, b) for a, b in zip(before, usual.parameters(), strict=True))
+    usual_loss, _, _ = bench.usual_pass(config, usual, bench.usual_samples(train), 0)()
+    assert bench.Ours(config, model, train).one_pass() == pytest.approx(usual_loss, rel=1e-5)
+    assert not all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    for a, b in zip(model.parameters(), usual.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_usual_loop_and_ours_see_the_same_examples(data):
+    seen = []
+
+    def counting_loss(log_prob, y):
+        seen.append(y)
+        return negative_log_likelihood(log_prob, y)
+
+    config, train = bench.config_of("image"), bench.subset(data.splits["train"], 70)
+    bench.Ours(config, bench.new_model(config), train, counting_loss).one_pass()
+    _, outputs, labels = bench.usual_pass(config, bench.new_model(config), bench.usual_samples(train), 0)()
+    assert outputs.shape == (70, 10)
+    assert torch.cat(seen).sort().values.tolist() == labels.sort().values.tolist() == sorted(train.y.tolist())
+
+
+def test_the_bare_loop_trains_the_model_it_is_given(data):
+    config = bench.config_of("image")
+    model, untouched = bench.new_model(config), bench.new_model(config)
+    bench.bare_steps(config, model, data.splits["train"], steps=1)()
+    assert all(not torch.equal(a, b) for a, b in zip(model.parameters(), untouched.parameters(), strict=True))
+
+
+def test_ratios_are_of_positive_times(data):
+    assert all(seconds > 0 for seconds in bench.loop_ratio("image", data, steps=1, rounds=1))
+    seconds = bench.usual_ratio("image", data, steps=1, rounds=1, workers=(0,))
+    assert set(seconds) == {"ours", 0} and all(value > 0 for value in seconds.values())
+
+
+def test_memory_of_a_training_in_this_process(folder):
+    found = avmnist.memory_of_training(folder, steps=1, threads=torch.get_num_threads())
+    assert found["first batch"] > 0 and found["peak"] > 0.05
+
+
+def test_torch_pooling_equals_ours_and_channels_last_nearly():
+    torch.manual_seed(0)
+    found = encoder_row(LeNet(3, 3), torch.rand(8, 1, 28, 28), torch.get_num_threads(), rounds=1, repeats=1, compiled=False)
+    assert all(seconds > 0 for seconds, _, _ in found.values())
+    assert found["nn.MaxPool2d"][1:] == (0, 0)
+    assert max(found["channels_last"][1:]) < 1e-3
+
+
+def test_all_implementations_of_the_update_agree():
+    found = update_row(torch.nn.Linear(7, 3), rounds=1, repeats=1)
+    assert all(seconds > 0 and difference < 1e-5 for seconds, difference in found.values())
+
+
+def test_command_prints_a_table_for_each_part_and_says_that_data_are_synthetic(folder, capsys):
+    options = ["--rounds", "1", "--steps", "1", "--rows", "image", "--threads", str(torch.get_num_threads())]
+    avmnist.main(["--data", str(folder), "--parts", "loop", *options])
+    printed = capsys.readouterr().out
+    assert "SYNTHETIC, 88 training rows" in printed
+    assert "| image |" in printed and "<= 1.25" in printed
+    with pytest.raises(SystemExit):
+        avmnist.main(["--parts", "lop"])
+
+
+def test_rounds_alternate_and_the_first_does_not_count():
+    calls = []
+    alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
+    assert calls == list("ababab")
+
+
+def test_tables_by_hand():
+    assert beside(1.3, "<= 1.25") == ["1.30", "<= 1.25: missed"]
+    assert beside(2.0, ">= 2") == ["2.00", ">= 2: met"]
+    assert table("t", ["a", "b"], [["x", 1]]) == "\n### t\n\n| a | b |\n| --- | ---: |\n| x | 1 |"

@@ -1,0 +1,92 @@
+"""Settings: precedence, names of runs, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from AVMNIST_and_MIMIC.avmnist import AVMNISTConfig
+from conftest import AVMNIST_CONFIG
+from i2m2.config import load_config, to_dict
+from i2m2.errors import SettingsError
+
+
+def load(*arguments, config=AVMNIST_CONFIG):
+    return load_config(AVMNISTConfig, ["--config", str(config), *arguments], "AVMNIST_and_MIMIC.train")
+
+
+def test_the_command_line_wins_over_the_file():
+    config = load("--optim.lr", "1e-3", "--data.train_size=100", "--method", "inter")
+    assert (config.optim.lr, config.data.train_size, config.optim.weight_decay) == (1e-3, 100, 1e-4)
+
+
+@pytest.mark.parametrize(
+    "method, preset, lr, epochs, patience, frozen",
+    [
+        ("i2m2", "paper", 0.05, 25, None, False),
+        ("i2m2", "official_code", 0.01, 30, 11, True),
+        ("inter", "official_code", 0.1, 30, 11, True),
+        ("intra_modality", "official_code", 0.1, 30, 11, True),
+        ("unimodal_audio", "official_code", 0.01, 30, None, True),
+    ],
+)
+def test_presets_are_the_table_of_the_paper_and_the_published_code(method, preset, lr, epochs, patience, frozen):
+    config = load("--method", method, "--preset", preset)
+    assert (config.optim.lr, config.optim.epochs, config.optim.patience) == (lr, epochs, patience)
+    assert config.model.frozen_factors == frozen
+    assert (config.optim.batch_size, config.optim.clip_norm, config.optim.select) == (40, 8.0, "accuracy")
+
+
+@pytest.mark.parametrize(
+    "arguments, name",
+    [
+        ("--method unimodal_image --init scratch", "unimodal_image"),
+        ("--method intra", "intra"),
+        ("--method inter --fusion lrtf", "inter-low_rank_tensor"),
+        ("--method inter_and_intra_modality --fusion=lf", "i2m2-concat"),
+        ("--method i2m2 --init scratch --tag lr0.1 --preset official_code", "i2m2-concat-official_code-scratch-lr0.1"),
+    ],
+)
+def test_a_run_is_named_by_what_sets_it_apart(arguments, name):
+    assert load(*arguments.split()).run_name == name
+
+
+def test_a_runs_config_yaml_repeats_exactly_that_run(tmp_path):
+    config = load("--method", "i2m2", "--preset", "official_code", "--tag", "x", "--optim.lr", "0.3", "--out", str(tmp_path))
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(to_dict(config)))
+    assert load(config=path) == config
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ("--optim.weigth_decay 3", "command line: optim.weigth_decay is not a setting. Did you mean optim.weight_decay?"),
+        ("--optim.lr fast", "optim.lr=fast is not possible; it takes a number"),
+        ("--fusion sum", "fusion=sum is not possible; it takes one of concat, low_rank_tensor, tensor, gated"),
+        ("--method late", "method='late' is unknown; choose one of unimodal_image, unimodal_audio, intra, inter, i2m2"),
+        ("--preset fast", "preset='fast' is unknown in .*choose one of paper, official_code"),
+        ("--optim.epochs 0", "optim.epochs=0 must be above 0"),
+        ("--tag a/b", "tag='a/b' becomes part of a folder's name"),
+        ("--method i2m2 --fusion null", "method=i2m2 needs --fusion"),
+        ("extra", "unrecognized arguments: extra"),
+    ],
+)
+def test_wrong_settings_are_refused_with_the_way_out(arguments, message):
+    with pytest.raises(SettingsError, match=message):
+        load(*arguments.split())
+
+
+def test_wrong_keys_and_values_in_a_file_are_refused_with_its_name(tmp_path):
+    for text, message in [
+        ("dataset: avmnist\nmethod: intra\nepoch: 3", "x.yaml: epoch is not a setting"),
+        ("dataset: avmnist\nmethod: intra\noptim: {lr: 1e-4, batch_size: many}", "x.yaml: optim.batch_size=many is not possible"),
+        ("- 1", "must hold settings"),
+        ("a: [", "not valid YAML"),
+    ]:
+        path = tmp_path / "x.yaml"
+        path.write_text(text)
+        with pytest.raises(SettingsError, match=message):
+            load(config=path)
+    with pytest.raises(SettingsError, match="No such file"):
+        load(config=Path("nowhere.yaml"))

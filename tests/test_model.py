@@ -1,0 +1,131 @@
+"""The product of experts."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from i2m2.errors import SettingsError
+from i2m2.fusion import Concat
+from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert, experts_of, methods_of, product_of_experts
+
+SIZES = {"image": 3, "audio": 4, "text": 5}
+
+
+class Heads(nn.Module):
+    """Logits of L labels: [B, D] -> [B, L, C]."""
+
+    def __init__(self, features, labels, classes):
+        super().__init__()
+        self.linear = nn.Linear(features, labels * classes)
+        self.shape = (labels, classes)
+
+    def forward(self, h):
+        return self.linear(h).unflatten(-1, self.shape)
+
+
+def build(modalities, head=lambda d: nn.Linear(d, 6)):
+    experts = {m: UnimodalExpert(m, nn.Linear(SIZES[m], 8), head(8)) for m in modalities}
+    encoders = {m: nn.Linear(SIZES[m], 7) for m in modalities}
+    fusion = FusionExpert(encoders, Concat(dict.fromkeys(modalities, 7)), head(7 * len(modalities)))
+    return ProductOfExperts({**experts, "inter": fusion})
+
+
+def batch(modalities, n=9):
+    return {m: torch.randn(n, SIZES[m]) for m in modalities}
+
+
+@pytest.mark.parametrize("modalities", [("image", "audio"), ("image", "audio", "text")])
+@pytest.mark.parametrize("head", [lambda d: nn.Linear(d, 6), lambda d: Heads(d, 4, 2)], ids=["one label", "four labels"])
+def test_equals_log_softmax_of_summed_logits(modalities, head):
+    torch.manual_seed(0)
+    model, inputs = build(modalities, head), batch(modalities)
+    log_prob, by_expert = model(inputs)
+    summed = sum(expert(inputs) for expert in model.experts.values())
+    torch.testing.assert_close(log_prob, summed.log_softmax(-1), atol=1e-6, rtol=0)
+    assert list(by_expert) == [*modalities, "inter"]
+    for name, own in by_expert.items():
+        torch.testing.assert_close(own, model.experts[name](inputs).log_softmax(-1))
+        torch.testing.assert_close(own.exp().sum(-1), torch.ones(own.shape[:-1]))
+
+
+def test_product_of_two_coins_by_hand():
+    a, b = torch.tensor([0.8, 0.2]).log(), torch.tensor([0.4, 0.6]).log()
+    torch.testing.assert_close(product_of_experts([a, b]).exp(), torch.tensor([0.32, 0.12]) / 0.44)
+
+
+def test_uniform_expert_changes_nothing():
+    p = torch.randn(5, 3).log_softmax(-1)
+    torch.testing.assert_close(product_of_experts([p, torch.full_like(p, -math.log(3))]), p)
+
+
+def test_every_expert_gets_gradient():
+    model = build(("image", "audio"))
+    log_prob, _ = model(batch(("image", "audio")))
+    log_prob[:, 0].sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
+
+
+def test_absent_modality_drops_its_expert_and_the_fusion_expert_for_that_example_only():
+    torch.manual_seed(0)
+    model, inputs = build(("image", "audio")), batch(("image", "audio"), n=4)
+    present = {"audio": torch.tensor([True, False, True, False])}
+    inputs["audio"][~present["audio"]] = float("nan")
+    log_prob, by_expert = model(inputs, present)
+    image = model.experts["image"](inputs).log_softmax(-1)
+    torch.testing.assert_close(log_prob[1::2], image[1::2])
+    whole, _ = model({m: x[::2] for m, x in inputs.items()})
+    torch.testing.assert_close(log_prob[::2], whole)
+    torch.testing.assert_close(by_expert["inter"][1], torch.full((6,), -math.log(6)))
+    log_prob.sum().backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_a_modality_the_inputs_lack_is_absent_everywhere():
+    model, inputs = build(("image", "audio")), batch(("image", "audio"))
+    nobody = torch.zeros(9, dtype=torch.bool)
+    log_prob, by_expert = model({"image": inputs["image"]})
+    torch.testing.assert_close(log_prob, model(inputs, {"audio": nobody})[0])
+    assert set(by_expert) == {"image", "audio", "inter"}
+    with pytest.raises(ValueError, match="not enough for any expert"):
+        model({})
+
+
+def test_with_every_modality_absent_the_answer_is_uniform():
+    model, nobody = build(("image", "audio"), lambda d: Heads(d, 4, 2)), torch.zeros(9, dtype=torch.bool)
+    log_prob, _ = model(batch(("image", "audio")), {"image": nobody, "audio": nobody})
+    torch.testing.assert_close(log_prob, torch.full((9, 4, 2), -math.log(2)))
+
+
+def test_methods_and_their_experts():
+    modalities = ("image", "audio", "text")
+    assert methods_of(modalities) == ("unimodal_image", "unimodal_audio", "unimodal_text", "intra", "inter", "i2m2")
+    assert experts_of("unimodal_audio", modalities) == ("audio",)
+    assert experts_of("intra_modality", modalities) == experts_of("intra", modalities) == modalities
+    assert experts_of("inter", modalities) == ("inter",)
+    assert experts_of("inter_and_intra_modality", modalities) == (*modalities, "inter")
+    with pytest.raises(SettingsError, match="'late' is unknown; choose one of unimodal_image"):
+        experts_of("late", modalities)
+
+
+@pytest.mark.parametrize("method, solves", [("unimodal_image", False), ("intra", False), ("inter", True), ("i2m2", True)])
+def test_only_models_with_a_fusion_expert_fit_xor(method, solves):
+    torch.manual_seed(0)
+    bits = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    y = (bits.sum(1) == 1).long()
+    inputs = {"image": bits[:, :1], "audio": bits[:, 1:]}
+
+    def mlp(inside):
+        return nn.Sequential(nn.Linear(inside, 16), nn.Tanh(), nn.Linear(16, 2))
+
+    experts = {m: UnimodalExpert(m, nn.Identity(), mlp(1)) for m in inputs}
+    experts["inter"] = FusionExpert({m: nn.Identity() for m in inputs}, Concat({"image": 1, "audio": 1}), mlp(2))
+    model = ProductOfExperts({name: experts[name] for name in experts_of(method, tuple(inputs))})
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(150):
+        optimizer.zero_grad()
+        nn.functional.nll_loss(model(inputs)[0], y).backward()
+        optimizer.step()
+    right = (model(inputs)[0].argmax(-1) == y).sum()
+    assert right == 4 if solves else right < 4

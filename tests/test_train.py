@@ -1,0 +1,292 @@
+"""The training loop: its divisions, schedules, choice of epoch, resuming, and what stops it."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from safetensors.torch import load_file
+
+from conftest import AVMNIST_CONFIG, ROOT
+from i2m2.config import OptimConfig
+from i2m2.errors import DataError, SettingsError
+from i2m2.evaluate import mixture_of_experts, predict
+from i2m2.run import Run
+from i2m2.train import best_epoch, lr_factor, make_accelerator, stale_epochs
+from toy import toy_config, toy_model, toy_split, train_toy
+
+
+def weights(run):
+    return load_file(run.dir / "best.safetensors")
+
+
+def assert_same_weights(one, other, atol=0.0):
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], atol=atol, rtol=0)
+
+
+def files(folder):
+    return {name: (Path(folder) / name).read_bytes() for name in ("best.safetensors", "predictions_val.npz")}
+
+
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adamw"])
+def test_training_lowers_the_loss_and_reaches_the_labels(name, tmp_path):
+    _, run = train_toy(toy_config(tmp_path, name=name, lr=0.3 if name == "sgd" else 0.01, epochs=25), data=(200, 100))
+    history = [json.loads(line) for line in (run.dir / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in history] == list(range(1, 26))
+    assert history[-1]["train_loss"] < 0.5 * history[0]["train_loss"]
+    assert max(record["val"]["accuracy"] for record in history) > 0.85
+
+
+def test_first_update_is_the_one_worked_out_by_hand(tmp_path):
+    model, run = train_toy(toy_config(tmp_path, epochs=1, batch_size=50, clip_norm=0.5, weight_decay=0.01))
+    torch.manual_seed(0)
+    from i2m2.data import seed_everything
+
+    seed_everything(0)
+    expected, train = toy_model(), toy_split(43, 0)
+    batch = train[np.arange(43)]
+    loss = torch.nn.functional.nll_loss(expected(batch["inputs"])[0], batch["y"])
+    loss.backward()
+    norm = torch.stack([p.grad.norm() for p in expected.parameters()]).norm()
+    for p in expected.parameters():
+        p.data -= 0.1 * (p.grad * min(1, 0.5 / norm) + 0.01 * p.data)
+    assert_same_weights(weights(run), expected.state_dict(), atol=1e-6)
+    assert json.loads((run.dir / "metrics.jsonl").read_text())["train_loss"] == pytest.approx(loss.item(), rel=1e-5)
+
+
+def test_micro_batches_change_nothing(tmp_path):
+    _, whole = train_toy(toy_config(tmp_path / "1"))
+    _, parts = train_toy(toy_config(tmp_path / "3", micro_batches=3))
+    assert_same_weights(weights(whole), weights(parts), atol=1e-6)
+
+
+def test_two_processes_train_to_the_weights_of_one_and_evaluate_to_its_predictions(tmp_path):
+    _, one = train_toy(toy_config(tmp_path / "1"))
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "tests/toy.py",
+        str(tmp_path / "2"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "2/toy/i2m2-concat-two/seed0"
+    assert_same_weights(weights(one), load_file(folder / "best.safetensors"), atol=1e-5)
+    ours, theirs = np.load(one.dir / "predictions_val.npz"), np.load(folder / "predictions_val.npz")
+    assert list(theirs["id"]) == list(range(1000, 1027))
+    for name in ours.files:
+        np.testing.assert_allclose(theirs[name], ours[name], atol=1e-5)
+    one_loss, two_loss = (json.loads((f / "metrics.jsonl").read_text().splitlines()[-1])["train_loss"] for f in (one.dir, folder))
+    assert two_loss == pytest.approx(one_loss, abs=1e-5)
+
+
+def test_four_binary_labels_train_through_the_same_loop(tmp_path):
+    from test_model import Heads
+
+    torch.manual_seed(0)
+    model = toy_model(lambda d: Heads(d, 2, 2))
+    _, run = train_toy(
+        toy_config(tmp_path, lr=0.3, epochs=20, select="auroc"),
+        data=(toy_split(200, 0, labels=2), toy_split(90, 1000, labels=2)),
+        model=model,
+    )
+    predictions = np.load(run.dir / "predictions_val.npz")
+    assert predictions["log_prob"].shape == (90, 2, 2) and predictions["y"].shape == (90, 2)
+    assert (predictions["log_prob"].argmax(-1) == predictions["y"]).mean() > 0.85
+
+
+def test_schedules_by_hand():
+    def rates(**settings):
+        factor = lr_factor(OptimConfig(**settings), updates=10)
+        return [factor(update) for update in range(10)]
+
+    assert rates() == [1.0] * 10
+    assert rates(schedule="linear", warmup=0.2) == pytest.approx([1 / 3, 2 / 3, *(1 - k / 8 for k in range(8))])
+    assert rates(schedule="cosine") == pytest.approx([(1 + math.cos(math.pi * k / 10)) / 2 for k in range(10)])
+
+
+def history(*values, metric="accuracy"):
+    return [{"val": {metric: value}} for value in values]
+
+
+def test_the_best_epoch_is_the_first_best_one_on_validation():
+    assert best_epoch(history(0.1, 0.5, 0.5, 0.4), "accuracy") == 2
+    assert best_epoch(history(0.1, 0.5, 0.05, 0.4, metric="nll"), "nll") == 3
+    assert best_epoch(history(None, 0.2, None), "accuracy") == 2
+    assert best_epoch(history(None, None), "accuracy") == 1
+    assert stale_epochs(history(0.1, 0.5, 0.5, 0.4), "accuracy") == 2 and stale_epochs([], "accuracy") == 0
+
+
+def test_training_stops_after_patience_epochs_without_improvement(tmp_path):
+    _, run = train_toy(toy_config(tmp_path, epochs=50, lr=1e-12, patience=3))
+    assert len((run.dir / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_loss_that_is_not_finite_stops_with_epoch_step_and_rate(tmp_path):
+    with pytest.raises(FloatingPointError, match=r"i2m2-concat, seed 0: the loss is (nan|inf) at epoch 1, step \d+ \(lr 1e\+30\)"):
+        train_toy(toy_config(tmp_path, lr=1e30, clip_norm=None))
+
+
+def test_two_runs_of_one_seed_are_identical_and_another_seed_differs(tmp_path):
+    runs = [train_toy(replace(toy_config(tmp_path / str(i)), seed=seed))[1] for i, seed in enumerate((0, 0, 1))]
+    assert files(runs[0].dir) == files(runs[1].dir) != files(runs[2].dir)
+
+
+class Killed(BaseException):
+    """Stands in for a kill: nothing in the project catches it."""
+
+
+@pytest.mark.parametrize("moment", ["save_best", "save_last", "write_history"])
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_run_broken_off_between_any_two_files_goes_on_to_the_same_end(moment, epoch, tmp_path, monkeypatch):
+    _, whole = train_toy(toy_config(tmp_path / "whole", epochs=4, name="adamw", lr=0.01, schedule="cosine", select="nll"))
+    config = toy_config(tmp_path / "broken", epochs=4, name="adamw", lr=0.01, schedule="cosine", select="nll")
+    calls, original = [], getattr(Run, moment)
+
+    def broken(self, *arguments):
+        calls.append(1)
+        if len(calls) == epoch:
+            raise Killed
+        return original(self, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Run, moment, broken)
+        train_toy(config)
+    _, run = train_toy(config)
+    assert files(run.dir) == files(whole.dir)
+    seconds = ("seconds",)
+    lines = [
+        [{k: v for k, v in json.loads(line).items() if k not in seconds} for line in (r.dir / "metrics.jsonl").open()]
+        for r in (run, whole)
+    ]
+    assert lines[0] == lines[1]
+
+
+def test_a_run_killed_three_times_equals_an_uninterrupted_one(train, avmnist_files, tmp_path):
+    arguments = ("--method", "inter", "--optim.epochs", "8")
+    whole = train(*arguments, out=tmp_path / "whole")
+    folder = tmp_path / "killed/avmnist/inter-concat/seed0"
+    command = [sys.executable, "-m", "AVMNIST_and_MIMIC.train", "--config", AVMNIST_CONFIG, *arguments, "--threads", "1"]
+    command += ["--data.dir", str(avmnist_files), "--out", str(tmp_path / "killed")]
+
+    def epochs():
+        log = folder / "metrics.jsonl"
+        return len(log.read_text().splitlines()) if log.exists() else 0
+
+    for _ in range(3):
+        before = epochs()
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+            while epochs() == before and process.poll() is None:
+                time.sleep(0.005)
+            process.send_signal(signal.SIGKILL)
+        assert not (folder / "DONE").exists()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "going on after epoch" in done.stdout
+    for name in ("best.safetensors", "predictions_val.npz", "predictions_test.npz", "result.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert again.returncode == 0 and "already done" in again.stdout
+
+
+def test_a_full_disk_leaves_the_run_resumable(tmp_path, monkeypatch):
+    _, whole = train_toy(toy_config(tmp_path / "whole"))
+    config, original, writes = toy_config(tmp_path / "full"), Path.write_bytes, []
+
+    def full(self, data):
+        writes.append(self)
+        if len(writes) == 3:
+            original(self, bytes(data)[:100])
+            raise OSError(28, "No space left on device", str(self))
+        return original(self, data)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(Path, "write_bytes", full)
+        train_toy(config)
+    folder = tmp_path / "full/toy/i2m2-concat/seed0"
+    assert not list(folder.glob(".*.tmp.*"))
+    _, run = train_toy(config)
+    assert files(run.dir) == files(whole.dir)
+
+
+def test_other_settings_and_other_data_are_refused_and_settings_without_influence_are_not(tmp_path):
+    config = toy_config(tmp_path)
+    _, run = train_toy(config)
+    with pytest.raises(SettingsError, match=r"other settings: optim.lr \(0.1 there, 0.2 now\), seed.*--tag") as error:
+        Run.open(run.dir, replace(config, optim=replace(config.optim, lr=0.2), seed=1), {"fingerprint": "toy"})
+    assert "\n" not in str(error.value)
+    with pytest.raises(DataError, match="made with other data"):
+        Run.open(run.dir, config, {"fingerprint": "another"})
+    with pytest.raises(SettingsError, match="threads"):
+        Run.open(run.dir, replace(config, threads=2), {"fingerprint": "toy"})
+    again = Run(run.dir, config)
+    assert again.facts == {"fingerprint": "toy"}
+
+
+def test_threads_left_open_are_those_the_run_began_with(tmp_path):
+    config = toy_config(tmp_path)
+    folder = tmp_path / "run"
+    Run.open(folder, replace(config, threads=2), {"fingerprint": "toy"})._lock_file.close()
+    torch.set_num_threads(1)
+    assert Run.open(folder, replace(config, threads=None, workers=3), {"fingerprint": "toy"}).config.threads == 2
+
+
+def test_a_second_process_is_kept_out_of_a_run_at_work(tmp_path):
+    config = toy_config(tmp_path)
+    first = Run.open(tmp_path / "run", config, {"fingerprint": "toy"})
+    with pytest.raises(SettingsError, match="another process is at work"):
+        Run.open(tmp_path / "run", config, {"fingerprint": "toy"})
+    first._lock_file.close()
+
+
+def test_predict_ignores_batch_size_and_restores_the_mode(tmp_path):
+    from AVMNIST_and_MIMIC.encoders import LeNet
+
+    torch.manual_seed(0)
+    model, data = toy_model(), toy_split(27, 1000)
+    model.experts["left"].head = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 3))
+    accelerator = make_accelerator(toy_config(tmp_path))
+    one, all_at_once = (predict(model, data, accelerator, batch_size=size) for size in (1, 27))
+    assert model.training and LeNet(3, 3).training
+    for name in one:
+        np.testing.assert_allclose(one[name], all_at_once[name], atol=1e-5)
+    np.testing.assert_allclose(np.exp(one["log_prob"]).sum(-1), 1, atol=1e-5)
+    mixture = np.mean([np.exp(one[f"expert_{name}"]) for name in ("left", "right", "inter")], axis=0)
+    np.testing.assert_allclose(np.exp(mixture_of_experts(one)), mixture, atol=1e-6)
+
+
+def test_what_this_machine_lacks_is_a_settings_error(tmp_path):
+    with pytest.raises(SettingsError, match="wandb is not installed"):
+        make_accelerator(replace(toy_config(tmp_path), tracker="wandb"))
+    if not torch.cuda.is_available():
+        with pytest.raises(SettingsError, match="device=cuda, but PyTorch finds none"):
+            make_accelerator(replace(toy_config(tmp_path), device="cuda"))
+
+
+def test_tensorboard_gets_a_line_per_epoch(tmp_path):
+    pytest.importorskip("tensorboard")
+    _, run = train_toy(replace(toy_config(tmp_path), tracker="tensorboard"))
+    assert list(run.dir.rglob("events.out.tfevents*"))
+
+
+def test_bfloat16_training_is_close_to_the_plain_one(tmp_path):
+    _, plain = train_toy(toy_config(tmp_path / "plain"))
+    AcceleratorState._reset_state(reset_partial_state=True)  # one process has one precision
+    _, mixed = train_toy(replace(toy_config(tmp_path / "mixed"), precision="bf16"))
+    difference = max((a - b).abs().max() for a, b in zip(weights(plain).values(), weights(mixed).values(), strict=True))
+    assert 0 < difference < 0.05
