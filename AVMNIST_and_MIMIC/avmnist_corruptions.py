@@ -95,9 +95,9 @@ def turn(
 
 
 def corrupt_audio(x: np.ndarray, p: float, rng: np.random.Generator) -> np.ndarray:
-    """float32 spectrograms 0..255 [B, frequencies, time steps] -> the same. With probability p per clip one of three, equally often:
+    """float32 spectrograms 0..255 [B, frequencies, time steps] -> the same. With probability p per clip one of three:
     white noise of standard deviation p on the scale 0..1 (another in every pixel), single time steps zeroed with probability p
-    each, runs of time steps zeroed. The other clips stay as they are.
+    each, or runs of time steps zeroed; each equally often. The other clips stay as they are.
     """
     kind = np.where(rng.random(len(x)) < p, rng.integers(0, 3, len(x)), -1)
     u = rng.random((len(x), x.shape[2]))

@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> None:
     seed_everything(config.seed)
     model = build_model(config)
     if config.init == "warm" and not run.started:
-        run.add_to_environment(warm_start=warm_start(model, config, run.dir, training_command(PROGRAM, argv)))
+        run.add_to_environment(warm_start=warm_start(model, run, training_command(PROGRAM, argv)))
     fit(model, data.splits["train"], data.splits["val"], run, accelerator)
     result = {}
     for split in ("val", "test"):

@@ -25,8 +25,8 @@ from i2m2.config import RunConfig, flatten, to_dict
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_atomic, write_json, write_text
 
-# Settings that have no influence on the numbers: a run may go on with others.
-WITHOUT_INFLUENCE = {"out", "tracker", "workers", "eval_batch_size"}
+# Settings that have no influence on the numbers: a run may go on with others. (What the data are, their fingerprint says.)
+WITHOUT_INFLUENCE = {"out", "tracker", "workers", "eval_batch_size", "data.dir"}
 
 
 def run_dir(config: RunConfig, variant: str = "") -> Path:
@@ -76,11 +76,14 @@ class Run:
         write_atomic(self.dir / "best.safetensors", lambda path: path.write_bytes(data))
 
     def load_best(self) -> dict[str, Tensor]:
-        """Weights of the best epoch, {parameter name: tensor}. SettingsError if there are none yet."""
+        """Weights of the best epoch, {parameter name: tensor}. SettingsError if there are none yet, DataError if damaged."""
         path = self.dir / "best.safetensors"
         if not path.exists():
             raise SettingsError(f"{path} does not exist: this run has not finished an epoch yet; train it first")
-        return load_weights(path)
+        try:
+            return safetensors.torch.load_file(path)
+        except safetensors.SafetensorError as error:
+            raise DataError(f"{path} is damaged ({error}); delete its folder and run it again") from error
 
     def save_last(self, state: Mapping[str, Any]) -> None:
         # Through memory: a full disk is then an OSError of ours, not an abort inside torch.save.
@@ -147,14 +150,6 @@ class Run:
             raise SettingsError(
                 f"{self.dir}: another process is at work on this run; wait for it, or choose another --tag"
             ) from error
-
-
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file. DataError if it is damaged."""
-    try:
-        return safetensors.torch.load_file(path)
-    except safetensors.SafetensorError as error:
-        raise DataError(f"{path} is damaged ({error}); delete its folder and run it again") from error
 
 
 def environment() -> dict[str, Any]:

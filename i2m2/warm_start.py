@@ -13,16 +13,15 @@ from torch import nn
 from i2m2.config import RunConfig, flatten, to_dict
 from i2m2.errors import SettingsError
 from i2m2.model import INTER
-from i2m2.run import load_weights
+from i2m2.run import WITHOUT_INFLUENCE, Run
 
 
-def warm_start(model: nn.Module, config: RunConfig, directory: Path, command: str) -> dict[str, str]:
+def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
     """Load every expert's weights from the finished run that trained it alone -> {expert: that run's folder}.
 
-    `directory` is the joint run's own folder (its neighbours are the sources), `command` the one that trains a source, for the
-    error that names the missing ones.
+    `command` is the one that trains a source, for the error that names the missing ones.
     """
-    sources = source_runs(config, directory)
+    config, sources = run.config, source_runs(run.config, run.dir)
     missing = [name for name, path in sources.items() if not (path / "DONE").exists()]
     if missing:
         commands = " && ".join(f"{command} {arguments_of(config, name)}" for name in missing)
@@ -31,9 +30,11 @@ def warm_start(model: nn.Module, config: RunConfig, directory: Path, command: st
             f"make them with: {commands}; or add --init scratch"
         )
     for name, path in sources.items():
-        _refuse_other_data(config, path)
+        source = Run(path, config)
+        source.refuse_other_data(run.facts)
+        _refuse_other_parts(config, path)
         prefix = f"experts.{name}."
-        weights = {key.removeprefix(prefix): value for key, value in load_weights(path / "best.safetensors").items()}
+        weights = {key.removeprefix(prefix): value for key, value in source.load_best().items()}
         model.experts[name].load_state_dict(weights)
     return {name: str(path) for name, path in sources.items()}
 
@@ -74,11 +75,12 @@ def _alone(config: RunConfig, expert: str) -> RunConfig:
     return replace(config, method=method, fusion=config.fusion if expert == INTER else None, init="warm")
 
 
-def _refuse_other_data(config: RunConfig, source: Path) -> None:
-    """A part that saw other data, or another architecture, would make the joint run's numbers mean something else."""
+def _refuse_other_parts(config: RunConfig, source: Path) -> None:
+    """A part that saw other examples, or has another architecture, would make the joint run's numbers mean something else."""
     there = flatten(yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8")))
     now = flatten(to_dict(config))
-    differing = [key for key in sorted({*there, *now}) if key.startswith(("data.", "model.")) and there.get(key) != now.get(key)]
+    compared = {key for key in {*there, *now} if key.startswith(("data.", "model."))} - WITHOUT_INFLUENCE
+    differing = [key for key in sorted(compared) if there.get(key) != now.get(key)]
     if differing:
         keys = ", ".join(f"{key} ({there.get(key)} there, {now.get(key)} now)" for key in differing)
         raise SettingsError(

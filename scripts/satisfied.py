@@ -2,6 +2,7 @@
 
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 try:
     from packaging.requirements import Requirement
@@ -9,7 +10,7 @@ except ImportError:  # a fresh virtual environment has only pip, which brings it
     from pip._vendor.packaging.requirements import Requirement
 
 missing = []
-for line in open(sys.argv[1]):
+for line in Path(sys.argv[1]).read_text().splitlines():
     if text := line.split("#")[0].strip():
         requirement = Requirement(text)
         try:

@@ -32,7 +32,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def avmnist_files(tmp_path_factory) -> Path:
-    """132 training rows (the last 12 of them validation: 1 in 12, rounded down to 11) and 30 test rows, label visible in both modalities."""
+    """132 training rows (the last 11 of them validation) and 30 test rows, the label visible in both modalities."""
     folder = tmp_path_factory.mktemp("avmnist")
     write_avmnist(folder, train=132, test=30)
     return folder

@@ -1,4 +1,4 @@
-"""A small model and data for tests of the training loop. As a program (under torchrun): trains it and writes its run to a folder."""
+"""A small model and data for tests of the training loop. As a program (under torchrun) it trains and leaves the run in a folder."""
 
 import sys
 from dataclasses import dataclass, replace
