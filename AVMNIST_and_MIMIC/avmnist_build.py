@@ -102,10 +102,10 @@ def build(out: Path, material: Material, rules: Rules, label: Label) -> bool:
     facts = json.loads(json.dumps(facts))  # tuples as lists, as they will be read back
     if _holds(out, facts):
         return False
-    need = 2 * (len(material.train.labels) + len(material.test.labels)) * (audio.SIZE**2 + 4 * 784)
+    need = (len(material.train.labels) + len(material.test.labels)) * (audio.SIZE**2 + 4 * 784)  # bytes, nearly all of them
     out.parent.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(out.parent).free < need // 2:
-        raise OSError(errno.ENOSPC, f"{need / 2e9:.1f} GB are needed", str(out))
+    if shutil.disk_usage(out.parent).free < need:
+        raise OSError(errno.ENOSPC, f"{need / 1e9:.1f} GB are needed", str(out))
     temporary = out.with_name(f".{os.getpid()}.tmp.{out.name}")
     try:
         with threadpool_limits(1):  # the products are small: more threads only wait for each other, and would decide the last bits

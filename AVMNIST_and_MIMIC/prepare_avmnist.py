@@ -59,7 +59,7 @@ def _prepare(args: argparse.Namespace, out: Path) -> None:
         digest.update(array)
     inputs = {"mnist": digest.hexdigest(), "speech": speech.sha256} | ({"noise": noise.sha256} if noise else {})
     material = Material(train, test, speech.recordings, inputs, speech.misnamed, noise)
-    variant = args.name or (args.variant if rules == VARIANTS[args.variant] else "custom")
+    variant = args.name or (args.variant if is_named(rules, args.variant) else "custom")
     written = build(out, material, rules, Label(variant, False, describe(rules), args.seed))
     _report(out, written)
 
@@ -85,6 +85,12 @@ def rules_of(args: argparse.Namespace) -> Rules:
     elif args.noise_kinds is not None:
         given["noise"] = args.noise_kinds
     return dataclasses.replace(VARIANTS[args.variant], **{key: value for key, value in given.items() if value is not None})
+
+
+def is_named(rules: Rules, variant: str) -> bool:
+    """Whether these are the variant's rules; `calibrated` leaves open whether its noise is generated or recorded."""
+    named = VARIANTS[variant]
+    return rules in (named, dataclasses.replace(named, noise=("clips",))) if named.noise else rules == named
 
 
 def describe(rules: Rules) -> str:

@@ -114,7 +114,8 @@ def _report(args: argparse.Namespace, finished: list[results.Run], points: list[
     names = {run.name for run in finished}
     table = {row.run: row.label for row in entry.rows if row.run in names}
     rows = table | {name: name for name in sorted(names - set(table))}
-    points = sorted(points, key=lambda point: (list(rows).index(point.run), point.seed))  # stable: corruptions and levels stay
+    order = [*CORRUPTIONS, *(robustness.MISSING + modality for modality in MODALITIES)]
+    points = sorted(points, key=lambda point: (list(rows).index(point.run), point.seed, order.index(point.corruption)))
     summary = robustness.summarise(points, args.baseline)
     about = results.about(folder.resolve().name, results.data_kind(entry, finished), finished)
     figure = robustness.draw(points, table or rows, CORRUPTIONS, f"Robustness of models trained on clean data\n{about}")
@@ -131,6 +132,7 @@ def _notes(args: argparse.Namespace, rows: dict[str, str], points: list[robustne
     seeds = {run: {point.seed for point in points if point.run == run} for run in (*rows, args.baseline)}
     lacking = [label for run, label in rows.items() if seeds[run] - seeds[args.baseline]]
     silent = {(p.run, p.corruption): p.uniform for p in points if p.uniform}
+    where = [f"{rows[run]} without {name.removeprefix(robustness.MISSING)} ({count})" for (run, name), count in silent.items()]
     notes = [
         f"{examples} test examples; accuracy in percent, mean ± sample standard deviation over the seeds (number of seeds).",
         "relative: area under accuracy (as a fraction) against the level; effective: sum over the levels of what is kept beyond "
@@ -139,11 +141,9 @@ def _notes(args: argparse.Namespace, rows: dict[str, str], points: list[robustne
     ]
     if lacking:
         notes.append(f"No effective robustness for some seeds of {', '.join(lacking)}: {args.baseline} lacks them.")
-    return notes + [
-        f"{rows[run]} without {name.removeprefix(robustness.MISSING)}: {count} examples have no modality left and are answered "
-        "uniformly, which counts as the first class."
-        for (run, name), count in silent.items()
-    ]
+    if where:
+        notes.append(f"Examples with no expert left are answered uniformly, which counts as the first class: {', '.join(where)}.")
+    return notes
 
 
 if __name__ == "__main__":

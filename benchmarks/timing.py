@@ -8,16 +8,19 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 import torch
 
+Key = TypeVar("Key")
 
-def alternate(tasks: Mapping[str, Callable[[], object]], rounds: int, warmup: int = 1) -> dict[str, float]:
+
+def alternate(tasks: Mapping[Key, Callable[[], object]], rounds: int, warmup: int = 1) -> dict[Key, float]:
     """Median seconds of every task, run in turn (A B A B ...), so that a slow moment of the machine hits all of them alike.
 
     The first `warmup` rounds do not count.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    seconds: dict[Key, list[float]] = {name: [] for name in tasks}
     for _ in range(warmup + rounds):
         for name, task in tasks.items():
             began = time.perf_counter()

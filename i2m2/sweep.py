@@ -3,8 +3,9 @@
     python -m i2m2.sweep --train AVMNIST_and_MIMIC.train --config AVMNIST_and_MIMIC/configs/avmnist.yaml \\
         --rows "unimodal_image, unimodal_audio, inter --fusion concat, intra, i2m2 --fusion concat" --seeds "0 1 2" [overrides]
 
-Runs of one seed and no shared need go side by side; `intra` and `i2m2` wait for the rows they start from. CPU threads are divided
-between the jobs, GPUs given out one to each. A run that fails ends neither the others nor their rows; what needs it is left out.
+Runs that need nothing of each other go side by side; `intra` and `i2m2` wait for the rows they start from. CPU threads are divided
+between the jobs, GPUs given out one to each. What needs a run that failed is left out; the others go on, except after a mistake in
+the settings or the data (exit codes 2 and 3), which they would share.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from i2m2.errors import SettingsError, run_command
+from i2m2.errors import DataError, SettingsError, run_command
+
+MISTAKES = {SettingsError.exit_code, DataError.exit_code}
 
 
 @dataclass
@@ -42,13 +45,15 @@ def main(argv: list[str] | None = None) -> None:
     if args.jobs < 1 or not args.seeds.split():
         raise SettingsError(f"JOBS={args.jobs}, SEEDS={args.seeds!r}: at least one job and one seed are needed")
     base = [sys.executable, "-m", args.train, "--config", args.config]
-    failed = run_jobs(plan(args.rows.split(","), args.seeds.split(), base, overrides), args.jobs)
-    if failed:
-        raise SettingsError(f"{len(failed)} runs are missing: {', '.join(failed)}; see above why; the same command makes them")
+    codes = run_jobs(plan(args.rows.split(","), args.seeds.split(), base, overrides), args.jobs)
+    if any(codes.values()):
+        missing = ", ".join(name for name, code in codes.items() if code)
+        print(f"error: not made: {missing}; the lines above say why, and the same command makes them", file=sys.stderr)
+        sys.exit(next(code for code in codes.values() if code))
 
 
 def plan(rows: list[str], seeds: list[str], base: list[str], overrides: list[str]) -> list[Job]:
-    """Jobs in an order in which each comes after what it needs; joint rows, the longest, as early as that allows."""
+    """A job per row and seed, seed by seed, rows in the order given."""
     scratch = "--init=scratch" in overrides or ("--init", "scratch") in zip(overrides, overrides[1:], strict=False)
     jobs = []
     for seed in seeds:
@@ -67,31 +72,35 @@ def _needs(words: list[str], rows: list[str]) -> list[str]:
     return needs + [row for row in rows if words[0] == "i2m2" and shlex.split(row) == ["inter", *words[1:]]]
 
 
-def run_jobs(jobs: list[Job], at_a_time: int) -> list[str]:
-    """Run them all -> names of those that failed or were left out because one they need did."""
-    waiting, running, done, failed = list(jobs), {}, set(), []
-    free = list(range(at_a_time))
+def run_jobs(jobs: list[Job], at_a_time: int) -> dict[str, int]:
+    """Run them all -> {name: exit code}, 0 for done, that of the job it needs for one left out, the mistake's first."""
+    codes: dict[str, int] = {}
+    waiting, running, slots = list(jobs), {}, list(range(at_a_time))
     try:
         while waiting or running:
-            for job in [j for j in waiting if set(j.needs) & set(failed)]:
-                print(f"left out: {job.name} (needs {', '.join(set(job.needs) & set(failed))})", file=sys.stderr, flush=True)
-                failed.append(job.name)
+            for job in [job for job in waiting if _reason_to_leave_out(job, codes)]:
+                codes[job.name] = _reason_to_leave_out(job, codes)
                 waiting.remove(job)
-            names = {j.name for j in jobs}
-            for job in [j for j in waiting if set(j.needs) & names <= done][: len(free)]:
+            names = {job.name for job in (*waiting, *(job for job, _, _ in running.values()))}
+            for job in [job for job in waiting if not names & set(job.needs)][: len(slots)]:
                 waiting.remove(job)
-                slot = free.pop()
-                running[job.name] = (subprocess.Popen(job.command, env=_environment(slot, at_a_time)), slot)
-            for name, (process, slot) in list(running.items()):
+                slot = slots.pop()
+                running[job.name] = (job, subprocess.Popen(job.command, env=_environment(slot, at_a_time)), slot)
+            for name, (_, process, slot) in list(running.items()):
                 if process.poll() is not None:
-                    (done.add if process.returncode == 0 else failed.append)(name)
-                    free.append(slot)
+                    codes[name] = process.returncode
+                    slots.append(slot)
                     del running[name]
             time.sleep(0.05)
     finally:
-        for process, _ in running.values():  # an interrupt: every run goes on later from its last finished epoch
+        for _, process, _ in running.values():  # after an interrupt: each goes on later from its last finished epoch
             process.terminate()
-    return failed
+    return codes
+
+
+def _reason_to_leave_out(job: Job, codes: dict[str, int]) -> int:
+    """The exit code of a job that this one needs, or of any that failed over settings or data; 0 if there is none."""
+    return next((code for name, code in codes.items() if code in MISTAKES or (code and name in job.needs)), 0)
 
 
 def _environment(slot: int, at_a_time: int) -> dict[str, str]:

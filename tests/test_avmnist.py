@@ -8,11 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 import yaml
-from conftest import AVMNIST_CONFIG, ROOT
 
 from AVMNIST_and_MIMIC.avmnist import AVMNISTConfig, AVMNISTData, build_model, load_avmnist
 from AVMNIST_and_MIMIC.encoders import LeNet, MaxPool2x2
 from AVMNIST_and_MIMIC.train import main
+from conftest import AVMNIST_CONFIG, ROOT
 from i2m2.config import load_config
 from i2m2.errors import DataError, SettingsError
 from i2m2.model import methods_of

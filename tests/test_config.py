@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import AVMNIST_CONFIG
 
 from AVMNIST_and_MIMIC.avmnist import AVMNISTConfig
+from conftest import AVMNIST_CONFIG
 from i2m2.config import load_config, to_dict
 from i2m2.errors import SettingsError
 

@@ -286,7 +286,7 @@ def test_the_command_writes_tables_and_figures_of_finished_runs(folder, capsys):
     main([str(folder), "--levels", "0", "1", "--device", "cpu"])
     printed = capsys.readouterr().out
     assert "variant tiny" in printed and "SYNTHETIC" in printed
-    assert "Image without image: 30 examples" in printed
+    assert "Image without image (30)" in printed
     with open(folder / "robustness.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     assert len(lines) == 2 * (3 * 2 + 2)

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from conftest import AVMNIST_CONFIG, ROOT
 from safetensors.torch import load_file
-from toy import toy_config, toy_model, toy_split, train_toy
 
+from conftest import AVMNIST_CONFIG, ROOT
 from i2m2.config import OptimConfig
 from i2m2.errors import DataError, SettingsError
 from i2m2.evaluate import mixture_of_experts, predict
 from i2m2.run import Run
 from i2m2.train import best_epoch, lr_factor, make_accelerator, stale_epochs
+from toy import toy_config, toy_model, toy_split, train_toy
 
 
 def weights(run):

@@ -1,0 +1,68 @@
+"""What the READMEs tell a reader to do works as written."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from AVMNIST_and_MIMIC.avmnist import AVMNISTConfig
+from conftest import ROOT
+from i2m2.config import load_config
+
+READMES = [ROOT / "README.md", *ROOT.glob("*/README.md")]
+
+
+def blocks(language):
+    return [
+        (path.parent.name, block) for path in READMES for block in re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.S)
+    ]
+
+
+COMMANDS = sorted({line.strip() for _, block in blocks("bash") for line in block.replace("\\\n", " ").splitlines() if line.strip()})
+
+
+@pytest.mark.parametrize("code", [block for _, block in blocks("python")])
+def test_python_examples_run(code):
+    names = {}
+    exec(code, names)
+    assert names["log_prob"].shape == (32, 2)
+    assert all(parameter.grad is not None for parameter in names["model"].parameters())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_name_programs_and_settings_that_exist(command):
+    words = shlex.split(command, comments=True)
+    while words and "=" in words[0]:  # VARIABLE=value in front of a script
+        words = words[1:]
+    assert words[0] in ("bash", "python", "torchrun"), command
+    if words[0] == "bash":
+        assert (ROOT / words[1]).exists()
+        overrides = ["--config", str(ROOT / "AVMNIST_and_MIMIC/configs/avmnist.yaml"), *words[2:]]
+        load_config(AVMNISTConfig, overrides, "train")
+    elif "-m" in words:
+        module, arguments = words[words.index("-m") + 1], words[words.index("-m") + 2 :]
+        assert (ROOT / (module.replace(".", "/") + ".py")).exists()
+        if module == "AVMNIST_and_MIMIC.train" and "results/" not in command:
+            load_config(AVMNISTConfig, arguments, "train")
+        else:
+            options = [word.split("=")[0] for word in arguments if word.startswith("--") and not word.startswith("--config")]
+            help_text = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True).stdout
+            assert all(option in help_text for option in options), command
+    else:
+        assert (ROOT / words[1]).exists()
+
+
+def test_quickstart_trains_seven_rows_and_ends_with_a_labelled_table_and_a_figure(tmp_path):
+    environment = {**os.environ, "OUT": str(tmp_path), "JOBS": "2", "VIRTUAL_ENV": sys.prefix, "OMP_NUM_THREADS": "2"}
+    environment["PATH"] = f"{os.path.dirname(sys.executable)}:{environment['PATH']}"
+    command = ["bash", "scripts/quickstart.sh", "--optim.epochs", "1", "--data.train_size", "80"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^\| ([^|]+) \| [\d.]+ \(1\) \|$", done.stdout, re.M)
+    assert rows == ["Image", "Audio", "Intra-modality", "Inter-modality LF", "Inter-modality LRTF", "I2M2 LF", "I2M2 LRTF"]
+    assert "SYNTHETIC" in done.stdout and "Missing" not in done.stdout
+    assert (tmp_path / "avmnist-digits/figure.png").stat().st_size > 5000
+    assert done.stdout.strip().endswith("avmnist-digits/figure.png")
