@@ -19,11 +19,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("run", type=Path, help="folder of the run, such as results/avmnist/i2m2-concat/seed0")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
     parser.add_argument("--combine", choices=("product", "mixture"), default="product", help="mixture: their mean probability")
+    parser.add_argument("--data.dir", dest="data_dir", metavar="DIR", help="where the data lie, if not where the run found them")
     parser.add_argument("--again", action="store_true", help="predict again from the weights instead of scoring saved predictions")
     args = parser.parse_args(argv)
     if not (args.run / "config.yaml").exists():
         raise SettingsError(f"{args.run} has no config.yaml; give a run's folder such as results/avmnist/i2m2-concat/seed0")
-    config = load_config(AVMNISTConfig, ["--config", str(args.run / "config.yaml")], "AVMNIST_and_MIMIC.train")
+    moved = ["--data.dir", args.data_dir] if args.data_dir else []
+    config = load_config(AVMNISTConfig, ["--config", str(args.run / "config.yaml"), *moved], "AVMNIST_and_MIMIC.train")
     run = Run(args.run, config)
     predictions = None if args.again else run.load_predictions(args.split)
     if predictions is None:

@@ -33,12 +33,13 @@ def main(argv: list[str] | None = None) -> None:
     start_tracker(accelerator, run)
     seed_everything(config.seed)
     model = build_model(config)
+    splits = {name: split.only(model.modalities) for name, split in data.splits.items()}
     if config.init == "warm" and not run.started:
         run.add_to_environment(warm_start=warm_start(model, run, training_command(PROGRAM, argv)))
-    fit(model, data.splits["train"], data.splits["val"], run, accelerator)
+    fit(model, splits["train"], splits["val"], run, accelerator)
     result = {}
     for split in ("val", "test"):
-        predictions = predict(model, data.splits[split], accelerator, config.eval_batch_size, config.workers)
+        predictions = predict(model, splits[split], accelerator, config.eval_batch_size, config.workers)
         result[split] = score(predictions["y"], predictions["log_prob"])
         run.save_predictions(split, predictions)
     run.finish(result)

@@ -32,6 +32,7 @@ from benchmarks.avmnist_encoder import encoder_tables
 from benchmarks.avmnist_loops import ROOT, ROWS, Ours, config_of, loop_ratio, new_model, steps_of, subset, usual_ratio
 from benchmarks.timing import alternate, beside, machine, table
 from i2m2.data import loader, to_device, training_plan
+from i2m2.errors import run_command
 from i2m2.evaluate import predict
 
 WORKERS = (8, 0)  # of the usual data loader
@@ -180,4 +181,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -56,11 +56,11 @@ class Ours:
     """Our training of one row; `one_pass` is the real epoch of `i2m2.train.fit`, without its evaluation and files."""
 
     def __init__(self, config: AVMNISTConfig, model: nn.Module, train: ArrayDataset, loss: Loss = negative_log_likelihood) -> None:
-        self.config, self.model, self.train, self.loss = config, model, train, loss
+        self.config, self.model, self.train, self.loss = config, model, train.only(model.modalities), loss
         self.accelerator = make_accelerator(config)
-        optimizer = build_optimizer(list(model.parameters()), config.optim)
-        self.scheduler = LambdaLR(optimizer, lr_factor(config.optim, 10**9))
-        self.wrapped, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.optimizer = build_optimizer(list(model.parameters()), config.optim)
+        self.scheduler = LambdaLR(self.optimizer, lr_factor(config.optim, 10**9))
+        self.wrapped = self.accelerator.prepare(model)
         self.epoch = -1
 
     def one_pass(self) -> float:

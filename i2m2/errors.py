@@ -36,7 +36,7 @@ def run_command(main: Callable[[list[str] | None], None]) -> None:
         where = f"{error.filename}: " if error.filename else ""
         _exit(f"{where}{error.strerror or error}; free space or mend the path, then give the same command again", 1)
     except KeyboardInterrupt:
-        _exit("interrupted; the same command goes on from the last finished epoch", 130)
+        _exit("interrupted; what was finished is kept, and the same command goes on from there", 130)
 
 
 def _exit(message: str, code: int) -> None:

@@ -67,6 +67,11 @@ class ProductOfExperts(nn.Module):
             raise ValueError("a product needs at least one expert")
         self.experts = nn.ModuleDict(experts)
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """What the experts read, each modality once."""
+        return tuple(dict.fromkeys(modality for expert in self.experts.values() for modality in expert.modalities))
+
     def forward(
         self, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor] | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:

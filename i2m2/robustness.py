@@ -236,7 +236,7 @@ def draw(
         _draw_curves(axes, [point for point in points if point.corruption == corruption], rows)
     _draw_missing(panels[len(corruptions)], [point for point in points if point.level is None], rows)
     for axes in panels[: len(corruptions) + 1]:
-        axes.set_ylim(0, 100)
+        axes.set_ylim(0, 102)  # room for the marks of a model that is always right
         axes.set_ylabel(f"{metric} (%)")
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)

@@ -130,7 +130,10 @@ class Run:
     @property
     def facts(self) -> dict[str, Any]:
         """What the run recorded about its data: variant, synthetic, description, sizes, fingerprint."""
-        return json.loads((self.dir / "env.json").read_text(encoding="utf-8"))["data"]
+        try:
+            return json.loads((self.dir / "env.json").read_text(encoding="utf-8"))["data"]
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{self.dir}/env.json does not say what data the run had; delete that folder, run it again") from error
 
     def refuse_other_data(self, data: Mapping[str, Any]) -> None:
         """DataError if the data at hand are not those the run began with."""

@@ -53,7 +53,8 @@ def fit(
     scheduler = LambdaLR(optimizer, lr_factor(optim, optim.epochs * math.ceil(len(train) / optim.batch_size)))
     if config.compile:
         model.compile()
-    wrapped, stepper = accelerator.prepare(model, optimizer)
+    wrapped, prepared = accelerator.prepare(model, optimizer)
+    stepper = prepared if accelerator.scaler else optimizer  # accelerate's wrapper serves scaled gradients, and costs every step
     history = _resume(run, model, optimizer, scheduler, accelerator)
     for epoch in range(len(history), optim.epochs):
         if optim.patience is not None and stale_epochs(history, optim.select) >= optim.patience:
@@ -138,7 +139,8 @@ def _refuse_non_finite(losses: list[Tensor], plan: list, epoch: int, lr: float, 
 def build_optimizer(parameters: list, optim: OptimConfig) -> torch.optim.Optimizer:
     """The optimiser named in the settings, over parameters or groups of them."""
     momentum = {} if optim.name == "adamw" else {"momentum": optim.momentum}
-    return OPTIMIZERS[optim.name](parameters, lr=optim.lr, weight_decay=optim.weight_decay, **momentum)
+    fused = {} if optim.name == "rmsprop" else {"fused": True}  # one kernel for all parameters; RMSprop has none
+    return OPTIMIZERS[optim.name](parameters, lr=optim.lr, weight_decay=optim.weight_decay, **momentum, **fused)
 
 
 def lr_factor(optim: OptimConfig, updates: int) -> Callable[[int], float]:
