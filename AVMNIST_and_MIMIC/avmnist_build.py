@@ -36,7 +36,12 @@ COLUMNS = ("file", "row", "label", "part", "recording", "noise", "snr_db")
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """Every rule of the preparation; the defaults are the variant `calibrated`."""
+    """Every rule of the preparation; the defaults are the variant `calibrated`.
+
+    The range of signal-to-noise ratios is calibrated on MNIST and FSDD with generated noise, seed 0: audio alone (LeNet of width
+    3, SGD 0.05, batch 40) reaches 40.4 % on the 5,000 validation rows within 12 epochs; -25..10 dB gave 61.4 % after 4. Image
+    alone reaches 69.4 % within 15 epochs. Test rows were never looked at.
+    """
 
     energy: float = 0.25  # share of the variance the kept components explain
     energy_rule: Literal["reach", "within"] = "reach"  # the fewest components that reach it, or the most that stay within

@@ -353,7 +353,7 @@ def test_recorded_noise_is_mixed_in(raw, tmp_path):
     facts = prepare(raw, tmp_path / "out", "--noise", str(tmp_path / "noise"))
     assert (
         facts["settings"]["noise"] == ["clips"]
-        and facts["variant"] == "custom"
+        and facts["variant"] == "calibrated"
         and {row["noise"] for row in pairs(tmp_path / "out")} == {"clips"}
     )
 
