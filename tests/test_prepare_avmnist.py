@@ -126,7 +126,7 @@ def test_same_seed_same_bytes_other_seed_other_bytes(raw, tmp_path):
 
 
 def test_mfas_is_the_published_recipe(raw, tmp_path):
-    facts = prepare(raw, tmp_path / "out", "--variant", "mfas", "--speakers", "all", "--name", "mfas", "--components", "2")
+    facts = prepare(raw, tmp_path / "out", "--variant", "mfas", "--name", "mfas", "--components", "2")
     assert facts["variant"] == "mfas" and facts["settings"]["noise"] == [] and facts["settings"]["val_takes"] == []
     for name in ("train", "test"):
         images = np.load(tmp_path / f"out/image/{name}_data.npy")
