@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from AVMNIST_and_MIMIC.avmnist import AVMNISTConfig, build_model, load_avmnist
 from i2m2.config import load_config
-from i2m2.errors import SettingsError, run_command
+from i2m2.errors import CommandParser, SettingsError, run_command
 from i2m2.evaluate import predict, scores_of, table_of
 from i2m2.run import Run
 from i2m2.train import make_accelerator
@@ -15,7 +14,7 @@ from i2m2.train import make_accelerator
 
 def main(argv: list[str] | None = None) -> None:
     about = "Score a run: the product and each of its experts."
-    parser = argparse.ArgumentParser(prog="python -m AVMNIST_and_MIMIC.evaluate", description=about)
+    parser = CommandParser(prog="python -m AVMNIST_and_MIMIC.evaluate", description=about)
     parser.add_argument("run", type=Path, help="folder of the run, such as results/avmnist/i2m2-concat/seed0")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
     parser.add_argument("--combine", choices=("product", "mixture"), default="product", help="mixture: their mean probability")

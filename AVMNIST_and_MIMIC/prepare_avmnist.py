@@ -21,7 +21,7 @@ from AVMNIST_and_MIMIC.avmnist_digits import make_digits
 from AVMNIST_and_MIMIC.avmnist_download import download
 from AVMNIST_and_MIMIC.avmnist_images import read_mnist
 from AVMNIST_and_MIMIC.avmnist_noise import KINDS, read_noise
-from i2m2.errors import SettingsError, run_command
+from i2m2.errors import CommandParser, SettingsError, run_command
 
 VARIANTS = {
     "calibrated": Rules(),
@@ -103,13 +103,6 @@ def describe(rules: Rules) -> str:
     )
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse, with one line per mistake instead of the usage."""
-
-    def error(self, message: str) -> None:
-        raise SettingsError(f"{message} (see --help)")
-
-
 def takes(text: str) -> tuple[int, ...]:
     """'0-4,7' -> (0, 1, 2, 3, 4, 7); 'none' -> ()."""
     if text == "none":
@@ -123,8 +116,8 @@ def names(text: str) -> tuple[str, ...]:
     return () if text == "all" else tuple(text.split(","))
 
 
-def _parser() -> Parser:
-    parser = Parser(
+def _parser() -> CommandParser:
+    parser = CommandParser(
         "prepare_avmnist", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     add = parser.add_argument_group("files").add_argument

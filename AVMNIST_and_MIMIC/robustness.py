@@ -15,7 +15,7 @@ from AVMNIST_and_MIMIC.avmnist import MODALITIES, AVMNISTConfig, Data, build_mod
 from AVMNIST_and_MIMIC.avmnist_corruptions import corrupt
 from i2m2 import results, robustness
 from i2m2.config import load_config
-from i2m2.errors import DataError, SettingsError, run_command
+from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.evaluate import predict
 from i2m2.files import write_atomic, write_text
 from i2m2.metrics import accuracy
@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=f"python -m {PROGRAM}",
         description="Accuracy of finished runs on corrupted test data and without a modality; writes robustness.csv, "
         "robustness_summary.csv, robustness.png and robustness.pdf into the results folder.",

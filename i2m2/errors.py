@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 
 class SettingsError(Exception):
@@ -17,6 +19,13 @@ class DataError(Exception):
     """A data file is missing, damaged or not what it should be. Exit code 3."""
 
     exit_code = 3
+
+
+class CommandParser(argparse.ArgumentParser):
+    """argparse, with a mistake as one line instead of the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise SettingsError(f"{message} (see --help)")
 
 
 def run_command(main: Callable[[list[str] | None], None]) -> None:

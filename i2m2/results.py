@@ -5,7 +5,6 @@ What a table looks like is read from the `paper.yaml` of each data-set folder; n
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shlex
@@ -17,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from i2m2.errors import DataError, SettingsError, run_command
+from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.files import write_atomic, write_text
 from i2m2.tables import Entry, Line, Row, Table, draw, read_entries, to_csv, to_latex, to_markdown
 
@@ -278,7 +277,7 @@ def write(table: Table, folder: Path, suffix: str) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m i2m2.results", description="Tables and figures of the finished runs.")
+    parser = CommandParser(prog="python -m i2m2.results", description="Tables and figures of the finished runs.")
     parser.add_argument("results", type=Path, help="the folder that holds <dataset>/<run>/seed<k>, e.g. results")
     parser.add_argument("--dataset", help="only this data set and its variants, e.g. avmnist")
     args = parser.parse_args(argv)

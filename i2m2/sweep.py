@@ -10,17 +10,15 @@ the settings or the data (exit codes 2 and 3), which they would share.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import cache
 
-import torch
-
-from i2m2.errors import DataError, SettingsError, run_command
+from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 
 MISTAKES = {SettingsError.exit_code, DataError.exit_code}
 
@@ -35,7 +33,7 @@ class Job:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m i2m2.sweep", description=__doc__.split("\n")[0], allow_abbrev=False)
+    parser = CommandParser(prog="python -m i2m2.sweep", description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--train", required=True, metavar="MODULE", help="training program, such as AVMNIST_and_MIMIC.train")
     parser.add_argument("--config", required=True, metavar="FILE")
     parser.add_argument("--rows", required=True, help="rows of the table, separated by commas: method and its arguments")
@@ -110,10 +108,17 @@ def _environment(slot: int, at_a_time: int) -> dict[str, str]:
         threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1) // at_a_time)
         environment["OMP_NUM_THREADS"] = str(threads)
         visible = [v for v in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if v]
-        gpus = visible or [str(i) for i in range(torch.cuda.device_count())]
+        gpus = visible or _gpus()
         if len(gpus) > 1:
             environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
     return environment
+
+
+@cache
+def _gpus() -> list[str]:
+    import torch  # takes seconds, and only several jobs need it
+
+    return [str(i) for i in range(torch.cuda.device_count())]
 
 
 if __name__ == "__main__":
