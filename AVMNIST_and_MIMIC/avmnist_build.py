@@ -55,8 +55,8 @@ class Rules:
     test_speakers: tuple[str, ...] = ()  # split `speaker`; empty: the last by name
     val_speakers: tuple[str, ...] = ()  # empty: the last by name that is left
     noise: tuple[str, ...] = KINDS  # of these kinds, or `clips`; empty: none
-    snr_min: float = -29.0  # dB over the whole clip
-    snr_max: float = -4.0
+    snr_min: float = -30.0  # dB over the whole clip
+    snr_max: float = -5.0
 
     def __post_init__(self) -> None:
         unknown = [kind for kind in self.noise if kind not in (*KINDS, "clips")]
