@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
         model = build_model(config)
         model.load_state_dict(run.load_best())
         accelerator = make_accelerator(config)
-        predictions = predict(model.to(accelerator.device), data.splits[args.split], accelerator, config.eval_batch_size)
+        predictions = predict(model.to(accelerator.device), data.splits[args.split], accelerator, config.step_size)
         run.save_predictions(args.split, predictions)
     print(f"{args.run}, {args.split} split, {len(predictions['y'])} examples, data: {run.facts['description']}")
     print(table_of(scores_of(predictions, combine=args.combine)))

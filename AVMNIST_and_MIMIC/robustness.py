@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
     accelerator = make_accelerator(replace(runs[0].config, tracker=None, precision="no"))
 
     def evaluate(model: nn.Module, split: Any) -> robustness.Answer:
-        predictions = predict(model, split, accelerator, runs[0].config.eval_batch_size)
+        predictions = predict(model, split, accelerator, runs[0].config.step_size)
         value = accuracy(predictions["y"], predictions["log_prob"])
         return robustness.Answer(value, robustness.uniform_answers(predictions["log_prob"]))
 

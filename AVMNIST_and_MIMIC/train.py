@@ -39,7 +39,7 @@ def main(argv: list[str] | None = None) -> None:
     fit(model, splits["train"], splits["val"], run, accelerator)
     result = {}
     for split in ("val", "test"):
-        predictions = predict(model, splits[split], accelerator, config.eval_batch_size, config.workers)
+        predictions = predict(model, splits[split], accelerator, config.step_size, config.workers)
         result[split] = score(predictions["y"], predictions["log_prob"])
         run.save_predictions(split, predictions)
     run.finish(result)

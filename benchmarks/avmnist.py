@@ -57,7 +57,7 @@ def memory_of_training(folder: Path, steps: int, threads: int) -> dict[str, floa
         first = first or time.perf_counter() - began
     ours = Ours(config, new_model(config), subset(train, steps * config.optim.batch_size))
     ours.one_pass()
-    predict(ours.model, val, ours.accelerator, config.eval_batch_size, config.workers)
+    predict(ours.model, val, ours.accelerator, config.step_size, config.workers)
     unit = 1 if sys.platform == "darwin" else 1024
     return {"first batch": first, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
 

@@ -69,7 +69,6 @@ class RunConfig:
         compile: use torch.compile
         threads: CPU threads; null: those a broken-off run began with, else PyTorch's choice (OMP_NUM_THREADS)
         workers: processes that load data
-        eval_batch_size: examples per evaluation step, without influence on the result
         tracker: a further log for TensorBoard or Weights & Biases, beside metrics.jsonl
         optim: how a model is trained
     """
@@ -89,7 +88,6 @@ class RunConfig:
     compile: bool = False
     threads: int | None = None
     workers: int = 0
-    eval_batch_size: int = 200
     tracker: Literal["tensorboard", "wandb"] | None = None
     optim: OptimConfig = field(default_factory=OptimConfig)
 
@@ -97,6 +95,11 @@ class RunConfig:
     def experts(self) -> tuple[str, ...]:
         """Names of the experts of the method: modalities and `inter`."""
         return experts_of(self.method, self.modalities)
+
+    @property
+    def step_size(self) -> int:
+        """Examples of one forward pass over all devices, in training and so in evaluation: it fits wherever training does."""
+        return -(-self.optim.batch_size // self.optim.micro_batches)
 
     @property
     def run_name(self) -> str:

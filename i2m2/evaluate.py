@@ -18,9 +18,9 @@ EXPERT = "expert_"  # prefix of an expert's own log-probabilities in saved predi
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module, dataset: Dataset, accelerator: Accelerator, batch_size: int = 200, workers: int = 0
+    model: nn.Module, dataset: Dataset, accelerator: Accelerator, batch_size: int, workers: int = 0
 ) -> dict[str, np.ndarray]:
-    """Predictions of a whole split, in its order, whatever the batch size and the number of devices.
+    """Predictions of a whole split, in its order, whatever the number of devices and `batch_size`, the examples of a step over all.
 
     -> `id`, `group`, `y`, `log_prob` [n, (L,) C] and `expert_<name>` of the same shape, float32. The model is in evaluation mode
     meanwhile, and goes back to the mode it was in.
@@ -28,7 +28,8 @@ def predict(
     was_training = model.training
     model.eval()
     mine = np.arange(accelerator.process_index, len(dataset), accelerator.num_processes)
-    batches = np.array_split(mine, range(batch_size, len(mine), batch_size)) if len(mine) else []
+    share = -(-batch_size // accelerator.num_processes)
+    batches = np.array_split(mine, range(share, len(mine), share)) if len(mine) else []
     outputs = []
     for batch in loader(dataset, batches, workers, pin_memory=accelerator.device.type == "cuda"):
         batch = to_device(batch, accelerator.device, dataset.prepare)

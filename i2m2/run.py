@@ -26,7 +26,7 @@ from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_atomic, write_json, write_text
 
 # Settings that have no influence on the numbers: a run may go on with others. (What the data are, their fingerprint says.)
-WITHOUT_INFLUENCE = {"out", "tracker", "workers", "eval_batch_size", "data.dir"}
+WITHOUT_INFLUENCE = {"out", "tracker", "workers", "data.dir"}
 
 
 def run_dir(config: RunConfig, variant: str = "") -> Path:
