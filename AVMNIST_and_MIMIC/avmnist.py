@@ -40,9 +40,9 @@ class AVMNISTData:
     dir: str | None = None
     train_size: int | None = None
 
-    def __post_init__(self) -> None:
-        if self.dir is None:
-            object.__setattr__(self, "dir", "data/avmnist-digits" if self.source == "synthetic" else "data/avmnist")
+    @property
+    def folder(self) -> Path:
+        return Path(self.dir or ("data/avmnist-digits" if self.source == "synthetic" else "data/avmnist"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +96,7 @@ def load_avmnist(config: AVMNISTData) -> Data:
     [N, 112, 112], 0..255; {train,test}_labels.npy [N], 0..9. Test is the test files; validation is the rows that dataset.json
     names, by default the last twelfth of the training files (5,000 of 60,000). Official sizes: 55,000 / 5,000 / 10,000.
     """
-    folder = Path(config.dir)
+    folder = config.folder
     if config.source == "synthetic":
         make_digits(folder)
     files = {part: _open_part(folder, part) for part in ("train", "test")}
