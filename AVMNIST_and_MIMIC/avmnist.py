@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -71,12 +72,14 @@ class AVMNISTConfig(RunConfig):
     """Train one method on AV-MNIST with one seed.
 
     Args:
+        dataset: name of the data set
         data: where the data lie
         model: sizes of the networks
     """
 
     modalities: ClassVar[tuple[str, ...]] = MODALITIES
 
+    dataset: Literal["avmnist"] = "avmnist"
     data: AVMNISTData = field(default_factory=AVMNISTData)
     model: AVMNISTModel = field(default_factory=AVMNISTModel)
 
@@ -102,7 +105,7 @@ def load_avmnist(config: AVMNISTData) -> Data:
     files = {part: _open_part(folder, part) for part in ("train", "test")}
     described = _read_description(folder)
     rows = len(files["train"]["y"])
-    start, stop = described.get("validation_rows") or (rows - rows // 12, rows)
+    start, stop = _validation_rows(folder, described, rows)
     held = np.arange(start, stop)
     train = np.setdiff1d(np.arange(rows), held)[: config.train_size]
     test = np.arange(len(files["test"]["y"]))
@@ -125,7 +128,7 @@ def load_avmnist(config: AVMNISTData) -> Data:
 
 def prepare(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Stored types -> [B, 1, H, W] float32 on the scale 0..1; runs on the device."""
-    return {name: x.reshape(-1, 1, *SHAPES[name]).float().div_(255) for name, x in inputs.items()}
+    return {name: x.reshape(-1, 1, *SHAPES[name]).float() / 255 for name, x in inputs.items()}
 
 
 def build_model(config: AVMNISTConfig) -> ProductOfExperts:
@@ -170,17 +173,26 @@ def _open_part(folder: Path, part: str) -> dict[str, np.ndarray]:
     arrays["y"] = np.asarray(y).astype(np.int64)
     for name, shape in SHAPES.items():
         array, expected = arrays[name], int(np.prod(shape))
-        if array.dtype.kind not in "uif" or array.ndim < 2 or int(np.prod(array.shape[1:])) != expected or len(array) != len(y):
+        readable = array.dtype.kind in "uif" and array.dtype.isnative and array.dtype.itemsize <= 8
+        if not readable or array.ndim < 2 or int(np.prod(array.shape[1:])) != expected or len(array) != len(y):
             raise DataError(
                 f"{paths[name]}: shape {array.shape}, dtype {array.dtype}; it should be numbers of shape ({len(y)}, {expected}) "
                 f"or ({len(y)}, {shape[0]}, {shape[1]}), a row per label; prepare the data again"
+            )
+        peak = np.nanmax(np.abs(array[:: max(1, len(array) // 100)].astype(np.float64)), initial=0)
+        if not 4 < peak < 10_000:
+            raise DataError(
+                f"{paths[name]}: values up to {peak:g}; the scale should be 0..255, as prepared; prepare the data again"
             )
     return arrays
 
 
 def _open_array(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("an archive of arrays")
+        return array
     except (ValueError, EOFError, OSError) as error:
         raise DataError(
             f"{path} cannot be read as a NumPy array ({error}); it is truncated or damaged: copy or prepare it again"
@@ -190,14 +202,11 @@ def _open_array(path: Path) -> np.ndarray:
 def _split(folder: Path, part: str, arrays: dict[str, np.ndarray], rows: np.ndarray, first_id: int) -> ArrayDataset:
     inputs = {name: arrays[name] for name in MODALITIES}
     source = {name: str(folder / name / f"{part}_data.npy") for name in MODALITIES}
-    if rows.size and rows.max() >= len(arrays["y"]):
-        raise DataError(
-            f"{folder}/dataset.json: validation_rows go beyond the {len(arrays['y'])} training rows; prepare the data again"
-        )
     return ArrayDataset(inputs, arrays["y"][rows], rows, id=rows + first_id, prepare=prepare, source=source)
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
+    """dataset.json, {} where there is none. DataError unless it holds what the loader takes from it."""
     path = folder / "dataset.json"
     if not path.exists():
         return {}
@@ -205,7 +214,18 @@ def _read_description(folder: Path) -> dict[str, Any]:
         described = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path} is not valid JSON ({error}); prepare the data again") from error
-    return described if isinstance(described, dict) else {}
+    if not isinstance(described, dict) or not re.fullmatch(r"[A-Za-z0-9_.-]+", str(described.get("variant"))):
+        raise DataError(f"{path} names no variant in letters, digits, '.', '-' and '_'; prepare the data again")
+    return described
+
+
+def _validation_rows(folder: Path, described: dict[str, Any], rows: int) -> tuple[int, int]:
+    """First and one past the last training row that validates."""
+    named = described.get("validation_rows", [rows - rows // 12, rows])
+    right = isinstance(named, list) and len(named) == 2 and all(type(row) is int for row in named)
+    if not right or not 0 <= named[0] < named[1] <= rows:
+        raise DataError(f"{folder}/dataset.json: validation_rows={named} should be [first, last + 1] within 0..{rows}")
+    return named[0], named[1]
 
 
 def _fingerprint(folder: Path) -> str:

@@ -114,7 +114,7 @@ def decode_wav(where: str, data: bytes) -> np.ndarray:
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that are not audio
             warnings.filterwarnings("error", "Reached EOF", wavfile.WavFileWarning)
             rate, samples = wavfile.read(io.BytesIO(data))
-    except (ValueError, struct.error, EOFError, wavfile.WavFileWarning, UnboundLocalError, TypeError, IndexError):
+    except (ValueError, ArithmeticError, struct.error, EOFError, wavfile.WavFileWarning, UnboundLocalError, TypeError, IndexError):
         raise DataError(f"{where}: not a WAV file, or cut short; replace or remove it") from None
     if samples.dtype.kind in "iu":
         scale = 2.0 ** (8 * samples.dtype.itemsize - 1)

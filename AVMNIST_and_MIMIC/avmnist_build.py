@@ -13,6 +13,7 @@ import csv
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -66,6 +67,8 @@ class Rules:
             raise SettingsError(f"components={self.components}: must be 1..784")
         if not 0 < self.energy <= 1:
             raise SettingsError(f"energy={self.energy:g}: must lie in 0..1, for example 0.25")
+        if not (math.isfinite(self.snr_min) and math.isfinite(self.snr_max)):
+            raise SettingsError(f"snr_min={self.snr_min:g}, snr_max={self.snr_max:g}: give decibels, such as -30 and -5")
         if self.snr_min > self.snr_max:
             raise SettingsError(f"snr_min={self.snr_min:g} exceeds snr_max={self.snr_max:g}; give the lower one as --snr-min")
         if self.val_rows is not None and self.val_rows < 1:
@@ -101,10 +104,8 @@ class Label:
 
 def build(out: Path, material: Material, rules: Rules, label: Label) -> bool:
     """Write the folder `out`, whole or not at all; -> False if it already holds exactly this. Other content is refused."""
-    facts = {"dataset": "avmnist", "variant": label.variant, "synthetic": label.synthetic, "description": label.description,
-             "recipe": RECIPE, "seed": label.seed, "settings": asdict(rules), "inputs": dict(material.sha256)}  # fmt: skip
-    facts = json.loads(json.dumps(facts))  # tuples as lists, as they will be read back
-    if _holds(out, facts):
+    facts = facts_of(rules, label, material.sha256)
+    if holds(out, facts):
         return False
     need = (len(material.train.labels) + len(material.test.labels)) * (audio.SIZE**2 + 4 * 784)  # bytes, nearly all of them
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +128,14 @@ FILES = ("image/train_data.npy", "image/test_data.npy", "audio/train_data.npy", 
 IDENTITY = ("variant", "recipe", "seed", "settings", "inputs")
 
 
-def _holds(out: Path, facts: Mapping[str, Any]) -> bool:
+def facts_of(rules: Rules, label: Label, sha256: Mapping[str, str]) -> dict[str, Any]:
+    """What dataset.json says before anything is built."""
+    facts = {"dataset": "avmnist", "variant": label.variant, "synthetic": label.synthetic, "description": label.description,
+             "recipe": RECIPE, "seed": label.seed, "settings": asdict(rules), "inputs": dict(sha256)}  # fmt: skip
+    return json.loads(json.dumps(facts))  # tuples as lists, as they will be read back
+
+
+def holds(out: Path, facts: Mapping[str, Any]) -> bool:
     """Whether `out` is this very data set; SettingsError if it holds anything else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
@@ -151,7 +159,7 @@ def _publish(temporary: Path, out: Path, facts: Mapping[str, Any]) -> None:
     try:
         os.rename(temporary, out)
     except OSError:
-        if not _holds(out, facts):
+        if not holds(out, facts):
             raise
 
 

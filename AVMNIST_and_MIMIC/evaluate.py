@@ -19,12 +19,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
     parser.add_argument("--combine", choices=("product", "mixture"), default="product", help="mixture: their mean probability")
     parser.add_argument("--data.dir", dest="data_dir", metavar="DIR", help="where the data lie, if not where the run found them")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     parser.add_argument("--again", action="store_true", help="predict again from the weights instead of scoring saved predictions")
     args = parser.parse_args(argv)
     if not (args.run / "config.yaml").exists():
         raise SettingsError(f"{args.run} has no config.yaml; give a run's folder such as results/avmnist/i2m2-concat/seed0")
-    moved = ["--data.dir", args.data_dir] if args.data_dir else []
-    config = load_config(AVMNISTConfig, ["--config", str(args.run / "config.yaml"), *moved], "AVMNIST_and_MIMIC.train")
+    here = ["--device", args.device, "--tracker", "null", *(["--data.dir", args.data_dir] if args.data_dir else [])]
+    config = load_config(AVMNISTConfig, ["--config", str(args.run / "config.yaml"), *here], "AVMNIST_and_MIMIC.train")
     run = Run(args.run, config)
     predictions = None if args.again else run.load_predictions(args.split)
     if predictions is None:
@@ -34,7 +35,8 @@ def main(argv: list[str] | None = None) -> None:
         model.load_state_dict(run.load_best())
         accelerator = make_accelerator(config)
         predictions = predict(model.to(accelerator.device), data.splits[args.split], accelerator, config.step_size)
-        run.save_predictions(args.split, predictions)
+        if run.done:  # of a run still in training they would soon be out of date
+            run.save_predictions(args.split, predictions)
     print(f"{args.run}, {args.split} split, {len(predictions['y'])} examples, data: {run.facts['description']}")
     print(table_of(scores_of(predictions, combine=args.combine)))
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
+import re
 from pathlib import Path
 
 from AVMNIST_and_MIMIC.avmnist_audio import read_speech
@@ -33,6 +34,9 @@ VARIANTS = {
 }  # fmt: skip
 
 
+RESERVED = (*VARIANTS, "official", "digits")  # names whose rules a reader may rely on
+
+
 def main(argv: list[str] | None = None) -> None:
     """Do what the command line asks for: prepare, check or download."""
     args = _parser().parse_args(argv)
@@ -49,6 +53,11 @@ def _prepare(args: argparse.Namespace, out: Path) -> None:
     if args.mnist is None or args.speech is None:
         raise SettingsError("--mnist DIR and --speech DIR_OR_ZIP are needed (or --digits, --check, --download; see --help)")
     rules = rules_of(args)
+    variant = args.variant if is_named(rules, args.variant) else args.name or "custom"
+    if args.seed < 0:
+        raise SettingsError(f"--seed {args.seed} must be at least 0")
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", variant) or (variant in RESERVED and not is_named(rules, args.variant)):
+        raise SettingsError(f"--name {variant}: give letters, digits, '.', '-' and '_', and none of {', '.join(RESERVED)}")
     train, test = read_mnist(args.mnist)
     speech = read_speech(args.speech)
     if speech.misnamed:
@@ -59,7 +68,6 @@ def _prepare(args: argparse.Namespace, out: Path) -> None:
         digest.update(array)
     inputs = {"mnist": digest.hexdigest(), "speech": speech.sha256} | ({"noise": noise.sha256} if noise else {})
     material = Material(train, test, speech.recordings, inputs, speech.misnamed, noise)
-    variant = args.name or (args.variant if is_named(rules, args.variant) else "custom")
     written = build(out, material, rules, Label(variant, False, describe(rules), args.seed))
     _report(out, written)
 
@@ -131,7 +139,7 @@ def _parser() -> CommandParser:
     add("--download", type=Path, metavar="DIR", help="fetch MNIST, FSDD and ESC-50 into DIR")
     add = parser.add_argument_group("rules; any that differs from the variant's makes it `custom`").add_argument
     add("--variant", choices=VARIANTS, default="calibrated", help="rules to start from (default: calibrated; mfas: as published)")
-    add("--name", help="record this name as the variant")
+    add("--name", help="record rules of your own under this name, instead of custom")
     add("--seed", type=int, default=0, help="of the pairing and the noise (default: 0)")
     add("--energy", type=float, help="share of the images' variance to keep (0.25)")
     add("--energy-rule", choices=("reach", "within"), help="fewest components that reach it, or most that stay within")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from i2m2.errors import SettingsError
 from i2m2.fusion import FUSION_ALIASES
+from i2m2.metrics import METRICS
 from i2m2.model import INTER, METHOD_ALIASES, experts_of
 
 
@@ -109,54 +111,70 @@ class RunConfig:
         return "-".join([self.method, *filter(None, tags)])
 
 
+FROM_ZERO = {"seed", "workers"}
+ABOVE_ZERO = {"optim.lr", "optim.clip_norm"}
+
+
 def load_config(cls: type[RunConfig], argv: list[str] | None, prog: str) -> RunConfig:
     """Settings from `--config FILE` and dotted overrides in `argv`. SettingsError on anything unknown or of the wrong type.
 
     Later ones win: the dataclasses' defaults, the file, its `per_method` part, its preset, the preset's `per_method` part, argv.
     """
     argv = [_expand_alias(word) for word in (sys.argv[1:] if argv is None else argv)]
-    parser = ArgumentParser(
-        prog=f"python -m {prog}", description=cls.__doc__.split("\n")[0], exit_on_error=False, default_env=False
-    )
+    print_config = "--print_config" in argv
+    argv = [word for word in argv if word != "--print_config"]
+    about = f"{cls.__doc__.splitlines()[0]} Add --print_config to see what is in force without running anything."
+    parser = ArgumentParser(prog=f"python -m {prog}", description=about, exit_on_error=False, default_env=False)
     parser.add_argument("--config", type=str, metavar="FILE", help="YAML file of settings, or config.yaml of a run to repeat it")
     parser.add_class_arguments(cls)
     known = set(_type_hints(cls))
-    path = _option(argv, "--config")
-    if path is not None:
-        values = _read_yaml(Path(path))
-        method = METHOD_ALIASES.get(m := _option(argv, "--method") or values.get("method"), m)
-        values = _merge_preset(values, path, _option(argv, "--preset") or values.get("preset", "paper"), method)
-        flat = flatten(values)
-        _refuse_unknown(flat, known, path)
+    if (path := _option(argv, "--config")) is not None:
+        flat = _read_settings(path, argv, known)
         _parse(cls, parser.parse_object, _nested(flat), where=path)
         parser.set_defaults(flat)
-    _refuse_unknown([w[2:].split("=")[0] for w in argv if w.startswith("--") and w != "--help"], {*known, "config"}, "command line")
+    given = [word[2:].split("=")[0] for word in argv if word.startswith("--") and word != "--help"]
+    _refuse_unknown(given, {*known, "config"}, "command line")
     settings = _parse(cls, parser.parse_args, argv, where="command line")
-    settings.pop("config", None)
+    settings.pop("config")
     settings.method = METHOD_ALIASES.get(settings.method, settings.method)
-    joint = len(experts_of(settings.method, cls.modalities)) > 1
-    if INTER not in experts_of(settings.method, cls.modalities):
-        settings.fusion = None
-    elif settings.fusion is None:
-        raise SettingsError(f"method={settings.method} needs --fusion; choose one of concat, low_rank_tensor, tensor, gated")
-    settings.init = settings.init if joint else "scratch"
+    experts = experts_of(settings.method, cls.modalities)
+    settings.fusion = settings.fusion if INTER in experts else None
+    settings.init = settings.init if len(experts) > 1 else "scratch"
     config = cls(**vars(parser.instantiate(settings)))
     _check(config)
+    if print_config:
+        print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")
+        sys.exit(0)
     return config
 
 
+def _read_settings(path: str, argv: list[str], known: set[str]) -> dict[str, Any]:
+    """Dotted settings of a YAML file for the preset and the method that `argv` or the file names."""
+    values = _read_yaml(Path(path))
+    method = str(_option(argv, "--method") or values.get("method"))
+    preset = str(_option(argv, "--preset") or values.get("preset", "paper"))
+    flat = _merge_preset(values, path, preset, METHOD_ALIASES.get(method, method))
+    for group in [name for name in flat if any(setting.startswith(f"{name}.") for setting in known)]:
+        _mapping(flat[group], f"{path}: {group}")
+    _refuse_unknown(flat, known, path)
+    return flat
+
+
 def _check(config: RunConfig) -> None:
-    """Ranges that types cannot say."""
-    optim = config.optim
-    positive = {"lr": optim.lr, "epochs": optim.epochs, "batch_size": optim.batch_size, "micro_batches": optim.micro_batches}
-    for name, value in positive.items():
-        if not value > 0:
-            raise SettingsError(f"optim.{name}={value} must be above 0")
-    for name, value in {"warmup": optim.warmup, "momentum": optim.momentum}.items():
-        if not 0 <= value < 1:
-            raise SettingsError(f"optim.{name}={value} must be at least 0 and below 1")
-    for name in ("tag", "preset"):
-        if (value := getattr(config, name)) and not value.replace("_", "").replace(".", "").replace("-", "").isalnum():
+    """Ranges that types cannot say. No setting is negative; whole numbers are at least 1, but for the few that count from 0."""
+    for name, value in flatten(to_dict(config)).items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        least = 1 if isinstance(value, int) and name not in FROM_ZERO else 0
+        if not least <= value < math.inf or (name in ABOVE_ZERO and value == 0):
+            raise SettingsError(f"{name}={value} must be {'above 0' if name in ABOVE_ZERO else f'at least {least}'}")
+    for name in ("warmup", "momentum"):
+        if (value := getattr(config.optim, name)) >= 1:
+            raise SettingsError(f"optim.{name}={value} must be below 1")
+    if config.optim.select not in METRICS:
+        raise SettingsError(f"optim.select={config.optim.select!r} is not a metric; choose one of {', '.join(METRICS)}")
+    for name in ("dataset", "tag", "preset"):
+        if (value := getattr(config, name)) and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value):
             raise SettingsError(f"{name}={value!r} becomes part of a folder's name: use letters, digits, '.', '-' and '_'")
 
 
@@ -192,22 +210,25 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 def _merge_preset(values: dict[str, Any], path: str, preset: str, method: str | None) -> dict[str, Any]:
     """Resolve `per_method` and `presets` of a YAML file into plain settings."""
-    presets = values.pop("presets", {})
-    groups = [values]
-    if presets:
-        if preset not in {*presets, "paper"}:
-            raise SettingsError(f"preset={preset!r} is unknown in {path}; choose one of {', '.join(['paper', *presets])}")
-        groups.append(presets.get(preset, {}))
-    merged: dict[str, Any] = {"preset": preset}
-    for group in groups:
-        per_method = group.pop("per_method", {})
-        for part in (
-            group,
-            per_method.get("unimodal", {}) if (method or "").startswith("unimodal_") else {},
-            per_method.get(method, {}),
-        ):
+    own = values.get("preset", "paper")  # a run's config.yaml is resolved already, and says which preset it was
+    presets = _mapping(values.pop("presets", {}), f"{path}: presets")
+    choices = list(dict.fromkeys([own, "paper", *presets]))
+    if preset not in choices:
+        raise SettingsError(f"preset={preset!r} is unknown in {path}; choose one of {', '.join(choices)}")
+    named = f"{path}: presets.{preset}"
+    merged: dict[str, Any] = {}
+    for where, group in ((path, values), (named, _mapping(presets.get(preset, {}), named))):
+        per_method = _mapping(group.pop("per_method", {}), f"{where}: per_method")
+        kind = "unimodal" if str(method).startswith("unimodal_") else None
+        for part in (group, *(_mapping(per_method.get(key, {}), f"{where}: per_method.{key}") for key in (kind, method))):
             merged |= flatten(part)
-    return merged
+    return merged | {"preset": preset}
+
+
+def _mapping(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise SettingsError(f"{where} must hold settings as `key: value` lines, not {value!r}")
+    return value
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -217,8 +238,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"--config {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(values, dict):
-        raise SettingsError(f"{path} must hold settings as `key: value` lines")
+    values = _mapping(values, str(path))
+    for name, aliases in {"method": METHOD_ALIASES, "fusion": FUSION_ALIASES}.items():
+        if isinstance(values.get(name), str):
+            values[name] = aliases.get(values[name], values[name])
     return values
 
 

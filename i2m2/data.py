@@ -122,7 +122,8 @@ def _move(value: Any, device: torch.device) -> Any:
 def seed_everything(*seed: int) -> None:
     """Seed Python, NumPy and PyTorch from some integers, say (seed, epoch, rank). Every epoch begins so, which is why a run that
     was broken off has no random states to restore."""
-    state = [int(word) for word in np.random.SeedSequence(seed).generate_state(3)]
+    # Their number comes first, since a seed sequence takes (0,) and (0, 0) for the same.
+    state = [int(word) for word in np.random.SeedSequence([len(seed), *seed]).generate_state(3)]
     random.seed(state[0])
     np.random.seed(state[1])
     torch.manual_seed(state[2])

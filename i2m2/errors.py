@@ -36,7 +36,8 @@ def run_command(main: Callable[[list[str] | None], None]) -> None:
     try:
         main(None)
     except (SettingsError, DataError) as error:
-        _exit(str(error), error.exit_code)
+        # A data loader's worker sends its error with a traceback in front of it.
+        _exit(str(error).rpartition(f"{type(error).__name__}: ")[2], error.exit_code)
     except FloatingPointError as error:
         _exit(str(error), 1)
     except BrokenPipeError:  # the reader of our output (head, less) has gone

@@ -29,7 +29,9 @@ def predict(
     model.eval()
     mine = np.arange(accelerator.process_index, len(dataset), accelerator.num_processes)
     share = -(-batch_size // accelerator.num_processes)
-    batches = np.array_split(mine, range(share, len(mine), share)) if len(mine) else []
+    if not len(mine):  # fewer examples than devices: take part with one that is dropped again
+        mine = np.array([len(dataset)])
+    batches = np.array_split(np.minimum(mine, len(dataset) - 1), range(share, len(mine), share))
     outputs = []
     for batch in loader(dataset, batches, workers, pin_memory=accelerator.device.type == "cuda"):
         batch = to_device(batch, accelerator.device, dataset.prepare)
@@ -37,7 +39,7 @@ def predict(
             log_prob, by_expert = model(batch["inputs"], batch.get("present"))
         outputs.append({"log_prob": log_prob.float(), **{f"{EXPERT}{name}": value.float() for name, value in by_expert.items()}})
     model.train(was_training)
-    columns = {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]} if outputs else {}
+    columns = {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]}
     gathered = _gather(columns, mine, len(dataset), accelerator) if accelerator.num_processes > 1 else columns
     return {
         "id": dataset.id,

@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 def negative_log_likelihood(
-    log_prob: Tensor, y: Tensor, class_weights: Tensor | None = None, normalise: Literal["realised", "expected"] = "realised"
+    log_prob: Tensor, y: Tensor, class_weights: Tensor | None = None, normalise: Literal["expected", "realised"] = "expected"
 ) -> Tensor:
     """-log p(y | x), summed over the labels: [B, (L,) C] log-probabilities, [B(, L)] classes -> [B].
 
-    `class_weights` [(L,) C] weighs each label's classes. `realised` divides by the mean weight of the batch at hand, so that the
-    mean over the batch is PyTorch's weighted mean; `expected` takes the weights as they are: scale them so that their mean over
-    the training examples is 1, and a rare class no longer makes the gradient jump from batch to batch.
+    `class_weights` [(L,) C] weighs each label's classes. `expected` takes them as they are: scaled so that their mean over the
+    training examples is 1, a rare class does not make the gradient jump from batch to batch. `realised` divides by the mean
+    weight of the examples at hand, as PyTorch's weighted mean does: those of one device and micro-batch.
     """
     loss = -log_prob.gather(-1, y.unsqueeze(-1)).squeeze(-1)
     if class_weights is not None:

@@ -94,7 +94,7 @@ def _one_against_rest(metric, y: np.ndarray, log_prob: np.ndarray) -> float:
     log_prob = log_prob.astype(np.float64)
     log_odds = {1: log_prob[:, 1] - log_prob[:, 0]}
     scores = log_odds if log_prob.shape[1] == 2 else {c: log_prob[:, c] for c in np.unique(y)}
-    areas = [metric(y == c, s) for c, s in scores.items() if 0 < (y == c).sum() < len(y)]
+    areas = [metric(y == c, np.nan_to_num(s)) for c, s in scores.items() if 0 < (y == c).sum() < len(y)]
     return float(np.mean(areas)) if areas else float("nan")
 
 

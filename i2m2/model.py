@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -106,8 +107,13 @@ class ProductOfExperts(nn.Module):
         return torch.where(seen, log_prob, -math.log(log_prob.shape[-1]))
 
 
-def _blank(x: Tensor, present: Tensor) -> Tensor:
-    """Zero the absent examples, so that a NaN that marks them reaches neither the batch statistics nor a gradient."""
+def _blank(x: Any, present: Tensor) -> Any:
+    """Zero the absent examples (they still count in batch statistics), so that a NaN that marks them reaches nothing.
+
+    A modality may be a mapping of tensors, such as tokens and their mask.
+    """
+    if isinstance(x, Mapping):
+        return {name: _blank(item, present) for name, item in x.items()}
     return x.masked_fill(~present.view(-1, *[1] * (x.dim() - 1)), 0)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import io
 import json
+import pickle
 import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,7 +32,7 @@ WITHOUT_INFLUENCE = {"out", "tracker", "workers", "data.dir"}
 
 
 def run_dir(config: RunConfig, variant: str = "") -> Path:
-    """<out>/<dataset>[-<variant>]/<method>[-<fusion>][-<tag>]/seed<k>."""
+    """<out>/<dataset>[-<variant>]/<run name>/seed<k>."""
     return Path(config.out) / "-".join(filter(None, [config.dataset, variant])) / config.run_name / f"seed{config.seed}"
 
 
@@ -48,7 +50,7 @@ class Run:
 
         `data` describes the data set (variant, synthetic, fingerprint ...) for env.json.
         """
-        stored = _read_yaml(directory / "config.yaml")
+        stored = _read_yaml(directory / "config.yaml") if (directory / "last.pt").exists() else None  # else nothing was trained yet
         threads = config.threads or (stored or {}).get("threads") or torch.get_num_threads()
         run = cls(directory, replace(config, threads=threads), writes)
         if stored is not None:
@@ -57,6 +59,8 @@ class Run:
         if writes:
             directory.mkdir(parents=True, exist_ok=True)
             run._lock()
+            for leftover in directory.glob(".*.tmp.*"):  # of a process that was killed while writing
+                leftover.unlink()
             if stored is None:
                 write_json(directory / "env.json", environment() | {"data": dict(data)})
                 write_text(directory / "config.yaml", yaml.safe_dump(to_dict(run.config), sort_keys=False))
@@ -72,8 +76,9 @@ class Run:
         return (self.dir / "last.pt").exists()
 
     def save_best(self, weights: Mapping[str, Tensor]) -> None:
-        data = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
-        write_atomic(self.dir / "best.safetensors", lambda path: path.write_bytes(data))
+        # Cloned, since the format refuses tensors that share memory, as those of an encoder that two experts use do.
+        own = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in weights.items()}
+        self._write("best.safetensors", lambda path: path.write_bytes(safetensors.torch.save(own)))
 
     def load_best(self) -> dict[str, Tensor]:
         """Weights of the best epoch, {parameter name: tensor}. SettingsError if there are none yet, DataError if damaged."""
@@ -89,36 +94,50 @@ class Run:
         # Through memory: a full disk is then an OSError of ours, not an abort inside torch.save.
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
-        write_atomic(self.dir / "last.pt", lambda path: path.write_bytes(buffer.getbuffer()))
+        self._write("last.pt", lambda path: path.write_bytes(buffer.getbuffer()))
 
     def load_last(self) -> dict[str, Any] | None:
         """The state after the latest finished epoch, on the CPU; None for a new run."""
         path = self.dir / "last.pt"
-        return torch.load(path, map_location="cpu", weights_only=True) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise DataError(f"{path} is damaged ({error}); delete its folder and run it again") from error
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
         """metrics.jsonl, a line per epoch; whole every time, so that it never tells of an epoch that was not kept."""
-        write_text(self.dir / "metrics.jsonl", "".join(json.dumps(finite(record), allow_nan=False) + "\n" for record in history))
+        lines = "".join(json.dumps(finite(record), allow_nan=False) + "\n" for record in history)
+        self._write("metrics.jsonl", lambda path: path.write_text(lines, encoding="utf-8"))
 
     def save_predictions(self, split: str, predictions: Mapping[str, np.ndarray]) -> None:
-        write_atomic(self.dir / f"predictions_{split}.npz", lambda path: np.savez(path, **predictions))
+        self._write(f"predictions_{split}.npz", lambda path: np.savez(path, **predictions))
 
     def load_predictions(self, split: str) -> dict[str, np.ndarray] | None:
         path = self.dir / f"predictions_{split}.npz"
         if not path.exists():
             return None
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                return dict(file)
+        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(f"{path} is damaged ({error}); delete it and predict again") from error
 
     def add_to_environment(self, **facts: Any) -> None:
         """Further facts for env.json, such as where a warm start came from."""
         if self.writes:
-            write_json(self.dir / "env.json", json.loads((self.dir / "env.json").read_text()) | facts)
+            write_json(self.dir / "env.json", json.loads((self.dir / "env.json").read_text(encoding="utf-8")) | facts)
 
     def finish(self, result: Mapping[str, Mapping[str, float]]) -> None:
         """result.json ({split: {metric: value}}, null where a metric is not defined), then DONE."""
-        write_json(self.dir / "result.json", finite(result))
-        write_text(self.dir / "DONE", "")
+        if self.writes:
+            write_json(self.dir / "result.json", finite(result))
+            write_text(self.dir / "DONE", "")
+
+    def _write(self, name: str, write: Callable[[Path], object]) -> None:
+        if self.writes:
+            write_atomic(self.dir / name, write)
 
     def _refuse_other_settings(self, stored: Mapping[str, Any]) -> None:
         there, now = flatten(stored), flatten(to_dict(self.config))
@@ -148,7 +167,8 @@ class Run:
         """The system frees the lock when this process ends, however it ends."""
         self._lock_file = open(self.dir / ".lock", "w")  # noqa: SIM115 (held open until the process ends)
         try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Of this process alone (flock would stay with the data loader's workers, who outlive a kill by seconds).
+            fcntl.lockf(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise SettingsError(
                 f"{self.dir}: another process is at work on this run; wait for it, or choose another --tag"
@@ -201,4 +221,12 @@ def _version(package: str) -> str | None:
 
 
 def _read_yaml(path: Path) -> dict[str, Any] | None:
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is damaged ({error}); delete its folder and run it again") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is damaged: it holds no settings; delete its folder and run it again")
+    return content

@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--config", required=True, metavar="FILE")
     parser.add_argument("--rows", required=True, help="rows of the table, separated by commas: method and its arguments")
     parser.add_argument("--seeds", default=os.environ.get("SEEDS", "0"), help="separated by spaces")
-    parser.add_argument("--jobs", type=int, default=int(os.environ.get("JOBS", "1")), help="runs at a time (environment: JOBS)")
+    parser.add_argument("--jobs", type=int, default=os.environ.get("JOBS", "1"), help="runs at a time (environment: JOBS)")
     args, overrides = parser.parse_known_args(argv)
     if args.jobs < 1 or not args.seeds.split():
         raise SettingsError(f"JOBS={args.jobs}, SEEDS={args.seeds!r}: at least one job and one seed are needed")

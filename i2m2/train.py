@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
@@ -24,7 +25,7 @@ from i2m2.data import loader, seed_everything, to_device, training_plan
 from i2m2.errors import SettingsError
 from i2m2.evaluate import predict
 from i2m2.losses import negative_log_likelihood
-from i2m2.metrics import LOWER_IS_BETTER, METRICS, score
+from i2m2.metrics import LOWER_IS_BETTER, score
 from i2m2.run import Run, finite
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop, "adamw": torch.optim.AdamW}
@@ -48,8 +49,6 @@ def fit(
     where some have an `lr` or `weight_decay` of their own. FloatingPointError if the loss is not finite.
     """
     config, optim = run.config, run.config.optim
-    if optim.select not in METRICS:
-        raise SettingsError(f"optim.select={optim.select!r} is not a metric; choose one of {', '.join(METRICS)}")
     optimizer = build_optimizer(parameters or [p for p in model.parameters() if p.requires_grad], optim)
     scheduler = LambdaLR(optimizer, lr_factor(optim, optim.epochs * math.ceil(len(train) / optim.batch_size)))
     if config.compile:
@@ -65,14 +64,15 @@ def fit(
         train_loss = _train_epoch(wrapped, train, stepper, scheduler, loss, config, epoch, accelerator)
         _agree_on_buffers(model, accelerator)
         predictions = predict(model, val, accelerator, config.step_size, config.workers)
+        if np.isnan(predictions["log_prob"]).any():
+            raise FloatingPointError(_diverged(config, "the validation predictions are NaN", epoch, "its end", optimizer))
         scores = finite(score(predictions["y"], predictions["log_prob"], names=sorted({optim.select, "accuracy", "nll"})))
         record = {"epoch": epoch + 1, "train_loss": train_loss, "val": scores, "lr": optimizer.param_groups[0]["lr"]}
         history.append(record | {"seconds": round(time.perf_counter() - began, 2)})
-        if run.writes:
-            if best_epoch(history, optim.select) == epoch + 1:
-                run.save_best(model.state_dict())  # before `last`: killed in between, the epoch is simply done again
-            run.save_last(_state(model, optimizer, scheduler, accelerator, history))
-            run.write_history(history)
+        if best_epoch(history, optim.select) == epoch + 1:
+            run.save_best(model.state_dict())  # before `last`: killed in between, the epoch is simply done again
+        run.save_last(_state(model, optimizer, scheduler, accelerator, history))
+        run.write_history(history)
         accelerator.log({"train_loss": train_loss, **{f"val/{k}": v for k, v in scores.items() if v is not None}}, step=epoch + 1)
         accelerator.print(_line(config, record, best_epoch(history, optim.select)), flush=True)
     accelerator.wait_for_everyone()
@@ -112,7 +112,7 @@ def _train_epoch(
             scheduler.step()
             optimizer.zero_grad()
         if len(losses) % CHECK_EVERY == 0 or len(losses) == len(plan):
-            _refuse_non_finite(losses, plan, epoch, optimizer.param_groups[0]["lr"], config)
+            _refuse_non_finite(losses, plan, epoch, optimizer, config)
     examples = sum(len(part.positions) for part in plan if part.scale)
     sizes = torch.tensor([1 / part.scale if part.scale else 0.0 for part in plan], device=accelerator.device)
     total = (torch.stack(losses) * sizes).sum() if examples else torch.zeros((), device=accelerator.device)
@@ -126,15 +126,21 @@ def _agree_on_buffers(model: nn.Module, accelerator: Accelerator) -> None:
             broadcast(buffer)
 
 
-def _refuse_non_finite(losses: list[Tensor], plan: list, epoch: int, lr: float, config: RunConfig) -> None:
+def _refuse_non_finite(losses: list[Tensor], plan: list, epoch: int, optimizer: Any, config: RunConfig) -> None:
     begin = (len(losses) - 1) // CHECK_EVERY * CHECK_EVERY
     bad = (~torch.isfinite(torch.stack(losses[begin:]))).nonzero().flatten().tolist()
     if bad:
         step = 1 + sum(part.last for part in plan[: begin + bad[0]])
         raise FloatingPointError(
-            f"{config.run_name}, seed {config.seed}: the loss is {losses[begin + bad[0]].item()} at epoch {epoch + 1}, step {step} "
-            f"(lr {lr:g}); lower optim.lr or set optim.clip_norm. The folder holds the last good epoch"
+            _diverged(config, f"the loss is {losses[begin + bad[0]].item()}", epoch, f"step {step}", optimizer)
         )
+
+
+def _diverged(config: RunConfig, what: str, epoch: int, where: str, optimizer: Any) -> str:
+    return (
+        f"{config.run_name}, seed {config.seed}: {what} at epoch {epoch + 1}, {where} (lr {optimizer.param_groups[0]['lr']:g}); "
+        "try a lower optim.lr or an optim.clip_norm, under another --tag. The folder holds the last good epoch"
+    )
 
 
 def build_optimizer(parameters: list, optim: OptimConfig) -> torch.optim.Optimizer:
@@ -232,6 +238,7 @@ def _resume(run: Run, model: nn.Module, optimizer: Any, scheduler: Any, accelera
     scheduler.load_state_dict(state["scheduler"])
     if accelerator.scaler and state["scaler"]:
         accelerator.scaler.load_state_dict(state["scaler"])
+    run.write_history(state["history"])  # a kill may have come just before its last line
     accelerator.print(f"{run.dir}: going on after epoch {len(state['history'])}")
     return state["history"]
 

@@ -51,6 +51,14 @@ def test_a_run_is_named_by_what_sets_it_apart(arguments, name):
     assert load(*arguments.split()).run_name == name
 
 
+def test_aliases_serve_in_a_file_too_and_print_config_shows_what_is_in_force(tmp_path, capsys):
+    (tmp_path / "x.yaml").write_text("dataset: avmnist\nmethod: inter_modality\nfusion: lf")
+    with pytest.raises(SystemExit):
+        load("--print_config", "--seed", "3", config=tmp_path / "x.yaml")
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert (shown["method"], shown["fusion"], shown["seed"], shown["optim"]["epochs"]) == ("inter", "concat", 3, 25)
+
+
 def test_a_runs_config_yaml_repeats_exactly_that_run(tmp_path):
     config = load("--method", "i2m2", "--preset", "official_code", "--tag", "x", "--optim.lr", "0.3", "--out", str(tmp_path))
     path = tmp_path / "config.yaml"
@@ -66,9 +74,15 @@ def test_a_runs_config_yaml_repeats_exactly_that_run(tmp_path):
         ("--fusion sum", "fusion=sum is not possible; it takes one of concat, low_rank_tensor, tensor, gated"),
         ("--method late", "method='late' is unknown; choose one of unimodal_image, unimodal_audio, intra, inter, i2m2"),
         ("--preset fast", "preset='fast' is unknown in .*choose one of paper, official_code"),
-        ("--optim.epochs 0", "optim.epochs=0 must be above 0"),
+        ("--optim.epochs 0", "optim.epochs=0 must be at least 1"),
+        ("--optim.lr 0", "optim.lr=0.0 must be above 0"),
+        ("--seed -1", "seed=-1 must be at least 0"),
+        ("--threads -1", "threads=-1 must be at least 1"),
+        ("--data.train_size -5", "data.train_size=-5 must be at least 1"),
+        ("--optim.warmup 1", "optim.warmup=1.0 must be below 1"),
+        ("--optim.select acuracy", "optim.select='acuracy' is not a metric; choose one of accuracy"),
+        ("--dataset mimic", "dataset=mimic is not possible"),
         ("--tag a/b", "tag='a/b' becomes part of a folder's name"),
-        ("--method i2m2 --fusion null", "method=i2m2 needs --fusion"),
         ("extra", "unrecognized arguments: extra"),
     ],
 )
@@ -83,6 +97,9 @@ def test_wrong_keys_and_values_in_a_file_are_refused_with_its_name(tmp_path):
         ("dataset: avmnist\nmethod: intra\noptim: {lr: 1e-4, batch_size: many}", "x.yaml: optim.batch_size=many is not possible"),
         ("- 1", "must hold settings"),
         ("a: [", "not valid YAML"),
+        ("dataset: avmnist\nmethod: intra\npresets: x", "x.yaml: presets must hold settings"),
+        ("dataset: avmnist\nmethod: intra\nper_method: {intra: null}", "per_method.intra must hold settings"),
+        ("dataset: avmnist\nmethod: intra\noptim: 3", "optim"),
     ]:
         path = tmp_path / "x.yaml"
         path.write_text(text)

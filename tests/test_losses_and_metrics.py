@@ -26,12 +26,12 @@ def test_negative_log_likelihood_is_cross_entropy_and_sums_the_labels():
 def test_realised_class_weights_are_pytorchs_weighted_mean_per_label():
     logits, y, weights = torch.randn(16, 4, 2), torch.randint(0, 2, (16, 4)), torch.rand(4, 2) + 0.5
     expected = sum(F.cross_entropy(logits[:, label], y[:, label], weight=weights[label]) for label in range(4))
-    torch.testing.assert_close(negative_log_likelihood(logits.log_softmax(-1), y, weights).mean(), expected)
+    torch.testing.assert_close(negative_log_likelihood(logits.log_softmax(-1), y, weights, "realised").mean(), expected)
 
 
 def test_expected_class_weights_by_hand():
     log_prob, y = torch.tensor([[0.5, 0.5], [0.25, 0.75]]).log(), torch.tensor([0, 1])
-    loss = negative_log_likelihood(log_prob, y, torch.tensor([0.5, 3.0]), normalise="expected")
+    loss = negative_log_likelihood(log_prob, y, torch.tensor([0.5, 3.0]))
     torch.testing.assert_close(loss, torch.tensor([0.5 * math.log(2), 3 * math.log(4 / 3)]))
 
 

@@ -126,8 +126,8 @@ def test_same_seed_same_bytes_other_seed_other_bytes(raw, tmp_path):
 
 
 def test_mfas_is_the_published_recipe(raw, tmp_path):
-    facts = prepare(raw, tmp_path / "out", "--variant", "mfas", "--name", "mfas", "--components", "2")
-    assert facts["variant"] == "mfas" and facts["settings"]["noise"] == [] and facts["settings"]["val_takes"] == []
+    facts = prepare(raw, tmp_path / "out", "--variant", "mfas", "--name", "mfas-two", "--components", "2")
+    assert facts["variant"] == "mfas-two" and facts["settings"]["noise"] == [] and facts["settings"]["val_takes"] == []
     for name in ("train", "test"):
         images = np.load(tmp_path / f"out/image/{name}_data.npy")
         assert np.abs(images.mean(axis=0)).max() < 1e-3, "each file is centred by its own mean"

@@ -45,7 +45,7 @@ def test_training_lowers_the_loss_and_reaches_the_labels(name, tmp_path):
     history = [json.loads(line) for line in (run.dir / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in history] == list(range(1, 26))
     assert history[-1]["train_loss"] < 0.5 * history[0]["train_loss"]
-    assert max(record["val"]["accuracy"] for record in history) > 0.85
+    assert max(record["val"]["accuracy"] for record in history) > 0.8
 
 
 def test_first_update_is_the_one_worked_out_by_hand(tmp_path):
@@ -153,7 +153,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("moment", ["save_best", "save_last", "write_history"])
-@pytest.mark.parametrize("epoch", [1, 2])
+@pytest.mark.parametrize("epoch", [1, 2, 4])
 def test_a_run_broken_off_between_any_two_files_goes_on_to_the_same_end(moment, epoch, tmp_path, monkeypatch):
     _, whole = train_toy(toy_config(tmp_path / "whole", epochs=4, name="adamw", lr=0.01, schedule="cosine", select="nll"))
     config = toy_config(tmp_path / "broken", epochs=4, name="adamw", lr=0.01, schedule="cosine", select="nll")
@@ -241,17 +241,55 @@ def test_other_settings_and_other_data_are_refused_and_settings_without_influenc
 def test_threads_left_open_are_those_the_run_began_with(tmp_path):
     config = toy_config(tmp_path)
     folder = tmp_path / "run"
-    Run.open(folder, replace(config, threads=2), {"fingerprint": "toy"})._lock_file.close()
+    Run.open(folder, replace(config, threads=2), {"fingerprint": "toy"}).save_last({})
     torch.set_num_threads(1)
     assert Run.open(folder, replace(config, threads=None, workers=3), {"fingerprint": "toy"}).config.threads == 2
 
 
 def test_a_second_process_is_kept_out_of_a_run_at_work(tmp_path):
+    run = Run.open(tmp_path / "run", toy_config(tmp_path), {"fingerprint": "toy"})
+    script = f"""
+import sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+from pathlib import Path
+from i2m2.run import Run
+from toy import toy_config
+Run.open(Path({str(run.dir)!r}), toy_config({str(tmp_path)!r}), {{"fingerprint": "toy"}})
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "another process is at work on this run" in done.stderr
+
+
+def test_settings_of_a_run_that_never_trained_can_be_corrected(tmp_path):
+    config, facts = toy_config(tmp_path), {"fingerprint": "toy"}
+    Run.open(tmp_path / "run", replace(config, optim=replace(config.optim, lr=7.0)), facts)
+    (tmp_path / "run/.123.tmp.last.pt").write_bytes(b"half")
+    assert Run.open(tmp_path / "run", config, facts).config.optim.lr == 0.1
+    assert not list((tmp_path / "run").glob(".*.tmp.*"))
+
+
+@pytest.mark.parametrize("name", ["last.pt", "best.safetensors", "predictions_val.npz", "config.yaml", "env.json"])
+def test_a_damaged_file_of_a_run_is_named(name, tmp_path):
     config = toy_config(tmp_path)
-    first = Run.open(tmp_path / "run", config, {"fingerprint": "toy"})
-    with pytest.raises(SettingsError, match="another process is at work"):
-        Run.open(tmp_path / "run", config, {"fingerprint": "toy"})
-    first._lock_file.close()
+    _, run = train_toy(config)
+    path = run.dir / name
+    path.write_bytes(path.read_bytes()[:40].replace(b":", b"{"))
+    with pytest.raises(DataError, match=name):
+        again = Run.open(run.dir, config, {"fingerprint": "toy"})
+        again.load_last(), again.load_best(), again.load_predictions("val")
+
+
+def test_predictions_that_are_nan_stop_the_run_before_they_are_kept(tmp_path):
+    with pytest.raises(FloatingPointError, match=r"validation predictions are NaN at epoch 1, its end .*another --tag"):
+        train_toy(toy_config(tmp_path, lr=1e30, batch_size=43, clip_norm=None))
+    assert not (tmp_path / "toy/i2m2-concat/seed0/last.pt").exists()
+
+
+def test_an_encoder_shared_by_two_experts_can_be_saved(tmp_path):
+    model = toy_model()
+    model.experts["left"].encoder = model.experts["inter"].encoders["left"] = torch.nn.Linear(3, 8)
+    model, run = train_toy(toy_config(tmp_path), model=model)
+    assert_same_weights(run.load_best(), model.state_dict())
 
 
 def test_predict_ignores_batch_size_and_restores_the_mode(tmp_path):
