@@ -212,13 +212,14 @@ def test_a_full_disk_leaves_the_run_resumable(tmp_path, monkeypatch):
         writes.append(self)
         if len(writes) == 3:
             original(self, bytes(data)[:100])
-            raise OSError(28, "No space left on device", str(self))
+            raise OSError(28, "No space left on device")
         return original(self, data)
 
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left") as error:
         patch.setattr(Path, "write_bytes", full)
         train_toy(config)
     folder = tmp_path / "full/toy/i2m2-concat/seed0"
+    assert error.value.filename == str(folder / writes[2].name.split(".tmp.")[1])
     assert not list(folder.glob(".*.tmp.*"))
     _, run = train_toy(config)
     assert files(run.dir) == files(whole.dir)
