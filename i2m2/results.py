@@ -92,6 +92,7 @@ def entries_of(folder: str, entries: dict[str, list[Entry]], runs: list[Run]) ->
 
 
 def is_fraction(value: Any) -> bool:
+    """Whether a metric can stand in a table in percent: a number from 0 to 1."""
     return isinstance(value, (int, float)) and 0 <= value <= 1
 
 
@@ -277,6 +278,7 @@ def write(table: Table, folder: Path, suffix: str) -> list[Path]:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Print the tables of a results folder, and write them and their figures into it."""
     parser = CommandParser(prog="python -m i2m2.results", description="Tables and figures of the finished runs.")
     parser.add_argument("results", type=Path, help="the folder that holds <dataset>/<run>/seed<k>, e.g. results")
     parser.add_argument("--dataset", help="only this data set and its variants, e.g. avmnist")

@@ -33,6 +33,7 @@ class Job:
 
 
 def main(argv: list[str] | None = None) -> None:
+    """Make the runs of a table; exits with the code of the first that failed."""
     parser = CommandParser(prog="python -m i2m2.sweep", description=__doc__.split("\n")[0], allow_abbrev=False)
     parser.add_argument("--train", required=True, metavar="MODULE", help="training program, such as AVMNIST_and_MIMIC.train")
     parser.add_argument("--config", required=True, metavar="FILE")
