@@ -7,15 +7,15 @@ import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from torch import Tensor, nn
 
 from AVMNIST_and_MIMIC.avmnist_digits import make_digits
-from AVMNIST_and_MIMIC.encoders import LeNet
+from AVMNIST_and_MIMIC.encoders import LeNet, mlp
 from i2m2.config import RunConfig
-from i2m2.data import ArrayDataset, check_dataset
+from i2m2.data import ArrayDataset, Data, check_dataset
 from i2m2.errors import DataError
 from i2m2.fusion import build_fusion
 from i2m2.model import INTER, FusionExpert, ProductOfExperts, UnimodalExpert
@@ -84,14 +84,6 @@ class AVMNISTConfig(RunConfig):
     model: AVMNISTModel = field(default_factory=AVMNISTModel)
 
 
-class Data(NamedTuple):
-    """The three splits, and what env.json and the results folder say of them."""
-
-    splits: dict[str, ArrayDataset]
-    variant: str  # of the results folder's name; empty for the calibrated and the official data
-    facts: dict[str, Any]
-
-
 def load_avmnist(config: AVMNISTData) -> Data:
     """Open the official layout memory-mapped. DataError if a file is missing, damaged, or not what it should be.
 
@@ -140,18 +132,14 @@ def _expert(name: str, config: AVMNISTConfig) -> nn.Module:
     model = config.model
     if name != INTER:
         encoder = LeNet(model.unimodal_width, BLOCKS[name])
-        return UnimodalExpert(name, encoder, _head(encoder.out_features, model))
+        return UnimodalExpert(name, encoder, mlp(encoder.out_features, model.hidden, NUM_CLASSES))
     encoders = {modality: LeNet(model.inter_width, BLOCKS[modality]) for modality in MODALITIES}
     options = {
         "low_rank_tensor": {"out_features": model.fused_features, "rank": model.rank, "frozen_factors": model.frozen_factors},
         "gated": {"out_features": model.fused_features},
     }.get(config.fusion, {})
     fusion = build_fusion(config.fusion, {modality: encoder.out_features for modality, encoder in encoders.items()}, **options)
-    return FusionExpert(encoders, fusion, _head(fusion.out_features, model))
-
-
-def _head(features: int, model: AVMNISTModel) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(features, model.hidden), nn.ReLU(), nn.Linear(model.hidden, NUM_CLASSES))
+    return FusionExpert(encoders, fusion, mlp(fusion.out_features, model.hidden, NUM_CLASSES))
 
 
 def _open_part(folder: Path, part: str) -> dict[str, np.ndarray]:

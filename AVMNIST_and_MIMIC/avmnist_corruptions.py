@@ -8,10 +8,13 @@ place in the array), not on the size of the array or of a batch.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
 from torch.nn import functional as F
+
+from i2m2.robustness import Corruptions
 
 BLOCK = 500  # examples that share a random generator; part of the result
 SCALE = 255.0  # stored units of a value of 1
@@ -19,6 +22,12 @@ SIDES = {"image": 28, "audio": 112}
 ROTATION = 20.0  # largest angle, degrees
 CROP = 0.8  # side of the crop over side of the image
 RUN = 10  # time steps that one structured drop silences
+
+
+def avmnist_corruptions(seed: int) -> Corruptions:
+    """What is corrupted: one modality, or both."""
+    by_modality = {modality: partial(corrupt, modality, seed=seed) for modality in SIDES}
+    return {**{modality: {modality: by_modality[modality]} for modality in SIDES}, "multimodal": by_modality}
 
 
 def corrupt(modality: str, array: np.ndarray, level: float, seed: int = 0) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Encoders of AV-MNIST: modality -> features [B, D]."""
+"""Encoders of AV-MNIST and MIMIC-III: one modality -> features [B, D]."""
 
 from __future__ import annotations
 
@@ -74,3 +74,23 @@ class _MaxPool2x2OnCPU(torch.autograd.Function):
         grad_x[..., :height, 0:width:2] = grad_rows * (x[..., :height, 0:width:2] == rows)
         grad_x[..., :height, 1:width:2] = grad_rows - grad_x[..., :height, 0:width:2]
         return grad_x
+
+
+def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    """Linear, ReLU, linear: [B, inputs] -> [B, outputs]."""
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+
+class SeriesGRU(nn.Module):
+    """A one-layer GRU over time, all of its steps flattened: [B, T, inputs] -> [B, T * features].
+
+    With `projection`, a linear layer first maps every step's features to so many: [B, T * projection].
+    """
+
+    def __init__(self, inputs: int, features: int, projection: int | None = None) -> None:
+        super().__init__()
+        self.gru = nn.GRU(inputs, features, batch_first=True)
+        self.projection = nn.Linear(features, projection) if projection else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.projection(self.gru(x)[0]).flatten(1)

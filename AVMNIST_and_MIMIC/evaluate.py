@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from AVMNIST_and_MIMIC.avmnist import AVMNISTConfig, build_model, load_avmnist
+from AVMNIST_and_MIMIC.datasets import dataset_of
 from i2m2.config import load_config
 from i2m2.errors import CommandParser, SettingsError, run_command
 from i2m2.evaluate import predict, scores_of, table_of
@@ -24,14 +24,16 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if not (args.run / "config.yaml").exists():
         raise SettingsError(f"{args.run} has no config.yaml; give a run's folder such as results/avmnist/i2m2-concat/seed0")
+    stored = ["--config", str(args.run / "config.yaml")]
     here = ["--device", args.device, "--tracker", "null", *(["--data.dir", args.data_dir] if args.data_dir else [])]
-    config = load_config(AVMNISTConfig, ["--config", str(args.run / "config.yaml"), *here], "AVMNIST_and_MIMIC.train")
+    dataset = dataset_of(stored)
+    config = load_config(dataset.config, [*stored, *here], "AVMNIST_and_MIMIC.train")
     run = Run(args.run, config)
     predictions = None if args.again else run.load_predictions(args.split)
     if predictions is None:
-        data = load_avmnist(config.data)
+        data = dataset.load(config)
         run.refuse_other_data(data.facts)
-        model = build_model(config)
+        model = dataset.build_model(config)
         model.load_state_dict(run.load_best())
         accelerator = make_accelerator(config)
         predictions = predict(model.to(accelerator.device), data.splits[args.split], accelerator, config.step_size)

@@ -1,4 +1,4 @@
-"""python -m AVMNIST_and_MIMIC.robustness results/avmnist: finished runs on corrupted test data and without a modality"""
+"""python -m AVMNIST_and_MIMIC.robustness results/mimic-mortality: finished runs on corrupted test data and without a modality"""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import nn
 
-from AVMNIST_and_MIMIC.avmnist import MODALITIES, AVMNISTConfig, Data, build_model, load_avmnist
-from AVMNIST_and_MIMIC.avmnist_corruptions import corrupt
+from AVMNIST_and_MIMIC.datasets import DATASETS, DatasetCode, dataset_of
 from i2m2 import results, robustness
-from i2m2.config import load_config
+from i2m2.config import RunConfig, load_config
+from i2m2.data import ArrayDataset, Data
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.evaluate import predict
 from i2m2.files import write_atomic, write_text
@@ -24,14 +24,14 @@ from i2m2.tables import read_entries
 from i2m2.train import make_accelerator
 
 PROGRAM = "AVMNIST_and_MIMIC.robustness"
-CORRUPTIONS = {"image": ("image",), "audio": ("audio",), "multimodal": MODALITIES}
 
 
 def main(argv: list[str] | None = None) -> None:
     args = _parse(argv)
     finished = robustness.finished_runs(args.results)
-    runs = [Run(run.dir, _config(run, args)) for run in finished]
-    data = _test_data(runs)
+    dataset = dataset_of(["--config", str(finished[0].dir / "config.yaml")])
+    runs = [Run(run.dir, _config(run, dataset, args)) for run in finished]
+    groups = _by_data(runs, dataset)
     accelerator = make_accelerator(replace(runs[0].config, tracker=None, precision="no"))
 
     def evaluate(model: nn.Module, split: Any) -> robustness.Answer:
@@ -39,10 +39,11 @@ def main(argv: list[str] | None = None) -> None:
         value = accuracy(predictions["y"], predictions["log_prob"])
         return robustness.Answer(value, robustness.uniform_answers(predictions["log_prob"]))
 
-    models = {(run.dir.parent.name, run.config.seed): _model(run).to(accelerator.device) for run in runs}
-    test = data.splits["test"]
-    points = robustness.measure(models, test, CORRUPTIONS, partial(corrupt, seed=args.seed), evaluate, args.levels)
-    _report(args, finished, points, len(test))
+    corruptions, points = dataset.corruptions(args.seed), []
+    for data, members in groups:
+        models = {(run.dir.parent.name, run.config.seed): _model(run, dataset).to(accelerator.device) for run in members}
+        points += robustness.measure(models, data.splits["test"], corruptions, evaluate, args.levels)
+    _report(args, finished, points, groups[0][0].splits["test"], corruptions)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -73,58 +74,66 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def _config(run: results.Run, args: argparse.Namespace) -> AVMNISTConfig:
+def _config(run: results.Run, dataset: DatasetCode, args: argparse.Namespace) -> RunConfig:
     """The settings a run was trained with, but for where the data lie and the device."""
-    if run.config.get("dataset") != "avmnist":
+    if DATASETS.get(run.config.get("dataset")) is not dataset:
         raise SettingsError(
-            f"{run.dir} is no run of avmnist but of {run.config.get('dataset')}; give a folder such as results/avmnist"
+            f"{run.dir} is a run of {run.config.get('dataset')}, unlike others there; keep data sets in separate folders"
         )
-    config = load_config(AVMNISTConfig, ["--config", str(run.dir / "config.yaml"), "--device", args.device], PROGRAM)
+    config = load_config(dataset.config, ["--config", str(run.dir / "config.yaml"), "--device", args.device], PROGRAM)
     return replace(config, data=replace(config.data, dir=args.data_dir or config.data.dir))
 
 
-def _test_data(runs: Iterable[Run]) -> Data:
-    """The data of all these runs. DataError if they are gone, have changed, or are not the same for all."""
-    loaded: dict[tuple[str, str | None], Data] = {}
+def _by_data(runs: Iterable[Run], dataset: DatasetCode) -> list[tuple[Data, list[Run]]]:
+    """The runs by their data settings (another standardisation, say, is another test split), each group with its data.
+    DataError if they are gone, have changed, or are not the same files for all."""
+    groups: dict[Any, tuple[Data, list[Run]]] = {}
     for run in runs:
-        place = (run.config.data.source, run.config.data.dir)
+        settings = run.config.data
         try:
-            loaded[place] = loaded.get(place) or load_avmnist(run.config.data)
+            data, members = groups.get(settings) or (dataset.load(run.config), [])
         except DataError as error:
             raise DataError(f"the data of {run.dir} cannot be read; if they lie elsewhere now, add --data.dir: {error}") from error
-        run.refuse_other_data(loaded[place].facts)
-    if len({data.facts["fingerprint"] for data in loaded.values()}) > 1:
-        places = ", ".join(str(folder) for _, folder in loaded)
+        run.refuse_other_data(data.facts)
+        groups[settings] = (data, [*members, run])
+    if len({data.facts["fingerprint"] for data, _ in groups.values()}) > 1:
+        places = ", ".join(str(settings.folder) for settings in groups)
         raise DataError(
             f"the runs read different data ({places}), so they cannot stand in one table; keep them in separate folders"
         )
-    return next(iter(loaded.values()))
+    return list(groups.values())
 
 
-def _model(run: Run) -> nn.Module:
-    model = build_model(run.config)
+def _model(run: Run, dataset: DatasetCode) -> nn.Module:
+    model = dataset.build_model(run.config)
     model.load_state_dict(run.load_best())
     return model
 
 
-def _report(args: argparse.Namespace, finished: list[results.Run], points: list[robustness.Point], examples: int) -> None:
+def _report(
+    args: argparse.Namespace,
+    finished: list[results.Run],
+    points: list[robustness.Point],
+    test: ArrayDataset,
+    corruptions: robustness.Corruptions,
+) -> None:
     """Write the files and print the summary; rows in the paper's order, then the other runs."""
     folder = args.results
     entry = results.entries_of(folder.resolve().name, read_entries(), finished)[0]
     names = {run.name for run in finished}
     table = {row.run: row.label for row in entry.rows if row.run in names}
     rows = table | {name: name for name in sorted(names - set(table))}
-    order = [*CORRUPTIONS, *(robustness.MISSING + modality for modality in MODALITIES)]
+    order = [*corruptions, *(robustness.MISSING + modality for modality in test.inputs)]
     points = sorted(points, key=lambda point: (list(rows).index(point.run), point.seed, order.index(point.corruption)))
     summary = robustness.summarise(points, args.baseline)
     about = results.about(folder.resolve().name, results.data_kind(entry, finished), finished)
-    figure = robustness.draw(points, table or rows, CORRUPTIONS, f"Robustness of models trained on clean data\n{about}")
+    figure = robustness.draw(points, table or rows, corruptions, f"Robustness of models trained on clean data\n{about}")
     write_text(folder / "robustness.csv", robustness.points_csv(points, rows))
     write_text(folder / "robustness_summary.csv", robustness.summary_csv(summary, rows))
     for kind in ("png", "pdf"):
         write_atomic(folder / f"robustness.{kind}", partial(figure.savefig, format=kind))
     print(f"## Robustness ({about})\n\n{robustness.summary_markdown(summary, rows)}\n")
-    print("\n".join(f"- {note}" for note in _notes(args, rows, points, examples)))
+    print("\n".join(f"- {note}" for note in _notes(args, rows, points, len(test))))
     print("written:", *(folder / f"robustness{end}" for end in (".csv", "_summary.csv", ".png", ".pdf")), sep="\n  ")
 
 

@@ -1,4 +1,7 @@
-"""python -m AVMNIST_and_MIMIC.train --config AVMNIST_and_MIMIC/configs/avmnist.yaml --method i2m2 --fusion concat --seed 0"""
+"""python -m AVMNIST_and_MIMIC.train --config AVMNIST_and_MIMIC/configs/avmnist.yaml --method i2m2 --fusion concat --seed 0
+
+python -m AVMNIST_and_MIMIC.train --config AVMNIST_and_MIMIC/configs/mimic.yaml --task icd9_1 --method intra
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import sys
 
 import torch
 
-from AVMNIST_and_MIMIC.avmnist import AVMNISTConfig, build_model, load_avmnist
+from AVMNIST_and_MIMIC.datasets import dataset_of
 from i2m2.config import load_config
 from i2m2.data import seed_everything
 from i2m2.errors import run_command
@@ -21,10 +24,11 @@ PROGRAM = "AVMNIST_and_MIMIC.train"
 
 def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
-    config = load_config(AVMNISTConfig, argv, PROGRAM)
+    dataset = dataset_of(argv)
+    config = load_config(dataset.config, argv, PROGRAM)
     accelerator = make_accelerator(config)
     with accelerator.main_process_first():
-        data = load_avmnist(config.data)
+        data = dataset.load(config)
         run = Run.open(run_dir(config, data.variant), config, data.facts, writes=accelerator.is_main_process)
     if run.done:
         return accelerator.print(f"{run.dir}: already done")
@@ -32,7 +36,7 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(config.threads)
     start_tracker(accelerator, run)
     seed_everything(config.seed)
-    model = build_model(config)
+    model = dataset.build_model(config)
     splits = {name: split.only(model.modalities) for name, split in data.splits.items()}
     if config.init == "warm" and not run.started:
         run.add_to_environment(warm_start=warm_start(model, run, training_command(PROGRAM, argv)))

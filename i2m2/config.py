@@ -118,7 +118,8 @@ ABOVE_ZERO = {"optim.lr", "optim.clip_norm"}
 def load_config(cls: type[RunConfig], argv: list[str] | None, prog: str) -> RunConfig:
     """Settings from `--config FILE` and dotted overrides in `argv`. SettingsError on anything unknown or of the wrong type.
 
-    Later ones win: the dataclasses' defaults, the file, its `per_method` part, its preset, the preset's `per_method` part, argv.
+    Later ones win: the dataclasses' defaults, the file, its `per_task` and `per_method` parts, its preset, that preset's `per_task`
+    and `per_method` parts, argv. A part may be for one task or method (`icd9_1`, `unimodal_image`) or a kind (`icd9`, `unimodal`).
     """
     argv = [_expand_alias(word) for word in (sys.argv[1:] if argv is None else argv)]
     print_config = "--print_config" in argv
@@ -148,12 +149,19 @@ def load_config(cls: type[RunConfig], argv: list[str] | None, prog: str) -> RunC
     return config
 
 
+def peek(name: str, argv: list[str]) -> str | None:
+    """A setting of the command line, else of its --config file, before it is known which dataclass describes the settings."""
+    path = _option(argv, "--config")
+    given = _option(argv, f"--{name}") or (_read_yaml(Path(path)).get(name) if path else None)
+    return None if given is None else str(given)
+
+
 def _read_settings(path: str, argv: list[str], known: set[str]) -> dict[str, Any]:
     """Dotted settings of a YAML file for the preset and the method that `argv` or the file names."""
     values = _read_yaml(Path(path))
-    method = str(_option(argv, "--method") or values.get("method"))
+    method, task = (str(_option(argv, f"--{name}") or values.get(name)) for name in ("method", "task"))
     preset = str(_option(argv, "--preset") or values.get("preset", "paper"))
-    flat = _merge_preset(values, path, preset, METHOD_ALIASES.get(method, method))
+    flat = _merge_preset(values, path, preset, {"per_task": task, "per_method": METHOD_ALIASES.get(method, method)})
     for group in [name for name in flat if any(setting.startswith(f"{name}.") for setting in known)]:
         _mapping(flat[group], f"{path}: {group}")
     _refuse_unknown(flat, known, path)
@@ -208,8 +216,8 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested.as_dict()
 
 
-def _merge_preset(values: dict[str, Any], path: str, preset: str, method: str | None) -> dict[str, Any]:
-    """Resolve `per_method` and `presets` of a YAML file into plain settings."""
+def _merge_preset(values: dict[str, Any], path: str, preset: str, parts: Mapping[str, str]) -> dict[str, Any]:
+    """Resolve `presets`, and `per_method` and the like (`parts`: their names and what to choose in them), into plain settings."""
     own = values.get("preset", "paper")  # a run's config.yaml is resolved already, and says which preset it was
     presets = _mapping(values.pop("presets", {}), f"{path}: presets")
     choices = list(dict.fromkeys([own, "paper", *presets]))
@@ -218,9 +226,12 @@ def _merge_preset(values: dict[str, Any], path: str, preset: str, method: str | 
     named = f"{path}: presets.{preset}"
     merged: dict[str, Any] = {}
     for where, group in ((path, values), (named, _mapping(presets.get(preset, {}), named))):
-        per_method = _mapping(group.pop("per_method", {}), f"{where}: per_method")
-        kind = "unimodal" if str(method).startswith("unimodal_") else None
-        for part in (group, *(_mapping(per_method.get(key, {}), f"{where}: per_method.{key}") for key in (kind, method))):
+        chosen = []
+        for name, choice in parts.items():
+            choices = _mapping(group.pop(name, {}), f"{where}: {name}")
+            keys = dict.fromkeys((choice.partition("_")[0], choice))  # the kind, then the one
+            chosen += [_mapping(choices.get(key, {}), f"{where}: {name}.{key}") for key in keys]
+        for part in (group, *chosen):
             merged |= flatten(part)
     return merged | {"preset": preset}
 

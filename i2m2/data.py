@@ -129,6 +129,14 @@ def seed_everything(*seed: int) -> None:
     torch.manual_seed(state[2])
 
 
+class Data(NamedTuple):
+    """A data set as training takes it, and what env.json and the results folder say of it."""
+
+    splits: dict[str, ArrayDataset]  # train, val, test
+    variant: str  # of the results folder's name; empty for the data set as published
+    facts: dict[str, Any]  # at least variant, synthetic, description, fingerprint
+
+
 def check_dataset(splits: Mapping[str, ArrayDataset], num_classes: int) -> None:
     """DataError unless every split has examples, labels in 0..C-1, arrays that reach its rows, and ids that no other split has."""
     seen: dict[Any, str] = {}

@@ -80,6 +80,13 @@ def scores_of(
     return {name: score(predictions["y"], log_prob, labels=labels) for name, log_prob in named.items()}
 
 
+def score_of_class_frequencies(train_y: np.ndarray, y: np.ndarray, num_classes: int) -> dict[str, float]:
+    """Scores of the answer that knows the training labels [n] alone: their frequencies (each class counted once more, so that none
+    is impossible), for every example; its accuracy is that of the majority class."""
+    counts = np.bincount(train_y, minlength=num_classes) + 1.0
+    return score(y, np.tile(np.log(counts / counts.sum()), (len(y), 1)))
+
+
 def table_of(scores: Mapping[str, Mapping[str, float]]) -> str:
     """Scores as an aligned text table: a row per expert, a column per metric."""
     metrics = list(next(iter(scores.values())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,3 +38,19 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` as indented JSON, atomically. NaN and infinity are refused: JSON has no words for them."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def make_once(folder: Path, make: Callable[[Path], object]) -> None:
+    """Let `make` fill a temporary folder and rename it to `folder`, unless that is there; of several at a time the first wins."""
+    if folder.exists():
+        return
+    temporary = folder.with_name(f".{os.getpid()}.tmp.{folder.name}")
+    temporary.mkdir(parents=True)
+    try:
+        make(temporary)
+        os.rename(temporary, folder)
+    except OSError:
+        if not folder.exists():  # else another process was faster
+            raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -18,11 +18,11 @@ import yaml
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.files import write_atomic, write_text
-from i2m2.tables import Entry, Line, Row, Table, draw, read_entries, to_csv, to_latex, to_markdown
+from i2m2.tables import NOT_IN_PERCENT, Entry, Line, Row, Table, draw, read_entries, to_csv, to_latex, to_markdown
 
 # What a missing run has to repeat of a run beside it, wherever that differs from the config file its command names.
 # Not the preset, the tag and a start from scratch: they are part of a run's name, so a row that has them says so in its arguments.
-REPEATED = ("optim.epochs", "data.dir", "data.source", "data.train_size")
+REPEATED = ("task", "optim.epochs", "data.dir", "data.source", "data.train_size")
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,11 @@ def is_fraction(value: Any) -> bool:
     return isinstance(value, (int, float)) and 0 <= value <= 1
 
 
+def is_number(value: Any) -> bool:
+    """Whether a metric that is no share, such as the NLL, can stand in a table."""
+    return isinstance(value, (int, float)) and value >= 0
+
+
 def make_table(entry: Entry, runs: list[Run], folder: Path) -> Table:
     """The table `entry` of the paper, filled with the finished runs of `folder`."""
     finished = [run for run in runs if run.test is not None]
@@ -114,6 +119,7 @@ def make_table(entry: Entry, runs: list[Run], folder: Path) -> Table:
         notes=notes(entry, finished, data),
         todo={"Missing runs": missing(entry, runs, folder), "Unfinished runs": unfinished(entry, runs, folder)},
         best=entry.best if data == "real" else None,
+        baseline=next((run.data["baseline"] for run in finished if isinstance(run.data.get("baseline"), dict)), {}),
     )
 
 
@@ -128,8 +134,9 @@ def values_of(finished: list[Run], name: str, metrics: Iterable[str]) -> dict[st
     for run in finished:
         for metric in values if run.name == name else ():
             value = run.test.get(metric, "absent")
-            if value is not None and not is_fraction(value):
-                raise DataError(f"{run.dir / 'result.json'}: test {metric} is {value}; a table needs a number between 0 and 1")
+            if value is not None and not (is_number(value) if metric in NOT_IN_PERCENT else is_fraction(value)):
+                range_ = "a number" if metric in NOT_IN_PERCENT else "a number between 0 and 1"
+                raise DataError(f"{run.dir / 'result.json'}: test {metric} is {value}; a table needs {range_}")
             values[metric] += [value] if value is not None else []
     return values
 

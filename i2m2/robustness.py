@@ -36,6 +36,8 @@ MISSING = "missing_"  # prefix of a modality's name where it is the one that is 
 MARKERS = "osD^v<>Pp*"
 
 Key = tuple[str, int]  # a finished run: name of its folder, seed
+Corrupt = Callable[[np.ndarray, float], np.ndarray]  # (one modality's array, level) -> the altered array
+Corruptions = Mapping[str, Mapping[str, Corrupt]]  # name of a corruption -> what it does to which modality
 
 
 class Answer(NamedTuple):
@@ -105,26 +107,27 @@ def modalities_of(model: nn.Module) -> frozenset[str]:
 def measure(
     models: Mapping[Key, nn.Module],
     test: ArrayDataset,
-    corruptions: Mapping[str, Sequence[str]],
-    corrupt: Callable[[str, np.ndarray, float], np.ndarray],
+    corruptions: Corruptions,
     evaluate: Callable[[nn.Module, Any], Answer],
     levels: Sequence[float] = LEVELS,
 ) -> list[Point]:
     """Every model on every altered test split.
 
-    `corruptions` maps a name to the modalities it touches; `corrupt(modality, array, level)` gives one modality's altered array.
-    It is called once per modality and level, for all models and corruptions; no model is asked twice about the same inputs.
+    A function of `corruptions` is called once per modality and level, however many corruptions share it; no model is asked twice
+    about the same inputs.
     """
     clean = {key: evaluate(model, test) for key, model in models.items()}
     stored = {modality: np.asarray(array[test.rows]) for modality, array in test.inputs.items()}
     points = []
     for level in tqdm(levels, desc="corruption levels", disable=None):
-        altered = {modality: corrupt(modality, array, level) for modality, array in stored.items()} if level else stored
-        asked: dict[tuple[Key, frozenset[str]], Answer] = {}
+        uses = dict.fromkeys(use for touched in corruptions.values() for use in touched.items() if level)
+        altered = {(modality, corrupt): corrupt(stored[modality], level) for modality, corrupt in uses}
+        asked: dict[tuple[Key, frozenset], Answer] = {}
         for corruption, touched in corruptions.items():
-            split = with_inputs(test, stored | {modality: altered[modality] for modality in touched})
+            inputs = {modality: altered[modality, corrupt] for modality, corrupt in touched.items()} if level else {}
+            split = with_inputs(test, stored | inputs)
             for key, model in models.items():
-                seen = modalities_of(model).intersection(touched) if level else frozenset()
+                seen = frozenset(use for use in touched.items() if level and use[0] in modalities_of(model))
                 if (key, seen) not in asked:
                     asked[key, seen] = evaluate(model, split) if seen else clean[key]
                 points.append(Point(*key, corruption, level, *asked[key, seen]))
@@ -222,7 +225,7 @@ def _value(name: str, values: list[float]) -> str:
 
 
 def draw(
-    points: Sequence[Point], rows: Mapping[str, str], corruptions: Mapping[str, Sequence[str]], title: str, metric: str = "accuracy"
+    points: Sequence[Point], rows: Mapping[str, str], corruptions: Mapping[str, Iterable[str]], title: str, metric: str = "accuracy"
 ) -> Figure:
     """A panel of curves per corruption, a line per row (mean over seeds, a band of one sample standard deviation), and one of bars
     for the missing modalities."""
@@ -232,7 +235,8 @@ def draw(
     figure = Figure(figsize=(10, 1.4 + 3.3 * height), dpi=150, layout="constrained")
     panels = figure.subplots(height, 2, squeeze=False).ravel()
     for axes, (corruption, touched) in zip(panels, corruptions.items(), strict=False):
-        axes.set_title(" and ".join(touched) + " corrupted", fontsize=10)
+        what = "" if corruption in touched else f"{corruption.replace('_', ' ')}: "
+        axes.set_title(f"{what}{' and '.join(touched)} corrupted", fontsize=10)
         _draw_curves(axes, [point for point in points if point.corruption == corruption], rows)
     _draw_missing(panels[len(corruptions)], [point for point in points if point.level is None], rows)
     for axes in panels[: len(corruptions) + 1]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-UNITS = "In percent: mean ± sample standard deviation over the seeds (number of seeds)."
+NOT_IN_PERCENT = {"nll", "entropy", "brier"}  # nats, nats, and 0..2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,31 +123,52 @@ class Table:
     notes: list[str] = field(default_factory=list)
     todo: dict[str, list[str]] = field(default_factory=dict)  # heading -> runs to make or go on with, each with its command
     best: Known | None = None
+    baseline: dict[str, float] = field(default_factory=dict)  # metric -> score of the class frequencies; {} where not recorded
+
+    @property
+    def units(self) -> str:
+        plain = [metric for metric in self.metrics if metric in NOT_IN_PERCENT]
+        but = f" (not {', '.join(plain)})" if plain else ""
+        return f"In percent{but}: mean ± sample standard deviation over the seeds (number of seeds)."
 
 
-def cell(values: list[float]) -> str:
-    """[0.71, 0.73] -> '72.0 ± 1.4 (2)': percent, sample standard deviation, number of seeds; [] -> 'missing'."""
+BASELINE = "Majority class (class frequencies)"
+
+
+def number(value: float, metric: str = "accuracy") -> str:
+    """0.7215 -> '72.1', in percent unless the metric is none; NLL and the like with three decimals."""
+    return f"{value:.3f}" if metric in NOT_IN_PERCENT else f"{100 * value:.1f}"
+
+
+def cell(values: list[float], metric: str = "accuracy") -> str:
+    """[0.71, 0.73] -> '72.0 ± 1.4 (2)': mean, sample standard deviation, number of seeds; [] -> 'missing'."""
     if not values:
         return "missing"
-    spread = f" ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{100 * statistics.fmean(values):.1f}{spread} ({len(values)})"
+    spread = f" ± {number(statistics.stdev(values), metric)}" if len(values) > 1 else ""
+    return f"{number(statistics.fmean(values), metric)}{spread} ({len(values)})"
 
 
 def grid(table: Table, lines: list[Line], first: str, compared: bool) -> list[list[str]]:
-    """The table as text, header first: label, a column per metric, and if `compared` the paper's value of the main metric."""
+    """The table as text, header first: label, a column per metric, and if `compared` the paper's value of the main metric. What
+    the class frequencies alone reach stands above, where it is recorded."""
     main = table.metrics[0]
-    rows = [[first, *table.metrics]] + [[line.label, *(cell(line.values[m]) for m in table.metrics)] for line in lines]
+    rows = [[line.label, *(cell(line.values[m], m) for m in table.metrics)] for line in lines]
+    header = [first, *table.metrics]
     if compared:
-        rows[0].append(f"{main}, paper")
-        for row, line in zip(rows[1:], lines, strict=True):
+        header.append(f"{main}, paper")
+        for row, line in zip(rows, lines, strict=True):
             row.append(str(line.paper.get(main, "-")))
-    return rows
+    if table.baseline:
+        values = [table.baseline.get(m) for m in table.metrics]
+        rows.insert(0, [BASELINE, *("-" if v is None else number(v, m) for v, m in zip(values, table.metrics, strict=True))])
+        rows[0] += ["-"] * compared
+    return [header, *rows]
 
 
 def to_markdown(table: Table) -> str:
     """The table under a heading, then its notes, the further runs, and what is still to be run."""
     parts = [f"## {table.title} ({table.about})", _pipes(grid(table, table.lines, "model", table.compared))]
-    parts.append("\n".join(f"- {note}" for note in [UNITS, *table.notes]))
+    parts.append("\n".join(f"- {note}" for note in [table.units, *table.notes]))
     if table.further:
         parts += ["### Further runs", _pipes(grid(table, table.further, "run", False))]
     for heading, items in table.todo.items():
@@ -165,16 +186,16 @@ def _pipes(rows: list[list[str]]) -> str:
 def to_latex(table: Table) -> str:
     """The same tables for `\\usepackage{booktabs}`; the notes stand below the first."""
     caption = f"{table.title} ({table.about})"
-    text = _tabular(grid(table, table.lines, "model", table.compared), caption, table.notes)
+    text = _tabular(grid(table, table.lines, "model", table.compared), f"{caption}. {table.units}", table.notes)
     if table.further:
-        text += "\n" + _tabular(grid(table, table.further, "run", False), f"Further runs beside {caption}", [])
+        text += "\n" + _tabular(grid(table, table.further, "run", False), f"Further runs beside {caption}. {table.units}", [])
     return text
 
 
 def _tabular(rows: list[list[str]], caption: str, notes: list[str]) -> str:
     header, *body = [" & ".join(map(escape, row)) + r" \\" for row in rows]
     columns = "l" + "r" * (len(rows[0]) - 1)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape(f'{caption}. {UNITS}')}}}", rf"\begin{{tabular}}{{{columns}}}"]
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}", rf"\begin{{tabular}}{{{columns}}}"]
     lines += [r"\toprule", header, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
     lines += [r"\par\medskip\raggedright\footnotesize"] * bool(notes) + [rf"{escape(note)}\par" for note in notes]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
@@ -191,6 +212,9 @@ def to_csv(table: Table) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["row", "run", "metric", "mean", "std", "seeds", "paper", "data"])
+    for metric, value in table.baseline.items():
+        if metric in table.metrics and value is not None:
+            writer.writerow([BASELINE, "", metric, f"{value:.10g}", "", 0, "", table.data])
     for line in table.lines + table.further:
         for metric, values in line.values.items():
             mean = f"{statistics.fmean(values):.10g}" if values else ""
@@ -215,6 +239,8 @@ def draw(table: Table) -> Figure:
     for place, line in enumerate(lines):
         ends = _draw_paper(axes, place, line, table) if table.compared else []
         _draw_bar(axes, place, line.values[metric], ends)
+    if (majority := table.baseline.get(metric)) is not None:
+        axes.axvline(100 * majority, color="#555555", linestyle=":", linewidth=1.2, label=BASELINE)
     axes.set_yticks(range(len(lines)), [textwrap.fill(line.label, 32) for line in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)  # the first row on top
     axes.set_xlim(0, 1.3 * max(axes.dataLim.x1, 1))  # room for the numbers

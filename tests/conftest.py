@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from accelerate.state import AcceleratorState
 
 ROOT = Path(__file__).resolve().parent.parent
 AVMNIST_CONFIG = str(ROOT / "AVMNIST_and_MIMIC/configs/avmnist.yaml")
+MIMIC_CONFIG = str(ROOT / "AVMNIST_and_MIMIC/configs/mimic.yaml")
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +54,37 @@ def write_avmnist(folder: Path, train: int, test: int) -> None:
         np.save(folder / f"image/{part}_data.npy", image.reshape(n, 784).astype(np.float32))
         np.save(folder / f"audio/{part}_data.npy", audio.astype(np.uint8))
         np.save(folder / f"{part}_labels.npy", y.astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def mimic_files(tmp_path_factory) -> Path:
+    """mimic.npz of 120 stays, with gaps, and its dataset.json."""
+    folder = tmp_path_factory.mktemp("mimic")
+    write_mimic(folder, stays=120)
+    return folder
+
+
+def write_mimic(folder: Path, stays: int) -> None:
+    """Stays whose labels show in both modalities: in the first static feature, and in the level of the first series."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (stays, 20))
+    series = rng.normal(100, 20, (stays, 24, 12)) + 40 * labels[:, 1, None, None]
+    series[rng.random(series.shape) < 0.3] = np.nan
+    series[: stays // 2, :, 4] = np.nan  # never measured
+    static = rng.normal(20_000, 3_000, (stays, 5)) + 9_000 * labels[:, :1]
+    static[:, 1] = 0  # AIDS: constant
+    arrays = {
+        "series": series.astype(np.float32),
+        "series_mask": np.isfinite(series).astype(np.uint8),
+        "static": static.astype(np.float32),
+        "mortality_labels": rng.integers(0, 2, (stays, 6)),
+        "icd9": labels,
+        "hadm_id": np.arange(100_000, 100_000 + stays),
+        "subject_id": np.arange(stays) + 7,
+    }
+    np.savez(folder / "mimic.npz", **arrays)
+    described = {"variant": "clean", "synthetic": True, "description": "random numbers in the layout of MIMIC"}
+    (folder / "dataset.json").write_text(json.dumps(described))
 
 
 @pytest.fixture

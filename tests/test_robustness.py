@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -247,12 +248,13 @@ def test_measure_alters_only_what_it_says_once_per_level_and_asks_no_model_twice
         asked.append(len(read))
         return Answer(sum(float(inputs["inputs"][m].mean()) if m not in present else -100.0 for m in read), 0)
 
-    both = {"left": ("left",), "right": ("right",), "multimodal": ("left", "right")}
+    by = {modality: partial(corrupt_by_level, modality) for modality in ("left", "right")}
+    both = {"left": {"left": by["left"]}, "right": {"right": by["right"]}, "multimodal": by}
     keyed = {(name, 0): model for name, model in models.items()}
-    points = measure(keyed, test, both, corrupt_by_level, evaluate, (0.0, 0.5, 1.0))
+    points = measure(keyed, test, both, evaluate, (0.0, 0.5, 1.0))
     value = {(p.run, p.corruption, p.level): p.value for p in points}
     clean = {name: value[name, "left", 0.0] for name in models}
-    assert made == [(m, level) for level in (0.5, 1.0) for m in ("left", "right")]
+    assert sorted(made) == [(m, level) for m in ("left", "right") for level in (0.5, 1.0)]
     assert asked.count(1) == 1 + 2 + 1 and asked.count(2) == 1 + 6 + 2  # clean, levels, missing
     for level in (0.5, 1.0):
         assert value["i2m2", "left", level] == pytest.approx(clean["i2m2"] + level, abs=1e-5)

@@ -1,0 +1,130 @@
+"""The arrays of mimic.npz: reading, the class of a stay, splits, standardisation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from i2m2.errors import DataError
+
+STATIC = ("age", "AIDS", "haematological malignancy", "metastatic cancer", "admission type")
+SERIES = (
+    "GCS", "systolic pressure", "heart rate", "temperature", "P/F ratio", "urine output",
+    "urea nitrogen", "white cells", "bicarbonate", "sodium", "potassium", "bilirubin",
+)  # fmt: skip
+ICD9_GROUPS = 20
+SHAPES = {  # n stays, T steps -> shape and kinds of type
+    "series": (("n", "T", len(SERIES)), "f"),
+    "series_mask": (("n", "T", len(SERIES)), "uib"),
+    "static": (("n", len(STATIC)), "f"),
+    "mortality_labels": (("n", 6), "ui"),
+    "icd9": (("n", ICD9_GROUPS), "ui"),
+    "hadm_id": (("n",), "ui"),
+    "subject_id": (("n",), "ui"),
+}
+KINDS = {"f": "floating-point numbers", "ui": "integers", "uib": "integers or booleans"}
+HOW_TO_GET = "how to make it: AVMNIST_and_MIMIC/README.md, section MIMIC-III; without any data: --data.source synthetic"
+
+
+def read_arrays(folder: Path, steps: int) -> dict[str, np.ndarray]:
+    """The arrays of mimic.npz, checked for shape, type and range. DataError if the file is missing, damaged or of another form."""
+    path = folder / "mimic.npz"
+    if not path.exists():
+        raise DataError(f"mimic: {path} is missing; {HOW_TO_GET}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in SHAPES if name in file}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(f"{path} cannot be read ({error}); it is truncated or damaged: prepare it again") from error
+    if missing := [name for name in SHAPES if name not in arrays]:
+        raise DataError(f"{path} has no array {', '.join(missing)}; prepare it again")
+    sizes = {"n": len(arrays["hadm_id"]), "T": steps}
+    for name, (dimensions, kinds) in SHAPES.items():
+        array, shape = arrays[name], tuple(sizes.get(size, size) for size in dimensions)
+        if array.shape != shape or array.dtype.kind not in kinds:
+            hint = "set --data.steps or prepare it again" if "T" in dimensions else "prepare it again"
+            raise DataError(
+                f"{path}: {name} has shape {array.shape}, dtype {array.dtype}; it should be {KINDS[kinds]} of shape {shape}; {hint}"
+            )
+    for name in ("mortality_labels", "icd9"):
+        if ((arrays[name] < 0) | (arrays[name] > 1)).any():
+            raise DataError(f"{path}: {name} holds values other than 0 and 1; prepare it again")
+    return arrays
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What dataset.json says of variant, description and whether the data are synthetic."""
+    path = folder / "dataset.json"
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        types = {"variant": str, "synthetic": bool, "description": str}
+        return {key: kind(described[key]) for key, kind in types.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is missing or damaged ({error}); prepare the data again") from error
+
+
+def fingerprint(folder: Path) -> str:
+    """Of dataset.json, which holds the checksum of mimic.npz, and of that file's size."""
+    size = (folder / "mimic.npz").stat().st_size
+    return hashlib.sha256((folder / "dataset.json").read_bytes() + f" {size}".encode()).hexdigest()
+
+
+def class_of(task: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Class of every stay [N], int64."""
+    if task != "mortality":
+        return arrays["icd9"][:, int(task.removeprefix("icd9_"))].astype(np.int64)
+    within = arrays["mortality_labels"][:, 1:] > 0
+    return np.where(within.any(axis=1), within.argmax(axis=1) + 1, 0)
+
+
+class Split(NamedTuple):
+    """Rows of the three splits."""
+
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+
+
+def patient_split(subject_id: np.ndarray) -> Split:
+    """80 / 10 / 10 % of the patients, in the order of a hash of their id, so that another cohort is split nearly alike."""
+    patients, row_of = np.unique(subject_id, return_inverse=True)
+    order = np.argsort([hashlib.sha256(str(patient).encode()).digest() for patient in patients.tolist()])
+    tenth = len(patients) // 10
+    part = np.zeros(len(patients), dtype=int)  # 0: train
+    part[order[:tenth]], part[order[tenth : 2 * tenth]] = 1, 2
+    return Split(*(np.flatnonzero(part[row_of] == k) for k in range(3)))
+
+
+def reference_split(examples: int) -> Split:
+    """The published split: Python's shuffle with seed 10, first tenth validation, second test, whatever patient a row is of."""
+    order = list(range(examples))
+    random.Random(10).shuffle(order)
+    first, second = examples // 10, examples // 5
+    return Split(train=np.array(order[second:], int), val=np.array(order[:first], int), test=np.array(order[first:second], int))
+
+
+def standardise(x: np.ndarray, train: np.ndarray, how: str) -> tuple[np.ndarray, list[int]]:
+    """z-scores [N, ..., F] float32 per feature, missing values 0; and the features that are constant or never observed.
+
+    train: mean and population standard deviation of what the training rows observe. reference: NaN and infinity become 0 first,
+    then the statistics are over all rows. Either way a feature without spread is divided by 1.
+    """
+    if how == "reference":
+        x = known = np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
+    else:
+        x = np.where(np.isfinite(x), x, np.nan)
+        known = x[train]
+    known = known.reshape(-1, x.shape[-1])
+    count = np.maximum(np.isfinite(known).sum(axis=0), 1)
+    mean = np.nansum(known, axis=0, dtype=np.float64) / count
+    std = np.sqrt(np.nansum((known - mean) ** 2, axis=0) / count)
+    flat = std <= 1e-6 * np.abs(mean)  # rounding leaves a constant a spread of this size
+    z = np.nan_to_num((x - mean) / np.where(flat, 1.0, std), nan=0.0).astype(np.float32)
+    return z, np.flatnonzero(flat).tolist()
