@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from AVMNIST_and_MIMIC.avmnist_digits import make_digits
+from AVMNIST_and_MIMIC.avmnist_files import NUM_CLASSES, SHAPES, open_part
 from AVMNIST_and_MIMIC.encoders import LeNet, mlp
 from i2m2.config import RunConfig
 from i2m2.data import ArrayDataset, Data, check_dataset
@@ -20,11 +21,8 @@ from i2m2.errors import DataError
 from i2m2.fusion import build_fusion
 from i2m2.model import INTER, FusionExpert, ProductOfExperts, UnimodalExpert
 
-MODALITIES = ("image", "audio")
-NUM_CLASSES = 10
-SHAPES = {"image": (28, 28), "audio": (112, 112)}
+MODALITIES = tuple(SHAPES)
 BLOCKS = {"image": 3, "audio": 5}  # of LeNet after the first one, until the map is 1x1
-HOW_TO_GET = "how to get them: AVMNIST_and_MIMIC/README.md, section Data; without any data: --data.source synthetic"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +92,7 @@ def load_avmnist(config: AVMNISTData) -> Data:
     folder = config.folder
     if config.source == "synthetic":
         make_digits(folder)
-    files = {part: _open_part(folder, part) for part in ("train", "test")}
+    files = {part: open_part(folder, part) for part in ("train", "test")}
     described = _read_description(folder)
     rows = len(files["train"]["y"])
     start, stop = _validation_rows(folder, described, rows)
@@ -140,51 +138,6 @@ def _expert(name: str, config: AVMNISTConfig) -> nn.Module:
     }.get(config.fusion, {})
     fusion = build_fusion(config.fusion, {modality: encoder.out_features for modality, encoder in encoders.items()}, **options)
     return FusionExpert(encoders, fusion, mlp(fusion.out_features, model.hidden, NUM_CLASSES))
-
-
-def _open_part(folder: Path, part: str) -> dict[str, np.ndarray]:
-    """The arrays of the training or the test files, checked for shape and type."""
-    paths = {
-        "image": folder / f"image/{part}_data.npy",
-        "audio": folder / f"audio/{part}_data.npy",
-        "y": folder / f"{part}_labels.npy",
-    }
-    missing = [str(path.relative_to(folder)) for path in paths.values() if not path.exists()]
-    if missing:
-        raise DataError(f"avmnist: {', '.join(missing)} missing in {folder}; {HOW_TO_GET}")
-    arrays = {name: _open_array(path) for name, path in paths.items()}
-    y = arrays["y"]
-    if y.ndim != 1 or y.dtype.kind not in "ui":
-        raise DataError(
-            f"{paths['y']}: shape {y.shape}, dtype {y.dtype}; it should be a row of integers 0..9; prepare the data again"
-        )
-    arrays["y"] = np.asarray(y).astype(np.int64)
-    for name, shape in SHAPES.items():
-        array, expected = arrays[name], int(np.prod(shape))
-        readable = array.dtype.kind in "uif" and array.dtype.isnative and array.dtype.itemsize <= 8
-        if not readable or array.ndim < 2 or int(np.prod(array.shape[1:])) != expected or len(array) != len(y):
-            raise DataError(
-                f"{paths[name]}: shape {array.shape}, dtype {array.dtype}; it should be numbers of shape ({len(y)}, {expected}) "
-                f"or ({len(y)}, {shape[0]}, {shape[1]}), a row per label; prepare the data again"
-            )
-        peak = np.nanmax(np.abs(array[:: max(1, len(array) // 100)].astype(np.float64)), initial=0)
-        if not 4 < peak < 10_000:
-            raise DataError(
-                f"{paths[name]}: values up to {peak:g}; the scale should be 0..255, as prepared; prepare the data again"
-            )
-    return arrays
-
-
-def _open_array(path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("an archive of arrays")
-        return array
-    except (ValueError, EOFError, OSError) as error:
-        raise DataError(
-            f"{path} cannot be read as a NumPy array ({error}); it is truncated or damaged: copy or prepare it again"
-        ) from error
 
 
 def _split(folder: Path, part: str, arrays: dict[str, np.ndarray], rows: np.ndarray, first_id: int) -> ArrayDataset:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from AVMNIST_and_MIMIC.avmnist_build import COLUMNS, sha256_of
+from AVMNIST_and_MIMIC.avmnist_files import NUM_CLASSES, SHAPES, open_part
 from i2m2.errors import DataError
 
 PARTS = ("train", "test")
@@ -21,24 +22,13 @@ def check(folder: Path) -> None:
     facts = read_facts(folder)
     labels = {}
     for part in PARTS:
-        labels[part] = _labels(folder / f"{part}_labels.npy")
-        rows = len(labels[part])
-        image = _array(folder / f"image/{part}_data.npy", rows)
-        if image.dtype.kind != "f" or image[0].size != 784:
-            _fail(
-                folder / f"image/{part}_data.npy", f"{image.dtype} of shape {image.shape}; floats of shape ({rows}, 784) are needed"
-            )
-        low, high = _range(folder / f"image/{part}_data.npy", image)
-        print(f"image/{part}_data.npy: {image.shape} {image.dtype}, {low:.1f}..{high:.1f}")
-        audio = _array(folder / f"audio/{part}_data.npy", rows)
-        if audio.shape[1:] != (112, 112) or audio.dtype.kind not in "fu":
-            _fail(
-                folder / f"audio/{part}_data.npy",
-                f"{audio.dtype} of shape {audio.shape}; uint8 of shape ({rows}, 112, 112) is needed",
-            )
-        low, high = _range(folder / f"audio/{part}_data.npy", audio)
-        print(f"audio/{part}_data.npy: {audio.shape} {audio.dtype}, {low:.1f}..{high:.1f}")
-        print(f"{part}_labels.npy: {rows} labels, {np.bincount(labels[part], minlength=10).tolist()} of 0..9")
+        arrays = open_part(folder, part)
+        for modality in SHAPES:
+            path, array = folder / f"{modality}/{part}_data.npy", arrays[modality]
+            low, high = _range(path, array)
+            print(f"{modality}/{part}_data.npy: {array.shape} {array.dtype}, {low:.1f}..{high:.1f}")
+        labels[part] = _labels(folder / f"{part}_labels.npy", arrays["y"])
+        print(f"{part}_labels.npy: {len(labels[part])} labels, {np.bincount(labels[part], minlength=10).tolist()} of 0..9")
     if facts is None:
         print("no dataset.json (not written by this project): checksums and pairs cannot be checked")
     else:
@@ -79,27 +69,10 @@ def _fail(path: Path, what: str) -> None:
     raise DataError(f"{path}: {what}. Prepare or download the data again")
 
 
-def _array(path: Path, rows: int | None = None) -> np.ndarray:
-    if not path.is_file():
-        _fail(path, "is missing")
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError):
-        _fail(path, "is not a .npy array, or is cut short")
-    if array.ndim == 0 or len(array) == 0:
-        _fail(path, "is empty")
-    if rows is not None and len(array) != rows:
-        _fail(path, f"has {len(array)} rows, but there are {rows} labels")
-    return array
-
-
-def _labels(path: Path) -> np.ndarray:
-    labels = _array(path)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        _fail(path, f"{labels.dtype} of shape {labels.shape}; whole numbers of shape (rows,) are needed")
-    wrong = np.flatnonzero((labels < 0) | (labels > 9))
-    if len(wrong):
-        _fail(path, f"row {wrong[0]} has label {labels[wrong[0]]}; labels are 0..9")
+def _labels(path: Path, labels: np.ndarray) -> np.ndarray:
+    wrong = np.flatnonzero((labels < 0) | (labels >= NUM_CLASSES))
+    if not len(labels) or len(wrong):
+        _fail(path, f"row {wrong[0]} has label {labels[wrong[0]]}; labels are 0..9" if len(wrong) else "is empty")
     return labels
 
 

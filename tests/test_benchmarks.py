@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from AVMNIST_and_MIMIC.avmnist import SHAPES, AVMNISTData, load_avmnist
+from AVMNIST_and_MIMIC.avmnist import AVMNISTData, load_avmnist
+from AVMNIST_and_MIMIC.avmnist_files import SHAPES
 from AVMNIST_and_MIMIC.encoders import LeNet
 from benchmarks import avmnist
 from benchmarks import avmnist_loops as bench

@@ -11,6 +11,8 @@ import pytest
 from AVMNIST_and_MIMIC.avmnist import AVMNISTConfig
 from conftest import ROOT
 from i2m2.config import load_config
+from i2m2.results import collect, entries_of, make_table
+from i2m2.tables import read_entries, to_markdown
 
 READMES = [ROOT / "README.md", *ROOT.glob("*/README.md")]
 
@@ -53,6 +55,18 @@ def test_commands_name_programs_and_settings_that_exist(command):
             assert all(option in help_text for option in options), command
     else:
         assert (ROOT / words[1]).exists()
+
+
+@pytest.mark.parametrize("folder", sorted(path for path in (ROOT / "reported").iterdir() if path.is_dir()), ids=lambda path: path.name)
+def test_tables_of_the_readmes_are_those_of_the_reported_runs(folder):
+    """Every row of the table that `i2m2.results` makes of the runs in reported/ stands in a README, number for number."""
+    entries, runs = read_entries(), collect(folder)
+    texts = "\n".join(path.read_text() for path in READMES)
+    for entry in entries_of(folder.name, entries, runs):
+        lines = to_markdown(make_table(entry, runs, folder)).splitlines()
+        table = lines[lines.index(next(line for line in lines if line.startswith("| model"))) :]
+        table = table[: table.index("")]
+        assert "\n".join(table) in texts, "\n".join(table)
 
 
 def test_quickstart_trains_seven_rows_and_ends_with_a_labelled_table_and_a_figure(tmp_path):
