@@ -57,9 +57,13 @@ def test_commands_name_programs_and_settings_that_exist(command):
         assert (ROOT / words[1]).exists()
 
 
-@pytest.mark.parametrize("folder", sorted(path for path in (ROOT / "reported").iterdir() if path.is_dir()), ids=lambda path: path.name)
+REPORTED = sorted(path.name for path in (ROOT / "reported").iterdir() if path.is_dir())
+
+
+@pytest.mark.parametrize("folder", REPORTED)
 def test_tables_of_the_readmes_are_those_of_the_reported_runs(folder):
     """Every row of the table that `i2m2.results` makes of the runs in reported/ stands in a README, number for number."""
+    folder = ROOT / "reported" / folder
     entries, runs = read_entries(), collect(folder)
     texts = "\n".join(path.read_text() for path in READMES)
     for entry in entries_of(folder.name, entries, runs):
