@@ -11,12 +11,15 @@ from typing import Any
 
 from torch import nn
 
-from AVMNIST_and_MIMIC.datasets import DATASETS, DatasetCode, dataset_of
+from AVMNIST_and_MIMIC.avmnist_corruptions import avmnist_corruptions
+from AVMNIST_and_MIMIC.datasets import DATASETS, dataset_of
+from AVMNIST_and_MIMIC.mimic_corruptions import mimic_corruptions
 from i2m2 import results, robustness
 from i2m2.config import RunConfig, load_config
 from i2m2.data import ArrayDataset, Data
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.evaluate import predict
+from i2m2.experiment import Experiment
 from i2m2.files import write_atomic, write_text
 from i2m2.metrics import accuracy
 from i2m2.run import Run
@@ -24,6 +27,7 @@ from i2m2.tables import read_entries
 from i2m2.train import make_accelerator
 
 PROGRAM = "AVMNIST_and_MIMIC.robustness"
+CORRUPTIONS = {"avmnist": avmnist_corruptions, "mimic": mimic_corruptions}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -39,7 +43,7 @@ def main(argv: list[str] | None = None) -> None:
         value = accuracy(predictions["y"], predictions["log_prob"])
         return robustness.Answer(value, robustness.uniform_answers(predictions["log_prob"]))
 
-    corruptions, points = dataset.corruptions(args.seed), []
+    corruptions, points = CORRUPTIONS[runs[0].config.dataset](args.seed), []
     for data, members in groups:
         models = {(run.dir.parent.name, run.config.seed): _model(run, dataset).to(accelerator.device) for run in members}
         points += robustness.measure(models, data.splits["test"], corruptions, evaluate, args.levels)
@@ -74,7 +78,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def _config(run: results.Run, dataset: DatasetCode, args: argparse.Namespace) -> RunConfig:
+def _config(run: results.Run, dataset: Experiment, args: argparse.Namespace) -> RunConfig:
     """The settings a run was trained with, but for where the data lie and the device."""
     if DATASETS.get(run.config.get("dataset")) is not dataset:
         raise SettingsError(
@@ -84,7 +88,7 @@ def _config(run: results.Run, dataset: DatasetCode, args: argparse.Namespace) ->
     return replace(config, data=replace(config.data, dir=args.data_dir or config.data.dir))
 
 
-def _by_data(runs: Iterable[Run], dataset: DatasetCode) -> list[tuple[Data, list[Run]]]:
+def _by_data(runs: Iterable[Run], dataset: Experiment) -> list[tuple[Data, list[Run]]]:
     """The runs by their data settings (another standardisation, say, is another test split), each group with its data.
     DataError if they are gone, have changed, or are not the same files for all."""
     groups: dict[Any, tuple[Data, list[Run]]] = {}
@@ -104,7 +108,7 @@ def _by_data(runs: Iterable[Run], dataset: DatasetCode) -> list[tuple[Data, list
     return list(groups.values())
 
 
-def _model(run: Run, dataset: DatasetCode) -> nn.Module:
+def _model(run: Run, dataset: Experiment) -> nn.Module:
     model = dataset.build_model(run.config)
     model.load_state_dict(run.load_best())
     return model

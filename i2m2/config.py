@@ -76,6 +76,7 @@ class RunConfig:
     """
 
     modalities: ClassVar[tuple[str, ...]] = ()
+    baselines: ClassVar[tuple[str, ...]] = ()  # modalities that only have a unimodal row
 
     dataset: str
     method: str
@@ -96,7 +97,7 @@ class RunConfig:
     @property
     def experts(self) -> tuple[str, ...]:
         """Names of the experts of the method: modalities and `inter`."""
-        return experts_of(self.method, self.modalities)
+        return experts_of(self.method, self.modalities, self.baselines)
 
     @property
     def step_size(self) -> int:
@@ -138,7 +139,7 @@ def load_config(cls: type[RunConfig], argv: list[str] | None, prog: str) -> RunC
     settings = _parse(cls, parser.parse_args, argv, where="command line")
     settings.pop("config")
     settings.method = METHOD_ALIASES.get(settings.method, settings.method)
-    experts = experts_of(settings.method, cls.modalities)
+    experts = experts_of(settings.method, cls.modalities, cls.baselines)
     settings.fusion = settings.fusion if INTER in experts else None
     settings.init = settings.init if len(experts) > 1 else "scratch"
     config = cls(**vars(parser.instantiate(settings)))

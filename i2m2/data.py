@@ -4,8 +4,9 @@ A data set is a `torch.utils.data.Dataset` that is indexed by an array of positi
 
     {"inputs": {modality: tensor [B, ...] in its stored type}, "y": tensor [B(, L)], "present": {modality: bool [B]} (optional)}
 
-It also has arrays `id` [n], `group` [n] (the unit a bootstrap resamples) and `y` [n(, L)], and `prepare(inputs)`, which runs on the
-device and turns the stored types (uint8, complex64) into what the encoders take.
+It also has arrays `id` [n], `group` [n] (the unit a bootstrap resamples) and `y` [n(, L)]; `prepare(inputs)`, which runs on the
+device and turns the stored types (uint8, complex64) into what the encoders take; `only(modalities)`, the same examples without what
+nobody reads; and where there are several labels their names, `labels`. `ArrayDataset` is one such class.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ def check_dataset(splits: Mapping[str, ArrayDataset], num_classes: int) -> None:
         if wrong.any():
             where = int(np.flatnonzero(wrong.reshape(len(split), -1).any(axis=1))[0])
             raise DataError(f"{name}: label {split.y[where]} of id {split.id[where]} is outside 0..{num_classes - 1}")
-        for modality, array in split.inputs.items():
+        for modality, array in getattr(split, "inputs", {}).items():
             if split.rows.max() >= len(array):
                 file = split.source.get(modality, modality)
                 raise DataError(

@@ -22,8 +22,8 @@ def predict(
 ) -> dict[str, np.ndarray]:
     """Predictions of a whole split, in its order, whatever the number of devices and `batch_size`, the examples of a step over all.
 
-    -> `id`, `group`, `y`, `log_prob` [n, (L,) C] and `expert_<name>` of the same shape, float32. The model is in evaluation mode
-    meanwhile, and goes back to the mode it was in.
+    -> `id`, `group`, `y`, `log_prob` [n, (L,) C] and `expert_<name>` of the same shape, float32, and `labels` [L] where the data
+    set names them. The model is in evaluation mode meanwhile, and goes back to the mode it was in.
     """
     was_training = model.training
     model.eval()
@@ -41,7 +41,8 @@ def predict(
     model.train(was_training)
     columns = {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]}
     gathered = _gather(columns, mine, len(dataset), accelerator) if accelerator.num_processes > 1 else columns
-    return {
+    labels = {"labels": np.array(dataset.labels)} if getattr(dataset, "labels", None) else {}
+    return labels | {
         "id": dataset.id,
         "group": dataset.group,
         "y": dataset.y,

@@ -117,16 +117,19 @@ def _blank(x: Any, present: Tensor) -> Any:
     return x.masked_fill(~present.view(-1, *[1] * (x.dim() - 1)), 0)
 
 
-def methods_of(modalities: Sequence[str]) -> tuple[str, ...]:
-    """Every method there is for these modalities: ('unimodal_image', 'unimodal_audio', 'intra', 'inter', 'i2m2')."""
-    return (*(f"unimodal_{modality}" for modality in modalities), "intra", "inter", "i2m2")
+def methods_of(modalities: Sequence[str], baselines: Sequence[str] = ()) -> tuple[str, ...]:
+    """Every method there is for these modalities: ('unimodal_image', 'unimodal_audio', 'intra', 'inter', 'i2m2').
+
+    `baselines` are modalities with a unimodal row of their own that no joint row has.
+    """
+    return (*(f"unimodal_{modality}" for modality in (*baselines, *modalities)), "intra", "inter", "i2m2")
 
 
-def experts_of(method: str, modalities: Sequence[str]) -> tuple[str, ...]:
+def experts_of(method: str, modalities: Sequence[str], baselines: Sequence[str] = ()) -> tuple[str, ...]:
     """The experts a method multiplies, by name: 'i2m2' -> ('image', 'audio', 'inter'). SettingsError if there is no such method."""
-    method = METHOD_ALIASES.get(method, method)
-    if method not in methods_of(modalities):
-        raise SettingsError(f"method={method!r} is unknown; choose one of {', '.join(methods_of(modalities))}")
+    method, methods = METHOD_ALIASES.get(method, method), methods_of(modalities, baselines)
+    if method not in methods:
+        raise SettingsError(f"method={method!r} is unknown; choose one of {', '.join(methods)}")
     if method.startswith("unimodal_"):
         return (method.removeprefix("unimodal_"),)
     return {"intra": tuple(modalities), "inter": (INTER,), "i2m2": (*modalities, INTER)}[method]

@@ -56,6 +56,7 @@ def fit(
     wrapped, prepared = accelerator.prepare(model, optimizer)
     stepper = prepared if accelerator.scaler else optimizer  # accelerate's wrapper serves scaled gradients, and costs every step
     history = _resume(run, model, optimizer, scheduler, accelerator)
+    labels = getattr(val, "labels", None)
     for epoch in range(len(history), optim.epochs):
         if optim.patience is not None and stale_epochs(history, optim.select) >= optim.patience:
             break
@@ -66,7 +67,9 @@ def fit(
         predictions = predict(model, val, accelerator, config.step_size, config.workers)
         if np.isnan(predictions["log_prob"]).any():
             raise FloatingPointError(_diverged(config, "the validation predictions are NaN", epoch, "its end", optimizer))
-        scores = finite(score(predictions["y"], predictions["log_prob"], names=sorted({optim.select, "accuracy", "nll"})))
+        scores = finite(
+            score(predictions["y"], predictions["log_prob"], names=sorted({optim.select, "accuracy", "nll"}), labels=labels)
+        )
         record = {"epoch": epoch + 1, "train_loss": train_loss, "val": scores, "lr": optimizer.param_groups[0]["lr"]}
         history.append(record | {"seconds": round(time.perf_counter() - began, 2)})
         if best_epoch(history, optim.select) == epoch + 1:
