@@ -77,6 +77,7 @@ class RunConfig:
 
     modalities: ClassVar[tuple[str, ...]] = ()
     baselines: ClassVar[tuple[str, ...]] = ()  # modalities that only have a unimodal row
+    from_zero: ClassVar[frozenset[str]] = frozenset({"seed", "workers"})  # whole numbers that may be 0
 
     dataset: str
     method: str
@@ -112,7 +113,6 @@ class RunConfig:
         return "-".join([self.method, *filter(None, tags)])
 
 
-FROM_ZERO = {"seed", "workers"}
 ABOVE_ZERO = {"optim.lr", "optim.clip_norm"}
 
 
@@ -174,7 +174,7 @@ def _check(config: RunConfig) -> None:
     for name, value in flatten(to_dict(config)).items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
-        least = 1 if isinstance(value, int) and name not in FROM_ZERO else 0
+        least = 1 if isinstance(value, int) and name not in config.from_zero else 0
         if not least <= value < math.inf or (name in ABOVE_ZERO and value == 0):
             raise SettingsError(f"{name}={value} must be {'above 0' if name in ABOVE_ZERO else f'at least {least}'}")
     for name in ("warmup", "momentum"):

@@ -1,0 +1,212 @@
+"""fastMRI knee: the slices of a prepared folder, read lazily, and what the experts see of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from i2m2.data import Batch, Data, check_dataset
+from i2m2.errors import DataError
+
+LABELS = ("others", "mtear", "acl", "cartilage")  # `others`: any finding that is none of the three named ones
+PARTS = ("train", "val", "test")
+STORED_AS = {"rss": "rss", "magnitude": "image", "phase": "image"}
+OPEN_FILES = 64  # that a process keeps open; opening one costs more than reading a slice of it
+HOW_TO_GET = "how to make it: fastMRI/README.md, section Data; without any data: --data.source synthetic"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FastMRIData:
+    """Where the data lie, and what of a complex image the experts see.
+
+    Args:
+        source: volumes as prepared, or synthetic: raw volumes generated and prepared on first use
+        dir: prepared folder; null: data/fastmri, or data/fastmri-synthetic for synthetic
+        train_size: use only the first so many training slices; null: all
+        magnitude: as cached, one scale per volume, or raw: as measured (about 5e-5), which leaves a fused model blind to it
+        phase: the angle in radians, or its cosine and sine, which have no cut at +-pi
+        phase_mean: subtract a slice's magnitude-weighted mean phase
+        phase_background: phase 0 where the magnitude is below this share of the volume's scale; 0: nowhere
+    """
+
+    source: Literal["files", "synthetic"] = "files"
+    dir: str | None = None
+    train_size: int | None = None
+    magnitude: Literal["scaled", "raw"] = "scaled"
+    phase: Literal["angle", "cos_sin"] = "angle"
+    phase_mean: Literal["keep", "subtract"] = "keep"
+    phase_background: float = 0.0
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.dir or ("data/fastmri-synthetic" if self.source == "synthetic" else "data/fastmri"))
+
+    @property
+    def channels(self) -> dict[str, int]:
+        """Channels of every modality."""
+        return {"rss": 1, "magnitude": 1, "phase": 2 if self.phase == "cos_sin" else 1}
+
+
+class Slices(Dataset):
+    """Slices of prepared volumes. Inputs: `image` complex64 [B, H, W] and `scale` [B] for magnitude and phase, `rss` [B, H, W].
+
+    Files are opened in the process that reads them, and a slice is read once for all experts.
+    """
+
+    labels = LABELS
+
+    def __init__(
+        self, folder: Path, table: pd.DataFrame, config: FastMRIData, modalities: Iterable[str] = ("magnitude", "phase", "rss")
+    ) -> None:
+        """`table`: rows of slices.csv."""
+        self.folder, self.table, self.config, self.modalities = folder, table, config, tuple(modalities)
+        self.reads = tuple(dict.fromkeys(STORED_AS[modality] for modality in self.modalities))
+        self.volume, self.slice = table["volume"].to_numpy(), table["slice"].to_numpy()
+        self.y = table[list(LABELS)].to_numpy(np.int64)
+        self.id = np.array([f"{volume}/{index}" for volume, index in zip(self.volume, self.slice, strict=True)])
+        self.group = self.volume.astype(str)
+        self._files: dict[str, h5py.File] = {}
+        self._process = os.getpid()
+
+    def only(self, modalities: Iterable[str]) -> Slices:
+        """The same slices without what none of these modalities needs."""
+        return Slices(self.folder, self.table, self.config, modalities)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, positions: Sequence[int]) -> Batch:
+        """DataError, with file and slice, where something cannot be read or is not finite."""
+        files = [self._open(self.volume[position]) for position in positions]
+        inputs: dict[str, Tensor] = {}
+        for name in self.reads:
+            shape = files[0][name].shape[1:]
+            batch = np.empty((len(files), *shape), files[0][name].dtype)
+            for row, (file, position) in enumerate(zip(files, positions, strict=True)):
+                self._read(file, name, self.slice[position], batch[row : row + 1])
+            inputs[name] = torch.from_numpy(batch)
+        if "image" in self.reads:
+            inputs["scale"] = torch.tensor([file.attrs["scale"] for file in files], dtype=torch.float32)
+        return {"inputs": inputs, "y": torch.from_numpy(self.y[positions])}
+
+    def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Stored arrays -> [B, channels, H, W] float32 of every modality; runs on the device."""
+        views = {
+            "rss": lambda: inputs["rss"].unsqueeze(1),
+            "magnitude": lambda: magnitude_of(inputs["image"], inputs["scale"], self.config),
+            "phase": lambda: phase_of(inputs["image"], self.config),
+        }
+        return {modality: views[modality]() for modality in self.modalities}
+
+    def _open(self, volume: str) -> h5py.File:
+        if self._process != os.getpid():  # a worker: HDF5 files do not survive a fork
+            self._files, self._process = {}, os.getpid()
+        if volume in self._files:
+            file = self._files.pop(volume)
+        else:
+            path = self.folder / "volumes" / f"{volume}.h5"
+            try:
+                file = h5py.File(path, "r")
+            except OSError as error:
+                raise DataError(f"{path} cannot be read ({error}); prepare the data again") from error
+        self._files[volume] = file  # last: the one used most recently
+        if len(self._files) > OPEN_FILES:
+            self._files.pop(next(iter(self._files))).close()
+        return file
+
+    def _read(self, file: h5py.File, name: str, index: int, into: np.ndarray) -> None:
+        try:
+            file[name].read_direct(into, np.s_[index : index + 1])
+        except (KeyError, OSError, ValueError, TypeError) as error:
+            raise DataError(f"{file.filename}: slice {index} of {name} cannot be read ({error}); prepare the data again") from error
+        if not np.isfinite(into).all():
+            raise DataError(f"{file.filename}: slice {index} of {name} holds NaN or infinity; prepare the data again")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_files": {}}  # for workers that are not forked
+
+
+def magnitude_of(image: Tensor, scale: Tensor, config: FastMRIData) -> Tensor:
+    """Complex [B, H, W], in units of the volume's `scale` [B] -> [B, 1, H, W]."""
+    magnitude = image.abs()
+    return (magnitude * scale.view(-1, 1, 1) if config.magnitude == "raw" else magnitude).unsqueeze(1)
+
+
+def phase_of(image: Tensor, config: FastMRIData) -> Tensor:
+    """Complex [B, H, W] -> the angle [B, 1, H, W] in -pi..pi, or its cosine and sine [B, 2, H, W]."""
+    visible = image.abs() >= config.phase_background if config.phase_background else None
+    if config.phase_mean == "subtract":  # of the sum of the pixels, which weighs each phase by its magnitude
+        image = image * image.sum(dim=(-2, -1), keepdim=True).sgn().conj()
+    angle = image.angle()
+    phase = torch.stack([angle.cos(), angle.sin()], dim=1) if config.phase == "cos_sin" else angle.unsqueeze(1)
+    return phase if visible is None else phase * visible.unsqueeze(1)
+
+
+def load_fastmri(config: FastMRIData) -> Data:
+    """The three parts of a prepared folder. DataError if it is missing, damaged, or not what it should be."""
+    folder = config.folder
+    described, table = _read_description(folder), _read_table(folder)
+    tables = {part: table[table["part"] == part] for part in PARTS}
+    tables["train"] = tables["train"].iloc[: config.train_size]
+    splits = {part: Slices(folder, rows, config) for part, rows in tables.items()}
+    check_dataset(splits, 2)
+    for part in PARTS[1:]:
+        if shared := set(tables[part]["patient"]) & set(tables["train"]["patient"]):
+            raise DataError(f"{folder}/slices.csv: {part} and train share {len(shared)} patients, such as {min(shared)}")
+    positives = {part: rows[list(LABELS)].sum().astype(int).to_dict() for part, rows in tables.items()}
+    facts = {
+        "variant": described["variant"],
+        "synthetic": described["synthetic"],
+        "description": described["description"],
+        "sizes": {part: len(rows) for part, rows in tables.items()},
+        "volumes": {part: int(rows["volume"].nunique()) for part, rows in tables.items()},
+        "positive_slices": positives,
+        "fingerprint": hashlib.sha256((folder / "dataset.json").read_bytes() + (folder / "slices.csv").read_bytes()).hexdigest(),
+    }
+    return Data(splits, "" if described["variant"] == "native" else described["variant"], facts)
+
+
+def class_weights(y: np.ndarray) -> Tensor:
+    """Inverse class frequency of every label, N / n_c, of training labels [N, L] -> [L, 2]; 1 for a class that does not occur."""
+    counts = np.stack([(y == c).sum(axis=0) for c in (0, 1)], axis=1)
+    return torch.tensor(np.where(counts > 0, len(y) / np.maximum(counts, 1), 1.0), dtype=torch.float32)
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / "dataset.json"
+    if not path.exists():
+        raise DataError(f"fastmri: {path} is missing; {HOW_TO_GET}")
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        types = {"variant": str, "synthetic": bool, "description": str}
+        return {key: kind(described[key]) for key, kind in types.items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error}); prepare the data again") from error
+
+
+def _read_table(folder: Path) -> pd.DataFrame:
+    """slices.csv, a row per slice: volume, slice, part, patient and the four labels."""
+    path = folder / "slices.csv"
+    try:
+        table = pd.read_csv(path, dtype={"volume": str, "part": str, "patient": str}, keep_default_na=False)
+        table = table.astype({"slice": np.int64, **dict.fromkeys(LABELS, np.int64)})
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{path} is missing or damaged ({error}); prepare the data again") from error
+    unknown = set(table["part"]) - set(PARTS)
+    missing = [name for name in table["volume"].unique() if not (folder / "volumes" / f"{name}.h5").exists()]
+    if unknown or missing:
+        what = f"parts {sorted(unknown)}" if unknown else f"{len(missing)} volumes that are not there, such as {missing[0]}.h5"
+        raise DataError(f"{path} names {what}; prepare the data again")
+    return table
