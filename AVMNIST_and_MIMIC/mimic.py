@@ -141,7 +141,8 @@ def load_mimic(config: MIMICConfig) -> Data:
         "baseline": score_of_class_frequencies(splits["train"].y, splits["test"].y, config.num_classes),
         "fingerprint": fingerprint(folder),
     }
-    return Data(splits, "-".join([config.task, *([described["variant"]] if described["variant"] != "clean" else [])]), facts)
+    variant = "" if described["variant"] == "clean" else described["variant"].removeprefix("clean-")
+    return Data(splits, "-".join(filter(None, [config.task, variant])), facts)
 
 
 def make_synthetic(folder: Path) -> None:

@@ -1,0 +1,212 @@
+"""The raw tables of MIMIC-III, as PhysioNet ships them, filtered into a DuckDB database on disk.
+
+CHARTEVENTS has 330 million rows. Every table is read once, as a stream; what passes the filter (wanted items, wanted columns) goes
+to a temporary database, so that memory stays bounded by `memory_gb` whatever the size of the tables.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import glob
+import gzip
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+from tqdm import tqdm
+
+from AVMNIST_and_MIMIC.mimic_schema import HOW_TO_GET, OPTIONAL, UNIQUE, WANTED, release_of
+from i2m2.errors import DataError, SettingsError
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """A table's file and the columns of its header, in lower case."""
+
+    name: str
+    path: Path
+    header: tuple[str, ...]
+
+    def sql(self) -> str:
+        """read_csv with every column as text: the types are ours, and 'NA' or 'None' is no missing value."""
+        columns = ", ".join(f"'{_quoted(name)}': 'VARCHAR'" for name in self.header)
+        path, compression = _quoted(glob.escape(str(self.path))), "gzip" if self.path.suffix.lower() == ".gz" else "none"
+        return (
+            f"read_csv('{path}', columns = {{{columns}}}, compression = '{compression}', header = true, auto_detect = false, "
+            f"""hive_partitioning = false, delim = ',', quote = '"', escape = '"', nullstr = '')"""
+        )
+
+
+def find_tables(folder: Path) -> dict[str, RawTable]:
+    """The needed tables of `folder`, headers checked, small ones first. DataError names what is missing or of another release."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; {HOW_TO_GET}")
+    files = {path.name.upper(): path for path in sorted(folder.iterdir()) if path.is_file()}
+    # Where both exist the plain file is taken: several threads can read it.
+    found = {name: files.get(f"{name}.CSV") or files.get(f"{name}.CSV.GZ") for name in WANTED}
+    missing = [name for name, path in found.items() if path is None and name not in OPTIONAL]
+    if missing:
+        raise DataError(f"{folder}: no {', '.join(f'{name}.csv.gz' for name in missing)}; {HOW_TO_GET}")
+    return {name: RawTable(name, path, _header(path, WANTED[name].needs)) for name, path in found.items() if path}
+
+
+def _header(path: Path, needs: tuple[str, ...]) -> tuple[str, ...]:
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            header = tuple(name.strip().lower() for name in next(csv.reader(file)))
+    except (StopIteration, EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, csv.Error):
+        raise DataError(f"{path}: empty, damaged or not the kind of file its name says; download it again") from None
+    missing = [name for name in needs if name not in header]
+    if missing and "stay_id" in header:
+        raise DataError(f"{path}: has stay_id instead of icustay_id, the layout of MIMIC-IV; {HOW_TO_GET}")
+    if missing:
+        raise DataError(f"{path}: no column {', '.join(missing).upper()} (it has {', '.join(header).upper()}); {HOW_TO_GET}")
+    return header
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")
+
+
+class Scratch:
+    """A DuckDB database in a temporary folder; use as a context: afterwards, also after an error or Ctrl-C, nothing is left.
+
+    memory_gb bounds DuckDB's own memory (decimal gigabytes); threads are DuckDB's default, at most one per quarter of a gigabyte.
+    """
+
+    def __init__(self, near: Path, memory_gb: float) -> None:
+        near.mkdir(parents=True, exist_ok=True)
+        self.memory_gb = memory_gb
+        self._folder = tempfile.TemporaryDirectory(prefix=".mimic-", dir=near, ignore_cleanup_errors=True)
+        self._bar = tqdm(total=0, unit="B", unit_scale=True, delay=0.1, disable=None)
+        config = {
+            "memory_limit": f"{memory_gb}GB",
+            "temp_directory": f"{self._folder.name}/spill",
+            "preserve_insertion_order": "false",
+        }
+        self._connection = duckdb.connect(f"{self._folder.name}/scratch.duckdb", config=config)
+        default = self._connection.execute("SELECT current_setting('threads')").fetchone()[0]
+        threads = max(1, min(default, os.cpu_count() or 1, int(memory_gb * 4)))
+        self._connection.execute(
+            f"SET threads = {threads}; SET enable_progress_bar = true; SET enable_progress_bar_print = false; "
+            "PRAGMA disable_checkpoint_on_shutdown"  # the database is thrown away
+        )
+
+    def __enter__(self) -> Scratch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+        self._connection.close()
+        self._folder.cleanup()
+
+    def load(self, tables: dict[str, RawTable]) -> dict[str, int]:
+        """Read every table into a table of the same name in lower case -> rows of each file, before the filter."""
+        self._bar.reset(total=sum(table.path.stat().st_size for table in tables.values()))
+        rows: dict[str, int] = {}
+        for name, table in tables.items():
+            rows[name] = self._load(table)
+            if {"PATIENTS", "ADMISSIONS", "ICUSTAYS"} <= set(rows):
+                release_of(rows)  # at once, not after the long reading that follows
+        return rows
+
+    def _load(self, table: RawTable) -> int:
+        wanted, size = WANTED[table.name], table.path.stat().st_size
+        if not wanted.columns:
+            count = f"SELECT count(*) FROM {table.sql()}"
+            with _errors(self.memory_gb, table.path):
+                return self._wait(count, table.name, size)[0][0]
+        columns = ", ".join(f"{expression} AS {name}" for name, expression in wanted.columns.items())
+        select = f"CREATE TABLE {table.name} AS SELECT {columns} FROM {table.sql()} WHERE {wanted.where}"
+        with _errors(self.memory_gb, table.path):
+            # EXPLAIN ANALYZE runs the statement and also says how many rows the reader saw, without a second reading.
+            plan = self._wait(f"EXPLAIN (ANALYZE, FORMAT JSON) {select}", table.name, size)[0][1]
+        kept = self.value(f"SELECT count(*) FROM {table.name}")
+        if not kept:
+            raise DataError(f"{table.path}: holds no row of use (no wanted item, or no id); {HOW_TO_GET}")
+        key = UNIQUE.get(table.name)
+        if key and kept != self.value(f"SELECT count(DISTINCT {key}) FROM {table.name}"):
+            raise DataError(f"{table.path}: {key.upper()} is missing or repeated in some rows; download it again")
+        return _rows_read(json.loads(plan))
+
+    def run(self, stage: str, *statements: str) -> None:
+        """Execute SQL; `stage` is shown meanwhile."""
+        with _errors(self.memory_gb):
+            for statement in statements:
+                self._wait(statement, stage)
+
+    def arrays(self, query: str) -> dict[str, np.ndarray]:
+        """The result's columns; a missing DOUBLE is NaN, and no other type may be missing."""
+        with _errors(self.memory_gb):
+            result = self._connection.execute(query).fetchnumpy()
+        return {name: column.filled(np.nan) if np.ma.is_masked(column) else np.asarray(column) for name, column in result.items()}
+
+    def value(self, query: str) -> int:
+        """The one number that `query` asks for."""
+        with _errors(self.memory_gb):
+            return self._connection.execute(query).fetchone()[0]
+
+    def _wait(self, statement: str, stage: str, size: int = 0) -> list[tuple]:
+        """Execute in a thread, so that the bar moves and Ctrl-C stops the query; `size` bytes are then done."""
+        self._bar.set_description(stage)
+        start = self._bar.n
+        progress = getattr(self._connection, "query_progress", lambda: 0)  # DuckDB >= 1.3
+        with ThreadPoolExecutor(1) as pool:
+            future = pool.submit(lambda: self._connection.execute(statement).fetchall())
+            try:
+                while not wait([future], timeout=0.1).done:
+                    self._bar.update(max(0, int(start + size * progress() / 100) - self._bar.n))
+            except BaseException:
+                self._connection.interrupt()
+                raise
+        self._bar.update(start + size - self._bar.n)
+        return future.result()
+
+
+def _rows_read(plan: dict) -> int:
+    """Rows that left the CSV reader of a profiled plan; the key's name depends on DuckDB's version."""
+    nodes = [plan]
+    for node in nodes:
+        nodes += [*node.get("children", ()), *node.get("operator", ())]
+        own = {key: value for key, value in node.items() if key not in ("children", "operator")}
+        if "READ_CSV" in str(own):
+            return int(own.get("intermediate_rows", own.get("operator_cardinality")))
+    raise RuntimeError("DuckDB's plan names no READ_CSV")
+
+
+@contextmanager
+def _errors(memory_gb: float, path: Path | None = None) -> Iterator[None]:
+    """DuckDB's errors as ours; `path` is the file being read."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        if "temp" in str(error).lower() and "disk" in str(error).lower():
+            raise OSError(errno.ENOSPC, "no space for the temporary database") from error
+        raise SettingsError(f"{memory_gb:g} GB of memory are too little for these tables; give more with --memory-gb") from error
+    except duckdb.IOException as error:
+        if "space" in str(error).lower():
+            raise OSError(errno.ENOSPC, "no space for the temporary database") from error
+        raise DataError(
+            f"{path or 'scratch database'}: {_first_line(error)}; the file is cut short or damaged: download it again"
+        ) from error
+    except duckdb.Error as error:
+        if path is None and not isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException):
+            raise
+        raise DataError(
+            f"{path or 'the tables'}: {_first_line(error)}; cut short, damaged or changed: download the tables again"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).splitlines()
+    return " ".join(lines[:1] + [line for line in lines[1:4] if line.startswith(("Expected", "Value with", "Column"))])

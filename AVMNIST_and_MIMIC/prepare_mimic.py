@@ -1,0 +1,190 @@
+"""Prepare MIMIC-III: 5 static features, 12 series over 24 hours, mortality labels and 20 ICD-9 groups per admission.
+
+python -m AVMNIST_and_MIMIC.prepare_mimic --raw DIR --out data/mimic            # from PhysioNet's CSV(.gz) tables
+python -m AVMNIST_and_MIMIC.prepare_mimic --raw DIR --mode reference --out data/mimic-reference     # published faults kept
+python -m AVMNIST_and_MIMIC.prepare_mimic --im-pk im.pk --out data/mimic-im_pk  # the distributed pickle; runs nothing in it
+python -m AVMNIST_and_MIMIC.prepare_mimic --check data/mimic                    # audit only
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from AVMNIST_and_MIMIC import mimic_layout as layout
+from AVMNIST_and_MIMIC.mimic_check import check
+from AVMNIST_and_MIMIC.mimic_pickle import read_im_pk
+from AVMNIST_and_MIMIC.mimic_schema import release_of
+from AVMNIST_and_MIMIC.mimic_series import build_series
+from AVMNIST_and_MIMIC.mimic_static import select_cohort, static_and_labels
+from AVMNIST_and_MIMIC.mimic_tables import Scratch, find_tables
+from AVMNIST_and_MIMIC.mimic_variables import build_records, count_events, mend_records
+from i2m2.errors import CommandParser, SettingsError, run_command
+
+MODES = ("clean", "reference")
+# Everything in which the modes differ; the cohort, its order, the labels and all other rules are the same.
+DIFFERENCES = (
+    ("what", "reference (as published)", "clean"),
+    ("time 0", "first record of the admission, up to 6 h before the ICU", "INTIME of the admission's first ICU stay"),
+    ("bins", "closed at both ends: a stamp on an edge counts in two", "half-open: it counts in the later one"),
+    ("urine in a bin", "mean of the records", "sum of the records"),
+    ("empty bins", "filled forward, then backward, also from after the horizon", "filled forward only; unknown until first known"),
+    ("laboratory values before INTIME", "lie in bins of their own", "are the last known value at INTIME; mask 0"),
+    ("empty bins of urine", "mean over the whole record", "missing"),
+    ("P/F ratio", "gaps filled by the mean over all bins", "of the last known PaO2 and FiO2, else missing"),
+    ("charted FiO2 (item 190) of 1.0", "dropped", "100 %"),
+    (
+        "FiO2, any item",
+        "limits differ by item; 0.4 or 2 may count as percent",
+        "0.2 to 1 is a fraction, 20 to 100 percent; else dropped",
+    ),
+    ("FiO2 or SpO2 charted last before a blood gas", "an invalid entry hides the valid one before it", "the last valid entry"),
+    ("entries marked as errors", "kept in SpO2 and urine", "dropped"),
+    ("urine range", "none (single entries of 28,000 mL occur)", "at most 5,000 mL per entry"),
+    ("age over 89 years", "about 300 years", "89 years"),
+    ("numbers", "float64", "float32"),
+)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Do what the command line asks for: extract, convert or check."""
+    args = _parser().parse_args(argv)
+    if args.check is not None:
+        return check(args.check or args.out)
+    if (args.raw is None) == (args.im_pk is None):
+        raise SettingsError("give either --raw DIR or --im-pk FILE (or --check; see --help)")
+    if args.im_pk is not None:
+        return convert(args.im_pk, args.out)
+    extract(args.raw, args.out, args.mode, args.horizon_hours, args.bin_hours, memory_gb=args.memory_gb)
+
+
+def extract(
+    raw: Path, out: Path, mode: str = "clean", horizon_hours: float = 24, bin_hours: float = 1, *, memory_gb: float = 2
+) -> None:
+    """Write mimic.npz and dataset.json of the raw tables in `raw` to `out` (see mimic_layout), or nothing on an error.
+
+    SettingsError for options, DataError for tables that are missing, damaged or of another release, and for an empty cohort.
+    """
+    bins, width = _bins(mode, horizon_hours, bin_hours)
+    if not 0.5 <= memory_gb <= 1e4:
+        raise SettingsError(f"--memory-gb {memory_gb:g}: give at least 0.5; the default is 2")
+    tables = find_tables(raw)
+    note = raw / "SYNTHETIC.txt"
+    facts = {
+        "dataset": "mimic", "recipe": layout.RECIPE, "variant": "", "mode": mode, "synthetic": note.is_file(), "description": "",
+        "settings": {"mode": mode, "horizon_hours": float(horizon_hours), "bin_hours": float(bin_hours)},
+        "inputs": layout.stamp([table.path for table in tables.values()] + [note] * note.is_file()),
+    }  # fmt: skip
+    if layout.holds(out, facts):
+        return print(f"already there, made of the same inputs by the same rules; nothing done: {out}")
+    with Scratch(out.parent, memory_gb) as scratch:
+        facts["tables"] = scratch.load(tables)
+        arrays, found = _extract(scratch, mode, bins, width)
+    facts |= found | {"release": "unknown" if facts["synthetic"] else release_of(facts["tables"])}
+    facts["variant"] = _variant(facts)
+    text = note.read_text(encoding="utf-8", errors="replace") if facts["synthetic"] else _describe(facts)
+    facts["description"] = " ".join(text.split())
+    layout.write(out, arrays, facts)
+    _report(out, facts)
+
+
+def _extract(scratch: Scratch, mode: str, bins: int, width: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    build_records(scratch)
+    # By the reference rules in both modes, so that the rows of the two can be compared.
+    funnel = select_cohort(scratch, bins * width)
+    if mode == "clean":
+        mend_records(scratch)
+    arrays = static_and_labels(scratch, mode)
+    series, mask = build_series(scratch, mode, len(arrays["hadm_id"]), bins, width)
+    kind = np.float32 if mode == "clean" else np.float64
+    arrays = {"series": series.astype(kind), "series_mask": mask, **arrays, "static": arrays["static"].astype(kind)}
+    return arrays, {"funnel": funnel, "events": count_events(scratch)}
+
+
+def convert(pickle: Path, out: Path) -> None:
+    """Write the arrays of the distributed `im.pk` in our layout, values untouched. DataError if it is damaged or would run code."""
+    if not pickle.is_file():
+        raise SettingsError(f"--im-pk {pickle}: no such file")
+    facts = {
+        "dataset": "mimic", "recipe": layout.RECIPE, "variant": "im_pk", "mode": "im_pk", "synthetic": False,
+        "description": "the distributed im.pk: MIMIC-III, 12 series over 24 hourly bins and 5 static features, as it is",
+        "settings": {"mode": "im_pk", "horizon_hours": 24.0, "bin_hours": 1.0}, "inputs": layout.stamp([pickle]),
+        "release": "unknown", "tables": {}, "funnel": [], "events": {},
+        "notes": ["hadm_id and subject_id are row numbers, since the file holds no ids",
+                  "series_mask is 1 where a value is finite, since the file's imputed values are not told apart"],
+    }  # fmt: skip
+    if layout.holds(out, facts):
+        return print(f"already there, made of the same file; nothing done: {out}")
+    arrays, ignored = read_im_pk(pickle)
+    layout.write(out, arrays, facts | {"ignored": ignored})
+    if ignored:
+        print(f"{pickle}: ignored {', '.join(ignored)}")
+    print(f"mimic, variant im_pk: {len(arrays['hadm_id']):,} rows\nwritten: {out}")
+
+
+def _bins(mode: str, horizon_hours: float, bin_hours: float) -> tuple[int, int]:
+    """-> number of bins, seconds per bin."""
+    if mode not in MODES:
+        raise SettingsError(f"--mode {mode} is unknown; choose one of {', '.join(MODES)}")
+    for name, hours in (("--horizon-hours", horizon_hours), ("--bin-hours", bin_hours)):
+        if not (math.isfinite(hours) and 1 <= hours * 3600 <= 1e8 and hours * 3600 % 1 == 0):
+            raise SettingsError(
+                f"{name} {hours:g}: give a positive number of hours that is a whole number of seconds, such as 24 or 0.5"
+            )
+    width, horizon = round(bin_hours * 3600), round(horizon_hours * 3600)
+    if horizon % width:
+        raise SettingsError(
+            f"--horizon-hours {horizon_hours:g} is no multiple of --bin-hours {bin_hours:g}; give for example 24 and 1, or 48 and 2"
+        )
+    return horizon // width, width
+
+
+def _variant(facts: dict[str, Any]) -> str:
+    """clean, reference-demo, clean-h48, clean-h24-b2, synthetic, synthetic-reference ..."""
+    mode, settings = facts["mode"], facts["settings"]
+    name = {"clean": "synthetic", "reference": "synthetic-reference"}[mode] if facts["synthetic"] else mode
+    name += "-demo" * ("demo" in facts["release"])
+    if (settings["horizon_hours"], settings["bin_hours"]) == (24, 1):
+        return name
+    return f"{name}-h{settings['horizon_hours']:g}" + f"-b{settings['bin_hours']:g}" * (settings["bin_hours"] != 1)
+
+
+def _describe(facts: dict[str, Any]) -> str:
+    release = facts["release"] if facts["release"] != "unknown" else "tables of MIMIC-III's layout, of an unknown release"
+    settings = facts["settings"]
+    kind = {"clean": "by clean rules", "reference": "by the published rules, faults included"}[facts["mode"]]
+    span = f"{settings['horizon_hours']:g} h in bins of {settings['bin_hours']:g} h"
+    return f"{release}, first admissions of adults, extracted {kind}: 5 static features and 12 series over {span}"
+
+
+def _report(out: Path, facts: dict[str, Any]) -> None:
+    print(f"mimic, variant {facts['variant']}: {facts['description']}")
+    for step in facts["funnel"]:
+        print(f"{step['rows']:>8,} {step['rule']}" + f" ({step['dropped']:,} dropped)" * (step["dropped"] > 0))
+    dropped = ", ".join(f"{name} {count['dropped']:,}" for name, count in facts["events"].items() if count["dropped"])
+    print(f"events out of range, dropped: {dropped or 'none'}")
+    print(f"written: {out}")
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "prepare_mimic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--raw", type=Path, metavar="DIR", help="folder of MIMIC-III v1.4 (or its open demo) as PhysioNet ships it")
+    add("--im-pk", type=Path, metavar="FILE", help="the distributed pickle instead")
+    add("--out", type=Path, metavar="DIR", default=Path("data/mimic"), help="folder to write (default: data/mimic)")
+    add("--mode", choices=MODES, default="clean", help="clean (default), or reference: as published, faults included")
+    add("--horizon-hours", type=float, default=24, help="length of the series; records must be longer (default: 24)")
+    add("--bin-hours", type=float, default=1, help="width of a bin (default: 1)")
+    add("--memory-gb", type=float, default=2, help="memory for the database (default: 2)")
+    add("--check", type=Path, nargs="?", const=False, metavar="DIR", help="audit a prepared folder (default: --out)")
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,153 @@
+"""Time and memory of the MIMIC extraction as CHARTEVENTS grows: python -m benchmarks.mimic_extract [--millions 1 5 20] [--keep DIR]
+
+Synthetic tables with as many rows per patient as MIMIC-III has (330.7 million of 46,520), one in seven of an item that is needed.
+Each extraction runs in a process of its own, as the command does; its peak memory is the system's record of that process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
+
+from AVMNIST_and_MIMIC.make_synthetic_mimic import MAX_PATIENTS, describe
+from benchmarks.timing import beside, machine, table
+from i2m2.errors import CommandParser, SettingsError, run_command
+
+ROOT = Path(__file__).resolve().parents[1]
+REAL_MILLIONS = 330.712483  # rows of CHARTEVENTS in MIMIC-III v1.4
+SEED = 0
+UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one process: wall seconds, seconds of CPU, peak resident memory in GB."""
+
+    seconds: float
+    cpu: float
+    peak: float
+
+
+# A process's record begins at its parent's peak, so the parent is this little script; its last line is the record.
+LAUNCHER = """
+import json, os, sys, time
+began = time.perf_counter()
+_, status, used = os.wait4(os.posix_spawn(sys.executable, [sys.executable, "-m", *sys.argv[1:]], os.environ), 0)
+seconds = time.perf_counter() - began
+print("\\n" + json.dumps([seconds, used.ru_utime + used.ru_stime, used.ru_maxrss]))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def measure(command: list[str]) -> Cost:
+    """Run a module of this repository, with its arguments, to its end in a process of its own."""
+    launched = [sys.executable, "-c", LAUNCHER, *command]
+    done = subprocess.run(launched, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}")
+    seconds, cpu, peak = json.loads(done.stdout.splitlines()[-1])
+    return Cost(seconds, cpu, peak * UNIT / 1e9)
+
+
+def patients_of(millions: float) -> int:
+    """As many as such a part of MIMIC-III has."""
+    return min(MAX_PATIENTS, max(20, round(MAX_PATIENTS * millions / REAL_MILLIONS)))
+
+
+def make_tables(folder: Path, millions: float) -> Cost | None:
+    """Generate the tables, unless the folder holds them -> cost, None if they were there."""
+    patients, rows = patients_of(millions), round(millions * 1e6)
+    label = folder / "SYNTHETIC.txt"
+    if label.exists() and label.read_text(encoding="utf-8").strip() == describe(patients, SEED, rows):
+        return None
+    counts = ["--patients", str(patients), "--chart-rows", str(rows), "--seed", str(SEED)]
+    return measure(["AVMNIST_and_MIMIC.make_synthetic_mimic", "--out", str(folder), *counts])
+
+
+def row_of(millions: float, folder: Path, args: argparse.Namespace) -> tuple[Cost, list[str]]:
+    """Generate and extract one size -> cost of the extraction, its line of the table."""
+    made = make_tables(folder, millions)
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "out"
+        cost = measure(["AVMNIST_and_MIMIC.prepare_mimic", "--raw", str(folder), "--out", str(out), "--mode", args.mode])
+        facts = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
+        with np.load(out / "mimic.npz") as arrays:
+            admissions = len(arrays["hadm_id"])
+    assert facts["synthetic"]
+    size = (folder / "CHARTEVENTS.csv.gz").stat().st_size / 1e6
+    generated = "kept" if made is None else f"{made.seconds:.0f} ({millions * 1e3 / made.seconds:.0f})"
+    cells = [generated, f"{size:.0f}", f"{patients_of(millions):,}", f"{admissions:,}", f"{cost.seconds:.1f}", f"{cost.cpu:.1f}"]
+    return cost, [f"{millions:g}", *cells, f"{cost.seconds / millions:.2f}", *beside(cost.peak, "<= 4")]
+
+
+COLUMNS = (
+    "million rows", "generated in s (thousand rows/s)", "CHARTEVENTS, MB", "patients", "N", "s", "CPU s", "s per million",
+    "peak, GB", "target",
+)  # fmt: skip
+
+
+def fit(millions: list[float], seconds: list[float]) -> tuple[float, float, str]:
+    """-> start, seconds per million rows, and a text that also says how straight the line is."""
+    slope, start = np.polyfit(millions, seconds, 1)
+    left = np.square(np.polyval([slope, start], millions) - seconds).sum()
+    straight = 1 - left / np.square(seconds - np.mean(seconds)).sum()
+    last, first = (np.diff(seconds) / np.diff(millions))[[-1, 0]]
+    value, verdict = beside(last / first, "<= 1.2")
+    text = f"{start:.2f} s + {slope:.3f} s per million rows, R² {straight:.4f}; last step over first: {value} (target {verdict})"
+    return start, slope, text
+
+
+def fit_lines(millions: list[float], costs: list[Cost]) -> list[str]:
+    """Straight lines through the seconds, and what they and the last step of the peaks say about the real table."""
+    start, slope, wall = fit(millions, [cost.seconds for cost in costs])
+    *_, cpu = fit(millions, [cost.cpu for cost in costs])
+    growth = max(0.0, costs[-1].peak - costs[-2].peak) / (millions[-1] - millions[-2])
+    seconds, peak = start + slope * REAL_MILLIONS, costs[-1].peak + growth * (REAL_MILLIONS - millions[-1])
+    return [
+        f"linear, clock: {wall}",
+        f"linear, CPU:   {cpu}",
+        f"peak grows by {growth * 1000:.0f} MB per million rows in the last step",
+        f"PROJECTION, not a measurement, for {REAL_MILLIONS} million rows: {seconds:.0f} s ({seconds / 60:.1f} min), peak "
+        f"{peak:.1f} GB. The real LABEVENTS and OUTPUTEVENTS have several times as many rows per patient as the synthetic ones, "
+        "and time on another machine, disk or load differs.",
+    ]
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = CommandParser("mimic_extract", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--millions", type=float, nargs="+", default=[1.0, 5.0, 20.0], help="rows of CHARTEVENTS (default: 1 5 20)")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the tables here, and use those that are there")
+    parser.add_argument("--mode", choices=("clean", "reference"), default="clean")
+    args = parser.parse_args(argv)
+    args.millions = sorted(set(args.millions))
+    if args.millions[0] < 0.001:
+        raise SettingsError(f"--millions {args.millions[0]:g} must be at least 0.001")
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    print(f"Machine: {machine()}\nData: SYNTHETIC tables in the MIMIC-III schema", flush=True)
+    costs, rows = [], []
+    with tempfile.TemporaryDirectory() as scratch:
+        for millions in args.millions:
+            folder = (args.keep or Path(scratch)).resolve() / f"{millions:g}-million"
+            cost, row = row_of(millions, folder, args)
+            costs.append(cost)
+            rows.append(row)
+    print(table(f"extraction, mode {args.mode}", COLUMNS, rows))
+    if len(costs) > 1:
+        print("\n" + "\n".join(fit_lines(args.millions, costs)))
+
+
+if __name__ == "__main__":
+    run_command(main)
