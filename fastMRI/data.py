@@ -175,7 +175,7 @@ def load_fastmri(config: FastMRIData) -> Data:
         "positive_slices": positives,
         "fingerprint": hashlib.sha256((folder / "dataset.json").read_bytes() + (folder / "slices.csv").read_bytes()).hexdigest(),
     }
-    return Data(splits, "" if described["variant"] == "native" else described["variant"], facts)
+    return Data(splits, "-".join(word for word in described["variant"].split("-") if word != "native"), facts)
 
 
 def class_weights(y: np.ndarray) -> Tensor:

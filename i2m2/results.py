@@ -88,7 +88,7 @@ def entries_of(folder: str, entries: dict[str, list[Entry]], runs: list[Run]) ->
     if not metrics:
         raise DataError(f"{runs[0].dir.parents[1]}: its runs have no metric between 0 and 1 in common; a table needs one")
     rows = [Row(label=name, run=name, paper={}) for name in dict.fromkeys(run.name for run in runs)]
-    return [Entry(name=folder, title="all runs", metrics=metrics, rows=rows, published=False, defaults={})]
+    return [Entry(folder=folder, name=folder, title="all runs", metrics=metrics, rows=rows, published=False, defaults={})]
 
 
 def is_fraction(value: Any) -> bool:
@@ -113,12 +113,12 @@ def make_table(entry: Entry, runs: list[Run], folder: Path) -> Table:
         about=about(folder.name, data, finished),
         metrics=entry.metrics,
         data=data,
-        compared=data == "real" and entry.published,
+        compared=data == "real" and entry.published and folder.name == entry.folder,
         lines=lines,
         further=[Line(label=name, run=name, values=values_of(finished, name, entry.metrics)) for name in others],
-        notes=notes(entry, finished, data),
+        notes=notes(entry, finished, data, folder.name),
         todo={"Missing runs": missing(entry, runs, folder), "Unfinished runs": unfinished(entry, runs, folder)},
-        best=entry.best if data == "real" else None,
+        best=entry.best if data == "real" and folder.name == entry.folder else None,
         baseline=next((run.data["baseline"] for run in finished if isinstance(run.data.get("baseline"), dict)), {}),
     )
 
@@ -157,7 +157,7 @@ def about(folder: str, data: str, finished: list[Run]) -> str:
     return ", ".join([folder, *(f"variant {variant}" for variant in variants), kind, f"{seeds} seed" + "s" * (seeds != 1)])
 
 
-def notes(entry: Entry, finished: list[Run], data: str) -> list[str]:
+def notes(entry: Entry, finished: list[Run], data: str, folder: str) -> list[str]:
     """What a reader must know to judge the table: data, budget, and where the paper's numbers come from."""
     lines = [f"Data: {text}" for text in dict.fromkeys(run.data.get("description") for run in finished) if text]
     if len({json.dumps(run.data.get("fingerprint"), sort_keys=True) for run in finished if run.data.get("fingerprint")}) > 1:
@@ -167,6 +167,8 @@ def notes(entry: Entry, finished: list[Run], data: str) -> list[str]:
         return [*lines, "The data are SYNTHETIC: these numbers say nothing about the paper's and are not compared with them."]
     if data != "real":
         return [*lines, "Not every env.json says whether its data are real, so the paper's numbers are not shown."]
+    if folder != entry.folder:
+        return [*lines, f"Another variant of the data than the paper's (that one is {entry.folder}), so its numbers are not shown."]
     labels = {row.run: row.label for row in entry.rows}
     known = [(f"{row.label}, {metric}", value) for row in entry.rows for metric, value in row.paper.items()]
     if entry.best:

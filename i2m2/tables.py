@@ -54,9 +54,10 @@ class Row:
 class Entry:
     """A table of the paper, as a `paper.yaml` describes it; `defaults` is the content of its config file.
 
-    `published` is False for what no `paper.yaml` knows.
+    `folder` is the results folder it is listed under; `published` is False for what no `paper.yaml` knows.
     """
 
+    folder: str
     name: str
     title: str
     metrics: list[str]
@@ -81,7 +82,8 @@ def read_paper(path: Path) -> dict[str, list[Entry]]:
     """The tables of one `paper.yaml` by results folder. Keys starting with `_` only hold what others repeat by an anchor."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return {key: [_entry(path, **entry) for entry in tables] for key, tables in content.items() if not key.startswith("_")}
+        listed = {key: tables for key, tables in content.items() if not key.startswith("_")}
+        return {key: [_entry(path, folder=key, **entry) for entry in tables] for key, tables in listed.items()}
     except (TypeError, ValueError, AttributeError, KeyError, yaml.YAMLError) as error:
         raise SettingsError(
             f"{path} or a config file it names: {error}; AVMNIST_and_MIMIC/paper.yaml says what an entry holds"

@@ -235,6 +235,27 @@ def test_data_of_unrecorded_origin_are_not_compared_with_the_paper(out):
     assert "(toy, origin of the data not recorded, 2 seeds)" in text and "72.38" not in text
 
 
+def test_another_variant_of_the_data_stands_beside_no_number_of_the_paper(out):
+    make_run(out, "toy-rebuilt/unimodal_image/seed0", {"accuracy": 0.71, "auroc": 0.8})
+    main([str(out)])
+    text = (out / "toy-rebuilt/table.md").read_text()
+    assert "70.00" not in text and "72.38" not in text and "Another variant of the data than the paper's" in text
+
+
+def test_the_class_frequencies_stand_above_and_what_is_no_share_is_not_in_percent(out):
+    env = {"data": ENV["data"] | {"baseline": {"accuracy": 0.6, "nll": 0.5}}}
+    paper = Path("lab/paper.yaml")
+    paper.write_text(paper.read_text().replace("[accuracy, auroc]", "[accuracy, nll]"))
+    make_run(out, "toy/unimodal_image/seed0", {"accuracy": 0.71, "nll": 1.25}, env=env)
+    main([str(out)])
+    lines = (out / "toy/table.md").read_text().splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("| model"))
+    assert lines[place + 2] == "| Majority class (class frequencies) | 60.0 | 0.500 | - |"
+    assert lines[place + 3].startswith("| Image | 71.0 (1) | 1.250 (1) |")
+    assert "In percent (not nll)" in (out / "toy/table.tex").read_text()
+    assert "Majority class (class frequencies),,nll,0.5,,0,,real" in (out / "toy/table.csv").read_text()
+
+
 def test_differing_budgets_and_data_files_are_said(out):
     make_three(out)
     config = CONFIG | {"optim": {"epochs": 1}, "data": {"train_size": 100}}
