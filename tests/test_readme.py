@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from AVMNIST_and_MIMIC.avmnist import AVMNISTConfig
+from AVMNIST_and_MIMIC.datasets import dataset_of
 from conftest import ROOT
 from i2m2.config import load_config
 from i2m2.results import collect, entries_of, make_table
@@ -24,6 +24,10 @@ def blocks(language):
 
 
 COMMANDS = sorted({line.strip() for _, block in blocks("bash") for line in block.replace("\\\n", " ").splitlines() if line.strip()})
+
+
+def settings_of(arguments):
+    return load_config(dataset_of(arguments).config, arguments, "train")
 
 
 @pytest.mark.parametrize("code", [block for _, block in blocks("python")])
@@ -42,13 +46,13 @@ def test_commands_name_programs_and_settings_that_exist(command):
     assert words[0] in ("bash", "python", "torchrun"), command
     if words[0] == "bash":
         assert (ROOT / words[1]).exists()
-        overrides = ["--config", str(ROOT / "AVMNIST_and_MIMIC/configs/avmnist.yaml"), *words[2:]]
-        load_config(AVMNISTConfig, overrides, "train")
+        config = "mimic" if "mimic" in words[1] else "avmnist"
+        settings_of(["--config", str(ROOT / f"AVMNIST_and_MIMIC/configs/{config}.yaml"), *words[2:]])
     elif "-m" in words:
         module, arguments = words[words.index("-m") + 1], words[words.index("-m") + 2 :]
         assert (ROOT / (module.replace(".", "/") + ".py")).exists()
         if module == "AVMNIST_and_MIMIC.train" and "results/" not in command:
-            load_config(AVMNISTConfig, arguments, "train")
+            settings_of(arguments)
         else:
             options = [word.split("=")[0] for word in arguments if word.startswith("--") and not word.startswith("--config")]
             help_text = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True).stdout
