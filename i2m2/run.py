@@ -115,14 +115,7 @@ class Run:
         self._write(f"predictions_{split}.npz", lambda path: np.savez(path, **predictions))
 
     def load_predictions(self, split: str) -> dict[str, np.ndarray] | None:
-        path = self.dir / f"predictions_{split}.npz"
-        if not path.exists():
-            return None
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return dict(file)
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} is damaged ({error}); delete it and predict again") from error
+        return read_predictions(self.dir, split)
 
     def add_to_environment(self, **facts: Any) -> None:
         """Further facts for env.json, such as where a warm start came from."""
@@ -173,6 +166,18 @@ class Run:
             raise SettingsError(
                 f"{self.dir}: another process is at work on this run; wait for it, or choose another --tag"
             ) from error
+
+
+def read_predictions(directory: Path, split: str) -> dict[str, np.ndarray] | None:
+    """Saved predictions of a run's folder, None where there are none. DataError if they are damaged."""
+    path = directory / f"predictions_{split}.npz"
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} is damaged ({error}); delete it and predict again") from error
 
 
 def environment() -> dict[str, Any]:

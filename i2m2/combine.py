@@ -1,0 +1,52 @@
+"""`python -m i2m2.combine RUN RUN ...`: the product of runs that were trained separately, from their saved predictions.
+
+What joint training adds is measured against it: the paper's Fig. 3 has it as the parts "not trained jointly".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from i2m2.errors import CommandParser, DataError, SettingsError, run_command
+from i2m2.evaluate import EXPERT, scores_of, table_of
+from i2m2.experiment import Predictions, labels_of
+from i2m2.model import product_of_experts
+from i2m2.run import read_predictions
+
+
+def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
+    """Predictions of several runs on the same examples, by name -> those of their product, each run as an expert of it.
+
+    DataError if the runs did not predict the same examples.
+    """
+    first, *others = predictions
+    kept = {key: value for key, value in predictions[first].items() if key in ("id", "group", "y", "labels")}
+    for name in others:
+        if not np.array_equal(predictions[name]["id"], kept["id"]) or not np.array_equal(predictions[name]["y"], kept["y"]):
+            raise DataError(f"{first} and {name} predicted other examples; combine runs of the same data and split")
+    log_probs = {name: torch.from_numpy(p["log_prob"]).double() for name, p in predictions.items()}
+    product = product_of_experts(log_probs.values()).numpy()
+    return kept | {"log_prob": product} | {f"{EXPERT}{name}": value.numpy() for name, value in log_probs.items()}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = CommandParser(prog="python -m i2m2.combine", description="Score the product of runs that were trained separately.")
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders such as results/avmnist/unimodal_image/seed0")
+    parser.add_argument("--split", choices=("val", "test"), default="test")
+    args = parser.parse_args(argv)
+    predictions = {}
+    for run in args.runs:
+        if (found := read_predictions(run, args.split)) is None:
+            raise SettingsError(f"{run} has no predictions of the {args.split} split; give the folders of finished runs")
+        predictions["/".join(run.resolve().parts[-2:])] = found
+    combined = combine(predictions)
+    print(f"product of {len(predictions)} runs, {args.split} split, {len(combined['y'])} examples")
+    print(table_of(scores_of(combined, labels_of(combined))))
+
+
+if __name__ == "__main__":
+    run_command(main)
