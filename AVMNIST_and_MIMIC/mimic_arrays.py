@@ -116,15 +116,17 @@ def standardise(x: np.ndarray, train: np.ndarray, how: str) -> tuple[np.ndarray,
     train: mean and population standard deviation of what the training rows observe. reference: NaN and infinity become 0 first,
     then the statistics are over all rows. Either way a feature without spread is divided by 1.
     """
+    rows = train
     if how == "reference":
-        x = known = np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0)
-    else:
-        x = np.where(np.isfinite(x), x, np.nan)
-        known = x[train]
-    known = known.reshape(-1, x.shape[-1])
-    count = np.maximum(np.isfinite(known).sum(axis=0), 1)
-    mean = np.nansum(known, axis=0, dtype=np.float64) / count
-    std = np.sqrt(np.nansum((known - mean) ** 2, axis=0) / count)
-    flat = std <= 1e-6 * np.abs(mean)  # rounding leaves a constant a spread of this size
-    z = np.nan_to_num((x - mean) / np.where(flat, 1.0, std), nan=0.0).astype(np.float32)
-    return z, np.flatnonzero(flat).tolist()
+        x, rows = np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0), slice(None)
+    z, flat = np.zeros(x.shape, np.float32), []
+    for k in range(x.shape[-1]):  # a feature at a time: no float64 copy of everything
+        values = x[..., k].astype(np.float64)
+        observed = np.isfinite(values)
+        known = values[rows][observed[rows]]
+        mean, std = (known.mean(), known.std()) if len(known) else (0.0, 0.0)
+        if std <= 1e-6 * abs(mean):  # rounding leaves a constant a spread of this size
+            std = 1.0
+            flat.append(k)
+        np.divide(values - mean, std, out=z[..., k], where=observed, casting="same_kind")
+    return z, flat

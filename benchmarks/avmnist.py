@@ -29,8 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file
 from AVMNIST_and_MIMIC.avmnist import AVMNISTData, Data, load_avmnist
 from AVMNIST_and_MIMIC.avmnist_digits import make_digits
 from benchmarks.avmnist_encoder import encoder_tables
-from benchmarks.avmnist_loops import ROOT, ROWS, Ours, config_of, loop_ratio, new_model, steps_of, subset, usual_ratio
-from benchmarks.timing import alternate, beside, machine, table
+from benchmarks.avmnist_loops import ROWS, config_of, loop_ratio, new_model, steps_of, usual_ratio
+from benchmarks.timing import alternate, beside, choices, machine, table
+from benchmarks.training import ROOT, Ours, subset
 from i2m2.data import loader, to_device, training_plan
 from i2m2.errors import run_command
 from i2m2.evaluate import predict
@@ -142,8 +143,8 @@ PARTS = {  # in this order: a child's peak memory is never below its parent's at
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of prepared data (default: data/avmnist, else synthetic digits)")
-    parser.add_argument("--parts", default=",".join(PARTS), help="separated by commas")
-    parser.add_argument("--rows", default=",".join(ROWS), help="rows of Table 1, separated by commas")
+    parser.add_argument("--parts", type=choices(PARTS), default=",".join(PARTS), help="separated by commas")
+    parser.add_argument("--rows", type=choices(ROWS), default=",".join(ROWS), help="rows of Table 1, separated by commas")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5, help="that count, after one to warm up")
     parser.add_argument("--steps", type=int, default=50, help="of 40 examples, per round")
@@ -152,12 +153,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--jobs_seeds", default="0 1", help="separated by spaces")
     parser.add_argument("--jobs_rows", type=int, default=4000, help="training rows per run of part jobs")
     parser.add_argument("--jobs_epochs", type=int, default=2)
-    args = parser.parse_args(argv)
-    args.parts, args.rows = args.parts.split(","), args.rows.split(",")
-    for given, known in ((args.parts, PARTS), (args.rows, ROWS)):
-        if unknown := set(given) - set(known):
-            parser.error(f"unknown: {', '.join(unknown)}; choose from {', '.join(known)}")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> None:

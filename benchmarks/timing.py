@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
@@ -59,3 +60,15 @@ def beside(value: float, target: str, digits: int = 2) -> list[str]:
     comparison, bound = target.split()
     met = value <= float(bound) if comparison == "<=" else value >= float(bound)
     return [f"{value:.{digits}f}", f"{target}: {'met' if met else 'missed'}"]
+
+
+def choices(known: Iterable[str]) -> Callable[[str], list[str]]:
+    """Type of a command-line option that takes some of these, separated by commas."""
+    known = list(known)
+
+    def parse(given: str) -> list[str]:
+        if unknown := set(given.split(",")) - set(known):
+            raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(known)}")
+        return given.split(",")
+
+    return parse

@@ -17,7 +17,7 @@ def negative_log_likelihood(
     training examples is 1, a rare class does not make the gradient jump from batch to batch. `realised` divides by the mean
     weight of the examples at hand, as PyTorch's weighted mean does: those of one device and micro-batch.
     """
-    loss = -log_prob.gather(-1, y.unsqueeze(-1)).squeeze(-1)
+    loss = F.nll_loss(log_prob.flatten(0, -2), y.flatten(), reduction="none").view(y.shape)
     if class_weights is not None:
         weight = class_weights.expand(log_prob.shape).gather(-1, y.unsqueeze(-1)).squeeze(-1)
         loss = loss * (weight / weight.mean(dim=0) if normalise == "realised" else weight)

@@ -91,8 +91,11 @@ class ProductOfExperts(nn.Module):
             raise ValueError(
                 f"inputs hold {', '.join(inputs) or 'nothing'}: not enough for any expert of {', '.join(self.experts)}"
             )
+        product = product_of_experts(said) if len(said) > 1 else said[0]  # one expert's are normalised as they are
+        if len(said) == len(by_expert):
+            return product, by_expert
         uniform = torch.full_like(said[0], -math.log(said[0].shape[-1]))
-        return product_of_experts(said), {name: uniform if log_prob is None else log_prob for name, log_prob in by_expert.items()}
+        return product, {name: uniform if log_prob is None else log_prob for name, log_prob in by_expert.items()}
 
     @staticmethod
     def _log_prob(expert: nn.Module, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor | None:

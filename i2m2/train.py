@@ -97,20 +97,23 @@ def _train_epoch(
     plan = training_plan(len(train), optim.batch_size, config.seed, epoch, optim.micro_batches, accelerator.process_index, devices)
     batches = loader(train, (part.positions for part in plan), config.workers, pin_memory=accelerator.device.type == "cuda")
     trained = [p for group in optimizer.param_groups for p in group["params"]]
+    scaled = accelerator.scaler is not None  # else accelerate only passes on, which costs every small step
+    autocast = contextlib.nullcontext if config.precision == "no" else accelerator.autocast
     losses: list[Tensor] = []
     wrapped.train()
     quiet = None if accelerator.is_local_main_process else True  # None: quiet where the output is no terminal
     for part, batch in zip(plan, tqdm(batches, desc=f"epoch {epoch + 1}", leave=False, disable=quiet), strict=True):
         batch = to_device(batch, accelerator.device, train.prepare)
         with contextlib.nullcontext() if part.last else accelerator.no_sync(wrapped):
-            with accelerator.autocast():
+            with autocast():
                 log_prob, _ = wrapped(batch["inputs"], batch.get("present"))
             mean = loss(log_prob.float(), batch["y"]).sum() * part.scale
-            accelerator.backward(mean * devices)  # gradients are averaged over the devices; their sum is wanted
+            summed = mean * devices if devices > 1 else mean  # gradients are averaged over the devices; their sum is wanted
+            accelerator.backward(summed) if scaled else summed.backward()
         losses.append(mean.detach())
         if part.last:
             if optim.clip_norm is not None:
-                accelerator.clip_grad_norm_(trained, optim.clip_norm)
+                (accelerator if scaled else nn.utils).clip_grad_norm_(trained, optim.clip_norm)
             optimizer.step()
             scheduler.step()
             optimizer.zero_grad()
@@ -149,7 +152,7 @@ def _diverged(config: RunConfig, what: str, epoch: int, where: str, optimizer: A
 def build_optimizer(parameters: list, optim: OptimConfig) -> torch.optim.Optimizer:
     """The optimiser named in the settings, over parameters or groups of them."""
     momentum = {} if optim.name == "adamw" else {"momentum": optim.momentum}
-    fused = {} if optim.name == "rmsprop" else {"fused": True}  # one kernel for all parameters; RMSprop has none
+    fused = {"foreach": True} if optim.name == "rmsprop" else {"fused": True}  # one kernel for all parameters; RMSprop has none
     return OPTIMIZERS[optim.name](parameters, lr=optim.lr, weight_decay=optim.weight_decay, **momentum, **fused)
 
 

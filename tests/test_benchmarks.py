@@ -9,10 +9,13 @@ import torch
 from AVMNIST_and_MIMIC.avmnist import AVMNISTData, load_avmnist
 from AVMNIST_and_MIMIC.avmnist_files import SHAPES
 from AVMNIST_and_MIMIC.encoders import LeNet
-from benchmarks import avmnist
+from AVMNIST_and_MIMIC.mimic import load_mimic
+from benchmarks import avmnist, mimic, mimic_loops
 from benchmarks import avmnist_loops as bench
-from benchmarks.avmnist_encoder import encoder_row, update_row
+from benchmarks.avmnist_encoder import encoder_row
+from benchmarks.mimic_gru import split_of_step
 from benchmarks.timing import alternate, beside, table
+from benchmarks.training import Ours, update_row, usual_pass
 from i2m2.losses import negative_log_likelihood
 
 
@@ -88,8 +91,9 @@ def test_torch_pooling_equals_ours_and_channels_last_nearly():
     assert max(found["channels_last"][1:]) < 1e-3
 
 
-def test_all_implementations_of_the_update_agree():
-    found = update_row(torch.nn.Linear(7, 3), rounds=1, repeats=1)
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop"])
+def test_all_implementations_of_the_update_agree(optimizer):
+    found = update_row(torch.nn.Linear(7, 3), rounds=1, repeats=1, optimizer=optimizer)
     assert all(seconds > 0 and difference < 1e-5 for seconds, difference in found.values())
 
 
@@ -101,6 +105,36 @@ def test_command_prints_a_table_for_each_part_and_says_that_data_are_synthetic(f
     assert "| image |" in printed and "<= 1.25" in printed
     with pytest.raises(SystemExit):
         avmnist.main(["--parts", "lop"])
+
+
+@pytest.mark.parametrize("row", mimic_loops.ROWS)
+def test_mimic_usual_loop_and_ours_make_the_same_update_from_the_same_weights(row, mimic_files):
+    config = mimic_loops.config_of(row, mimic_files)
+    train = bench.subset(load_mimic(config).splits["train"], config.optim.batch_size)
+    model = mimic_loops.new_model(config)
+    usual = mimic_loops.UsualProduct(model)
+    mimic_loops.refuse_unequal_loss(model, usual, train, size=7)
+    usual_loss, outputs, _ = usual_pass(config, usual, mimic_loops.usual_samples(train), 0)()
+    assert outputs.shape == (40, 6)
+    assert Ours(config, model, train).one_pass() == pytest.approx(usual_loss, rel=1e-5)
+    mimic_loops.refuse_unequal_loss(model, usual, train, size=7)
+    with pytest.raises(AssertionError):
+        mimic_loops.refuse_unequal_loss(model, mimic_loops.new_model(config), train, size=7)
+
+
+def test_parts_of_a_mimic_step_add_up_to_the_step(mimic_files):
+    config = mimic_loops.config_of("intra", mimic_files)
+    train = bench.subset(load_mimic(config).splits["train"], 80)
+    for parts in split_of_step("intra", train, steps=2, rounds=1).values():
+        assert parts["gathering the batch"] > 0 and parts["backward: series encoders"] > 0
+        assert sum(parts.values()) == pytest.approx(2 * parts["the whole step"])
+
+
+def test_mimic_command_prints_a_table_for_each_part(capsys):
+    mimic.main(["--stays", "120", "--steps", "2", "--rounds", "1", "--threads", "1", "--rows", "static,series"])
+    printed = capsys.readouterr().out
+    assert "120 stays" in printed and "<= 1: " in printed and ">= 1.2: " in printed and "gathering the batch" in printed
+    assert "| series |" in printed and "nn.GRU, time first" in printed and "foreach" in printed
 
 
 def test_rounds_alternate_and_the_first_does_not_count():

@@ -1,0 +1,131 @@
+"""Part `gru` of benchmarks/mimic.py: where the time of a step goes, and whether it can be less at equal results."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections import defaultdict
+from statistics import median
+
+import numpy as np
+import torch
+from torch import nn
+
+from AVMNIST_and_MIMIC.encoders import SeriesGRU
+from AVMNIST_and_MIMIC.mimic_arrays import SERIES
+from benchmarks.mimic_loops import TorchGRU, config_of, new_model
+from benchmarks.timing import table
+from benchmarks.training import Ours, compare, replaced, update_row
+from i2m2.data import ArrayDataset, to_device
+
+
+class Laps:
+    """Seconds, one after another, by what they were spent on."""
+
+    def __init__(self) -> None:
+        self.spent, self.began = defaultdict(list), time.perf_counter()
+
+    def lap(self, name: str | None = None) -> None:
+        """Count the time since the last lap for `name`, or for nothing."""
+        now = time.perf_counter()
+        if name:
+            self.spent[name].append(now - self.began)
+        self.began = now
+
+
+def step_by_step(ours: Ours, steps: int) -> dict[str, float]:
+    """Median seconds of the parts of a step, done one after another, and of the series encoders by themselves."""
+    model, size, laps = ours.model, ours.config.optim.batch_size, Laps()
+    encoders = nn.ModuleList(module for module in model.modules() if isinstance(module, (SeriesGRU, TorchGRU)))
+    for step in range(steps):
+        positions = np.arange(step * size, (step + 1) * size) % len(ours.train)
+        laps.lap()
+        batch = to_device(ours.train[positions], torch.device("cpu"), ours.train.prepare)
+        laps.lap("gather")
+        loss = ours.loss(model(batch["inputs"])[0], batch["y"]).mean()
+        laps.lap("forward")
+        loss.backward()
+        laps.lap("backward")
+        nn.utils.clip_grad_norm_(model.parameters(), ours.config.optim.clip_norm)
+        laps.lap("clip")
+        ours.optimizer.step()
+        ours.optimizer.zero_grad()
+        laps.lap("update")
+        features = [encoder(batch["inputs"]["series"]) for encoder in encoders]
+        laps.lap("series forward")
+        torch.autograd.backward(features, [torch.ones_like(x) for x in features])
+        laps.lap("series backward")
+        encoders.zero_grad()
+    return {name: median(seconds) for name, seconds in laps.spent.items()}
+
+
+def seconds_of_step(ours: Ours) -> float:
+    """Median of our real loop: of the time from one look at the loss to the next."""
+    laps, plain = Laps(), ours.loss
+    ours.loss = lambda log_prob, y: laps.lap("step") or plain(log_prob, y)
+    ours.one_pass()
+    ours.loss = plain
+    return median(laps.spent["step"][1:])
+
+
+def split_of_step(row: str, train: ArrayDataset, steps: int, rounds: int) -> dict[str, dict[str, float]]:
+    """{series encoder: {part of a step: median seconds}} for `nn.GRU` and ours, in turn."""
+    config = config_of(row)
+    models = {"nn.GRU": replaced(new_model(config), SeriesGRU, TorchGRU), "ours": new_model(config)}
+    loops = {name: Ours(config, model, train) for name, model in models.items()}
+    found = {name: [] for name in loops}
+    for _ in range(rounds + 1):
+        for name, ours in loops.items():
+            found[name].append(step_by_step(ours, steps) | {"step": seconds_of_step(ours)})
+    return {name: _parts({part: median(turn[part] for turn in turns[1:]) for part in turns[0]}) for name, turns in found.items()}
+
+
+def _parts(seconds: dict[str, float]) -> dict[str, float]:
+    """From what was timed to parts that add up to the step."""
+    parts = {
+        "gathering the batch": seconds["gather"],
+        "forward: series encoders": seconds["series forward"],
+        "forward: the rest, loss": seconds["forward"] - seconds["series forward"],
+        "backward: series encoders": seconds["series backward"],
+        "backward: the rest": seconds["backward"] - seconds["series backward"],
+        "clipping": seconds["clip"],
+        "update": seconds["update"],
+    }
+    return parts | {"the loop around them": seconds["step"] - sum(parts.values()), "the whole step": seconds["step"]}
+
+
+def step_table(row: str, found: dict[str, dict[str, float]], threads: int) -> str:
+    wholes = {name: parts["the whole step"] for name, parts in found.items()}
+    lines = [
+        [part, *(cell for name in found for cell in (f"{found[name][part] * 1e3:.2f}", f"{found[name][part] / wholes[name]:.0%}"))]
+        for part in found["ours"]
+    ]
+    title = f"gru: a step of {row}, {threads} threads; nn.GRU / ours: {wholes['nn.GRU'] / wholes['ours']:.2f}"
+    return table(title, ["", *(f"{name}, {unit}" for name in found for unit in ("ms", "share"))], lines)
+
+
+def encoder_table(train: ArrayDataset, threads: int, rounds: int, steps: int) -> str:
+    """Ways to run the series encoder."""
+    torch.manual_seed(0)
+    encoder, x = SeriesGRU(len(SERIES), 30), train[np.arange(40)]["inputs"]["series"]
+    found = {
+        "ours": encoder,
+        "nn.GRU": TorchGRU(copy.deepcopy(encoder)),
+        "nn.GRU, time first": TorchGRU(copy.deepcopy(encoder), time_first=True),
+    }
+    lines = []
+    for n in sorted({1, threads}):
+        times = compare(found, dict.fromkeys(found, x), n, rounds, steps)
+        ours = times["ours"][0]
+        lines.append([n, f"{ours * 1e3:.2f}", *(f"{s / ours:.2f} ({f:.0e}, {g:.0e})" for s, f, g in list(times.values())[1:])])
+    title = "gru: forward and backward of 40 stays; others: time / ours (relative difference of features, of gradients)"
+    return table(title, ["threads", "ours, ms", *list(found)[1:]], lines)
+
+
+def update_table(rows: list[str], rounds: int, steps: int) -> str:
+    """Implementations of RMSprop."""
+    lines = []
+    for row in rows:
+        found = update_row(new_model(config_of(row)), rounds, steps, "rmsprop")
+        lines.append([row, *(cell for s, d in found.values() for cell in (f"{s * 1e6:.0f}", f"{d:.0e}"))])
+    return table("gru: one step of RMSprop", ["row", *(f"{n}, {what}" for n in found for what in ("µs", "difference"))], lines)
