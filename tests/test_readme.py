@@ -88,3 +88,15 @@ def test_quickstart_trains_seven_rows_and_ends_with_a_labelled_table_and_a_figur
     assert "SYNTHETIC" in done.stdout and "Missing" not in done.stdout
     assert (tmp_path / "avmnist-digits/figure.png").stat().st_size > 5000
     assert done.stdout.strip().endswith("avmnist-digits/figure.png")
+
+
+def test_mimic_script_trains_six_rows_of_a_task_and_ends_with_its_table(mimic_files, tmp_path):
+    environment = {**os.environ, "OUT": str(tmp_path), "JOBS": "2", "TASKS": "icd9_7", "SEEDS": "0", "DATA": str(mimic_files)}
+    environment |= {"VIRTUAL_ENV": sys.prefix, "OMP_NUM_THREADS": "2"}
+    environment["PATH"] = f"{os.path.dirname(sys.executable)}:{environment['PATH']}"
+    command = ["bash", "scripts/mimic.sh", "--optim.epochs", "1", "--data.train_size", "40"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = re.findall(r"^\| ([^|]+) \| [\d.]+ \(1\) \|", done.stdout, re.M)
+    assert rows == ["Static", "Time series", "Intra-modality", "Inter-modality", "Inter-modality LRTF", "I2M2"]
+    assert "SYNTHETIC" in done.stdout and "| Majority class" in done.stdout and "Missing" not in done.stdout
