@@ -19,10 +19,12 @@ from torch.utils.data import Dataset
 
 from i2m2.data import Batch, Data, check_dataset
 from i2m2.errors import DataError
+from i2m2.files import make_once
 
 LABELS = ("others", "mtear", "acl", "cartilage")  # `others`: any finding that is none of the three named ones
 PARTS = ("train", "val", "test")
 STORED_AS = {"rss": "rss", "magnitude": "image", "phase": "image"}
+SYNTHETIC_VOLUMES, SYNTHETIC_SLICES = 160, (6, 8)
 OPEN_FILES = 64  # that a process keeps open; opening one costs more than reading a slice of it
 HOW_TO_GET = "how to make it: fastMRI/README.md, section Data; without any data: --data.source synthetic"
 
@@ -37,7 +39,7 @@ class FastMRIData:
         train_size: use only the first so many training slices; null: all
         magnitude: as cached, one scale per volume, or raw: as measured (about 5e-5), which leaves a fused model blind to it
         phase: the angle in radians, or its cosine and sine, which have no cut at +-pi
-        phase_mean: subtract a slice's magnitude-weighted mean phase
+        phase_mean: subtract a slice's mean phase, weighted by the magnitude, or of the pixels above `phase_background` alike
         phase_background: phase 0 where the magnitude is below this share of the volume's scale; 0: nowhere
     """
 
@@ -46,7 +48,7 @@ class FastMRIData:
     train_size: int | None = None
     magnitude: Literal["scaled", "raw"] = "scaled"
     phase: Literal["angle", "cos_sin"] = "angle"
-    phase_mean: Literal["keep", "subtract"] = "keep"
+    phase_mean: Literal["keep", "weighted", "unweighted"] = "keep"
     phase_background: float = 0.0
 
     @property
@@ -147,8 +149,10 @@ def magnitude_of(image: Tensor, scale: Tensor, config: FastMRIData) -> Tensor:
 def phase_of(image: Tensor, config: FastMRIData) -> Tensor:
     """Complex [B, H, W] -> the angle [B, 1, H, W] in -pi..pi, or its cosine and sine [B, 2, H, W]."""
     visible = image.abs() >= config.phase_background if config.phase_background else None
-    if config.phase_mean == "subtract":  # of the sum of the pixels, which weighs each phase by its magnitude
-        image = image * image.sum(dim=(-2, -1), keepdim=True).sgn().conj()
+    if config.phase_mean != "keep":  # the mean phase is that of the sum, of the pixels or of their directions alone
+        counted = image if config.phase_mean == "weighted" else image.sgn()
+        counted = counted if visible is None else counted * visible
+        image = image * counted.sum(dim=(-2, -1), keepdim=True).sgn().conj()
     angle = image.angle()
     phase = torch.stack([angle.cos(), angle.sin()], dim=1) if config.phase == "cos_sin" else angle.unsqueeze(1)
     return phase if visible is None else phase * visible.unsqueeze(1)
@@ -157,6 +161,8 @@ def phase_of(image: Tensor, config: FastMRIData) -> Tensor:
 def load_fastmri(config: FastMRIData) -> Data:
     """The three parts of a prepared folder. DataError if it is missing, damaged, or not what it should be."""
     folder = config.folder
+    if config.source == "synthetic":
+        make_once(folder, make_synthetic)
     described, table = _read_description(folder), _read_table(folder)
     tables = {part: table[table["part"] == part] for part in PARTS}
     tables["train"] = tables["train"].iloc[: config.train_size]
@@ -176,6 +182,17 @@ def load_fastmri(config: FastMRIData) -> Data:
         "fingerprint": hashlib.sha256((folder / "dataset.json").read_bytes() + (folder / "slices.csv").read_bytes()).hexdigest(),
     }
     return Data(splits, "-".join(word for word in described["variant"].split("-") if word != "native"), facts)
+
+
+def make_synthetic(folder: Path) -> None:
+    """Generate raw volumes into `folder` and prepare them there, averaged to 80 x 80 pixels."""
+    from fastMRI.make_synthetic import make_volumes
+    from fastMRI.prepare import prepare
+    from fastMRI.volumes import Rules
+
+    raw = folder / "raw"
+    make_volumes(raw, SYNTHETIC_VOLUMES, slices=SYNTHETIC_SLICES)
+    prepare([raw], raw / "knee.csv", raw / "knee_file_list.csv", folder, Rules(average=4))
 
 
 def class_weights(y: np.ndarray) -> Tensor:

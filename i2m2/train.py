@@ -98,6 +98,7 @@ def _train_epoch(
     batches = loader(train, (part.positions for part in plan), config.workers, pin_memory=accelerator.device.type == "cuda")
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     scaled = accelerator.scaler is not None  # else accelerate only passes on, which costs every small step
+    varies = optim.schedule != "constant" or optim.warmup > 0  # the learning rate, else a small step's time is better spent
     autocast = contextlib.nullcontext if config.precision == "no" else accelerator.autocast
     losses: list[Tensor] = []
     wrapped.train()
@@ -115,7 +116,8 @@ def _train_epoch(
             if optim.clip_norm is not None:
                 (accelerator if scaled else nn.utils).clip_grad_norm_(trained, optim.clip_norm)
             optimizer.step()
-            scheduler.step()
+            if varies:
+                scheduler.step()
             optimizer.zero_grad()
         if len(losses) % CHECK_EVERY == 0 or len(losses) == len(plan):
             _refuse_non_finite(losses, plan, epoch, optimizer, config)

@@ -116,10 +116,11 @@ def test_views_are_magnitude_and_angle():
     torch.testing.assert_close(phase_of(image, FastMRIData(phase_background=0.1)), torch.tensor([[[[3.0, 0.0]]]]))
 
 
-def test_subtracting_the_mean_phase_leaves_nothing_of_a_global_one():
+@pytest.mark.parametrize("mean", ["weighted", "unweighted"])
+def test_subtracting_the_mean_phase_leaves_nothing_of_a_global_one(mean):
     image = torch.randn(3, 8, 8, dtype=torch.complex64)
     turned = image * torch.polar(torch.ones(3), torch.tensor([0.5, 2.0, -3.0])).view(3, 1, 1)
-    settings = FastMRIData(phase_mean="subtract", phase="cos_sin")
+    settings = FastMRIData(phase_mean=mean, phase="cos_sin")
     torch.testing.assert_close(phase_of(image, settings), phase_of(turned, settings), rtol=1e-4, atol=1e-4)
     assert image.sum((1, 2)).angle().abs().min() > 0 and not torch.allclose(
         phase_of(image, FastMRIData()), phase_of(image, settings)[:, :1]
