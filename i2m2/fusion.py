@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from i2m2.errors import SettingsError
@@ -46,8 +47,9 @@ class LowRankTensorFusion(nn.Module):
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         product = None
         for name, factor in self.factors.items():
-            # [1, h] F = first row of F + h @ the rest: no copy of h with a one in front. Shape [rank, B, out].
-            projected = torch.baddbmm(factor[:, :1], features[name].expand(factor.shape[0], -1, -1), factor[:, 1:])
+            # The copy of h with a one in front is small; slicing F instead would cost its backward pass twice F in zeros.
+            h = F.pad(features[name], (1, 0), value=1.0)
+            projected = torch.bmm(h.expand(factor.shape[0], -1, -1), factor)  # [rank, B, out]
             product = projected if product is None else product * projected
         return torch.tensordot(self.weights[0], product, dims=1) + self.bias
 
