@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -16,7 +14,7 @@ from AVMNIST_and_MIMIC.avmnist_digits import make_digits
 from AVMNIST_and_MIMIC.avmnist_files import NUM_CLASSES, SHAPES, open_part
 from AVMNIST_and_MIMIC.encoders import LeNet, mlp
 from i2m2.config import RunConfig
-from i2m2.data import ArrayDataset, Data, check_dataset
+from i2m2.data import ArrayDataset, Data, check_dataset, read_description
 from i2m2.errors import DataError
 from i2m2.fusion import build_fusion
 from i2m2.model import INTER, FusionExpert, ProductOfExperts, UnimodalExpert
@@ -93,7 +91,7 @@ def load_avmnist(config: AVMNISTData) -> Data:
     if config.source == "synthetic":
         make_digits(folder)
     files = {part: open_part(folder, part) for part in ("train", "test")}
-    described = _read_description(folder)
+    described = read_description(folder) if (folder / "dataset.json").exists() else {}
     rows = len(files["train"]["y"])
     start, stop = _validation_rows(folder, described, rows)
     held = np.arange(start, stop)
@@ -132,11 +130,8 @@ def _expert(name: str, config: AVMNISTConfig) -> nn.Module:
         encoder = LeNet(model.unimodal_width, BLOCKS[name])
         return UnimodalExpert(name, encoder, mlp(encoder.out_features, model.hidden, NUM_CLASSES))
     encoders = {modality: LeNet(model.inter_width, BLOCKS[modality]) for modality in MODALITIES}
-    options = {
-        "low_rank_tensor": {"out_features": model.fused_features, "rank": model.rank, "frozen_factors": model.frozen_factors},
-        "gated": {"out_features": model.fused_features},
-    }.get(config.fusion, {})
-    fusion = build_fusion(config.fusion, {modality: encoder.out_features for modality, encoder in encoders.items()}, **options)
+    sizes = {modality: encoder.out_features for modality, encoder in encoders.items()}
+    fusion = build_fusion(config.fusion, sizes, model.fused_features, model.rank, model.frozen_factors)
     return FusionExpert(encoders, fusion, mlp(fusion.out_features, model.hidden, NUM_CLASSES))
 
 
@@ -144,20 +139,6 @@ def _split(folder: Path, part: str, arrays: dict[str, np.ndarray], rows: np.ndar
     inputs = {name: arrays[name] for name in MODALITIES}
     source = {name: str(folder / name / f"{part}_data.npy") for name in MODALITIES}
     return ArrayDataset(inputs, arrays["y"][rows], rows, id=rows + first_id, prepare=prepare, source=source)
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    """dataset.json, {} where there is none. DataError unless it holds what the loader takes from it."""
-    path = folder / "dataset.json"
-    if not path.exists():
-        return {}
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is not valid JSON ({error}); prepare the data again") from error
-    if not isinstance(described, dict) or not re.fullmatch(r"[A-Za-z0-9_.-]+", str(described.get("variant"))):
-        raise DataError(f"{path} names no variant in letters, digits, '.', '-' and '_'; prepare the data again")
-    return described
 
 
 def _validation_rows(folder: Path, described: dict[str, Any], rows: int) -> tuple[int, int]:

@@ -18,12 +18,11 @@ from AVMNIST_and_MIMIC.mimic_arrays import (
     fingerprint,
     patient_split,
     read_arrays,
-    read_description,
     reference_split,
     standardise,
 )
 from i2m2.config import RunConfig
-from i2m2.data import ArrayDataset, Data, check_dataset
+from i2m2.data import ArrayDataset, Data, check_dataset, read_description
 from i2m2.evaluate import score_of_class_frequencies
 from i2m2.files import make_once
 from i2m2.fusion import build_fusion
@@ -183,11 +182,7 @@ def _expert(name: str, config: MIMICConfig) -> nn.Module:
     assert name == INTER
     encoders = {"static": _static_encoder(model), "series": SeriesGRU(channels, model.gru_features)}
     features = {"static": model.static_features, "series": config.data.steps * model.gru_features}
-    options = {
-        "low_rank_tensor": {"out_features": model.fused_features, "rank": model.rank, "frozen_factors": model.frozen_factors},
-        "gated": {"out_features": model.fused_features},
-    }.get(config.fusion, {})
-    fusion = build_fusion(config.fusion, features, **options)
+    fusion = build_fusion(config.fusion, features, model.fused_features, model.rank, model.frozen_factors)
     return FusionExpert(encoders, fusion, head(fusion.out_features))
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import random
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -57,17 +56,6 @@ def read_arrays(folder: Path, steps: int) -> dict[str, np.ndarray]:
         if ((arrays[name] < 0) | (arrays[name] > 1)).any():
             raise DataError(f"{path}: {name} holds values other than 0 and 1; prepare it again")
     return arrays
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """What dataset.json says of variant, description and whether the data are synthetic."""
-    path = folder / "dataset.json"
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-        types = {"variant": str, "synthetic": bool, "description": str}
-        return {key: kind(described[key]) for key, kind in types.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is missing or damaged ({error}); prepare the data again") from error
 
 
 def fingerprint(folder: Path) -> str:

@@ -47,7 +47,7 @@ def make_arrays(folder: Path, stays: int) -> None:
         hadm_id=np.arange(stays),
         subject_id=np.arange(stays),
     )
-    described = {"variant": "", "synthetic": True, "description": "noise in the form of the real arrays"}
+    described = {"variant": "noise", "synthetic": True, "description": "noise in the form of the real arrays"}
     (folder / "dataset.json").write_text(json.dumps(described))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from i2m2.data import Batch, Data, check_dataset
+from i2m2.data import Batch, Data, check_dataset, read_description
 from i2m2.errors import DataError
 from i2m2.files import make_once
 
@@ -163,7 +162,9 @@ def load_fastmri(config: FastMRIData) -> Data:
     folder = config.folder
     if config.source == "synthetic":
         make_once(folder, make_synthetic)
-    described, table = _read_description(folder), _read_table(folder)
+    if not (folder / "dataset.json").exists():
+        raise DataError(f"fastmri: {folder / 'dataset.json'} is missing; {HOW_TO_GET}")
+    described, table = read_description(folder), _read_table(folder)
     tables = {part: table[table["part"] == part] for part in PARTS}
     tables["train"] = tables["train"].iloc[: config.train_size]
     splits = {part: Slices(folder, rows, config) for part, rows in tables.items()}
@@ -199,18 +200,6 @@ def class_weights(y: np.ndarray) -> Tensor:
     """Inverse class frequency of every label, N / n_c, of training labels [N, L] -> [L, 2]; 1 for a class that does not occur."""
     counts = np.stack([(y == c).sum(axis=0) for c in (0, 1)], axis=1)
     return torch.tensor(np.where(counts > 0, len(y) / np.maximum(counts, 1), 1.0), dtype=torch.float32)
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / "dataset.json"
-    if not path.exists():
-        raise DataError(f"fastmri: {path} is missing; {HOW_TO_GET}")
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-        types = {"variant": str, "synthetic": bool, "description": str}
-        return {key: kind(described[key]) for key, kind in types.items()}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error}); prepare the data again") from error
 
 
 def _read_table(folder: Path) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.evaluate import EXPERT, scores_of, table_of
 from i2m2.experiment import Predictions, labels_of
 from i2m2.model import product_of_experts
-from i2m2.run import read_predictions
+from i2m2.run import read_facts, read_predictions
 
 
 def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
@@ -34,17 +34,21 @@ def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Print the scores of the product and of each run."""
     parser = CommandParser(prog="python -m i2m2.combine", description="Score the product of runs that were trained separately.")
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders such as results/avmnist/unimodal_image/seed0")
     parser.add_argument("--split", choices=("val", "test"), default="test")
     args = parser.parse_args(argv)
-    predictions = {}
+    predictions, data = {}, {}
     for run in args.runs:
+        if str(run) in predictions:
+            raise SettingsError(f"{run} is given twice; each run is one factor of the product")
         if (found := read_predictions(run, args.split)) is None:
             raise SettingsError(f"{run} has no predictions of the {args.split} split; give the folders of finished runs")
-        predictions["/".join(run.resolve().parts[-2:])] = found
+        predictions[str(run)] = found
+        data[read_facts(run)["description"]] = None
     combined = combine(predictions)
-    print(f"product of {len(predictions)} runs, {args.split} split, {len(combined['y'])} examples")
+    print(f"product of {len(predictions)} runs, {args.split} split, {len(combined['y'])} examples, data: {'; '.join(data)}")
     print(table_of(scores_of(combined, labels_of(combined))))
 
 

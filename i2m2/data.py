@@ -11,8 +11,11 @@ nobody reads; and where there are several labels their names, `labels`. `ArrayDa
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,6 +141,22 @@ class Data(NamedTuple):
     splits: dict[str, ArrayDataset]  # train, val, test
     variant: str  # of the results folder's name; empty for the data set as published
     facts: dict[str, Any]  # at least variant, synthetic, description, fingerprint
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """dataset.json of a prepared folder, with at least `variant`, `synthetic` and `description`. DataError if it has not."""
+    path = folder / "dataset.json"
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is missing or is not valid JSON ({error}); prepare the data again") from error
+    types = {"variant": str, "synthetic": bool, "description": str}
+    wrong = [key for key, kind in types.items() if not isinstance(described, dict) or not isinstance(described.get(key), kind)]
+    if wrong:
+        raise DataError(f"{path} does not say {', '.join(wrong)}; prepare the data again")
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", described["variant"]):
+        raise DataError(f"{path} names no variant in letters, digits, '.', '-' and '_'; prepare the data again")
+    return described
 
 
 def check_dataset(splits: Mapping[str, ArrayDataset], num_classes: int) -> None:

@@ -94,8 +94,11 @@ class GatedFusion(nn.Module):
 FUSIONS = {"concat": Concat, "low_rank_tensor": LowRankTensorFusion, "tensor": TensorFusion, "gated": GatedFusion}
 
 
-def build_fusion(name: str, sizes: Mapping[str, int], **options: object) -> nn.Module:
-    """The fusion called `name` (aliases `lf`, `lrtf`) for features of these sizes; options go to its constructor."""
+def build_fusion(
+    name: str, sizes: Mapping[str, int], out_features: int = 120, rank: int = 40, frozen_factors: bool = False
+) -> nn.Module:
+    """The fusion called `name` (aliases `lf`, `lrtf`) for features of these sizes. `out_features` is for low-rank tensor and gated
+    fusion, `rank` and `frozen_factors` for the former; the others have nothing to choose."""
     name = FUSION_ALIASES.get(name, name)
     if name not in FUSIONS:
         raise SettingsError(
@@ -103,4 +106,8 @@ def build_fusion(name: str, sizes: Mapping[str, int], **options: object) -> nn.M
         )
     if len(sizes) < 2:
         raise SettingsError(f"fusion needs two or more modalities, not {', '.join(sizes) or 'none'}")
-    return FUSIONS[name](sizes, **options)
+    options = {
+        "low_rank_tensor": {"out_features": out_features, "rank": rank, "frozen_factors": frozen_factors},
+        "gated": {"out_features": out_features},
+    }
+    return FUSIONS[name](sizes, **options.get(name, {}))

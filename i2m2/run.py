@@ -142,10 +142,7 @@ class Run:
     @property
     def facts(self) -> dict[str, Any]:
         """What the run recorded about its data: variant, synthetic, description, sizes, fingerprint."""
-        try:
-            return json.loads((self.dir / "env.json").read_text(encoding="utf-8"))["data"]
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f"{self.dir}/env.json does not say what data the run had; delete that folder, run it again") from error
+        return read_facts(self.dir)
 
     def refuse_other_data(self, data: Mapping[str, Any]) -> None:
         """DataError if the data at hand are not those the run began with."""
@@ -166,6 +163,14 @@ class Run:
             raise SettingsError(
                 f"{self.dir}: another process is at work on this run; wait for it, or choose another --tag"
             ) from error
+
+
+def read_facts(directory: Path) -> dict[str, Any]:
+    """What a run recorded about its data. DataError if it is not there."""
+    try:
+        return json.loads((directory / "env.json").read_text(encoding="utf-8"))["data"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{directory}/env.json does not say what data the run had; delete that folder, run it again") from error
 
 
 def read_predictions(directory: Path, split: str) -> dict[str, np.ndarray] | None:

@@ -154,7 +154,8 @@ def _diverged(config: RunConfig, what: str, epoch: int, where: str, optimizer: A
 def build_optimizer(parameters: list, optim: OptimConfig) -> torch.optim.Optimizer:
     """The optimiser named in the settings, over parameters or groups of them."""
     momentum = {} if optim.name == "adamw" else {"momentum": optim.momentum}
-    fused = {"foreach": True} if optim.name == "rmsprop" else {"fused": True}  # one kernel for all parameters; RMSprop has none
+    # All parameters at once; RMSprop has no fused kernel.
+    fused = {"foreach": True} if optim.name == "rmsprop" else {"fused": True}
     return OPTIMIZERS[optim.name](parameters, lr=optim.lr, weight_decay=optim.weight_decay, **momentum, **fused)
 
 

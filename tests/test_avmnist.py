@@ -89,7 +89,9 @@ def test_splits_are_by_position_and_inputs_on_the_scale_of_one(avmnist_files):
 
 def test_dataset_json_names_validation_rows_and_variant(avmnist_files, tmp_path):
     folder = shutil.copytree(avmnist_files, tmp_path / "data")
-    (folder / "dataset.json").write_text(json.dumps({"variant": "mfas", "synthetic": False, "validation_rows": [0, 20]}))
+    (folder / "dataset.json").write_text(
+        json.dumps({"variant": "mfas", "synthetic": False, "description": "x", "validation_rows": [0, 20]})
+    )
     data = load_avmnist(AVMNISTData(dir=str(folder), train_size=50))
     assert data.variant == "mfas"
     assert (list(data.splits["val"].id), list(data.splits["train"].id)) == (list(range(20)), list(range(20, 70)))
@@ -124,9 +126,17 @@ def save(name, change):
         (damage_nan, "image/train_data.npy: row 7 holds NaN or infinity"),
         (save("image/train_data.npy", lambda a: a / 255), "values up to .*; the scale should be 0..255"),
         (save("image/test_data.npy", lambda a: a.astype(">f4")), "dtype >f4; it should be"),
-        (lambda folder: (folder / "dataset.json").write_text("{"), "dataset.json is not valid JSON"),
-        (lambda folder: (folder / "dataset.json").write_text('{"variant": "a/b"}'), "names no variant"),
-        (lambda folder: (folder / "dataset.json").write_text('{"variant": "x", "validation_rows": [-5, 10]}'), r"within 0..132"),
+        (lambda folder: (folder / "dataset.json").write_text("{"), "dataset.json is missing or is not valid JSON"),
+        (
+            lambda folder: (folder / "dataset.json").write_text('{"variant": "a/b", "synthetic": false, "description": "x"}'),
+            "names no variant",
+        ),
+        (
+            lambda folder: (folder / "dataset.json").write_text(
+                '{"variant": "x", "synthetic": false, "description": "x", "validation_rows": [-5, 10]}'
+            ),
+            r"within 0..132",
+        ),
     ],
 )
 def test_bad_data_are_named_with_file_and_remedy(damage, message, avmnist_files, tmp_path):

@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
             (folder / name).mkdir(exist_ok=True)
             np.save(folder / name / f"{part}_data.npy", rng.integers(0, 256, (rows, *shape), dtype=np.uint8))
         np.save(folder / f"{part}_labels.npy", rng.integers(0, 10, rows))
-    (folder / "dataset.json").write_text(json.dumps({"synthetic": True, "description": "noise"}))
+    (folder / "dataset.json").write_text(json.dumps({"variant": "noise", "synthetic": True, "description": "noise"}))
     return folder
 
 
