@@ -37,6 +37,11 @@ def settings_hash(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def stamp(path: Path) -> str:
+    """Name and the first digits of the sha256 of a list that labels or parts come from."""
+    return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+
+
 def write_volume(path: Path, volume: Volume, settings: Mapping[str, Any]) -> None:
     """Write one prepared volume atomically.
 

@@ -64,7 +64,7 @@ def read_annotations(path: Path) -> Annotations:
     """Read knee.csv. DataError names the first line that is not as it should be."""
     read = Annotations(defaultdict(lambda: defaultdict(set)), Counter(), [], 0, 0, Counter())
     seen, duplicates, blanks = set(), 0, 0
-    for place, row in _rows(path):
+    for place, row in annotation_rows(path):
         volume, index, level, finding = (row[column] for column in COLUMNS)
         volume, stripped = volume.strip().removesuffix(".h5"), finding.strip()
         if not index.strip().isdecimal() or level.strip().lower() not in ("yes", "no") or not volume or not stripped:
@@ -84,8 +84,8 @@ def read_annotations(path: Path) -> Annotations:
     return read._replace(findings=findings, duplicates=duplicates, trailing_blanks=blanks)
 
 
-def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """-> ("knee.csv: line 2", {column: text})."""
+def annotation_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """The lines of knee.csv: ("knee.csv: line 2", {column: text}). DataError if it cannot be read, or a line has other fields."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -74,7 +73,7 @@ def prepare(
     listed, stray = read_file_list(file_list)
     found = read_annotations(annotations)
     settings = {"recipe": cache.RECIPE, **dataclasses.asdict(rules)}
-    labelled_with = {"split": split, "annotations": _stamp(annotations), "file_list": _stamp(file_list)}
+    labelled_with = {"split": split, "annotations": cache.stamp(annotations), "file_list": cache.stamp(file_list)}
     sources = find_volumes(raw)
     dropped = {name: "not in the file list" for name in sources if name not in set(listed)}
     if dropped and not skip_bad:
@@ -176,11 +175,6 @@ def _identity(sources: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[
     note = next((path for path in notes if path.is_file()), None)
     described = " ".join(note.read_text(encoding="utf-8").split()) if note else report.description_of(settings)
     return {"variant": report.variant_of(settings, bool(note)), "synthetic": bool(note), "description": described}
-
-
-def _stamp(path: Path) -> str:
-    """Name and the first digits of the sha256 of a list."""
-    return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
 
 
 def _parser() -> CommandParser:

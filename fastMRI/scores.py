@@ -14,6 +14,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from i2m2.metrics import score
 
 SENSITIVITY = 0.9  # that the operating point must exceed
+RESAMPLES = 1000  # of the bootstrap
 FALSE_POSITIVES = 0.25  # else its share of false positives exceeds this
 
 Predictions = Mapping[str, np.ndarray]
@@ -88,7 +89,7 @@ def _thresholds(val: Predictions) -> list[float]:
     return [operating_point(val["y"][:, label], log_odds_of(val["log_prob"][:, label])) for label in range(val["y"].shape[1])]
 
 
-def bootstrap(predictions: Predictions, resamples: int = 1000, seed: int = 0) -> dict[str, tuple[float, float, int]]:
+def bootstrap(predictions: Predictions, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, tuple[float, float, int]]:
     """95 % percentile intervals of the AUROC of every label and of their mean, from resampled volumes: slices depend on each other.
 
     -> {label or 'mean': (low, high, resamples without both classes, which are left out)}.
@@ -108,3 +109,24 @@ def bootstrap(predictions: Predictions, resamples: int = 1000, seed: int = 0) ->
         low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
         intervals[name] = (float(low), float(high), int(len(column) - len(known)))
     return intervals
+
+
+def report(val: Predictions, predictions: Predictions) -> str:
+    """A line per label: AUROC of the product with its interval, AUROC by volume, and the scores at the operating point of `val`."""
+    result = scores({"val": val, "scored": predictions})["scored"]
+    intervals = bootstrap(predictions)
+    columns = ("auroc_volume", *OPERATING.values())
+    lines = [["", "auroc", "95 % interval", *columns]]
+    for label in ("mean", *predictions["labels"].tolist()):
+        end = "" if label == "mean" else f"_{label}"
+        low, high, _ = intervals[label]
+        lines.append(
+            [label, f"{result['auroc' + end]:.4f}", f"{low:.4f} .. {high:.4f}", *(f"{result[c + end]:.4f}" for c in columns)]
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    table = "\n".join("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
+    volumes, left_out = len(np.unique(predictions["group"])), sum(count for *_, count in intervals.values())
+    return (
+        f"{table}\nintervals from {RESAMPLES:,} resamples of the {volumes} volumes, {left_out} without both classes left out; "
+        f"operating point: sensitivity above {SENSITIVITY} on validation"
+    )

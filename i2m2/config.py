@@ -132,7 +132,7 @@ def load_config(cls: type[RunConfig], argv: list[str] | None, prog: str) -> RunC
     known = set(_type_hints(cls))
     if (path := _option(argv, "--config")) is not None:
         flat = _read_settings(path, argv, known)
-        _parse(cls, parser.parse_object, _nested(flat), where=path)
+        _parse(cls, parser.parse_object, nest(flat), where=path)
         parser.set_defaults(flat)
     given = [word[2:].split("=")[0] for word in argv if word.startswith("--") and word != "--help"]
     _refuse_unknown(given, {*known, "config"}, "command line")
@@ -202,19 +202,20 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """{'optim.lr': 1} -> {'optim': {'lr': 1}}."""
+    nested = Namespace()
+    for key, value in flat.items():
+        nested[key] = value
+    return nested.as_dict()
+
+
 def _type_hints(cls: type, prefix: str = "") -> dict[str, Any]:
     """Dotted name -> type of every setting of a dataclass."""
     hints = {}
     for f, hint in ((f, get_type_hints(cls)[f.name]) for f in fields(cls)):
         hints |= _type_hints(hint, f"{prefix}{f.name}.") if is_dataclass(hint) else {f"{prefix}{f.name}": hint}
     return hints
-
-
-def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
-    nested = Namespace()
-    for key, value in flat.items():
-        nested[key] = value
-    return nested.as_dict()
 
 
 def _merge_preset(values: dict[str, Any], path: str, preset: str, parts: Mapping[str, str]) -> dict[str, Any]:

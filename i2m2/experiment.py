@@ -21,6 +21,7 @@ from i2m2.train import Loss, fit, make_accelerator, start_tracker
 from i2m2.warm_start import training_command, warm_start
 
 Predictions = Mapping[str, np.ndarray]  # of one split: id, group, y, log_prob, expert_<name>
+Scores = Callable[[Mapping[str, Predictions]], dict[str, dict[str, float]]]  # {split: predictions} -> {split: {metric: value}}
 
 
 def likelihood(config: RunConfig, data: Data, device: torch.device) -> Loss:
@@ -45,7 +46,7 @@ class Experiment(NamedTuple):
     load: Callable[[Any], Data]
     build_model: Callable[[Any], ProductOfExperts]
     loss: Callable[[Any, Data, torch.device], Loss] = likelihood
-    scores: Callable[[Mapping[str, Predictions]], dict[str, dict[str, float]]] = scores
+    scores: Scores = scores
 
 
 def train(experiment: Experiment, argv: list[str], program: str) -> None:
@@ -77,8 +78,10 @@ def train(experiment: Experiment, argv: list[str], program: str) -> None:
     accelerator.print(f"{run.dir}: test {main} {value:.4f} (data: {data.facts['description']})")
 
 
-def evaluate(experiment_of: Callable[[list[str]], Experiment], argv: list[str] | None, program: str, example: str) -> None:
-    """Score a run from its saved predictions, or from its weights where there are none."""
+def evaluate(
+    experiment_of: Callable[[list[str]], Experiment], argv: list[str] | None, program: str, example: str
+) -> tuple[Run, Predictions]:
+    """Print the scores of a run from its saved predictions, or from its weights where there are none -> run and predictions."""
     parser = CommandParser(prog=f"python -m {program}", description="Score a run: the product and each of its experts.")
     parser.add_argument("run", type=Path, help=f"folder of the run, such as {example}")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
@@ -96,6 +99,7 @@ def evaluate(experiment_of: Callable[[list[str]], Experiment], argv: list[str] |
     predictions = (None if args.again else run.load_predictions(args.split)) or predict_again(experiment, run, args.split)
     print(f"{args.run}, {args.split} split, {len(predictions['y'])} examples, data: {run.facts['description']}")
     print(table_of(scores_of(predictions, labels_of(predictions), combine=args.combine)))
+    return run, predictions
 
 
 def predict_again(experiment: Experiment, run: Run, split: str) -> Predictions:

@@ -101,10 +101,12 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and value >= 0
 
 
-def make_table(entry: Entry, runs: list[Run], folder: Path) -> Table:
-    """The table `entry` of the paper, filled with the finished runs of `folder`."""
-    finished = [run for run in runs if run.test is not None]
+def make_table(entry: Entry, runs: list[Run], folder: Path, beside: Iterable[Entry] = ()) -> Table:
+    """The table `entry` of the paper, filled with the finished runs of `folder`; those of the tables `beside` it stand there."""
     names = [row.run for row in entry.rows]
+    elsewhere = {row.run for other in beside for row in other.rows} - set(names)
+    runs = [run for run in runs if run.name not in elsewhere]
+    finished = [run for run in runs if run.test is not None]
     lines = [Line(label=r.label, run=r.run, values=values_of(finished, r.run, entry.metrics), paper=r.paper) for r in entry.rows]
     others = sorted({run.name for run in finished} - set(names), key=lambda name: (_place(name, names), name))
     data = data_kind(entry, finished)
@@ -222,6 +224,8 @@ def unfinished(entry: Entry, runs: list[Run], folder: Path) -> list[str]:
 
 def command(entry: Entry, row: Row, seed: int, folder: Path, siblings: list[Run]) -> str:
     """The command for one run of the table, with what the runs beside it override; of those the same row's count first."""
+    if row.command:
+        return row.command.format(folder=shlex.quote(str(folder)))
     if not entry.train:
         return ""
     siblings = sorted((run for run in siblings if run.config), key=lambda run: (run.name != row.run, run.test is None))
@@ -268,6 +272,14 @@ def find_folders(out: Path, dataset: str | None, entries: dict[str, list[Entry]]
     return chosen
 
 
+def _not_begun(entry: Entry, before: Iterable[Entry], runs: list[Run]) -> Row | None:
+    """The first row that no table before has, if none of these has a finished run."""
+    shared = {row.run for other in before for row in other.rows}
+    own = [row for row in entry.rows if row.run not in shared]
+    finished = {run.name for run in runs if run.test is not None}
+    return own[0] if own and not finished & {row.run for row in own} else None
+
+
 def _hint(listed: list[Entry], out: Path) -> str:
     commands = [command(entry, entry.rows[0], 0, out / "any", []) for entry in listed if entry.rows and entry.train]
     return f"; make one with: {commands[0]}" if commands else ""
@@ -298,8 +310,13 @@ def main(argv: list[str] | None = None) -> None:
         if all(run.test is None for run in runs):
             print(f"{folder}: none of its {len(runs)} runs is finished, so there is no table yet\n")
             continue
-        for place, entry in enumerate(entries_of(folder.name, entries, runs), start=1):
-            table = make_table(entry, runs, folder)
+        listed = entries_of(folder.name, entries, runs)
+        for place, entry in enumerate(listed, start=1):
+            if place > 1 and (first := _not_begun(entry, listed[: place - 1], runs)):
+                make = command(entry, first, 0, folder, runs)
+                print(f"{entry.name} ({entry.title}): none of its own runs is finished; the first: {make}\n")
+                continue
+            table = make_table(entry, runs, folder, beside=listed)
             print(to_markdown(table))
             paths += write(table, folder, f"_{place}" if place > 1 else "")
     print("written:", *paths, sep="\n  ")

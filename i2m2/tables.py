@@ -42,11 +42,15 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of the paper's table: its label there, our run's folder name, and the arguments that make that run."""
+    """A row of the paper's table: its label there, our run's folder name, and the arguments that make that run.
+
+    `command` makes a row that is not trained; `{folder}` in it stands for the results folder.
+    """
 
     label: str
     run: str
     args: str = ""
+    command: str = ""
     paper: dict[str, Known] = field(default_factory=dict)
 
 
