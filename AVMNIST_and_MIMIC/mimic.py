@@ -129,11 +129,12 @@ def load_mimic(config: MIMICConfig) -> Data:
     id, group = arrays["hadm_id"], arrays["subject_id"]
     splits = {name: ArrayDataset(inputs, y[r], r, id=id[r], group=group[r]) for name, r in rows._asdict().items()}
     check_dataset(splits, config.num_classes)
-    few = f"; {len(y)} stays prove the pipeline, not the method" if len(y) < FEW else ""
+    remarks = [f"no spread in {', '.join(constant)}"] if constant else []
+    remarks += [f"{len(y)} stays prove the pipeline, not the method"] if len(y) < FEW else []
     facts = {
         "variant": described["variant"],
         "synthetic": described["synthetic"],
-        "description": described["description"] + few,
+        "description": "; ".join([described["description"], *remarks]),
         "sizes": {name: len(split) for name, split in splits.items()},
         "classes": {name: np.bincount(split.y, minlength=config.num_classes).tolist() for name, split in splits.items()},
         "constant_features": constant,
@@ -149,6 +150,7 @@ def make_synthetic(folder: Path) -> None:
     from AVMNIST_and_MIMIC.make_synthetic_mimic import make_raw_tables
     from AVMNIST_and_MIMIC.prepare_mimic import extract
 
+    print(f"mimic: generating raw tables of {SYNTHETIC_PATIENTS:,} synthetic patients and extracting them, this once")
     make_raw_tables(folder / "raw", SYNTHETIC_PATIENTS)
     extract(folder / "raw", folder)
 

@@ -69,7 +69,7 @@ class Report:
 
     def within(self, name: str, found: float, low: float, high: float) -> None:
         """PASS if low <= found <= high."""
-        self._line(low <= found <= high, f"{name}: {found:,.6g} (expected {low:,.6g} to {high:,.6g})", name)
+        self._line(low <= found <= high, f"{name}: {found:,.8g} (expected {low:,.8g} to {high:,.8g})", name)
 
     def skip(self, name: str, why: str) -> None:
         """A fact without a verdict."""

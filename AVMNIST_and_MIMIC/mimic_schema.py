@@ -75,7 +75,7 @@ WANTED = {
     "CHARTEVENTS": Wanted(
         _as("INTEGER", *_EVENT[:3]) | _as("TIMESTAMP", "charttime") | {
             "number": _number("valuenum"), "flagged": "coalesce(CAST(error AS INTEGER) = 1, false)",
-            "tube": "coalesce(value IN ('1.0 ET/Trach', 'No Response-ETT'), false)"},
+            "tube": "coalesce((CAST(itemid AS INTEGER), value) IN ((723, '1.0 ET/Trach'), (223900, 'No Response-ETT')), false)"},
         (*_EVENT, "value", "valuenum", "error"),
         f"CAST(itemid AS INTEGER) IN {items(*CHART_ITEMS.values())} AND icustay_id IS NOT NULL",
     ),

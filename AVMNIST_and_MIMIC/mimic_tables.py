@@ -85,7 +85,7 @@ class Scratch:
     """
 
     def __init__(self, near: Path, memory_gb: float) -> None:
-        near.mkdir(parents=True, exist_ok=True)
+        near = next(folder for folder in (near, *near.parents) if folder.exists())  # no new folder outlives an error
         self.memory_gb = memory_gb
         self._folder = tempfile.TemporaryDirectory(prefix=".mimic-", dir=near, ignore_cleanup_errors=True)
         self._bar = tqdm(total=0, unit="B", unit_scale=True, delay=0.1, disable=None)

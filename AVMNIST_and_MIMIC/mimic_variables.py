@@ -56,7 +56,10 @@ def mend_records(scratch: Scratch) -> None:
 
 
 def count_events(scratch: Scratch) -> dict[str, dict[str, int]]:
-    """{variable: {"kept", "dropped"}}: raw rows of ICU stays that hold a number, and what a range rule refused."""
+    """{variable: {"kept", "dropped"}}: raw rows of ICU stays that hold a number.
+
+    Dropped are those out of range and, in clean mode, urine marked as an error; marked chart rows are not counted.
+    """
     rows = scratch.arrays(
         """SELECT variable, count(value) AS kept, count(number) - count(value) AS dropped FROM (
              SELECT variable, number, value FROM vitals UNION ALL SELECT variable, number, value FROM laboratory

@@ -58,14 +58,21 @@ def main(argv: list[str] | None = None) -> None:
     if (args.raw is None) == (args.im_pk is None):
         raise SettingsError("give either --raw DIR or --im-pk FILE (or --check; see --help)")
     if args.im_pk is not None:
+        if (args.mode, args.horizon_hours, args.bin_hours) != ("clean", 24, 1):
+            raise SettingsError("--mode, --horizon-hours and --bin-hours belong to --raw; im.pk is converted as it is")
         return convert(args.im_pk, args.out)
-    extract(args.raw, args.out, args.mode, args.horizon_hours, args.bin_hours, memory_gb=args.memory_gb)
+    facts = extract(args.raw, args.out, args.mode, args.horizon_hours, args.bin_hours, memory_gb=args.memory_gb)
+    if facts is None:
+        print(f"already there, made of the same inputs by the same rules; nothing done: {args.out}")
+    else:
+        _report(args.out, facts)
 
 
 def extract(
     raw: Path, out: Path, mode: str = "clean", horizon_hours: float = 24, bin_hours: float = 1, *, memory_gb: float = 2
-) -> None:
-    """Write mimic.npz and dataset.json of the raw tables in `raw` to `out` (see mimic_layout), or nothing on an error.
+) -> dict[str, Any] | None:
+    """Write mimic.npz and dataset.json of the raw tables in `raw` to `out` (see mimic_layout), or nothing on an error -> what
+    dataset.json says; None if `out` holds just that already.
 
     SettingsError for options, DataError for tables that are missing, damaged or of another release, and for an empty cohort.
     """
@@ -80,7 +87,7 @@ def extract(
         "inputs": layout.stamp([table.path for table in tables.values()] + [note] * note.is_file()),
     }  # fmt: skip
     if layout.holds(out, facts):
-        return print(f"already there, made of the same inputs by the same rules; nothing done: {out}")
+        return None
     with Scratch(out.parent, memory_gb) as scratch:
         facts["tables"] = scratch.load(tables)
         arrays, found = _extract(scratch, mode, bins, width)
@@ -89,7 +96,7 @@ def extract(
     text = note.read_text(encoding="utf-8", errors="replace") if facts["synthetic"] else _describe(facts)
     facts["description"] = " ".join(text.split())
     layout.write(out, arrays, facts)
-    _report(out, facts)
+    return facts
 
 
 def _extract(scratch: Scratch, mode: str, bins: int, width: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -166,7 +173,8 @@ def _report(out: Path, facts: dict[str, Any]) -> None:
     for step in facts["funnel"]:
         print(f"{step['rows']:>8,} {step['rule']}" + f" ({step['dropped']:,} dropped)" * (step["dropped"] > 0))
     dropped = ", ".join(f"{name} {count['dropped']:,}" for name, count in facts["events"].items() if count["dropped"])
-    print(f"events out of range, dropped: {dropped or 'none'}")
+    what = "events out of range" + " (urine: or marked as errors)" * (facts["mode"] == "clean")
+    print(f"{what}, dropped: {dropped or 'none'}")
     print(f"written: {out}")
 
 

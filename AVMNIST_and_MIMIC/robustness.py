@@ -16,7 +16,7 @@ from AVMNIST_and_MIMIC.datasets import DATASETS, dataset_of
 from AVMNIST_and_MIMIC.mimic_corruptions import mimic_corruptions
 from i2m2 import results, robustness
 from i2m2.config import RunConfig, load_config
-from i2m2.data import ArrayDataset, Data
+from i2m2.data import Data
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.evaluate import predict
 from i2m2.experiment import Experiment
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
     for data, members in groups:
         models = {(run.dir.parent.name, run.config.seed): _model(run, dataset).to(accelerator.device) for run in members}
         points += robustness.measure(models, data.splits["test"], corruptions, evaluate, args.levels)
-    _report(args, finished, points, groups[0][0].splits["test"], corruptions)
+    _report(args, finished, points, groups[0][0], corruptions)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -118,11 +118,11 @@ def _report(
     args: argparse.Namespace,
     finished: list[results.Run],
     points: list[robustness.Point],
-    test: ArrayDataset,
+    data: Data,
     corruptions: robustness.Corruptions,
 ) -> None:
     """Write the files and print the summary; rows in the paper's order, then the other runs."""
-    folder = args.results
+    folder, test = args.results, data.splits["test"]
     entry = results.entries_of(folder.resolve().name, read_entries(), finished)[0]
     names = {run.name for run in finished}
     table = {row.run: row.label for row in entry.rows if row.run in names}
@@ -137,21 +137,24 @@ def _report(
     for kind in ("png", "pdf"):
         write_atomic(folder / f"robustness.{kind}", partial(figure.savefig, format=kind))
     print(f"## Robustness ({about})\n\n{robustness.summary_markdown(summary, rows)}\n")
-    print("\n".join(f"- {note}" for note in _notes(args, rows, points, len(test))))
+    print("\n".join(f"- {note}" for note in _notes(args, rows, points, data)))
     print("written:", *(folder / f"robustness{end}" for end in (".csv", "_summary.csv", ".png", ".pdf")), sep="\n  ")
 
 
-def _notes(args: argparse.Namespace, rows: dict[str, str], points: list[robustness.Point], examples: int) -> list[str]:
+def _notes(args: argparse.Namespace, rows: dict[str, str], points: list[robustness.Point], data: Data) -> list[str]:
     seeds = {run: {point.seed for point in points if point.run == run} for run in (*rows, args.baseline)}
     lacking = [label for run, label in rows.items() if seeds[run] - seeds[args.baseline]]
     silent = {(p.run, p.corruption): p.uniform for p in points if p.uniform}
     where = [f"{rows[run]} without {name.removeprefix(robustness.MISSING)} ({count})" for (run, name), count in silent.items()]
     notes = [
-        f"{examples} test examples; accuracy in percent, mean ± sample standard deviation over the seeds (number of seeds).",
+        f"{len(data.splits['test'])} test examples; accuracy in percent, mean ± sample standard deviation over the seeds (number "
+        "of seeds).",
         "relative: area under accuracy (as a fraction) against the level; effective: sum over the levels of what is kept beyond "
         f"{args.baseline} of the same seed, shifted to the same clean accuracy. Neither is rescaled.",
         f"levels {' '.join(map(str, args.levels))}; seed of the corruptions {args.seed}.",
     ]
+    if baseline := data.facts.get("baseline"):
+        notes.append(f"The majority class of the training split alone: {100 * baseline['accuracy']:.1f} % accuracy.")
     if lacking:
         notes.append(f"No effective robustness for some seeds of {', '.join(lacking)}: {args.baseline} lacks them.")
     if where:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,13 +19,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from i2m2.data import Batch, Data, check_dataset, read_description
-from i2m2.errors import DataError
+from i2m2.errors import DataError, SettingsError
 from i2m2.files import make_once
 
 LABELS = ("others", "mtear", "acl", "cartilage")  # `others`: any finding that is none of the three named ones
 PARTS = ("train", "val", "test")
 STORED_AS = {"rss": "rss", "magnitude": "image", "phase": "image"}
-SYNTHETIC_VOLUMES, SYNTHETIC_SLICES = 160, (6, 8)
+SYNTHETIC_VOLUMES, SYNTHETIC_SLICES = 600, (3, 5)
 OPEN_FILES = 64  # that a process keeps open; opening one costs more than reading a slice of it
 HOW_TO_GET = "how to make it: fastMRI/README.md, section Data; without any data: --data.source synthetic"
 
@@ -34,6 +36,7 @@ class FastMRIData:
 
     Args:
         source: volumes as prepared, or synthetic: raw volumes generated and prepared on first use
+        signal: what a generated finding shows in: all of magnitude, phase and their interaction, or one alone, as a control
         dir: prepared folder; null: data/fastmri, or data/fastmri-synthetic for synthetic
         train_size: use only the first so many training slices; null: all
         magnitude: as cached, one scale per volume, or raw: as measured (about 5e-5), which leaves a fused model blind to it
@@ -43,6 +46,7 @@ class FastMRIData:
     """
 
     source: Literal["files", "synthetic"] = "files"
+    signal: Literal["all", "magnitude", "phase", "interaction"] = "all"
     dir: str | None = None
     train_size: int | None = None
     magnitude: Literal["scaled", "raw"] = "scaled"
@@ -52,7 +56,8 @@ class FastMRIData:
 
     @property
     def folder(self) -> Path:
-        return Path(self.dir or ("data/fastmri-synthetic" if self.source == "synthetic" else "data/fastmri"))
+        alone = "" if self.signal == "all" else f"-{self.signal}"
+        return Path(self.dir or (f"data/fastmri-synthetic{alone}" if self.source == "synthetic" else "data/fastmri"))
 
     @property
     def channels(self) -> dict[str, int]:
@@ -160,8 +165,10 @@ def phase_of(image: Tensor, config: FastMRIData) -> Tensor:
 def load_fastmri(config: FastMRIData) -> Data:
     """The three parts of a prepared folder. DataError if it is missing, damaged, or not what it should be."""
     folder = config.folder
+    if config.source == "files" and config.signal != "all":
+        raise SettingsError(f"data.signal={config.signal} is for data.source=synthetic; files hold what they hold")
     if config.source == "synthetic":
-        make_once(folder, make_synthetic)
+        make_once(folder, partial(make_synthetic, signal=config.signal))
     if not (folder / "dataset.json").exists():
         raise DataError(f"fastmri: {folder / 'dataset.json'} is missing; {HOW_TO_GET}")
     described, table = read_description(folder), _read_table(folder)
@@ -182,18 +189,22 @@ def load_fastmri(config: FastMRIData) -> Data:
         "positive_slices": positives,
         "fingerprint": hashlib.sha256((folder / "dataset.json").read_bytes() + (folder / "slices.csv").read_bytes()).hexdigest(),
     }
-    return Data(splits, "-".join(word for word in described["variant"].split("-") if word != "native"), facts)
+    words = [word for word in described["variant"].split("-") if word != "native"]
+    return Data(splits, "-".join(words + [config.signal] * (config.signal != "all")), facts)
 
 
-def make_synthetic(folder: Path) -> None:
-    """Generate raw volumes into `folder` and prepare them there, averaged to 80 x 80 pixels."""
+def make_synthetic(folder: Path, signal: str) -> None:
+    """Generate raw volumes into `folder` and prepare them there, averaged to 80 x 80 pixels; the raw ones are then removed."""
     from fastMRI.make_synthetic import make_volumes
     from fastMRI.prepare import prepare
+    from fastMRI.synthetic_plan import SIGNALS
     from fastMRI.volumes import Rules
 
     raw = folder / "raw"
-    make_volumes(raw, SYNTHETIC_VOLUMES, slices=SYNTHETIC_SLICES)
+    make_volumes(raw, SYNTHETIC_VOLUMES, strengths=SIGNALS[signal], slices=SYNTHETIC_SLICES)
     prepare([raw], raw / "knee.csv", raw / "knee_file_list.csv", folder, Rules(average=4))
+    for part in raw.glob("singlecoil_*"):  # gigabytes that the command of `fastMRI.make_synthetic` makes again; the lists stay
+        shutil.rmtree(part)
 
 
 def class_weights(y: np.ndarray) -> Tensor:

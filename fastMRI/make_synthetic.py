@@ -11,15 +11,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import multiprocessing
 import os
-import signal
-from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from tqdm import tqdm
-
+from fastMRI.parallel import each
 from fastMRI.synthetic_files import write_lists, write_multicoil, write_singlecoil
 from fastMRI.synthetic_images import make_volume
 from fastMRI.synthetic_plan import Plan, Strengths, plan_volumes
@@ -56,7 +51,7 @@ def make_volumes(
         paths = files_of(out, plan, volumes, multicoil)
         if not all(path.exists() for path in paths):
             missing.append((plan, seed, *paths))
-    for _ in tqdm(_work(missing, workers or os.cpu_count() or 1), "volumes", len(missing), leave=False, disable=None):
+    for _ in each(_make_one, missing, workers or os.cpu_count() or 1, "generating"):
         pass
     write_lists(out, plans, row_beyond)
     return plans
@@ -113,25 +108,10 @@ def _claim(out: Path, line: str) -> None:
     write_text(note, line + "\n")
 
 
-def _work(jobs: list[tuple], workers: int) -> Iterator[None]:
-    """Make the volumes, here or in processes of their own; every finished one yields."""
-    workers = min(workers, len(jobs))
-    if workers < 2:
-        yield from (_make_one(*job) for job in jobs)
-        return
-    # Spawned, not forked: a caller may have threads. They ignore Ctrl-C, so that it is reported once, by this process.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN)) as pool:
-        futures = [pool.submit(_make_one, *job) for job in jobs]
-        try:
-            yield from (future.result() for future in as_completed(futures))
-        except BrokenExecutor:
-            raise SettingsError("a worker was killed, most likely for want of memory; give fewer --workers") from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _make_one(plan: Plan, seed: int, singlecoil: Path, multicoil: Path | None = None) -> None:
+def _make_one(job: tuple[Plan, int, Path, *tuple[Path, ...]]) -> None:
+    """Make one volume, of a plan and a seed, and write it into its file, or its two files."""
+    plan, seed, singlecoil, *others = job
+    multicoil = others[0] if others else None
     volume = make_volume(plan, seed, multicoil is not None)
     if multicoil is not None:
         write_multicoil(multicoil, plan, volume)

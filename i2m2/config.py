@@ -78,6 +78,7 @@ class RunConfig:
     modalities: ClassVar[tuple[str, ...]] = ()
     baselines: ClassVar[tuple[str, ...]] = ()  # modalities that only have a unimodal row
     from_zero: ClassVar[frozenset[str]] = frozenset({"seed", "workers"})  # whole numbers that may be 0
+    metrics: ClassVar[tuple[str, ...]] = tuple(METRICS)  # that `optim.select` may name
 
     dataset: str
     method: str
@@ -180,8 +181,8 @@ def _check(config: RunConfig) -> None:
     for name in ("warmup", "momentum"):
         if (value := getattr(config.optim, name)) >= 1:
             raise SettingsError(f"optim.{name}={value} must be below 1")
-    if config.optim.select not in METRICS:
-        raise SettingsError(f"optim.select={config.optim.select!r} is not a metric; choose one of {', '.join(METRICS)}")
+    if config.optim.select not in config.metrics:
+        raise SettingsError(f"optim.select={config.optim.select!r} is not a metric; choose one of {', '.join(config.metrics)}")
     for name in ("dataset", "tag", "preset"):
         if (value := getattr(config, name)) and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value):
             raise SettingsError(f"{name}={value!r} becomes part of a folder's name: use letters, digits, '.', '-' and '_'")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from i2m2.data import loader, to_device
@@ -15,15 +16,24 @@ from i2m2.metrics import score
 
 EXPERT = "expert_"  # prefix of an expert's own log-probabilities in saved predictions
 
+# What is kept of a batch: (log-probabilities [B, (L,) C], those of every expert, the batch's y) -> columns [B, ...] by name
+Keep = Callable[[Tensor, Mapping[str, Tensor], Any], dict[str, Tensor]]
+
+
+def keep_all(log_prob: Tensor, by_expert: Mapping[str, Tensor], y: Any) -> dict[str, Tensor]:
+    """`log_prob` and `expert_<name>`, whole."""
+    return {"log_prob": log_prob, **{f"{EXPERT}{name}": value for name, value in by_expert.items()}}
+
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module, dataset: Dataset, accelerator: Accelerator, batch_size: int, workers: int = 0
+    model: nn.Module, dataset: Dataset, accelerator: Accelerator, batch_size: int, workers: int = 0, keep: Keep = keep_all
 ) -> dict[str, np.ndarray]:
     """Predictions of a whole split, in its order, whatever the number of devices and `batch_size`, the examples of a step over all.
 
     -> `id`, `group`, `y`, `log_prob` [n, (L,) C] and `expert_<name>` of the same shape, float32, and `labels` [L] where the data
-    set names them. The model is in evaluation mode meanwhile, and goes back to the mode it was in.
+    set names them. `keep` may choose less, for thousands of classes; a data set whose `y` is no array has `columns` in its place.
+    The model is in evaluation mode meanwhile, and goes back to the mode it was in.
     """
     was_training = model.training
     model.eval()
@@ -37,7 +47,7 @@ def predict(
         batch = to_device(batch, accelerator.device, dataset.prepare)
         with accelerator.autocast():
             log_prob, by_expert = model(batch["inputs"], batch.get("present"))
-        outputs.append({"log_prob": log_prob.float(), **{f"{EXPERT}{name}": value.float() for name, value in by_expert.items()}})
+        outputs.append(keep(log_prob.float(), {name: value.float() for name, value in by_expert.items()}, batch["y"]))
     model.train(was_training)
     columns = {name: torch.cat([output[name] for output in outputs]) for name in outputs[0]}
     gathered = _gather(columns, mine, len(dataset), accelerator) if accelerator.num_processes > 1 else columns
@@ -45,12 +55,12 @@ def predict(
     return labels | {
         "id": dataset.id,
         "group": dataset.group,
-        "y": dataset.y,
+        **getattr(dataset, "columns", {"y": dataset.y}),
         **{name: value.cpu().numpy() for name, value in gathered.items()},
     }
 
 
-def _gather(columns: Mapping[str, torch.Tensor], mine: np.ndarray, total: int, accelerator: Accelerator) -> dict[str, torch.Tensor]:
+def _gather(columns: Mapping[str, Tensor], mine: np.ndarray, total: int, accelerator: Accelerator) -> dict[str, Tensor]:
     """Every device's rows, each in its place; the padding that makes the shares equal is dropped."""
     places = accelerator.pad_across_processes(torch.from_numpy(mine).to(accelerator.device), pad_index=total)
     places = accelerator.gather(places)

@@ -12,7 +12,7 @@ import torch
 from i2m2.config import RunConfig, load_config
 from i2m2.data import Data, seed_everything
 from i2m2.errors import CommandParser, SettingsError
-from i2m2.evaluate import predict, scores_of, table_of
+from i2m2.evaluate import Keep, keep_all, predict, scores_of, table_of
 from i2m2.losses import negative_log_likelihood
 from i2m2.metrics import score
 from i2m2.model import ProductOfExperts
@@ -47,6 +47,9 @@ class Experiment(NamedTuple):
     build_model: Callable[[Any], ProductOfExperts]
     loss: Callable[[Any, Data, torch.device], Loss] = likelihood
     scores: Scores = scores
+    parameters: Callable[[Any, ProductOfExperts], list[dict[str, Any]]] | None = None  # groups of the optimiser; None: all alike
+    keep: Keep = keep_all  # of predictions
+    validate: Callable[[Predictions], dict[str, float]] | None = None  # per epoch; None: accuracy, NLL and `optim.select`
 
 
 def train(experiment: Experiment, argv: list[str], program: str) -> None:
@@ -66,10 +69,13 @@ def train(experiment: Experiment, argv: list[str], program: str) -> None:
     splits = {name: split.only(model.modalities) for name, split in data.splits.items()}
     if config.init == "warm" and not run.started:
         run.add_to_environment(warm_start=warm_start(model, run, training_command(program, argv)))
-    fit(model, splits["train"], splits["val"], run, accelerator, experiment.loss(config, data, accelerator.device))
+    loss, groups = experiment.loss(config, data, accelerator.device), None
+    if experiment.parameters:
+        groups = experiment.parameters(config, model)
+    fit(model, splits["train"], splits["val"], run, accelerator, loss, groups, experiment.keep, experiment.validate)
     predictions = {}
     for split in ("val", "test"):
-        predictions[split] = predict(model, splits[split], accelerator, config.step_size, config.workers)
+        predictions[split] = predict(model, splits[split], accelerator, config.step_size, config.workers, experiment.keep)
         run.save_predictions(split, predictions[split])
     result = experiment.scores(predictions)
     run.finish(result)
@@ -109,9 +115,8 @@ def predict_again(experiment: Experiment, run: Run, split: str) -> Predictions:
     model = experiment.build_model(run.config)
     model.load_state_dict(run.load_best())
     accelerator = make_accelerator(run.config)
-    predictions = predict(
-        model.to(accelerator.device), data.splits[split].only(model.modalities), accelerator, run.config.step_size
-    )
+    dataset = data.splits[split].only(model.modalities)
+    predictions = predict(model.to(accelerator.device), dataset, accelerator, run.config.step_size, keep=experiment.keep)
     if run.done:  # of a run still in training they would soon be out of date
         run.save_predictions(split, predictions)
     return predictions

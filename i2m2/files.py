@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -41,16 +42,21 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def make_once(folder: Path, make: Callable[[Path], object]) -> None:
-    """Let `make` fill a temporary folder and rename it to `folder`, unless that is there; of several at a time the first wins."""
+    """Let `make` fill a temporary folder and rename it to `folder`, unless that is there; of several at a time one works and the
+    others wait for it."""
     if folder.exists():
         return
-    temporary = folder.with_name(f".{os.getpid()}.tmp.{folder.name}")
-    temporary.mkdir(parents=True)
-    try:
-        make(temporary)
-        os.rename(temporary, folder)
-    except OSError:
-        if not folder.exists():  # else another process was faster
-            raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)  # the system frees it when this process ends, however it ends
+        if folder.exists():
+            return
+        for leftover in folder.parent.glob(f".*.tmp.{folder.name}"):  # of a process that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        temporary = folder.with_name(f".{os.getpid()}.tmp.{folder.name}")
+        temporary.mkdir()
+        try:
+            make(temporary)
+            os.rename(temporary, folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)

@@ -60,13 +60,16 @@ class ProductOfExperts(nn.Module):
     """Named experts whose distributions are multiplied and renormalised; trained jointly through the product.
 
     An expert is any module with an attribute `modalities` (the names it reads) and forward(inputs) -> logits [B, (L,) C].
+    With `normalise=False` the C answers do not exclude each other: a logit is an answer's own log-odds, nothing is normalised, and
+    a product of such (Bernoulli) distributions sums them.
     """
 
-    def __init__(self, experts: Mapping[str, nn.Module]) -> None:
+    def __init__(self, experts: Mapping[str, nn.Module], normalise: bool = True) -> None:
         super().__init__()
         if not experts:
             raise ValueError("a product needs at least one expert")
         self.experts = nn.ModuleDict(experts)
+        self.normalise = normalise
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -91,23 +94,27 @@ class ProductOfExperts(nn.Module):
             raise ValueError(
                 f"inputs hold {', '.join(inputs) or 'nothing'}: not enough for any expert of {', '.join(self.experts)}"
             )
-        product = product_of_experts(said) if len(said) > 1 else said[0]  # one expert's are normalised as they are
+        multiply = product_of_experts if self.normalise else sum
+        product = multiply(said) if len(said) > 1 else said[0]  # one expert's are normalised as they are
         if len(said) == len(by_expert):
             return product, by_expert
-        uniform = torch.full_like(said[0], -math.log(said[0].shape[-1]))
+        uniform = torch.full_like(said[0], self._nothing(said[0]))
         return product, {name: uniform if log_prob is None else log_prob for name, log_prob in by_expert.items()}
 
-    @staticmethod
-    def _log_prob(expert: nn.Module, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor | None:
+    def _nothing(self, log_prob: Tensor) -> float:
+        """What an expert that says nothing gives every answer: 1/C, or even odds."""
+        return -math.log(log_prob.shape[-1]) if self.normalise else 0.0
+
+    def _log_prob(self, expert: nn.Module, inputs: Mapping[str, Tensor], present: Mapping[str, Tensor]) -> Tensor | None:
         """One expert's log-probabilities, uniform where a modality of it is absent; None if `inputs` lacks one altogether."""
         if not set(expert.modalities) <= set(inputs):
             return None
-        log_prob = expert(inputs).log_softmax(dim=-1)
+        log_prob = expert(inputs).log_softmax(dim=-1) if self.normalise else expert(inputs)
         masks = [present[modality] for modality in expert.modalities if modality in present]
         if not masks:
             return log_prob
         seen = torch.stack(masks).all(dim=0).view(-1, *[1] * (log_prob.dim() - 1))
-        return torch.where(seen, log_prob, -math.log(log_prob.shape[-1]))
+        return torch.where(seen, log_prob, self._nothing(log_prob))
 
 
 def _blank(x: Any, present: Tensor) -> Any:

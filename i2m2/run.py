@@ -62,7 +62,7 @@ class Run:
             for leftover in directory.glob(".*.tmp.*"):  # of a process that was killed while writing
                 leftover.unlink()
             if stored is None:
-                write_json(directory / "env.json", environment() | {"data": dict(data)})
+                write_json(directory / "env.json", environment() | {"data": finite(data)})  # an AUROC may be undefined
                 write_text(directory / "config.yaml", yaml.safe_dump(to_dict(run.config), sort_keys=False))
         return run
 

@@ -158,7 +158,7 @@ def grid(table: Table, lines: list[Line], first: str, compared: bool) -> list[li
     """The table as text, header first: label, a column per metric, and if `compared` the paper's value of the main metric. What
     the class frequencies alone reach stands above, where it is recorded."""
     main = table.metrics[0]
-    rows = [[line.label, *(cell(line.values[m], m) for m in table.metrics)] for line in lines]
+    rows = [[line.label, *(_cell_of(line, m) for m in table.metrics)] for line in lines]
     header = [first, *table.metrics]
     if compared:
         header.append(f"{main}, paper")
@@ -169,6 +169,11 @@ def grid(table: Table, lines: list[Line], first: str, compared: bool) -> list[li
         rows.insert(0, [BASELINE, *("-" if v is None else number(v, m) for v, m in zip(values, table.metrics, strict=True))])
         rows[0] += ["-"] * compared
     return [header, *rows]
+
+
+def _cell_of(line: Line, metric: str) -> str:
+    """`missing` is a row without a finished run; a metric that is undefined for its runs is a dash."""
+    return "-" if not line.values[metric] and any(line.values.values()) else cell(line.values[metric], metric)
 
 
 def to_markdown(table: Table) -> str:

@@ -6,7 +6,8 @@ import contextlib
 import ctypes
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -23,7 +24,7 @@ from tqdm import tqdm
 from i2m2.config import OptimConfig, RunConfig, flatten, to_dict
 from i2m2.data import loader, seed_everything, to_device, training_plan
 from i2m2.errors import SettingsError
-from i2m2.evaluate import predict
+from i2m2.evaluate import Keep, keep_all, predict
 from i2m2.losses import negative_log_likelihood
 from i2m2.metrics import LOWER_IS_BETTER, score
 from i2m2.run import Run, finite
@@ -31,7 +32,7 @@ from i2m2.run import Run, finite
 OPTIMIZERS = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop, "adamw": torch.optim.AdamW}
 CHECK_EVERY = 50  # steps between looks at the loss, since a look waits for the device
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[Tensor, Any], Tensor]
 
 
 def fit(
@@ -42,11 +43,14 @@ def fit(
     accelerator: Accelerator,
     loss: Loss = negative_log_likelihood,
     parameters: list[dict[str, Any]] | None = None,
+    keep: Keep = keep_all,
+    validate: Callable[[Mapping[str, np.ndarray]], dict[str, float]] | None = None,
 ) -> None:
     """Train `model`, going on from the run's last epoch if there is one; it ends with the weights of the best epoch.
 
     `loss(log_prob [B, (L,) C], y) -> [B]` is averaged over the examples of an update. `parameters`: the optimiser's groups,
-    where some have an `lr` or `weight_decay` of their own. FloatingPointError if the loss is not finite.
+    where some have an `lr` or `weight_decay` of their own. `validate` scores the validation predictions, of which `keep` says what
+    they hold; its result has the metric `optim.select`. FloatingPointError if the loss is not finite.
     """
     config, optim = run.config, run.config.optim
     optimizer = build_optimizer(parameters or [p for p in model.parameters() if p.requires_grad], optim)
@@ -56,7 +60,6 @@ def fit(
     wrapped, prepared = accelerator.prepare(model, optimizer)
     stepper = prepared if accelerator.scaler else optimizer  # accelerate's wrapper serves scaled gradients, and costs every step
     history = _resume(run, model, optimizer, scheduler, accelerator)
-    labels = getattr(val, "labels", None)
     for epoch in range(len(history), optim.epochs):
         if optim.patience is not None and stale_epochs(history, optim.select) >= optim.patience:
             break
@@ -64,12 +67,10 @@ def fit(
         seed_everything(config.seed, epoch, accelerator.process_index)
         train_loss = _train_epoch(wrapped, train, stepper, scheduler, loss, config, epoch, accelerator)
         _agree_on_buffers(model, accelerator)
-        predictions = predict(model, val, accelerator, config.step_size, config.workers)
-        if np.isnan(predictions["log_prob"]).any():
+        predictions = predict(model, val, accelerator, config.step_size, config.workers, keep)
+        if any(np.isnan(column).any() for column in predictions.values() if column.dtype.kind == "f"):
             raise FloatingPointError(_diverged(config, "the validation predictions are NaN", epoch, "its end", optimizer))
-        scores = finite(
-            score(predictions["y"], predictions["log_prob"], names=sorted({optim.select, "accuracy", "nll"}), labels=labels)
-        )
+        scores = finite((validate or partial(_scores, select=optim.select))(predictions))
         record = {"epoch": epoch + 1, "train_loss": train_loss, "val": scores, "lr": optimizer.param_groups[0]["lr"]}
         history.append(record | {"seconds": round(time.perf_counter() - began, 2)})
         if best_epoch(history, optim.select) == epoch + 1:
@@ -80,6 +81,11 @@ def fit(
         accelerator.print(_line(config, record, best_epoch(history, optim.select)), flush=True)
     accelerator.wait_for_everyone()
     model.load_state_dict(run.load_best())
+
+
+def _scores(predictions: Mapping[str, np.ndarray], select: str) -> dict[str, float]:
+    names, labels = sorted({select, "accuracy", "nll"}), predictions.get("labels")
+    return score(predictions["y"], predictions["log_prob"], names, None if labels is None else labels.tolist())
 
 
 def _train_epoch(

@@ -33,9 +33,13 @@ def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
         source = Run(path, config)
         source.refuse_other_data(run.facts)
         _refuse_other_parts(config, path)
+        weights = source.load_best()
         prefix = f"experts.{name}."
-        weights = {key.removeprefix(prefix): value for key, value in source.load_best().items()}
-        model.experts[name].load_state_dict(weights)
+        model.experts[name].load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
+    # What the experts share, a backbone say, comes from the last of them: the fused one, where there is one.
+    shared = {key: value for key, value in weights.items() if not key.startswith("experts.")}
+    if shared:
+        model.load_state_dict(shared, strict=False)
     return {name: str(path) for name, path in sources.items()}
 
 

@@ -294,7 +294,7 @@ def test_wrong_settings_are_refused_before_anything_is_written(arguments, messag
 
 
 def test_a_folder_of_anything_else_is_refused(made, tmp_path):
-    with pytest.raises(SettingsError, match=r"\(seed 0, not seed 1; phase 1.1, not phase 0.2\)"):
+    with pytest.raises(SettingsError, match=r"\(seed 0, not seed 1; phase 1.4, not phase 0.2\)"):
         make_volumes(made, VOLUMES, 1, Strengths(phase=0.2), slices=SLICES)
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(SettingsError, match="not an empty folder"):

@@ -96,6 +96,8 @@ def test_presets_choose_what_selects_by_task_and_method():
         m: "accuracy" if m == "intra" else "auprc" for m in METHODS
     }
     assert config("--method", "intra", *official, "icd9_7").init == "scratch"
+    stops = {m: config("--method", m, *official, "icd9_7").optim.patience for m in METHODS}
+    assert stops == {m: None if m.startswith("unimodal") else 11 for m in METHODS}
 
 
 def test_mortality_is_the_first_column_of_five_that_holds_and_leaves_the_labels_alone():
@@ -155,10 +157,19 @@ def test_training_statistics_do_not_see_the_other_splits(mimic_files, tmp_path):
 def test_facts_name_constant_features_and_score_the_class_frequencies(mimic_files):
     data = load_mimic(MIMICConfig(method="intra", task="icd9_1", data=MIMICData(dir=str(mimic_files))))
     assert data.variant == "icd9_1" and data.facts["constant_features"] == ["AIDS"]
-    assert "120 stays prove the pipeline, not the method" in data.facts["description"]
+    assert data.facts["description"].endswith("; no spread in AIDS; 120 stays prove the pipeline, not the method")
     y = data.splits["test"].y
     majority = np.bincount(data.splits["train"].y).argmax()
     assert data.facts["baseline"]["accuracy"] == np.mean(y == majority) and data.facts["baseline"]["auroc"] == 0.5
+
+
+def test_a_group_that_no_test_row_has_trains_and_leaves_what_is_undefined_open(mimic_files, train, tmp_path):
+    folder = shutil.copytree(mimic_files, tmp_path / "data")
+    save("icd9", lambda a: a * (np.arange(20) != 10))(folder)
+    run = train("--method", "unimodal_static", "--task", "icd9_10", "--preset", "official_code", "--data.dir", str(folder))
+    baseline = json.loads((run / "env.json").read_text())["data"]["baseline"]
+    result = json.loads((run / "result.json").read_text())["test"]
+    assert baseline["accuracy"] == 1 and baseline["auroc"] is result["auroc"] is result["auprc"] is None
 
 
 def test_tables_set_the_majority_class_above_every_number(train, tmp_path, capsys):
@@ -187,7 +198,7 @@ def test_level_zero_changes_nothing_and_level_one_leaves_nothing_or_only_noise(n
         else:
             assert not one.any()
         assert np.array_equal(corrupt(x[modality][:50], 0.5), half[:50])
-    assert mimic_corruptions(1)[name].keys() == mimic_corruptions(0)[name].keys()
+        assert not np.array_equal(mimic_corruptions(1)[name][modality](x[modality], 0.5), half), "another seed, another corruption"
 
 
 def test_corruptions_drop_what_they_name():
@@ -211,7 +222,8 @@ def test_robustness_of_finished_runs(train, tmp_path, capsys):
     summary = (tmp_path / "mimic-mortality/robustness_summary.csv").read_text()
     for corruption in (*mimic_corruptions(0), "missing_static", "missing_series"):
         assert corruption in summary
-    assert "written:" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "written:" in said and "The majority class of the training split alone: " in said
 
 
 def save(name, change):

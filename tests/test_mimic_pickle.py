@@ -11,7 +11,7 @@ import pytest
 
 from AVMNIST_and_MIMIC.mimic_pickle import NAMES
 from AVMNIST_and_MIMIC.prepare_mimic import main
-from i2m2.errors import DataError
+from i2m2.errors import DataError, SettingsError
 from tiny_mimic import Prepared
 
 
@@ -102,3 +102,8 @@ def test_a_bad_im_pk_is_one_line_and_runs_nothing(tmp_path, monkeypatch, data, m
     with pytest.raises(DataError, match=message) as error:
         main(["--im-pk", "im.pk", "--out", "out"])
     assert "\n" not in str(error.value) and [path.name for path in tmp_path.iterdir()] == ["im.pk"]
+
+
+def test_settings_of_the_extraction_are_not_silently_ignored(tmp_path):
+    with pytest.raises(SettingsError, match="--mode, --horizon-hours and --bin-hours belong to --raw"):
+        main(["--im-pk", str(tmp_path / "im.pk"), "--out", str(tmp_path / "out"), "--mode", "reference"])

@@ -149,13 +149,14 @@ def test_coma_scale_follows_its_four_rules(tmp_path):
         (12, verbal, 4, ""), (12, eyes, 2, ""),           # 3: intubated before, so nothing is taken from there: 6 + 4 + 2
         (18, motor, 1, ""),                               # 4: the record before is 6 h old: 1 + 5 + 4
         (20, verbal, 2, ""), (20, verbal, 3, ""),         # 4: the larger of two, motor from before: 1 + 3 + 4
+        (21, verbal, 1, "No Response-ETT"),               # MetaVision's words in a CareVue item; no motor before: 6 + 1 + 4
     ):  # fmt: skip
         hospital.chart(one, item, hours, number, value)
     hospital.chart(one, motor, 22, 6, error=1)
     clean, _ = both(hospital, tmp_path)
     found = clean.row("series", one)[:, GCS]
-    assert found[[1, 2, 3, 10, 12, 18, 20, 22]] == near(15, 15, 12, 15, 12, 10, 8, 8)
-    assert np.flatnonzero(clean.row("series_mask", one)[:, GCS]).tolist() == [1, 2, 3, 10, 12, 18, 20]
+    assert found[[1, 2, 3, 10, 12, 18, 20, 21, 22]] == near(15, 15, 12, 15, 12, 10, 8, 11, 11)
+    assert np.flatnonzero(clean.row("series_mask", one)[:, GCS]).tolist() == [1, 2, 3, 10, 12, 18, 20, 21]
 
 
 def test_vital_signs_are_in_range_averaged_per_stamp_and_in_celsius(tmp_path):

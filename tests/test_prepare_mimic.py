@@ -233,6 +233,8 @@ def test_bad_tables_are_one_line_and_leave_what_was_there(raw, tmp_path, spoil, 
     with pytest.raises(DataError, match=message) as error:
         extract(raw, tmp_path / "out")
     assert "\n" not in str(error.value) and (tmp_path / "out/mimic.npz").read_bytes() == b"before"
+    with pytest.raises(DataError, match=message):
+        extract(raw, tmp_path / "new" / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from AVMNIST_and_MIMIC.datasets import dataset_of
 from conftest import ROOT
+from fastMRI.models import FastMRIConfig
 from i2m2.config import load_config
 from i2m2.results import collect, entries_of, make_table
 from i2m2.tables import read_entries, to_markdown
@@ -26,8 +27,17 @@ def blocks(language):
 COMMANDS = sorted({line.strip() for _, block in blocks("bash") for line in block.replace("\\\n", " ").splitlines() if line.strip()})
 
 
-def settings_of(arguments):
-    return load_config(dataset_of(arguments).config, arguments, "train")
+# Training program -> the settings that its arguments are of; script of a table -> its program and its config
+PROGRAMS = {"AVMNIST_and_MIMIC.train": lambda arguments: dataset_of(arguments).config, "fastMRI.train": lambda _: FastMRIConfig}
+SCRIPTS = {
+    "scripts/avmnist.sh": ("AVMNIST_and_MIMIC.train", "AVMNIST_and_MIMIC/configs/avmnist.yaml"),
+    "scripts/mimic.sh": ("AVMNIST_and_MIMIC.train", "AVMNIST_and_MIMIC/configs/mimic.yaml"),
+    "scripts/fastmri.sh": ("fastMRI.train", "fastMRI/configs/fastmri.yaml"),
+}
+
+
+def check_settings(program, arguments):
+    load_config(PROGRAMS[program](arguments), arguments, "train")
 
 
 @pytest.mark.parametrize("code", [block for _, block in blocks("python")])
@@ -41,18 +51,21 @@ def test_python_examples_run(code):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_name_programs_and_settings_that_exist(command):
     words = shlex.split(command, comments=True)
+    variables = {}
     while words and "=" in words[0]:  # VARIABLE=value in front of a script
+        variables[words[0].partition("=")[0]] = words[0].partition("=")[2]
         words = words[1:]
     assert words[0] in ("bash", "python", "torchrun"), command
     if words[0] == "bash":
         assert (ROOT / words[1]).exists()
-        config = "mimic" if "mimic" in words[1] else "avmnist"
-        settings_of(["--config", str(ROOT / f"AVMNIST_and_MIMIC/configs/{config}.yaml"), *words[2:]])
+        if words[1] in SCRIPTS:
+            program, config = SCRIPTS[words[1]]
+            check_settings(program, ["--config", str(ROOT / variables.get("CONFIG", config)), *words[2:]])
     elif "-m" in words:
         module, arguments = words[words.index("-m") + 1], words[words.index("-m") + 2 :]
         assert (ROOT / (module.replace(".", "/") + ".py")).exists()
-        if module == "AVMNIST_and_MIMIC.train" and "results/" not in command:
-            settings_of(arguments)
+        if module in PROGRAMS and "results/" not in command:
+            check_settings(module, arguments)
         else:
             options = [word.split("=")[0] for word in arguments if word.startswith("--") and not word.startswith("--config")]
             help_text = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True).stdout

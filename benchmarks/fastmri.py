@@ -1,0 +1,193 @@
+"""fastMRI's cache against the reference layout, the loader's share of a training step, memory: python -m benchmarks.fastmri
+
+Generated volumes of 640 x W. The reference layout is the published code's: a file per slice with k-space zero-filled to 640 x 400
+in complex128, and both reconstructions. Everything is read from the system's file cache, so the disk plays no part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
+
+from benchmarks.timing import alternate, beside, machine, table
+from fastMRI.data import FastMRIData, Slices, load_fastmri
+from fastMRI.fourier import PADDED_WIDTH, fit, image_of
+from fastMRI.make_synthetic import make_volumes
+from fastMRI.models import FastMRIConfig, build_model
+from fastMRI.prepare import prepare
+from i2m2.config import load_config
+from i2m2.data import to_device
+from i2m2.errors import CommandParser, run_command
+from i2m2.losses import negative_log_likelihood
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = str(ROOT / "fastMRI/configs/fastmri.yaml")
+MEMORY = {  # settings of the network -> what they are called
+    "float32": [],
+    "float32, stage 1 checkpointed": ["--model.checkpointed", "1"],
+    "bfloat16": ["--precision", "bf16"],
+    "bfloat16, stage 1 checkpointed": ["--precision", "bf16", "--model.checkpointed", "1"],
+    "bfloat16, all stages checkpointed": ["--precision", "bf16", "--model.checkpointed", "4"],
+}
+
+
+def write_reference(raw: Path, out: Path) -> list[Path]:
+    """The published layout of raw volumes no wider than 400 columns: one file per slice."""
+    paths = []
+    for path in sorted(raw.glob("singlecoil_*/*.h5")):
+        with h5py.File(path) as file:
+            if file["kspace"].shape[-1] > PADDED_WIDTH:
+                continue
+            for index, kspace in enumerate(file["kspace"][:]):
+                paths.append(out / path.stem / f"knee_singlecoil_{path.stem}_{index}.h5")
+                paths[-1].parent.mkdir(parents=True, exist_ok=True)
+                with h5py.File(paths[-1], "w") as written:
+                    written["sc_kspace"] = fit(kspace, PADDED_WIDTH, -1).astype(np.complex128)
+                    written["recon_esc"], written["recon_rss"] = (
+                        file["reconstruction_esc"][index],
+                        file["reconstruction_rss"][index],
+                    )
+    return paths
+
+
+def read_reference(paths: list[Path], transform: bool) -> None:
+    """What its loader needs of every slice: k-space, from which the image comes, and RSS."""
+    for path in paths:
+        with h5py.File(path) as file:
+            kspace, _ = file["sc_kspace"][:], file["recon_rss"][:]
+        if transform:
+            image_of(kspace)
+
+
+def read_cache(split: Slices, batch: int = 16) -> None:
+    """Every slice of the split, in batches, as training reads them."""
+    for part in np.array_split(np.arange(len(split)), max(1, len(split) // batch)):
+        split[part]
+
+
+def layout_rows(folder: Path, reference: list[Path], rounds: int) -> tuple[list, list]:
+    """-> rows on bytes per slice, rows on slices per second of one process."""
+    splits = [split for split in load_fastmri(FastMRIData(dir=str(folder))).splits.values()]
+    image = [split.only(["magnitude", "phase"]) for split in splits]
+    slices = sum(map(len, splits))
+    cached = sum(path.stat().st_size for path in folder.glob("volumes/*.h5")) / slices
+    published = sum(path.stat().st_size for path in reference) / len(reference)
+    with h5py.File(next(folder.glob("volumes/*.h5"))) as ours, h5py.File(reference[0]) as theirs:
+        read = [ours["image"][0].nbytes, theirs["sc_kspace"][:].nbytes]
+    bytes_rows = [
+        ["read for magnitude and phase", f"{read[1]:,}", f"{read[0]:,}", *beside(read[1] / read[0], ">= 4")],
+        ["on the disk, with RSS (theirs: and ESC)", f"{published:,.0f}", f"{cached:,.0f}", *beside(published / cached, ">= 3.9")],
+    ]
+    tasks = {
+        "reference, read": lambda: read_reference(reference, transform=False),
+        "reference, read and transformed": lambda: read_reference(reference, transform=True),
+        "cache, image": lambda: [read_cache(split) for split in image],
+        "cache, image and RSS": lambda: [read_cache(split) for split in splits],
+    }
+    seconds = alternate(tasks, rounds)
+    speed = {name: (len(reference) if "reference" in name else slices) / value for name, value in seconds.items()}
+    pairs = [
+        ("reading: image against k-space and RSS", "reference, read", "cache, image"),
+        ("reading: image and RSS", "reference, read", "cache, image and RSS"),
+        ("to the image", "reference, read and transformed", "cache, image"),
+    ]
+    speed_rows = [[what, f"{speed[a]:.0f}", f"{speed[b]:.0f}", *beside(speed[b] / speed[a], ">= 4")] for what, a, b in pairs]
+    return bytes_rows, speed_rows
+
+
+def loader_share(folder: Path, examples: int, rounds: int) -> list:
+    """Seconds of loading and preparing a batch, of the whole training step of I2M2 at full size, and their ratio."""
+    split = load_fastmri(FastMRIData(dir=str(folder))).splits["train"].only(["magnitude", "phase"])
+    model = build_model(load_config(FastMRIConfig, ["--config", CONFIG, "--method", "i2m2", "--init", "scratch"], "benchmark"))
+    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
+    loading, step = [], []
+    for number in range(rounds):
+        began = time.perf_counter()
+        batch = to_device(split[np.arange(number, number + examples)], torch.device("cpu"), split.prepare)
+        loading.append(time.perf_counter() - began)
+        negative_log_likelihood(model(batch["inputs"])[0], batch["y"]).mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        step.append(time.perf_counter() - began)
+    load, whole = np.median(loading), np.median(step)
+    return [f"{examples} slices", f"{1000 * load:.1f} ms", f"{whole:.1f} s", *beside(100 * load / whole, "<= 5")]
+
+
+def peak_memory(folder: Path, settings: list[str], examples: int) -> tuple[float, float]:
+    """One training step of the magnitude network at full size in a process of its own -> GB beyond the start, seconds."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.fastmri", "--one-step", json.dumps([str(folder), settings, examples])],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return tuple(json.loads(done.stdout.splitlines()[-1]))
+
+
+def one_step(folder: str, settings: list[str], examples: int) -> None:
+    import resource
+
+    from i2m2.train import make_accelerator
+
+    config = load_config(
+        FastMRIConfig, ["--config", CONFIG, "--method", "unimodal_magnitude", "--device", "cpu", *settings], "benchmark"
+    )
+    split = load_fastmri(FastMRIData(dir=folder)).splits["train"].only(["magnitude"])
+    accelerator, model = make_accelerator(config), build_model(config)
+    batch = to_device(split[np.arange(examples)], torch.device("cpu"), split.prepare)
+    unit = 1 if sys.platform == "darwin" else 1024
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    with accelerator.autocast():
+        log_prob, _ = model(batch["inputs"])
+    negative_log_likelihood(log_prob.float(), batch["y"]).mean().backward()
+    seconds = time.perf_counter() - began
+    print(json.dumps([(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit / 1e9, seconds]))
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Print three tables."""
+    parser = CommandParser("benchmarks.fastmri", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--volumes", type=int, default=6, help="to generate; default: 6")
+    parser.add_argument("--rounds", type=int, default=5, help="of alternating reading; default: 5")
+    parser.add_argument("--steps", type=int, default=3, help="training steps for the loader's share; default: 3")
+    parser.add_argument("--examples", type=int, default=2, help="slices of a training step; default: 2")
+    parser.add_argument("--threads", type=int, default=2, help="default: 2")
+    parser.add_argument("--one-step", help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    if args.one_step:
+        return one_step(*json.loads(args.one_step))
+    print(f"{machine()}; generated volumes, no patient is real")
+    with tempfile.TemporaryDirectory() as temporary:
+        raw, folder = Path(temporary) / "raw", Path(temporary) / "prepared"
+        make_volumes(raw, args.volumes)
+        prepare([raw], raw / "knee.csv", raw / "knee_file_list.csv", folder)
+        reference = write_reference(raw, Path(temporary) / "reference")
+        bytes_rows, speed_rows = layout_rows(folder, reference, args.rounds)
+        columns = ["", "reference", "ours", "ratio", "target"]
+        print(table("Bytes per slice", columns, bytes_rows))
+        print(table(f"Slices per second, one process, medians of {args.rounds} alternating rounds", columns, speed_rows))
+        share = loader_share(folder, args.examples, args.steps)
+        print(table("I2M2 at 320 x 320", ["training step", "loading and views", "whole step", "share in %", "target"], [share]))
+        rows, first = [], None
+        for name, settings in MEMORY.items():
+            gigabytes, seconds = peak_memory(folder, settings, args.examples)
+            first = first or gigabytes
+            rows.append([name, f"{gigabytes:.2f}", f"{gigabytes / first:.2f}", f"{seconds:.1f}"])
+        title = f"One network at 320 x 320, forward and backward of {args.examples} slices, peak beyond the start"
+        print(table(title, ["", "GB", "of float32", "seconds"], rows))
+
+
+if __name__ == "__main__":
+    run_command(main)

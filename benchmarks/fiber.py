@@ -1,0 +1,236 @@
+"""Speed and memory of the FIBER backbone with random weights: python -m benchmarks.fiber [--parts share,load,extract]
+
+share    the vectors of a batch from three (NLVR2: five) separate passes / with shared prefixes, evaluation mode
+load     seconds and memory to load a file with the entries of the published pre-training checkpoint into the full-size model
+extract  seconds per image, per text and per pair, as feature extraction computes them
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
+
+from benchmarks.timing import alternate, beside, choices, machine, table
+from i2m2.errors import run_command
+from VQA_and_NLVR2.fiber import FIBER, FIBERSizes
+from VQA_and_NLVR2.fiber_checkpoint import load_fiber
+from VQA_and_NLVR2.roberta import RobertaSizes
+from VQA_and_NLVR2.swin import SwinSizes
+
+LENGTH = 50  # tokens of a text, as published
+GFLOP = {"VQA-VS": 216.3 / 141.0, "NLVR2": 423.9 / 273.3}  # separate / shared at 384 pixels, 50 tokens
+PUBLISHED = 722  # entries of the pre-training checkpoint
+
+
+def sizes_of(name: str) -> FIBERSizes:
+    if name == "full, 384 pixels":
+        return FIBERSizes()
+    swin = SwinSizes(image_size=128, embed_dim=16, num_heads=(1, 2, 4, 8))
+    roberta = RobertaSizes(vocab_size=200, hidden_size=48, num_attention_heads=4, intermediate_size=192)
+    return FIBERSizes(swin=swin, roberta=roberta, hidden_size=48)
+
+
+def new_model(sizes: FIBERSizes) -> FIBER:
+    torch.manual_seed(0)
+    return FIBER(sizes).eval()
+
+
+def batch_of(model: FIBER, size: int) -> tuple[list[Tensor], Tensor, Tensor]:
+    """Two images per example, and texts without padding."""
+    images = [torch.randn(size, 3, model.image_size, model.image_size) for _ in range(2)]
+    return images, torch.randint(3, model.sizes.roberta.vocab_size, (size, LENGTH)), torch.ones(size, LENGTH, dtype=torch.bool)
+
+
+def separate(model: FIBER, images: list[Tensor], ids: Tensor, mask: Tensor) -> list[Tensor]:
+    """Every vector from a pass of its own: image-only and fused for each image, text-only once."""
+    found = [model.encode_text(ids, mask)[0]]
+    for image in images:
+        found.append(model.encode_image(image)[0])
+        found.append(model.fuse(model.encode_image(image, vector=False)[1], model.encode_text(ids, mask, vector=False)[1]))
+    return found
+
+
+def shared(model: FIBER, images: list[Tensor], ids: Tensor, mask: Tensor) -> list[Tensor]:
+    text_vector, text = model.encode_text(ids, mask)
+    found = [text_vector]
+    for image in images:
+        vector, state = model.encode_image(image)
+        found += [vector, model.fuse(state, text)]
+    return found
+
+
+def cpu_seconds(call: Callable[[], object]) -> float:
+    """Of all threads: on a machine that others use too it says more than the clock."""
+    began = time.process_time()
+    call()
+    return time.process_time() - began
+
+
+@torch.inference_mode()
+def share_part(args: argparse.Namespace) -> str:
+    rows = []
+    for name, size in (("full, 384 pixels", args.batch), ("tiny, 128 pixels", 16)):
+        model = new_model(sizes_of(name))
+        images, ids, mask = batch_of(model, size)
+        for task, used in (("VQA-VS", images[:1]), ("NLVR2", images)):
+            ways = {"separate": separate, "shared": shared}
+            made = {way: function(model, used, ids, mask) for way, function in ways.items()}
+            same = all(torch.equal(a, b) for a, b in zip(*made.values(), strict=True))
+            calls = {way: lambda f=f, m=model, u=used, i=ids, k=mask: f(m, u, i, k) for way, f in ways.items()}
+            cpu: dict[str, list[float]] = {way: [] for way in ways}
+            timed = {way: lambda call=call, spent=cpu[way]: spent.append(cpu_seconds(call)) for way, call in calls.items()}
+            seconds = alternate(timed, args.rounds, warmup=0)  # the check above was the warm-up
+            clock = f"{seconds['separate'] / seconds['shared']:.2f}"
+            ratio = [clock, *beside(median(cpu["separate"]) / median(cpu["shared"]), ">= 1.3")]
+            by_flop = f"{GFLOP[task]:.2f}" if name.startswith("full") else ""
+            cells = [f"{seconds[way] / size:.3f}" for way in ways]
+            rows.append([f"{name}, batch {size}", task, *cells, *ratio, by_flop, "yes" if same else "NO"])
+    columns = [
+        "model",
+        "task",
+        "separate, s per example",
+        "shared",
+        "separate / shared by the clock",
+        "in CPU time",
+        "target",
+        "by GFLOP",
+        "equal bits",
+    ]
+    return table(f"share: {args.rounds} rounds, {LENGTH} tokens", columns, rows)
+
+
+def published_file(path: Path) -> int:
+    """Write a file with the entries of the pre-training checkpoint and count them; its queues and heads are one number each."""
+    model = new_model(FIBERSizes())
+    shapes = {
+        "text_transformer.embeddings.position_ids": (1, 514),
+        "text_transformer.pooler.dense.weight": (768, 768),
+        "text_transformer.pooler.dense.bias": (768,),
+        **{f"text_transformer.encoder.layer.{k}.alpha_t2i": (1,) for k in range(6)},
+        **{
+            f"text_transformer.encoder.layer.{k}.crossattention_t2i.output.LayerNorm.{kind}": (768,)
+            for k in range(6, 12)
+            for kind in ("weight", "bias")
+        },
+        **{"temp": (), "mlm_score.bias": (50265,), "mlm_score.decoder.weight": (50265, 768)},
+        **{"mlm_score.transform.dense.weight": (768, 768), "mlm_score.transform.dense.bias": (768,)},
+        **{f"mlm_score.transform.LayerNorm.{kind}": (768,) for kind in ("weight", "bias")},
+        **{"itm_score.fc.weight": (2, 1536), "itm_score.fc.bias": (2,), "rank_output.weight": (1, 1536), "rank_output.bias": (1,)},
+        **{"image_queue": (768, 4096), "text_queue": (768, 4096), "image_input_queue": (4096, 3, 384, 384)},
+        **{"text_input_queue": (4096, 40), "text_input_mask_queue": (4096, 40), "queue_ptr": (1,), "queue_total": (1,)},
+    }
+    entries = dict(model.state_dict()) | dict(model.named_buffers())
+    entries |= {name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}
+    torch.save({"state_dict": entries}, path)
+    return len(entries)
+
+
+def load_part(args: argparse.Namespace) -> str:
+    """In a process of its own, so that nothing else counts towards the peak."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "fiber_pretrain.ckpt"
+        entries, size = published_file(path), path.stat().st_size
+        command = [sys.executable, str(Path(__file__).resolve()), "--load", str(path), "--threads", str(args.threads)]
+        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    parameters = found["parameters"] / 1e9
+    rows = [
+        ["entries in the file", entries, f"{PUBLISHED}: {'met' if entries == PUBLISHED else 'missed'}"],
+        ["entries loaded, adapted, ignored by rule", found["entries"], "all: met" if found["all"] == entries else "all: missed"],
+        ["file (queues and left-out parts hold one number each), GB", f"{size / 1e9:.2f}", ""],
+        ["parameters, GB", f"{parameters:.2f}", ""],
+        ["building the model with random weights, CPU s", f"{found['build']:.1f}", ""],
+        ["loading, CPU s (and by the clock)", f"{found['load']:.1f} ({found['clock']:.1f})", ""],
+        ["memory with the model built, GB", f"{found['before'] / 1e9:.2f}", ""],
+        ["peak while loading, mapped pages of the file included, GB", f"{found['peak'] / 1e9:.2f}", ""],
+        ["private memory after loading, GB", f"{found['private'] / 1e9:.2f}", ""],
+    ]
+    return table("load: full size, 384 pixels, a process of its own", ["", "value", "target"], rows)
+
+
+def measure_load(path: Path) -> None:
+    """The child's half of `load_part`."""
+    began = time.process_time()
+    model = new_model(FIBERSizes())
+    built, clock, before = time.process_time(), time.perf_counter(), _status("VmRSS")
+    report = load_fiber(model, path)
+    loaded, clock = time.process_time(), time.perf_counter() - clock
+    counts = [len(report.loaded), len(report.adapted), sum(map(len, report.ignored.values()))]
+    found = {
+        "entries": ", ".join(map(str, counts)),
+        "all": sum(counts),
+        "parameters": sum(p.numel() * p.element_size() for p in model.parameters()),
+        "build": built - began,
+        "load": loaded - built,
+        "clock": clock,
+        "before": before,
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "private": _status("RssAnon"),
+    }
+    print(json.dumps(found))
+
+
+def _status(field: str) -> int:
+    """Bytes that Linux counts for this process: VmRSS, all pages in memory; RssAnon, those that are not of a file."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) * 1024
+
+
+@torch.inference_mode()
+def extract_part(args: argparse.Namespace) -> str:
+    model = new_model(FIBERSizes())
+    images, ids, mask = batch_of(model, args.batch)
+    (_, image), (_, text) = model.encode_image(images[0]), model.encode_text(ids, mask)
+    _, short = model.encode_text(ids[:, :10], mask[:, :10])
+    tasks = {
+        "image: state and vector": lambda: model.encode_image(images[0]),
+        "image: state alone": lambda: model.encode_image(images[0], vector=False),
+        f"text of {LENGTH} tokens: state and vector": lambda: model.encode_text(ids, mask),
+        "text of 10 tokens: state and vector": lambda: model.encode_text(ids[:, :10], mask[:, :10]),
+        f"pair, {LENGTH} tokens": lambda: model.fuse(image, text),
+        "pair, 10 tokens": lambda: model.fuse(image, short),
+    }
+    seconds = {name: value / args.batch for name, value in alternate(tasks, args.rounds).items()}
+    rows = [[name, f"{value:.3f}", f"{1 / value:.2f}"] for name, value in seconds.items()]
+    title = f"extract: full size, 384 pixels, float32, {args.threads} threads, batch {args.batch}, {args.rounds} rounds"
+    return table(title, ["", "s each", "per second"], rows)
+
+
+PARTS = {"share": share_part, "load": load_part, "extract": extract_part}
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", type=choices(PARTS), default=",".join(PARTS), help="separated by commas")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=3, help="that count, after one to warm up")
+    parser.add_argument("--batch", type=int, default=2, help="of the full-size model")
+    parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    torch.set_num_threads(args.threads)
+    if args.load is not None:
+        return measure_load(args.load)
+    print(f"Machine: {machine()}\nData: noise; weights: random", flush=True)
+    for name, part in PARTS.items():
+        if name in args.parts:
+            print(part(args), flush=True)
+
+
+if __name__ == "__main__":
+    run_command(main)
