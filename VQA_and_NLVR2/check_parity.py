@@ -1,0 +1,64 @@
+"""Compare this code with stored numbers of the published one, array by array.
+
+python -m VQA_and_NLVR2.check_parity DIR                # config.json, weights.npz, io.npz, position_adapt.npz: backbone, heads
+python -m VQA_and_NLVR2.check_parity DIR --data DATA    # vqa_labels.json and its like: labels, scores; DATA: what they were made of
+
+Exit code 1 if an array deviates more than its tolerance.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from i2m2.errors import CommandParser, SettingsError, run_command
+
+FIBER_FILES = ("config.json", "weights.npz", "io.npz")
+METRICS_FILES = ("answer_normalisation.json", "nlvr2_scores.json", "vqa_labels.json", "vqa_vs_scores.json")
+TOLERANCE = 5e-5
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Print the largest deviation of every array; FloatingPointError (exit code 1) names those above their tolerance."""
+    args = _parser().parse_args(argv)
+    found, uncompared = deviations(args.folder, args.tolerance, args.data)
+    width = max(len(name) for name, _, _ in found)
+    for name, deviation, tolerance in found:
+        print(f"{name:<{width}}  {deviation:.1e}  {'ok' if deviation <= tolerance else f'ABOVE {tolerance:g}'}")
+    if uncompared:
+        print(f"not compared, unknown to this program: {', '.join(uncompared)}")
+    above = [name for name, deviation, tolerance in found if not deviation <= tolerance]
+    if above:
+        raise FloatingPointError(f"{args.folder}: {len(above)} of {len(found)} arrays deviate too much: {', '.join(above)}")
+    print(f"parity: {len(found)} arrays within their tolerance, {len(uncompared)} not compared")
+
+
+def deviations(folder: Path, tolerance: float, data: Path | None) -> tuple[list[tuple[str, float, float]], list[str]]:
+    """[(array, largest absolute deviation, tolerance)], and the names of arrays that nothing was compared with."""
+    if all((folder / name).is_file() for name in FIBER_FILES):
+        if data is not None:
+            raise SettingsError(f"--data {data} has no effect on {folder}, which holds its inputs itself; leave it out")
+        from VQA_and_NLVR2.parity_fiber import check_fiber
+
+        return check_fiber(folder, tolerance)
+    if any((folder / name).is_file() for name in METRICS_FILES):
+        from VQA_and_NLVR2.parity_metrics import check_metrics
+
+        return check_metrics(folder, data), []
+    raise SettingsError(
+        f"{folder}: no folder of stored numbers; it needs {', '.join(FIBER_FILES)} (backbone) or one of {', '.join(METRICS_FILES)}"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = CommandParser(
+        prog="python -m VQA_and_NLVR2.check_parity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder of stored numbers")
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE, help=f"of an output of the backbone (default {TOLERANCE:g})")
+    parser.add_argument("--data", type=Path, help="of labels and scores: folder of the data set's files")
+    return parser
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,221 @@
+"""Answers, labels and scores against stored output of the public scorers: a folder such as parity/vqa_nlvr_metrics.
+
+Its JSON files are told apart by what they hold, and so are the annotations they were made from: questions and answers of VQA-VS,
+sentences of NLVR2, under whatever names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from i2m2.errors import DataError
+from VQA_and_NLVR2.answers import SoftLabels, Vocabulary, build_vocabulary, count_answers, normalise, soft_labels
+from VQA_and_NLVR2.nlvr2_files import LABELS, read_nlvr2
+from VQA_and_NLVR2.nlvr2_scores import accuracy, consistency
+from VQA_and_NLVR2.records import Interned, files_with, open_text, positions
+from VQA_and_NLVR2.vqa_files import Annotations, read_annotations
+from VQA_and_NLVR2.vqa_scores import official_table, score_types, training_score, upper_bounds
+
+Check = tuple[str, float, float]  # name, deviation (for what must be exact: how many rows differ), tolerance
+REAL = 1e-6  # tolerance of a number that is no count
+PROSE = ("about", "definition")
+
+
+def check_metrics(directory: Path, data: Path | None = None) -> list[Check]:
+    """Compare every entry of the folder's JSON files with ours. `data`: the folder with vqa_vs/*.json.gz and nlvr2/*.json.gz;
+    default: data/ beside the folder's parent.
+
+    An entry that nothing of ours answers to is in the list too, as `... (not compared)`, infinite in deviation and tolerance.
+    DataError where the folder or the annotations lack what is needed.
+    """
+    data = data or directory.parent.parent / "data"
+    paths = sorted([*directory.glob("*.json"), *directory.glob("*.json.gz")])
+    stored = {path.name.partition(".json")[0]: _load(path) for path in paths}
+    if not stored:
+        raise DataError(f"{directory}: holds no .json files; give a folder such as parity/vqa_nlvr_metrics")
+    kinds = {name: _kind(value) for name, value in stored.items()}
+    answers = _answers(data / "vqa_vs") if {"labels", "vqa_scores"} & set(kinds.values()) else None
+    answer_list = next((stored[name]["label2ans"] for name, kind in kinds.items() if kind == "labels"), None)
+    checks: list[Check] = []
+    for name, value in stored.items():
+        match kinds[name]:
+            case "normalisation":
+                checks.append((name, _differing(map(normalise, (raw for raw, _ in value)), (wanted for _, wanted in value)), 0.0))
+            case "labels":
+                checks += _compare(name, value, _labels(value, answers), given=("min_count",))
+            case "vqa_scores":
+                checks += _compare(name, value, _vqa_scores(value, answers, answer_list), given=("predictions",))
+            case "nlvr2_scores":
+                sentences = _sentences(data / "nlvr2")
+                for key, entry in value.items():
+                    if key not in PROSE:
+                        found = _nlvr2_scores(entry, sentences) if _kind({key: entry}) == "nlvr2_scores" else {}
+                        checks += _compare(f"{name}.{key}", entry, found, given=("predictions",))
+            case _:
+                checks.append(_not_compared(name))
+    return checks
+
+
+def _load(path: Path) -> Any:
+    with open_text(path) as file:
+        return json.load(file)
+
+
+def _kind(value: Any) -> str | None:
+    """What a stored file holds: normalisation, labels, vqa_scores, nlvr2_scores; None for anything else."""
+    if isinstance(value, list) and value and all(isinstance(row, list) and len(row) == 2 for row in value):
+        return "normalisation"
+    if not isinstance(value, dict):
+        return None
+    if {"label2ans", "rows"} <= set(value):
+        return "labels"
+    if "predictions" in value:
+        return "vqa_scores"
+    entries = [entry for key, entry in value.items() if key not in PROSE]
+    return "nlvr2_scores" if any(isinstance(entry, dict) and "predictions" in entry for entry in entries) else None
+
+
+def _compare(name: str, stored: Any, ours: Mapping[str, Any], given: tuple[str, ...] = ()) -> list[Check]:
+    """Entry by entry; `given` are the inputs of the computation."""
+    if not isinstance(stored, dict):
+        return [_not_compared(name)]
+    checks: list[Check] = []
+    for key, wanted in stored.items():
+        if key in (*PROSE, *given):
+            continue
+        if key not in ours:
+            checks.append(_not_compared(f"{name}.{key}"))
+        elif isinstance(wanted, dict):
+            checks += _compare(f"{name}.{key}", wanted, ours[key], given=("question_ids",))
+        elif isinstance(wanted, list):
+            checks.append((f"{name}.{key}", _differing(ours[key], wanted), 0.0))
+        else:
+            tolerance = 0.0 if isinstance(ours[key], int) else REAL
+            checks.append((f"{name}.{key}", _deviation(ours[key], wanted), tolerance))
+    return checks
+
+
+def _deviation(ours: float, wanted: float | None) -> float:
+    """Of a number; what is not defined (a mean over nothing) is NaN here, and NaN or null there."""
+    if wanted is None or np.isnan(wanted):
+        return 0.0 if np.isnan(ours) else float("inf")
+    return float("inf") if np.isnan(ours) else float(abs(ours - wanted))
+
+
+def _differing(ours: Iterable[Any], wanted: Iterable[Any]) -> float:
+    """How many rows differ, a row too few or too many included."""
+    ours, wanted = list(ours), list(wanted)
+    return float(sum(a != b for a, b in zip(ours, wanted, strict=False)) + abs(len(ours) - len(wanted)))
+
+
+def _not_compared(name: str) -> Check:
+    return f"{name} (not compared)", float("inf"), float("inf")
+
+
+def _answers(folder: Path) -> Annotations:
+    """All annotated questions of the folder, one that is in several files once."""
+    read = [read_annotations(path) for path in files_with(folder, "question_id", "answers")]
+    if not read:
+        raise DataError(f"{folder}: holds no file of annotated questions (VQA-VS's *-Ans.json.gz); give --data")
+    for one in read:
+        if (one.majority.codes < 0).any():
+            raise DataError(f"{one.source}: has questions without multiple_choice_answer; give the published *-Ans.json")
+    ids, rows = np.unique(np.concatenate([one.question_id for one in read]), return_index=True)
+    answers = Interned.of([row for one in read for row in _ten(one.answers)])
+    columns = [np.concatenate([getattr(one, name) for one in read])[rows] for name in ("image_id", "answer_type")]
+    majority = Interned.of([text for one in read for text in one.majority.texts()])
+    return Annotations(str(folder), ids, *columns, answers[rows], majority[rows])
+
+
+def _ten(answers: Interned) -> list[list[str]]:
+    return [[answers.strings[code] for code in row] for row in answers.codes.tolist()]
+
+
+def _rows(question_ids: Iterable[int], answers: Annotations) -> np.ndarray:
+    wanted = np.array(list(question_ids), np.int64)
+    at = positions(wanted, answers.question_id)
+    if (at < 0).any():
+        raise DataError(
+            f"{answers.source}: no annotation of {(at < 0).sum():,} of {len(at):,} questions, first {wanted[at < 0][0]}"
+        )
+    return at
+
+
+def _labels(stored: Mapping[str, Any], answers: Annotations) -> dict[str, Any]:
+    """Vocabulary and soft labels of the questions in `rows`, in their order."""
+    rows = _rows((row[0] for row in stored["rows"]), answers)
+    minimum, majority = stored.get("min_count", 9), answers.majority[rows].texts()
+    vocabulary = build_vocabulary(majority, minimum)
+    labels = soft_labels(answers.answers[rows], vocabulary)
+    size = np.diff(labels.offsets)
+    return {
+        "n_questions": len(rows),
+        "n_distinct_normalised_majority": len(count_answers(majority)),
+        "label2ans": list(vocabulary.answers),
+        "rows": list(_as_rows(answers.question_id[rows], labels)),
+        "n_questions_without_label": int((size == 0).sum()),
+        "n_questions_with_label": int((size > 0).sum()),
+    }
+
+
+def _as_rows(question_id: np.ndarray, labels: SoftLabels) -> Iterable[list[Any]]:
+    for number, start, end in zip(question_id.tolist(), labels.offsets[:-1], labels.offsets[1:], strict=True):
+        yield [number, labels.labels[start:end].tolist(), [round(score, 6) for score in labels.scores[start:end].tolist()]]
+
+
+def _vqa_scores(stored: Mapping[str, Any], answers: Annotations, answer_list: list[str] | None) -> dict[str, Any]:
+    """Scores in percent with two decimals; the mean over the subsets is that of the rounded scores."""
+    ids = [number for number, _ in stored["predictions"]]
+    rows = _rows(ids, answers)
+    given, kind = answers.answers[rows], answers.answer_type[rows]
+    vocabulary = Vocabulary(tuple(answer_list)) if answer_list else build_vocabulary(answers.majority[rows].texts())
+    predicted = vocabulary.labels(answer for _, answer in stored["predictions"])
+    score, bound = official_table(given, vocabulary).score_of(predicted), upper_bounds(given)
+    found: dict[str, Any] = {"n_questions": len(ids), "overall": score.mean(), **score_types(score, kind)}
+    found |= {"upper_bound": bound.mean(), "upper_bound_overall": bound.mean()}
+    found |= {f"upper_bound_{name}": value for name, value in score_types(bound, kind).items()}
+    found = {name: value if name == "n_questions" else _percent(value) for name, value in found.items()}
+    training, n = training_score(predicted, soft_labels(given, vocabulary), vocabulary)
+    subsets = {name: _subset(entry["question_ids"], ids, score) for name, entry in stored.get("subsets", {}).items()}
+    mean = float(np.mean([entry["score"] for entry in subsets.values()])) if subsets else float("nan")
+    means = {key: mean for key in stored if key.startswith("mean_of_")}
+    return found | means | {"subsets": subsets, "training_style_score": {"n": n, "value": training}}
+
+
+def _subset(chosen: list[int], ids: list[int], score: np.ndarray) -> dict[str, Any]:
+    inside = np.isin(ids, chosen)
+    # accuracy: the mean, NaN over nothing
+    return {"n": int(inside.sum()), "score": _percent(accuracy(score[inside]))}
+
+
+def _percent(fraction: float) -> float:
+    return round(100 * float(fraction), 2)
+
+
+def _sentences(folder: Path) -> dict[str, tuple[int, int]]:
+    """{identifier: label} of all files of the folder."""
+    read = [read_nlvr2(path) for path in files_with(folder, "identifier", "sentence")]
+    if not read:
+        raise DataError(f"{folder}: holds no file of NLVR2 sentences; give --data")
+    return {name: label for one in read for name, label in zip(one.identifier.tolist(), one.label.tolist(), strict=True)}
+
+
+def _nlvr2_scores(stored: Mapping[str, Any], label_of: Mapping[str, int]) -> dict[str, Any]:
+    names = [name for name, _ in stored["predictions"]]
+    strangers = [name for name in names if name not in label_of]
+    if strangers:
+        raise DataError(f"nlvr2: no annotation of {len(strangers):,} of {len(names):,} examples, first {strangers[0]}")
+    right = np.array([LABELS[answer] == label_of[name] for name, answer in stored["predictions"]])
+    parts = [name.rsplit("-", 3) for name in names]
+    group = np.unique([f"{split}-{number}-{sentence}" for split, number, _, sentence in parts], return_inverse=True)[1]
+    return {
+        "n": len(names),
+        "accuracy": accuracy(right),
+        "consistency": consistency(group, right),
+        "subset_accuracy_percent": 100 * accuracy(right),
+    }
