@@ -57,9 +57,11 @@ def audit_of(given: int, missing: int, dropped: Mapping[str, str], volumes: Mapp
 
 
 def variant_of(settings: Mapping[str, Any], synthetic: bool) -> str:
-    """native, official_code, native-avg4, synthetic-native-avg4 ..."""
-    averaged = f"-avg{settings['average']}" if settings["average"] > 1 else ""
-    return "synthetic-" * synthetic + settings["geometry"] + averaged
+    """native, official_code, native-avg4, synthetic-native-avg4, native-max (the scale), native-coils (RSS) ..."""
+    words = ["synthetic"] * synthetic + [settings["geometry"]]
+    words += [f"avg{settings['average']}"] * (settings["average"] > 1)
+    words += ["max"] * (settings["scale"] == "max") + ["coils"] * (settings["rss"] == "coils")
+    return "-".join(words)
 
 
 def description_of(settings: Mapping[str, Any]) -> str:

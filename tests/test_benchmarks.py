@@ -2,6 +2,7 @@
 
 import json
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -10,12 +11,13 @@ from AVMNIST_and_MIMIC.avmnist import AVMNISTData, load_avmnist
 from AVMNIST_and_MIMIC.avmnist_files import SHAPES
 from AVMNIST_and_MIMIC.encoders import LeNet
 from AVMNIST_and_MIMIC.mimic import load_mimic
-from benchmarks import avmnist, mimic, mimic_loops
+from benchmarks import avmnist, fastmri, mimic, mimic_loops
 from benchmarks import avmnist_loops as bench
 from benchmarks.avmnist_encoder import encoder_row
 from benchmarks.mimic_gru import split_of_step
 from benchmarks.timing import alternate, beside, table
 from benchmarks.training import Ours, update_row, usual_pass
+from fastMRI.make_synthetic import make_volumes
 from i2m2.losses import negative_log_likelihood
 
 
@@ -147,3 +149,17 @@ def test_tables_by_hand():
     assert beside(1.3, "<= 1.25") == ["1.30", "<= 1.25: missed"]
     assert beside(2.0, ">= 2") == ["2.00", ">= 2: met"]
     assert table("t", ["a", "b"], [["x", 1]]) == "\n### t\n\n| a | b |\n| --- | ---: |\n| x | 1 |"
+
+
+def test_fastmri_reference_layout_is_the_published_one_and_gives_the_same_image(tmp_path):
+    make_volumes(tmp_path / "raw", 1, slices=(2, 2), workers=1)
+    paths = fastmri.write_reference(tmp_path / "raw", tmp_path / "reference")
+    assert [path.name for path in paths] == [f"knee_singlecoil_file9000000_{index}.h5" for index in (0, 1)]
+    with h5py.File(tmp_path / "raw/singlecoil_train/file9000000.h5") as raw, h5py.File(paths[1]) as file:
+        kspace = file["sc_kspace"][:]
+        assert kspace.shape == (640, 400) and kspace.dtype == np.complex128 and kspace.nbytes == 4_096_000
+        np.testing.assert_array_equal(file["recon_rss"][:], raw["reconstruction_rss"][1])
+        measured = raw["kspace"][1]
+        left = 200 - measured.shape[1] // 2
+        np.testing.assert_array_equal(kspace[:, left : left + measured.shape[1]], measured)
+        assert np.count_nonzero(kspace) == np.count_nonzero(measured)

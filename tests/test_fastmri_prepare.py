@@ -385,7 +385,7 @@ def test_options_change_what_they_say(few, tmp_path):
     assert of_max["scale"] == pytest.approx(np.abs(plain).max() * facts["scale"], rel=1e-5)
     means = (plain * facts["scale"]).reshape(1, 80, 4, 80, 4).mean(axis=(2, 4))
     assert small.shape == (1, 80, 80) and np.allclose(small * of_max["scale"], means, atol=1e-9)
-    assert json.loads((tmp_path / "four/dataset.json").read_text())["variant"] == "native-avg4"
+    assert json.loads((tmp_path / "four/dataset.json").read_text())["variant"] == "native-avg4-max"
     main(["--check", str(tmp_path / "four"), "--workers", "1"])
 
 

@@ -129,3 +129,16 @@ def test_only_models_with_a_fusion_expert_fit_xor(method, solves):
         optimizer.step()
     right = (model(inputs)[0].argmax(-1) == y).sum()
     assert right == 4 if solves else right < 4
+
+
+def test_without_normalisation_log_odds_are_summed_and_an_absent_modality_says_nothing():
+    """Answers that do not exclude each other: odds of a product of Bernoulli distributions are products of odds."""
+    experts = {name: UnimodalExpert(name, nn.Identity(), nn.Identity()) for name in ("a", "b")}
+    model = ProductOfExperts(experts, normalise=False)
+    a, b = torch.tensor([[2.0, -1.0]]), torch.tensor([[0.5, 3.0]])
+    summed, each = model({"a": a, "b": b})
+    assert torch.equal(summed, a + b) and torch.equal(each["a"], a)
+    odds = torch.sigmoid(summed) / (1 - torch.sigmoid(summed))
+    torch.testing.assert_close(odds, a.exp() * b.exp())
+    summed, each = model({"a": a, "b": b}, present={"b": torch.tensor([False])})
+    assert torch.equal(summed, a) and torch.equal(each["b"], torch.zeros(1, 2))
