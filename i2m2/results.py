@@ -17,8 +17,9 @@ from typing import Any
 import yaml
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
+from i2m2.figures import draw
 from i2m2.files import write_atomic, write_text
-from i2m2.tables import NOT_IN_PERCENT, Entry, Line, Row, Table, draw, read_entries, to_csv, to_latex, to_markdown
+from i2m2.tables import NOT_IN_PERCENT, Entry, Line, Row, Table, read_entries, to_csv, to_latex, to_markdown
 
 # What a missing run has to repeat of a run beside it, wherever that differs from the config file its command names.
 # Not the preset, the tag and a start from scratch: they are part of a run's name, so a row that has them says so in its arguments.
@@ -114,6 +115,7 @@ def make_table(entry: Entry, runs: list[Run], folder: Path, beside: Iterable[Ent
         title=f"{entry.name}: {entry.title}",
         about=about(folder.name, data, finished),
         metrics=entry.metrics,
+        drawn=entry.drawn,
         data=data,
         compared=data == "real" and entry.published and folder.name == entry.folder,
         lines=lines,

@@ -1,24 +1,18 @@
-"""What a table of the paper looks like (`paper.yaml`), and a filled one as Markdown, LaTeX, CSV and a figure."""
+"""What a table of the paper looks like (`paper.yaml`), and a filled one as Markdown, LaTeX and CSV; `figures` draws it."""
 
 from __future__ import annotations
 
 import csv
 import io
 import statistics
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from i2m2.errors import SettingsError
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 NOT_IN_PERCENT = {"nll", "entropy", "brier"}  # nats, nats, and 0..2
 
@@ -58,7 +52,8 @@ class Row:
 class Entry:
     """A table of the paper, as a `paper.yaml` describes it; `defaults` is the content of its config file.
 
-    `folder` is the results folder it is listed under; `published` is False for what no `paper.yaml` knows.
+    `folder` is the results folder it is listed under; `published` is False for what no `paper.yaml` knows; `drawn` are the metrics
+    of its figure, a panel each.
     """
 
     folder: str
@@ -72,6 +67,7 @@ class Entry:
     synthetic: bool = False
     published: bool = True
     best: Known | None = None
+    drawn: Sequence[str] = ()
     defaults: dict[str, Any]
 
 
@@ -121,7 +117,8 @@ class Table:
 
     title: str
     about: str  # data set, variant, real or SYNTHETIC, number of seeds
-    metrics: Sequence[str]  # the first one is compared with the paper and drawn
+    metrics: Sequence[str]  # the first one is compared with the paper
+    drawn: Sequence[str] = ()  # the metrics of its figure, a panel each; the first one if none is named
     data: str  # real, synthetic or not recorded
     compared: bool
     lines: list[Line]  # the paper's rows, in its order
@@ -234,59 +231,3 @@ def to_csv(table: Table) -> str:
             paper = f"{known.value / 100:.10g}" if known else ""
             writer.writerow([line.label, line.run, metric, mean, std, len(values), paper, table.data])
     return file.getvalue()
-
-
-def draw(table: Table) -> Figure:
-    """The main metric: a bar per row with its standard deviation, the paper's known values as markers.
-
-    Where no row of the paper has a run yet, the further runs are drawn.
-    """
-    from matplotlib.figure import Figure  # not pyplot: no window, no global state, and only loaded when something is drawn
-
-    metric = table.metrics[0]
-    lines = table.lines if any(line.values[metric] for line in table.lines) else table.further
-    figure = Figure(figsize=(7.5, 1.8 + 0.38 * len(lines)), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    for place, line in enumerate(lines):
-        ends = _draw_paper(axes, place, line, table) if table.compared else []
-        _draw_bar(axes, place, line.values[metric], ends)
-    if (majority := table.baseline.get(metric)) is not None:
-        axes.axvline(100 * majority, color="#555555", linestyle=":", linewidth=1.2, label=BASELINE)
-    axes.set_yticks(range(len(lines)), [textwrap.fill(line.label, 32) for line in lines])
-    axes.set_ylim(len(lines) - 0.4, -0.6)  # the first row on top
-    axes.set_xlim(0, 1.3 * max(axes.dataLim.x1, 1))  # room for the numbers
-    axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= 100])
-    axes.set_xlabel(f"{metric} (%), mean ± sample standard deviation (seeds)")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(textwrap.fill(table.title, 70) + "\n" + textwrap.fill(table.about, 80), fontsize=11)
-    handles, labels = axes.get_legend_handles_labels()
-    if labels:
-        unique = dict(zip(labels, handles, strict=True))
-        figure.legend(unique.values(), unique.keys(), loc="outside lower right", ncols=2, fontsize=9, frameon=False)
-    return figure
-
-
-def _draw_bar(axes: Axes, place: int, values: list[float], ends: list[float]) -> None:
-    """A row's bar, and its numbers to the right of the bar and of the marks that end at `ends`."""
-    mean = 100 * statistics.fmean(values) if values else 0.0
-    std = 100 * statistics.stdev(values) if len(values) > 1 else 0.0
-    axes.barh(place, mean, height=0.66, color="#8fb3d9", xerr=std or None, error_kw={"capsize": 3, "elinewidth": 1.2, "zorder": 4})
-    where = (max([mean + std, *ends]) if values else 0.0, place)
-    style = {"color": "black"} if values else {"color": "#777777", "style": "italic"}
-    axes.annotate(cell(values), where, xytext=(9, 0), textcoords="offset points", va="center", fontsize=9, **style)
-
-
-def _draw_paper(axes: Axes, place: int, line: Line, table: Table) -> list[float]:
-    """A diamond at the row's known value, a dashed line at the one it may have; where each mark ends."""
-    ends = []
-    known = line.paper.get(table.metrics[0])
-    if known is not None:
-        axes.errorbar(
-            known.value, place, xerr=known.std, fmt="D", markersize=5, capsize=2, color="#cc3311", zorder=5, label="paper"
-        )
-        ends.append(known.value + (known.std or 0.0))
-    if table.best is not None and line.run in table.best.rows:
-        label = "paper, best of the rows so marked"
-        axes.vlines(table.best.value, place - 0.45, place + 0.45, linestyles="--", colors="#cc3311", zorder=3, label=label)
-        ends.append(table.best.value)
-    return ends
