@@ -22,6 +22,7 @@ from i2m2.evaluate import predict
 from i2m2.experiment import Experiment
 from i2m2.files import write_atomic, write_text
 from i2m2.metrics import accuracy
+from i2m2.records import Record
 from i2m2.run import Run
 from i2m2.tables import read_entries
 from i2m2.train import make_accelerator
@@ -78,7 +79,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def _config(run: results.Run, dataset: Experiment, args: argparse.Namespace) -> RunConfig:
+def _config(run: Record, dataset: Experiment, args: argparse.Namespace) -> RunConfig:
     """The settings a run was trained with, but for where the data lie and the device."""
     if DATASETS.get(run.config.get("dataset")) is not dataset:
         raise SettingsError(
@@ -116,7 +117,7 @@ def _model(run: Run, dataset: Experiment) -> nn.Module:
 
 def _report(
     args: argparse.Namespace,
-    finished: list[results.Run],
+    finished: list[Record],
     points: list[robustness.Point],
     data: Data,
     corruptions: robustness.Corruptions,

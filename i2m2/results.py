@@ -6,19 +6,16 @@ What a table looks like is read from the `paper.yaml` of each data-set folder; n
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.figures import draw
 from i2m2.files import write_atomic, write_text
+from i2m2.records import Record, collect, lookup
 from i2m2.tables import NOT_IN_PERCENT, Entry, Line, Row, Table, read_entries, to_csv, to_latex, to_markdown
 
 # What a missing run has to repeat of a run beside it, wherever that differs from the config file its command names.
@@ -26,57 +23,7 @@ from i2m2.tables import NOT_IN_PERCENT, Entry, Line, Row, Table, read_entries, t
 REPEATED = ("task", "optim.epochs", "data.dir", "data.source", "data.train_size")
 
 
-@dataclass(frozen=True)
-class Run:
-    """One training in `<results>/<dataset>/<name>/seed<k>`; `test` holds its metrics (fractions), None until it is finished."""
-
-    dir: Path
-    test: dict[str, float] | None
-    config: dict[str, Any]
-    data: dict[str, Any]  # what env.json says of the data; {} if nothing
-
-    @property
-    def name(self) -> str:
-        return self.dir.parent.name
-
-    @property
-    def seed(self) -> int:
-        return int(self.dir.name.removeprefix("seed"))
-
-
-def collect(folder: Path) -> list[Run]:
-    """Every run in one results folder (`results/avmnist`), ordered by name and seed, the unfinished ones among them."""
-    dirs = [path for path in folder.glob("*/seed*") if path.is_dir() and re.fullmatch(r"seed\d+", path.name)]
-    return sorted((read_run(path) for path in dirs), key=lambda run: (run.name, run.seed))
-
-
-def read_run(path: Path) -> Run:
-    """The run in the folder `path`. A finished one must have a readable result; config and environment may be absent."""
-    test = None
-    if (path / "DONE").exists():
-        test = read_mapping(path / "result.json").get("test")
-        if not isinstance(test, dict):
-            raise DataError(f"{path / 'result.json'}: has no 'test' with a number per metric; delete {path} and run it again")
-    config, env = (read_mapping(path / name) if (path / name).exists() else {} for name in ("config.yaml", "env.json"))
-    data = env.get("data")
-    return Run(path, test, config, data if isinstance(data, dict) else {})
-
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """A JSON or YAML file whose content is a mapping; DataError otherwise."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing although the run is marked DONE; delete {path.parent} and run it again") from error
-    except (ValueError, yaml.YAMLError) as error:  # ValueError: not JSON, or not UTF-8
-        raise DataError(f"{path}: cannot be read ({error}); delete {path.parent} and run it again") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: holds no mapping; delete {path.parent} and run it again")
-    return content
-
-
-def entries_of(folder: str, entries: dict[str, list[Entry]], runs: list[Run]) -> list[Entry]:
+def entries_of(folder: str, entries: dict[str, list[Entry]], runs: list[Record]) -> list[Entry]:
     """The tables of a results folder: listed under its name, else under the longest part of it (`avmnist` for `avmnist-x`).
 
     A folder that no `paper.yaml` knows, of one's own data say, is a table of all its runs and of every metric that is a fraction.
@@ -102,7 +49,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and value >= 0
 
 
-def make_table(entry: Entry, runs: list[Run], folder: Path, beside: Iterable[Entry] = ()) -> Table:
+def make_table(entry: Entry, runs: list[Record], folder: Path, beside: Iterable[Entry] = ()) -> Table:
     """The table `entry` of the paper, filled with the finished runs of `folder`; those of the tables `beside` it stand there."""
     names = [row.run for row in entry.rows]
     elsewhere = {row.run for other in beside for row in other.rows} - set(names)
@@ -132,7 +79,7 @@ def _place(name: str, rows: list[str]) -> int:
     return max((place for place, row in enumerate(rows) if name.startswith(f"{row}-")), default=len(rows))
 
 
-def values_of(finished: list[Run], name: str, metrics: Iterable[str]) -> dict[str, list[float]]:
+def values_of(finished: list[Record], name: str, metrics: Iterable[str]) -> dict[str, list[float]]:
     """Metric -> one fraction per finished seed of the run `name`; a metric recorded as null (undefined) is left out."""
     values: dict[str, list[float]] = {metric: [] for metric in metrics}
     for run in finished:
@@ -145,7 +92,7 @@ def values_of(finished: list[Run], name: str, metrics: Iterable[str]) -> dict[st
     return values
 
 
-def data_kind(entry: Entry, finished: list[Run]) -> str:
+def data_kind(entry: Entry, finished: list[Record]) -> str:
     """real, synthetic (if any of the runs is) or not recorded (if any run does not say)."""
     said = {run.data.get("synthetic") for run in finished}
     if entry.synthetic or True in said or any(lookup(run.config, "data.source") == "synthetic" for run in finished):
@@ -153,7 +100,7 @@ def data_kind(entry: Entry, finished: list[Run]) -> str:
     return "real" if said == {False} else "not recorded"
 
 
-def about(folder: str, data: str, finished: list[Run]) -> str:
+def about(folder: str, data: str, finished: list[Record]) -> str:
     """`avmnist, variant rebuilt, real data, 5 seeds`."""
     variants = sorted({str(run.data["variant"]) for run in finished if run.data.get("variant")})
     seeds = len({run.seed for run in finished})
@@ -161,7 +108,7 @@ def about(folder: str, data: str, finished: list[Run]) -> str:
     return ", ".join([folder, *(f"variant {variant}" for variant in variants), kind, f"{seeds} seed" + "s" * (seeds != 1)])
 
 
-def notes(entry: Entry, finished: list[Run], data: str, folder: str) -> list[str]:
+def notes(entry: Entry, finished: list[Record], data: str, folder: str) -> list[str]:
     """What a reader must know to judge the table: data, budget, and where the paper's numbers come from."""
     lines = [f"Data: {text}" for text in dict.fromkeys(run.data.get("description") for run in finished) if text]
     if len({json.dumps(run.data.get("fingerprint"), sort_keys=True) for run in finished if run.data.get("fingerprint")}) > 1:
@@ -183,7 +130,7 @@ def notes(entry: Entry, finished: list[Run], data: str, folder: str) -> list[str
     return lines + ([f"Paper: {entry.source}"] if entry.source else [])
 
 
-def budgets(entry: Entry, finished: list[Run]) -> list[str]:
+def budgets(entry: Entry, finished: list[Record]) -> list[str]:
     """One line with the budget of the paper's rows; where they differ, which rows had which."""
     labels = {row.run: row.label for row in entry.rows}
     rows: dict[str, list[str]] = {}
@@ -204,7 +151,7 @@ def budget(config: dict[str, Any]) -> str:
     return ", ".join(parts + ([f"preset {preset}"] if preset is not None else []))
 
 
-def missing(entry: Entry, runs: list[Run], folder: Path) -> list[str]:
+def missing(entry: Entry, runs: list[Record], folder: Path) -> list[str]:
     """The paper's rows that lack a seed which any of them has (seed 0 if none has any), each with the command that makes it."""
     rows = [run for row in entry.rows for run in runs if run.name == row.run]
     there = {(run.name, run.seed) for run in rows}
@@ -212,7 +159,7 @@ def missing(entry: Entry, runs: list[Run], folder: Path) -> list[str]:
     return [f"{row.label}, seed {seed}{_quoted(command(entry, row, seed, folder, rows))}" for row, seed in absent]
 
 
-def unfinished(entry: Entry, runs: list[Run], folder: Path) -> list[str]:
+def unfinished(entry: Entry, runs: list[Record], folder: Path) -> list[str]:
     """The runs without DONE, each with the command that goes on with it: from its own config, which holds every override."""
     rows = {row.run: row for row in entry.rows}
     items = []
@@ -224,7 +171,7 @@ def unfinished(entry: Entry, runs: list[Run], folder: Path) -> list[str]:
     return items
 
 
-def command(entry: Entry, row: Row, seed: int, folder: Path, siblings: list[Run]) -> str:
+def command(entry: Entry, row: Row, seed: int, folder: Path, siblings: list[Record]) -> str:
     """The command for one run of the table, with what the runs beside it override; of those the same row's count first."""
     if row.command:
         return row.command.format(folder=shlex.quote(str(folder)))
@@ -246,15 +193,7 @@ def _quoted(text: str) -> str:
     return f": `{text}`" if text else ""
 
 
-def lookup(config: dict[str, Any], key: str) -> Any:
-    """lookup({'optim': {'lr': 0.1}}, 'optim.lr') -> 0.1; None where there is no such key."""
-    value: Any = config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return value
-
-
-def find_folders(out: Path, dataset: str | None, entries: dict[str, list[Entry]]) -> dict[Path, list[Run]]:
+def find_folders(out: Path, dataset: str | None, entries: dict[str, list[Entry]]) -> dict[Path, list[Record]]:
     """The results folders to show (`avmnist` and `avmnist-*` for the data set `avmnist`) and their runs, some of them finished."""
     if not out.is_dir():
         raise SettingsError(f"{out}: there is no such results folder; give the one that `--out` of the training commands names")
@@ -274,7 +213,7 @@ def find_folders(out: Path, dataset: str | None, entries: dict[str, list[Entry]]
     return chosen
 
 
-def _not_begun(entry: Entry, before: Iterable[Entry], runs: list[Run]) -> Row | None:
+def _not_begun(entry: Entry, before: Iterable[Entry], runs: list[Record]) -> Row | None:
     """The first row that no table before has, if none of these has a finished run."""
     shared = {row.run for other in before for row in other.rows}
     own = [row for row in entry.rows if row.run not in shared]

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from i2m2.data import ArrayDataset, Batch
 from i2m2.errors import SettingsError
-from i2m2.results import Run, collect
+from i2m2.records import Record, collect
 from i2m2.tables import cell
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def summarise(points: Iterable[Point], baseline: str) -> dict[str, dict[tuple[st
     return summary
 
 
-def finished_runs(folder: Path) -> list[Run]:
+def finished_runs(folder: Path) -> list[Record]:
     """The finished runs of one results folder (`results/avmnist`). SettingsError if there are none."""
     if not folder.is_dir():
         raise SettingsError(f"{folder}: there is no such results folder; give the one that holds <run>/seed<k>")

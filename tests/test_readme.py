@@ -12,7 +12,8 @@ from AVMNIST_and_MIMIC.datasets import dataset_of
 from conftest import ROOT
 from fastMRI.models import FastMRIConfig
 from i2m2.config import load_config
-from i2m2.results import collect, entries_of, make_table
+from i2m2.records import collect
+from i2m2.results import entries_of, make_table
 from i2m2.tables import read_entries, to_markdown
 
 READMES = [ROOT / "README.md", *ROOT.glob("*/README.md")]

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from i2m2.errors import DataError, SettingsError
-from i2m2.results import collect, main
+from i2m2.records import collect
+from i2m2.results import main
 from i2m2.tables import cell, escape, read_paper
 
 ROOT = Path(__file__).resolve().parents[1]
