@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
+import os
 import sys
 import tempfile
 import time
@@ -17,9 +17,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
+from accelerate import Accelerator
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
+from benchmarks.process import Cost, measure
 from benchmarks.timing import alternate, beside, machine, table
 from fastMRI.data import FastMRIData, Slices, load_fastmri
 from fastMRI.fourier import PADDED_WIDTH, fit, image_of
@@ -98,11 +100,12 @@ def layout_rows(folder: Path, reference: list[Path], rounds: int) -> tuple[list,
     seconds = alternate(tasks, rounds)
     speed = {name: (len(reference) if "reference" in name else slices) / value for name, value in seconds.items()}
     pairs = [
-        ("reading: image against k-space and RSS", "reference, read", "cache, image"),
-        ("reading: image and RSS", "reference, read", "cache, image and RSS"),
-        ("to the image", "reference, read and transformed", "cache, image"),
+        ("what a step reads: image", "reference, read", "cache, image"),
+        ("the same, theirs transformed to an image", "reference, read and transformed", "cache, image"),
+        ("image and RSS, which no method reads at once", "reference, read", "cache, image and RSS"),
     ]
     speed_rows = [[what, f"{speed[a]:.0f}", f"{speed[b]:.0f}", *beside(speed[b] / speed[a], ">= 4")] for what, a, b in pairs]
+    speed_rows[-1][-1] = "-"
     return bytes_rows, speed_rows
 
 
@@ -124,35 +127,25 @@ def loader_share(folder: Path, examples: int, rounds: int) -> list:
     return [f"{examples} slices", f"{1000 * load:.1f} ms", f"{whole:.1f} s", *beside(100 * load / whole, "<= 5")]
 
 
-def peak_memory(folder: Path, settings: list[str], examples: int) -> tuple[float, float]:
-    """One training step of the magnitude network at full size in a process of its own -> GB beyond the start, seconds."""
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.fastmri", "--one-step", json.dumps([str(folder), settings, examples])],
-        cwd=ROOT, capture_output=True, text=True,
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
-    return tuple(json.loads(done.stdout.splitlines()[-1]))
+def peak_memory(folder: Path, settings: list[str], examples: int) -> Cost:
+    """One training step of the magnitude network at full size in a process of its own; without examples, all but the step.
+
+    Freed blocks go back to the system at once there, so that the peak is of what is in use.
+    """
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "1048576"
+    return measure(["benchmarks.fastmri", "--one-step", json.dumps([str(folder), settings, examples])])
 
 
 def one_step(folder: str, settings: list[str], examples: int) -> None:
-    import resource
-
-    from i2m2.train import make_accelerator
-
-    config = load_config(
-        FastMRIConfig, ["--config", CONFIG, "--method", "unimodal_magnitude", "--device", "cpu", *settings], "benchmark"
-    )
+    fixed = ["--config", CONFIG, "--method", "unimodal_magnitude", "--device", "cpu"]
+    config = load_config(FastMRIConfig, [*fixed, *settings], "benchmark")
     split = load_fastmri(FastMRIData(dir=folder)).splits["train"].only(["magnitude"])
-    accelerator, model = make_accelerator(config), build_model(config)
-    batch = to_device(split[np.arange(examples)], torch.device("cpu"), split.prepare)
-    unit = 1 if sys.platform == "darwin" else 1024
-    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-    with accelerator.autocast():
-        log_prob, _ = model(batch["inputs"])
-    negative_log_likelihood(log_prob.float(), batch["y"]).mean().backward()
-    seconds = time.perf_counter() - began
-    print(json.dumps([(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit / 1e9, seconds]))
+    accelerator, model = Accelerator(cpu=True, mixed_precision=config.precision), build_model(config)
+    batch = to_device(split[np.arange(max(1, examples))], torch.device("cpu"), split.prepare)
+    if examples:
+        with accelerator.autocast():
+            log_prob, _ = model(batch["inputs"])
+        negative_log_likelihood(log_prob.float(), batch["y"]).mean().backward()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -180,12 +173,11 @@ def main(argv: list[str] | None = None) -> None:
         print(table(f"Slices per second, one process, medians of {args.rounds} alternating rounds", columns, speed_rows))
         share = loader_share(folder, args.examples, args.steps)
         print(table("I2M2 at 320 x 320", ["training step", "loading and views", "whole step", "share in %", "target"], [share]))
-        rows, first = [], None
-        for name, settings in MEMORY.items():
-            gigabytes, seconds = peak_memory(folder, settings, args.examples)
-            first = first or gigabytes
-            rows.append([name, f"{gigabytes:.2f}", f"{gigabytes / first:.2f}", f"{seconds:.1f}"])
-        title = f"One network at 320 x 320, forward and backward of {args.examples} slices, peak beyond the start"
+        before = peak_memory(folder, [], 0)
+        costs = {name: peak_memory(folder, settings, args.examples) for name, settings in MEMORY.items()}
+        step = {name: (cost.peak - before.peak, cost.seconds - before.seconds) for name, cost in costs.items()}
+        rows = [[name, f"{peak:.2f}", f"{peak / step['float32'][0]:.2f}", f"{time:.1f}"] for name, (peak, time) in step.items()]
+        title = f"One network at 320 x 320, forward and backward of {args.examples} slices, beyond a process without the step"
         print(table(title, ["", "GB", "of float32", "seconds"], rows))
 
 

@@ -47,9 +47,10 @@ def members_of(parts: tuple[str, ...], seeds: dict[str, list[int]]) -> dict[int,
         circle = sorted(seeds.get(parts[0], []))
         if len(circle) < len(parts):
             return {}
+        starts = circle if len(circle) > len(parts) else circle[:1]  # as many seeds as parts make but one product
         return {
             seed: [(part, circle[(place + step) % len(circle)]) for step, part in enumerate(parts)]
-            for place, seed in enumerate(circle)
+            for place, seed in enumerate(starts)
         }
     common = set.intersection(*(set(seeds.get(part, [])) for part in parts))
     return {seed: [(part, seed) for part in parts] for seed in sorted(common)}

@@ -18,7 +18,8 @@ class PreActResNet(nn.Module):
     """Stem, stages of residual blocks, average pooling to `pool` x `pool`: [B, channels, H, W] -> [B, out_features].
 
     Every stage but the first halves the map. As published there is no norm and no ReLU after the last block. The first
-    `checkpointed` stages are computed again in the backward pass instead of being kept: the first one holds half of what is.
+    `checkpointed` stages are computed again in the backward pass, block by block, instead of being kept: the first one holds half of
+    what is.
     """
 
     def __init__(
@@ -53,7 +54,8 @@ class PreActResNet(nn.Module):
         x = self.stem(x.contiguous(memory_format=self.memory_format))
         for place, stage in enumerate(self.stages):
             kept = place >= self.checkpointed or not torch.is_grad_enabled()
-            x = stage(x) if kept else checkpoint(stage, x, use_reentrant=False)
+            for block in stage:
+                x = block(x) if kept else checkpoint(block, x, use_reentrant=False)
         return F.adaptive_avg_pool2d(x, self.pool).flatten(1)
 
 

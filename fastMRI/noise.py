@@ -140,7 +140,7 @@ def draw(found: Scores, rows: dict[str, str], title: str) -> Figure:
     from matplotlib.figure import Figure  # not pyplot: no window, no global state, and only loaded when something is drawn
 
     figure = Figure(figsize=(11, 7), dpi=150, layout="constrained")
-    panels = figure.subplots(2, math.ceil(len(COLUMNS) / 2), sharex=True).ravel()
+    panels = figure.subplots(2, math.ceil(len(COLUMNS) / 2)).ravel()
     levels = sorted({level for _, _, level in found})
     for axes, column in zip(panels, COLUMNS, strict=False):
         for place, (run, label) in enumerate(rows.items()):

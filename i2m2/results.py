@@ -16,7 +16,8 @@ from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.figures import draw
 from i2m2.files import write_atomic, write_text
 from i2m2.records import Record, collect, lookup
-from i2m2.tables import NOT_IN_PERCENT, Entry, Line, Row, Table, read_entries, to_csv, to_latex, to_markdown
+from i2m2.render import to_latex, to_markdown
+from i2m2.tables import NOT_IN_PERCENT, Entry, Line, Row, Table, read_entries, sheet_of, to_csv
 
 # What a missing run has to repeat of a run beside it, wherever that differs from the config file its command names.
 # Not the preset, the tag and a start from scratch: they are part of a run's name, so a row that has them says so in its arguments.
@@ -72,6 +73,20 @@ def make_table(entry: Entry, runs: list[Record], folder: Path, beside: Iterable[
         best=entry.best if data == "real" and folder.name == entry.folder else None,
         baseline=next((run.data["baseline"] for run in finished if isinstance(run.data.get("baseline"), dict)), {}),
     )
+
+
+def tables_of(folder: Path, runs: list[Record], entries: dict[str, list[Entry]]) -> tuple[list[Table], list[str]]:
+    """The tables of a results folder, and a line for each that has no run of its own yet, with the command that begins it."""
+    listed = entries_of(folder.name, entries, runs)
+    tables, to_begin = [], []
+    for place, entry in enumerate(listed):
+        first = _not_begun(entry, listed[:place], runs) if place else None
+        if first:
+            make = command(entry, first, 0, folder, runs)
+            to_begin.append(f"{entry.name} ({entry.title}): none of its own runs is finished; the first: `{make}`")
+        else:
+            tables.append(make_table(entry, runs, folder, beside=listed))
+    return tables, to_begin
 
 
 def _place(name: str, rows: list[str]) -> int:
@@ -229,7 +244,8 @@ def _hint(listed: list[Entry], out: Path) -> str:
 def write(table: Table, folder: Path, suffix: str) -> list[Path]:
     """Write the table's five files into `folder`; their paths."""
     paths = []
-    for kind, text in {"md": to_markdown(table), "tex": to_latex(table), "csv": to_csv(table)}.items():
+    sheet = sheet_of(table)
+    for kind, text in {"md": to_markdown(sheet), "tex": to_latex(sheet), "csv": to_csv(table)}.items():
         paths.append(folder / f"table{suffix}.{kind}")
         write_text(paths[-1], text)
     figure = draw(table)
@@ -251,15 +267,11 @@ def main(argv: list[str] | None = None) -> None:
         if all(run.test is None for run in runs):
             print(f"{folder}: none of its {len(runs)} runs is finished, so there is no table yet\n")
             continue
-        listed = entries_of(folder.name, entries, runs)
-        for place, entry in enumerate(listed, start=1):
-            if place > 1 and (first := _not_begun(entry, listed[: place - 1], runs)):
-                make = command(entry, first, 0, folder, runs)
-                print(f"{entry.name} ({entry.title}): none of its own runs is finished; the first: {make}\n")
-                continue
-            table = make_table(entry, runs, folder, beside=listed)
-            print(to_markdown(table))
+        tables, to_begin = tables_of(folder, runs, entries)
+        for place, table in enumerate(tables, start=1):
+            print(to_markdown(sheet_of(table)))
             paths += write(table, folder, f"_{place}" if place > 1 else "")
+        print("\n".join(f"{line}\n" for line in to_begin), end="")
     print("written:", *paths, sep="\n  ")
 
 

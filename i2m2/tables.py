@@ -1,4 +1,4 @@
-"""What a table of the paper looks like (`paper.yaml`), and a filled one as Markdown, LaTeX and CSV; `figures` draws it."""
+"""What a table of the paper looks like (`paper.yaml`), and a filled one, as CSV or ready to be rendered."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from i2m2.errors import SettingsError
+from i2m2.render import Sheet
 
 NOT_IN_PERCENT = {"nll", "entropy", "brier"}  # nats, nats, and 0..2
 
@@ -173,46 +174,12 @@ def _cell_of(line: Line, metric: str) -> str:
     return "-" if not line.values[metric] and any(line.values.values()) else cell(line.values[metric], metric)
 
 
-def to_markdown(table: Table) -> str:
-    """The table under a heading, then its notes, the further runs, and what is still to be run."""
-    parts = [f"## {table.title} ({table.about})", _pipes(grid(table, table.lines, "model", table.compared))]
-    parts.append("\n".join(f"- {note}" for note in [table.units, *table.notes]))
+def sheet_of(table: Table) -> Sheet:
+    """The table as it is read."""
+    grids = {"": grid(table, table.lines, "model", table.compared)}
     if table.further:
-        parts += ["### Further runs", _pipes(grid(table, table.further, "run", False))]
-    for heading, items in table.todo.items():
-        if items:
-            parts += [f"### {heading}", "\n".join(f"- {item}" for item in items)]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _pipes(rows: list[list[str]]) -> str:
-    rule = "|---" + "|---:" * (len(rows[0]) - 1) + "|"
-    header, *body = ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in rows]
-    return "\n".join([header, rule, *body])
-
-
-def to_latex(table: Table) -> str:
-    """The same tables for `\\usepackage{booktabs}`; the notes stand below the first."""
-    caption = f"{table.title} ({table.about})"
-    text = _tabular(grid(table, table.lines, "model", table.compared), f"{caption}. {table.units}", table.notes)
-    if table.further:
-        text += "\n" + _tabular(grid(table, table.further, "run", False), f"Further runs beside {caption}. {table.units}", [])
-    return text
-
-
-def _tabular(rows: list[list[str]], caption: str, notes: list[str]) -> str:
-    header, *body = [" & ".join(map(escape, row)) + r" \\" for row in rows]
-    columns = "l" + "r" * (len(rows[0]) - 1)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}", rf"\begin{{tabular}}{{{columns}}}"]
-    lines += [r"\toprule", header, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
-    lines += [r"\par\medskip\raggedright\footnotesize"] * bool(notes) + [rf"{escape(note)}\par" for note in notes]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
-
-
-def escape(text: str) -> str:
-    """Plain text as LaTeX prints it."""
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
-    return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text)
+        grids["Further runs"] = grid(table, table.further, "run", False)
+    return Sheet(title=table.title, about=table.about, grids=grids, units=table.units, notes=table.notes, todo=table.todo)
 
 
 def to_csv(table: Table) -> str:

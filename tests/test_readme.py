@@ -13,8 +13,9 @@ from conftest import ROOT
 from fastMRI.models import FastMRIConfig
 from i2m2.config import load_config
 from i2m2.records import collect
-from i2m2.results import entries_of, make_table
-from i2m2.tables import read_entries, to_markdown
+from i2m2.render import to_markdown
+from i2m2.results import tables_of
+from i2m2.tables import read_entries, sheet_of
 
 READMES = [ROOT / "README.md", *ROOT.glob("*/README.md")]
 
@@ -84,8 +85,8 @@ def test_tables_of_the_readmes_are_those_of_the_reported_runs(folder):
     folder = ROOT / "reported" / folder
     entries, runs = read_entries(), collect(folder)
     texts = "\n".join(path.read_text() for path in READMES)
-    for entry in entries_of(folder.name, entries, runs):
-        lines = to_markdown(make_table(entry, runs, folder)).splitlines()
+    for made in tables_of(folder, runs, entries)[0]:
+        lines = to_markdown(sheet_of(made)).splitlines()
         table = lines[lines.index(next(line for line in lines if line.startswith("| model"))) :]
         table = table[: table.index("")]
         assert "\n".join(table) in texts, "\n".join(table)

@@ -8,8 +8,9 @@ import yaml
 
 from i2m2.errors import DataError, SettingsError
 from i2m2.records import collect
+from i2m2.render import escape
 from i2m2.results import main
-from i2m2.tables import cell, escape, read_paper
+from i2m2.tables import cell, read_paper
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,0 +1,62 @@
+"""One page with every table and figure, that a browser opens without a network: images are inside, scripts there are none."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from i2m2.render import Sheet, anchor, to_html
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 68rem; margin: 2rem auto; padding: 0 1.2rem; }
+h1 { font-size: 1.7rem; } h2 { border-bottom: 2px solid #ccc; margin-top: 3rem; } h3 { margin: 2.4rem 0 0.2rem; }
+h4 { margin: 1.2rem 0 0.3rem; } nav ul { columns: 2; padding-left: 1.2rem; } .about { color: #555; margin: 0.1rem 0 0.8rem; }
+.wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 0.9rem; } thead { border-bottom: 2px solid #333; }
+th, td { padding: 0.25rem 0.7rem; text-align: right; vertical-align: top; } th:first-child, td:first-child { text-align: left; }
+tbody tr:nth-child(odd) { background: #f6f6f6; } li { font-size: 0.92rem; overflow-wrap: anywhere; } code { font-size: 0.85rem; }
+img { max-width: 100%; height: auto; margin: 0.8rem 0; } figure { margin: 0; }
+.synthetic { background: #fff3c4; padding: 0.4rem 0.8rem; }
+"""
+SYNTHETIC = "SYNTHETIC data: these numbers show that everything runs; they say nothing about the paper's."
+
+
+class Part(NamedTuple):
+    """A table of the report, with the figures that belong to it."""
+
+    sheet: Sheet
+    figures: Sequence[Path] = ()  # PNG
+    synthetic: bool = False
+
+
+def to_page(title: str, parts: Mapping[str, Sequence[Part]], introduction: Sequence[str]) -> str:
+    """`parts` by the results folder they are about -> a whole HTML document."""
+    body = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{html.escape(line)}</p>" for line in introduction), _contents(parts)]
+    for folder, sections in parts.items():
+        body.append(f'<h2 id="{anchor(folder)}">{html.escape(folder)}</h2>')
+        if any(part.synthetic for part in sections):
+            body.append(
+                '<p class="synthetic">SYNTHETIC data: these numbers show that everything runs, nothing about the paper\'s.</p>'
+            )
+        for part in sections:
+            body += [to_html(part.sheet), *(_figure(path, part.sheet) for path in part.figures)]
+    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
+    lines = ["<!doctype html>", f'<html lang="en"><head>{head}<style>{STYLE}</style></head><body>', *body, "</body></html>"]
+    return "\n".join(lines) + "\n"
+
+
+def _contents(parts: Mapping[str, Sequence[Part]]) -> str:
+    lines = []
+    for folder, sections in parts.items():
+        inner = "".join(
+            f'<li><a href="#{anchor(part.sheet.heading)}">{html.escape(part.sheet.title)}</a></li>' for part in sections
+        )
+        lines.append(f'<li><a href="#{anchor(folder)}">{html.escape(folder)}</a><ul>{inner}</ul></li>')
+    return "<nav><ul>" + "\n".join(lines) + "</ul></nav>"
+
+
+def _figure(path: Path, sheet: Sheet) -> str:
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    return f'<figure><img alt="{html.escape(sheet.heading, quote=True)}" src="data:image/png;base64,{data}"></figure>'
