@@ -21,6 +21,7 @@ class Record:
     test: dict[str, float] | None
     config: dict[str, Any]
     data: dict[str, Any]  # what env.json says of the data; {} if nothing
+    commit: str | None = None  # of the code that made it
 
     @property
     def name(self) -> str:
@@ -46,7 +47,7 @@ def read_run(path: Path) -> Record:
             raise DataError(f"{path / 'result.json'}: has no 'test' with a number per metric; delete {path} and run it again")
     config, env = (read_mapping(path / name) if (path / name).exists() else {} for name in ("config.yaml", "env.json"))
     data = env.get("data")
-    return Record(path, test, config, data if isinstance(data, dict) else {})
+    return Record(path, test, config, data if isinstance(data, dict) else {}, env.get("git_commit"))
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

@@ -17,7 +17,8 @@ from i2m2.figures import draw
 from i2m2.files import write_atomic, write_text
 from i2m2.records import Record, collect, lookup
 from i2m2.render import to_latex, to_markdown
-from i2m2.tables import NOT_IN_PERCENT, Entry, Line, Row, Table, read_entries, sheet_of, to_csv
+from i2m2.significance import statistics_for
+from i2m2.tables import ALPHA, NOT_IN_PERCENT, Entry, Line, Row, Table, read_entries, sheet_of, to_csv
 
 # What a missing run has to repeat of a run beside it, wherever that differs from the config file its command names.
 # Not the preset, the tag and a start from scratch: they are part of a run's name, so a row that has them says so in its arguments.
@@ -59,7 +60,10 @@ def make_table(entry: Entry, runs: list[Record], folder: Path, beside: Iterable[
     lines = [Line(label=r.label, run=r.run, values=values_of(finished, r.run, entry.metrics), paper=r.paper) for r in entry.rows]
     others = sorted({run.name for run in finished} - set(names), key=lambda name: (_place(name, names), name))
     data = data_kind(entry, finished)
+    by_row = {row.run: found for row in entry.rows if (found := [run for run in finished if run.name == row.run])}
+    statistics = statistics_for(folder, entry.name, by_row, entry.metrics) if by_row else {}
     return Table(
+        statistics=statistics,
         title=f"{entry.name}: {entry.title}",
         about=about(folder.name, data, finished),
         metrics=entry.metrics,
@@ -68,7 +72,7 @@ def make_table(entry: Entry, runs: list[Record], folder: Path, beside: Iterable[
         compared=data == "real" and entry.published and folder.name == entry.folder,
         lines=lines,
         further=[Line(label=name, run=name, values=values_of(finished, name, entry.metrics)) for name in others],
-        notes=notes(entry, finished, data, folder.name),
+        notes=[*how_sure(statistics), *notes(entry, finished, data, folder.name)],
         todo={"Missing runs": missing(entry, runs, folder), "Unfinished runs": unfinished(entry, runs, folder)},
         best=entry.best if data == "real" and folder.name == entry.folder else None,
         baseline=next((run.data["baseline"] for run in finished if isinstance(run.data.get("baseline"), dict)), {}),
@@ -128,7 +132,7 @@ def notes(entry: Entry, finished: list[Record], data: str, folder: str) -> list[
     lines = [f"Data: {text}" for text in dict.fromkeys(run.data.get("description") for run in finished) if text]
     if len({json.dumps(run.data.get("fingerprint"), sort_keys=True) for run in finished if run.data.get("fingerprint")}) > 1:
         lines.append("The runs did not all read the same data files: their env.json record different fingerprints.")
-    lines += budgets(entry, finished)
+    lines += budgets(entry, finished) + versions(finished)
     if data == "synthetic":
         return [*lines, "The data are SYNTHETIC: these numbers say nothing about the paper's and are not compared with them."]
     if data != "real":
@@ -143,6 +147,34 @@ def notes(entry: Entry, finished: list[Record], data: str, folder: str) -> list[
         trust = "; ".join(text for text in (value.source, value.certainty) if text)
         lines.append(f"Paper, {what}: {value}" + (f" ({trust})." if trust else "."))
     return lines + ([f"Paper: {entry.source}"] if entry.source else [])
+
+
+def how_sure(statistics: dict[str, Any]) -> list[str]:
+    """What intervals, bold numbers and marks rest on."""
+    if "why_not" in statistics:
+        return [f"No intervals: {statistics['why_not']}."]
+    rows = [metrics for metrics in statistics.get("rows", {}).values() if metrics]
+    if not rows:
+        return []
+    rules = dict.fromkeys(summary["rule"] for metrics in rows for summary in list(metrics.values())[:1])
+    lines = [f"Interval: {'; '.join(rules)}; {statistics['resamples']:,} resamples of {statistics['groups']:,} groups of examples."]
+    if any(statistics["p"].values()):
+        lines.append(
+            "Bold: the best of a column; †: not distinguishable from it (paired difference over the same resamples, p at least "
+            f"{ALPHA} after Holm's correction within the column)."
+        )
+    return lines
+
+
+def versions(finished: list[Record]) -> list[str]:
+    """A warning if the runs were not all made by the same code."""
+    made: dict[str, list[str]] = {}
+    for run in finished:
+        made.setdefault(run.commit or "not recorded", []).append(run.name)
+    if len(made) < 2:
+        return []
+    parts = [f"{commit[:10]}{'+' * commit.endswith('+')} ({', '.join(dict.fromkeys(names))})" for commit, names in made.items()]
+    return ["The runs were made by DIFFERENT versions of the code: " + "; ".join(parts) + "."]
 
 
 def budgets(entry: Entry, finished: list[Record]) -> list[str]:
@@ -167,11 +199,21 @@ def budget(config: dict[str, Any]) -> str:
 
 
 def missing(entry: Entry, runs: list[Record], folder: Path) -> list[str]:
-    """The paper's rows that lack a seed which any of them has (seed 0 if none has any), each with the command that makes it."""
+    """The paper's rows that lack a seed which any of them has (seed 0 if none has any), each with the command that makes it.
+
+    A row that is not trained is missing if it has no seed at all.
+    """
     rows = [run for row in entry.rows for run in runs if run.name == row.run]
     there = {(run.name, run.seed) for run in rows}
-    absent = [(r, seed) for r in entry.rows for seed in sorted({run.seed for run in rows} or {0}) if (r.run, seed) not in there]
-    return [f"{row.label}, seed {seed}{_quoted(command(entry, row, seed, folder, rows))}" for row, seed in absent]
+    seeds = sorted({run.seed for run in rows} or {0})
+    items = []
+    for row in entry.rows:
+        if row.command:
+            absent = seeds[:1] if row.run not in {run.name for run in rows} else []
+        else:
+            absent = [seed for seed in seeds if (row.run, seed) not in there]
+        items += [f"{row.label}, seed {seed}{_quoted(command(entry, row, seed, folder, rows))}" for seed in absent]
+    return items
 
 
 def unfinished(entry: Entry, runs: list[Record], folder: Path) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from i2m2.errors import SettingsError
-from i2m2.render import Sheet
+from i2m2.render import Sheet, Strong
 
 NOT_IN_PERCENT = {"nll", "entropy", "brier"}  # nats, nats, and 0..2
 
@@ -128,15 +128,31 @@ class Table:
     todo: dict[str, list[str]] = field(default_factory=dict)  # heading -> runs to make or go on with, each with its command
     best: Known | None = None
     baseline: dict[str, float] = field(default_factory=dict)  # metric -> score of the class frequencies; {} where not recorded
+    statistics: dict[str, Any] = field(default_factory=dict)  # of `significance.statistics_for`; {} where there are no predictions
 
     @property
     def units(self) -> str:
         plain = [metric for metric in self.metrics if metric in NOT_IN_PERCENT]
         but = f" (not {', '.join(plain)})" if plain else ""
-        return f"In percent{but}: mean ± sample standard deviation over the seeds (number of seeds)."
+        interval = f", 95 % interval of {self.metrics[0]}" if any(self.interval(line.run) for line in self.lines) else ""
+        return f"In percent{but}: mean ± sample standard deviation over the seeds{interval} (number of seeds)."
+
+    def interval(self, run: str) -> tuple[float, float] | None:
+        """Of the main metric, as fractions; None where there is none."""
+        found = self.statistics.get("rows", {}).get(run, {}).get(self.metrics[0], {})
+        return (found["low"], found["high"]) if found.get("low") is not None else None
+
+    def is_best(self, run: str, metric: str) -> bool:
+        return self.statistics.get("best", {}).get(metric) == run
+
+    def is_undistinguished(self, run: str, metric: str) -> bool:
+        """From the best of the column."""
+        p = self.statistics.get("p", {}).get(metric, {}).get(run)
+        return p is not None and p >= ALPHA
 
 
 BASELINE = "Majority class (class frequencies)"
+ALPHA = 0.05  # above it, a corrected p leaves a row undistinguished from the best
 
 
 def number(value: float, metric: str = "accuracy") -> str:
@@ -144,19 +160,23 @@ def number(value: float, metric: str = "accuracy") -> str:
     return f"{value:.3f}" if metric in NOT_IN_PERCENT else f"{100 * value:.1f}"
 
 
-def cell(values: list[float], metric: str = "accuracy") -> str:
-    """[0.71, 0.73] -> '72.0 ± 1.4 (2)': mean, sample standard deviation, number of seeds; [] -> 'missing'."""
+def cell(values: list[float], metric: str = "accuracy", interval: tuple[float, float] | None = None) -> str:
+    """[0.71, 0.73] -> '72.0 ± 1.4 (2)': mean, sample standard deviation, number of seeds; [] -> 'missing'.
+
+    With an interval: '72.0 ± 1.4 [70.1, 73.9] (2)'.
+    """
     if not values:
         return "missing"
     spread = f" ± {number(statistics.stdev(values), metric)}" if len(values) > 1 else ""
-    return f"{number(statistics.fmean(values), metric)}{spread} ({len(values)})"
+    ends = f" [{number(interval[0], metric)}, {number(interval[1], metric)}]" if interval else ""
+    return f"{number(statistics.fmean(values), metric)}{spread}{ends} ({len(values)})"
 
 
 def grid(table: Table, lines: list[Line], first: str, compared: bool) -> list[list[str]]:
     """The table as text, header first: label, a column per metric, and if `compared` the paper's value of the main metric. What
     the class frequencies alone reach stands above, where it is recorded."""
     main = table.metrics[0]
-    rows = [[line.label, *(_cell_of(line, m) for m in table.metrics)] for line in lines]
+    rows = [[line.label, *(_cell_of(table, line, m) for m in table.metrics)] for line in lines]
     header = [first, *table.metrics]
     if compared:
         header.append(f"{main}, paper")
@@ -169,9 +189,14 @@ def grid(table: Table, lines: list[Line], first: str, compared: bool) -> list[li
     return [header, *rows]
 
 
-def _cell_of(line: Line, metric: str) -> str:
-    """`missing` is a row without a finished run; a metric that is undefined for its runs is a dash."""
-    return "-" if not line.values[metric] and any(line.values.values()) else cell(line.values[metric], metric)
+def _cell_of(table: Table, line: Line, metric: str) -> str:
+    """`missing` is a row without a finished run; a metric that is undefined for its runs is a dash. The best is in bold."""
+    if not line.values[metric] and any(line.values.values()):
+        return "-"
+    text = cell(line.values[metric], metric, table.interval(line.run) if metric == table.metrics[0] else None)
+    if table.is_best(line.run, metric):
+        return Strong(text)
+    return f"{text} †" if table.is_undistinguished(line.run, metric) else text
 
 
 def sheet_of(table: Table) -> Sheet:
