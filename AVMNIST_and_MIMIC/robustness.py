@@ -23,6 +23,7 @@ from i2m2.experiment import Experiment
 from i2m2.files import write_atomic, write_text
 from i2m2.metrics import accuracy
 from i2m2.records import Record
+from i2m2.remarks import about, data_kind
 from i2m2.run import Run
 from i2m2.tables import read_entries
 from i2m2.train import make_accelerator
@@ -131,13 +132,13 @@ def _report(
     order = [*corruptions, *(robustness.MISSING + modality for modality in test.inputs)]
     points = sorted(points, key=lambda point: (list(rows).index(point.run), point.seed, order.index(point.corruption)))
     summary = robustness.summarise(points, args.baseline)
-    about = results.about(folder.resolve().name, results.data_kind(entry, finished), finished)
-    figure = robustness.draw(points, table or rows, corruptions, f"Robustness of models trained on clean data\n{about}")
+    what = about(folder.resolve().name, data_kind(entry, finished), finished)
+    figure = robustness.draw(points, table or rows, corruptions, f"Robustness of models trained on clean data\n{what}")
     write_text(folder / "robustness.csv", robustness.points_csv(points, rows))
     write_text(folder / "robustness_summary.csv", robustness.summary_csv(summary, rows))
     for kind in ("png", "pdf"):
         write_atomic(folder / f"robustness.{kind}", partial(figure.savefig, format=kind))
-    print(f"## Robustness ({about})\n\n{robustness.summary_markdown(summary, rows)}\n")
+    print(f"## Robustness ({what})\n\n{robustness.summary_markdown(summary, rows)}\n")
     print("\n".join(f"- {note}" for note in _notes(args, rows, points, data)))
     print("written:", *(folder / f"robustness{end}" for end in (".csv", "_summary.csv", ".png", ".pdf")), sep="\n  ")
 

@@ -5,7 +5,6 @@ What a table looks like is read from the `paper.yaml` of each data-set folder; n
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterable
 from functools import partial
@@ -16,9 +15,10 @@ from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.figures import draw
 from i2m2.files import write_atomic, write_text
 from i2m2.records import Record, collect, lookup
+from i2m2.remarks import about, data_kind, how_sure, notes, verdict
 from i2m2.render import to_latex, to_markdown
 from i2m2.significance import statistics_for
-from i2m2.tables import ALPHA, NOT_IN_PERCENT, Entry, Line, Row, Table, read_entries, sheet_of, to_csv
+from i2m2.tables import NOT_IN_PERCENT, Entry, Line, Row, Table, read_entries, sheet_of, to_csv
 
 # What a missing run has to repeat of a run beside it, wherever that differs from the config file its command names.
 # Not the preset, the tag and a start from scratch: they are part of a run's name, so a row that has them says so in its arguments.
@@ -57,13 +57,23 @@ def make_table(entry: Entry, runs: list[Record], folder: Path, beside: Iterable[
     elsewhere = {row.run for other in beside for row in other.rows} - set(names)
     runs = [run for run in runs if run.name not in elsewhere]
     finished = [run for run in runs if run.test is not None]
-    lines = [Line(label=r.label, run=r.run, values=values_of(finished, r.run, entry.metrics), paper=r.paper) for r in entry.rows]
+    values = {name: values_of(finished, name, entry.metrics) for name in names}
     others = sorted({run.name for run in finished} - set(names), key=lambda name: (_place(name, names), name))
     data = data_kind(entry, finished)
+    lines = [
+        Line(
+            label=r.label,
+            run=r.run,
+            values=values[r.run],
+            paper=r.paper,
+            verdict=verdict(entry, r, values[r.run], data, finished, folder),
+        )
+        for r in entry.rows
+    ]
     by_row = {row.run: found for row in entry.rows if (found := [run for run in finished if run.name == row.run])}
-    statistics = statistics_for(folder, entry.name, by_row, entry.metrics) if by_row else {}
+    judged = statistics_for(folder, entry.name, by_row, entry.metrics) if by_row else {}
     return Table(
-        statistics=statistics,
+        statistics=judged,
         title=f"{entry.name}: {entry.title}",
         about=about(folder.name, data, finished),
         metrics=entry.metrics,
@@ -72,7 +82,7 @@ def make_table(entry: Entry, runs: list[Record], folder: Path, beside: Iterable[
         compared=data == "real" and entry.published and folder.name == entry.folder,
         lines=lines,
         further=[Line(label=name, run=name, values=values_of(finished, name, entry.metrics)) for name in others],
-        notes=[*how_sure(statistics), *notes(entry, finished, data, folder.name)],
+        notes=[*how_sure(judged), *notes(entry, finished, data, folder.name)],
         todo={"Missing runs": missing(entry, runs, folder), "Unfinished runs": unfinished(entry, runs, folder)},
         best=entry.best if data == "real" and folder.name == entry.folder else None,
         baseline=next((run.data["baseline"] for run in finished if isinstance(run.data.get("baseline"), dict)), {}),
@@ -109,93 +119,6 @@ def values_of(finished: list[Record], name: str, metrics: Iterable[str]) -> dict
                 raise DataError(f"{run.dir / 'result.json'}: test {metric} is {value}; a table needs {range_}")
             values[metric] += [value] if value is not None else []
     return values
-
-
-def data_kind(entry: Entry, finished: list[Record]) -> str:
-    """real, synthetic (if any of the runs is) or not recorded (if any run does not say)."""
-    said = {run.data.get("synthetic") for run in finished}
-    if entry.synthetic or True in said or any(lookup(run.config, "data.source") == "synthetic" for run in finished):
-        return "synthetic"
-    return "real" if said == {False} else "not recorded"
-
-
-def about(folder: str, data: str, finished: list[Record]) -> str:
-    """`avmnist, variant rebuilt, real data, 5 seeds`."""
-    variants = sorted({str(run.data["variant"]) for run in finished if run.data.get("variant")})
-    seeds = len({run.seed for run in finished})
-    kind = {"real": "real data", "synthetic": "SYNTHETIC data"}.get(data, "origin of the data not recorded")
-    return ", ".join([folder, *(f"variant {variant}" for variant in variants), kind, f"{seeds} seed" + "s" * (seeds != 1)])
-
-
-def notes(entry: Entry, finished: list[Record], data: str, folder: str) -> list[str]:
-    """What a reader must know to judge the table: data, budget, and where the paper's numbers come from."""
-    lines = [f"Data: {text}" for text in dict.fromkeys(run.data.get("description") for run in finished) if text]
-    if len({json.dumps(run.data.get("fingerprint"), sort_keys=True) for run in finished if run.data.get("fingerprint")}) > 1:
-        lines.append("The runs did not all read the same data files: their env.json record different fingerprints.")
-    lines += budgets(entry, finished) + versions(finished)
-    if data == "synthetic":
-        return [*lines, "The data are SYNTHETIC: these numbers say nothing about the paper's and are not compared with them."]
-    if data != "real":
-        return [*lines, "Not every env.json says whether its data are real, so the paper's numbers are not shown."]
-    if folder != entry.folder:
-        return [*lines, f"Another variant of the data than the paper's (that one is {entry.folder}), so its numbers are not shown."]
-    labels = {row.run: row.label for row in entry.rows}
-    known = [(f"{row.label}, {metric}", value) for row in entry.rows for metric, value in row.paper.items()]
-    if entry.best:
-        known.append(("the best of " + " and ".join(labels.get(run, run) for run in entry.best.rows), entry.best))
-    for what, value in known:
-        trust = "; ".join(text for text in (value.source, value.certainty) if text)
-        lines.append(f"Paper, {what}: {value}" + (f" ({trust})." if trust else "."))
-    return lines + ([f"Paper: {entry.source}"] if entry.source else [])
-
-
-def how_sure(statistics: dict[str, Any]) -> list[str]:
-    """What intervals, bold numbers and marks rest on."""
-    if "why_not" in statistics:
-        return [f"No intervals: {statistics['why_not']}."]
-    rows = [metrics for metrics in statistics.get("rows", {}).values() if metrics]
-    if not rows:
-        return []
-    rules = dict.fromkeys(summary["rule"] for metrics in rows for summary in list(metrics.values())[:1])
-    lines = [f"Interval: {'; '.join(rules)}; {statistics['resamples']:,} resamples of {statistics['groups']:,} groups of examples."]
-    if any(statistics["p"].values()):
-        lines.append(
-            "Bold: the best of a column; †: not distinguishable from it (paired difference over the same resamples, p at least "
-            f"{ALPHA} after Holm's correction within the column)."
-        )
-    return lines
-
-
-def versions(finished: list[Record]) -> list[str]:
-    """A warning if the runs were not all made by the same code."""
-    made: dict[str, list[str]] = {}
-    for run in finished:
-        made.setdefault(run.commit or "not recorded", []).append(run.name)
-    if len(made) < 2:
-        return []
-    parts = [f"{commit[:10]}{'+' * commit.endswith('+')} ({', '.join(dict.fromkeys(names))})" for commit, names in made.items()]
-    return ["The runs were made by DIFFERENT versions of the code: " + "; ".join(parts) + "."]
-
-
-def budgets(entry: Entry, finished: list[Record]) -> list[str]:
-    """One line with the budget of the paper's rows; where they differ, which rows had which."""
-    labels = {row.run: row.label for row in entry.rows}
-    rows: dict[str, list[str]] = {}
-    for run in sorted((run for run in finished if run.name in labels), key=lambda run: list(labels).index(run.name)):
-        rows.setdefault(budget(run.config), []).append(labels[run.name])
-    if len(rows) < 2:
-        return [f"Budget: {text}." for text in rows if text]
-    parts = [f"{text or 'not recorded'} ({', '.join(dict.fromkeys(names))})" for text, names in rows.items()]
-    return ["The rows were made with DIFFERENT budgets: " + "; ".join(parts) + "."]
-
-
-def budget(config: dict[str, Any]) -> str:
-    """`25 epochs, 2000 training examples, preset paper`, as far as the config says."""
-    epochs, preset = lookup(config, "optim.epochs"), lookup(config, "preset")
-    size = lookup(config, "data.train_size") if isinstance(config.get("data"), dict) else None
-    parts = [f"{epochs} epoch" + "s" * (epochs != 1)] if epochs is not None else []
-    parts += [f"{size} training examples" if size is not None else "all training examples"] if config else []
-    return ", ".join(parts + ([f"preset {preset}"] if preset is not None else []))
 
 
 def missing(entry: Entry, runs: list[Record], folder: Path) -> list[str]:

@@ -54,7 +54,8 @@ class Entry:
     """A table of the paper, as a `paper.yaml` describes it; `defaults` is the content of its config file.
 
     `folder` is the results folder it is listed under; `published` is False for what no `paper.yaml` knows; `drawn` are the metrics
-    of its figure, a panel each.
+    of its figure, a panel each. A row reproduces the paper if its mean over at least `seeds` is within `tolerance` points (percent)
+    of the paper's value; `backbone`: how the name of the paper's begins, where there are several.
     """
 
     folder: str
@@ -69,6 +70,9 @@ class Entry:
     published: bool = True
     best: Known | None = None
     drawn: Sequence[str] = ()
+    seeds: int = 5
+    tolerance: float = 1.0
+    backbone: str = ""
     defaults: dict[str, Any]
 
 
@@ -110,6 +114,7 @@ class Line:
     run: str
     values: dict[str, list[float]]
     paper: dict[str, Known] = field(default_factory=dict)
+    verdict: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,19 +178,19 @@ def cell(values: list[float], metric: str = "accuracy", interval: tuple[float, f
 
 
 def grid(table: Table, lines: list[Line], first: str, compared: bool) -> list[list[str]]:
-    """The table as text, header first: label, a column per metric, and if `compared` the paper's value of the main metric. What
-    the class frequencies alone reach stands above, where it is recorded."""
+    """The table as text, header first: label, a column per metric, and if `compared` the paper's value of the main metric and the
+    verdict. What the class frequencies alone reach stands above, where it is recorded."""
     main = table.metrics[0]
     rows = [[line.label, *(_cell_of(table, line, m) for m in table.metrics)] for line in lines]
     header = [first, *table.metrics]
     if compared:
-        header.append(f"{main}, paper")
+        header += [f"{main}, paper", "verdict"]
         for row, line in zip(rows, lines, strict=True):
-            row.append(str(line.paper.get(main, "-")))
+            row += [str(line.paper.get(main, "-")), line.verdict]
     if table.baseline:
         values = [table.baseline.get(m) for m in table.metrics]
         rows.insert(0, [BASELINE, *("-" if v is None else number(v, m) for v, m in zip(values, table.metrics, strict=True))])
-        rows[0] += ["-"] * compared
+        rows[0] += ["-", "-"] * compared
     return [header, *rows]
 
 
@@ -208,18 +213,20 @@ def sheet_of(table: Table) -> Sheet:
 
 
 def to_csv(table: Table) -> str:
-    """A line per row and metric: mean, sample std and the paper's value as fractions, empty where there is none."""
+    """A line per row and metric: mean, sample std, interval and the paper's value as fractions, empty where there is none."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["row", "run", "metric", "mean", "std", "seeds", "paper", "data"])
+    writer.writerow(["row", "run", "metric", "mean", "std", "low", "high", "seeds", "paper", "data"])
     for metric, value in table.baseline.items():
         if metric in table.metrics and value is not None:
-            writer.writerow([BASELINE, "", metric, f"{value:.10g}", "", 0, "", table.data])
+            writer.writerow([BASELINE, "", metric, f"{value:.10g}", "", "", "", 0, "", table.data])
     for line in table.lines + table.further:
         for metric, values in line.values.items():
             mean = f"{statistics.fmean(values):.10g}" if values else ""
             std = f"{statistics.stdev(values):.10g}" if len(values) > 1 else ""
             known = line.paper.get(metric) if table.compared else None
             paper = f"{known.value / 100:.10g}" if known else ""
-            writer.writerow([line.label, line.run, metric, mean, std, len(values), paper, table.data])
+            found = table.statistics.get("rows", {}).get(line.run, {}).get(metric, {})
+            ends = ["" if found.get(end) is None else f"{found[end]:.10g}" for end in ("low", "high")]
+            writer.writerow([line.label, line.run, metric, mean, std, *ends, len(values), paper, table.data])
     return file.getvalue()

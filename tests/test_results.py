@@ -1,8 +1,10 @@
 """Tables against tables worked by hand, missing and unfinished runs, synthetic data, bad input."""
 
 import json
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -66,11 +68,11 @@ def make_three(out: Path, **kwargs) -> None:
 MARKDOWN = """\
 ## Table 9: Toys & co (toy, variant v1, real data, 2 seeds)
 
-| model | accuracy | auroc | accuracy, paper |
-|---|---:|---:|---:|
-| Image | 72.0 ± 1.4 (2) | 80.0 (1) | 70.00 ± 0.50 |
-| Inter_modality | missing | missing | - |
-| I2M2 | 75.0 (1) | 90.0 (1) | - |
+| model | accuracy | auroc | accuracy, paper | verdict |
+|---|---:|---:|---:|---:|
+| Image | 72.0 ± 1.4 (2) | 80.0 (1) | 70.00 ± 0.50 | not judged: 2 of 5 seeds |
+| Inter_modality | missing | missing | - | not judged: no finished run |
+| I2M2 | 75.0 (1) | 90.0 (1) | - | not judged: the paper's value is not known |
 
 - In percent: mean ± sample standard deviation over the seeds (number of seeds).
 - Data: Made by hand.
@@ -90,13 +92,13 @@ LATEX = r"""\begin{table}
 \centering
 \caption{Table 9: Toys \& co (toy, variant v1, real data, 2 seeds). In percent: """ + (
     r"""mean $\pm$ sample standard deviation over the seeds (number of seeds).}
-\begin{tabular}{lrrr}
+\begin{tabular}{lrrrr}
 \toprule
-model & accuracy & auroc & accuracy, paper \\
+model & accuracy & auroc & accuracy, paper & verdict \\
 \midrule
-Image & 72.0 $\pm$ 1.4 (2) & 80.0 (1) & 70.00 $\pm$ 0.50 \\
-Inter\_modality & missing & missing & - \\
-I2M2 & 75.0 (1) & 90.0 (1) & - \\
+Image & 72.0 $\pm$ 1.4 (2) & 80.0 (1) & 70.00 $\pm$ 0.50 & not judged: 2 of 5 seeds \\
+Inter\_modality & missing & missing & - & not judged: no finished run \\
+I2M2 & 75.0 (1) & 90.0 (1) & - & not judged: the paper's value is not known \\
 \bottomrule
 \end{tabular}
 \par\medskip\raggedright\footnotesize
@@ -110,13 +112,13 @@ Paper: the rest is not known.\par
 )
 
 CSV = """\
-row,run,metric,mean,std,seeds,paper,data
-Image,unimodal_image,accuracy,0.72,0.01414213562,2,0.7,real
-Image,unimodal_image,auroc,0.8,,1,,real
-Inter_modality,inter-concat,accuracy,,,0,,real
-Inter_modality,inter-concat,auroc,,,0,,real
-I2M2,i2m2-concat,accuracy,0.75,,1,,real
-I2M2,i2m2-concat,auroc,0.9,,1,,real
+row,run,metric,mean,std,low,high,seeds,paper,data
+Image,unimodal_image,accuracy,0.72,0.01414213562,,,2,0.7,real
+Image,unimodal_image,auroc,0.8,,,,1,,real
+Inter_modality,inter-concat,accuracy,,,,,0,,real
+Inter_modality,inter-concat,auroc,,,,,0,,real
+I2M2,i2m2-concat,accuracy,0.75,,,,1,,real
+I2M2,i2m2-concat,auroc,0.9,,,,1,,real
 """
 
 
@@ -211,7 +213,7 @@ def test_runs_that_are_no_rows_of_the_paper_make_a_second_table(out):
 """
     assert further in (out / "toy/table.md").read_text()
     assert r"i2m2-concat-scratch & 60.0 (1) & 70.0 (1) \\" in (out / "toy/table.tex").read_text()
-    assert "i2m2-concat-scratch,i2m2-concat-scratch,accuracy,0.6,,1,,real\n" in (out / "toy/table.csv").read_text()
+    assert "i2m2-concat-scratch,i2m2-concat-scratch,accuracy,0.6,,,,1,,real\n" in (out / "toy/table.csv").read_text()
 
 
 @pytest.mark.parametrize("mark", ["env", "config", "one run of three"])
@@ -252,10 +254,10 @@ def test_the_class_frequencies_stand_above_and_what_is_no_share_is_not_in_percen
     main([str(out)])
     lines = (out / "toy/table.md").read_text().splitlines()
     place = next(i for i, line in enumerate(lines) if line.startswith("| model"))
-    assert lines[place + 2] == "| Majority class (class frequencies) | 60.0 | 0.500 | - |"
+    assert lines[place + 2] == "| Majority class (class frequencies) | 60.0 | 0.500 | - | - |"
     assert lines[place + 3].startswith("| Image | 71.0 (1) | 1.250 (1) |")
     assert "In percent (not nll)" in (out / "toy/table.tex").read_text()
-    assert "Majority class (class frequencies),,nll,0.5,,0,,real" in (out / "toy/table.csv").read_text()
+    assert "Majority class (class frequencies),,nll,0.5,,,,0,,real" in (out / "toy/table.csv").read_text()
 
 
 def test_differing_budgets_and_data_files_are_said(out):
@@ -353,3 +355,42 @@ def test_avmnist_tables_have_the_papers_seven_rows_and_its_one_known_number():
     assert real.best.value == 72.38 and set(real.best.rows) <= {row.run for row in real.rows}
     assert not any(row.paper for row in real.rows)
     assert digits.synthetic and not real.synthetic
+
+
+def test_a_row_of_five_seeds_is_judged_against_the_paper(out, capsys):
+    for seed, value in enumerate((0.69, 0.70, 0.71, 0.70, 0.71)):
+        make_run(out, f"toy/unimodal_image/seed{seed}", {"accuracy": value, "auroc": 0.8})
+    main([str(out)])
+    assert "| 70.2 ± 0.8 (5) | 80.0 ± 0.0 (5) | 70.00 ± 0.50 | reproduced (within 1) |" in capsys.readouterr().out
+    (out / "toy/unimodal_image/seed4/result.json").write_text(json.dumps({"test": {"accuracy": 0.80, "auroc": 0.8}}))
+    main([str(out)])
+    assert "| differs by +2.0 |" in capsys.readouterr().out  # the mean of 69, 70, 71, 70 and 80 is 72
+
+
+def save_predictions(run: Path, right: list[bool]) -> None:
+    """Two classes, 3 to 1 for the one that is answered."""
+    y = np.arange(len(right)) % 2
+    answered = np.where(right, y, 1 - y)
+    log_prob = np.log(np.where(np.arange(2) == answered[:, None], 0.75, 0.25)).astype(np.float32)
+    np.savez(run / "predictions_test.npz", id=np.arange(len(y)), group=np.arange(len(y)), y=y, log_prob=log_prob)
+
+
+def test_best_row_is_bold_and_what_cannot_be_told_from_it_is_marked(out, capsys):
+    """Of 200 examples 190 against 188 right, on the same but two, cannot be told apart; 100 can."""
+    right = np.arange(200) < 190
+    rows = {"unimodal_image": np.arange(200) < 100, "inter-concat": np.arange(200) < 188, "i2m2-concat": right}
+    for name, values in rows.items():
+        run = make_run(out, f"toy/{name}/seed0", {"accuracy": float(values.mean()), "auroc": 0.5})
+        save_predictions(run, values)
+    main([str(out)])
+    printed = capsys.readouterr().out
+    lines = {line.split(" | ")[0].strip("| "): line.split(" | ")[1] for line in printed.splitlines() if line.startswith("| ")}
+    assert re.fullmatch(r"\*\*95.0 \[9\d.\d, 9\d.\d\] \(1\)\*\*", lines["I2M2"]), lines
+    assert lines["Inter_modality"].endswith("(1) †") and lines["Image"].endswith("(1)")
+    assert "Interval: percentile, examples only: one seed" in printed
+    stored = json.loads((out / "toy/statistics.json").read_text())["Table 9"]
+    assert stored["best"]["accuracy"] == "i2m2-concat" and stored["p"]["accuracy"]["unimodal_image"] < 0.01
+    for run in out.glob("toy/*/seed0"):
+        (run / "predictions_test.npz").unlink()
+    main([str(out)])  # as in reported/, where there are no predictions
+    assert capsys.readouterr().out == printed
