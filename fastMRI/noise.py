@@ -31,6 +31,7 @@ from i2m2.evaluate import predict
 from i2m2.files import write_atomic, write_text
 from i2m2.metrics import score
 from i2m2.remarks import about, data_kind
+from i2m2.render import Sheet, to_json, to_markdown
 from i2m2.results import entries_of
 from i2m2.robustness import MARKERS, finished_runs
 from i2m2.run import Run
@@ -73,7 +74,7 @@ class Noisy(Dataset):
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure, write noise.csv, noise.png and noise.pdf into the results folder, print the table."""
+    """Measure, write noise.csv, noise.png and noise.pdf (and the table for the report) into the results folder, print the table."""
     args = _parse(argv)
     finished = [run for run in finished_runs(args.results) if run.name in args.runs] if args.runs else finished_runs(args.results)
     finished = [run for run in finished if run.config.get("method") != "product"]
@@ -94,9 +95,10 @@ def main(argv: list[str] | None = None) -> None:
     write_text(args.results / "noise.csv", to_csv(found, rows))
     for kind in ("png", "pdf"):
         write_atomic(args.results / f"noise.{kind}", partial(figure.savefig, format=kind))
-    print(f"## AUROC (%) against noise ({what})\n\n{to_markdown(found, rows)}\n")
-    print(f"- noise in percent of a slice's largest magnitude; seed of the noise {args.seed}; mean over the four labels")
-    print("written:", *(args.results / f"noise.{kind}" for kind in ("csv", "png", "pdf")), sep="\n  ")
+    sheet = sheet_of(found, rows, what, args.seed)
+    write_text(args.results / "noise.sheet.json", to_json(sheet))
+    print(to_markdown(sheet))
+    print("written:", *(args.results / f"noise.{kind}" for kind in ("csv", "sheet.json", "png", "pdf")), sep="\n  ")
 
 
 def scores_under_noise(run: Run, levels: Sequence[float], seed: int) -> dict[float, dict[str, float]]:
@@ -128,12 +130,16 @@ def to_csv(found: Scores, rows: dict[str, str]) -> str:
     return file.getvalue()
 
 
-def to_markdown(found: Scores, rows: dict[str, str]) -> str:
+def sheet_of(found: Scores, rows: dict[str, str], about: str, seed: int) -> Sheet:
     """A line per run, a column per level."""
     levels = sorted({level for _, _, level in found})
-    lines = [["model", *(f"{level:g} %" for level in levels)], ["---", *["---:"] * len(levels)]]
-    lines += [[label, *(cell(_values(found, run, level, "auroc"), "auroc") for level in levels)] for run, label in rows.items()]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    grid = [["model", *(f"{level:g} %" for level in levels)]]
+    grid += [[label, *(cell(_values(found, run, level, "auroc"), "auroc") for level in levels)] for run, label in rows.items()]
+    notes = [
+        "AUROC in percent, mean over the four labels: mean ± sample standard deviation over the seeds (number of seeds).",
+        f"Noise in percent of a slice's largest magnitude, at test time alone; seed of the noise {seed}.",
+    ]
+    return Sheet(title="Fig. C.7: AUROC against Rician noise", about=about, grids={"": grid}, notes=notes)
 
 
 def draw(found: Scores, rows: dict[str, str], title: str) -> Figure:

@@ -17,9 +17,9 @@ degrees of freedom: for two independent normal terms such an interval never cove
 var(u) and no t: it covers far less where seeds matter. Assumed: seeds are independent and their scores roughly normal, groups are
 independent. The training set is given: what another would do is not in it. benchmarks/coverage.py measures all of this.
 
-The ECE is biased: noise in the bins adds to it, and once more in every resample, so that the percentiles may all lie above the truth.
+The ECE is biased: noise in the bins adds to it, and once more in every resample, so that all percentiles may lie above the truth.
 Its resamples are reflected about the value (the "basic" bootstrap), and the mean over seeds is moved by the same bias. Where the
-true error is near zero even that covers only half the time: such an ECE is not told apart from perfect calibration.
+true error is near zero even that covers little more than half the time: read such an interval as "close to calibrated".
 """
 
 from __future__ import annotations

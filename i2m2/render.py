@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from i2m2.errors import DataError
 
 Grid = Sequence[Sequence[str]]  # rows of cells, the header first; a Strong cell is set in bold
 
@@ -28,6 +32,19 @@ class Sheet:
     @property
     def heading(self) -> str:
         return f"{self.title} ({self.about})" if self.about else self.title
+
+
+def to_json(sheet: Sheet) -> str:
+    """A table that one command leaves for the report of another."""
+    return json.dumps(asdict(sheet), indent=1, ensure_ascii=False) + "\n"
+
+
+def from_json(path: Path) -> Sheet:
+    """DataError if the file holds no table."""
+    try:
+        return Sheet(**json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error}); delete it and give the command that made it again") from error
 
 
 def to_markdown(sheet: Sheet) -> str:

@@ -16,12 +16,19 @@ from i2m2.figures import draw
 from i2m2.files import write_atomic, write_text
 from i2m2.records import Record, collect, lookup
 from i2m2.remarks import about, data_kind, how_sure, notes, verdict
-from i2m2.render import to_latex, to_markdown
+from i2m2.render import Sheet, from_json, to_latex, to_markdown
+from i2m2.report import Part, to_page
 from i2m2.significance import statistics_for
+from i2m2.studies import sheets_of, studies_of
 from i2m2.tables import NOT_IN_PERCENT, Entry, Line, Row, Table, read_entries, sheet_of, to_csv
 
 # What a missing run has to repeat of a run beside it, wherever that differs from the config file its command names.
 # Not the preset, the tag and a start from scratch: they are part of a run's name, so a row that has them says so in its arguments.
+TITLE = "I2M2: does this data need inter-modality modelling, intra-modality modelling, or both?"
+INTRODUCTION = (
+    "Made by `python -m i2m2.results` from the runs' saved predictions. Tables and figures bear the paper's names for them "
+    "(Madaan et al., NeurIPS 2024); what each rests on (data, seeds, budget, code) stands below it.",
+)
 REPEATED = ("task", "optim.epochs", "data.dir", "data.source", "data.train_size")
 
 
@@ -119,6 +126,19 @@ def values_of(finished: list[Record], name: str, metrics: Iterable[str]) -> dict
                 raise DataError(f"{run.dir / 'result.json'}: test {metric} is {value}; a table needs {range_}")
             values[metric] += [value] if value is not None else []
     return values
+
+
+def settings_sheet(finished: list[Record], labels: dict[str, str], about: str) -> list[Sheet]:
+    """What every row was trained with (Table B.6 for fastMRI), where seeds differ the first one's."""
+    shown = {
+        run.name: run.config for run in reversed(finished) if run.name in labels and lookup(run.config, "optim.lr") is not None
+    }
+    if not shown:
+        return []
+    columns = ["optim.name", "optim.lr", "optim.weight_decay", "optim.batch_size", "optim.epochs", "optim.select", "init", "preset"]
+    grid = [["model", *(column.removeprefix("optim.") for column in columns)]]
+    grid += [[label, *(str(lookup(shown[run], c)) for c in columns)] for run, label in labels.items() if run in shown]
+    return [Sheet(title="Table B.6: settings in force", about=about, grids={"": grid})]
 
 
 def missing(entry: Entry, runs: list[Record], folder: Path) -> list[str]:
@@ -220,23 +240,44 @@ def write(table: Table, folder: Path, suffix: str) -> list[Path]:
     return paths
 
 
+def further_parts(folder: Path, runs: list[Record], tables: list[Table]) -> list[Part]:
+    """What the report tells of a results folder beside its tables: studies, settings in force, what other commands left there."""
+    labels = {line.run: line.label for table in tables for line in table.lines}
+    synthetic = any(table.data == "synthetic" for table in tables)
+    finished = [run for run in runs if run.test is not None]
+    sheets = [*sheets_of(studies_of(folder, finished), labels, tables[0].about), *settings_sheet(finished, labels, tables[0].about)]
+    if sheets:
+        write_text(folder / "studies.md", "\n".join(map(to_markdown, sheets)))
+        write_text(folder / "studies.tex", "\n".join(map(to_latex, sheets)))
+    left = [(path, path.with_name(path.name.replace(".sheet.json", ".png"))) for path in sorted(folder.glob("*.sheet.json"))]
+    parts = [Part(from_json(path), [figure] if figure.exists() else [], synthetic) for path, figure in left]
+    return parts + [Part(sheet, [], synthetic) for sheet in sheets]
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Print the tables of a results folder, and write them and their figures into it."""
-    parser = CommandParser(prog="python -m i2m2.results", description="Tables and figures of the finished runs.")
+    """Print the tables of a results folder, write them and their figures into it, and one report of everything."""
+    parser = CommandParser(prog="python -m i2m2.results", description="Tables and figures of the finished runs, and report.html.")
     parser.add_argument("results", type=Path, help="the folder that holds <dataset>/<run>/seed<k>, e.g. results")
-    parser.add_argument("--dataset", help="only this data set and its variants, e.g. avmnist")
+    parser.add_argument("--dataset", help="only this data set and its variants, e.g. avmnist, in the report too")
     args = parser.parse_args(argv)
     entries = read_entries()
     paths: list[Path] = []
+    parts: dict[str, list[Part]] = {}
     for folder, runs in find_folders(args.results, args.dataset, entries).items():
         if all(run.test is None for run in runs):
             print(f"{folder}: none of its {len(runs)} runs is finished, so there is no table yet\n")
             continue
         tables, to_begin = tables_of(folder, runs, entries)
+        parts[folder.name] = []
         for place, table in enumerate(tables, start=1):
             print(to_markdown(sheet_of(table)))
-            paths += write(table, folder, f"_{place}" if place > 1 else "")
+            written = write(table, folder, f"_{place}" if place > 1 else "")
+            parts[folder.name].append(Part(sheet_of(table), [p for p in written if p.suffix == ".png"], table.data == "synthetic"))
+            paths += written
+        parts[folder.name] += further_parts(folder, runs, tables)
         print("\n".join(f"{line}\n" for line in to_begin), end="")
+    paths.append(args.results / "report.html")
+    write_text(paths[-1], to_page(TITLE, parts, INTRODUCTION))
     print("written:", *paths, sep="\n  ")
 
 

@@ -15,7 +15,7 @@ from i2m2.files import write_json
 from i2m2.metrics import LOWER_IS_BETTER
 from i2m2.records import Record
 from i2m2.resampling import RESAMPLES
-from i2m2.statistics import bounds_of, read_seed, refuse_other_examples, resample, summary
+from i2m2.statistics import read_seed, refuse_other_examples, resample, summary
 
 FILE = "statistics.json"
 
@@ -28,19 +28,19 @@ def statistics_for(folder: Path, name: str, rows: Rows, metrics: Sequence[str]) 
 
     -> {"rows": {run: {metric: `statistics.summary`}}, "best": {metric: run}, "p": {metric: {run: corrected p}}}; {} without any.
     """
-    stored = _stored(folder)
+    stored = read_stored(folder)
     there = {run: [record for record in records if (record.dir / "predictions_test.npz").exists()] for run, records in rows.items()}
     there = {run: records for run, records in there.items() if records}
     if not there:
         return stored.get(name, {})
-    state = {run: [_stamp(record) for record in records] for run, records in there.items()} | {"metrics": list(metrics)}
+    state = {run: [stamp(record) for record in records] for run, records in there.items()} | {"metrics": list(metrics)}
     if stored.get(name, {}).get("of") == state:
         return stored[name]
     try:
         made = {"of": state, **judge(there, metrics)}
     except DataError as error:  # runs on other examples: each stands, but none can be compared
         made = {"of": state, "rows": {}, "best": {}, "p": {}, "why_not": str(error)}
-    write_json(folder / FILE, stored | {name: made})
+    store(folder, {name: made})
     return made
 
 
@@ -58,7 +58,7 @@ def judge(rows: Rows, metrics: Sequence[str]) -> dict[str, Any]:
             continue
         place = {run: [k for k, key in enumerate(keys) if key[0] == run] for run in rows}
         for run, at in place.items():
-            found["rows"][run][metric] = summary(values[at], drawn[:, at], groups, bounds_of(metric))
+            found["rows"][run][metric] = summary(metric, values[at], drawn[:, at], groups)
         best, p = _best(metric, {run: {keys[k][1]: k for k in at} for run, at in place.items()}, values, drawn, groups)
         found["best"][metric], found["p"][metric] = best, p
     return found
@@ -77,13 +77,14 @@ def _best(
     for run in known:
         if run != best and (seeds := sorted(set(places[run]) & set(places[best]))):
             a, b = ([places[name][seed] for seed in seeds] for name in (best, run))
-            found = summary(values[a] - values[b], drawn[:, a] - drawn[:, b], groups, difference=True)["p"]
+            found = summary(metric, values[a] - values[b], drawn[:, a] - drawn[:, b], groups, difference=True)["p"]
             p[run] = np.nan if found is None else found
     corrected = holm(list(p.values())) if p else []
     return best, {run: float(value) if np.isfinite(value) else None for run, value in zip(p, corrected, strict=True)}
 
 
-def _stored(folder: Path) -> dict[str, Any]:
+def read_stored(folder: Path) -> dict[str, Any]:
+    """statistics.json of a results folder; {} if there is none."""
     path = folder / FILE
     if not path.exists():
         return {}
@@ -93,7 +94,12 @@ def _stored(folder: Path) -> dict[str, Any]:
         raise DataError(f"{path} is damaged ({error}); delete it, it is computed again") from error
 
 
-def _stamp(record: Record) -> str:
+def store(folder: Path, made: Mapping[str, Any]) -> None:
+    """Add to statistics.json."""
+    write_json(folder / FILE, read_stored(folder) | made)
+
+
+def stamp(record: Record) -> str:
     """Seed, size and time of a run's predictions."""
     status = (record.dir / "predictions_test.npz").stat()
     return f"seed{record.seed} {status.st_size} {status.st_mtime_ns}"

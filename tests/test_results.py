@@ -129,7 +129,9 @@ def test_tables_of_three_runs_equal_the_ones_worked_by_hand(out, capsys):
     assert (out / "toy/table.tex").read_text(encoding="utf-8") == LATEX
     assert (out / "toy/table.csv").read_text(encoding="utf-8") == CSV
     names = ["table.md", "table.tex", "table.csv", "figure.png", "figure.pdf"]
-    assert capsys.readouterr().out == MARKDOWN + "\nwritten:\n" + "".join(f"  results/toy/{name}\n" for name in names)
+    assert capsys.readouterr().out == MARKDOWN + "\nwritten:\n" + "".join(
+        f"  results/{name}\n" for name in (*(f"toy/{name}" for name in names), "report.html")
+    )
 
 
 def test_figure_files_are_images_with_something_on_them(out):
@@ -387,7 +389,7 @@ def test_best_row_is_bold_and_what_cannot_be_told_from_it_is_marked(out, capsys)
     lines = {line.split(" | ")[0].strip("| "): line.split(" | ")[1] for line in printed.splitlines() if line.startswith("| ")}
     assert re.fullmatch(r"\*\*95.0 \[9\d.\d, 9\d.\d\] \(1\)\*\*", lines["I2M2"]), lines
     assert lines["Inter_modality"].endswith("(1) †") and lines["Image"].endswith("(1)")
-    assert "Interval: percentile, examples only: one seed" in printed
+    assert "- Interval: " in printed and "2,000 resamples of 200 groups of examples" in printed
     stored = json.loads((out / "toy/statistics.json").read_text())["Table 9"]
     assert stored["best"]["accuracy"] == "i2m2-concat" and stored["p"]["accuracy"]["unimodal_image"] < 0.01
     for run in out.glob("toy/*/seed0"):
