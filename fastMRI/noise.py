@@ -28,12 +28,13 @@ from i2m2.config import load_config
 from i2m2.data import Batch
 from i2m2.errors import CommandParser, SettingsError, run_command
 from i2m2.evaluate import predict
+from i2m2.figures import MARKERS
 from i2m2.files import write_atomic, write_text
 from i2m2.metrics import score
 from i2m2.remarks import about, data_kind
 from i2m2.render import Sheet, to_json, to_markdown
 from i2m2.results import entries_of
-from i2m2.robustness import MARKERS, finished_runs
+from i2m2.robustness import finished_runs
 from i2m2.run import Run
 from i2m2.tables import cell, read_entries
 from i2m2.train import make_accelerator

@@ -8,8 +8,8 @@ can be mended without training is
 
 A temperature T would only multiply all of w and gamma by 1 / T, so it is in them. Plain product: w = 1, gamma = 0. One expert per
 modality, the modalities independent given y: w = 1, gamma = 1 - M. The likelihood of validation labels is concave in (w, gamma).
-Where they leave a direction open (a uniform p(y), an expert that is the product of the others, classes told apart without error) a
-normal prior of standard deviation 10 around the plain product decides; it weighs as much as a fraction of one example.
+Where they leave a direction open, or nearly (a uniform p(y), an expert that is the product of the others, classes told apart
+without error), a normal prior of standard deviation 1 around the plain product decides; it weighs about as much as one example.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from i2m2.metrics import ECE_BINS, score
 from i2m2.statistics import refuse_other_examples
 
 CALIBRATION = ("accuracy", "ece", "brier", "nll")
-PRIOR_STD = 10.0
+PRIOR_STD = 1.0
 FLOOR = -1e3  # of a log-probability: exp of it is 0 in float64, and a weight times it is still a number
 
 

@@ -79,6 +79,7 @@ class RunConfig:
     baselines: ClassVar[tuple[str, ...]] = ()  # modalities that only have a unimodal row
     from_zero: ClassVar[frozenset[str]] = frozenset({"seed", "workers"})  # whole numbers that may be 0
     metrics: ClassVar[tuple[str, ...]] = tuple(METRICS)  # that `optim.select` may name
+    unused_parameters: ClassVar[bool] = False  # a step may leave some of the trained parameters without a gradient
 
     dataset: str
     method: str

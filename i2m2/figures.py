@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import textwrap
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from i2m2.tables import BASELINE, NOT_IN_PERCENT, Line, Table, cell
@@ -12,6 +13,8 @@ from i2m2.tables import BASELINE, NOT_IN_PERCENT, Line, Table, cell
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+MARKERS = "osD^v<>Pp*"
 
 
 def draw(table: Table) -> Figure:
@@ -33,14 +36,32 @@ def draw(table: Table) -> Figure:
             axes.set_title(metric, fontsize=10)
     for axes in panels[len(metrics) :]:
         axes.remove()
-    unit = "" if set(metrics) <= NOT_IN_PERCENT else " (%)"
-    what = metrics[0] if len(metrics) == 1 else "score"
-    figure.supxlabel(f"{what}{unit}, mean ± sample standard deviation (seeds)", fontsize=10)
+    for axes, metric in zip(panels[-columns:] if len(metrics) % columns == 0 else panels[: len(metrics)], metrics, strict=False):
+        unit = "" if metric in NOT_IN_PERCENT else " (%)"
+        axes.set_xlabel(f"{metric if len(metrics) == 1 else 'score'}{unit}, mean ± sample standard deviation (seeds)")
     figure.suptitle(textwrap.fill(table.title, 70) + "\n" + textwrap.fill(table.about, 80), fontsize=11)
     handles, labels = panels[0].get_legend_handles_labels()
     if labels:
         unique = dict(zip(labels, handles, strict=True))
         figure.legend(unique.values(), unique.keys(), loc="outside lower right", ncols=2, fontsize=9, frameon=False)
+    return figure
+
+
+def draw_reliability(diagrams: Mapping[str, Mapping[str, list]], title: str) -> Figure:
+    """{label of a method: `calibration.reliability`}: accuracy against confidence, a line each; on the diagonal both agree."""
+    from matplotlib.figure import Figure  # as above
+
+    figure = Figure(figsize=(6.5, 5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot([0, 100], [0, 100], color="#777777", lw=1, ls=":")
+    for place, (label, diagram) in enumerate(diagrams.items()):
+        points = [(100 * c, 100 * a) for c, a in zip(diagram["confidence"], diagram["accuracy"], strict=True) if c is not None]
+        axes.plot(*zip(*points, strict=True), marker=MARKERS[place % len(MARKERS)], ms=4, lw=1.3, label=label)
+    axes.set_xlabel("confidence in the predicted class (%)")
+    axes.set_ylabel("accuracy (%)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False)
+    figure.suptitle(textwrap.fill(title, 70), fontsize=10)
     return figure
 
 

@@ -88,6 +88,7 @@ class ProductOfExperts(nn.Module):
         """
         present = dict(present or {})
         inputs = {name: _blank(x, present[name]) if name in present else x for name, x in inputs.items()}
+        inputs = self.shared(inputs)
         by_expert = {name: self._log_prob(expert, inputs, present) for name, expert in self.experts.items()}
         said = [log_prob for log_prob in by_expert.values() if log_prob is not None]
         if not said:
@@ -100,6 +101,10 @@ class ProductOfExperts(nn.Module):
             return product, by_expert
         uniform = torch.full_like(said[0], self._nothing(said[0]))
         return product, {name: uniform if log_prob is None else log_prob for name, log_prob in by_expert.items()}
+
+    def shared(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """What the experts get: `inputs`. A subclass adds here what several of them share, so that it is computed once."""
+        return inputs
 
     def _nothing(self, log_prob: Tensor) -> float:
         """What an expert that says nothing gives every answer: 1/C, or even odds."""

@@ -128,5 +128,10 @@ def _table(grid: Grid) -> str:
 def _items(heading: str, items: Sequence[str]) -> str:
     if not items:
         return ""
-    lines = ["<li>" + re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(item, quote=False)) + "</li>" for item in items]
+    lines = [f"<li>{code(item)}</li>" for item in items]
     return (f"<h4>{html.escape(heading)}</h4>\n" if heading else "") + "<ul>\n" + "\n".join(lines) + "\n</ul>"
+
+
+def code(text: str) -> str:
+    """Text as HTML, with what stands in backticks as code."""
+    return re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text, quote=False))

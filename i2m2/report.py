@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from i2m2.render import Sheet, anchor, to_html
+from i2m2.render import Sheet, anchor, code, to_html
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 68rem; margin: 2rem auto; padding: 0 1.2rem; }
 h1 { font-size: 1.7rem; } h2 { border-bottom: 2px solid #ccc; margin-top: 3rem; } h3 { margin: 2.4rem 0 0.2rem; }
-h4 { margin: 1.2rem 0 0.3rem; } nav ul { columns: 2; padding-left: 1.2rem; } .about { color: #555; margin: 0.1rem 0 0.8rem; }
+h4 { margin: 1.2rem 0 0.3rem; } nav > ul { columns: 2; padding-left: 1.2rem; } nav > ul > li { break-inside: avoid; }
+.about { color: #555; margin: 0.1rem 0 0.8rem; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; font-size: 0.9rem; } thead { border-bottom: 2px solid #333; }
 th, td { padding: 0.25rem 0.7rem; text-align: right; vertical-align: top; } th:first-child, td:first-child { text-align: left; }
 tbody tr:nth-child(odd) { background: #f6f6f6; } li { font-size: 0.92rem; overflow-wrap: anywhere; } code { font-size: 0.85rem; }
@@ -33,7 +34,7 @@ class Part(NamedTuple):
 
 def to_page(title: str, parts: Mapping[str, Sequence[Part]], introduction: Sequence[str]) -> str:
     """`parts` by the results folder they are about -> a whole HTML document."""
-    body = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{html.escape(line)}</p>" for line in introduction), _contents(parts)]
+    body = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{code(line)}</p>" for line in introduction), _contents(parts)]
     for folder, sections in parts.items():
         body.append(f'<h2 id="{anchor(folder)}">{html.escape(folder)}</h2>')
         if any(part.synthetic for part in sections):

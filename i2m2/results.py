@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
-from i2m2.figures import draw
+from i2m2.figures import draw, draw_reliability
 from i2m2.files import write_atomic, write_text
 from i2m2.records import Record, collect, lookup
 from i2m2.remarks import about, data_kind, how_sure, notes, verdict
@@ -245,13 +245,20 @@ def further_parts(folder: Path, runs: list[Record], tables: list[Table]) -> list
     labels = {line.run: line.label for table in tables for line in table.lines}
     synthetic = any(table.data == "synthetic" for table in tables)
     finished = [run for run in runs if run.test is not None]
-    sheets = [*sheets_of(studies_of(folder, finished), labels, tables[0].about), *settings_sheet(finished, labels, tables[0].about)]
+    found, about_runs = studies_of(folder, finished), tables[0].about
+    sheets = [*sheets_of(found, labels, about_runs), *settings_sheet(finished, labels, about_runs)]
     if sheets:
         write_text(folder / "studies.md", "\n".join(map(to_markdown, sheets)))
         write_text(folder / "studies.tex", "\n".join(map(to_latex, sheets)))
     left = [(path, path.with_name(path.name.replace(".sheet.json", ".png"))) for path in sorted(folder.glob("*.sheet.json"))]
     parts = [Part(from_json(path), [figure] if figure.exists() else [], synthetic) for path, figure in left]
-    return parts + [Part(sheet, [], synthetic) for sheet in sheets]
+    figures: dict[str, list[Path]] = {}
+    if diagrams := {labels[run]: found["reliability"][run] for run in labels if run in found.get("reliability", {})}:
+        figure = draw_reliability(diagrams, f"Reliability of the first seed's test predictions\n{about_runs}")
+        figures["Calibration"] = [folder / "reliability.png"]
+        for kind in ("png", "pdf"):
+            write_atomic(folder / f"reliability.{kind}", partial(figure.savefig, format=kind))
+    return parts + [Part(sheet, figures.get(sheet.title.partition(":")[0], []), synthetic) for sheet in sheets]
 
 
 def main(argv: list[str] | None = None) -> None:

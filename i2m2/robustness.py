@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from i2m2.data import ArrayDataset, Batch
 from i2m2.errors import SettingsError
+from i2m2.figures import MARKERS
 from i2m2.records import Record, collect
 from i2m2.tables import cell
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 LEVELS = tuple(step / 10 for step in range(11))  # of MultiBench; 0 is the clean test split
 MISSING = "missing_"  # prefix of a modality's name where it is the one that is missing
-MARKERS = "osD^v<>Pp*"
 
 Key = tuple[str, int]  # a finished run: name of its folder, seed
 Corrupt = Callable[[np.ndarray, float], np.ndarray]  # (one modality's array, level) -> the altered array

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
-from accelerate.utils import broadcast
+from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
@@ -101,6 +101,8 @@ def _train_epoch(
     """One pass over the training split -> the mean loss of its examples."""
     optim, devices = config.optim, accelerator.num_processes
     plan = training_plan(len(train), optim.batch_size, config.seed, epoch, optim.micro_batches, accelerator.process_index, devices)
+    if hasattr(train, "set_epoch"):  # its examples look different in every epoch
+        train.set_epoch(epoch)
     batches = loader(train, (part.positions for part in plan), config.workers, pin_memory=accelerator.device.type == "cuda")
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     scaled = accelerator.scaler is not None  # else accelerate only passes on, which costs every small step
@@ -199,7 +201,8 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     if config.tracker and not find_spec(config.tracker):
         raise SettingsError(f"tracker={config.tracker} is not installed: pip install {config.tracker}")
     try:
-        accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=config.precision)
+        unused = DistributedDataParallelKwargs(find_unused_parameters=config.unused_parameters)
+        accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=config.precision, kwargs_handlers=[unused])
     except ValueError as error:
         raise SettingsError(f"precision={config.precision}: {error}") from error
     if accelerator.device.type == "cpu":

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 import yaml
 from torch import nn
 
@@ -29,6 +30,8 @@ def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
             f"--init warm needs the finished runs {', '.join(str(sources[name]) for name in missing)}; "
             f"make them with: {commands}; or add --init scratch"
         )
+    own = {key: value for key, value in model.state_dict().items() if not key.startswith("experts.")}
+    shared = {}
     for name, path in sources.items():
         source = Run(path, config)
         source.refuse_other_data(run.facts)
@@ -36,8 +39,8 @@ def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
         weights = source.load_best()
         prefix = f"experts.{name}."
         model.experts[name].load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
-    # What the experts share, a backbone say, comes from the last of them: the fused one, where there is one.
-    shared = {key: value for key, value in weights.items() if not key.startswith("experts.")}
+        # What the experts share, a backbone say, comes from the run that changed it; of several, from the last: the fused one.
+        shared |= {key: value for key, value in weights.items() if key in own and not torch.equal(value, own[key].cpu())}
     if shared:
         model.load_state_dict(shared, strict=False)
     return {name: str(path) for name, path in sources.items()}
@@ -83,7 +86,7 @@ def _refuse_other_parts(config: RunConfig, source: Path) -> None:
     """A part that saw other examples, or has another architecture, would make the joint run's numbers mean something else."""
     there = flatten(yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8")))
     now = flatten(to_dict(config))
-    compared = {key for key in {*there, *now} if key.startswith(("data.", "model."))} - WITHOUT_INFLUENCE
+    compared = {key for key in {*there, *now} if key.startswith(("data.", "model.", "backbone."))} - WITHOUT_INFLUENCE
     differing = [key for key in sorted(compared) if there.get(key) != now.get(key)]
     if differing:
         keys = ", ".join(f"{key} ({there.get(key)} there, {now.get(key)} now)" for key in differing)
