@@ -1,4 +1,4 @@
-"""fastMRI's cache against the reference layout, the loader's share of a training step, memory: python -m benchmarks.fastmri
+"""fastMRI's cache against the reference layout, I2M2's step and the loader's share of it, memory: python -m benchmarks.fastmri
 
 Generated volumes of 640 x W. The reference layout is the published code's: a file per slice with k-space zero-filled to 640 x 400
 in complex128, and both reconstructions. Everything is read from the system's file cache, so the disk plays no part.
@@ -18,13 +18,14 @@ import h5py
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
 from benchmarks.process import Cost, measure
 from benchmarks.timing import alternate, beside, machine, table
 from fastMRI.data import FastMRIData, Slices, load_fastmri
-from fastMRI.fourier import PADDED_WIDTH, fit, image_of
+from fastMRI.fourier import PADDED_WIDTH, SIZE, fit, image_of
 from fastMRI.make_synthetic import make_volumes
 from fastMRI.models import FastMRIConfig, build_model
 from fastMRI.prepare import prepare
@@ -41,6 +42,13 @@ MEMORY = {  # settings of the network -> what they are called
     "bfloat16": ["--precision", "bf16"],
     "bfloat16, stage 1 checkpointed": ["--precision", "bf16", "--model.checkpointed", "1"],
     "bfloat16, all stages checkpointed": ["--precision", "bf16", "--model.checkpointed", "4"],
+}
+STEPS = {  # device -> precision -> settings of the training step, type of the matrices it is held against
+    "cpu": {"float32": ([], torch.float32)},
+    "cuda": {
+        "float32": ([], torch.float32),
+        "bfloat16": (["--precision", "bf16", "--model.channels_last", "true"], torch.bfloat16),
+    },
 }
 
 
@@ -109,22 +117,67 @@ def layout_rows(folder: Path, reference: list[Path], rounds: int) -> tuple[list,
     return bytes_rows, speed_rows
 
 
-def loader_share(folder: Path, examples: int, rounds: int) -> list:
-    """Seconds of loading and preparing a batch, of the whole training step of I2M2 at full size, and their ratio."""
+def training_step(folder: Path, examples: int, rounds: int, settings: list[str], device: torch.device) -> tuple[float, float]:
+    """Median seconds of loading and preparing a batch, and of the whole training step of I2M2 at full size."""
     split = load_fastmri(FastMRIData(dir=str(folder))).splits["train"].only(["magnitude", "phase"])
-    model = build_model(load_config(FastMRIConfig, ["--config", CONFIG, "--method", "i2m2", "--init", "scratch"], "benchmark"))
+    config = load_config(FastMRIConfig, ["--config", CONFIG, "--method", "i2m2", "--init", "scratch", *settings], "benchmark")
+    model = build_model(config).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     loading, step = [], []
-    for number in range(rounds):
+    for number in range(1 + rounds):
         began = time.perf_counter()
-        batch = to_device(split[np.arange(number, number + examples)], torch.device("cpu"), split.prepare)
+        batch = to_device(split[np.arange(number, number + examples) % len(split)], device, split.prepare)
+        _wait(device)
         loading.append(time.perf_counter() - began)
-        negative_log_likelihood(model(batch["inputs"])[0], batch["y"]).mean().backward()
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            log_prob, _ = model(batch["inputs"])
+        negative_log_likelihood(log_prob.float(), batch["y"]).mean().backward()
         optimizer.step()
         optimizer.zero_grad()
+        _wait(device)
         step.append(time.perf_counter() - began)
-    load, whole = np.median(loading), np.median(step)
-    return [f"{examples} slices", f"{1000 * load:.1f} ms", f"{whole:.1f} s", *beside(100 * load / whole, "<= 5")]
+    return float(np.median(loading[1:])), float(np.median(step[1:]))
+
+
+def matrix_peak(device: torch.device, dtype: torch.dtype, rounds: int = 5) -> float:
+    """FLOP per second of a large product of matrices, the best of some: what a device can be measured to do."""
+    size = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.rand(size, size, device=device, dtype=dtype) for _ in range(2))
+    seconds = []
+    for _ in range(1 + rounds):
+        _wait(device)
+        began = time.perf_counter()
+        a @ b
+        _wait(device)
+        seconds.append(time.perf_counter() - began)
+    return 2 * size**3 / min(seconds)
+
+
+def flop_per_slice() -> int:
+    """Of a training step of I2M2 at 320 x 320: the backward pass costs twice the forward one."""
+    with torch.device("meta"):
+        model = build_model(load_config(FastMRIConfig, ["--config", CONFIG, "--method", "i2m2", "--init", "scratch"], "benchmark"))
+        image = torch.zeros(1, 1, SIZE, SIZE)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model({"magnitude": image, "phase": image})
+    return 3 * counter.get_total_flops()
+
+
+def step_rows(folder: Path, examples: int, rounds: int, device: torch.device) -> list[list[str]]:
+    """A row per precision: seconds of loading and of the whole step, slices per second, share of a GPU's matrix peak."""
+    rows, flop = [], flop_per_slice()
+    for name, (settings, dtype) in STEPS[device.type].items():
+        load, whole = training_step(folder, examples, rounds, settings, device)
+        # On a CPU another library multiplies matrices than convolves, and not the faster one.
+        share = f"{100 * examples * flop / whole / matrix_peak(device, dtype):.0f} %" if device.type == "cuda" else "-"
+        cells = [f"{1000 * load:.1f} ms", f"{whole:.3g} s", *beside(100 * load / whole, "<= 5")]
+        rows.append([f"{examples} slices, {name}", *cells, f"{examples / whole:.3g}", share])
+    return rows
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def peak_memory(folder: Path, settings: list[str], examples: int) -> Cost:
@@ -149,12 +202,12 @@ def one_step(folder: str, settings: list[str], examples: int) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print three tables."""
+    """Print the tables."""
     parser = CommandParser("benchmarks.fastmri", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--volumes", type=int, default=6, help="to generate; default: 6")
     parser.add_argument("--rounds", type=int, default=5, help="of alternating reading; default: 5")
     parser.add_argument("--steps", type=int, default=3, help="training steps for the loader's share; default: 3")
-    parser.add_argument("--examples", type=int, default=2, help="slices of a training step; default: 2")
+    parser.add_argument("--examples", type=int, default=2, help="slices of a training step; default: 2 (a GPU wants 16)")
     parser.add_argument("--threads", type=int, default=2, help="default: 2")
     parser.add_argument("--one-step", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -171,8 +224,10 @@ def main(argv: list[str] | None = None) -> None:
         columns = ["", "reference", "ours", "ratio", "target"]
         print(table("Bytes per slice", columns, bytes_rows))
         print(table(f"Slices per second, one process, medians of {args.rounds} alternating rounds", columns, speed_rows))
-        share = loader_share(folder, args.examples, args.steps)
-        print(table("I2M2 at 320 x 320", ["training step", "loading and views", "whole step", "share in %", "target"], [share]))
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        rows = step_rows(folder, args.examples, args.steps, device)
+        columns = ["training step", "loading and views", "whole step", "share in %", "target", "slices/s", "of the matrix peak"]
+        print(table(f"I2M2 at 320 x 320 on {device}; peak: a GPU's product of matrices in the same precision", columns, rows))
         before = peak_memory(folder, [], 0)
         costs = {name: peak_memory(folder, settings, args.examples) for name, settings in MEMORY.items()}
         step = {name: (cost.peak - before.peak, cost.seconds - before.seconds) for name, cost in costs.items()}

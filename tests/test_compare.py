@@ -1,0 +1,94 @@
+"""The command that compares two runs or methods: what it prints, and what it refuses."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from i2m2.compare import main, pairs_of
+from i2m2.errors import DataError, SettingsError
+
+
+def save(folder, right, first_id=0, each=1, **other):
+    """A run that gives the label, always 1, 0.8 where it is right and 0.4 where not; half the labels are turned round."""
+    folder.mkdir(parents=True)
+    n = len(right)
+    y = np.arange(n) % 2
+    p = np.where(np.array(right, bool), 0.8, 0.4)
+    log_prob = np.log(np.where(np.arange(2) == y[:, None], p[:, None], 1 - p[:, None])).astype(np.float32)
+    columns = {"id": np.arange(n) + first_id, "group": np.arange(n) // each, "y": y, "log_prob": log_prob} | other
+    np.savez(folder / "predictions_test.npz", **{name: value for name, value in columns.items() if value is not None})
+    (folder / "env.json").write_text(json.dumps({"data": {"description": "made by hand"}}))
+    return folder
+
+
+def printed(capsys, *argv):
+    main(list(map(str, argv)))
+    return capsys.readouterr().out
+
+
+A, B = [1] * 30 + [0] * 10, [1] * 22 + [0] * 16 + [1] * 2  # only A is right in 8, only B in 2
+
+
+def test_two_runs_side_by_side(tmp_path, capsys):
+    a, b = save(tmp_path / "a/seed0", A), save(tmp_path / "b/seed3", B)
+    lines = printed(capsys, a, b).splitlines()
+    assert lines[:3] == [f"A  {a}", f"B  {b}", "seed0 and seed3; test split, 40 examples, data: made by hand"]
+    row = next(line for line in lines if line.startswith("accuracy"))
+    values = [float(text) for text in re.findall(r"[-+]?\d\.\d+", row)]
+    assert values[0] == 0.75 and values[3] == 0.6 and values[6] == 0.15
+    assert values[7] < 0.15 < values[8] and values[9] == pytest.approx(0.06, abs=0.05)
+    assert [line.split()[0] for line in lines[4:8]] == ["A", "accuracy", "nll", "auroc"]
+    assert any("one seed" in line and "2,000 resamples of 40 groups" in line for line in lines)
+    # 2 of 10 by chance: 2 (1 + 10 + 45) / 1024, and without half of the 45
+    assert any(re.fullmatch(r"seed0 and seed3\s+8\s+2\s+0.11\s+0.065", line) for line in lines)
+    assert any(line.startswith("DeLong") for line in lines) and not any("come in groups" in line for line in lines)
+
+
+def test_methods_are_compared_over_the_seeds_they_share(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        save(tmp_path / f"a/seed{seed}", rng.random(60) < 0.8, each=3)
+    for seed in range(1, 4):
+        save(tmp_path / f"b/seed{seed}", rng.random(60) < 0.6, each=3)
+    (tmp_path / "b/seed10").mkdir()  # begun
+    out = printed(capsys, tmp_path / "a", tmp_path / "b", "--metric", "accuracy")
+    assert "without seed0: not finished, or not among the other's" in out
+    assert "without seed3, seed10: not finished" in out
+    assert "seed1, seed2; test split" in out and "t, seeds and examples" in out and "come in groups" in out
+    assert not re.search("^(nll|DeLong)", out, re.MULTILINE)
+    assert list(pairs_of(tmp_path / "a/seed2", tmp_path / "b", "test")) == ["seed2"]
+
+
+def test_labels_each_and_their_mean(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, (40, 2))
+    for name in "ab":
+        p = rng.random((40, 2))
+        log_prob = np.log(np.stack([1 - p, p], axis=-1))
+        save(tmp_path / name / "seed0", A, y=y, log_prob=log_prob, labels=np.array(["acl", "mtear"]))
+    lines = printed(capsys, tmp_path / "a", tmp_path / "b", "--metric", "auroc,nll_acl").splitlines()
+    assert [line.split()[0] for line in lines[4:9]] == ["A", "auroc", "auroc_acl", "auroc_mtear", "nll_acl"]
+    assert sum(line.startswith(("seed0 acl", "seed0 mtear")) for line in lines) == 2
+
+
+def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path):
+    a, b = save(tmp_path / "a/seed0", A), save(tmp_path / "b/seed1", B)
+    other = save(tmp_path / "other/seed0", B, first_id=1)
+    grouped = save(tmp_path / "grouped/seed0", B, each=2)
+    compact = save(tmp_path / "compact/seed0", B, log_prob=None)
+    for error, words, argv in (
+        (DataError, "predicted other examples", [a, other]),
+        (DataError, "predicted other examples", [a, grouped]),
+        (DataError, "no log_prob.*evaluate", [compact, a]),
+        (DataError, "no log_prob.*evaluate", [a, compact]),
+        (SettingsError, "given twice", [a, a]),
+        (SettingsError, "no seed in common", [tmp_path / "a", tmp_path / "b"]),
+        (SettingsError, "no predictions of the val split", [a, b, "--split", "val"]),
+        (SettingsError, "no predictions of the test split", [a, tmp_path / "nowhere"]),
+        (SettingsError, "metric 'acc' is unknown", [a, b, "--metric", "acc"]),
+    ):
+        with pytest.raises(error, match=words) as raised:
+            main(list(map(str, argv)))
+        assert "\n" not in str(raised.value)
