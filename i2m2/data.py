@@ -6,8 +6,8 @@ A data set is a `torch.utils.data.Dataset` that is indexed by an array of positi
 
 It also has arrays `id` [n], `group` [n] (the unit a bootstrap resamples) and `y` [n(, L)]; `prepare(inputs)`, which runs on the
 device and turns the stored types (uint8, complex64) into what the encoders take; `only(modalities)`, the same examples without what
-nobody reads; and where there are several labels their names, `labels`. `ArrayDataset` is one such class. A training split that looks
-different in every epoch has `set_epoch(epoch)`, which the training loop calls.
+nobody reads; and where there are several labels their names, `labels`. A training split that looks different in every epoch has
+`set_epoch(epoch)`, which the training loop calls. `ArrayDataset` is one such class.
 """
 
 from __future__ import annotations

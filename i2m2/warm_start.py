@@ -40,7 +40,7 @@ def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
         prefix = f"experts.{name}."
         model.experts[name].load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
         # What the experts share, a backbone say, comes from the run that changed it; of several, from the last: the fused one.
-        shared |= {key: value for key, value in weights.items() if key in own and not torch.equal(value, own[key].cpu())}
+        shared |= {key: value for key, value in weights.items() if key in own and not torch.equal(value, own[key])}
     if shared:
         model.load_state_dict(shared, strict=False)
     return {name: str(path) for name, path in sources.items()}
