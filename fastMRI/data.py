@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fastMRI.labels import LABELS
+from fastMRI.split import PARTS
 from i2m2.data import Batch, Data, check_dataset, read_description
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import make_once
 
-LABELS = ("others", "mtear", "acl", "cartilage")  # `others`: any finding that is none of the three named ones
-PARTS = ("train", "val", "test")
 STORED_AS = {"rss": "rss", "magnitude": "image", "phase": "image"}
 SYNTHETIC_VOLUMES, SYNTHETIC_SLICES = 600, (3, 5)
 OPEN_FILES = 64  # that a process keeps open; opening one costs more than reading a slice of it
@@ -39,7 +39,8 @@ class FastMRIData:
         signal: what a generated finding shows in: all of magnitude, phase and their interaction, or one alone, as a control
         dir: prepared folder; null: data/fastmri, or data/fastmri-synthetic for synthetic
         train_size: use only the first so many training slices; null: all
-        magnitude: as cached, one scale per volume, or raw: as measured (about 5e-5), which leaves a fused model blind to it
+        magnitude: as cached, one scale per volume, or raw: as measured (about 5e-5), which leaves a fused model blind to it; so
+            is RSS
         phase: the angle in radians, or its cosine and sine, which have no cut at +-pi
         phase_mean: subtract a slice's mean phase, weighted by the magnitude, or of the pixels above `phase_background` alike
         phase_background: phase 0 where the magnitude is below this share of the volume's scale; 0: nowhere
@@ -66,7 +67,8 @@ class FastMRIData:
 
 
 class Slices(Dataset):
-    """Slices of prepared volumes. Inputs: `image` complex64 [B, H, W] and `scale` [B] for magnitude and phase, `rss` [B, H, W].
+    """Slices of prepared volumes. Inputs: `image` complex64 [B, H, W] for magnitude and phase, `rss` [B, H, W], and `scale` [B],
+    by which their volumes were divided.
 
     Files are opened in the process that reads them, and a slice is read once for all experts.
     """
@@ -103,14 +105,13 @@ class Slices(Dataset):
             for row, volume, position in zip(batch, opened, positions, strict=True):
                 _read(volume, name, self.slice[position], row)
             inputs[name] = torch.from_numpy(batch)
-        if "image" in self.reads:
-            inputs["scale"] = torch.tensor([volume.scale for volume in opened], dtype=torch.float32)
+        inputs["scale"] = torch.tensor([volume.scale for volume in opened], dtype=torch.float32)
         return {"inputs": inputs, "y": torch.from_numpy(self.y[positions])}
 
     def prepare(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Stored arrays -> [B, channels, H, W] float32 of every modality; runs on the device."""
         views = {
-            "rss": lambda: inputs["rss"].unsqueeze(1),
+            "rss": lambda: magnitude_of(inputs["rss"], inputs["scale"], self.config),
             "magnitude": lambda: magnitude_of(inputs["image"], inputs["scale"], self.config),
             "phase": lambda: phase_of(inputs["image"], self.config),
         }
@@ -160,8 +161,8 @@ def _read(volume: OpenVolume, name: str, index: int, into: np.ndarray) -> None:
 
 
 def magnitude_of(image: Tensor, scale: Tensor, config: FastMRIData) -> Tensor:
-    """Complex [B, H, W], in units of the volume's `scale` [B] -> [B, 1, H, W]."""
-    magnitude = image.abs()
+    """Complex [B, H, W] or RSS, in units of the volume's `scale` [B] -> [B, 1, H, W]."""
+    magnitude = image.abs() if image.is_complex() else image
     return (magnitude * scale.view(-1, 1, 1) if config.magnitude == "raw" else magnitude).unsqueeze(1)
 
 

@@ -10,7 +10,7 @@ from i2m2.errors import run_command
 
 def main(argv: list[str] | None = None) -> None:
     """Print the general scores, then those of fastMRI: by label, at the operating point, by volume, with intervals."""
-    run, predictions = experiment.evaluate(lambda _: FASTMRI, argv, "fastMRI.evaluate", "results/fastmri/i2m2/seed0")
+    run, predictions, _ = experiment.evaluate(lambda _: FASTMRI, argv, "fastMRI.evaluate", "results/fastmri/i2m2/seed0")
     val = run.load_predictions("val") or experiment.predict_again(FASTMRI, run, "val")
     print("\n" + report(val, predictions))
 

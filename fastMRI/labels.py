@@ -15,7 +15,7 @@ import numpy as np
 from fastMRI.split import PARTS, digest, split
 from i2m2.errors import DataError
 
-LABELS = ("others", "mtear", "acl", "cartilage")
+LABELS = ("others", "meniscus", "acl", "cartilage")  # `others`: any finding that is none of the three named ones
 COLUMNS = ("file", "slice", "study_level", "label")  # that are used; the others are the box
 # The 22 strings of the published file. Its irregular spellings are kept; trailing blanks are not.
 VOCABULARY = frozenset((
@@ -28,14 +28,14 @@ VOCABULARY = frozenset((
 ))  # fmt: skip
 # The paper's counts: annotations, and "subjects", which are volumes. Its 710 are 594: the 116 volumes with both partial and full
 # cartilage loss count twice.
-PAPER = {"mtear": (5_658, 663), "acl": (1_443, 254), "cartilage": (3_600, 710)}
+PAPER = {"meniscus": (5_658, 663), "acl": (1_443, 254), "cartilage": (3_600, 710)}
 
 
 class Annotations(NamedTuple):
     """The rows of knee.csv, without those of the study level, which are no finding of the slice 0 they name."""
 
     findings: dict[str, dict[int, set[str]]]  # volume -> slice -> labels
-    rows: Counter[str]  # label -> rows, duplicates included
+    places: dict[str, list[tuple[str, int]]]  # string, without blanks at its ends -> volume and slice of its rows, duplicates too
     study_level: list[str]  # volumes, one per row left out
     duplicates: int  # rows that repeat another one exactly; they change no label
     trailing_blanks: int  # rows whose label ends in a blank
@@ -56,13 +56,13 @@ def label_of(finding: str) -> str:
     if "ACL" in finding:
         return "acl"
     if "Meniscus Tear" in finding:
-        return "mtear"
+        return "meniscus"
     return "cartilage" if "cartilage" in finding.lower() else "others"
 
 
 def read_annotations(path: Path) -> Annotations:
     """Read knee.csv. DataError names the first line that is not as it should be."""
-    read = Annotations(defaultdict(lambda: defaultdict(set)), Counter(), [], 0, 0, Counter())
+    read = Annotations(defaultdict(lambda: defaultdict(set)), defaultdict(list), [], 0, 0, Counter())
     seen, duplicates, blanks = set(), 0, 0
     for place, row in annotation_rows(path):
         volume, index, level, finding = (row[column] for column in COLUMNS)
@@ -78,10 +78,10 @@ def read_annotations(path: Path) -> Annotations:
         if level.strip().lower() == "yes":
             read.study_level.append(volume)
         else:
-            read.rows[label_of(stripped)] += 1
+            read.places[stripped].append((volume, int(index)))
             read.findings[volume][int(index)].add(label_of(stripped))
     findings = {volume: dict(slices) for volume, slices in sorted(read.findings.items())}
-    return read._replace(findings=findings, duplicates=duplicates, trailing_blanks=blanks)
+    return read._replace(findings=findings, places=dict(read.places), duplicates=duplicates, trailing_blanks=blanks)
 
 
 def annotation_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -124,17 +124,27 @@ def read_file_list(path: Path) -> tuple[list[str], list[str]]:
 
 
 def audit_labels(volumes: Sequence[str], stray: Sequence[str], annotations: Annotations) -> dict[str, Any]:
-    """Counts of the annotations, over the volumes of the file list, split by volume; without the study-level rows."""
+    """Counts of the annotations, and of the listed volumes' parts, split by volume; without the study-level rows.
+
+    `findings`: the same for every string of the file, the most frequent first.
+    """
     part_of, findings = split(volumes), annotations.findings
+    rows = Counter({label: 0 for label in LABELS})
+    for finding, places in annotations.places.items():
+        rows[label_of(finding)] += len(places)
     tasks = [labels for slices in findings.values() for labels in slices.values()]
-    any_label = {"rows": annotations.rows.total(), "slices": len(tasks), "volumes": len(findings)}
+    any_label = {"rows": rows.total(), "slices": len(tasks), "volumes": len(findings)}
     per_volume = Counter(len(set().union(*slices.values())) for slices in findings.values())
     parts = {part: [volume for volume in volumes if part_of[volume] == part] for part in PARTS}
     return {
         "volumes": len(volumes),
         "labels": {
-            label: {"rows": annotations.rows[label], **counts} for label, counts in _positives(findings, findings).items()
+            label: {"rows": rows[label], **counts} for label, counts in _positives(findings, findings).items()
         } | {"any": any_label},
+        "findings": {
+            finding: {"rows": len(places), "slices": len(set(places)), "volumes": len({volume for volume, _ in places})}
+            for finding, places in sorted(annotations.places.items(), key=lambda item: (-len(item[1]), item[0]))
+        },
         "parts": {
             part: {
                 "volumes": len(names),

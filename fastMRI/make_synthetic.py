@@ -1,6 +1,6 @@
 """Knees that no scanner ever saw, in fastMRI's raw format with fastMRI+'s lists: for tests, a first run without data, benchmarks.
 
-python -m fastMRI.make_synthetic --out data/fastmri-synthetic/raw --volumes 120
+python -m fastMRI.make_synthetic --out DIR --volumes 120
 python -m fastMRI.make_synthetic --out DIR --volumes 120 --magnitude 0 --phase 0     # findings show in the interaction alone
 
 About 2.7 MB per slice. The same settings give the same bytes, however many processes share the work; the same command again makes
@@ -121,7 +121,10 @@ def _make_one(job: tuple[Plan, int, Path, *tuple[Path, ...]]) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Generate the volumes that the command line asks for."""
     parser = CommandParser(
-        "make_synthetic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        "python -m fastMRI.make_synthetic",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     usual = Strengths()
     add = parser.add_argument
@@ -138,14 +141,15 @@ def main(argv: list[str] | None = None) -> None:
     add("--phase", type=float, default=usual.phase, help=f"radians at a finding (default: {usual.phase:g})")
     add("--interaction", type=float, default=usual.interaction, help=f"of the signs' agreement (default: {usual.interaction:g})")
     add("--slices", type=int, nargs=2, default=(6, 12), metavar=("LO", "HI"), help="of a volume, from .. to (default: 6 12)")
+    add("--row-beyond", action="store_true", help="annotate a slice that its volume does not have; preparing must refuse it")
     add("--multicoil", action="store_true", help="also the coils' k-space, eight times as large")
     add("--workers", type=int, help="processes (default: one for each processor)")
     args = parser.parse_args(argv)
     strengths = Strengths(args.magnitude, args.phase, args.interaction)
-    plans = make_volumes(
-        args.out, args.volumes, args.seed, strengths, slices=tuple(args.slices), multicoil=args.multicoil, workers=args.workers
-    )
-    print(describe(args.volumes, args.seed, strengths, tuple(args.slices), args.multicoil))
+    what = (args.volumes, args.seed, strengths)
+    extras = {"slices": tuple(args.slices), "multicoil": args.multicoil, "row_beyond": args.row_beyond}
+    plans = make_volumes(args.out, *what, **extras, workers=args.workers)
+    print(describe(*what, **extras))
     print(f"written: {args.out} ({sum(plan.slices for plan in plans)} slices)")
 
 

@@ -60,7 +60,7 @@ class FastMRIConfig(RunConfig):
     from_zero: ClassVar[frozenset[str]] = RunConfig.from_zero | {"model.checkpointed"}
 
     dataset: Literal["fastmri"] = "fastmri"
-    fusion: None = None
+    fusion: Literal[None] = None
     class_weights: Literal["expected", "realised", "none"] = "expected"
     data: FastMRIData = field(default_factory=FastMRIData)
     model: FastMRIModel = field(default_factory=FastMRIModel)

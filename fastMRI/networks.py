@@ -18,7 +18,8 @@ class PreActResNet(nn.Module):
     """Stem, stages of residual blocks, average pooling to `pool` x `pool`: [B, channels, H, W] -> [B, out_features].
 
     Every stage but the first halves the map. As published there is no norm and no ReLU after the last block. The first
-    `checkpointed` stages are computed again, block by block, in the backward pass instead of being kept: the first is half of it.
+    `checkpointed` stages are computed again in the backward pass, block by block, instead of being kept: the first holds half of
+    what is.
     """
 
     def __init__(

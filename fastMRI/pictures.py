@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = {"others": "#ffcc33", "mtear": "#ff5555", "acl": "#55ddff", "cartilage": "#77ee77"}
+COLOURS = {"others": "#ffcc33", "meniscus": "#ff5555", "acl": "#55ddff", "cartilage": "#77ee77"}
 SHOWN = 6
 
 

@@ -178,7 +178,9 @@ def _identity(sources: Mapping[str, Path], settings: Mapping[str, Any]) -> dict[
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser("prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = CommandParser(
+        "python -m fastMRI.prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     add = parser.add_argument_group("files").add_argument
     add("--raw", type=Path, nargs="+", metavar="DIR", help="folder with singlecoil_train and singlecoil_val, or these themselves")
     add("--multicoil", type=Path, nargs="+", metavar="DIR", help="folder with multicoil_train and _val: compute RSS from the coils")

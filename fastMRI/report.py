@@ -89,6 +89,7 @@ def summary(facts: Facts) -> str:
         f"widths: {widths}; acquisitions: {acquisitions}",
         _deviations(checks),
         _split(facts["split"]),
+        *_empty_parts(facts["counts"]),
         _annotations(audit["annotations"]),
         *_table(facts),
     ]
@@ -120,6 +121,11 @@ def _split(split: Facts) -> str:
         f"split by {split['by']}; {several:,} of {split['patients']:,} patients have several volumes; "
         f"split by volume, {crossing:,} of them {were} in more than one part{way_out}"
     )
+
+
+def _empty_parts(counts: Facts) -> list[str]:
+    empty = [part for part in PARTS if not counts[part]["volumes"]]
+    return [f"no volume in {' and '.join(empty)}: too few to train with, which needs all three parts"] * bool(empty)
 
 
 def _annotations(audit: Facts) -> str:

@@ -12,6 +12,8 @@ import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from i2m2.metrics import score
+from i2m2.resampling import bootstrap as resample
+from i2m2.resampling import group_index, resampled_auroc
 
 SENSITIVITY = 0.9  # that the operating point must exceed
 RESAMPLES = 1000  # of the bootstrap
@@ -94,15 +96,13 @@ def bootstrap(predictions: Predictions, resamples: int = RESAMPLES, seed: int = 
 
     -> {label or 'mean': (low, high, resamples without both classes, which are left out)}.
     """
-    rng = np.random.default_rng(seed)
-    volumes, volume = np.unique(predictions["group"], return_inverse=True)
-    slices_of = [np.flatnonzero(volume == k) for k in range(len(volumes))]
+    volume, volumes = group_index(predictions["group"])
     labels, y, log_odds = predictions["labels"].tolist(), predictions["y"], log_odds_of(predictions["log_prob"])
-    values = np.full((resamples, len(labels)), np.nan)
-    for k in range(resamples):
-        rows = np.concatenate([slices_of[v] for v in rng.integers(0, len(volumes), len(volumes))])
-        values[k] = [auroc(y[rows, place], log_odds[rows, place]) for place in range(len(labels))]
-    columns = {**dict(zip(labels, values.T, strict=True)), "mean": values.mean(axis=1)}
+    curves = [resampled_auroc(y[:, place] == 1, log_odds[:, place], volume) for place in range(len(labels))]
+    whole, values = resample(curves, volumes, len(y), resamples, seed)
+    defined = np.isfinite(whole)  # a label without both classes is in no mean
+    mean = values[:, defined].mean(axis=1) if defined.any() else values[:, 0]
+    columns = {**dict(zip(labels, values.T, strict=True)), "mean": mean}
     intervals = {}
     for name, column in columns.items():
         known = column[np.isfinite(column)]
@@ -116,17 +116,15 @@ def report(val: Predictions, predictions: Predictions) -> str:
     result = scores({"val": val, "scored": predictions})["scored"]
     intervals = bootstrap(predictions)
     columns = ("auroc_volume", *OPERATING.values())
-    lines = [["", "auroc", "95 % interval", *columns]]
+    lines = [["", "auroc", "95 % interval", "left out", *columns]]
     for label in ("mean", *predictions["labels"].tolist()):
         end = "" if label == "mean" else f"_{label}"
-        low, high, _ = intervals[label]
-        lines.append(
-            [label, f"{result['auroc' + end]:.4f}", f"{low:.4f} .. {high:.4f}", *(f"{result[c + end]:.4f}" for c in columns)]
-        )
+        low, high, left_out = intervals[label]
+        found = [f"{result[column + end]:.4f}" for column in columns]
+        lines.append([label, f"{result['auroc' + end]:.4f}", f"{low:.4f} .. {high:.4f}", str(left_out), *found])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     table = "\n".join("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
-    volumes, left_out = len(np.unique(predictions["group"])), sum(count for *_, count in intervals.values())
     return (
-        f"{table}\nintervals from {RESAMPLES:,} resamples of the {volumes} volumes, {left_out} without both classes left out; "
-        f"operating point: sensitivity above {SENSITIVITY} on validation"
+        f"{table}\nintervals from {RESAMPLES:,} resamples of the {len(np.unique(predictions['group']))} volumes; left out: those "
+        f"without both classes; operating point: sensitivity above {SENSITIVITY} on validation"
     )

@@ -7,13 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from i2m2.errors import DataError
-
 PARTS = ("train", "val", "test")
 
 
-def split(names: Iterable[str], what: str = "volumes") -> dict[str, str]:
-    """{name: part}: 70 % train, then half of the rest test and half val, as published, but of the sorted names.
+def split(names: Iterable[str]) -> dict[str, str]:
+    """{name: part}: 70 % train, then half of the rest test and half val, as published, but of the sorted names. Fewer than four,
+    too few for three parts, are all train.
 
     The published code split a set of strings, whose order, and with it the parts, changed with every start of Python.
     """
@@ -21,7 +20,7 @@ def split(names: Iterable[str], what: str = "volumes") -> dict[str, str]:
 
     names = sorted(set(names))
     if len(names) < 4:
-        raise DataError(f"{len(names)} {what} cannot be split into {', '.join(PARTS)}; at least 4 are needed")
+        return dict.fromkeys(names, "train")
     train, rest = train_test_split(names, test_size=0.3, random_state=0)
     test, val = train_test_split(rest, test_size=0.5, random_state=0)
     return {name: part for part, members in zip(PARTS, (train, val, test), strict=True) for name in sorted(members)}
@@ -41,7 +40,7 @@ def split_volumes(listed: Iterable[str], patient_of: Mapping[str, str], by: str)
     several = [volumes for volumes in volumes_of.values() if len(volumes) > 1]
     crossing = sum(len({by_volume[volume] for volume in volumes}) > 1 for volumes in several)
     used = by if by != "auto" else "patient" if several else "volume"
-    by_patient = split(volumes_of, "patients (give --split volume)") if used == "patient" else {}
+    by_patient = split(volumes_of) if used == "patient" else {}
     part_of = {volume: by_patient[patient] if by_patient else by_volume[volume] for volume, patient in patient_of.items()}
     return part_of, {
         "by": used,

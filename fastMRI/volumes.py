@@ -118,7 +118,8 @@ def _open(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise DataError(f"{path}: no HDF5 file, or a damaged one ({error}); download it again") from error
+        reason = " ".join(str(error).split())  # the library's may be of several lines
+        raise DataError(f"{path}: no HDF5 file, or a damaged one ({reason}); download it again") from error
 
 
 def _array(path: Path, file: h5py.File, key: str) -> h5py.Dataset:

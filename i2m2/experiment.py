@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +51,7 @@ class Experiment(NamedTuple):
     parameters: Callable[[Any, ProductOfExperts], list[dict[str, Any]]] | None = None  # groups of the optimiser; None: all alike
     keep: Keep = keep_all  # of predictions
     validate: Callable[[Predictions], dict[str, float]] | None = None  # per epoch; None: accuracy, NLL and `optim.select`
+    report: Callable[[Predictions], str] | None = None  # what `evaluate` prints; None: all metrics of product and experts
 
 
 def train(experiment: Experiment, argv: list[str], program: str) -> None:
@@ -85,9 +87,16 @@ def train(experiment: Experiment, argv: list[str], program: str) -> None:
 
 
 def evaluate(
-    experiment_of: Callable[[list[str]], Experiment], argv: list[str] | None, program: str, example: str
-) -> tuple[Run, Predictions]:
-    """Print the scores of a run from its saved predictions, or from its weights where there are none -> run and predictions."""
+    experiment_of: Callable[[list[str]], Experiment],
+    argv: list[str] | None,
+    program: str,
+    example: str,
+    options: Callable[[CommandParser], object] = lambda parser: None,
+) -> tuple[Run, Predictions, Namespace]:
+    """Print the scores of a run from its saved predictions, or from its weights where there are none -> run, predictions, arguments.
+
+    `options` adds a data set's own to the command line.
+    """
     parser = CommandParser(prog=f"python -m {program}", description="Score a run: the product and each of its experts.")
     parser.add_argument("run", type=Path, help=f"folder of the run, such as {example}")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
@@ -95,17 +104,21 @@ def evaluate(
     parser.add_argument("--data.dir", dest="data_dir", metavar="DIR", help="where the data lie, if not where the run found them")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     parser.add_argument("--again", action="store_true", help="predict again from the weights instead of scoring saved predictions")
+    options(parser)
     args = parser.parse_args(argv)
     stored = ["--config", str(args.run / "config.yaml")]
     if not (args.run / "config.yaml").exists():
         raise SettingsError(f"{args.run} has no config.yaml; give a run's folder such as {example}")
     here = ["--device", args.device, "--tracker", "null", *(["--data.dir", args.data_dir] if args.data_dir else [])]
     experiment = experiment_of(stored)
+    if experiment.report and args.combine != "product":
+        raise SettingsError(f"--combine {args.combine} needs the log-probabilities of all answers; this data set keeps the best")
     run = Run(args.run, load_config(experiment.config, [*stored, *here], program))
     predictions = (None if args.again else run.load_predictions(args.split)) or predict_again(experiment, run, args.split)
-    print(f"{args.run}, {args.split} split, {len(predictions['y'])} examples, data: {run.facts['description']}")
-    print(table_of(scores_of(predictions, labels_of(predictions), combine=args.combine)))
-    return run, predictions
+    print(f"{args.run}, {args.split} split, {len(predictions['id'])} examples, data: {run.facts['description']}")
+    own = experiment.report
+    print(own(predictions) if own else table_of(scores_of(predictions, labels_of(predictions), combine=args.combine)))
+    return run, predictions, args
 
 
 def predict_again(experiment: Experiment, run: Run, split: str) -> Predictions:

@@ -28,7 +28,7 @@ from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_atomic, write_json, write_text
 
 # Settings that have no influence on the numbers: a run may go on with others. (What the data are, their fingerprint says.)
-WITHOUT_INFLUENCE = {"out", "tracker", "workers", "data.dir"}
+WITHOUT_INFLUENCE = {"out", "tracker", "workers", "data.dir", "data.images", "features.dir", "features.batch_size"}
 
 
 def run_dir(config: RunConfig, variant: str = "") -> Path:
@@ -215,6 +215,8 @@ def finite(value: Any) -> Any:
     """Nested values with NaN and infinity as None, for JSON."""
     if isinstance(value, Mapping):
         return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 

@@ -15,6 +15,7 @@ from i2m2.files import write_json
 from i2m2.metrics import LOWER_IS_BETTER
 from i2m2.records import Record
 from i2m2.resampling import RESAMPLES
+from i2m2.run import finite
 from i2m2.statistics import read_seed, refuse_other_examples, resample, summary
 
 FILE = "statistics.json"
@@ -96,7 +97,7 @@ def read_stored(folder: Path) -> dict[str, Any]:
 
 def store(folder: Path, made: Mapping[str, Any]) -> None:
     """Add to statistics.json."""
-    write_json(folder / FILE, read_stored(folder) | made)
+    write_json(folder / FILE, read_stored(folder) | finite(made))
 
 
 def stamp(record: Record) -> str:

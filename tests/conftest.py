@@ -101,7 +101,7 @@ def write_fastmri(folder: Path, parts: dict[str, int], slices: int, side: int) -
     """Noise whose magnitude and phase are shifted in a quarter of the image for every label that is set."""
     rng = np.random.default_rng(0)
     (folder / "volumes").mkdir(parents=True)
-    rows = ["volume,slice,part,patient,others,mtear,acl,cartilage"]
+    rows = ["volume,slice,part,patient,others,meniscus,acl,cartilage"]
     for number, part in enumerate(part for part, count in parts.items() for _ in range(count)):
         volume, y = f"file9{number:06d}", rng.integers(0, 2, (slices, 4))
         y[0], y[1] = 0, 1  # both classes of every label in every volume

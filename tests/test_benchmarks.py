@@ -163,3 +163,7 @@ def test_fastmri_reference_layout_is_the_published_one_and_gives_the_same_image(
         left = 200 - measured.shape[1] // 2
         np.testing.assert_array_equal(kspace[:, left : left + measured.shape[1]], measured)
         assert np.count_nonzero(kspace) == np.count_nonzero(measured)
+
+
+def test_a_fastmri_step_costs_what_is_known():
+    assert fastmri.flop_per_slice() == pytest.approx(3 * 3 * 2 * 55.42e9, rel=1e-3)  # experts, passes, multiply and add

@@ -67,10 +67,10 @@ def test_labels_each_and_their_mean(tmp_path, capsys):
     for name in "ab":
         p = rng.random((40, 2))
         log_prob = np.log(np.stack([1 - p, p], axis=-1))
-        save(tmp_path / name / "seed0", A, y=y, log_prob=log_prob, labels=np.array(["acl", "mtear"]))
+        save(tmp_path / name / "seed0", A, y=y, log_prob=log_prob, labels=np.array(["acl", "meniscus"]))
     lines = printed(capsys, tmp_path / "a", tmp_path / "b", "--metric", "auroc,nll_acl").splitlines()
-    assert [line.split()[0] for line in lines[4:9]] == ["A", "auroc", "auroc_acl", "auroc_mtear", "nll_acl"]
-    assert sum(line.startswith(("seed0 acl", "seed0 mtear")) for line in lines) == 2
+    assert [line.split()[0] for line in lines[4:9]] == ["A", "auroc", "auroc_acl", "auroc_meniscus", "nll_acl"]
+    assert sum(line.startswith(("seed0 acl", "seed0 meniscus")) for line in lines) == 2
 
 
 def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path):

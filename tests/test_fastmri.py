@@ -17,7 +17,7 @@ from fastMRI.networks import preact_resnet18, wide_resnet20_3
 from fastMRI.scores import at_threshold, bootstrap, by_volume, log_odds_of, operating_point, scores
 from fastMRI.train import main
 from i2m2.config import load_config
-from i2m2.errors import DataError
+from i2m2.errors import DataError, SettingsError
 from i2m2.losses import negative_log_likelihood
 from i2m2.model import methods_of
 
@@ -59,6 +59,11 @@ def train(fastmri_files, tmp_path):
 def test_models_have_the_published_numbers_of_parameters(method, count):
     with torch.device("meta"):
         assert parameters(build_model(config("--method", method))) == count
+
+
+def test_a_fusion_that_would_change_nothing_is_refused():
+    with pytest.raises(SettingsError, match="fusion=low_rank_tensor is not possible"):
+        config("--method", "inter", "--fusion", "lrtf")
 
 
 def test_stages_have_the_published_numbers_of_parameters():
@@ -107,6 +112,9 @@ def test_views_are_magnitude_and_angle():
     scale = torch.tensor([5e-5])
     torch.testing.assert_close(magnitude_of(image, scale, FastMRIData()), torch.tensor([[[[2.0, 1e-3]]]]))
     torch.testing.assert_close(magnitude_of(image, scale, FastMRIData(magnitude="raw")), torch.tensor([[[[1e-4, 5e-8]]]]))
+    rss = torch.tensor([[[2.0, 1.0]]])
+    torch.testing.assert_close(magnitude_of(rss, scale, FastMRIData()), rss.unsqueeze(1))
+    torch.testing.assert_close(magnitude_of(rss, scale, FastMRIData(magnitude="raw")), torch.tensor([[[[1e-4, 5e-5]]]]))
     torch.testing.assert_close(phase_of(image, FastMRIData()), torch.tensor([[[[3.0, -2.0]]]]))
     two = phase_of(image, FastMRIData(phase="cos_sin"))
     torch.testing.assert_close(
@@ -161,7 +169,7 @@ def test_workers_read_the_same_batches(fastmri_files):
 
 def test_only_what_is_needed_is_read(fastmri_files):
     split = load_fastmri(FastMRIData(dir=str(fastmri_files))).splits["val"]
-    assert set(split.only(["rss"])[[0]]["inputs"]) == {"rss"}
+    assert set(split.only(["rss"])[[0]]["inputs"]) == {"rss", "scale"}
     one = split.only(["phase"])
     assert set(one.prepare(one[[0]]["inputs"])) == {"phase"}
 
@@ -214,9 +222,14 @@ def test_bootstrap_counts_resamples_without_both_classes_and_holds_the_estimate(
     p = {"y": y, "log_prob": log_prob, "group": group, "labels": np.array(["often", "one volume"])}
     intervals = bootstrap(p, resamples=100)
     low, high, left_out = intervals["often"]
-    assert low < roc_auc_score(y[:, 0], log_prob[:, 0, 1]) < high and left_out == 0
+    drawn = [np.concatenate([np.flatnonzero(group == v) for v in rng.integers(0, 40, 40)]) for _ in range(1000)]
+    by_hand = np.percentile([roc_auc_score(y[rows, 0], log_prob[rows, 0, 1]) for rows in drawn], [2.5, 97.5])
+    assert (low, high) == pytest.approx(by_hand, abs=0.02) and left_out == 0
     assert 0.2 < intervals["one volume"][2] / 100 < 0.5  # (1 - 1/40)^40 = 0.36
     assert intervals == bootstrap(p, resamples=100)
+    p |= {"y": np.stack([y[:, 0], np.zeros(200, int)], axis=1), "labels": np.array(["often", "never"])}
+    intervals = bootstrap(p, resamples=100)
+    assert intervals["mean"] == intervals["often"] and intervals["never"][2] == 100
 
 
 def damage_volume(change):
@@ -252,7 +265,7 @@ def replace(name, old, new):
         (replace("slices.csv", ",3,train,", ",9,train,"), "slice 9 of image cannot be read"),
         (replace("slices.csv", ",train,", ",training,"), "names parts .'training'."),
         (replace("slices.csv", "patient11", "patient0"), "test and train share 1 patients, such as patient0"),
-        (replace("slices.csv", "mtear", "tear"), "slices.csv is missing or damaged"),
+        (replace("slices.csv", "meniscus", "tear"), "slices.csv is missing or damaged"),
     ],
 )
 def test_bad_data_are_named_with_file_and_remedy(damage, message, fastmri_files, tmp_path):

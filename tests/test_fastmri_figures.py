@@ -93,11 +93,11 @@ def test_evaluation_prints_every_label_with_an_interval_that_holds_the_estimate(
     evaluate([str(runs / "inter/seed0")])
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     own = json.loads((runs / "inter/seed0/result.json").read_text())["test"]
-    for label in ("others", "mtear", "acl", "cartilage"):
+    for label in ("others", "meniscus", "acl", "cartilage"):
         (line,) = [line for line in lines if line and line[0] == label]
         assert float(line[1]) == pytest.approx(own[f"auroc_{label}"], abs=1e-4)
         assert float(line[2]) <= float(line[1]) <= float(line[4])
-        assert float(line[6]) == pytest.approx(own[f"sensitivity_{label}"], abs=1e-4)
+        assert line[5] == "0" and float(line[7]) == pytest.approx(own[f"sensitivity_{label}"], abs=1e-4)
 
 
 def test_boxes_are_turned_the_right_way_up(tmp_path):
@@ -105,7 +105,7 @@ def test_boxes_are_turned_the_right_way_up(tmp_path):
     text = "\n".join(["file,slice,study_level,x,y,width,height,label", *lines]) + "\n"
     (tmp_path / "knee.csv").write_text(text)
     boxes = pictures.read_boxes(tmp_path / "knee.csv")
-    assert boxes == {("file9000001", 2): [pictures.Box("mtear", 10, 260, 30, 40)]}  # 320 - 20 - 40 rows from the top
+    assert boxes == {("file9000001", 2): [pictures.Box("meniscus", 10, 260, 30, 40)]}  # 320 - 20 - 40 rows from the top
     (tmp_path / "bad.csv").write_text(text.replace(",10,", ",ten,"))
     with pytest.raises(DataError, match="bad.csv: line 2: no box can be read"):
         pictures.read_boxes(tmp_path / "bad.csv")

@@ -10,7 +10,8 @@ import pytest
 
 from fastMRI import cache
 from fastMRI.fourier import block_mean, centred_ifft, fit, image_of
-from fastMRI.labels import LABELS, audit_labels, label_of, read_annotations, read_file_list
+from fastMRI.labels import LABELS, VOCABULARY, audit_labels, label_of, read_annotations, read_file_list
+from fastMRI.pictures import read_boxes
 from fastMRI.prepare import main
 from fastMRI.split import digest, split, split_volumes
 from fastMRI.volumes import Rules, find_volumes, read_volume
@@ -163,7 +164,7 @@ def test_published_annotations_have_the_known_counts(published, capsys):
     counts = {label: tuple(entry.values()) for label, entry in audit["labels"].items()}
     assert counts == {
         "others": (5_453, 4_484, 577),
-        "mtear": (5_658, 4_858, 663),
+        "meniscus": (5_658, 4_858, 663),
         "acl": (1_443, 1_439, 254),
         "cartilage": (3_600, 2_986, 594),
         "any": (16_154, 9_581, 969),
@@ -192,6 +193,44 @@ def test_published_list_is_split_as_known(parts, part, sizes, slices, volumes, s
     assert found["sha256"] == sha256
 
 
+def test_published_strings_have_the_known_counts(published):
+    known = {
+        "Meniscus Tear": (5_658, 4_858, 663),
+        "Cartilage - Partial Thickness loss/defect": (2_985, 2_659, 588),
+        "Joint Effusion": (1_311, 1_003, 142),
+        "Bone-Fracture/Contusion/dislocation": (1_060, 914, 119),
+        "Bone- Subchondral edema": (986, 883, 196),
+        "Periarticular cysts": (864, 849, 161),
+        "Ligament - ACL Low Grade sprain": (765, 765, 153),
+        "Ligament - ACL High Grade Sprain": (678, 674, 101),
+        "Cartilage - Full Thickness loss/defect": (615, 559, 122),
+        "Ligament - MCL Low-Mod Grade Sprain": (285, 285, 121),
+        "Displaced Meniscal Tissue": (232, 225, 56),
+        "Bone - Lesion": (183, 173, 29),
+        "Ligament - PCL Low-Mod grade sprain": (142, 140, 40),
+        "LCL Complex - Low-Mod Grade Sprain": (130, 129, 48),
+        "Soft Tissue Lesion": (90, 90, 10),
+        "Muscle Strain": (65, 60, 11),
+        "Joint Bodies": (38, 38, 11),
+        "Patellar Retinaculum - High grade sprain": (24, 24, 4),
+        "Ligament - PCL High Grade": (18, 17, 3),
+        "LCL Complex- High Grade Sprain": (14, 13, 3),
+        "Ligament - MCL High Grade sprain": (11, 11, 4),
+    }
+    listed, stray = read_file_list(published / "knee_file_list.csv")
+    audit = audit_labels(listed, stray, read_annotations(published / "knee.csv"))
+    assert {finding: tuple(counts.values()) for finding, counts in audit["findings"].items()} == known
+    assert list(audit["findings"]) == list(known)
+    assert known.keys() | {"artifact"} == VOCABULARY  # whose 13 rows are all of the study level
+
+
+def test_published_boxes_are_read_with_their_irregularities(published):
+    boxes = [box for found in read_boxes(published / "knee.csv").values() for box in found]
+    assert len(boxes) == 16_154
+    assert sum(box.top + box.height == 321 for box in boxes) == 6  # begins at y = -1, counted from below
+    assert sum(box.height == 0 for box in boxes) == 1
+
+
 def test_parts_begin_with_the_known_names(published):
     part_of = split(read_file_list(published / "knee_file_list.csv")[0])
     first = {part: [name[-4:] for name in sorted(part_of) if part_of[name] == part][:3] for part in ("train", "val", "test")}
@@ -204,7 +243,7 @@ def test_first_rule_that_fits_decides():
         "Ligament - PCL High Grade": "others",
         "Ligament - MCL Low-Mod Grade Sprain": "others",
         "LCL Complex- High Grade Sprain": "others",
-        "Meniscus Tear": "mtear",
+        "Meniscus Tear": "meniscus",
         "Displaced Meniscal Tissue": "others",
         "Cartilage - Full Thickness loss/defect": "cartilage",
         "loss of CARTILAGE": "cartilage",
@@ -257,8 +296,16 @@ def test_patients_stay_together_and_crossings_are_counted():
     part_of, facts = split_volumes(names, some, "volume")
     assert part_of == {name: parts[name] for name in some}
     assert facts["listed_by_volume_sha256"]["val"] == digest(name for name in names if parts[name] == "val")
-    with pytest.raises(DataError, match="3 volumes cannot be split"):
-        split(names[:3])
+
+
+def test_a_few_volumes_are_prepared_for_looking_at_them_and_are_all_train(few, tmp_path, capsys):
+    for index in (3, 4):
+        (few / f"singlecoil_train/file100000{index}.h5").unlink()
+    write_lists(few, [f"file100000{index}" for index in range(3)])
+    main(arguments(few, tmp_path / "out"))
+    assert "no volume in val and test: too few to train with" in capsys.readouterr().out
+    assert {row["part"] for row in rows_of(tmp_path / "out")} == {"train"}
+    main(["--check", str(tmp_path / "out"), "--workers", "1"])
 
 
 # --------------------------------------------------------------------------------------------------------------- transforms
@@ -492,7 +539,7 @@ def test_folder_of_other_annotations_is_refused_and_can_be_labelled_anew(few, tm
         main(arguments(few, out))
     (out / "dataset.json").unlink()
     main(arguments(few, out))
-    assert [row["mtear"] for row in rows_of(out)] == ["0", "1", "0", "0", "0"]
+    assert [row["meniscus"] for row in rows_of(out)] == ["0", "1", "0", "0", "0"]
 
 
 # ----------------------------------------------------------------------------------------------------------------- bad input
@@ -591,6 +638,10 @@ def test_truncated_and_other_files_are_refused(tmp_path):
         read_volume(path, Rules())
     with pytest.raises(DataError, match="file2.h5: no HDF5 file"):
         read_volume(tmp_path / "file2.h5", Rules())
+    (tmp_path / "file3.h5").mkdir()
+    with pytest.raises(DataError, match="file3.h5: no HDF5 file") as error:  # of which the library complains in two lines
+        read_volume(tmp_path / "file3.h5", Rules())
+    assert "\n" not in str(error.value)
 
 
 def test_bad_multicoil_volume_is_named(tmp_path):

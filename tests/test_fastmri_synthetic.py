@@ -269,8 +269,9 @@ def test_same_bytes_whatever_the_number_of_workers_and_made_again_after_a_kill(m
 
 
 def test_command_says_what_it_wrote(tmp_path, capsys):
-    main(["--out", str(tmp_path / "raw"), "--volumes", "1", "--slices", "1", "1", "--seed", "3", "--interaction", "0.5"])
-    line = describe(1, 3, Strengths(interaction=0.5), (1, 1))
+    settings = ["--volumes", "1", "--slices", "1", "1", "--seed", "3", "--interaction", "0.5", "--row-beyond"]
+    main(["--out", str(tmp_path / "raw"), *settings])
+    line = describe(1, 3, Strengths(interaction=0.5), (1, 1), row_beyond=True)
     assert "SYNTHETIC" in line and (tmp_path / "raw/SYNTHETIC.txt").read_text() == line + "\n"
     assert capsys.readouterr().out.startswith(line)
 

@@ -98,7 +98,7 @@ def test_quickstart_trains_seven_rows_and_ends_with_a_labelled_table_and_a_figur
     command = ["bash", "scripts/quickstart.sh", "--optim.epochs", "1", "--data.train_size", "80"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    rows = re.findall(r"^\| ([^|]+) \| [\d.]+ \(1\) \|$", done.stdout, re.M)
+    rows = re.findall(r"^\| ([^|]+) \| \**[\d.]+ [^|]*\(1\)[* †]*\|$", done.stdout, re.M)
     assert rows == ["Image", "Audio", "Intra-modality", "Inter-modality LF", "Inter-modality LRTF", "I2M2 LF", "I2M2 LRTF"]
     assert "SYNTHETIC" in done.stdout and "Missing" not in done.stdout
     assert (tmp_path / "avmnist-digits/figure.png").stat().st_size > 5000
@@ -112,6 +112,7 @@ def test_mimic_script_trains_six_rows_of_a_task_and_ends_with_its_table(mimic_fi
     command = ["bash", "scripts/mimic.sh", "--optim.epochs", "1", "--data.train_size", "40"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    rows = re.findall(r"^\| ([^|]+) \| [\d.]+ \(1\) \|", done.stdout, re.M)
+    table = done.stdout[: done.stdout.index("- In percent")]
+    rows = re.findall(r"^\| ([^|]+) \| \**[\d.]+ [^|]*\(1\)[* †]*\|", table, re.M)
     assert rows == ["Static", "Time series", "Intra-modality", "Inter-modality", "Inter-modality LRTF", "I2M2"]
     assert "SYNTHETIC" in done.stdout and "| Majority class" in done.stdout and "Missing" not in done.stdout

@@ -226,10 +226,10 @@ def test_reliability_by_hand_adds_up_to_the_ece():
 
 def test_calibration_of_the_product_and_every_expert_of_every_label():
     y, log_prob = random_predictions(np.random.default_rng(0), 90, 2, labels=2)
-    predictions = {"y": y, "log_prob": log_prob, "expert_image": log_prob[::-1], "labels": np.array(["acl", "mtear"])}
+    predictions = {"y": y, "log_prob": log_prob, "expert_image": log_prob[::-1], "labels": np.array(["acl", "meniscus"])}
     found = calibration_of(predictions)
     assert list(found) == ["product", "image"]
-    assert found["image"]["scores"]["nll_mtear"] == pytest.approx(METRICS["nll"](y[:, 1], log_prob[::-1, 1]))
+    assert found["image"]["scores"]["nll_meniscus"] == pytest.approx(METRICS["nll"](y[:, 1], log_prob[::-1, 1]))
     assert found["product"]["reliability"]["acl"] == reliability(y[:, 0], log_prob[:, 0])
 
 
@@ -395,17 +395,17 @@ def test_statistics_of_runs_are_the_metrics_and_fit_into_json(tmp_path):
 
 
 def test_labels_and_their_mean_are_those_of_score_and_an_undefined_one_is_null(tmp_path):
-    (run,) = save_runs(tmp_path / "a", (0,), 1.0, labels=["acl", "mtear"])
+    (run,) = save_runs(tmp_path / "a", (0,), 1.0, labels=["acl", "meniscus"])
     p = dict(np.load(run / "predictions_test.npz"))
-    found = statistics_of([run], ["auroc", "auroc_acl", "ece_mtear", "auprc"], resamples=100)["metrics"]
-    expected = score(p["y"], p["log_prob"], ["auroc", "auprc", "ece"], ["acl", "mtear"])
-    assert set(found) == {"auroc", "auroc_acl", "auroc_mtear", "auprc", "auprc_acl", "auprc_mtear", "ece_mtear"}
+    found = statistics_of([run], ["auroc", "auroc_acl", "ece_meniscus", "auprc"], resamples=100)["metrics"]
+    expected = score(p["y"], p["log_prob"], ["auroc", "auprc", "ece"], ["acl", "meniscus"])
+    assert set(found) == {"auroc", "auroc_acl", "auroc_meniscus", "auprc", "auprc_acl", "auprc_meniscus", "ece_meniscus"}
     assert {name: one["mean"] for name, one in found.items()} == pytest.approx({name: expected[name] for name in found})
     p["y"][:, 0] = 0
     np.savez(run / "predictions_test.npz", **p)
     found = statistics_of([run], ["auroc"], resamples=100)["metrics"]
     assert found["auroc_acl"]["mean"] is None and found["auroc_acl"]["low"] is None
-    assert found["auroc"]["mean"] == found["auroc_mtear"]["mean"] == pytest.approx(expected["auroc_mtear"])
+    assert found["auroc"]["mean"] == found["auroc_meniscus"]["mean"] == pytest.approx(expected["auroc_meniscus"])
 
 
 def test_a_data_sets_own_metric_and_unknown_ones(tmp_path):
