@@ -93,9 +93,9 @@ def evaluate(
     example: str,
     options: Callable[[CommandParser], object] = lambda parser: None,
 ) -> tuple[Run, Predictions, Namespace]:
-    """Print the scores of a run from its saved predictions, or from its weights where there are none -> run, predictions, arguments.
+    """Print the scores of a run from its saved predictions, or from its weights where there are none.
 
-    `options` adds a data set's own to the command line.
+    -> run, predictions, arguments. `options` adds a data set's own to the command line.
     """
     parser = CommandParser(prog=f"python -m {program}", description="Score a run: the product and each of its experts.")
     parser.add_argument("run", type=Path, help=f"folder of the run, such as {example}")

@@ -78,7 +78,7 @@ def make_table(entry: Entry, runs: list[Record], folder: Path, beside: Iterable[
         for r in entry.rows
     ]
     by_row = {row.run: found for row in entry.rows if (found := [run for run in finished if run.name == row.run])}
-    judged = statistics_for(folder, entry.name, by_row, entry.metrics) if by_row else {}
+    judged = statistics_for(folder, entry.name, by_row, entry.metrics, entry.own) if by_row else {}
     return Table(
         statistics=judged,
         title=f"{entry.name}: {entry.title}",

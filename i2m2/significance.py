@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,16 @@ from i2m2.metrics import LOWER_IS_BETTER
 from i2m2.records import Record
 from i2m2.resampling import RESAMPLES
 from i2m2.run import finite
-from i2m2.statistics import read_seed, refuse_other_examples, resample, summary
+from i2m2.statistics import Own, read_seed, refuse_other_examples, resample, summary
 
 FILE = "statistics.json"
 
 Rows = Mapping[str, Sequence[Record]]  # run name -> its finished seeds
 
 
-def statistics_for(folder: Path, name: str, rows: Rows, metrics: Sequence[str]) -> dict[str, Any]:
+def statistics_for(folder: Path, name: str, rows: Rows, metrics: Sequence[str], own: str = "") -> dict[str, Any]:
     """Statistics of the table `name` of a results folder: from the runs' predictions, and kept in statistics.json; or from there,
-    where the predictions are gone (as in reported/) or have not changed.
+    where the predictions are gone (as in reported/) or have not changed. `own`: see `tables.Entry`.
 
     -> {"rows": {run: {metric: `statistics.summary`}}, "best": {metric: run}, "p": {metric: {run: corrected p}}}; {} without any.
     """
@@ -38,15 +39,15 @@ def statistics_for(folder: Path, name: str, rows: Rows, metrics: Sequence[str]) 
     if stored.get(name, {}).get("of") == state:
         return stored[name]
     try:
-        made = {"of": state, **judge(there, metrics)}
+        made = {"of": state, **judge(there, metrics, import_module(own).OWN if own else None)}
     except DataError as error:  # runs on other examples: each stands, but none can be compared
         made = {"of": state, "rows": {}, "best": {}, "p": {}, "why_not": str(error)}
     store(folder, {name: made})
     return made
 
 
-def judge(rows: Rows, metrics: Sequence[str]) -> dict[str, Any]:
-    """The same, computed. Metrics that predictions alone do not give (a data set's own) are left out."""
+def judge(rows: Rows, metrics: Sequence[str], own: Mapping[str, Own] | None = None) -> dict[str, Any]:
+    """The same, computed. Metrics that neither `i2m2.metrics` nor `own` has are left out."""
     predictions = {(run, r.seed): read_seed(r.dir, "test") for run, records in rows.items() for r in records}
     refuse_other_examples({f"{run}/seed{seed}": p for (run, seed), p in predictions.items()})
     keys = list(predictions)
@@ -54,7 +55,7 @@ def judge(rows: Rows, metrics: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"rows": {run: {} for run in rows}, "best": {}, "p": {}, "groups": groups, "resamples": RESAMPLES}
     for metric in metrics:
         try:
-            values, drawn = resample(list(predictions.values()), [metric])[metric]
+            values, drawn = resample(list(predictions.values()), [metric], own)[metric]
         except (SettingsError, DataError):
             continue
         place = {run: [k for k, key in enumerate(keys) if key[0] == run] for run in rows}

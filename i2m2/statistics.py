@@ -133,7 +133,7 @@ def _labels(predictions: Predictions) -> list[str]:
 
 
 def _at(predictions: Predictions, place: int | None) -> tuple[np.ndarray, np.ndarray]:
-    y, log_prob = predictions["y"], log_prob_of(predictions)
+    log_prob, y = log_prob_of(predictions), predictions["y"]
     return (y, log_prob) if place is None else (y[:, place], log_prob[:, place])
 
 

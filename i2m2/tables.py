@@ -55,7 +55,8 @@ class Entry:
 
     `folder` is the results folder it is listed under; `published` is False for what no `paper.yaml` knows; `drawn` are the metrics
     of its figure, a panel each. A row reproduces the paper if its mean over at least `seeds` is within `tolerance` points (percent)
-    of the paper's value; `backbone`: how the name of the paper's begins, where there are several.
+    of the paper's value; `backbone`: how the name of the paper's begins, where there are several. `own`: module whose
+    OWN are the metrics of the data set's own, as `statistics.resample` takes them.
     """
 
     folder: str
@@ -73,6 +74,7 @@ class Entry:
     seeds: int = 5
     tolerance: float = 1.0
     backbone: str = ""
+    own: str = ""
     defaults: dict[str, Any]
 
 

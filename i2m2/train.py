@@ -7,6 +7,7 @@ import ctypes
 import math
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
-from accelerate.utils import DistributedDataParallelKwargs, broadcast
+from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
@@ -30,6 +31,7 @@ from i2m2.metrics import LOWER_IS_BETTER, score
 from i2m2.run import Run, finite
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop, "adamw": torch.optim.AdamW}
+PATIENCE = timedelta(hours=6)  # of processes that wait while the first makes or checks the data
 CHECK_EVERY = 50  # steps between looks at the loss, since a look waits for the device
 
 Loss = Callable[[Tensor, Any], Tensor]
@@ -201,8 +203,11 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     if config.tracker and not find_spec(config.tracker):
         raise SettingsError(f"tracker={config.tracker} is not installed: pip install {config.tracker}")
     try:
-        unused = DistributedDataParallelKwargs(find_unused_parameters=config.unused_parameters)
-        accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=config.precision, kwargs_handlers=[unused])
+        handlers = [
+            DistributedDataParallelKwargs(find_unused_parameters=config.unused_parameters),
+            InitProcessGroupKwargs(timeout=PATIENCE),
+        ]
+        accelerator = Accelerator(cpu=config.device == "cpu", mixed_precision=config.precision, kwargs_handlers=handlers)
     except ValueError as error:
         raise SettingsError(f"precision={config.precision}: {error}") from error
     if accelerator.device.type == "cpu":

@@ -16,6 +16,7 @@ from i2m2.records import collect
 from i2m2.render import to_markdown
 from i2m2.results import tables_of
 from i2m2.tables import read_entries, sheet_of
+from VQA_and_NLVR2.datasets import dataset_of as vqa_nlvr2
 
 READMES = [ROOT / "README.md", *ROOT.glob("*/README.md")]
 
@@ -30,11 +31,18 @@ COMMANDS = sorted({line.strip() for _, block in blocks("bash") for line in block
 
 
 # Training program -> the settings that its arguments are of; script of a table -> its program and its config
-PROGRAMS = {"AVMNIST_and_MIMIC.train": lambda arguments: dataset_of(arguments).config, "fastMRI.train": lambda _: FastMRIConfig}
+PROGRAMS = {
+    "AVMNIST_and_MIMIC.train": lambda arguments: dataset_of(arguments).config,
+    "fastMRI.train": lambda _: FastMRIConfig,
+    "VQA_and_NLVR2.train": lambda arguments: vqa_nlvr2(arguments).config,
+    "VQA_and_NLVR2.extract_features": lambda arguments: vqa_nlvr2(arguments).config,
+}
 SCRIPTS = {
     "scripts/avmnist.sh": ("AVMNIST_and_MIMIC.train", "AVMNIST_and_MIMIC/configs/avmnist.yaml"),
     "scripts/mimic.sh": ("AVMNIST_and_MIMIC.train", "AVMNIST_and_MIMIC/configs/mimic.yaml"),
     "scripts/fastmri.sh": ("fastMRI.train", "fastMRI/configs/fastmri.yaml"),
+    "scripts/vqa_vs.sh": ("VQA_and_NLVR2.train", "VQA_and_NLVR2/configs/vqa_vs.yaml"),
+    "scripts/nlvr2.sh": ("VQA_and_NLVR2.train", "VQA_and_NLVR2/configs/nlvr2.yaml"),
 }
 
 

@@ -1,0 +1,32 @@
+"""python -m VQA_and_NLVR2.evaluate results/vqa_vs/i2m2/seed0 --split test --predictions-json predictions.json"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from i2m2 import experiment
+from i2m2.errors import CommandParser, SettingsError, run_command
+from VQA_and_NLVR2.answers import Vocabulary
+from VQA_and_NLVR2.datasets import dataset_of
+from VQA_and_NLVR2.vqa_scores import write_predictions
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Print the scores of a run; of VQA-VS, also write its answers."""
+    run, predictions, args = experiment.evaluate(dataset_of, argv, "VQA_and_NLVR2.evaluate", "results/vqa_vs/i2m2/seed0", _options)
+    if args.predictions_json is None:
+        return
+    if run.config.dataset != "vqa_vs":
+        raise SettingsError(f"--predictions-json is for VQA-VS, and {args.run} is a run of {run.config.dataset}")
+    vocabulary = Vocabulary(tuple(predictions["vocabulary"].tolist()))
+    write_predictions(args.predictions_json, predictions["id"], predictions["product_top"][:, 0], vocabulary)
+    print(f"written: {args.predictions_json}")
+
+
+def _options(parser: CommandParser) -> None:
+    help_ = "of VQA-VS: write the answers there as the benchmark's scorer reads them"
+    parser.add_argument("--predictions-json", type=Path, metavar="FILE", help=help_)
+
+
+if __name__ == "__main__":
+    run_command(main)

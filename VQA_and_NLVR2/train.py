@@ -1,0 +1,21 @@
+"""python -m VQA_and_NLVR2.train --config VQA_and_NLVR2/configs/vqa_vs.yaml --method i2m2 --seed 0
+
+python -m VQA_and_NLVR2.train --config VQA_and_NLVR2/configs/nlvr2.yaml --method inter
+"""
+
+from __future__ import annotations
+
+import sys
+
+from i2m2 import experiment
+from i2m2.errors import run_command
+from VQA_and_NLVR2.datasets import dataset_of
+
+
+def main(argv: list[str] | None = None) -> None:
+    argv = sys.argv[1:] if argv is None else argv
+    experiment.train(dataset_of(argv), argv, "VQA_and_NLVR2.train")
+
+
+if __name__ == "__main__":
+    run_command(main)
