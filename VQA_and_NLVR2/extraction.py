@@ -231,8 +231,35 @@ def _stored(vectors: torch.Tensor, work: Work) -> np.ndarray:
 
 
 def _put_together(work: Work, folder: Path, files: Sequence[Path], seconds: float) -> None:
-    """The arrays, then features.json that says so; the parts are then removed. Parts with unreadable images are made again, unless
-    those are to be skipped. DataError names them."""
+    """The arrays, then features.json that says so; the parts are then removed. DataError names images that cannot be used, unless
+    those are to be skipped."""
+    plan, shapes = work.plan, _shapes(work)
+    temporary = {name: folder / f".tmp.{name}" for name in shapes}
+    kinds = dict.fromkeys(shapes, work.settings.dtype) | {"readable.npy": bool}
+    arrays = {name: open_memmap(temporary[name], "w+", kinds[name], shape) for name, shape in shapes.items()}
+    complaints = _fill(arrays, work, files)
+    affected = int((~arrays["readable.npy"][plan.pairs[:, 0]]).sum())
+    if complaints and not work.settings.skip_missing:
+        raise DataError(
+            f"{len(complaints):,} of {len(plan.images):,} images cannot be used, which {affected:,} pairs need; first: "
+            f"{complaints[0]}; put good files there and give the same command, or set features.skip_missing to leave them out"
+        )
+    for name, array in arrays.items():
+        array.flush()
+        temporary[name].replace(folder / name)
+    counts = {"images": len(plan.images), "texts": len(plan.texts), "pairs": len(plan.pairs)}
+    size = sum((folder / name).stat().st_size for name in shapes)
+    left_out = {"images": len(complaints), "of": len(plan.images), "pairs": affected, "first": complaints[0] if complaints else ""}
+    made = {"complete": True, "shapes": shapes, "bytes": size, "left_out": left_out, **counts}
+    write_json(folder / "features.json", read_facts(folder) | made)
+    shutil.rmtree(folder / "parts", ignore_errors=True)
+    without = f"; left out: {len(complaints):,} images, {affected:,} pairs" if complaints else ""
+    listed = ", ".join(f"{n:,} {name}" for name, n in counts.items())
+    print(f"{folder}: complete: {listed}, {size / 1e6:,.1f} MB, {seconds:.0f} s{without}", flush=True)
+
+
+def _shapes(work: Work) -> dict[str, tuple[int, ...]]:
+    """Of every file of features."""
     plan, widths, views = work.plan, work.frozen.backbone.widths, work.settings.views
     shapes = {
         "image.npy": (len(plan.images), widths["image"]),
@@ -243,12 +270,12 @@ def _put_together(work: Work, folder: Path, files: Sequence[Path], seconds: floa
     if views > 1:
         shapes["image_views.npy"] = (plan.varied_images, views - 1, widths["image"])
         shapes["fused_views.npy"] = (plan.varied_pairs, views - 1, widths["fused"])
-    temporary = {name: folder / f".tmp.{name}" for name in shapes}
-    arrays = {
-        name: open_memmap(temporary[name], "w+", bool if name == "readable.npy" else work.settings.dtype, shape)
-        for name, shape in shapes.items()
-    }
-    complaints: list[str] = []
+    return shapes
+
+
+def _fill(arrays: Mapping[str, np.ndarray], work: Work, files: Sequence[Path]) -> list[str]:
+    """Every part to its rows -> complaints about images. A part with any is removed and made again, unless they are skipped."""
+    plan, complaints = work.plan, []
     for k, file in enumerate(files):
         part = _read_part(file)
         if len(part["complaints"]) and not work.settings.skip_missing:
@@ -258,30 +285,10 @@ def _put_together(work: Work, folder: Path, files: Sequence[Path], seconds: floa
         texts = np.unique(plan.pairs[pairs, 1])
         arrays["image.npy"][rows], arrays["fused.npy"][pairs] = part["image_0"], part["fused_0"]
         arrays["text.npy"][texts[work.first[texts] == k]], arrays["readable.npy"][rows] = part["text"], part["readable"]
-        for view in range(1, views):
+        for view in range(1, work.settings.views):
             arrays["image_views.npy"][rows[rows < plan.varied_images], view - 1] = part[f"image_{view}"]
             arrays["fused_views.npy"][pairs[pairs < plan.varied_pairs], view - 1] = part[f"fused_{view}"]
-    affected = int((~arrays["readable.npy"][plan.pairs[:, 0]]).sum())
-    if complaints and not work.settings.skip_missing:
-        raise DataError(
-            f"{len(complaints):,} of {len(plan.images):,} images cannot be used, which {affected:,} pairs need; first: "
-            f"{complaints[0]}; put good files there and give the same command, or set features.skip_missing to leave them out"
-        )
-    for name, array in arrays.items():
-        array.flush()
-        temporary[name].replace(folder / name)
-    size = sum((folder / name).stat().st_size for name in shapes)
-    left_out = {"images": len(complaints), "of": len(plan.images), "pairs": affected, "first": complaints[0] if complaints else ""}
-    counts = {"images": len(plan.images), "texts": len(plan.texts), "pairs": len(plan.pairs)}
-    made = {"complete": True, "shapes": shapes, "bytes": size, "left_out": left_out, **counts}
-    write_json(folder / "features.json", read_facts(folder) | made)
-    shutil.rmtree(folder / "parts", ignore_errors=True)
-    without = f"; left out: {len(complaints):,} images, {affected:,} pairs" if complaints else ""
-    print(
-        f"{folder}: complete: {', '.join(f'{n:,} {name}' for name, n in counts.items())}, {size / 1e6:,.1f} MB, "
-        f"{seconds:.0f} s{without}",
-        flush=True,
-    )
+    return complaints
 
 
 def _read_part(file: Path) -> dict[str, np.ndarray]:
