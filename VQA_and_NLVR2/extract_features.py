@@ -1,6 +1,7 @@
 """Run the frozen backbone once over a data set, for training heads on its features.
 
     python -m VQA_and_NLVR2.extract_features --config VQA_and_NLVR2/configs/vqa_vs.yaml --backbone.checkpoint fiber_pretrain.ckpt
+    python -m VQA_and_NLVR2.extract_features --config VQA_and_NLVR2/configs/nlvr2.yaml --preset frozen
     torchrun --nproc-per-node 4 -m VQA_and_NLVR2.extract_features --config ... --device cuda --features.precision bf16 --workers 4
 
 It takes the settings that training takes, and training the features that it made with them. Broken off, the same command goes on;
@@ -9,7 +10,6 @@ given several times at once, or by torchrun, the processes share the work.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 
@@ -17,14 +17,18 @@ import torch
 
 from i2m2.config import RunConfig, load_config
 from i2m2.data import seed_everything
-from i2m2.errors import SettingsError, run_command
-from VQA_and_NLVR2 import vqa, vqa_data
+from i2m2.errors import run_command
+from VQA_and_NLVR2 import nlvr2, vqa, vqa_data
 from VQA_and_NLVR2.backbone import build_backbone
 from VQA_and_NLVR2.extraction import extract
 from VQA_and_NLVR2.features import read_facts
+from VQA_and_NLVR2.frozen import device_of
 from VQA_and_NLVR2.tiny_fiber import make_tiny_fiber_once
 
-PLANS: dict[type[RunConfig], Callable] = {vqa.VQAConfig: vqa_data.plan_of}  # of `config.data` -> plan, files of the images
+PLANS: dict[type[RunConfig], Callable] = {  # settings -> plan, files of the images
+    vqa.VQAConfig: lambda config: vqa_data.plan_of(config.data),
+    nlvr2.NLVR2Config: nlvr2.plan_of,
+}
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -33,8 +37,6 @@ def main(argv: list[str] | None = None) -> None:
 
     argv = sys.argv[1:] if argv is None else argv
     config = load_config(dataset_of(argv).config, argv, "VQA_and_NLVR2.extract_features")
-    if type(config) not in PLANS:
-        raise SettingsError(f"dataset {config.dataset} has no features that can be extracted; choose vqa_vs")
     if config.threads:
         torch.set_num_threads(config.threads)
     extract_features(config, again=True)
@@ -45,21 +47,13 @@ def extract_features(config: RunConfig, again: bool = False) -> None:
     facts = None if again else read_facts(config.features_folder)
     if facts is not None and facts["complete"]:
         return
-    plan, paths = PLANS[type(config)](config.data)
+    plan, paths = PLANS[type(config)](config)
     make_tiny_fiber_once(config.backbone)
     seed_everything(0)  # where parts of a backbone have random weights, they are the same ones every time
     backbone = build_backbone(config.backbone)
     print(backbone.report, flush=True)
-    extract(plan, paths, backbone, config.backbone, config.features, config.features_folder, _device(config), config.workers)
-
-
-def _device(config: RunConfig) -> torch.device:
-    kind = config.device
-    if kind == "auto":
-        kind = "cuda" if torch.cuda.is_available() else "cpu"
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("device=cuda, but PyTorch finds none here; use --device cpu or auto")
-    return torch.device(kind, int(os.environ.get("LOCAL_RANK", 0))) if kind == "cuda" else torch.device(kind)
+    device, folder = device_of(config.device), config.features_folder
+    extract(plan, paths, backbone, config.backbone, config.features, folder, device, config.workers)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from i2m2.errors import DataError
+from i2m2.errors import DataError, SettingsError
 from VQA_and_NLVR2.augment import training_transform
 from VQA_and_NLVR2.backbone import Backbone, State
 from VQA_and_NLVR2.images import evaluation_transform, load_rgb, normalise_images
@@ -71,6 +72,16 @@ class Frozen:
 
     def _autocast(self) -> Any:
         return nullcontext() if self.precision == "no" else torch.autocast(self.device.type, AUTOCAST[self.precision])
+
+
+def device_of(kind: str) -> torch.device:
+    """`auto`, `cpu` or `cuda` -> the device of this process, of several GPUs its own. SettingsError if there is none such."""
+    there = torch.cuda.is_available()
+    if kind == "cuda" and not there:
+        raise SettingsError("device=cuda, but PyTorch finds none here; use --device cpu or auto")
+    if kind == "auto":
+        kind = "cuda" if there else "cpu"
+    return torch.device(kind, int(os.environ.get("LOCAL_RANK", 0))) if kind == "cuda" else torch.device(kind)
 
 
 def split(rows: np.ndarray, size: int) -> list[np.ndarray]:

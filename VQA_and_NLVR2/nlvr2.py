@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import torch
-
 from i2m2.config import RunConfig
 from i2m2.data import Data, seed_everything
 from i2m2.errors import SettingsError
 from i2m2.experiment import Experiment
 from i2m2.model import ProductOfExperts
+from VQA_and_NLVR2 import nlvr2_features
 from VQA_and_NLVR2.backbone import BackboneSettings, build_backbone
 from VQA_and_NLVR2.extraction import extract, weights_hash
-from VQA_and_NLVR2.features import Features, FeatureSettings, open_features
+from VQA_and_NLVR2.features import Features, FeatureSettings, Plan, open_features
+from VQA_and_NLVR2.frozen import device_of
 from VQA_and_NLVR2.nlvr2_data import NLVR2Data, load_nlvr2, make_synthetic_once, say
 from VQA_and_NLVR2.nlvr2_features import on_features, plan_for
 from VQA_and_NLVR2.nlvr2_models import NLVR2Model, SharedBackbone, heads_on_features, parameter_groups
@@ -33,7 +33,7 @@ class NLVR2Config(RunConfig):
         fusion: the backbone's own
         data: where the data lie, and how they are read
         backbone: which backbone, and where its weights come from
-        features: of a backbone that is not trained (model.train=heads); made on first use
+        features: of a backbone that is not trained (model.train=heads); made on first use, or by extract_features
         model: what is trained, and how its parts differ
     """
 
@@ -57,11 +57,8 @@ def load(config: NLVR2Config) -> Data:
 
     Results with another backbone than FIBER's own weights have a folder of their own, `nlvr2-<kind>`.
     """
+    _refuse_idle(config)
     heads = config.model.train == "heads"
-    if heads and (config.data.augment or config.data.flip):
-        raise SettingsError("data.augment and data.flip have no effect on features (model.train=heads); set them to false")
-    if config.features.skip_missing:
-        raise SettingsError("features.skip_missing has no effect here; data.incomplete says what becomes of incomplete pairs")
     if config.data.source == "synthetic":
         make_synthetic_once(config.data.folder)
         make_tiny_fiber_once(config.backbone)
@@ -74,7 +71,7 @@ def load(config: NLVR2Config) -> Data:
     key = None
     if heads:
         plan, paths, rows = plan_for({name: split.examples for name, split in data.splits.items()}, data.facts)
-        device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+        device = device_of(config.device)
         extract(plan, paths, backbone, config.backbone, config.features, config.features_folder, device, config.workers)
         features = features_of_run(config)
         data, key = on_features(data, features, rows), features.key
@@ -88,6 +85,27 @@ def load(config: NLVR2Config) -> Data:
     }
     other = config.backbone.kind if config.backbone.kind != "fiber" else ""
     return Data(data.splits, "-".join(filter(None, [data.variant, other])), facts)
+
+
+def plan_of(config: NLVR2Config) -> tuple[Plan, list[Path]]:
+    """What features are needed of, and the files of the images. SettingsError for settings that train the backbone."""
+    if config.model.train != "heads":
+        raise SettingsError(
+            "model.train=all changes the backbone, whose features are then not kept; give the settings that train heads on them, "
+            "such as --preset frozen of VQA_and_NLVR2/configs/nlvr2.yaml"
+        )
+    _refuse_idle(config)
+    if config.data.source == "synthetic":
+        make_synthetic_once(config.data.folder)
+    return nlvr2_features.plan_of(config.data)
+
+
+def _refuse_idle(config: NLVR2Config) -> None:
+    """A setting without effect is a mistake."""
+    if config.model.train == "heads" and (config.data.augment or config.data.flip):
+        raise SettingsError("data.augment and data.flip have no effect on features (model.train=heads); set them to false")
+    if config.features.skip_missing:
+        raise SettingsError("features.skip_missing has no effect here; data.incomplete says what becomes of incomplete pairs")
 
 
 def features_of_run(config: NLVR2Config) -> Features:

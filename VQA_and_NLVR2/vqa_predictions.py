@@ -6,6 +6,7 @@ Of the product and of every expert (`<name>`, of a single expert `product` only)
     <name>_answer_log_prob [n, 10]     of every answer in `answer`
     <name>_logsumexp [n]     to be taken off where log-probabilities are not normalised (logits of Bernoulli experts)
     <name>_entropy [n]       in nats
+    <name>_square [n]        sum of the squared probabilities, for the Brier score
 
 beside the data set's own columns: `answer` int16 [n, 10], the labels that people gave, -1 where there is none; `count` int8
 [n, 10], how many of the ten gave it; `answer_type` int8 [n]; `member` bool [n, 9], of the test; and `vocabulary`.
@@ -23,7 +24,6 @@ from torch import Tensor
 from i2m2.evaluate import table_of
 from i2m2.experiment import Predictions
 from i2m2.experts import rescue_rate
-from i2m2.resampling import Resampled, mean_of
 from VQA_and_NLVR2.answers import OFFICIAL, TRAINING
 from VQA_and_NLVR2.vqa_files import OOD_SETS
 from VQA_and_NLVR2.vqa_scores import SUB_MEANS, score_sets, score_types
@@ -49,6 +49,7 @@ def keep(log_prob: Tensor, by_expert: Mapping[str, Tensor], y: Mapping[str, Tens
             f"{name}_answer_log_prob": value.gather(1, answer.clamp(min=0)).masked_fill(answer < 0, 0),
             f"{name}_logsumexp": total,
             f"{name}_entropy": -(normalised.exp() * normalised).sum(dim=1),
+            f"{name}_square": normalised.mul(2).exp().sum(dim=1),
         }
     return found
 
@@ -78,12 +79,32 @@ def official(predictions: Predictions, name: str = PRODUCT) -> np.ndarray:
     return OFFICIAL[people(predictions, name)]
 
 
-def soft_nll(predictions: Predictions, name: str = PRODUCT) -> np.ndarray:
-    """[n] cross-entropy with the soft target, scaled to sum to 1, in nats; NaN where no answer is in the vocabulary."""
+def soft_target(predictions: Predictions) -> np.ndarray:
+    """[n, 10] scores of training of the answers given, scaled to sum to 1; NaN where none is in the vocabulary."""
     target = np.where(predictions["answer"] >= 0, TRAINING[predictions["count"]], 0).astype(np.float64)
-    total = target.sum(axis=1)
-    log_prob = predictions[f"{name}_answer_log_prob"].astype(np.float64) - predictions[f"{name}_logsumexp"][:, None]
-    return np.divide(-(target * log_prob).sum(axis=1), total, out=np.full(len(total), np.nan), where=total > 0)
+    total = target.sum(axis=1, keepdims=True)
+    return np.divide(target, total, out=np.full(target.shape, np.nan), where=total > 0)
+
+
+def soft_nll(predictions: Predictions, name: str = PRODUCT) -> np.ndarray:
+    """[n] cross-entropy with the soft target, in nats; NaN where no answer is in the vocabulary."""
+    return -(soft_target(predictions) * answer_log_prob(predictions, name)).sum(axis=1)
+
+
+def soft_brier(predictions: Predictions, name: str = PRODUCT) -> np.ndarray:
+    """[n] squared distance from the soft target, 0 to 2; NaN where no answer is in the vocabulary."""
+    target, p = soft_target(predictions), np.exp(answer_log_prob(predictions, name))
+    return predictions[f"{name}_square"].astype(np.float64) + (target * (target - 2 * p)).sum(axis=1)
+
+
+def answer_log_prob(predictions: Predictions, name: str = PRODUCT) -> np.ndarray:
+    """[n, 10] normalised log-probabilities of the answers given; 0 less the normaliser where there is none."""
+    return predictions[f"{name}_answer_log_prob"].astype(np.float64) - predictions[f"{name}_logsumexp"][:, None]
+
+
+def confidence(predictions: Predictions, name: str = PRODUCT) -> np.ndarray:
+    """[n] probability of the predicted answer."""
+    return np.exp(predictions[f"{name}_top_log_prob"][:, 0].astype(np.float64) - predictions[f"{name}_logsumexp"])
 
 
 def metrics_of(predictions: Predictions, name: str = PRODUCT) -> dict[str, float]:
@@ -119,8 +140,7 @@ def report(predictions: Predictions) -> str:
         f"{answer_entropy(predictions):.4f}"
     )
     if len(metrics) > 1:
-        right = {name: official(predictions, name) > RIGHT for name in metrics}
-        found = rescue_rate(right.pop(PRODUCT), np.stack(list(right.values())))
+        found = rescues(predictions)
         share = found["rescued_of_all_wrong"]
         parts.append(
             f"every expert alone wrong: {found['all_wrong']:,} of {found['examples']:,} questions, product right in "
@@ -129,6 +149,12 @@ def report(predictions: Predictions) -> str:
             + "; right: as two people or more said"
         )
     return "\n\n".join(parts)
+
+
+def rescues(predictions: Predictions) -> dict[str, Any]:
+    """Section 4.6, see `rescue_rate`: right is who gives an answer that two people or more gave."""
+    right = {name: official(predictions, name) > RIGHT for name in names_in(predictions)}
+    return rescue_rate(right.pop(PRODUCT), np.stack(list(right.values())))
 
 
 def _columns(metrics: Mapping[str, Mapping[str, float]], names: tuple[str, ...]) -> dict[str, dict[str, float]]:
@@ -143,30 +169,3 @@ def answer_entropy(predictions: Predictions) -> float:
     mean = np.bincount(predictions["answer"][given], share[given].astype(np.float64))
     mean = mean[mean > 0] / mean.sum()
     return float(-(mean * np.log(mean)).sum())
-
-
-def _of_questions(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
-    return mean_of(official(predictions), index, groups)
-
-
-def _of_sets(names: tuple[str, ...]) -> Any:
-    """The mean over OOD sets, each a mean over its questions among those drawn."""
-
-    def own(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
-        score, member = official(predictions), predictions["member"]
-        columns = [OOD_SETS.index(name) for name in names]
-        sums = np.stack([np.bincount(index, score * member[:, k], minlength=groups) for k in columns], axis=1)
-        sizes = np.stack([np.bincount(index, member[:, k], minlength=groups) for k in columns], axis=1).astype(np.float64)
-
-        def metric(drawn: np.ndarray) -> np.ndarray:
-            there = drawn @ sizes
-            return np.divide(drawn @ sums, there, out=np.full(there.shape, np.nan), where=there > 0).mean(axis=1)
-
-        return metric
-
-    return own
-
-
-# Of this data set's own, for `i2m2.statistics`: intervals and differences by resampled images.
-OWN = {"vqa_score": _of_questions, **{name: _of_sets(sets) for name, sets in SUB_MEANS.items()}}
-OWN |= {name: _of_sets((name,)) for name in OOD_SETS}

@@ -34,17 +34,27 @@ FLOOR = -1e3  # of a log-probability: exp of it is 0 in float64, and a weight ti
 
 
 def reliability(y: np.ndarray, log_prob: np.ndarray) -> dict[str, list[float | int | None]]:
-    """A reliability diagram: [n], [n, C] -> of 15 equal bins of confidence `low`, `high`, `count`, mean `confidence` and `accuracy`
-    of the predicted class (None in an empty bin). The mean of |accuracy - confidence|, weighted by count, is `i2m2.metrics.ece`."""
-    confidence = np.exp(log_prob.max(-1).astype(np.float64))
+    """The reliability diagram of [n] classes and [n, C] log-probabilities, by the predicted class."""
+    return diagram(np.exp(log_prob.max(-1).astype(np.float64)), log_prob.argmax(-1) == y)
+
+
+def diagram(confidence: np.ndarray, right: np.ndarray) -> dict[str, list[float | int | None]]:
+    """A reliability diagram: [n] confidence in the answer, [n] whether it is right, or how right -> of 15 equal bins of confidence
+    `low`, `high`, `count`, mean `confidence` and `accuracy` (None in an empty bin). `ece_of` is what it shows."""
     index = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
-    count, sure, right = (np.bincount(index, w, minlength=ECE_BINS) for w in (None, confidence, log_prob.argmax(-1) == y))
+    count, sure, scored = (np.bincount(index, w, minlength=ECE_BINS) for w in (None, confidence, right))
     edges = (np.arange(ECE_BINS + 1) / ECE_BINS).tolist()
     means = {
         name: [float(s / n) if n else None for s, n in zip(sums, count, strict=True)]
-        for name, sums in (("confidence", sure), ("accuracy", right))
+        for name, sums in (("confidence", sure), ("accuracy", scored))
     }
     return {"low": edges[:-1], "high": edges[1:], "count": count.tolist(), **means}
+
+
+def ece_of(diagram: Mapping[str, list]) -> float:
+    """The mean of |accuracy - confidence| over the bins, weighted by count: what `i2m2.metrics.ece` is of classes."""
+    bins = zip(diagram["count"], diagram["accuracy"], diagram["confidence"], strict=True)
+    return sum(n * abs(accuracy - confidence) for n, accuracy, confidence in bins if n) / sum(diagram["count"])
 
 
 def calibration_of(predictions: Predictions) -> dict[str, dict[str, Any]]:

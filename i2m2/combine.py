@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", choices=("val", "test"), default="test")
     args = parser.parse_args(argv)
     predictions = read_runs(args.runs, args.split)
-    data = dict.fromkeys(read_facts(run)["description"] for run in args.runs)
+    data = dict.fromkeys(str(read_facts(run).get("description", "not described")) for run in args.runs)
     combined = combine(predictions)
     print(f"product of {len(predictions)} runs, {args.split} split, {len(combined['y'])} examples, data: {'; '.join(data)}")
     print(table_of(scores_of(combined, labels_of(combined))))

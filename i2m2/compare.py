@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from i2m2.errors import CommandParser, SettingsError, run_command
+from i2m2.errors import CommandParser, DataError, SettingsError, run_command
+from i2m2.experiment import Predictions
 from i2m2.run import read_facts
-from i2m2.statistics import comparison_of, log_prob_of, read_seed
+from i2m2.statistics import Own, comparison_of, log_prob_of, read_seed, resample
+from i2m2.tables import Entry, listed_under, own_of, read_entries
 
 
 def seeds_of(folder: Path, split: str) -> dict[str, Path]:
@@ -42,6 +44,20 @@ def pairs_of(first: Path, second: Path, split: str) -> dict[str, tuple[Path, Pat
             f"{first} ({', '.join(a)}) and {second} ({', '.join(b)}) have no seed in common; train the same seeds of both"
         )
     return {seed: (run, b[seed]) for seed, run in a.items() if seed in b}
+
+
+def usual_metrics(predictions: Predictions, listed: Sequence[Entry], own: Mapping[str, Own]) -> list[str]:
+    """Of a data set with metrics of its own those of its first table, as far as the split has them; else the general ones."""
+    if not own:
+        return ["accuracy", "nll", *(["auroc"] if log_prob_of(predictions).shape[-1] == 2 else [])]
+
+    def is_there(metric: str) -> bool:
+        try:
+            return bool(resample([predictions], [metric], own, resamples=1))
+        except (SettingsError, DataError):
+            return False
+
+    return list(filter(is_there, listed[0].metrics))
 
 
 def report(found: Mapping[str, Any], seeds: Sequence[str]) -> str:
@@ -111,17 +127,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name in ("A", "B"):
         parser.add_argument(name, type=Path, help="a run such as results/avmnist/intra/seed0, or the folder above its seeds")
     parser.add_argument("--split", choices=("val", "test"), default="test")
-    parser.add_argument("--metric", help="separated by commas; default: accuracy, nll, and auroc of two classes")
+    parser.add_argument("--metric", help="separated by commas; default: those of the data set's table, or accuracy, nll, auroc")
     args = parser.parse_args(argv)
     pairs = pairs_of(args.A, args.B, args.split)
     first, second = ([pair[k] for pair in pairs.values()] for k in (0, 1))
-    log_prob = log_prob_of(read_seed(first[0], args.split))
-    default = ["accuracy", "nll", *(["auroc"] if log_prob.shape[-1] == 2 else [])]
-    found = comparison_of(first, second, args.metric.split(",") if args.metric else default, args.split)
+    listed = listed_under(first[0].resolve().parents[1].name, read_entries())
+    own = own_of(listed).metrics
+    metrics = args.metric.split(",") if args.metric else usual_metrics(read_seed(first[0], args.split), listed, own)
+    found = comparison_of(first, second, metrics, args.split, own)
     for name, folder, runs in (("A", args.A, first), ("B", args.B, second)):
         others = [run.name for run in _below(folder) if run not in runs]
         print(f"{name}  {folder}" + (f" (without {', '.join(others)}: not finished, or not among the other's)" if others else ""))
-    data = "; ".join(dict.fromkeys(read_facts(run)["description"] for run in (*first, *second)))
+    data = "; ".join(dict.fromkeys(str(read_facts(run).get("description", "not described")) for run in (*first, *second)))
     print(f"{', '.join(pairs)}; {args.split} split, {found['examples']:,} examples, data: {data}\n")
     print(report(found, list(pairs)))
 

@@ -164,7 +164,7 @@ def _read_settings(path: str, argv: list[str], known: set[str]) -> dict[str, Any
     values = _read_yaml(Path(path))
     method, task = (str(_option(argv, f"--{name}") or values.get(name)) for name in ("method", "task"))
     preset = str(_option(argv, "--preset") or values.get("preset", "paper"))
-    flat = _merge_preset(values, path, preset, {"per_task": task, "per_method": METHOD_ALIASES.get(method, method)})
+    flat = merge_preset(values, path, preset, {"per_task": task, "per_method": METHOD_ALIASES.get(method, method)})
     for group in [name for name in flat if any(setting.startswith(f"{name}.") for setting in known)]:
         _mapping(flat[group], f"{path}: {group}")
     _refuse_unknown(flat, known, path)
@@ -220,8 +220,11 @@ def _type_hints(cls: type, prefix: str = "") -> dict[str, Any]:
     return hints
 
 
-def _merge_preset(values: dict[str, Any], path: str, preset: str, parts: Mapping[str, str]) -> dict[str, Any]:
-    """Resolve `presets`, and `per_method` and the like (`parts`: their names and what to choose in them), into plain settings."""
+def merge_preset(values: dict[str, Any], path: str, preset: str, parts: Mapping[str, str]) -> dict[str, Any]:
+    """Content of a config file -> dotted settings. SettingsError for a preset that is not there; `path` is for messages.
+
+    `presets`, and `per_method` and the like (`parts`: their names and what to choose in them), are resolved, and go from `values`.
+    """
     own = values.get("preset", "paper")  # a run's config.yaml is resolved already, and says which preset it was
     presets = _mapping(values.pop("presets", {}), f"{path}: presets")
     choices = list(dict.fromkeys([own, "paper", *presets]))

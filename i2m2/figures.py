@@ -39,7 +39,7 @@ def draw(table: Table) -> Figure:
     for axes, metric in zip(panels[-columns:] if len(metrics) % columns == 0 else panels[: len(metrics)], metrics, strict=False):
         unit = "" if metric in NOT_IN_PERCENT else " (%)"
         axes.set_xlabel(f"{metric if len(metrics) == 1 else 'score'}{unit}, mean ± sample standard deviation (seeds)")
-    figure.suptitle(textwrap.fill(table.title, 70) + "\n" + textwrap.fill(table.about, 80), fontsize=11)
+    figure.suptitle(f"{_plain(table.title, 70)}\n{_plain(table.about, 80)}", fontsize=11)
     handles, labels = panels[0].get_legend_handles_labels()
     if labels:
         unique = dict(zip(labels, handles, strict=True))
@@ -47,22 +47,46 @@ def draw(table: Table) -> Figure:
     return figure
 
 
-def draw_reliability(diagrams: Mapping[str, Mapping[str, list]], title: str) -> Figure:
-    """{label of a method: `calibration.reliability`}: accuracy against confidence, a line each; on the diagonal both agree."""
+def draw_reliability(diagrams: Mapping[str, Mapping[str, Mapping[str, list]]], title: str) -> Figure:
+    """{label of a method: {"product", each expert: `calibration.diagram`}}: a panel per method with accuracy against confidence, on
+    whose diagonal both agree; the larger a mark, the more examples are in its bin."""
     from matplotlib.figure import Figure  # as above
 
-    figure = Figure(figsize=(6.5, 5), dpi=150, layout="constrained")
-    axes = figure.add_subplot()
-    axes.plot([0, 100], [0, 100], color="#777777", lw=1, ls=":")
-    for place, (label, diagram) in enumerate(diagrams.items()):
-        points = [(100 * c, 100 * a) for c, a in zip(diagram["confidence"], diagram["accuracy"], strict=True) if c is not None]
-        axes.plot(*zip(*points, strict=True), marker=MARKERS[place % len(MARKERS)], ms=4, lw=1.3, label=label)
-    axes.set_xlabel("confidence in the predicted class (%)")
-    axes.set_ylabel("accuracy (%)")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=8, frameon=False)
-    figure.suptitle(textwrap.fill(title, 70), fontsize=10)
+    columns = min(3, len(diagrams))
+    rows = math.ceil(len(diagrams) / columns)
+    figure = Figure(figsize=(1 + 3.2 * columns, 1.1 + 3.1 * rows), dpi=150, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    place = {name: k for k, name in enumerate(dict.fromkeys(name for by_expert in diagrams.values() for name in by_expert))}
+    for axes, (label, by_expert) in zip(panels, diagrams.items(), strict=False):
+        axes.plot([0, 100], [0, 100], color="#777777", lw=1, ls=":")
+        for name, shown in by_expert.items():
+            _draw_diagram(axes, shown, name, place[name])
+        axes.set_title(_plain(label, 30), fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelbottom=True, labelleft=True)
+    for axes in panels[len(diagrams) :]:
+        axes.remove()
+    figure.supxlabel("confidence in the predicted class (%)", fontsize=10)
+    figure.supylabel("accuracy, or score (%)", fontsize=10)
+    if len(place) > 1:
+        handles = {name: handle for axes in panels for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+        figure.legend(handles.values(), handles.keys(), loc="outside lower right", ncols=len(handles), fontsize=8, frameon=False)
+    figure.suptitle("\n".join(_plain(line, 28 * columns + 16) for line in title.splitlines()), fontsize=10)
     return figure
+
+
+def _plain(text: str, width: int) -> str:
+    """Wrapped; between two dollars matplotlib would read a formula."""
+    return textwrap.fill(text, width).replace("$", r"\$")
+
+
+def _draw_diagram(axes: Axes, shown: Mapping[str, list], name: str, place: int) -> None:
+    bins = zip(shown["confidence"], shown["accuracy"], shown["count"], strict=True)
+    confidence, accuracy, count = zip(*[(100 * c, 100 * a, n) for c, a, n in bins if n], strict=True)
+    color, width = ("black", 1.6) if place == 0 else (f"C{place - 1}", 1.0)
+    axes.plot(confidence, accuracy, label=name, color=color, lw=width, zorder=5 - place)
+    sizes = [4 + 60 * n / sum(count) for n in count]
+    axes.scatter(confidence, accuracy, s=sizes, marker=MARKERS[place % len(MARKERS)], color=color, zorder=5 - place)
 
 
 def _draw_panel(axes: Axes, table: Table, lines: list[Line], metric: str) -> None:
@@ -72,7 +96,7 @@ def _draw_panel(axes: Axes, table: Table, lines: list[Line], metric: str) -> Non
         _draw_bar(axes, place, line.values[metric], metric, factor, ends)
     if (majority := table.baseline.get(metric)) is not None:
         axes.axvline(factor * majority, color="#555555", linestyle=":", linewidth=1.2, label=BASELINE)
-    axes.set_yticks(range(len(lines)), [textwrap.fill(line.label, 32) for line in lines])
+    axes.set_yticks(range(len(lines)), [_plain(line.label, 32) for line in lines])
     axes.set_ylim(len(lines) - 0.4, -0.6)  # the first row on top
     axes.set_xlim(0, 1.3 * max(axes.dataLim.x1, factor / 100))  # room for the numbers
     axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= (100 if factor == 100 else math.inf)])

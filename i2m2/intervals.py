@@ -66,8 +66,7 @@ def interval(
     left_out, resampled = int((~known).sum()), 2 * values - resampled[known] if biased else resampled[known]
     reason = _no_interval(values, resampled, groups)
     if reason:
-        p = 1.0 if reason == SAME and value == 0 else np.nan
-        return Interval(value=value, low=np.nan, high=np.nan, p=p, rule=f"no interval: {reason}", left_out=left_out)
+        return no_interval(values, reason, p=1.0 if reason == SAME and value == 0 else np.nan, left_out=left_out)
     if len(values) == 1:
         low, high, p = _of_one(resampled[:, 0], groups)
     else:
@@ -75,6 +74,11 @@ def interval(
     low, high = (float(np.clip(end, *bounds)) for end in (low, high))
     rule = (EXAMPLES if len(values) == 1 else SEEDS_AND_EXAMPLES) + (BIASED if biased else "")
     return Interval(value=value, low=low, high=high, p=p, rule=rule, left_out=left_out)
+
+
+def no_interval(values: np.ndarray, reason: str, p: float = np.nan, left_out: int = 0) -> Interval:
+    """The mean of [S] values alone, and why there is no more to say."""
+    return Interval(value=float(values.mean()), low=np.nan, high=np.nan, p=p, rule=f"no interval: {reason}", left_out=left_out)
 
 
 SAME = "every resample and seed gives the same value"

@@ -22,6 +22,7 @@ class Record:
     config: dict[str, Any]
     data: dict[str, Any]  # what env.json says of the data; {} if nothing
     commit: str | None = None  # of the code that made it
+    product_of: tuple[str, ...] = ()  # of a product of separately trained runs, their folders
 
     @property
     def name(self) -> str:
@@ -32,10 +33,14 @@ class Record:
         return int(self.dir.name.removeprefix("seed"))
 
 
+def run_folders(folder: Path) -> list[Path]:
+    """The folders of the runs in one results folder (`results/avmnist`)."""
+    return [path for path in folder.glob("*/seed*") if path.is_dir() and re.fullmatch(r"seed\d+", path.name)]
+
+
 def collect(folder: Path) -> list[Record]:
-    """Every run in one results folder (`results/avmnist`), ordered by name and seed, the unfinished ones among them."""
-    dirs = [path for path in folder.glob("*/seed*") if path.is_dir() and re.fullmatch(r"seed\d+", path.name)]
-    return sorted((read_run(path) for path in dirs), key=lambda run: (run.name, run.seed))
+    """Every run in one results folder, ordered by name and seed, the unfinished ones among them."""
+    return sorted(map(read_run, run_folders(folder)), key=lambda run: (run.name, run.seed))
 
 
 def read_run(path: Path) -> Record:
@@ -46,8 +51,10 @@ def read_run(path: Path) -> Record:
         if not isinstance(test, dict):
             raise DataError(f"{path / 'result.json'}: has no 'test' with a number per metric; delete {path} and run it again")
     config, env = (read_mapping(path / name) if (path / name).exists() else {} for name in ("config.yaml", "env.json"))
-    data = env.get("data")
-    return Record(path, test, config, data if isinstance(data, dict) else {}, env.get("git_commit"))
+    data, commit, members = env.get("data"), env.get("git_commit"), env.get("product_of") or ()
+    return Record(
+        path, test, config, data if isinstance(data, dict) else {}, None if commit is None else str(commit), tuple(members)
+    )
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

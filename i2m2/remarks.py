@@ -2,31 +2,71 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import statistics
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from i2m2.config import flatten, merge_preset
+from i2m2.errors import SettingsError
 from i2m2.records import Record, lookup
+from i2m2.run import WITHOUT_INFLUENCE
 from i2m2.tables import ALPHA, Entry, Row
 
+Values = Mapping[str, Mapping[str, list[float]]]  # run -> metric -> one per seed
+UNKNOWN = "not judged: the paper's value is not known"
 
-def verdict(entry: Entry, row: Row, values: dict[str, list[float]], data: str, finished: list[Record], folder: Path) -> str:
-    """Whether a row comes out as in the paper, or why that cannot be judged."""
-    main, found = entry.metrics[0], values[entry.metrics[0]]
-    backbones = {str(run.data.get("backbone", "")) for run in finished if run.name == row.run}
+
+def verdicts(entry: Entry, values: Values, data: str, finished: list[Record], folder: Path) -> dict[str, str]:
+    """{run: whether the row comes out as in the paper, or why that cannot be judged}.
+
+    A row is judged by every metric for which the paper's value is known of any row, each named where there are several.
+    """
+    judged = judged_metrics(entry)
+    found = {}
+    for row in entry.rows:
+        by_metric = {metric: _verdict(entry, row, metric, values, data, finished, folder) for metric in judged}
+        known = {metric: text for metric, text in by_metric.items() if text != UNKNOWN} or by_metric
+        alike = len(set(known.values())) == 1
+        found[row.run] = next(iter(known.values())) if alike else "; ".join(f"{metric}: {text}" for metric, text in known.items())
+    return found
+
+
+def judged_metrics(entry: Entry) -> list[str]:
+    """The main metric, and the others of which any of the paper's values is known."""
+    main, *others = entry.metrics
+    return [main, *(metric for metric in others if any(metric in row.paper for row in entry.rows))]
+
+
+def _verdict(entry: Entry, row: Row, metric: str, values: Values, data: str, finished: list[Record], folder: Path) -> str:
+    seeds = values[row.run][metric]
+    runs = [run for run in finished if run.name == row.run]
+    variants = {str(run.data.get("variant", "")) for run in runs}
+    departures = dict.fromkeys(key for run in runs for key in departures_of(entry, run, runs))
+    shared = entry.best if entry.best and metric == entry.metrics[0] and row.run in entry.best.rows else None
+    known = row.paper.get(metric) or shared
     reasons = {
-        "no finished run": not found,
+        "no finished run": not any(values[row.run].values()),
+        f"{metric} is not defined": not seeds,
         f"{data} data" if data == "synthetic" else "origin of the data not recorded": data != "real",
-        "other variant of the data": folder.name != entry.folder,
-        "other backbone": any(not backbone.startswith(entry.backbone) for backbone in backbones),
-        "the paper's value is not known": main not in row.paper,
-        f"{len(found)} of {entry.seeds} seeds": len(found) < entry.seeds,
+        "other variant of the data": folder.name != entry.folder or not variants <= set(entry.variants or variants),
+        "other backbone": any(not str(run.data.get("backbone", "")).startswith(entry.backbone) for run in runs),
+        UNKNOWN.removeprefix("not judged: "): known is None,
+        f"other settings ({', '.join(departures)})": bool(departures),
+        f"{len(seeds)} of {entry.seeds} seeds": len(seeds) < entry.seeds,
     }
     if reason := next((reason for reason, holds in reasons.items() if holds), None):
         return f"not judged: {reason}"
-    off = 100 * statistics.fmean(found) - row.paper[main].value
-    return f"reproduced (within {entry.tolerance:g})" if abs(off) <= entry.tolerance else f"differs by {off:+.1f}"
+    suffix = ""
+    if metric not in row.paper:  # the value is that of the best of several rows, and so are we judged
+        means = {run: statistics.fmean(values[run][metric]) for run in shared.rows if values.get(run, {}).get(metric)}
+        if set(means) != set(shared.rows) or max(means, key=means.get) != row.run:
+            return "not judged: the paper's value is that of the best of several rows"
+        suffix = ", as the best of its rows"
+    off = round(known.scale * statistics.fmean(seeds) - known.value, 6)
+    return f"reproduced (within {entry.tolerance:g}){suffix}" if abs(off) <= entry.tolerance else f"differs by {off:+.1f}{suffix}"
 
 
 def data_kind(entry: Entry, finished: list[Record]) -> str:
@@ -48,9 +88,9 @@ def about(folder: str, data: str, finished: list[Record]) -> str:
 def notes(entry: Entry, finished: list[Record], data: str, folder: str) -> list[str]:
     """What a reader must know to judge the table: data, budget, and where the paper's numbers come from."""
     lines = [f"Data: {text}" for text in dict.fromkeys(run.data.get("description") for run in finished) if text]
-    if len({json.dumps(run.data.get("fingerprint"), sort_keys=True) for run in finished if run.data.get("fingerprint")}) > 1:
-        lines.append("The runs did not all read the same data files: their env.json record different fingerprints.")
-    lines += budgets(entry, finished) + versions(finished)
+    order = [row.run for row in entry.rows]
+    finished = sorted(finished, key=lambda run: order.index(run.name) if run.name in order else len(order))
+    lines += other_data(entry, finished) + budgets(entry, finished) + other_settings(entry, finished) + versions(entry, finished)
     if data == "synthetic":
         why = "The data are SYNTHETIC: these numbers say nothing about the paper's and are not compared with them"
         return [*lines, f"{why}; no row can be judged."]
@@ -72,43 +112,131 @@ def notes(entry: Entry, finished: list[Record], data: str, folder: str) -> list[
     return lines + ([f"Paper: {entry.source}"] if entry.source else [])
 
 
-def how_sure(judged: dict[str, Any]) -> list[str]:
-    """What intervals, bold numbers and marks rest on."""
+def how_sure(judged: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
+    """What intervals, bold numbers and marks rest on, and which rows have none; `labels`: of the table's runs."""
     if "why_not" in judged:
         return [f"No intervals: {judged['why_not']}."]
+    lines = [f"{labels.get(run, run)}: {why}." for run, why in judged.get("without", {}).items()]
     rows = [metrics for metrics in judged.get("rows", {}).values() if metrics]
     if not rows:
-        return []
+        return lines
     rules = dict.fromkeys(summary["rule"] for metrics in rows for summary in list(metrics.values())[:1])
-    lines = [f"Interval: {'; '.join(rules)}; {judged['resamples']:,} resamples of {judged['groups']:,} groups of examples."]
-    if any(judged["p"].values()):
+    lines.append(f"Interval: {'; '.join(rules)}; {judged['resamples']:,} resamples of {judged['groups']:,} groups of examples.")
+    best = judged.get("best", {})
+    if best:
         lines.append(
             "Bold: the best of a column; †: not distinguishable from it (paired difference over the same resamples, p at least "
-            f"{ALPHA} after Holm's correction within the column)."
+            f"{ALPHA} after Holm's correction within the table)."
         )
+    untested: dict[str, list[str]] = {}
+    for metric, first in best.items():
+        others = [run for run, found in judged["rows"].items() if run != first and metric in found]
+        alone = [run for run in others if run not in judged["p"].get(metric, {})]
+        if first not in judged["rows"] or metric not in judged["rows"][first]:
+            untested.setdefault("every row", []).append(metric)
+        elif alone:
+            untested.setdefault(", ".join(labels.get(run, run) for run in alone), []).append(metric)
+    lines += [f"Not compared with the best in {', '.join(metrics)}: {rows}." for rows, metrics in untested.items()]
     return lines
 
 
-def versions(finished: list[Record]) -> list[str]:
-    """A warning if the runs were not all made by the same code."""
-    made: dict[str, list[str]] = {}
-    for run in finished:
-        made.setdefault(run.commit or "not recorded", []).append(run.name)
-    if len(made) < 2:
+def other_data(entry: Entry, finished: list[Record]) -> list[str]:
+    """A warning if the runs did not all read the same data files."""
+    groups = _grouped(entry, finished, lambda run: _short(run.data.get("fingerprint")))
+    if len(groups) < 2:
         return []
-    parts = [f"{commit[:10]}{'+' * commit.endswith('+')} ({', '.join(dict.fromkeys(names))})" for commit, names in made.items()]
+    parts = [f"{key} ({names})" for key, names in groups.items()]
+    return ["The runs did NOT all read the same data files, as the fingerprints in their env.json say: " + "; ".join(parts) + "."]
+
+
+def versions(entry: Entry, finished: list[Record]) -> list[str]:
+    """A warning if the runs were not all made by the same code, or by code that no commit holds."""
+    groups = _grouped(entry, finished, lambda run: _short(run.commit))
+    if len(groups) < 2:
+        changed = next(iter(groups), "").endswith("+")
+        return [
+            "The runs were made by code that had been CHANGED since its commit (so says the `+`): " + next(iter(groups)) + "."
+        ] * changed
+    parts = [f"{commit} ({names})" for commit, names in groups.items()]
     return ["The runs were made by DIFFERENT versions of the code: " + "; ".join(parts) + "."]
+
+
+def _short(value: Any) -> str:
+    """A hash, and the mark after it, as a reader can tell it from another."""
+    text = "not recorded" if value is None else value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return text if len(text) < 16 else f"{text[:10]}{'+' * text.endswith('+')}"
+
+
+def other_settings(entry: Entry, finished: list[Record]) -> list[str]:
+    """A warning for every setting in which some rows or seeds depart from what their config file says for them, and others do not.
+
+    What a row's own arguments say, and what its name says already (preset, tag, a start from scratch), is no departure; nor is the
+    budget, which `budgets` tells. Without a config file the seeds of a row are compared with its first.
+    """
+    runs = [run for run in finished if run.config]
+    apart = {run.dir: departures_of(entry, run, runs) for run in runs}
+    lines = []
+    for key in dict.fromkeys(key for settings in apart.values() for key in settings if key not in BUDGET):
+
+        def value_of(run: Record, key: str = key) -> str | None:
+            return str(apart[run.dir].get(key, AS_CONFIGURED)) if key in flatten(run.config) else None
+
+        groups = _grouped(entry, runs, value_of)
+        if len(groups) > 1:
+            parts = [f"{value} ({names})" for value, names in groups.items()]
+            lines.append(f"The runs were made with DIFFERENT settings: {key} {'; '.join(parts)}.")
+    return lines
+
+
+AS_CONFIGURED = "as configured"
+# What a run is, and what cannot change its result by more than rounding.
+IDENTITY = {"method", "fusion", "seed", "preset", "tag", "init", "task", "device", "threads", "compile", "save_all"}
+IDENTITY |= {"optim.micro_batches", "backbone.activation_checkpointing", "backbone.checkpoint"}  # the weights' name is in env.json
+BUDGET = {"optim.epochs", "data.train_size"}  # which `budgets` tells
+
+
+def departures_of(entry: Entry, run: Record, runs: list[Record]) -> dict[str, Any]:
+    """{dotted setting: value} where a run's settings are not those of its table's config file, for its preset, method and task.
+
+    A setting that the file leaves to its default departs where it is not that of the first of `runs`.
+    """
+    args = next((row.args for row in entry.rows if row.run == run.name), "")
+    said = {word[2:].partition("=")[0] for word in args.split() if word.startswith("--")} | IDENTITY | WITHOUT_INFLUENCE
+    usual = flatten(next((other for other in runs if not entry.defaults and other.name == run.name), runs[0]).config)
+    method = run.config.get("method")
+    if entry.defaults and method:
+        parts = {"per_task": str(run.config.get("task")), "per_method": method}
+        try:
+            usual |= merge_preset(copy.deepcopy(entry.defaults), entry.config, run.config.get("preset", "paper"), parts)
+        except SettingsError:  # a preset of another version of the config file: its name says so
+            return {}
+    there = flatten(run.config)
+    return {key: value for key, value in there.items() if key not in said and key in usual and value != usual[key]}
+
+
+def _grouped(entry: Entry | None, finished: list[Record], key_of: Callable[[Record], str | None]) -> dict[str, str]:
+    """{key: the runs that have it, 'Image, Audio seed 1'}; seeds are named where those of a row differ. None stands for no key."""
+    labels = {row.run: row.label for row in entry.rows} if entry else {}
+    keys: dict[str, dict[str, list[Record]]] = {}
+    for run in finished:
+        if (key := key_of(run)) is not None:
+            keys.setdefault(key, {}).setdefault(run.name, []).append(run)
+    split = {name for name in {run.name for run in finished} if sum(name in rows for rows in keys.values()) > 1}
+
+    def named(name: str, runs: list[Record]) -> str:
+        seeds = f" seed{'s' * (len(runs) > 1)} {', '.join(str(run.seed) for run in runs)}" if name in split else ""
+        return labels.get(name, name) + seeds
+
+    return {key: ", ".join(named(name, runs) for name, runs in rows.items()) for key, rows in keys.items()}
 
 
 def budgets(entry: Entry, finished: list[Record]) -> list[str]:
     """One line with the budget of the paper's rows; where they differ, which rows had which."""
-    labels = {row.run: row.label for row in entry.rows}
-    rows: dict[str, list[str]] = {}
-    for run in sorted((run for run in finished if run.name in labels), key=lambda run: list(labels).index(run.name)):
-        rows.setdefault(budget(run.config), []).append(labels[run.name])
-    if len(rows) < 2:
-        return [f"Budget: {text}." for text in rows if text]
-    parts = [f"{text or 'not recorded'} ({', '.join(dict.fromkeys(names))})" for text, names in rows.items()]
+    listed = {row.run for row in entry.rows}
+    groups = _grouped(entry, [run for run in finished if run.name in listed], lambda run: budget(run.config))
+    if len(groups) < 2:
+        return [f"Budget: {text}." for text in groups if text]
+    parts = [f"{text or 'not recorded'} ({names})" for text, names in groups.items()]
     return ["The rows were made with DIFFERENT budgets: " + "; ".join(parts) + "."]
 
 

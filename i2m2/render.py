@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -34,6 +36,21 @@ class Sheet:
         return f"{self.title} ({self.about})" if self.about else self.title
 
 
+def slug(title: str) -> str:
+    """The name of a table's files: `Fig. 3: ...` -> `fig_3`, `Table C.7: ...` -> `table_c_7`."""
+    return re.sub(r"[^a-z0-9]+", "_", title.partition(":")[0].lower()).strip("_")
+
+
+def sheet_to_csv(sheet: Sheet) -> str:
+    """All grids as they are read, one below the other, each after a line with its heading if it has one."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    for heading, grid in sheet.grids.items():
+        writer.writerows([[heading]] if heading else [])
+        writer.writerows(grid)
+    return file.getvalue()
+
+
 def to_json(sheet: Sheet) -> str:
     """A table that one command leaves for the report of another."""
     return json.dumps(asdict(sheet), indent=1, ensure_ascii=False) + "\n"
@@ -49,11 +66,10 @@ def from_json(path: Path) -> Sheet:
 
 def to_markdown(sheet: Sheet) -> str:
     """The first grid under a heading, then notes, the further grids, and what is still to be run."""
-    (_, first), *further = sheet.grids.items()
     notes = [note for note in (sheet.units, *sheet.notes) if note]
-    parts = [f"## {sheet.heading}", _pipes(first), "\n".join(f"- {note}" for note in notes)]
-    for heading, grid in further:
-        parts += [f"### {heading}", _pipes(grid)]
+    parts = [f"## {sheet.heading}"]
+    for place, (heading, grid) in enumerate(sheet.grids.items()):
+        parts += [_pipes(grid), "\n".join(f"- {note}" for note in notes)] if place == 0 else [f"### {heading}", _pipes(grid)]
     for heading, items in sheet.todo.items():
         if items:
             parts += [f"### {heading}", "\n".join(f"- {item}" for item in items)]
@@ -71,22 +87,34 @@ def _pipes(grid: Grid) -> str:
 
 
 def to_latex(sheet: Sheet) -> str:
-    """The same for `\\usepackage{booktabs}`; the notes stand below the first grid."""
+    """The same for `\\usepackage{booktabs}`, and `graphicx` where a table is wide; notes and what is still to be run stand below
+    the first grid."""
     (_, first), *further = sheet.grids.items()
-    text = _tabular(first, " ".join(filter(None, [f"{sheet.heading}.", sheet.units])), sheet.notes)
+    todo = [f"{heading}: {item}" for heading, items in sheet.todo.items() for item in items]
+    text = _tabular(first, " ".join(filter(None, [f"{sheet.heading}.", sheet.units])), [*sheet.notes, *todo])
     for heading, grid in further:
         text += "\n" + _tabular(grid, " ".join(filter(None, [f"{heading} beside {sheet.heading}.", sheet.units])), [])
     return text
+
+
+WIDE = 100  # characters, above which a table is shrunk to the width of the text
 
 
 def _tabular(grid: Grid, caption: str, notes: Sequence[str]) -> str:
     def cell(text: str) -> str:
         return rf"\textbf{{{escape(text)}}}" if isinstance(text, Strong) else escape(text)
 
-    header, *body = [" & ".join(map(cell, row)) + r" \\" for row in grid]
+    def line(cells: Sequence[str]) -> str:
+        text = " & ".join(map(cell, cells))
+        # After \midrule or \\ a bracket or a star would be taken for their argument.
+        return ("{}" if text.startswith(("[", "*")) else "") + text + r" \\"
+
+    header, *body = map(line, grid)
     columns = "l" + "r" * (len(grid[0]) - 1)
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}", rf"\begin{{tabular}}{{{columns}}}"]
-    lines += [r"\toprule", header, r"\midrule", *body, r"\bottomrule", r"\end{tabular}"]
+    wide = sum(max(map(len, column)) + 2 for column in zip(*grid, strict=True)) > WIDE
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}"]
+    lines += [r"\resizebox{\linewidth}{!}{%"] * wide + [rf"\begin{{tabular}}{{{columns}}}"]
+    lines += [r"\toprule", header, r"\midrule", *body, r"\bottomrule", r"\end{tabular}" + "}" * wide]
     lines += [r"\par\medskip\raggedright\footnotesize"] * bool(notes) + [rf"{escape(note)}\par" for note in notes]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
@@ -94,7 +122,8 @@ def _tabular(grid: Grid, caption: str, notes: Sequence[str]) -> str:
 def escape(text: str) -> str:
     """Plain text as LaTeX prints it."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "†": r"$\dagger$"}
-    return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text)
+    special |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "²": "$^2$", "`": ""}
+    return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text).replace("--", "-{}-")
 
 
 def to_html(sheet: Sheet) -> str:

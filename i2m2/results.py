@@ -6,21 +6,24 @@ What a table looks like is read from the `paper.yaml` of each data-set folder; n
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.figures import draw, draw_reliability
 from i2m2.files import write_atomic, write_text
-from i2m2.records import Record, collect, lookup
-from i2m2.remarks import about, data_kind, how_sure, notes, verdict
-from i2m2.render import Sheet, from_json, to_latex, to_markdown
+from i2m2.records import Record, collect, lookup, run_folders
+from i2m2.remarks import about, data_kind, how_sure, judged_metrics, notes, verdicts
+from i2m2.render import Sheet, from_json, sheet_to_csv, slug, to_latex, to_markdown
 from i2m2.report import Part, to_page
-from i2m2.significance import statistics_for
-from i2m2.studies import sheets_of, studies_of
-from i2m2.tables import NOT_IN_PERCENT, Entry, Line, Row, Table, read_entries, sheet_of, to_csv
+from i2m2.significance import best_of, statistics_for
+from i2m2.studies import diagrams_of, diagrams_sheet, sheets_of, studies_of, study
+from i2m2.tables import NOT_IN_PERCENT, Entry, Line, OwnStatistics, Row, Table, listed_under, own_of, read_entries, sheet_of, to_csv
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # What a missing run has to repeat of a run beside it, wherever that differs from the config file its command names.
 # Not the preset, the tag and a start from scratch: they are part of a run's name, so a row that has them says so in its arguments.
@@ -33,15 +36,16 @@ REPEATED = ("task", "optim.epochs", "data.dir", "data.source", "data.train_size"
 
 
 def entries_of(folder: str, entries: dict[str, list[Entry]], runs: list[Record]) -> list[Entry]:
-    """The tables of a results folder: listed under its name, else under the longest part of it (`avmnist` for `avmnist-x`).
-
-    A folder that no `paper.yaml` knows, of one's own data say, is a table of all its runs and of every metric that is a fraction.
-    """
-    keys = [key for key in entries if folder == key or folder.startswith(f"{key}-")]
-    if keys:
-        return entries[max(keys, key=len)]
+    """The tables of a results folder. One that no `paper.yaml` knows, of one's own data say, is a table of all its runs and of
+    every metric that is a fraction."""
+    if listed := listed_under(folder, entries):
+        return listed
     tests = [run.test for run in runs if run.test is not None]
-    metrics = [metric for metric in tests[0] if all(is_fraction(test.get(metric)) for test in tests)]
+    metrics = [
+        metric
+        for metric in tests[0]
+        if all(is_number(test.get(metric)) if metric in NOT_IN_PERCENT else is_fraction(test.get(metric)) for test in tests)
+    ]
     if not metrics:
         raise DataError(f"{runs[0].dir.parents[1]}: its runs have no metric between 0 and 1 in common; a table needs one")
     rows = [Row(label=name, run=name, paper={}) for name in dict.fromkeys(run.name for run in runs)]
@@ -67,18 +71,17 @@ def make_table(entry: Entry, runs: list[Record], folder: Path, beside: Iterable[
     values = {name: values_of(finished, name, entry.metrics) for name in names}
     others = sorted({run.name for run in finished} - set(names), key=lambda name: (_place(name, names), name))
     data = data_kind(entry, finished)
+    said = verdicts(entry, values, data, finished, folder)
+    lacking = missing_seeds(entry, runs)
     lines = [
-        Line(
-            label=r.label,
-            run=r.run,
-            values=values[r.run],
-            paper=r.paper,
-            verdict=verdict(entry, r, values[r.run], data, finished, folder),
-        )
+        Line(label=r.label, run=r.run, values=values[r.run], paper=r.paper, verdict=said[r.run], missing=lacking[r.run])
         for r in entry.rows
     ]
     by_row = {row.run: found for row in entry.rows if (found := [run for run in finished if run.name == row.run])}
-    judged = statistics_for(folder, entry.name, by_row, entry.metrics, entry.own) if by_row else {}
+    judged = {}
+    if by_row:
+        best = best_of({run: values[run] for run in by_row}, entry.metrics)
+        judged = statistics_for(folder, entry.name, by_row, entry.metrics, best, own_of([entry]).metrics)
     return Table(
         statistics=judged,
         title=f"{entry.name}: {entry.title}",
@@ -86,25 +89,32 @@ def make_table(entry: Entry, runs: list[Record], folder: Path, beside: Iterable[
         metrics=entry.metrics,
         drawn=entry.drawn,
         data=data,
-        compared=data == "real" and entry.published and folder.name == entry.folder,
+        compared=judged_metrics(entry) if data == "real" and folder.name == entry.folder else (),
+        judged=entry.published,
         lines=lines,
         further=[Line(label=name, run=name, values=values_of(finished, name, entry.metrics)) for name in others],
-        notes=[*how_sure(judged), *notes(entry, finished, data, folder.name)],
+        notes=[*how_sure(judged, {row.run: row.label for row in entry.rows}), *notes(entry, finished, data, folder.name)],
         todo={"Missing runs": missing(entry, runs, folder), "Unfinished runs": unfinished(entry, runs, folder)},
         best=entry.best if data == "real" and folder.name == entry.folder else None,
         baseline=next((run.data["baseline"] for run in finished if isinstance(run.data.get("baseline"), dict)), {}),
     )
 
 
-def tables_of(folder: Path, runs: list[Record], entries: dict[str, list[Entry]]) -> tuple[list[Table], list[str]]:
-    """The tables of a results folder, and a line for each that has no run of its own yet, with the command that begins it."""
+def tables_of(folder: Path, runs: list[Record], entries: dict[str, list[Entry]]) -> tuple[list[Table], list[Sheet]]:
+    """The tables of a results folder, and for each that has no run of its own yet what makes it."""
     listed = entries_of(folder.name, entries, runs)
     tables, to_begin = [], []
     for place, entry in enumerate(listed):
-        first = _not_begun(entry, listed[:place], runs) if place else None
-        if first:
-            make = command(entry, first, 0, folder, runs)
-            to_begin.append(f"{entry.name} ({entry.title}): none of its own runs is finished; the first: `{make}`")
+        if place and not _begun(entry, listed[:place], runs):
+            make = missing(entry, runs, folder)
+            to_begin.append(
+                Sheet(
+                    title=f"{entry.name}: {entry.title}",
+                    about=folder.name,
+                    grids={},
+                    todo={"None of its own runs is finished": make},
+                )
+            )
         else:
             tables.append(make_table(entry, runs, folder, beside=listed))
     return tables, to_begin
@@ -116,11 +126,13 @@ def _place(name: str, rows: list[str]) -> int:
 
 
 def values_of(finished: list[Record], name: str, metrics: Iterable[str]) -> dict[str, list[float]]:
-    """Metric -> one fraction per finished seed of the run `name`; a metric recorded as null (undefined) is left out."""
-    values: dict[str, list[float]] = {metric: [] for metric in metrics}
+    """Metric -> one fraction per finished seed of the run `name`; a metric recorded as null (undefined) is left out, and so is one
+    that is not recorded, but for the first."""
+    main, *others = metrics
+    values: dict[str, list[float]] = {metric: [] for metric in (main, *others)}
     for run in finished:
         for metric in values if run.name == name else ():
-            value = run.test.get(metric, "absent")
+            value = run.test.get(metric, "absent" if metric == main else None)
             if value is not None and not (is_number(value) if metric in NOT_IN_PERCENT else is_fraction(value)):
                 range_ = "a number" if metric in NOT_IN_PERCENT else "a number between 0 and 1"
                 raise DataError(f"{run.dir / 'result.json'}: test {metric} is {value}; a table needs {range_}")
@@ -128,35 +140,47 @@ def values_of(finished: list[Record], name: str, metrics: Iterable[str]) -> dict
     return values
 
 
-def settings_sheet(finished: list[Record], labels: dict[str, str], about: str) -> list[Sheet]:
-    """What every row was trained with (Table B.6 for fastMRI), where seeds differ the first one's."""
-    shown = {
-        run.name: run.config for run in reversed(finished) if run.name in labels and lookup(run.config, "optim.lr") is not None
-    }
-    if not shown:
+SETTINGS = ("optim.name", "optim.lr", "optim.weight_decay", "optim.batch_size", "optim.epochs", "optim.select", "init", "preset")
+
+
+def settings_sheet(finished: list[Record], labels: Mapping[str, str], about: str) -> list[Sheet]:
+    """What every row was trained with (Table B.6 for fastMRI); where its seeds differ, all of what they had."""
+    rows = []
+    for run, label in labels.items():
+        configs = [one.config for one in finished if one.name == run and lookup(one.config, "optim.lr") is not None]
+        if configs:
+            rows.append([label, *(" / ".join(dict.fromkeys(str(lookup(c, name)) for c in configs)) for name in SETTINGS)])
+    if not rows:
         return []
-    columns = ["optim.name", "optim.lr", "optim.weight_decay", "optim.batch_size", "optim.epochs", "optim.select", "init", "preset"]
-    grid = [["model", *(column.removeprefix("optim.") for column in columns)]]
-    grid += [[label, *(str(lookup(shown[run], c)) for c in columns)] for run, label in labels.items() if run in shown]
-    return [Sheet(title="Table B.6: settings in force", about=about, grids={"": grid})]
+    header = ["model", *(name.removeprefix("optim.") for name in SETTINGS)]
+    return [Sheet(title="Table B.6: settings in force", about=about, grids={"": [header, *rows]})]
 
 
-def missing(entry: Entry, runs: list[Record], folder: Path) -> list[str]:
-    """The paper's rows that lack a seed which any of them has (seed 0 if none has any), each with the command that makes it.
+def missing_seeds(entry: Entry, runs: list[Record]) -> dict[str, list[int]]:
+    """{row: the seeds that it lacks and that any row has (seed 0 if none has any)}.
 
     A row that is not trained is missing if it has no seed at all.
     """
-    rows = [run for row in entry.rows for run in runs if run.name == row.run]
-    there = {(run.name, run.seed) for run in rows}
-    seeds = sorted({run.seed for run in rows} or {0})
-    items = []
-    for row in entry.rows:
-        if row.command:
-            absent = seeds[:1] if row.run not in {run.name for run in rows} else []
-        else:
-            absent = [seed for seed in seeds if (row.run, seed) not in there]
-        items += [f"{row.label}, seed {seed}{_quoted(command(entry, row, seed, folder, rows))}" for seed in absent]
-    return items
+    listed = {row.run for row in entry.rows}
+    there = {(run.name, run.seed) for run in runs if run.name in listed}
+    seeds = sorted({seed for _, seed in there} or {0})
+    made = {name for name, _ in there}
+    return {
+        row.run: ([] if row.run in made else seeds[:1]) if row.command else [s for s in seeds if (row.run, s) not in there]
+        for row in entry.rows
+    }
+
+
+def missing(entry: Entry, runs: list[Record], folder: Path) -> list[str]:
+    """The seeds that the paper's rows lack, each with the command that makes it."""
+    listed = {row.run for row in entry.rows}
+    rows = [run for run in runs if run.name in listed]
+    lacking = missing_seeds(entry, runs)
+    return [
+        f"{row.label}, seed {seed}{_quoted(command(entry, row, seed, folder, rows))}"
+        for row in entry.rows
+        for seed in lacking[row.run]
+    ]
 
 
 def unfinished(entry: Entry, runs: list[Record], folder: Path) -> list[str]:
@@ -193,32 +217,30 @@ def _quoted(text: str) -> str:
     return f": `{text}`" if text else ""
 
 
-def find_folders(out: Path, dataset: str | None, entries: dict[str, list[Entry]]) -> dict[Path, list[Record]]:
-    """The results folders to show (`avmnist` and `avmnist-*` for the data set `avmnist`) and their runs, some of them finished."""
+def find_folders(out: Path, dataset: str | None, entries: dict[str, list[Entry]]) -> list[Path]:
+    """The results folders to show (`avmnist` and `avmnist-*` for the data set `avmnist`). SettingsError if none has a run."""
     if not out.is_dir():
         raise SettingsError(f"{out}: there is no such results folder; give the one that `--out` of the training commands names")
-    found = {path: runs for path in sorted(out.iterdir()) if path.is_dir() and (runs := collect(path))}
-    chosen = {path: runs for path, runs in found.items() if dataset is None or f"{path.name}-".startswith(f"{dataset}-")}
+    found = [path for path in sorted(out.iterdir()) if path.is_dir() and run_folders(path)]
+    chosen = [path for path in found if dataset is None or f"{path.name}-".startswith(f"{dataset}-")]
     listed = [table[0] for key, table in entries.items() if dataset is None or f"{key}-".startswith(f"{dataset}-")]
     if found and not chosen:
         raise SettingsError(
             f"{out}: no runs of data set {dataset!r}; found: {', '.join(path.name for path in found)}{_hint(listed, out)}"
         )
-    if not any(run.test is not None for runs in chosen.values() for run in runs):
-        begun = sum(map(len, chosen.values()))
-        state = f"none of its {begun} runs is finished" if begun else "no runs in it"
-        if collect(out):
+    runs = [run for path in chosen for run in run_folders(path)]
+    if not any((run / "DONE").exists() for run in runs):
+        state = f"none of its {len(runs)} runs is finished" if runs else "no runs in it"
+        if run_folders(out):
             raise SettingsError(f"{out}: is one data set's folder; give the one above it: {out.parent} --dataset {out.name}")
         raise SettingsError(f"{out}: {state}{_hint(listed, out)}")
     return chosen
 
 
-def _not_begun(entry: Entry, before: Iterable[Entry], runs: list[Record]) -> Row | None:
-    """The first row that no table before has, if none of these has a finished run."""
-    shared = {row.run for other in before for row in other.rows}
-    own = [row for row in entry.rows if row.run not in shared]
-    finished = {run.name for run in runs if run.test is not None}
-    return own[0] if own and not finished & {row.run for row in own} else None
+def _begun(entry: Entry, before: Iterable[Entry], runs: list[Record]) -> bool:
+    """Whether a row is finished that no table before has, or there is no such row."""
+    own = {row.run for row in entry.rows} - {row.run for other in before for row in other.rows}
+    return not own or any(run.name in own for run in runs if run.test is not None)
 
 
 def _hint(listed: list[Entry], out: Path) -> str:
@@ -226,39 +248,63 @@ def _hint(listed: list[Entry], out: Path) -> str:
     return f"; make one with: {commands[0]}" if commands else ""
 
 
-def write(table: Table, folder: Path, suffix: str) -> list[Path]:
-    """Write the table's five files into `folder`; their paths."""
+def write(table: Table, folder: Path, name: str) -> list[Path]:
+    """Write the table's five files into `folder`: `table.md`, `figure.png` and the like, or called `name`; their paths."""
     paths = []
     sheet = sheet_of(table)
     for kind, text in {"md": to_markdown(sheet), "tex": to_latex(sheet), "csv": to_csv(table)}.items():
-        paths.append(folder / f"table{suffix}.{kind}")
+        paths.append(folder / f"{name or 'table'}.{kind}")
         write_text(paths[-1], text)
-    figure = draw(table)
-    for kind in ("png", "pdf"):
-        paths.append(folder / f"figure{suffix}.{kind}")
-        write_atomic(paths[-1], partial(figure.savefig, format=kind))
+    return paths + _save(draw(table), folder / (name or "figure"))
+
+
+def _save(figure: Figure, path: Path) -> list[Path]:
+    paths = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
+    for kind, to in zip(("png", "pdf"), paths, strict=True):
+        write_atomic(to, partial(figure.savefig, format=kind))
     return paths
 
 
-def further_parts(folder: Path, runs: list[Record], tables: list[Table]) -> list[Part]:
+def further_parts(folder: Path, runs: list[Record], tables: list[Table], own: OwnStatistics) -> list[Part]:
     """What the report tells of a results folder beside its tables: studies, settings in force, what other commands left there."""
-    labels = {line.run: line.label for table in tables for line in table.lines}
+    labels = {line.run: line.label for table in reversed(tables) for line in table.lines}  # a row is called as in its first table
+    labels = {line.run: labels[line.run] for table in tables for line in table.lines}
     synthetic = any(table.data == "synthetic" for table in tables)
     finished = [run for run in runs if run.test is not None]
-    found, about_runs = studies_of(folder, finished), tables[0].about
+    found, about_runs = studies_of(folder, finished, own.study or study), tables[0].about
     sheets = [*sheets_of(found, labels, about_runs), *settings_sheet(finished, labels, about_runs)]
     if sheets:
         write_text(folder / "studies.md", "\n".join(map(to_markdown, sheets)))
         write_text(folder / "studies.tex", "\n".join(map(to_latex, sheets)))
+    for sheet in sheets:
+        write_text(folder / f"{slug(sheet.title)}.csv", sheet_to_csv(sheet))
     left = [(path, path.with_name(path.name.replace(".sheet.json", ".png"))) for path in sorted(folder.glob("*.sheet.json"))]
     parts = [Part(from_json(path), [figure] if figure.exists() else [], synthetic) for path, figure in left]
     figures: dict[str, list[Path]] = {}
-    if diagrams := {labels[run]: found["reliability"][run] for run in labels if run in found.get("reliability", {})}:
-        figure = draw_reliability(diagrams, f"Reliability of the first seed's test predictions\n{about_runs}")
-        figures["Calibration"] = [folder / "reliability.png"]
-        for kind in ("png", "pdf"):
-            write_atomic(folder / f"reliability.{kind}", partial(figure.savefig, format=kind))
+    if diagrams := diagrams_of(found, labels):
+        title = f"Reliability of the first seed's test predictions\n{about_runs}"
+        figures["Calibration"] = _save(draw_reliability(diagrams, title), folder / "reliability")[:1]
+        write_text(folder / "reliability.csv", sheet_to_csv(diagrams_sheet(diagrams)))
     return parts + [Part(sheet, figures.get(sheet.title.partition(":")[0], []), synthetic) for sheet in sheets]
+
+
+def show(folder: Path, entries: dict[str, list[Entry]], parts: list[Part]) -> list[Path]:
+    """Print and write what there is of a results folder, and add it to `parts` of the report -> the files of its tables."""
+    runs = collect(folder)
+    if all(run.test is None for run in runs):
+        print(f"{folder}: none of its {len(runs)} runs is finished, so there is no table yet\n")
+        return []
+    tables, to_begin = tables_of(folder, runs, entries)
+    paths = []
+    for place, table in enumerate(tables):
+        print(to_markdown(sheet_of(table)))
+        written = write(table, folder, slug(table.title) if place else "")
+        parts.append(Part(sheet_of(table), [path for path in written if path.suffix == ".png"], table.data == "synthetic"))
+        paths += written
+    print("".join(f"{to_markdown(sheet)}\n" for sheet in to_begin), end="")
+    parts += [Part(sheet, [], tables[0].data == "synthetic") for sheet in to_begin]
+    parts += further_parts(folder, runs, tables, own_of(listed_under(folder.name, entries)))
+    return paths
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -270,22 +316,17 @@ def main(argv: list[str] | None = None) -> None:
     entries = read_entries()
     paths: list[Path] = []
     parts: dict[str, list[Part]] = {}
-    for folder, runs in find_folders(args.results, args.dataset, entries).items():
-        if all(run.test is None for run in runs):
-            print(f"{folder}: none of its {len(runs)} runs is finished, so there is no table yet\n")
-            continue
-        tables, to_begin = tables_of(folder, runs, entries)
-        parts[folder.name] = []
-        for place, table in enumerate(tables, start=1):
-            print(to_markdown(sheet_of(table)))
-            written = write(table, folder, f"_{place}" if place > 1 else "")
-            parts[folder.name].append(Part(sheet_of(table), [p for p in written if p.suffix == ".png"], table.data == "synthetic"))
-            paths += written
-        parts[folder.name] += further_parts(folder, runs, tables)
-        print("\n".join(f"{line}\n" for line in to_begin), end="")
+    errors: list[DataError] = []
+    for folder in find_folders(args.results, args.dataset, entries):
+        try:
+            paths += show(folder, entries, parts.setdefault(folder.name, []))
+        except DataError as error:  # the other folders have their tables all the same
+            errors.append(error)
     paths.append(args.results / "report.html")
-    write_text(paths[-1], to_page(TITLE, parts, INTRODUCTION))
+    write_text(paths[-1], to_page(TITLE, {name: found for name, found in parts.items() if found}, INTRODUCTION))
     print("written:", *paths, sep="\n  ")
+    if errors:
+        raise DataError("; ".join(map(str, errors)))
 
 
 if __name__ == "__main__":

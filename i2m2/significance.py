@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -24,65 +24,123 @@ FILE = "statistics.json"
 Rows = Mapping[str, Sequence[Record]]  # run name -> its finished seeds
 
 
-def statistics_for(folder: Path, name: str, rows: Rows, metrics: Sequence[str], own: str = "") -> dict[str, Any]:
-    """Statistics of the table `name` of a results folder: from the runs' predictions, and kept in statistics.json; or from there,
-    where the predictions are gone (as in reported/) or have not changed. `own`: see `tables.Entry`.
+def best_of(values: Mapping[str, Mapping[str, Sequence[float]]], metrics: Sequence[str]) -> dict[str, str]:
+    """{metric: the row with the best mean}, of {row: {metric: one value per seed}}; not for the entropy, of which neither more nor
+    less is better, and not where fewer than two rows have the metric."""
+    found = {}
+    for metric in metrics:
+        sign = -1 if metric in LOWER_IS_BETTER else 1
+        means = {run: sign * fmean(by_metric[metric]) for run, by_metric in values.items() if by_metric.get(metric)}
+        if len(means) > 1 and metric != "entropy":
+            found[metric] = max(means, key=means.get)
+    return found
 
-    -> {"rows": {run: {metric: `statistics.summary`}}, "best": {metric: run}, "p": {metric: {run: corrected p}}}; {} without any.
+
+def statistics_for(
+    folder: Path, name: str, rows: Rows, metrics: Sequence[str], best: Mapping[str, str], own: Mapping[str, Own] | None = None
+) -> dict[str, Any]:
+    """Statistics of the table `name` of a results folder: from the runs' predictions, and kept in statistics.json; or from there,
+    where the predictions are gone (as in reported/) or have not changed. `best`: see `best_of`; `own`: see `statistics.Own`.
+
+    -> {"rows": {run: {metric: `statistics.summary`}}, "best": {metric: run}, "p": {metric: {run: corrected p}}, "without": {run:
+    why it has no interval}}; {} without any. All of them are of the seeds and the values that the table shows.
     """
-    stored = read_stored(folder)
+    stored = read_stored(folder).get(name, {})
     there = {run: [record for record in records if (record.dir / "predictions_test.npz").exists()] for run, records in rows.items()}
-    there = {run: records for run, records in there.items() if records}
-    if not there:
-        return stored.get(name, {})
-    state = {run: [stamp(record) for record in records] for run, records in there.items()} | {"metrics": list(metrics)}
-    if stored.get(name, {}).get("of") == state:
-        return stored[name]
+    if not any(there.values()):
+        return _still_true(stored, rows, best)
+    without = {run: _lack(there[run], records) for run, records in rows.items() if len(there[run]) < len(records)}
+    there = {run: records for run, records in there.items() if run not in without}
+    state = {run: [stamp(record) for record in records] for run, records in there.items()}
+    state |= {"metrics": list(metrics), "best": dict(best), "without": without}
+    if stored.get("of") == state:
+        return stored
     try:
-        made = {"of": state, **judge(there, metrics, import_module(own).OWN if own else None)}
+        made = judge(there, metrics, best, own) if there else {"rows": {}, "p": {}}
+        made |= {"of": state, "best": dict(best), "without": without | made.get("without", {})}
     except DataError as error:  # runs on other examples: each stands, but none can be compared
-        made = {"of": state, "rows": {}, "best": {}, "p": {}, "why_not": str(error)}
+        made = {"of": state, "rows": {}, "best": dict(best), "p": {}, "without": without, "why_not": str(error)}
     store(folder, {name: made})
     return made
 
 
-def judge(rows: Rows, metrics: Sequence[str], own: Mapping[str, Own] | None = None) -> dict[str, Any]:
-    """The same, computed. Metrics that neither `i2m2.metrics` nor `own` has are left out."""
+def _lack(there: Sequence[Record], records: Sequence[Record]) -> str:
+    missing = [str(record.seed) for record in records if record not in there]
+    return f"no interval, for want of predictions of seed{'s' * (len(missing) > 1)} {', '.join(missing)}"
+
+
+def _still_true(stored: Mapping[str, Any], rows: Rows, best: Mapping[str, str]) -> dict[str, Any]:
+    """What is stored, without the rows whose seeds or values have changed since."""
+    if not stored:
+        return {}
+    kept, without = {}, {}
+    for run, by_metric in stored["rows"].items():
+        if run in rows:
+            kept[run] = {metric: found for metric, found in by_metric.items() if _same(found["values"], rows[run], metric)}
+            if gone := [metric for metric in by_metric if metric not in kept[run]]:
+                without[run] = f"no interval of {', '.join(gone)}, which {FILE} was not computed from"
+    p = {}
+    for metric, of in stored["p"].items():
+        first = stored["best"].get(metric)
+        if first == best.get(metric) and metric in kept.get(first, {}):
+            p[metric] = {run: value for run, value in of.items() if metric in kept.get(run, {})}
+    return {**stored, "rows": kept, "best": dict(best), "p": p, "without": stored.get("without", {}) | without}
+
+
+def _same(values: Sequence[float | None], records: Sequence[Record], metric: str) -> bool:
+    """Whether values from predictions are those of result.json, but for rounding."""
+    there = [record.test.get(metric) for record in records]
+    return len(there) == len(values) and all(
+        a == b or (a is not None and b is not None and abs(a - b) <= 1e-4 * max(1, abs(b)))
+        for a, b in zip(values, there, strict=True)
+    )
+
+
+def judge(rows: Rows, metrics: Sequence[str], best: Mapping[str, str], own: Mapping[str, Own] | None = None) -> dict[str, Any]:
+    """The same, computed. Metrics that neither `i2m2.metrics` nor `own` has are left out. Every row is compared with the best of
+    each column over the seeds that both have; all these comparisons are one family for Holm's correction."""
     predictions = {(run, r.seed): read_seed(r.dir, "test") for run, records in rows.items() for r in records}
     refuse_other_examples({f"{run}/seed{seed}": p for (run, seed), p in predictions.items()})
-    keys = list(predictions)
-    groups = len(np.unique(predictions[keys[0]]["group"]))
-    found: dict[str, Any] = {"rows": {run: {} for run in rows}, "best": {}, "p": {}, "groups": groups, "resamples": RESAMPLES}
+    groups = len(np.unique(next(iter(predictions.values()))["group"]))
+    place = {run: {seed: k for k, (name, seed) in enumerate(predictions) if name == run} for run in rows}
+    shared = {run: _share_members(records) for run, records in rows.items()}
+    found: dict[str, dict] = {run: {} for run in rows}
+    wrong: dict[str, list[str]] = {}  # metrics that predictions do not give as result.json has them
+    p: dict[tuple[str, str], float] = {}
     for metric in metrics:
         try:
             values, drawn = resample(list(predictions.values()), [metric], own)[metric]
         except (SettingsError, DataError):
             continue
-        place = {run: [k for k, key in enumerate(keys) if key[0] == run] for run in rows}
-        for run, at in place.items():
-            found["rows"][run][metric] = summary(metric, values[at], drawn[:, at], groups)
-        best, p = _best(metric, {run: {keys[k][1]: k for k in at} for run, at in place.items()}, values, drawn, groups)
-        found["best"][metric], found["p"][metric] = best, p
-    return found
+        told = [run for run, records in rows.items() if any(metric in record.test for record in records)]
+        for run in told:
+            k = list(place[run].values())
+            found[run][metric] = summary(metric, values[k], drawn[:, k], groups, shared=shared[run])
+            if not _same(found[run][metric]["values"], rows[run], metric):
+                wrong.setdefault(run, []).append(metric)
+        first = best.get(metric)
+        for run in (run for run in told if first in told and run != first):
+            if seeds := sorted(set(place[run]) & set(place[first])):
+                a, b = ([place[name][seed] for seed in seeds] for name in (first, run))
+                differing = (values[a] - values[b], drawn[:, a] - drawn[:, b])
+                value = summary(metric, *differing, groups, difference=True, shared=shared[run] or shared[first])["p"]
+                p[metric, run] = np.nan if value is None else value
+    corrected: dict[str, dict[str, float]] = {}
+    for (metric, run), value in zip(p, holm(list(p.values())) if p else [], strict=True):
+        if np.isfinite(value) and metric not in wrong.get(run, []) + wrong.get(best[metric], []):
+            corrected.setdefault(metric, {})[run] = float(value)
+    kept = {run: {m: one for m, one in by_metric.items() if m not in wrong.get(run, [])} for run, by_metric in found.items()}
+    without = {
+        run: f"no interval of {', '.join(names)}, since its predictions do not give what its result.json has"
+        for run, names in wrong.items()
+    }
+    return {"rows": kept, "p": corrected, "without": without, "groups": groups, "resamples": RESAMPLES}
 
 
-def _best(
-    metric: str, places: Mapping[str, Mapping[int, int]], values: np.ndarray, drawn: np.ndarray, groups: int
-) -> tuple[str | None, dict[str, float | None]]:
-    """The row with the best mean, and for every other the Holm-corrected p of the difference over the seeds that both have."""
-    means = {run: float(values[list(at.values())].mean()) for run, at in places.items()}
-    known = {run: -mean if metric in LOWER_IS_BETTER else mean for run, mean in means.items() if np.isfinite(mean)}
-    if len(known) < 2:
-        return None, {}
-    best = max(known, key=known.get)
-    p: dict[str, float] = {}
-    for run in known:
-        if run != best and (seeds := sorted(set(places[run]) & set(places[best]))):
-            a, b = ([places[name][seed] for seed in seeds] for name in (best, run))
-            found = summary(metric, values[a] - values[b], drawn[:, a] - drawn[:, b], groups, difference=True)["p"]
-            p[run] = np.nan if found is None else found
-    corrected = holm(list(p.values())) if p else []
-    return best, {run: float(value) if np.isfinite(value) else None for run, value in zip(p, corrected, strict=True)}
+def _share_members(records: Sequence[Record]) -> bool:
+    """Whether the seeds of a product of separately trained runs have any of these runs in common."""
+    members = [member for record in records for member in record.product_of]
+    return len(set(members)) < len(members) and len(records) > 1
 
 
 def read_stored(folder: Path) -> dict[str, Any]:
@@ -91,9 +149,12 @@ def read_stored(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(f"{path} is damaged ({error}); delete it, it is computed again") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path} is damaged (it holds no mapping); delete it, it is computed again")
+    return content
 
 
 def store(folder: Path, made: Mapping[str, Any]) -> None:

@@ -15,8 +15,9 @@ import numpy as np
 
 from i2m2.comparison import delong, mcnemar
 from i2m2.errors import DataError, SettingsError
+from i2m2.evaluate import EXPERT
 from i2m2.experiment import Predictions, labels_of
-from i2m2.intervals import LEVEL, interval
+from i2m2.intervals import LEVEL, interval, no_interval
 from i2m2.metrics import METRICS
 from i2m2.resampling import RESAMPLES, Resampled, bootstrap, group_index, resampled
 from i2m2.run import finite, read_predictions
@@ -108,7 +109,10 @@ def resample(
     means: dict[str, list[str]] = {}  # a metric's name -> the columns of its labels
     for name in dict.fromkeys(names):
         if name in own:
-            columns[name] = [own[name](p, index, groups) for p in predictions]
+            try:
+                columns[name] = [own[name](p, index, groups) for p in predictions]
+            except KeyError as error:
+                raise DataError(f"metric {name!r} needs a column {error} that these predictions do not have") from error
             continue
         metric, places = _metric_and_places(name, labels, own)
         if labels and metric == name:
@@ -158,11 +162,19 @@ def log_prob_of(predictions: Predictions) -> np.ndarray:
     return predictions["log_prob"]
 
 
-def summary(name: str, values: np.ndarray, drawn: np.ndarray, groups: int, difference: bool = False) -> dict[str, Any]:
-    """[S] values and [R, S] resamples -> mean, sample std and values over the seeds, interval, rule, and for a difference its p."""
+def summary(
+    name: str, values: np.ndarray, drawn: np.ndarray, groups: int, difference: bool = False, shared: bool = False
+) -> dict[str, Any]:
+    """[S] values and [R, S] resamples -> mean, sample std and values over the seeds, interval, rule, and for a difference its p.
+
+    `shared`: the seeds have networks in common, so their spread says too little; there is no interval then.
+    """
     metric = next((metric for metric in [*BOUNDS, BIASED] if name == metric or name.startswith(f"{metric}_")), name)
     bounds = (-np.inf, np.inf) if difference else BOUNDS.get(metric, (0, 1))
-    found = interval(values, drawn, groups, bounds, biased=metric == BIASED)
+    if shared:
+        found = no_interval(values, "its seeds share networks")
+    else:
+        found = interval(values, drawn, groups, bounds, biased=metric == BIASED)
     result = {
         "mean": found.value,
         "std": statistics.stdev(values.tolist()) if len(values) > 1 and np.isfinite(values).all() else None,
@@ -188,10 +200,35 @@ def facts(runs: Sequence[Path], predictions: Sequence[Predictions], split: str, 
 
 
 def read_seed(run: Path, split: str) -> Predictions:
-    """Saved predictions of a finished run. SettingsError if it has none."""
+    """Saved predictions of a finished run. SettingsError if it has none, DataError if they are not what predictions are."""
     if (found := read_predictions(run, split)) is None:
         raise SettingsError(f"{run} has no predictions of the {split} split; give finished runs, or the folder above their seeds")
+    if wrong := _fault(found):
+        raise DataError(f"{run / f'predictions_{split}.npz'}: {wrong}; delete it and predict again (evaluate --again)")
     return found
+
+
+def _fault(predictions: Predictions) -> str:
+    """What is wrong with saved predictions: their columns, sizes, labels or numbers; '' if nothing is."""
+    if missing := [name for name in ("id", "group") if name not in predictions]:
+        return f"has no {' and no '.join(missing)}"
+    n = len(predictions["id"])
+    if len(predictions["group"]) != n or n == 0:
+        return f"has {n:,} ids and {len(predictions['group']):,} groups; it needs one group per id"
+    log_probs = {name: value for name, value in predictions.items() if name == "log_prob" or name.startswith(EXPERT)}
+    if not log_probs:
+        return ""  # a data set's own form, which its own statistics read
+    y, shape = predictions.get("y"), predictions.get("log_prob", next(iter(log_probs.values()))).shape
+    if y is None or y.shape != shape[:-1] or len(y) != n or not np.issubdtype(y.dtype, np.integer):
+        return f"needs integers y of the shape {shape[:-1]} of log_prob, for {n:,} ids"
+    if y.min() < 0 or y.max() >= shape[-1]:
+        return f"has labels {y.min()} to {y.max()}, but log_prob is of {shape[-1]} classes"
+    for name, value in log_probs.items():
+        if value.shape != shape:
+            return f"{name} has the shape {value.shape}, not that of log_prob, {shape}"
+        if np.isnan(value).any() or (value > 1e-3).any():
+            return f"{name} holds {'NaN' if np.isnan(value).any() else 'numbers above 0, which are no log-probabilities'}"
+    return ""
 
 
 def refuse_other_examples(predictions: Mapping[str, Predictions]) -> None:

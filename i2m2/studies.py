@@ -6,14 +6,16 @@ Computed from saved predictions and kept in statistics.json, so that the tables 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from i2m2.calibration import CALIBRATION, post_hoc, reliability
-from i2m2.combine import combine, read_runs
+from i2m2.combine import combine
+from i2m2.errors import DataError
+from i2m2.evaluate import EXPERT
 from i2m2.experiment import Predictions
 from i2m2.experts import entropies, expert_log_probs, rescues
 from i2m2.metrics import score
@@ -23,8 +25,11 @@ from i2m2.render import Sheet
 from i2m2.run import finite
 from i2m2.significance import read_stored, stamp, store
 from i2m2.statistics import read_seed
+from i2m2.tables import NOT_IN_PERCENT
 
 KEY = "studies"
+PRODUCT = "product"
+MEANS = ("entropy", "rescue", "calibration")  # over the seeds
 WAYS = {
     "plain": "product as it is",
     "temperature": "one temperature",
@@ -34,9 +39,30 @@ WAYS = {
 }
 
 
-def studies_of(folder: Path, finished: Sequence[Record]) -> dict[str, Any]:
-    """{"entropy", "rescue", "calibration", "reliability", "combination": {run: ...}}, means over the seeds; {} without predictions
-    of every class."""
+Study = Callable[[Predictions], dict[str, Any]]  # predictions -> what `study` gives
+
+
+def study(predictions: Predictions) -> dict[str, Any]:
+    """Of one run: "calibration" {"product", each expert: {metric: value}} and "reliability" {the same: diagram}; of several
+    experts also "entropy" {"y", "product", each expert: nats} and "rescue" (`rescue_rate`).
+
+    Means over the labels, where there are several; diagrams are of all labels together.
+    """
+    log_probs = {PRODUCT: predictions["log_prob"], **expert_log_probs(predictions)}
+    scores = {name: score(predictions["y"], log_prob, CALIBRATION) for name, log_prob in log_probs.items()}
+    y = predictions["y"].reshape(-1)
+    found = {
+        "calibration": {name: {metric: values[metric] for metric in CALIBRATION} for name, values in scores.items()},
+        "reliability": {name: reliability(y, log_prob.reshape(len(y), -1)) for name, log_prob in log_probs.items()},
+    }
+    if len(log_probs) > 2:
+        found |= {"entropy": _over_labels(entropies(predictions)), "rescue": _over_labels(rescues(predictions))}
+    return found
+
+
+def studies_of(folder: Path, finished: Sequence[Record], study: Study = study) -> dict[str, Any]:
+    """{"entropy", "rescue", "calibration", "reliability", "expert_reliability", "combination": {run: ...}}: means over the seeds,
+    diagrams of the first seed; {} without predictions."""
     there = [record for record in finished if (record.dir / "predictions_test.npz").exists()]
     stored = read_stored(folder)
     state = {str(record.dir.relative_to(folder)): stamp(record) for record in there}
@@ -45,61 +71,61 @@ def studies_of(folder: Path, finished: Sequence[Record]) -> dict[str, Any]:
     by_run: dict[str, list[Record]] = {}
     for record in there:
         by_run.setdefault(record.name, []).append(record)
-    made: dict[str, Any] = {"of": state, "seeds": {}, **{name: {} for name in ("entropy", "rescue", "calibration", "reliability")}}
+    made: dict[str, Any] = {"of": state, "seeds": {}} | {name: {} for name in (*MEANS, "reliability", "expert_reliability")}
     for run, records in by_run.items():
         predictions = [read_seed(record.dir, "test") for record in records]
-        if any("log_prob" not in p for p in predictions):  # thousands of answers, of which only the best are kept
-            continue
         if records[0].config.get("method") == "product":  # its experts are the runs it was made of, which stand for themselves
             predictions = [{key: p[key] for key in ("id", "group", "y", "log_prob")} for p in predictions]
+        seeds = [study(p) for p in predictions]
+        if len({tuple(one["calibration"]) for one in seeds}) > 1:
+            raise DataError(f"{folder / run}: its seeds have other experts than each other; give one of them a --tag")
         made["seeds"][run] = len(records)
-        made["calibration"][run] = _mean([_calibration(p) for p in predictions])
-        made["reliability"][run] = _mean([_flat_reliability(p) for p in predictions[:1]])
-        if len(expert_log_probs(predictions[0])) > 1:
-            made["entropy"][run] = _mean([_over_labels(entropies(p)) for p in predictions])
-            made["rescue"][run] = _mean([_over_labels(rescues(p)) for p in predictions])
-    made["combination"] = {run: found for run, records in by_run.items() if (found := _combinations(folder, run, records))}
+        for name in MEANS:
+            if name in seeds[0]:
+                made[name][run] = _mean([one[name] for one in seeds])
+        diagrams = seeds[0]["reliability"]
+        made["reliability"][run] = diagrams.pop(PRODUCT)
+        if len(diagrams) > 1:
+            made["expert_reliability"][run] = diagrams
+    joint = {run: records for run, records in by_run.items() if run.startswith("i2m2")}
+    made["combination"] = {run: found for run, records in joint.items() if (found := _combinations(folder, records))}
     made = finite(made)
     store(folder, {KEY: made})
     return made
 
 
-def _calibration(predictions: Predictions) -> dict[str, dict[str, float]]:
-    """{"product", each expert: {accuracy, ece, brier, nll}}; the mean over labels where there are several."""
-    log_probs = {"product": predictions["log_prob"], **expert_log_probs(predictions)}
-    found = {name: score(predictions["y"], log_prob, CALIBRATION) for name, log_prob in log_probs.items()}
-    return {name: {metric: values[metric] for metric in CALIBRATION} for name, values in found.items()}
-
-
-def _flat_reliability(predictions: Predictions) -> dict[str, list]:
-    """The product's diagram, over all labels together where there are several."""
-    log_prob = predictions["log_prob"]
-    return reliability(predictions["y"].reshape(-1), log_prob.reshape(-1, log_prob.shape[-1]))
-
-
-def _combinations(folder: Path, run: str, records: Sequence[Record]) -> dict[str, Any]:
+def _combinations(folder: Path, records: Sequence[Record]) -> dict[str, Any]:
     """Of a joint run whose parts have been trained alone: {way: {scores, weights, gamma, temperature}}, means over the seeds."""
-    if not run.startswith("i2m2"):
-        return {}
     found = []
     for record in records:
         joint = read_seed(record.dir, "test")
         experts = list(expert_log_probs(joint)) if "log_prob" in joint else []
-        suffix = run.removeprefix("i2m2")
-        names = [INTER + suffix if name == INTER else f"unimodal_{name}" for name in experts]
-        parts = {expert: folder / name / f"seed{record.seed}" for expert, name in zip(experts, names, strict=True)}
+        parts = {expert: _part(folder, record, expert) for expert in experts}
         if len(parts) < 2 or not all((part / f"predictions_{s}.npz").exists() for part in parts.values() for s in ("val", "test")):
             continue
         by_split = {}
         for split in ("val", "test"):
-            read = read_runs(list(parts.values()), split)
-            by_split[split] = combine(dict(zip(parts, read.values(), strict=True)))
+            by_split[split] = combine({str(part): read_seed(part, split) for part in parts.values()})
+            for expert, part in parts.items():
+                by_split[split][f"{EXPERT}{expert}"] = by_split[split].pop(f"{EXPERT}{part}")
         ways = post_hoc(by_split["val"], by_split["test"], joint)
         kept = {way: {key: value for key, value in one.items() if key != "log_prob"} for way, one in ways.items()}
         for one in kept.values():
             one["scores"] = {metric: one["scores"][metric] for metric in CALIBRATION}
         found.append(kept)
-    return _mean(found) | {"seeds": len(found)} if found else {}
+    labels = {"labels": joint["labels"].tolist()} if found and "labels" in joint else {}
+    return _mean(found) | {"seeds": len(found)} | labels if found else {}
+
+
+def _part(folder: Path, record: Record, expert: str) -> Path:
+    """The run that trained an expert of a joint one alone: of the same seed and tag, else of the same seed without a tag."""
+    method = INTER if expert == INTER else f"unimodal_{expert}"
+    fusion = record.config.get("fusion") if expert == INTER else None
+    preset = record.config.get("preset", "paper")
+    parts = [method, fusion, preset if preset != "paper" else None]
+    names = ["-".join(filter(None, [*parts, tag])) for tag in (record.config.get("tag"), None)]
+    paths = [folder / name / f"seed{record.seed}" for name in names]
+    return next((path for path in paths if path.exists()), paths[0])
 
 
 def _over_labels(by_label: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -114,6 +140,24 @@ def _mean(values: Sequence[Any]) -> Any:
     if isinstance(first, (list, np.ndarray)):
         return [_mean(list(items)) for items in zip(*values, strict=True)]
     return None if any(value is None for value in values) else statistics.fmean(values)
+
+
+def diagrams_of(found: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """{label of a run: {"product", each of several experts: reliability diagram}}."""
+    experts = found.get("expert_reliability", {})
+    shown = {run: label for run, label in labels.items() if run in found.get("reliability", {})}
+    return {label: {PRODUCT: found["reliability"][run]} | experts.get(run, {}) for run, label in shown.items()}
+
+
+def diagrams_sheet(diagrams: Mapping[str, Mapping[str, Mapping[str, list]]]) -> Sheet:
+    """The numbers behind the reliability diagrams, as `diagrams_of` gives them: a row per bin that holds examples."""
+    columns = ("low", "high", "count", "confidence", "accuracy")
+    grid = [["model", "of", *columns]]
+    for label, by_expert in diagrams.items():
+        for name, shown in by_expert.items():
+            bins = [values for values in zip(*(shown[column] for column in columns), strict=True) if values[2]]
+            grid += [[label, name, *(f"{value:.6g}" for value in values)] for values in bins]
+    return Sheet(title="Reliability diagrams", grids={"": grid})
 
 
 def sheets_of(found: Mapping[str, Any], labels: Mapping[str, str], about: str) -> list[Sheet]:
@@ -158,16 +202,18 @@ def _rescue_sheet(found: Mapping[str, Any], labels: Mapping[str, str], about: st
 
 
 def _calibration_sheet(found: Mapping[str, Any], labels: Mapping[str, str], about: str) -> Sheet | None:
-    grid = [["model", "of", *CALIBRATION]]
+    first = next(iter(found["calibration"][run][PRODUCT] for run in labels), {})
+    grid = [["model", "of", *first]]
     for run, label in labels.items():
         by_expert = found["calibration"][run]
         alone = len(by_expert) <= 2  # a product of one expert is that expert
         for name, values in by_expert.items():
-            if not (alone and name != "product"):
+            if not (alone and name != PRODUCT):
                 grid.append([label, "itself" if alone else name, *_scores(values)])
     if len(grid) == 1:
         return None
-    notes = ["Accuracy and ECE (15 bins) in percent, Brier score 0 to 2, NLL in nats; mean over the seeds and labels."]
+    shares = " and ".join(metric for metric in first if metric not in NOT_IN_PERCENT)
+    notes = [f"In percent: {shares} (15 bins of confidence); Brier score 0 to 2, NLL in nats; mean over the seeds and labels."]
     return Sheet(
         title="Calibration: every method and every expert after joint training", about=about, grids={"": grid}, notes=notes
     )
@@ -181,8 +227,9 @@ def _combination_sheet(found: Mapping[str, Any], labels: Mapping[str, str], abou
             grids[labels[run] if grids else ""] = [[f"parts of {labels[run]}", *CALIBRATION], *rows]
             fitted = table["fitted"]
             weights = ", ".join(f"{name} {_plain(weight)}" for name, weight in fitted["weights"].items())
+            of = f" (in the order {', '.join(table['labels'])})" if "labels" in table else ""
             notes.append(
-                f"{labels[run]}: fitted weights {weights}; prior exponent {_plain(fitted['gamma'])}; seeds {table['seeds']}."
+                f"{labels[run]}: fitted weights{of} {weights}; prior exponent {_plain(fitted['gamma'])}; seeds {table['seeds']}."
             )
     if not grids:
         return None
@@ -191,7 +238,7 @@ def _combination_sheet(found: Mapping[str, Any], labels: Mapping[str, str], abou
 
 
 def _scores(values: Mapping[str, float | None]) -> Iterable[str]:
-    return [_percent(values[m]) if m in ("accuracy", "ece") else _number(values[m]) for m in CALIBRATION]
+    return [_number(value) if metric in NOT_IN_PERCENT else _percent(value) for metric, value in values.items()]
 
 
 def _percent(value: float | None) -> str:

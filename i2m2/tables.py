@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import ROUND_HALF_UP, Decimal
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -20,16 +24,22 @@ NOT_IN_PERCENT = {"nll", "entropy", "brier"}  # nats, nats, and 0..2
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """A number the paper reports, in percent, and how far it can be trusted.
+    """A number the paper reports, in `unit` (percent, or the metric's own such as nats), and how far it can be trusted.
 
     In a table's `best` it belongs to the best of `rows` (run names), where the source does not say which of them it is.
     """
 
     value: float
     std: float | None = None
+    unit: str = "percent"
     source: str = ""
     certainty: str = ""
     rows: Sequence[str] = ()
+
+    @property
+    def scale(self) -> int:
+        """What a value of ours, a fraction, is multiplied by to be compared with it."""
+        return 100 if self.unit == "percent" else 1
 
     def __str__(self) -> str:
         return f"{self.value:.2f}" + (f" ± {self.std:.2f}" if self.std is not None else "")
@@ -55,8 +65,8 @@ class Entry:
 
     `folder` is the results folder it is listed under; `published` is False for what no `paper.yaml` knows; `drawn` are the metrics
     of its figure, a panel each. A row reproduces the paper if its mean over at least `seeds` is within `tolerance` points (percent)
-    of the paper's value; `backbone`: how the name of the paper's begins, where there are several. `own`: module whose
-    OWN are the metrics of the data set's own, as `statistics.resample` takes them.
+    of the paper's value; `backbone`: how the name of the paper's begins, where there are several; `variants`: of the data that
+    count as the paper's, any if none is named. `own`: module of the data set's own statistics, see `own_of`.
     """
 
     folder: str
@@ -74,6 +84,7 @@ class Entry:
     seeds: int = 5
     tolerance: float = 1.0
     backbone: str = ""
+    variants: Sequence[str] = ()
     own: str = ""
     defaults: dict[str, Any]
 
@@ -83,6 +94,12 @@ def read_entries() -> dict[str, list[Entry]]:
     roots = (Path(__file__).resolve().parents[1], Path.cwd())
     paths = [path for root in roots for path in sorted(root.glob("*/paper.yaml"))]
     return {key: entries for path in paths for key, entries in read_paper(path).items()}
+
+
+def listed_under(folder: str, entries: Mapping[str, list[Entry]]) -> list[Entry]:
+    """The tables of a results folder: under its name, else under the longest part of it (`avmnist` for `avmnist-x`), else none."""
+    keys = [key for key in entries if folder == key or folder.startswith(f"{key}-")]
+    return entries[max(keys, key=len)] if keys else []
 
 
 def read_paper(path: Path) -> dict[str, list[Entry]]:
@@ -108,6 +125,21 @@ def _entry(path: Path, *, rows: list[dict], best: dict | None = None, **rest: An
     )
 
 
+class OwnStatistics(NamedTuple):
+    """What a data set's predictions have of their own: metrics, as `statistics.resample` takes them, and `studies.study`."""
+
+    metrics: Mapping[str, Any] = MappingProxyType({})
+    study: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+
+
+def own_of(entries: Sequence[Entry]) -> OwnStatistics:
+    """Those of the module that the entries name, whose OWN holds metrics, and whose function `study`, if any, is its study."""
+    if not entries or not entries[0].own:
+        return OwnStatistics()
+    module = import_module(entries[0].own)
+    return OwnStatistics(module.OWN, getattr(module, "study", None))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Line:
     """A row of a table: for each metric one fraction per finished seed, and the paper's numbers."""
@@ -117,18 +149,20 @@ class Line:
     values: dict[str, list[float]]
     paper: dict[str, Known] = field(default_factory=dict)
     verdict: str = ""
+    missing: Sequence[int] = ()  # seeds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """What is shown of one results folder. `compared`: with the paper's numbers, which only real data may be."""
+    """What is shown of one results folder. `compared`: metrics that stand beside the paper's, which only those of real data may."""
 
     title: str
     about: str  # data set, variant, real or SYNTHETIC, number of seeds
     metrics: Sequence[str]  # the first one is compared with the paper
     drawn: Sequence[str] = ()  # the metrics of its figure, a panel each; the first one if none is named
     data: str  # real, synthetic or not recorded
-    compared: bool
+    compared: Sequence[str] = ()
+    judged: bool = True  # whether there is a table of the paper to be reproduced
     lines: list[Line]  # the paper's rows, in its order
     further: list[Line] = field(default_factory=list)  # finished runs that are not rows of the paper's table
     notes: list[str] = field(default_factory=list)
@@ -163,8 +197,11 @@ ALPHA = 0.05  # above it, a corrected p leaves a row undistinguished from the be
 
 
 def number(value: float, metric: str = "accuracy") -> str:
-    """0.7215 -> '72.1', in percent unless the metric is none; NLL and the like with three decimals."""
-    return f"{value:.3f}" if metric in NOT_IN_PERCENT else f"{100 * value:.1f}"
+    """0.7215 -> '72.2', in percent unless the metric is none; NLL and the like with three decimals. Halves are rounded up."""
+    scale, step = (1, "0.001") if metric in NOT_IN_PERCENT else (100, "0.1")
+    if not math.isfinite(value):
+        return str(value)
+    return str(Decimal(repr(round(scale * value, 9))).quantize(Decimal(step), ROUND_HALF_UP))
 
 
 def cell(values: list[float], metric: str = "accuracy", interval: tuple[float, float] | None = None) -> str:
@@ -179,20 +216,19 @@ def cell(values: list[float], metric: str = "accuracy", interval: tuple[float, f
     return f"{number(statistics.fmean(values), metric)}{spread}{ends} ({len(values)})"
 
 
-def grid(table: Table, lines: list[Line], first: str, compared: bool) -> list[list[str]]:
-    """The table as text, header first: label, a column per metric, and if `compared` the paper's value of the main metric and the
-    verdict. What the class frequencies alone reach stands above, where it is recorded."""
-    main = table.metrics[0]
+def grid(table: Table, lines: list[Line], first: str, judged: bool) -> list[list[str]]:
+    """The table as text, header first: label, a column per metric, and of rows that are `judged` the paper's values of the metrics
+    that may be compared, and the verdict. What the class frequencies alone reach stands above, where it is recorded."""
     rows = [[line.label, *(_cell_of(table, line, m) for m in table.metrics)] for line in lines]
     header = [first, *table.metrics]
-    if compared:
-        header += [f"{main}, paper", "verdict"]
+    if judged:
+        header += [*(f"{metric}, paper" for metric in table.compared), "verdict"]
         for row, line in zip(rows, lines, strict=True):
-            row += [str(line.paper.get(main, "-")), line.verdict]
+            row += [*(str(line.paper.get(metric, "-")) for metric in table.compared), line.verdict]
     if table.baseline:
         values = [table.baseline.get(m) for m in table.metrics]
         rows.insert(0, [BASELINE, *("-" if v is None else number(v, m) for v, m in zip(values, table.metrics, strict=True))])
-        rows[0] += ["-", "-"] * compared
+        rows[0] += ["-"] * (len(header) - len(rows[0]))
     return [header, *rows]
 
 
@@ -208,27 +244,41 @@ def _cell_of(table: Table, line: Line, metric: str) -> str:
 
 def sheet_of(table: Table) -> Sheet:
     """The table as it is read."""
-    grids = {"": grid(table, table.lines, "model", table.compared)}
+    grids = {"": grid(table, table.lines, "model", table.judged)}
     if table.further:
         grids["Further runs"] = grid(table, table.further, "run", False)
     return Sheet(title=table.title, about=table.about, grids=grids, units=table.units, notes=table.notes, todo=table.todo)
 
 
+COLUMNS = ("row", "run", "metric", "mean", "std", "low", "high", "seeds", "paper", "data", "verdict", "missing")
+
+
 def to_csv(table: Table) -> str:
-    """A line per row and metric: mean, sample std, interval and the paper's value as fractions, empty where there is none."""
+    """A line per row and metric: mean, sample std, interval and the paper's value as fractions, empty where there is none; the
+    verdict, and the seeds that are missing. The paper's best of several rows has a line of its own."""
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["row", "run", "metric", "mean", "std", "low", "high", "seeds", "paper", "data"])
+    writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
     for metric, value in table.baseline.items():
         if metric in table.metrics and value is not None:
-            writer.writerow([BASELINE, "", metric, f"{value:.10g}", "", "", "", 0, "", table.data])
+            writer.writerow({"row": BASELINE, "metric": metric, "mean": f"{value:.10g}", "seeds": 0, "data": table.data})
     for line in table.lines + table.further:
+        missing = " ".join(map(str, line.missing))
         for metric, values in line.values.items():
-            mean = f"{statistics.fmean(values):.10g}" if values else ""
-            std = f"{statistics.stdev(values):.10g}" if len(values) > 1 else ""
-            known = line.paper.get(metric) if table.compared else None
-            paper = f"{known.value / 100:.10g}" if known else ""
+            known = line.paper.get(metric) if metric in table.compared else None
             found = table.statistics.get("rows", {}).get(line.run, {}).get(metric, {})
-            ends = ["" if found.get(end) is None else f"{found[end]:.10g}" for end in ("low", "high")]
-            writer.writerow([line.label, line.run, metric, mean, std, *ends, len(values), paper, table.data])
+            numbers = {
+                "mean": statistics.fmean(values) if values else None,
+                "std": statistics.stdev(values) if len(values) > 1 else None,
+                **{end: found.get(end) for end in ("low", "high")},
+                "paper": known.value / known.scale if known else None,
+            }
+            row = {"row": line.label, "run": line.run, "metric": metric, "seeds": len(values), "data": table.data}
+            row |= {"verdict": line.verdict, "missing": missing}
+            writer.writerow(row | {name: f"{value:.10g}" for name, value in numbers.items() if value is not None})
+    if table.best is not None:
+        labels = {line.run: line.label for line in table.lines}
+        row = f"the best of {' and '.join(labels.get(run, run) for run in table.best.rows)}"
+        paper = f"{table.best.value / table.best.scale:.10g}"
+        writer.writerow({"row": row, "metric": table.metrics[0], "seeds": 0, "paper": paper, "data": table.data})
     return file.getvalue()

@@ -14,12 +14,13 @@ from conftest import FASTMRI_CONFIG
 from fastMRI.data import LABELS, FastMRIData, class_weights, load_fastmri, magnitude_of, phase_of
 from fastMRI.models import FastMRIConfig, build_model
 from fastMRI.networks import preact_resnet18, wide_resnet20_3
-from fastMRI.scores import at_threshold, bootstrap, by_volume, log_odds_of, operating_point, scores
+from fastMRI.scores import OWN, at_threshold, bootstrap, by_volume, log_odds_of, operating_point, scores
 from fastMRI.train import main
 from i2m2.config import load_config
 from i2m2.errors import DataError, SettingsError
 from i2m2.losses import negative_log_likelihood
 from i2m2.model import methods_of
+from i2m2.resampling import group_index
 
 METHODS = methods_of(("magnitude", "phase"), ("rss",))
 SMALL = ("--model.width", "8", "--model.pool", "5")
@@ -141,6 +142,23 @@ def test_every_preset_takes_one_step(preset, method, train):
     result = json.loads((train("--method", method, "--preset", preset, "--init", "scratch") / "result.json").read_text())["test"]
     for label in LABELS:
         assert 0 <= result[f"auroc_{label}"] <= 1 and {f"sensitivity_{label}", f"auroc_volume_{label}"} <= set(result)
+
+
+def test_the_auroc_by_volume_is_resampled_by_volume():
+    """Every volume once is the score itself; a volume drawn twice is as good as one that is there twice."""
+    rng = np.random.default_rng(0)
+    group, y = np.repeat(np.arange(12), 3), rng.integers(0, 2, (36, 4)) * (np.arange(36) // 3 % 2)[:, None]
+    log_prob = np.log(rng.dirichlet((1, 1), (36, 4)))
+    p = {"y": y, "log_prob": log_prob, "group": group, "labels": np.array(LABELS)}
+    index, groups = group_index(group)
+    metric = OWN["auroc_volume"](p, index, groups)
+    assert metric(np.ones((1, groups)))[0] == pytest.approx(scores({"val": p, "test": p})["test"]["auroc_volume"], abs=1e-12)
+    drawn = np.bincount([0, 0, 1, 3, 5, 5, 6, 7, 8, 9, 10, 11], minlength=groups)
+    rows = np.concatenate([np.flatnonzero(group == g) for g in np.repeat(np.arange(groups), drawn)])
+    again = {name: value[rows] for name, value in p.items() if name != "labels"}
+    again |= {"group": np.repeat(np.arange(12), 3), "labels": p["labels"]}
+    expected = scores({"val": again, "test": again})["test"]["auroc_volume"]
+    assert metric(drawn[None].astype(float))[0] == pytest.approx(expected, abs=1e-12)
 
 
 def test_i2m2_starts_from_its_parts(train):

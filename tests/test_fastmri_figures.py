@@ -54,10 +54,10 @@ def test_products_of_separate_networks_are_kept_beside_the_runs_and_fill_fig_3(r
     assert len(five) == 5 and five[3] == [("a", 3), ("a", 4), ("a", 0)]
     results.main([str(runs.parent)])
     printed = capsys.readouterr().out
-    fig3 = printed[printed.index("## Fig. 3") : printed.index("Fig. 4")]
+    fig3 = printed[printed.index("## Fig. 3") : printed.index("## Fig. 4")]
     assert "| 3 x magnitude | " in fig3 and "| 3 x phase | missing" in fig3 and f"`python -m fastMRI.controls {runs}`" in fig3
     assert "### Further runs" not in printed  # the products stand in their own table
-    assert "Fig. 4 (WideResNet-20-3" in printed and "none of its own runs is finished" in printed
+    assert "## Fig. 4: WideResNet-20-3" in printed and "### None of its own runs is finished" in printed
 
 
 def test_noise_of_complex_images_has_the_stated_size_and_that_of_rss_is_rician(fastmri_files):

@@ -19,8 +19,9 @@ from i2m2.data import seed_everything, to_device
 from i2m2.errors import DataError, SettingsError
 from i2m2.model import methods_of
 from i2m2.tables import read_entries
-from VQA_and_NLVR2 import nlvr2_data
+from VQA_and_NLVR2 import extract_features, nlvr2_data
 from VQA_and_NLVR2.backbone import build_backbone
+from VQA_and_NLVR2.features import read_facts
 from VQA_and_NLVR2.make_synthetic import make_synthetic
 from VQA_and_NLVR2.nlvr2 import NLVR2, NLVR2Config, build_model, load
 from VQA_and_NLVR2.nlvr2_features import plan_for, plan_of
@@ -337,6 +338,20 @@ def test_features_hold_each_image_sentence_and_pair_of_them_once(files):
             assert pairs.tolist() == [[image, rows[name]["text"][k, 0]] for image in rows[name]["image"][k]], stem
     assert plan.varied_images == len(np.unique(rows["train"]["image"])) == rows["train"]["image"].max() + 1
     assert plan.varied_pairs == len(np.unique(rows["train"]["fused"])) == rows["train"]["fused"].max() + 1
+
+
+def test_features_extracted_beforehand_are_those_that_training_makes(files, tmp_path, capsys):
+    made = tmp_path / "features"
+    arguments = ("--method", "inter", "--preset", "frozen", "--features.dir", str(made))
+    extract_features.main(tiny(files, *arguments))
+    key = read_facts(made)["key"]
+    train(files, tmp_path, *arguments)
+    assert f"{made}: already complete (key {key[:12]})" in capsys.readouterr().out
+    load(settings(files, *arguments[:-1], str(tmp_path / "others")))
+    for name in ("image", "text", "fused", "readable"):
+        assert (made / f"{name}.npy").read_bytes() == (tmp_path / f"others/{name}.npy").read_bytes(), name
+    with pytest.raises(SettingsError, match="model.train=all changes the backbone.*--preset frozen"):
+        extract_features.main(tiny(files, "--method", "inter", "--features.dir", str(made)))
 
 
 def test_features_of_other_data_or_weights_are_refused(own_files, tmp_path):

@@ -10,8 +10,9 @@ import yaml
 
 from i2m2.errors import DataError, SettingsError
 from i2m2.records import collect
-from i2m2.render import escape
+from i2m2.render import Sheet, escape, to_latex
 from i2m2.results import main
+from i2m2.statistics import read_seed
 from i2m2.tables import cell, read_paper
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -72,7 +73,7 @@ MARKDOWN = """\
 |---|---:|---:|---:|---:|
 | Image | 72.0 ± 1.4 (2) | 80.0 (1) | 70.00 ± 0.50 | not judged: 2 of 5 seeds |
 | Inter_modality | missing | missing | - | not judged: no finished run |
-| I2M2 | 75.0 (1) | 90.0 (1) | - | not judged: the paper's value is not known |
+| I2M2 | 75.0 (1) | 90.0 (1) | - | not judged: 1 of 5 seeds |
 
 - In percent: mean ± sample standard deviation over the seeds (number of seeds).
 - Data: Made by hand.
@@ -98,7 +99,7 @@ model & accuracy & auroc & accuracy, paper & verdict \\
 \midrule
 Image & 72.0 $\pm$ 1.4 (2) & 80.0 (1) & 70.00 $\pm$ 0.50 & not judged: 2 of 5 seeds \\
 Inter\_modality & missing & missing & - & not judged: no finished run \\
-I2M2 & 75.0 (1) & 90.0 (1) & - & not judged: the paper's value is not known \\
+I2M2 & 75.0 (1) & 90.0 (1) & - & not judged: 1 of 5 seeds \\
 \bottomrule
 \end{tabular}
 \par\medskip\raggedright\footnotesize
@@ -107,18 +108,25 @@ Budget: 3 epochs, all training examples, preset paper.\par
 Paper, Image, accuracy: 70.00 $\pm$ 0.50 (page 3).\par
 Paper, the best of Inter\_modality and I2M2: 72.38 (a leaderboard; second-hand).\par
 Paper: the rest is not known.\par
+Missing runs: Inter\_modality, seed 0: python -m toy.train -{}-config lab/toy.yaml -{}-method inter -{}-fusion concat -{}-seed 0 """
+    + r"""-{}-out results\par
+Missing runs: Inter\_modality, seed 1: python -m toy.train -{}-config lab/toy.yaml -{}-method inter -{}-fusion concat -{}-seed 1 """
+    + r"""-{}-out results\par
+Missing runs: I2M2, seed 1: python -m toy.train -{}-config lab/toy.yaml -{}-method i2m2 -{}-fusion concat -{}-seed 1 """
+    + r"""-{}-out results\par
 \end{table}
 """
 )
 
 CSV = """\
-row,run,metric,mean,std,low,high,seeds,paper,data
-Image,unimodal_image,accuracy,0.72,0.01414213562,,,2,0.7,real
-Image,unimodal_image,auroc,0.8,,,,1,,real
-Inter_modality,inter-concat,accuracy,,,,,0,,real
-Inter_modality,inter-concat,auroc,,,,,0,,real
-I2M2,i2m2-concat,accuracy,0.75,,,,1,,real
-I2M2,i2m2-concat,auroc,0.9,,,,1,,real
+row,run,metric,mean,std,low,high,seeds,paper,data,verdict,missing
+Image,unimodal_image,accuracy,0.72,0.01414213562,,,2,0.7,real,not judged: 2 of 5 seeds,
+Image,unimodal_image,auroc,0.8,,,,1,,real,not judged: 2 of 5 seeds,
+Inter_modality,inter-concat,accuracy,,,,,0,,real,not judged: no finished run,0 1
+Inter_modality,inter-concat,auroc,,,,,0,,real,not judged: no finished run,0 1
+I2M2,i2m2-concat,accuracy,0.75,,,,1,,real,not judged: 1 of 5 seeds,1
+I2M2,i2m2-concat,auroc,0.9,,,,1,,real,not judged: 1 of 5 seeds,1
+the best of Inter_modality and I2M2,,accuracy,,,,,0,0.7238,real,,
 """
 
 
@@ -159,6 +167,11 @@ def test_cell_is_percent_with_the_sample_deviation(values, text):
 
 def test_latex_escapes_what_latex_reads_as_commands():
     assert escape(r"50 % of a_b & {c}~\d ±") == r"50 \% of a\_b \& \{c\}\textasciitilde{}\textbackslash{}d $\pm$"
+
+
+def test_a_label_in_brackets_is_no_argument_of_a_rule():
+    sheet = Sheet(title="Table 9: toys", grids={"": [["model", "x"], ["[a]", "[1]"], ["*", "2"]]})
+    assert "\\midrule\n{}[a] & [1] \\\\\n{}* & 2 \\\\\n" in to_latex(sheet)
 
 
 def test_missing_run_repeats_what_its_neighbour_overrides(out):
@@ -215,7 +228,7 @@ def test_runs_that_are_no_rows_of_the_paper_make_a_second_table(out):
 """
     assert further in (out / "toy/table.md").read_text()
     assert r"i2m2-concat-scratch & 60.0 (1) & 70.0 (1) \\" in (out / "toy/table.tex").read_text()
-    assert "i2m2-concat-scratch,i2m2-concat-scratch,accuracy,0.6,,,,1,,real\n" in (out / "toy/table.csv").read_text()
+    assert "i2m2-concat-scratch,i2m2-concat-scratch,accuracy,0.6,,,,1,,real,,\n" in (out / "toy/table.csv").read_text()
 
 
 @pytest.mark.parametrize("mark", ["env", "config", "one run of three"])
@@ -231,7 +244,8 @@ def test_synthetic_data_are_labelled_and_stand_beside_no_number_of_the_paper(out
         assert "synthetic" in text.lower() and "72.38" not in text and "70.00" not in text and "0.7," not in text
     lines = (out / "toy/table.md").read_text().splitlines()
     assert lines[0] == "## Table 9: Toys & co (toy, variant v1, SYNTHETIC data, 2 seeds)"
-    assert lines[2] == "| model | accuracy | auroc |"
+    assert lines[2] == "| model | accuracy | auroc | verdict |"
+    assert sum(line.endswith("| not judged: synthetic data |") for line in lines) == 2
 
 
 def test_data_of_unrecorded_origin_are_not_compared_with_the_paper(out):
@@ -273,7 +287,30 @@ def test_differing_budgets_and_data_files_are_said(out):
         "- The rows were made with DIFFERENT budgets: 3 epochs, all training examples, preset paper (Image, I2M2); "
         "1 epoch, 100 training examples, preset paper (Inter_modality).\n"
     ) in text
-    assert "different fingerprints" in text
+    assert (
+        "- The runs did NOT all read the same data files, as the fingerprints in their env.json say: f (Image, I2M2); "
+        "g (Inter_modality).\n"
+    ) in text
+
+
+def test_a_seed_of_other_settings_than_its_config_file_is_named(out):
+    """What the config file itself has per method, and what a row's arguments say, is no departure."""
+    shipped = CONFIG | {"optim": {"epochs": 3, "lr": 0.1}, "per_method": {"inter": {"optim": {"lr": 0.5}}}}
+    Path("lab/toy.yaml").write_text(yaml.safe_dump(shipped))
+
+    def config(method: str, lr: float) -> dict:
+        return CONFIG | {"method": method, "optim": {"epochs": 3, "lr": lr}}
+
+    test = {"accuracy": 0.7, "auroc": 0.8}
+    make_run(out, "toy/unimodal_image/seed0", test, config=config("unimodal_image", 0.1))
+    make_run(out, "toy/inter-concat/seed0", test, config=config("inter", 0.5))
+    main([str(out)])
+    assert "DIFFERENT settings" not in (out / "toy/table.md").read_text()
+    make_run(out, "toy/unimodal_image/seed1", test, config=config("unimodal_image", 0.2))
+    main([str(out)])
+    assert (
+        "- The runs were made with DIFFERENT settings: optim.lr as configured (Image seed 0, Inter_modality); 0.2 (Image seed 1).\n"
+    ) in (out / "toy/table.md").read_text()
 
 
 def test_dataset_selects_its_variants_and_a_folder_no_paper_knows_is_a_plain_table(out, capsys):
@@ -283,9 +320,8 @@ def test_dataset_selects_its_variants_and_a_folder_no_paper_knows_is_a_plain_tab
     assert "Table 9: Toys & co (toy-small, variant v1, real data, 1 seed)" in capsys.readouterr().out
     assert not (out / "own/table.md").exists()
     main([str(out), "--dataset", "own"])
-    assert "## own: all runs (own, variant v1, real data, 1 seed)\n\n| model | accuracy |\n|---|---:|\n| inter | 50.0 (1) |\n" in (
-        capsys.readouterr().out
-    )
+    table = "| model | accuracy | nll |\n|---|---:|---:|\n| inter | 50.0 (1) | 1.200 (1) |\n"
+    assert f"## own: all runs (own, variant v1, real data, 1 seed)\n\n{table}" in capsys.readouterr().out
 
 
 def test_figure_shows_the_further_runs_where_no_row_has_any(out):
@@ -396,3 +432,115 @@ def test_best_row_is_bold_and_what_cannot_be_told_from_it_is_marked(out, capsys)
         (run / "predictions_test.npz").unlink()
     main([str(out)])  # as in reported/, where there are no predictions
     assert capsys.readouterr().out == printed
+
+
+def test_the_best_of_two_rows_is_judged_by_the_value_that_is_known_of_the_best(out, capsys):
+    for seed in range(5):
+        make_run(out, f"toy/inter-concat/seed{seed}", {"accuracy": 0.71, "auroc": 0.8})
+        make_run(out, f"toy/i2m2-concat/seed{seed}", {"accuracy": 0.72, "auroc": 0.8})
+    main([str(out)])
+    printed = capsys.readouterr().out
+    assert "| - | reproduced (within 1), as the best of its rows |" in printed  # 72 against 72.38
+    assert "| - | not judged: the paper's value is that of the best of several rows |" in printed
+
+
+def test_a_row_is_judged_by_every_metric_that_the_paper_gives(out, capsys):
+    path = Path("lab/paper.yaml")
+    path.write_text(path.read_text().replace("accuracy: {value: 70, std: 0.5, source: page 3}", "auroc: {value: 90}"))
+    for seed in range(5):
+        make_run(out, f"toy/unimodal_image/seed{seed}", {"accuracy": 0.71, "auroc": 0.8})
+        make_run(out, f"toy/i2m2-concat/seed{seed}", {"accuracy": 0.75, "auroc": 0.9})
+    main([str(out)])
+    lines = capsys.readouterr().out.splitlines()
+    assert "| model | accuracy | auroc | accuracy, paper | auroc, paper | verdict |" in lines
+    assert "| Image | 71.0 ± 0.0 (5) | 80.0 ± 0.0 (5) | - | 90.00 | differs by -10.0 |" in lines
+
+
+def of_two_rows(out: Path) -> tuple[Path, Path]:
+    """Runs of 200 examples with predictions; 190 and 100 are right."""
+    runs = []
+    for name, right in {"i2m2-concat": 190, "unimodal_image": 100}.items():
+        runs.append(make_run(out, f"toy/{name}/seed0", {"accuracy": right / 200}))
+        save_predictions(runs[-1], np.arange(200) < right)
+    return tuple(runs)
+
+
+def row_of(text: str, label: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(f"| {label} |"))
+
+
+def test_a_row_whose_predictions_are_not_those_of_its_result_has_no_interval(out, capsys):
+    best, other = of_two_rows(out)
+    (best / "result.json").write_text(json.dumps({"test": {"accuracy": 0.96}}))
+    main([str(out)])
+    printed = capsys.readouterr().out
+    assert row_of(printed, "I2M2").startswith("| I2M2 | **96.0 (1)** |")
+    assert "- I2M2: no interval of accuracy, since its predictions do not give what its result.json has.\n" in printed
+    assert "- Not compared with the best in accuracy: every row.\n" in printed
+    make_run(out, "toy/unimodal_image/seed1", {"accuracy": 0.5})
+    main([str(out)])
+    printed = capsys.readouterr().out
+    assert row_of(printed, "Image").startswith("| Image | 50.0 ± 0.0 (2) |")
+    assert "- Image: no interval, for want of predictions of seed 1.\n" in printed
+
+
+def test_stored_statistics_of_other_values_are_not_shown(out, capsys):
+    best, other = of_two_rows(out)
+    main([str(out)])
+    assert re.match(r"\| I2M2 \| \*\*95.0 \[", row_of(capsys.readouterr().out, "I2M2"))
+    for run in (best, other):
+        (run / "predictions_test.npz").unlink()
+    (other / "result.json").write_text(json.dumps({"test": {"accuracy": 0.99}}))
+    main([str(out)])
+    printed = capsys.readouterr().out
+    assert row_of(printed, "Image").startswith("| Image | **99.0 (1)** |")
+    assert "no interval of accuracy, which statistics.json was not computed from" in printed
+    (other / "DONE").unlink()
+    main([str(out)])
+    assert row_of(capsys.readouterr().out, "Image").startswith("| Image | missing |")
+
+
+def test_damaged_runs_of_one_data_set_leave_the_others_their_tables(out, capsys):
+    of_two_rows(out)
+    bad = make_run(out, "aaa/inter/seed0", {"accuracy": 0.5})
+    (bad / "result.json").write_text("{")
+    with pytest.raises(DataError, match="aaa/inter/seed0/result.json: cannot be read"):
+        main([str(out)])
+    assert "## Table 9" in capsys.readouterr().out and "Table 9" in (out / "report.html").read_text()
+    main([str(out), "--dataset", "toy"])
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"y": None}, "needs integers y"),
+        ({"y": np.full(200, 2)}, "has labels 2 to 2, but log_prob is of 2 classes"),
+        ({"group": None}, "has no group"),
+        ({"id": np.arange(150)}, "has 150 ids and 200 groups"),
+        ({"log_prob": np.full((200, 2), np.nan)}, "log_prob holds NaN"),
+        ({"expert_image": np.zeros((200, 3))}, r"expert_image has the shape \(200, 3\)"),
+    ],
+)
+def test_predictions_that_are_none_are_a_data_error(change, message, tmp_path):
+    run = tmp_path / "seed0"
+    run.mkdir()
+    save_predictions(run, np.ones(200, bool))
+    columns = dict(np.load(run / "predictions_test.npz")) | change
+    np.savez(run / "predictions_test.npz", **{name: value for name, value in columns.items() if value is not None})
+    with pytest.raises(DataError, match=f"seed0/predictions_test.npz: {message}"):
+        read_seed(run, "test")
+
+
+def test_seeds_that_share_networks_have_no_interval(out, capsys):
+    """Three products of two of three runs: their spread would say less than that of three runs."""
+    for seed in range(3):
+        members = {"product_of": [f"a/seed{seed}", f"a/seed{(seed + 1) % 3}"]}
+        run = make_run(out, f"toy/unimodal_image/seed{seed}", {"accuracy": (100 + seed) / 200}, env=ENV | members)
+        save_predictions(run, np.arange(200) < 100 + seed)
+        run = make_run(out, f"toy/i2m2-concat/seed{seed}", {"accuracy": (110 + seed) / 200})
+        save_predictions(run, np.arange(200) < 110 + seed)
+    main([str(out)])
+    printed = capsys.readouterr().out
+    assert row_of(printed, "Image").startswith("| Image | 50.5 ± 0.5 (3) |") and "no interval: its seeds share networks" in printed
+    assert re.match(r"\| I2M2 \| \*\*55.5 ± 0.5 \[", row_of(printed, "I2M2"))
+    assert "- Not compared with the best in accuracy: Image.\n" in printed

@@ -1,6 +1,7 @@
 """VQA-VS on features: answers as labels, the losses, every row, and scores from what little is saved of predictions."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,11 +11,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from benchmarks import vqa as bench
+from i2m2.compare import main as compare
 from i2m2.data import to_device
 from i2m2.errors import DataError, SettingsError
 from i2m2.evaluate import predict
 from i2m2.model import methods_of, product_of_experts
 from i2m2.resampling import group_index
+from i2m2.results import main as results
 from i2m2.train import make_accelerator
 from tiny_vqa import SCENES, arguments, extracted, settings
 from VQA_and_NLVR2.answers import OFFICIAL, TRAINING, Vocabulary, soft_labels
@@ -26,8 +29,9 @@ from VQA_and_NLVR2.train import main
 from VQA_and_NLVR2.vqa import build_model, load, loss_of, open_vqa, soft_target
 from VQA_and_NLVR2.vqa_data import answers_of
 from VQA_and_NLVR2.vqa_files import OOD_SETS, read_annotations, read_vqa_vs
-from VQA_and_NLVR2.vqa_predictions import OWN, keep, keep_everything, metrics_of, official, report, scores
+from VQA_and_NLVR2.vqa_predictions import keep, keep_everything, metrics_of, official, report, scores
 from VQA_and_NLVR2.vqa_scores import official_score, official_table, score_sets, training_score
+from VQA_and_NLVR2.vqa_statistics import OWN, study
 
 METHODS = methods_of(("image", "text"))
 LOSSES = ("paper", "soft_cross_entropy", "bernoulli")
@@ -304,6 +308,51 @@ def test_a_resample_of_every_image_once_is_the_score_itself(made):
         assert own(p, index, groups)(np.ones((1, groups)))[0] == pytest.approx(found[name], abs=1e-9, nan_ok=True)
     drawn = np.bincount(np.random.default_rng(0).integers(0, groups, groups), minlength=groups)[None]
     assert OWN["vqa_score"](p, index, groups)(drawn)[0] == pytest.approx(np.average(official(p), weights=drawn[0][index]))
+
+
+def test_its_study_of_what_is_saved_is_that_of_all_probabilities(made):
+    p, split, model = predictions_of(made, keep_everything, "--method", "i2m2", "--loss", "paper")
+    found = study(p)
+    target = soft_target({key: torch.from_numpy(value) for key, value in split.y.items()}, len(p["vocabulary"])).double().numpy()
+    known = target.sum(axis=1) > 0
+    target = target[known] / target[known].sum(axis=1, keepdims=True)
+    for name in ("product", *model.experts):
+        probability = torch.from_numpy(p[f"{name}_log_prob"]).double().softmax(dim=1).numpy()
+        score, sure = official(p, name), probability.max(axis=1)
+        bins = np.ceil(sure * 15).astype(int)
+        gaps = [abs((score - sure)[bins == k].sum()) for k in range(1, 16)]
+        expected = {
+            "vqa_score": score.mean(),
+            "ece": sum(gaps) / len(score),
+            "brier": ((probability[known] - target) ** 2).sum(axis=1).mean(),
+            "nll": -(target * np.log(probability[known])).sum(axis=1).mean(),
+        }
+        assert found["calibration"][name] == pytest.approx(expected, abs=2e-3 if name == "product" else 1e-3)  # float16 confidence
+        assert found["entropy"][name] == pytest.approx(-(probability * np.log(probability)).sum(axis=1).mean(), rel=1e-5)
+        assert sum(found["reliability"][name]["count"]) == len(score)
+    assert found["entropy"]["y"] == pytest.approx(-(target.mean(axis=0) * np.log(target.mean(axis=0) + 1e-300)).sum(), rel=1e-6)
+    assert found["rescue"]["examples"] == len(score)
+
+
+def test_tables_studies_and_comparisons_of_finished_runs(train, made, tmp_path, capsys):
+    runs = {method: train("--method", method) for method in ("unimodal_image", "unimodal_text", "inter", "intra", "i2m2")}
+    results([str(tmp_path)])
+    folder = runs["i2m2"].parents[1]
+    assert re.search(r"\| I2M2 \| \**[\d.]+ \[[\d.]+, [\d.]+\] \(1\)", capsys.readouterr().out)
+    text = (folder / "studies.md").read_text()
+    found = study(dict(np.load(runs["i2m2"] / "predictions_test.npz")))
+    entropies = " | ".join(f"{found['entropy'][name]:.3f}" for name in ("y", "product", "image", "text", "inter"))
+    assert "## Table C.7: entropy" in text and f"| I2M2 | {entropies} | 1 |" in text
+    assert "## Section 4.6: cases" in text and "| model | of | vqa_score | ece | brier | nll |" in text
+    assert (folder / "reliability.png").stat().st_size > 5_000
+    compare([str(runs["i2m2"].parent), str(runs["inter"].parent)])
+    out = capsys.readouterr().out
+    difference = [metrics_of(dict(np.load(runs[name] / "predictions_test.npz")))["vqa_score"] for name in ("i2m2", "inter")]
+    assert re.search(rf"vqa_score .*{difference[0] - difference[1]:+.4f}", out)
+    assert "ood_mean" in out
+    compare([str(runs["i2m2"]), str(runs["inter"]), "--split", "val"])
+    out = capsys.readouterr().out
+    assert "vqa_score" in out and "ood_mean" not in out
 
 
 def test_the_report_has_product_and_experts_and_the_rescues(made):

@@ -1,0 +1,106 @@
+"""What is told of runs beside their tables, against numbers worked by hand, and the same through the command."""
+
+import json
+
+import numpy as np
+import pytest
+
+from i2m2.calibration import diagram, ece_of
+from i2m2.metrics import ece
+from i2m2.results import main
+from i2m2.studies import study
+
+# Four examples of two classes. Image says 0.8 for class 0, 0, 1, 1, text 0.6 for class 0, 1, 0, 1; the label is 0, 1, 1, 1.
+Y = np.array([0, 1, 1, 1])
+IMAGE = np.log([[0.8, 0.2], [0.8, 0.2], [0.2, 0.8], [0.2, 0.8]])
+TEXT = np.log([[0.6, 0.4], [0.4, 0.6], [0.6, 0.4], [0.4, 0.6]])
+
+
+def product(*log_probs):
+    total = sum(log_probs)
+    return total - np.logaddexp(total[:, :1], total[:, 1:])
+
+
+def predictions(**experts):
+    log_prob = product(*experts.values())
+    columns = {f"expert_{name}": value for name, value in experts.items()}
+    return {"id": np.arange(4), "group": np.arange(4), "y": Y, "log_prob": log_prob, **columns}
+
+
+def test_a_study_by_hand():
+    found = study(predictions(image=IMAGE, text=TEXT))
+    # The image decides: product right in examples 0, 2 and 3, as the image is; text is wrong in example 2 alone.
+    assert found["calibration"]["product"]["accuracy"] == found["calibration"]["image"]["accuracy"] == 0.75
+    assert found["calibration"]["image"]["ece"] == pytest.approx(0.05)
+    assert found["calibration"]["text"]["ece"] == pytest.approx(0.15)
+    brier = (3 * 2 * 0.2**2 + 2 * 0.8**2) / 4
+    assert found["calibration"]["image"]["brier"] == pytest.approx(brier)
+    assert found["calibration"]["image"]["nll"] == pytest.approx(-(3 * np.log(0.8) + np.log(0.2)) / 4)
+    assert found["entropy"]["y"] == pytest.approx(-(0.25 * np.log(0.25) + 0.75 * np.log(0.75)))
+    assert found["entropy"]["text"] == pytest.approx(-(0.6 * np.log(0.6) + 0.4 * np.log(0.4)))
+    # Nowhere is every expert wrong; every expert is right in examples 0 and 3, any in all four, and the product misses example 1.
+    rescue = found["rescue"]
+    assert (rescue["all_wrong"], rescue["all_right"], rescue["spoilt"], rescue["lost"]) == (0, 2, 0, 1)
+    assert rescue["rescued_of_all_wrong"] is None
+    # 0.8 lies in the twelfth of 15 bins.
+    assert found["reliability"]["image"]["count"] == [0] * 11 + [4, 0, 0, 0]
+    assert found["reliability"]["image"]["accuracy"][11] == 0.75
+
+
+def test_one_expert_has_no_rescues_and_its_diagram_is_the_products():
+    found = study(predictions(image=IMAGE))
+    assert set(found) == {"calibration", "reliability"}
+    for name in ("count", "accuracy"):
+        assert found["reliability"]["image"][name] == found["reliability"]["product"][name]
+
+
+def test_the_ece_of_a_diagram_is_that_of_its_predictions():
+    rng = np.random.default_rng(0)
+    log_prob = product(rng.normal(0, 2, (500, 2)))
+    y = rng.integers(0, 2, 500)
+    shown = diagram(np.exp(log_prob.max(-1)), log_prob.argmax(-1) == y)
+    assert ece_of(shown) == pytest.approx(ece(y, log_prob), abs=1e-12)
+
+
+def test_labels_are_averaged_and_share_a_diagram():
+    stacked = {name: np.stack([value, value[::-1]], axis=1) for name, value in {"image": IMAGE, "text": TEXT}.items()}
+    p = predictions(image=IMAGE, text=TEXT) | {"y": np.stack([Y, Y[::-1]], axis=1), "labels": np.array(["a", "b"])}
+    p |= {f"expert_{name}": value for name, value in stacked.items()}
+    p["log_prob"] = np.stack([product(*(value[:, k] for value in stacked.values())) for k in (0, 1)], axis=1)
+    one, two = study(predictions(image=IMAGE, text=TEXT)), study(p)
+    for name in ("calibration", "entropy"):
+        flat = {key: value for key, value in one[name].items()}
+        assert two[name] == {key: pytest.approx(value) for key, value in flat.items()}
+    assert two["reliability"]["text"]["count"] == [2 * n for n in one["reliability"]["text"]["count"]]
+
+
+def save(folder, method, **experts):
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(f"method: {method}\npreset: paper\noptim: {{epochs: 1, lr: 0.1, name: sgd}}\n")
+    (folder / "env.json").write_text(json.dumps({"data": {"synthetic": False, "description": "by hand", "fingerprint": "f"}}))
+    for split in ("val", "test"):
+        np.savez(folder / f"predictions_{split}.npz", **predictions(**experts))
+    (folder / "result.json").write_text(json.dumps({"test": {"accuracy": 0.75}}))
+    (folder / "DONE").touch()
+
+
+def test_the_command_writes_every_study(tmp_path, capsys):
+    save(tmp_path / "own/unimodal_image/seed0", "unimodal_image", image=IMAGE)
+    save(tmp_path / "own/inter/seed0", "inter", inter=TEXT)
+    save(tmp_path / "own/i2m2/seed0", "i2m2", image=IMAGE, inter=TEXT)
+    main([str(tmp_path)])
+    text = (tmp_path / "own/studies.md").read_text()
+    assert "| i2m2 | 0.562 | " in text  # of y, as above
+    assert "## Section 4.6" in text and "| i2m2 | image | 75.0 | 5.0 |" in text
+    # Trained separately and multiplied, the parts are what the joint run is here.
+    rows = [line for line in text.splitlines() if line.startswith(("| product as it is", "| trained jointly"))]
+    assert len(rows) == 2 and rows[0].partition(" | ")[2] == rows[1].partition(" | ")[2]
+    assert "fitted weights image" in text and "## Table B.6: settings in force" in text
+    page = (tmp_path / "report.html").read_text()
+    assert all(name in page for name in ("Table C.7", "Section 4.6", "Calibration", "Combination", "Table B.6"))
+    stored = json.loads((tmp_path / "own/statistics.json").read_text())["studies"]
+    assert set(stored["expert_reliability"]["i2m2"]) == {"image", "inter"}
+    for path in tmp_path.glob("own/*/seed0/predictions_*"):
+        path.unlink()
+    main([str(tmp_path)])  # as in reported/
+    assert (tmp_path / "own/studies.md").read_text() == text
