@@ -6,19 +6,16 @@ the rule of the published code, and of the vocabulary sizes that are published.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from i2m2.errors import DataError
-from i2m2.files import write_json
 from VQA_and_NLVR2.records import Interned
 
 MINIMUM = 9  # questions with the same majority answer, for it to be in the vocabulary
@@ -88,23 +85,6 @@ class Vocabulary:
     def labels(self, answers: Iterable[str]) -> np.ndarray:
         """int32 [n]: label of each answer, -1 where it is not in the vocabulary."""
         return np.array([self.index.get(answer, -1) for answer in answers], np.int32)
-
-    def save(self, path: Path) -> None:
-        """Write a JSON list of the answers in the order of their labels."""
-        write_json(path, list(self.answers))
-
-    @classmethod
-    def load(cls, path: Path) -> Vocabulary:
-        """Read what `save` wrote. DataError if it is not a list of distinct strings."""
-        try:
-            answers = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read ({error}); a JSON list of answers belongs there") from error
-        if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
-            raise DataError(f"{path}: is no JSON list of strings")
-        if len(set(answers)) < len(answers) or not answers:
-            raise DataError(f"{path}: {len(answers)} answers, {len(set(answers))} distinct; each must occur once")
-        return cls(tuple(answers))
 
 
 class Rule(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from i2m2 import experiment
-from i2m2.errors import CommandParser, SettingsError, run_command
+from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from VQA_and_NLVR2.answers import Vocabulary
 from VQA_and_NLVR2.datasets import dataset_of
 from VQA_and_NLVR2.vqa_scores import write_predictions
@@ -18,6 +18,12 @@ def main(argv: list[str] | None = None) -> None:
         return
     if run.config.dataset != "vqa_vs":
         raise SettingsError(f"--predictions-json is for VQA-VS, and {args.run} is a run of {run.config.dataset}")
+    left_out = run.facts["sizes"][args.split]["without_image"]
+    if left_out:
+        raise DataError(
+            f"{args.run}: {left_out:,} questions of the {args.split} split have no answer, since their images were left out, and "
+            "the benchmark's scorer pairs answers and questions by position; extract the features of these images and train again"
+        )
     vocabulary = Vocabulary(tuple(predictions["vocabulary"].tolist()))
     write_predictions(args.predictions_json, predictions["id"], predictions["product_top"][:, 0], vocabulary)
     print(f"written: {args.predictions_json}")

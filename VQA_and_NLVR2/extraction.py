@@ -14,7 +14,6 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,45 +23,14 @@ from numpy.lib.format import open_memmap
 from torch import nn
 from tqdm import tqdm
 
-from i2m2.data import loader
 from i2m2.errors import DataError, SettingsError
-from i2m2.files import write_atomic, write_json
+from i2m2.files import write_atomic, write_json, write_text
 from VQA_and_NLVR2.backbone import Backbone, BackboneSettings
-from VQA_and_NLVR2.features import LAYOUT, FeatureSettings, Plan, differences, key_of, made_with, read_facts
-from VQA_and_NLVR2.frozen import VIEW_SEED, Frozen, Pictures, split
+from VQA_and_NLVR2.feature_files import files_of, identities, picture_bytes
+from VQA_and_NLVR2.features import LAYOUT, FeatureSettings, Plan, differences, key_of, made_with, read_facts, refuse_left_out
+from VQA_and_NLVR2.frozen import VIEW_SEED, Frozen, Pictures
+from VQA_and_NLVR2.parts import SHARD, Work, compute_part
 from VQA_and_NLVR2.tokenizer import load_tokenizer, tokenize
-
-SHARD = 512  # images of a part: a minute on a GPU
-
-
-@dataclass
-class Work:
-    """What all parts are made from."""
-
-    plan: Plan
-    frozen: Frozen
-    pictures: Pictures
-    settings: FeatureSettings
-    ids: np.ndarray  # int32 [texts, L]
-    mask: np.ndarray  # bool [texts, L]
-    workers: int
-    shard: int  # images of a part
-
-    def __post_init__(self) -> None:
-        image, text = self.plan.pairs.T
-        self.parts = -(-len(self.plan.images) // self.shard)
-        self.order = np.argsort(image, kind="stable")  # of the pairs, by their image
-        self.first = np.full(len(self.plan.texts), self.parts)  # the part in which a text first occurs
-        np.minimum.at(self.first, text, image // self.shard)
-
-    def rows(self, k: int) -> np.ndarray:
-        """Images of part k."""
-        return np.arange(k * self.shard, min((k + 1) * self.shard, len(self.plan.images)))
-
-    def pairs(self, k: int) -> np.ndarray:
-        """Pairs of part k, by their image."""
-        begin, end = np.searchsorted(self.plan.pairs[self.order, 0], (k * self.shard, (k + 1) * self.shard))
-        return self.order[begin:end]
 
 
 def extract(
@@ -76,13 +44,15 @@ def extract(
     """
     _refuse_missing(plan, paths, settings)
     ids, mask = _tokens(plan, backbone)
-    parts = _made_of(plan, backbone, settings, ids, mask)
+    made_of = _made_of(plan, backbone, settings, ids, mask)
     with _claim(folder / ".lock", wait=True):
-        facts = _begin(folder, plan, parts, made_with(chosen, settings), shard)
+        facts = _begin(folder, plan, made_of, made_with(chosen, settings), {**files_of(chosen), **plan.files}, paths, shard)
     if facts["complete"]:
+        refuse_left_out(folder, facts, settings)
         return print(f"{folder}: already complete (key {facts['key'][:12]})")
     frozen = Frozen(backbone, device, settings.precision, settings.batch_size)
-    _work_on(Work(plan, frozen, Pictures(paths, backbone.image_size), settings, ids, mask, workers, facts["shard"]), folder)
+    pictures = Pictures(paths, backbone.image_size, settings.flip)
+    _work_on(Work(plan, frozen, pictures, settings, ids, mask, workers, facts["shard"]), folder)
 
 
 def _refuse_missing(plan: Plan, paths: Sequence[Path | None], settings: FeatureSettings) -> None:
@@ -116,7 +86,8 @@ def _made_of(plan: Plan, backbone: Backbone, settings: FeatureSettings, ids: np.
     """What the key is the hash of. The tokens stand for the tokenizer's files and the length of the texts."""
     tokens = hashlib.sha256(np.ascontiguousarray(ids))
     tokens.update(np.ascontiguousarray(mask))
-    varied = f"; views: albef_randaug without flips, seed {VIEW_SEED}" if settings.views > 1 else ""
+    flips = "with" if settings.flip else "without"
+    varied = f"; views: albef_randaug {flips} flips, seed {VIEW_SEED}" if settings.views > 1 else ""
     return {
         "backbone": backbone.name,
         "weights": weights_hash(backbone),
@@ -141,37 +112,77 @@ def weights_hash(backbone: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _begin(folder: Path, plan: Plan, parts: Mapping[str, Any], settings: Mapping[str, Any], shard: int) -> dict[str, Any]:
-    """features.json, made if it is not there. DataError if it is of something else."""
-    facts = read_facts(folder)
-    if facts is not None:
-        if differing := differences(facts["made_of"], parts):
+def _begin(
+    folder: Path, plan: Plan, made_of: Mapping[str, Any], settings: Mapping[str, Any], files: Mapping[str, Path],
+    paths: Sequence[Path | None], shard: int,
+) -> dict[str, Any]:  # fmt: skip
+    """features.json, made if it is not there. DataError if it is of something else.
+
+    Where only the data set's own arrays have changed these are written again, and where image files have been exchanged the parts
+    that they belong to are to be made again: `todo`.
+    """
+    facts, sizes = read_facts(folder), picture_bytes(paths)
+    if facts is None:
+        facts = {
+            "layout": LAYOUT,
+            "complete": False,
+            "key": key_of(made_of),
+            "made_of": dict(made_of),
+            "todo": None,
+            "shard": shard,
+        }
+        changed = np.empty(0, int)
+    else:
+        if differing := differences(facts["made_of"], made_of):
             raise DataError(f"{folder} holds features of something else: {differing}; give another --features.dir, or delete it")
-        return facts
-    write_atomic(folder / "index.npz", lambda path: np.savez(path, pairs=plan.pairs, **plan.index))
-    facts = {
-        "layout": LAYOUT,
-        "complete": False,
-        "key": key_of(parts),
+        changed = np.flatnonzero(_read_sizes(folder, len(sizes)) != sizes)
+    now = facts | {
         "about": dict(plan.about),
-        "made_of": dict(parts),
         "settings": dict(settings),
-        "shard": shard,
+        "files": identities(files),
+        "index": plan.index_fingerprint,
     }
-    write_json(folder / "features.json", facts)
-    return facts
+    if len(changed):
+        again = sorted(set((changed // facts["shard"]).tolist()))
+        print(f"{folder}: {len(changed):,} image files are others than before; {len(again):,} parts are made again", flush=True)
+        if facts["complete"] or facts["todo"] is not None:
+            now["todo"] = sorted({*again, *(facts["todo"] or [])})
+        now["complete"] = False
+        for k in again:
+            _part(folder, k).unlink(missing_ok=True)
+    if now != facts:
+        if now["index"] != facts.get("index"):
+            write_atomic(folder / "index.npz", lambda path: np.savez(path, pairs=plan.pairs, **plan.index))
+        write_json(folder / "features.json", now)
+    if len(changed) or not (folder / "pictures.npy").exists():
+        write_atomic(folder / "pictures.npy", lambda path: np.save(path, sizes))
+    return now
+
+
+def _read_sizes(folder: Path, images: int) -> np.ndarray:
+    """Sizes of the image files as they were; -2, which no file has, where they are not known."""
+    try:
+        stored = np.load(folder / "pictures.npy", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return np.full(images, -2)
+    return stored if stored.shape == (images,) else np.full(images, -2)
+
+
+def _part(folder: Path, k: int) -> Path:
+    return folder / "parts" / f"{k:05d}.npz"
 
 
 def _work_on(work: Work, folder: Path) -> None:
     """Parts until none is left; then, as the first to get there, all of them together."""
-    files = [folder / "parts" / f"{k:05d}.npz" for k in range(work.parts)]
-    done = sum(file.exists() for file in files)
-    print(f"{folder}: {work.frozen.backbone.name}; {done} of {work.parts} parts of {work.shard} images are there", flush=True)
+    todo = read_facts(folder)["todo"]
+    files = {k: _part(folder, k) for k in (range(work.parts) if todo is None else todo)}
+    done = sum(file.exists() for file in files.values())
+    print(f"{folder}: {work.frozen.backbone.name}; {done} of {len(files)} parts of {work.shard} images are there", flush=True)
     began = time.perf_counter()
-    with tqdm(total=work.parts, initial=done, unit="part", disable=None) as bar:
+    with tqdm(total=len(files), initial=done, unit="part", disable=None) as bar:
         while not read_facts(folder)["complete"]:
             worked = False
-            for k in [k for k, file in enumerate(files) if not file.exists()]:
+            for k in [k for k, file in files.items() if not file.exists()]:
                 with _claim(files[k].with_suffix(".lock")) as mine:
                     # Looked at again: another may have written it, or put everything together, a moment ago.
                     if mine and not files[k].exists() and not read_facts(folder)["complete"]:
@@ -180,82 +191,53 @@ def _work_on(work: Work, folder: Path) -> None:
                         bar.update()
                         worked = True
             with _claim(folder / ".lock", wait=True):
-                if all(file.exists() for file in files) and not read_facts(folder)["complete"]:
-                    _put_together(work, folder, files, time.perf_counter() - began)
+                if all(file.exists() for file in files.values()) and not read_facts(folder)["complete"]:
+                    _put_together(work, folder, files, todo is None, time.perf_counter() - began)
             if not worked:
                 time.sleep(0.2)  # others are at work on what is left; if one of them dies, its part becomes free
 
 
-@torch.inference_mode()
-def compute_part(work: Work, k: int) -> dict[str, np.ndarray]:
-    """`image`, `text`, `fused`, `image_views`, `fused_views` of part k, in the order of the plan's rows and of `Work.pairs`;
-    `readable`, and `complaints` about images that are not."""
-    plan, rows, pairs = work.plan, work.rows(k), work.pairs(k)
-    owner, asked = plan.pairs[pairs].T
-    texts = np.unique(asked)
-    text, states = work.frozen.texts(work.ids[texts], work.mask[texts], work.first[texts] == k)
-    found = {"text": _stored(text, work)}
-    complaints: dict[int, str] = {}
-    for view in range(work.settings.views):
-        seen = rows if view == 0 else rows[rows < plan.varied_images]
-        varied = np.ones(len(pairs), bool) if view == 0 else pairs < plan.varied_pairs
-        batches = [(view, part) for part in split(seen, work.frozen.batch_size)]
-        vectors, fused = [], np.zeros((len(pairs), work.frozen.backbone.widths["fused"]), work.settings.dtype)
-        for (_, part), batch in zip(
-            batches, loader(work.pictures, batches, work.workers, work.frozen.device.type == "cuda"), strict=True
-        ):
-            complaints |= batch["complaints"]
-            image, state = work.frozen.images(batch["images"])
-            vectors.append(_stored(image, work))
-            about = np.flatnonzero(varied & (owner >= part[0]) & (owner <= part[-1]))
-            fused[about] = _stored(
-                work.frozen.pairs(state, owner[about] - part[0], states, np.searchsorted(texts, asked[about])), work
-            )
-        image = np.concatenate(vectors) if vectors else np.zeros((0, work.frozen.backbone.widths["image"]), work.settings.dtype)
-        broken = np.array([row in complaints for row in seen.tolist()], bool)
-        image[broken], fused[np.isin(owner, seen[broken])] = 0, 0
-        found |= {f"image_{view}": image, f"fused_{view}": fused[varied]}
-    readable = np.array([row not in complaints for row in rows.tolist()], bool)
-    said = [f"{plan.images[row]}: {text}" for row, text in sorted(complaints.items())]
-    return found | {"readable": readable, "complaints": np.array(said, str)}
+def _put_together(work: Work, folder: Path, files: Mapping[int, Path], whole: bool, seconds: float) -> None:
+    """The arrays, then features.json that says so; the parts are then removed. Without `whole`, the parts replace those of before.
 
-
-def _stored(vectors: torch.Tensor, work: Work) -> np.ndarray:
-    """In the type in which they are kept. DataError if they are not finite there."""
-    with np.errstate(over="ignore"):  # looked for below
-        array = vectors.cpu().numpy().astype(work.settings.dtype)
-    if not np.isfinite(array).all():
-        kept = f"precision {work.settings.precision}, dtype {work.settings.dtype}"
-        raise DataError(f"{work.frozen.backbone.name}: features are NaN or infinite ({kept}); try precision no and dtype float32")
-    return array
-
-
-def _put_together(work: Work, folder: Path, files: Sequence[Path], seconds: float) -> None:
-    """The arrays, then features.json that says so; the parts are then removed. DataError names images that cannot be used, unless
-    those are to be skipped."""
+    DataError names images that cannot be used, unless those are to be skipped; all of them stand in unreadable.txt.
+    """
     plan, shapes = work.plan, _shapes(work)
     temporary = {name: folder / f".tmp.{name}" for name in shapes}
     kinds = dict.fromkeys(shapes, work.settings.dtype) | {"readable.npy": bool}
-    arrays = {name: open_memmap(temporary[name], "w+", kinds[name], shape) for name, shape in shapes.items()}
-    complaints = _fill(arrays, work, files)
+    if whole:
+        arrays = {name: open_memmap(temporary[name], "w+", kinds[name], shape) for name, shape in shapes.items()}
+    else:
+        arrays = {name: np.load(shutil.copy(folder / name, temporary[name]), mmap_mode="r+") for name in shapes}
+    before = {} if whole else _read_complaints(folder)
+    again = {plan.images[row] for k in files for row in work.rows(k).tolist()}
+    complaints = {name: text for name, text in before.items() if name not in again} | _fill(arrays, work, files)
+    write_text(folder / "unreadable.txt", "".join(f"{name}: {text}\n" for name, text in complaints.items()))
+    first = next((f"{name}: {text}" for name, text in complaints.items()), "")
     affected = int((~arrays["readable.npy"][plan.pairs[:, 0]]).sum())
     if complaints and not work.settings.skip_missing:
         raise DataError(
-            f"{len(complaints):,} of {len(plan.images):,} images cannot be used, which {affected:,} pairs need; first: "
-            f"{complaints[0]}; put good files there and give the same command, or set features.skip_missing to leave them out"
+            f"{len(complaints):,} of {len(plan.images):,} images cannot be used, which {affected:,} pairs need; first: {first} "
+            f"(all: {folder / 'unreadable.txt'}); mend them and give the same command, or set features.skip_missing"
         )
     for name, array in arrays.items():
         array.flush()
         temporary[name].replace(folder / name)
     counts = {"images": len(plan.images), "texts": len(plan.texts), "pairs": len(plan.pairs)}
     size = sum((folder / name).stat().st_size for name in shapes)
-    left_out = {"images": len(complaints), "of": len(plan.images), "pairs": affected, "first": complaints[0] if complaints else ""}
-    made = {"complete": True, "shapes": shapes, "bytes": size, "left_out": left_out, **counts}
+    left_out = {"images": len(complaints), "of": len(plan.images), "pairs": affected, "first": first}
+    made = {"complete": True, "todo": None, "shapes": shapes, "bytes": size, "left_out": left_out, **counts}
     write_json(folder / "features.json", read_facts(folder) | made)
     shutil.rmtree(folder / "parts", ignore_errors=True)
     without = f"; left out: {len(complaints):,} images, {affected:,} pairs" if complaints else ""
     listed = ", ".join(f"{n:,} {name}" for name, n in counts.items())
     print(f"{folder}: complete: {listed}, {size / 1e6:,.1f} MB, {seconds:.0f} s{without}", flush=True)
+
+
+def _read_complaints(folder: Path) -> dict[str, str]:
+    path = folder / "unreadable.txt"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return dict(line.split(": ", 1) for line in lines)
 
 
 def _shapes(work: Work) -> dict[str, tuple[int, ...]]:
@@ -273,14 +255,14 @@ def _shapes(work: Work) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _fill(arrays: Mapping[str, np.ndarray], work: Work, files: Sequence[Path]) -> list[str]:
-    """Every part to its rows -> complaints about images. A part with any is removed and made again, unless they are skipped."""
-    plan, complaints = work.plan, []
-    for k, file in enumerate(files):
+def _fill(arrays: Mapping[str, np.ndarray], work: Work, files: Mapping[int, Path]) -> dict[str, str]:
+    """Every part to its rows -> {image: what is wrong}. A part with any such is removed and made again, unless they are skipped."""
+    plan, complaints = work.plan, {}
+    for k, file in files.items():
         part = _read_part(file)
         if len(part["complaints"]) and not work.settings.skip_missing:
             file.unlink()
-        complaints += part["complaints"].tolist()
+        complaints |= dict(line.split(": ", 1) for line in part["complaints"].tolist())
         rows, pairs = work.rows(k), work.pairs(k)
         texts = np.unique(plan.pairs[pairs, 1])
         arrays["image.npy"][rows], arrays["fused.npy"][pairs] = part["image_0"], part["fused_0"]

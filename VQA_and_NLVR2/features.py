@@ -3,7 +3,9 @@
     image.npy [images, D]   text.npy [texts, D]   fused.npy [pairs, D]     once per image, per distinct text, per pair of them
     image_views.npy [varied images, k - 1, D]   fused_views.npy [varied pairs, k - 1, D]     of the augmented views, where k > 1
     readable.npy [images]   false: the image is missing or damaged, its features and those of its pairs are 0 (`skip_missing`)
-    index.npz               what the data set keeps beside them: ids, splits, answers
+    index.npz               what the data set keeps beside them: ids, splits, answers; made anew where only these have changed
+    pictures.npy [images]   sizes of the images' files: features of a file that was exchanged are made again
+    unreadable.txt          the images that cannot be used, and why; a line each
     features.json           what all of it was made of, and the key: the hash of that
 
 `extraction` makes the folder; nothing in it counts before features.json says that it is complete.
@@ -26,9 +28,10 @@ from torch.utils.data import Dataset
 from i2m2.data import Batch
 from i2m2.errors import DataError
 from VQA_and_NLVR2.backbone import BackboneSettings
+from VQA_and_NLVR2.feature_files import compare, files_of
 
 KINDS = ("image", "text", "fused")
-LAYOUT = 1  # counts up when the same inputs give other files
+LAYOUT = 2  # counts up when the same inputs give other files
 EXTRACT = "python -m VQA_and_NLVR2.extract_features"
 
 
@@ -42,6 +45,7 @@ class FeatureSettings:
         precision: of the backbone while they are computed; no: float32
         views: of every training image: the plain one and views - 1 augmented ones, of which training draws one per epoch
         batch_size: images, texts or pairs at a time
+        flip: mirror half of the augmented views, although that makes "left" in a question untrue
         skip_missing: leave out questions whose image is missing or damaged, and count them, instead of refusing to begin
     """
 
@@ -49,6 +53,7 @@ class FeatureSettings:
     dtype: Literal["float16", "float32"] = "float16"
     precision: Literal["no", "bf16", "fp16"] = "no"
     views: int = 1
+    flip: bool = False
     batch_size: int = 64
     skip_missing: bool = False
 
@@ -58,7 +63,7 @@ class Plan:
     """What a data set needs features of; rows of the arrays are in these orders.
 
     The first `varied_images` images and `varied_pairs` pairs, those of training, get augmented views. `index` holds arrays of the
-    data set's own; `about` says what it is: at least variant, synthetic and description.
+    data set's own; `about` says what it is: at least variant, synthetic and description; `files` are those it was read from.
     """
 
     images: Sequence[str]  # names, which tell one data set's images from another's
@@ -68,15 +73,26 @@ class Plan:
     varied_pairs: int
     about: Mapping[str, Any]
     index: Mapping[str, np.ndarray] = field(default_factory=dict)
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of all of it but `about`."""
-        digest = hashlib.sha256(json.dumps([list(self.images), list(self.texts), self.varied_images, self.varied_pairs]).encode())
-        for name, array in {"pairs": self.pairs, **self.index}.items():
-            digest.update(f"{name} {array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array))
-        return digest.hexdigest()
+        """SHA-256 of what the features depend on: images by name, texts, and their pairs."""
+        start = json.dumps([list(self.images), list(self.texts), self.varied_images, self.varied_pairs])
+        return _hash_of(start, {"pairs": self.pairs})
+
+    @property
+    def index_fingerprint(self) -> str:
+        """SHA-256 of the data set's own arrays."""
+        return _hash_of("", self.index)
+
+
+def _hash_of(start: str, arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(start.encode())
+    for name, array in arrays.items():
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
 
 
 def made_with(backbone: BackboneSettings, settings: FeatureSettings) -> dict[str, Any]:
@@ -85,7 +101,7 @@ def made_with(backbone: BackboneSettings, settings: FeatureSettings) -> dict[str
     unused = without.get(backbone.kind, without["fiber"]) | {"activation_checkpointing"}
     named = {name: Path(value).name if isinstance(value, str) else value for name, value in asdict(backbone).items()}
     chosen = {f"backbone.{name}": value for name, value in named.items() if name not in unused}
-    return chosen | {f"features.{name}": getattr(settings, name) for name in ("dtype", "precision", "views")}
+    return chosen | {f"features.{name}": getattr(settings, name) for name in ("dtype", "precision", "views", "flip")}
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -118,12 +134,14 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
 
 
 class Features:
-    """An open folder of features. `widths`: {image, text, fused: D}; `views`: of what is varied; `facts`: features.json."""
+    """An open folder of features. `widths`: {image, text, fused: D}; `views`: of what is varied; `facts`: features.json;
+    `not_compared`: of the files that they were made of, those that are not at hand."""
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        self.folder, self.facts = folder, facts
+    def __init__(self, folder: Path, facts: Mapping[str, Any], not_compared: Sequence[str] = ()) -> None:
+        self.folder, self.facts, self.not_compared = folder, facts, list(not_compared)
         self.backbone: str = facts["made_of"]["backbone"]
         self.key: str = facts["key"]
+        self.fingerprint = hashlib.sha256(f"{facts['key']} {facts['index']}".encode()).hexdigest()  # ids and answers included
         self.views: int = facts["settings"]["features.views"]
         self.arrays = {kind: self._open(f"{kind}.npy") for kind in KINDS}
         self.varied = {kind: self._open(f"{kind}_views.npy") for kind in ("image", "fused") if self.views > 1}
@@ -161,10 +179,17 @@ class Features:
         return picked.reshape(len(rows), -1)
 
 
-def open_features(folder: Path, backbone: BackboneSettings, settings: FeatureSettings, command: str = EXTRACT) -> Features:
-    """The features in `folder`, made by that backbone with these settings; `command` makes them, for the errors.
+def open_features(
+    folder: Path,
+    backbone: BackboneSettings,
+    settings: FeatureSettings,
+    command: str = EXTRACT,
+    files: Mapping[str, Path] | None = None,
+) -> Features:
+    """The features in `folder`, made by that backbone with these settings, of the data set that was read from `files`; `command`
+    makes them, for the errors.
 
-    DataError if they are not there, not complete, or others.
+    DataError if they are not there, not complete, or others; files that are not at hand cannot be compared.
     """
     facts = read_facts(folder)
     if facts is None:
@@ -173,12 +198,17 @@ def open_features(folder: Path, backbone: BackboneSettings, settings: FeatureSet
         raise DataError(f"{folder}: made with other settings: {differing}; give the settings there, or another --features.dir")
     if not facts["complete"]:
         raise DataError(f"{folder}: the extraction is not finished; the same command goes on with it: {command}")
+    refuse_left_out(folder, facts, settings)
+    return Features(folder, facts, compare(folder, facts["files"], {**files_of(backbone), **(files or {})}))
+
+
+def refuse_left_out(folder: Path, facts: Mapping[str, Any], settings: FeatureSettings) -> None:
+    """DataError if the features are without images that are not to be left out."""
     if facts["left_out"]["images"] and not settings.skip_missing:
         raise DataError(
-            f"{folder}: made without {said(facts['left_out'])}; to train without them too, set features.skip_missing; "
-            "or get them, delete the folder and extract again"
+            f"{folder}: made without {said(facts['left_out'])}; to do without them, set features.skip_missing; or put good files "
+            "there and extract again, which adds them"
         )
-    return Features(folder, facts)
 
 
 def said(left_out: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ import dataclasses
 import math
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -221,22 +222,34 @@ class _Safetensors(Mapping[str, Tensor]):
 def read_entries(path: Path) -> Mapping[str, Tensor]:
     """{name: tensor} of a checkpoint, mapped from the file. DataError if it cannot be read, or not without running code in it."""
     if not path.is_file():
-        raise SettingsError(f"{path}: no such file; checkpoint names a file of FIBER's weights")
+        raise SettingsError(
+            f"{path}: no such file; checkpoint names a file of FIBER's weights, which its authors no longer serve; without one set "
+            "backbone.checkpoint to null and backbone.kind to flava, fiber_hub (its fusion has to be trained) or, for trials, "
+            "fiber_random: VQA_and_NLVR2/README.md, section Backbones"
+        )
     try:
         content = _Safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     except pickle.UnpicklingError as error:
         named = re.findall(r"GLOBAL (\S+)", str(error))
         raise _runs_code(path, named[:1] or ["unknown"]) from None
-    except (RuntimeError, EOFError, ValueError, KeyError, SafetensorError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0][:200]}); get it again") from None
+    except (RuntimeError, EOFError, ValueError, KeyError, struct.error, SafetensorError, zipfile.BadZipFile) as error:
+        what = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise DataError(f"{path}: not a readable checkpoint ({what}); get it again") from None
     entries = content["state_dict"] if "state_dict" in content and isinstance(content["state_dict"], Mapping) else content
     if not isinstance(entries, _Safetensors) and not all(isinstance(value, Tensor) for value in entries.values()):
         raise DataError(f"{path}: neither an entry state_dict nor a plain dict of tensors; entries: {some(map(str, entries))}")
     return entries
 
 
+PICKLED = b"\x80"
+
+
 def _read_torch(path: Path) -> Mapping:
     mapped = zipfile.is_zipfile(path)  # else a file of a very old torch, which cannot be mapped
+    with open(path, "rb") as file:
+        start = file.read(16)
+    if not mapped and not start.startswith(PICKLED):  # a page that says the link is dead, say
+        raise ValueError(f"it begins with {start!r}" if start else "it is empty")
     names = torch.serialization.get_unsafe_globals_in_checkpoint(path) if mapped else []
     if code := [name for name in names if not name.startswith(WITHOUT_CODE)]:
         raise _runs_code(path, code)

@@ -95,8 +95,8 @@ class Pictures(Dataset):
     -> {"images": uint8 [B, 3, s, s], "complaints": {row: what is wrong}}; an image that cannot be read is black.
     """
 
-    def __init__(self, paths: Sequence[Path | None], side: int) -> None:
-        self.paths, self.side = paths, side
+    def __init__(self, paths: Sequence[Path | None], side: int, flip: bool = False) -> None:
+        self.paths, self.side, self.flip = paths, side, flip
 
     def __getitem__(self, which: tuple[int, np.ndarray]) -> dict[str, Any]:
         view, rows = which
@@ -112,4 +112,6 @@ class Pictures(Dataset):
         if self.paths[row] is None:
             raise DataError("no such image")
         image = load_rgb(self.paths[row])
-        return training_transform(image, self.side, (VIEW_SEED, view, row)) if view else evaluation_transform(image, self.side)
+        if view == 0:
+            return evaluation_transform(image, self.side)
+        return training_transform(image, self.side, (VIEW_SEED, view, row), self.flip)

@@ -42,11 +42,6 @@ def load_rgb(path: Path) -> Image.Image:
         raise DataError(f"{path}: no readable image ({what}); get the file again") from error
 
 
-def read_image(path: Path) -> Tensor:
-    """uint8 [3, H, W], decoded as by `load_rgb`."""
-    return F.pil_to_tensor(load_rgb(path))
-
-
 def evaluation_transform(image: Tensor | Image.Image, side: int) -> Tensor:
     """uint8 [3, H, W], or RGB -> uint8 [3, side, side]: resized whatever its aspect, bicubic, by Pillow as in the published code.
 

@@ -104,6 +104,8 @@ def _refuse_idle(config: NLVR2Config) -> None:
     """A setting without effect is a mistake."""
     if config.model.train == "heads" and (config.data.augment or config.data.flip):
         raise SettingsError("data.augment and data.flip have no effect on features (model.train=heads); set them to false")
+    if config.model.train == "all" and config.features.views > 1:
+        raise SettingsError("features.views has no effect where the backbone is trained (model.train=all); leave it at 1")
     if config.features.skip_missing:
         raise SettingsError("features.skip_missing has no effect here; data.incomplete says what becomes of incomplete pairs")
 

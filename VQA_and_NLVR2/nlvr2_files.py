@@ -153,7 +153,8 @@ def image_path(root: Path, sentences: Sentences) -> tuple[list[Path | None], lis
 
 def _list(root: Path) -> dict[str, str]:
     """{file name: its folder} of all photographs below `root`; names say the split, so one table serves every layout."""
-    return {name: folder for folder, _, names in os.walk(root) for name in names if name.endswith(("-img0.png", "-img1.png"))}
+    walked = os.walk(root, followlinks=True)
+    return {name: folder for folder, _, names in walked for name in names if name.endswith(("-img0.png", "-img1.png"))}
 
 
 def coverage(sentences: Sentences, left: list[Path | None], right: list[Path | None]) -> list[str]:

@@ -18,47 +18,67 @@ from VQA_and_NLVR2.answers import SoftLabels, Vocabulary, build_vocabulary, coun
 from VQA_and_NLVR2.nlvr2_files import LABELS, read_nlvr2
 from VQA_and_NLVR2.nlvr2_scores import accuracy, consistency
 from VQA_and_NLVR2.records import Interned, files_with, open_text, positions
-from VQA_and_NLVR2.vqa_files import Annotations, read_annotations
-from VQA_and_NLVR2.vqa_scores import official_table, score_types, training_score, upper_bounds
+from VQA_and_NLVR2.vqa_files import ANSWER_TYPES, Annotations, read_annotations
+from VQA_and_NLVR2.vqa_scores import official_table, training_score, upper_bounds
 
-Check = tuple[str, float, float]  # name, deviation (for what must be exact: how many rows differ), tolerance
+# Name, deviation (for what must be exact: how many rows differ; None for what nothing of ours answers to), tolerance
+Check = tuple[str, float | None, float]
 REAL = 1e-6  # tolerance of a number that is no count
 PROSE = ("about", "definition")
 
 
-def check_metrics(directory: Path, data: Path | None = None) -> list[Check]:
-    """Compare every entry of the folder's JSON files with ours. `data`: the folder with vqa_vs/*.json.gz and nlvr2/*.json.gz;
-    default: data/ beside the folder's parent.
+def check_metrics(directory: Path, data: Path | None = None) -> tuple[list[Check], list[str]]:
+    """Compare every entry of the folder's JSON files with ours -> checks, and names of entries that nothing of ours answers to.
 
-    An entry that nothing of ours answers to is in the list too, as `... (not compared)`, infinite in deviation and tolerance.
-    DataError where the folder or the annotations lack what is needed.
+    `data`: the folder with vqa_vs/*.json.gz and nlvr2/*.json.gz, or with such files itself; default: data/ beside the folder's
+    parent. DataError where the folder or the annotations lack what is needed, or hold something else.
     """
-    data = data or directory.parent.parent / "data"
+    data = data or directory.resolve().parent.parent / "data"
     paths = sorted([*directory.glob("*.json"), *directory.glob("*.json.gz")])
     stored = {path.name.partition(".json")[0]: _load(path) for path in paths}
     if not stored:
         raise DataError(f"{directory}: holds no .json files; give a folder such as parity/vqa_nlvr_metrics")
-    kinds = {name: _kind(value) for name, value in stored.items()}
-    answers = _answers(data / "vqa_vs") if {"labels", "vqa_scores"} & set(kinds.values()) else None
-    answer_list = next((stored[name]["label2ans"] for name, kind in kinds.items() if kind == "labels"), None)
+    kinds = {name: _kind(name, value) for name, value in stored.items()}
+    answers = _answers(_part(data, "vqa_vs")) if {"labels", "vqa_scores"} & set(kinds.values()) else None
+    sentences = _sentences(_part(data, "nlvr2")) if "nlvr2_scores" in kinds.values() else {}
+    answer_list = next((stored[name].get("label2ans") for name, kind in kinds.items() if kind == "labels"), None)
     checks: list[Check] = []
     for name, value in stored.items():
-        match kinds[name]:
-            case "normalisation":
-                checks.append((name, _differing(map(normalise, (raw for raw, _ in value)), (wanted for _, wanted in value)), 0.0))
-            case "labels":
-                checks += _compare(name, value, _labels(value, answers), given=("min_count",))
-            case "vqa_scores":
-                checks += _compare(name, value, _vqa_scores(value, answers, answer_list), given=("predictions",))
-            case "nlvr2_scores":
-                sentences = _sentences(data / "nlvr2")
-                for key, entry in value.items():
-                    if key not in PROSE:
-                        found = _nlvr2_scores(entry, sentences) if _kind({key: entry}) == "nlvr2_scores" else {}
-                        checks += _compare(f"{name}.{key}", entry, found, given=("predictions",))
-            case _:
-                checks.append(_not_compared(name))
-    return checks
+        try:
+            checks += _checks_of(name, kinds[name], value, answers, sentences, answer_list)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            what = f"no entry {error}" if isinstance(error, KeyError) else error
+            raise DataError(f"{directory / name}.json: cannot be compared ({what}); copy the folder again") from error
+    return [check for check in checks if check[1] is not None], [name for name, deviation, _ in checks if deviation is None]
+
+
+def _part(data: Path, name: str) -> Path:
+    return data / name if (data / name).is_dir() else data
+
+
+def _checks_of(
+    name: str, kind: str | None, value: Any, answers: Annotations | None, sentences: Mapping[str, int],
+    answer_list: list[str] | None,
+) -> list[Check]:  # fmt: skip
+    match kind:
+        case "normalisation":
+            if not value:
+                raise ValueError("nothing in it")
+            return [(name, _differing(map(normalise, (raw for raw, _ in value)), (wanted for _, wanted in value)), 0.0)]
+        case "labels":
+            return _compare(name, value, _labels(value, answers), given=("min_count",), needed=("label2ans", "rows"))
+        case "vqa_scores":
+            ours = _vqa_scores(value, answers, answer_list)
+            return _compare(name, value, ours, given=("predictions",), needed=("overall",))
+        case "nlvr2_scores":
+            checks = []
+            for key, entry in value.items():
+                if key not in PROSE:
+                    found = _nlvr2_scores(entry, sentences)
+                    checks += _compare(f"{name}.{key}", entry, found, given=("predictions",), needed=("accuracy",))
+            if checks:
+                return checks
+    return [_not_compared(name)]
 
 
 def _load(path: Path) -> Any:
@@ -66,8 +86,19 @@ def _load(path: Path) -> Any:
         return json.load(file)
 
 
-def _kind(value: Any) -> str | None:
-    """What a stored file holds: normalisation, labels, vqa_scores, nlvr2_scores; None for anything else."""
+NAMES = {
+    "answer_normalisation": "normalisation",
+    "vqa_labels": "labels",
+    "vqa_vs_scores": "vqa_scores",
+    "nlvr2_scores": "nlvr2_scores",
+}
+
+
+def _kind(name: str, value: Any) -> str | None:
+    """What a stored file holds: normalisation, labels, vqa_scores, nlvr2_scores, by its name or else by its entries; None for
+    anything else."""
+    if name in NAMES:
+        return NAMES[name]
     if isinstance(value, list) and value and all(isinstance(row, list) and len(row) == 2 for row in value):
         return "normalisation"
     if not isinstance(value, dict):
@@ -80,15 +111,19 @@ def _kind(value: Any) -> str | None:
     return "nlvr2_scores" if any(isinstance(entry, dict) and "predictions" in entry for entry in entries) else None
 
 
-def _compare(name: str, stored: Any, ours: Mapping[str, Any], given: tuple[str, ...] = ()) -> list[Check]:
-    """Entry by entry; `given` are the inputs of the computation."""
-    if not isinstance(stored, dict):
-        return [_not_compared(name)]
+def _compare(
+    name: str, stored: Any, ours: Mapping[str, Any], given: tuple[str, ...] = (), needed: tuple[str, ...] = ()
+) -> list[Check]:
+    """Entry by entry; `given` are the inputs of the computation. ValueError if an entry is missing that is `needed`."""
+    if lacking := [key for key in needed if key not in stored]:
+        raise ValueError(f"{name} has no {', '.join(lacking)}")
     checks: list[Check] = []
     for key, wanted in stored.items():
         if key in (*PROSE, *given):
             continue
-        if key not in ours:
+        if key in needed and isinstance(wanted, str):
+            raise ValueError(f"{key} is {wanted!r}")
+        if key not in ours or isinstance(wanted, str):
             checks.append(_not_compared(f"{name}.{key}"))
         elif isinstance(wanted, dict):
             checks += _compare(f"{name}.{key}", wanted, ours[key], given=("question_ids",))
@@ -114,7 +149,7 @@ def _differing(ours: Iterable[Any], wanted: Iterable[Any]) -> float:
 
 
 def _not_compared(name: str) -> Check:
-    return f"{name} (not compared)", float("inf"), float("inf")
+    return name, None, 0.0
 
 
 def _answers(folder: Path) -> Annotations:
@@ -176,10 +211,8 @@ def _vqa_scores(stored: Mapping[str, Any], answers: Annotations, answer_list: li
     vocabulary = Vocabulary(tuple(answer_list)) if answer_list else build_vocabulary(answers.majority[rows].texts())
     predicted = vocabulary.labels(answer for _, answer in stored["predictions"])
     score, bound = official_table(given, vocabulary).score_of(predicted), upper_bounds(given)
-    found: dict[str, Any] = {"n_questions": len(ids), "overall": score.mean(), **score_types(score, kind)}
-    found |= {"upper_bound": bound.mean(), "upper_bound_overall": bound.mean()}
-    found |= {f"upper_bound_{name}": value for name, value in score_types(bound, kind).items()}
-    found = {name: value if name == "n_questions" else _percent(value) for name, value in found.items()}
+    found: dict[str, Any] = {"n_questions": len(ids), **_by_type(score, kind)}
+    found |= {"upper_bound": _percent(bound)} | {f"upper_bound_{name}": value for name, value in _by_type(bound, kind).items()}
     training, n = training_score(predicted, soft_labels(given, vocabulary), vocabulary)
     subsets = {name: _subset(entry["question_ids"], ids, score) for name, entry in stored.get("subsets", {}).items()}
     mean = float(np.mean([entry["score"] for entry in subsets.values()])) if subsets else float("nan")
@@ -189,12 +222,18 @@ def _vqa_scores(stored: Mapping[str, Any], answers: Annotations, answer_list: li
 
 def _subset(chosen: list[int], ids: list[int], score: np.ndarray) -> dict[str, Any]:
     inside = np.isin(ids, chosen)
-    # accuracy: the mean, NaN over nothing
-    return {"n": int(inside.sum()), "score": _percent(accuracy(score[inside]))}
+    return {"n": int(inside.sum()), "score": _percent(score[inside])}
 
 
-def _percent(fraction: float) -> float:
-    return round(100 * float(fraction), 2)
+def _by_type(score: np.ndarray, kind: np.ndarray) -> dict[str, float]:
+    types = {name.replace("/", "_"): score[kind == code] for code, name in enumerate(ANSWER_TYPES)}
+    return {"overall": _percent(score)} | {name: _percent(values) for name, values in types.items()}
+
+
+def _percent(scores: np.ndarray) -> float:
+    """The mean in percent, two decimals; summed up in the order of the rows, as the benchmark does, on which a tie may depend."""
+    values = scores.tolist()
+    return round(100 * float(sum(values)) / len(values), 2) if values else float("nan")
 
 
 def _sentences(folder: Path) -> dict[str, tuple[int, int]]:
@@ -210,7 +249,7 @@ def _nlvr2_scores(stored: Mapping[str, Any], label_of: Mapping[str, int]) -> dic
     strangers = [name for name in names if name not in label_of]
     if strangers:
         raise DataError(f"nlvr2: no annotation of {len(strangers):,} of {len(names):,} examples, first {strangers[0]}")
-    right = np.array([LABELS[answer] == label_of[name] for name, answer in stored["predictions"]])
+    right = np.array([LABELS[str(answer).capitalize()] == label_of[name] for name, answer in stored["predictions"]])
     parts = [name.rsplit("-", 3) for name in names]
     group = np.unique([f"{split}-{number}-{sentence}" for split, number, _, sentence in parts], return_inverse=True)[1]
     return {

@@ -25,6 +25,7 @@ from VQA_and_NLVR2.backbone import BackboneSettings
 from VQA_and_NLVR2.features import Features, FeatureSettings, open_features
 from VQA_and_NLVR2.heads import HIDDEN, make_head
 from VQA_and_NLVR2.vqa_data import VQAData, baseline, said, splits_of, vocabulary_of
+from VQA_and_NLVR2.vqa_files import files_of
 from VQA_and_NLVR2.vqa_predictions import OTHERS, keep, metrics_of, report, scores
 
 KINDS = {"image": "image", "text": "text", INTER: "fused"}  # the features that each expert reads
@@ -81,7 +82,8 @@ def open_vqa(config: VQAConfig) -> tuple[Features, Vocabulary]:
     """The features, and the vocabulary of the configured rule. DataError if either is not to be had."""
     where = f"--data.dir {config.data.folder} --features.dir {config.features_folder}"
     command = f"python -m VQA_and_NLVR2.extract_features --config VQA_and_NLVR2/configs/vqa_vs.yaml {where}"
-    features = open_features(config.features_folder, config.backbone, config.features, command)
+    files = files_of(config.data.folder)
+    features = open_features(config.features_folder, config.backbone, config.features, command, files)
     return features, vocabulary_of(features, config.data.vocabulary)
 
 
@@ -95,6 +97,10 @@ def load(config: VQAConfig) -> Data:
     splits, sizes = splits_of(features, vocabulary, config.data)
     if int(os.environ.get("RANK", 0)) == 0:
         print(said(sizes, vocabulary, config.data.vocabulary), flush=True)
+        if features.not_compared:
+            print(
+                f"vqa_vs: not at hand, and so not compared with what the features were made of: {', '.join(features.not_compared)}"
+            )
     about, made_of = features.facts["about"], features.facts["made_of"]
     without = sum(size["without_image"] for size in sizes.values())
     left_out = f"; {without:,} questions LEFT OUT, whose images are missing or damaged" if without else ""
@@ -108,7 +114,7 @@ def load(config: VQAConfig) -> Data:
         "vocabulary": f"{config.data.vocabulary}, {len(vocabulary):,} answers",
         "sizes": sizes,
         "baseline": baseline(splits),
-        "fingerprint": features.key,
+        "fingerprint": features.fingerprint,
     }
     kind = "" if config.backbone.kind == "fiber" else config.backbone.kind
     return Data(splits, "-".join(filter(None, ["synthetic" * about["synthetic"], kind])), facts)

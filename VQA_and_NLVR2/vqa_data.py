@@ -16,7 +16,7 @@ from i2m2.files import make_once
 from VQA_and_NLVR2.answers import RULES, TRAINING, Vocabulary, counts_of
 from VQA_and_NLVR2.features import CachedExamples, Features, Plan
 from VQA_and_NLVR2.records import Interned, positions
-from VQA_and_NLVR2.vqa_files import OOD_SETS, PUBLISHED, VqaVs, count_vocabulary, image_path, read_vqa_vs
+from VQA_and_NLVR2.vqa_files import OOD_SETS, PUBLISHED, VqaVs, count_vocabulary, files_of, image_path, read_vqa_vs
 from VQA_and_NLVR2.vqa_predictions import metrics_of
 
 SPLITS = ("train", "val", "test")
@@ -72,9 +72,10 @@ def plan_of(config: VQAData) -> tuple[Plan, Sequence[Path | None]]:
             index[f"vocabulary_{rule}"] = _packed(count_vocabulary(data, rule, folder).answers)
         except DataError as error:
             about["no_vocabulary"] = {**about.get("no_vocabulary", {}), rule: str(error)}
+            print(f"vqa_vs: no vocabulary {rule}: {error}", flush=True)
     pairs = np.stack([positions(image_id, images), question.codes], axis=1).astype(np.int32)
     trained = len(np.unique(data.train.image_id))
-    plan = Plan(list(map(str, images)), question.strings, pairs, trained, len(data.train), about, index)
+    plan = Plan(list(map(str, images)), question.strings, pairs, trained, len(data.train), about, index, files_of(folder))
     return plan, image_path(Path(config.images or folder), images)
 
 

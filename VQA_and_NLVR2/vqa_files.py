@@ -207,6 +207,15 @@ def read_vqa_vs(root: Path) -> VqaVs:
     return VqaVs(**splits, member=_members(bases, splits["test"].question_id, extra, rest))
 
 
+def files_of(root: Path) -> dict[str, Path]:
+    """{name: file} of all that `read_vqa_vs` and `count_vocabulary` read, as far as it is there."""
+    names = [f"{folder}/{folder}-{what}.json" for folder in FOLDERS.values() for what in ("Ques", "Ans")]
+    names += [f"OOD-Test/{name}/OOD-Test-{name}-Ques.json" for name in OOD_SETS]
+    names += ["test_annotations.json", *(f"v2_mscoco_{part}2014_annotations.json" for part in ("train", "val"))]
+    found = {name: find_source((root, root / "data"), name) for name in names}
+    return {name: source.path for name, source in found.items() if source is not None}
+
+
 def has_folders(root: Path) -> bool:
     """Whether the training questions of the whole data set are there."""
     return find_source(_bases(root), "Training/Training-Ques.json") is not None

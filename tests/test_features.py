@@ -5,19 +5,22 @@ import os
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from conftest import ROOT
 from i2m2.data import seed_everything
 from i2m2.errors import DataError, SettingsError
-from tiny_vqa import SCENES, extracted, settings
-from VQA_and_NLVR2 import extraction
+from tiny_vqa import SCENES, SIZES, extracted, settings
+from VQA_and_NLVR2 import extraction, feature_files
 from VQA_and_NLVR2.backbone import build_backbone
 from VQA_and_NLVR2.extract_features import extract_features
 from VQA_and_NLVR2.features import differences, open_features, read_facts
+from VQA_and_NLVR2.fiber import FIBER, read_sizes
 from VQA_and_NLVR2.frozen import Pictures
 from VQA_and_NLVR2.images import evaluation_transform, load_rgb, normalise_images
 from VQA_and_NLVR2.make_synthetic import make_synthetic
@@ -56,7 +59,7 @@ def small_parts(monkeypatch):
 
 
 def arrays(folder):
-    return {path.name: np.load(path) for path in folder.glob("*.npy")}
+    return {path.name: np.load(path) for path in folder.glob("*.npy") if path.name != "pictures.npy"}
 
 
 def same(a, b):
@@ -217,7 +220,7 @@ def test_missing_images_are_refused_or_left_out_and_counted(own_data, tmp_path, 
     assert len(loaded.splits["val"]) + loaded.facts["sizes"]["val"]["without_image"] == loaded.facts["sizes"]["val"]["of"]
     assert not set(np.concatenate([split.group for split in loaded.splits.values()])) & {int(path.stem[-12:]) for path in paths}
     assert f"{questions} questions LEFT OUT" in loaded.facts["description"]
-    with pytest.raises(DataError, match=f"made without 2 of {SCENES} images .*{questions} pairs; to train without them too"):
+    with pytest.raises(DataError, match=f"made without 2 of {SCENES} images .*{questions} pairs; to do without them, set"):
         load(settings(own_data, tmp_path / "f"))
 
 
@@ -236,6 +239,109 @@ def test_a_corrupt_image_is_named_and_once_mended_only_its_part_is_made_again(ow
     extracted(own_data, tmp_path / "f")
     assert computed == [1]
     same(arrays(made[1]), arrays(tmp_path / "f"))
+
+
+def test_all_images_that_cannot_be_used_are_listed(own_data, tmp_path):
+    paths, _ = images_of(own_data, 3, 20, 40)
+    for path in paths:
+        path.write_bytes(b"no picture")
+    with pytest.raises(DataError, match=f"3 of {SCENES} images cannot be used"):
+        extracted(own_data, tmp_path / "f")
+    lines = (tmp_path / "f/unreadable.txt").read_text().splitlines()
+    assert [line.partition(": ")[0] for line in lines] == [str(int(path.stem[-12:])) for path in paths]
+
+
+def test_exchanged_images_alone_are_computed_again(own_data, made, tmp_path, monkeypatch, small_parts, capsys):
+    """First two images are black squares, later what they were in the features `made`."""
+    folder, (paths, _) = tmp_path / "f", images_of(own_data, 20, 21)
+    good = [path.read_bytes() for path in paths]
+    for path in paths:
+        Image.new("RGB", (64, 64)).save(path)
+    extracted(own_data, folder)
+    for path, content in zip(paths, good, strict=True):
+        path.write_bytes(content)
+    computed, compute = [], extraction.compute_part
+    monkeypatch.setattr(extraction, "compute_part", lambda work, k: computed.append(k) or compute(work, k))
+    extracted(own_data, folder)
+    assert "2 image files are others than before; 1 parts are made again" in capsys.readouterr().out
+    assert computed == [1]
+    same(arrays(made[1]), arrays(folder))
+    extracted(own_data, folder)
+    assert computed == [1] and "already complete" in capsys.readouterr().out
+
+
+def test_images_that_come_later_are_added(own_data, made, tmp_path, small_parts):
+    folder, (paths, _) = tmp_path / "f", images_of(own_data, 3, 30)
+    good = [path.read_bytes() for path in paths]
+    paths[0].unlink()
+    paths[1].write_bytes(good[1][:100])
+    extracted(own_data, folder, "--features.skip_missing", "true")
+    with pytest.raises(DataError, match="made without 2 of .*; or put good files there and extract again"):
+        load(settings(own_data, folder))
+    paths[0].write_bytes(good[0])
+    with pytest.raises(DataError, match=f"1 of {SCENES} images cannot be used"):
+        extracted(own_data, folder)
+    paths[1].write_bytes(good[1])
+    extracted(own_data, folder)
+    assert read_facts(folder)["left_out"]["images"] == 0 and (folder / "unreadable.txt").read_text() == ""
+    same(arrays(made[1]), arrays(folder))
+
+
+def test_other_answers_change_the_index_and_no_feature(own_data, tmp_path, monkeypatch, small_parts):
+    folder = tmp_path / "f"
+    before = load(extracted(own_data, folder)).facts["fingerprint"]
+    path = own_data / "Val/Val-Ans.json"
+    content = json.loads(path.read_text())
+    content[0]["answers"] = [{**answer, "answer": "something else"} for answer in content[0]["answers"]]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="made of other files than Val/Val-Ans.json"):
+        load(settings(own_data, folder))
+    monkeypatch.setattr(extraction, "compute_part", None)  # called, it would raise
+    assert load(extracted(own_data, folder)).facts["fingerprint"] != before
+
+
+def test_training_refuses_features_of_other_weights_tokenizer_or_data_and_says_what_it_cannot_compare(
+    own_data, tmp_path, monkeypatch, capsys
+):
+    """Files of the same names, but of other content."""
+    for name, seed in (("a", 0), ("b", 1)):
+        torch.manual_seed(seed)
+        (tmp_path / name).mkdir()
+        torch.save({"state_dict": FIBER(read_sizes(Path(SIZES))).state_dict()}, tmp_path / name / "weights.ckpt")
+
+    def of(weights, *more):
+        kind = ["--backbone.kind", "fiber", "--backbone.checkpoint", str(tmp_path / weights / "weights.ckpt")]
+        return settings(own_data, tmp_path / "f", *kind, *more)
+
+    extract_features(of("a"))
+    load(of("a"))
+    assert "not at hand" not in capsys.readouterr().out
+    with pytest.raises(DataError, match="made of other files than backbone.checkpoint"):
+        load(of("b"))
+    load(of("nowhere"))
+    assert "not at hand, and so not compared with what the features were made of: backbone.checkpoint\n" in capsys.readouterr().out
+    shutil.copytree(own_data / "tokenizer", tmp_path / "c/tokenizer")
+    (tmp_path / "c/tokenizer/vocab.txt").write_text("another")
+    with pytest.raises(DataError, match="made of other files than backbone.tokenizer"):
+        load(of("a", "--backbone.tokenizer", str(tmp_path / "c/tokenizer")))
+    make_synthetic(tmp_path / "other", "vqa_vs", SCENES, seed=1)
+    with pytest.raises(DataError, match="made of other files than Training/Training-Ques.json"):
+        load(of("a", "--data.dir", str(tmp_path / "other")))
+
+
+def test_a_large_files_identity_sees_all_of_it_in_spread_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(feature_files, "WHOLE", 1000)
+    path = tmp_path / "weights"
+    content = bytearray(np.random.default_rng(0).bytes(feature_files.BLOCK * 300))
+    path.write_bytes(content)
+    first = feature_files.identity(path)
+    for place in (0, len(content) // 2, len(content) - 1):
+        changed = bytearray(content)
+        changed[place : place + 70_000] = bytes(len(changed[place : place + 70_000]))
+        path.write_bytes(changed)
+        assert feature_files.identity(path) != first
+    path.write_bytes(content)
+    assert feature_files.identity(path) == first
 
 
 def test_views_are_of_training_alone_and_drawn_anew_in_every_epoch(data, made, tmp_path):

@@ -1,6 +1,7 @@
 """FIBER: parity with the published code, window masks, gates, shared prefixes, gradients."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -8,12 +9,13 @@ import pytest
 import torch
 from transformers import RobertaConfig, RobertaModel, SwinConfig, SwinModel
 
-from i2m2.errors import SettingsError
+from i2m2.errors import DataError, SettingsError
 from VQA_and_NLVR2.backbone import trim_text
 from VQA_and_NLVR2.check_parity import deviations, main
 from VQA_and_NLVR2.fiber import FIBER, FIBERSizes, read_sizes
 from VQA_and_NLVR2.fiber_checkpoint import load_entries
 from VQA_and_NLVR2.hub import swin_entries
+from VQA_and_NLVR2.parity_fiber import _compare
 from VQA_and_NLVR2.roberta import RobertaSizes
 from VQA_and_NLVR2.swin import SwinSizes, relative_position_index, window_mask
 
@@ -72,8 +74,34 @@ def test_parity_names_what_deviates_and_what_it_does_not_know(shared, tmp_path, 
     np.savez(tmp_path / "io.npz", **arrays, **{"fused0/something_else": np.zeros(3)})
     with pytest.raises(FloatingPointError, match=r"1 of \d+ arrays deviate too much: fused0/cls_feats$"):
         main([str(tmp_path)])
-    assert "not compared, unknown to this program: fused0/something_else" in capsys.readouterr().out
+    assert "not compared: fused0/something_else" in capsys.readouterr().out
     main([str(tmp_path), "--tolerance", "2e-3"])
+    np.savez(tmp_path / "io.npz", **{name: value for name, value in arrays.items() if name != "input/image_1"})
+    with pytest.raises(FloatingPointError, match=r"\d+ could not be compared for want of inputs or weights: fused1/"):
+        main([str(tmp_path), "--tolerance", "2e-3"])
+    np.savez(tmp_path / "io.npz", **arrays | {"input/image_0": arrays["input/image_0"].astype(np.float16)})
+    with pytest.raises(FloatingPointError, match="arrays deviate too much"):  # half precision is read, and is not enough
+        main([str(tmp_path)])
+    np.savez(tmp_path / "io.npz", **arrays | {"input/text_ids": arrays["input/text_ids"] + 10_000})
+    with pytest.raises(DataError, match="inputs and weights do not fit the sizes in config.json"):
+        main([str(tmp_path)])
+
+
+def test_parity_of_a_backbone_without_heads(shared, tmp_path, capsys):
+    shutil.copy(shared / "parity/fiber/config.json", tmp_path)
+    with np.load(shared / "parity/fiber/io.npz") as file:
+        np.savez(tmp_path / "io.npz", **{name: file[name] for name in file.files if not name.startswith(("vqa/", "nlvr2/"))})
+    with np.load(shared / "parity/fiber/weights.npz") as file:
+        np.savez(tmp_path / "weights.npz", **{name: file[name] for name in file.files if "classifier" not in name})
+    main([str(tmp_path)])
+    assert re.search(r"parity: \d+ arrays within their tolerance, 0 not compared", capsys.readouterr().out)
+
+
+def test_a_loss_over_thousands_of_answers_may_differ_by_what_float32_cannot_tell():
+    stored = {"loss": torch.tensor(2169.0), "vector": torch.full((3,), 2169.0)}
+    computed = {name: value + 3e-4 for name, value in stored.items()}
+    found = {name: deviation <= tolerance for name, deviation, tolerance in _compare(stored, computed, lambda _: 5e-5)[0]}
+    assert found == {"loss": True, "vector": False}
 
 
 def test_parity_refuses_a_folder_of_another_layout(tmp_path):

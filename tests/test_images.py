@@ -9,7 +9,7 @@ from PIL import Image, ImageFilter
 
 from i2m2.errors import DataError
 from VQA_and_NLVR2.augment import DEGREES, FACTOR, OPERATIONS, PIXELS, SHEAR, crop_box, rand_augment, training_transform
-from VQA_and_NLVR2.images import evaluation_transform, normalise_images, read_image
+from VQA_and_NLVR2.images import evaluation_transform, load_rgb, normalise_images
 
 HEIGHT, WIDTH = 40, 50
 
@@ -35,24 +35,24 @@ def hwc(tensor):
 
 def test_content_decides_not_the_name(photo, tmp_path):
     path = save(tmp_path / "named.jpg", Image.fromarray(photo), format="png")
-    np.testing.assert_array_equal(hwc(read_image(path)), photo)
+    np.testing.assert_array_equal(np.array(load_rgb(path)), photo)
     path = save(tmp_path / "photo.png", Image.fromarray(photo), format="jpeg", quality=95)
-    assert read_image(path).shape == (3, HEIGHT, WIDTH) and np.abs(hwc(read_image(path)).astype(int) - photo).mean() < 12
+    assert load_rgb(path).size == (WIDTH, HEIGHT) and np.abs(np.array(load_rgb(path)).astype(int) - photo).mean() < 12
 
 
 def test_every_kind_of_pixel_becomes_rgb(photo, tmp_path):
     grey = Image.fromarray(photo[..., 0])
     expected = np.repeat(photo[..., :1], 3, axis=2)
-    np.testing.assert_array_equal(hwc(read_image(save(tmp_path / "grey.png", grey))), expected)
+    np.testing.assert_array_equal(np.array(load_rgb(save(tmp_path / "grey.png", grey))), expected)
     deep = Image.fromarray(photo[..., 0].astype(np.uint16) * 257)
     assert deep.mode == "I;16"
-    np.testing.assert_array_equal(hwc(read_image(save(tmp_path / "deep.png", deep))), expected)
+    np.testing.assert_array_equal(np.array(load_rgb(save(tmp_path / "deep.png", deep))), expected)
     bits = Image.fromarray(photo[..., 0] > 99)
-    assert set(np.unique(read_image(save(tmp_path / "bits.png", bits)))) == {0, 255}
+    assert set(np.unique(load_rgb(save(tmp_path / "bits.png", bits)))) == {0, 255}
     palette = grey.convert("P")
-    np.testing.assert_array_equal(hwc(read_image(save(tmp_path / "palette.gif", palette))), np.array(palette.convert("RGB")))
+    np.testing.assert_array_equal(np.array(load_rgb(save(tmp_path / "palette.gif", palette))), np.array(palette.convert("RGB")))
     cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # no cyan, all magenta and yellow: red
-    red = hwc(read_image(save(tmp_path / "cmyk.jpg", cmyk))).reshape(-1, 3)
+    red = np.array(load_rgb(save(tmp_path / "cmyk.jpg", cmyk))).reshape(-1, 3)
     assert (red[:, 0] > 250).all() and (red[:, 1:] < 5).all()
 
 
@@ -60,12 +60,12 @@ def test_transparent_pixels_are_white_as_on_a_page(tmp_path):
     pixels = np.zeros((1, 3, 4), np.uint8)
     pixels[0, :, 3] = 0, 51, 255  # black behind no, a fifth, and all of the paint
     path = save(tmp_path / "alpha.png", Image.fromarray(pixels))
-    assert hwc(read_image(path))[0, :, 0].tolist() == [255, 204, 0]
+    assert np.array(load_rgb(path))[0, :, 0].tolist() == [255, 204, 0]
     palette = Image.new("P", (2, 1))
     palette.putpalette([10, 20, 30, 40, 50, 60])
     palette.putdata([0, 1])
     path = save(tmp_path / "palette.png", palette, transparency=0)
-    assert hwc(read_image(path)).tolist() == [[[255, 255, 255], [40, 50, 60]]]
+    assert np.array(load_rgb(path)).tolist() == [[[255, 255, 255], [40, 50, 60]]]
 
 
 def test_exif_orientation_leaves_the_pixels_as_stored(photo, tmp_path):
@@ -74,7 +74,7 @@ def test_exif_orientation_leaves_the_pixels_as_stored(photo, tmp_path):
     path = save(tmp_path / "turned.png", Image.fromarray(photo), exif=exif)
     with Image.open(path) as image:
         assert image.getexif()[0x0112] == 6
-    np.testing.assert_array_equal(hwc(read_image(path)), photo)
+    np.testing.assert_array_equal(np.array(load_rgb(path)), photo)
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "png", "gif", "webp", "bmp"])
@@ -85,15 +85,15 @@ def test_a_truncated_image_is_an_error_that_names_it(photo, tmp_path, kind):
     for length in (0, 3, 40, len(buffer.getvalue()) // 2):
         path.write_bytes(buffer.getvalue()[:length])
         with pytest.raises(DataError, match=r"photo.jpg: no readable image") as error:
-            read_image(path)
+            load_rgb(path)
         assert "\n" not in str(error.value) and str(error.value).count("photo.jpg") == 1
     path.write_bytes(buffer.getvalue()[:20] + b"\0" * 20)
     with pytest.raises(DataError, match="photo.jpg"):
-        read_image(path)
+        load_rgb(path)
     with pytest.raises(DataError, match="nowhere.jpg: no such image"):
-        read_image(tmp_path / "nowhere.jpg")
+        load_rgb(tmp_path / "nowhere.jpg")
     with pytest.raises(DataError, match="no readable image"):
-        read_image(tmp_path)
+        load_rgb(tmp_path)
 
 
 def cubic(size_in, size_out):
