@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The tests, on a fresh machine too: makes .venv, installs, runs. Arguments go to pytest: bash scripts/test.sh -k fusion
+# The tests, on a fresh machine too: makes .venv, installs, runs, two at a time. Arguments go to pytest: bash scripts/test.sh -k fusion
 set -euo pipefail
 source "$(dirname "$0")/setup.sh"
 ruff check .
-python -m pytest "$@"
+python -m pytest -n 2 --dist worksteal "$@"
