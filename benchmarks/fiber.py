@@ -2,7 +2,7 @@
 
 share    the vectors of a batch from three (NLVR2: five) separate passes / with shared prefixes, evaluation mode
 load     seconds and memory to load a file with the entries of the published pre-training checkpoint into the full-size model
-extract  seconds per image, per text and per pair, as feature extraction computes them
+extract  seconds per image, per text and per pair, as feature extraction computes them, on the CPU and on a GPU where there is one
 """
 
 from __future__ import annotations
@@ -188,23 +188,44 @@ def _status(field: str) -> int:
     return int(line.split()[1]) * 1024
 
 
-@torch.inference_mode()
 def extract_part(args: argparse.Namespace) -> str:
+    """On the CPU, and where there is a GPU also on it, in float32 and bfloat16."""
+    tables = [extraction_times(args, torch.device("cpu"), None, args.batch)]
+    if torch.cuda.is_available():
+        tables += [extraction_times(args, torch.device("cuda"), precision, args.gpu_batch) for precision in (None, torch.bfloat16)]
+    return "\n".join(tables)
+
+
+@torch.inference_mode()
+def extraction_times(args: argparse.Namespace, device: torch.device, precision: torch.dtype | None, size: int) -> str:
     model = new_model(FIBERSizes())
-    images, ids, mask = batch_of(model, args.batch)
-    (_, image), (_, text) = model.encode_image(images[0]), model.encode_text(ids, mask)
+    images, ids, mask = batch_of(model, size)
+    model, pictures, ids, mask = model.to(device), images[0].to(device), ids.to(device), mask.to(device)
+
+    def timed(call: Callable[[], object]) -> Callable[[], None]:
+        def run() -> None:
+            with torch.autocast(device.type, precision, enabled=precision is not None):
+                call()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+
+        return run
+
+    (_, image), (_, text) = model.encode_image(pictures), model.encode_text(ids, mask)
     _, short = model.encode_text(ids[:, :10], mask[:, :10])
     tasks = {
-        "image: state and vector": lambda: model.encode_image(images[0]),
-        "image: state alone": lambda: model.encode_image(images[0], vector=False),
-        f"text of {LENGTH} tokens: state and vector": lambda: model.encode_text(ids, mask),
-        "text of 10 tokens: state and vector": lambda: model.encode_text(ids[:, :10], mask[:, :10]),
-        f"pair, {LENGTH} tokens": lambda: model.fuse(image, text),
-        "pair, 10 tokens": lambda: model.fuse(image, short),
+        "image: state and vector": timed(lambda: model.encode_image(pictures)),
+        "image: state alone": timed(lambda: model.encode_image(pictures, vector=False)),
+        f"text of {LENGTH} tokens: state and vector": timed(lambda: model.encode_text(ids, mask)),
+        "text of 10 tokens: state and vector": timed(lambda: model.encode_text(ids[:, :10], mask[:, :10])),
+        f"pair, {LENGTH} tokens": timed(lambda: model.fuse(image, text)),
+        "pair, 10 tokens": timed(lambda: model.fuse(image, short)),
     }
-    seconds = {name: value / args.batch for name, value in alternate(tasks, args.rounds).items()}
-    rows = [[name, f"{value:.3f}", f"{1 / value:.2f}"] for name, value in seconds.items()]
-    title = f"extract: full size, 384 pixels, float32, {args.threads} threads, batch {args.batch}, {args.rounds} rounds"
+    seconds = {name: value / size for name, value in alternate(tasks, args.rounds).items()}
+    rows = [[name, f"{value:.4f}", f"{1 / value:.2f}"] for name, value in seconds.items()]
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{args.threads} threads"
+    kind = "float32" if precision is None else "bfloat16"
+    title = f"extract: full size, 384 pixels, {kind}, {where}, batch {size}, {args.rounds} rounds"
     return table(title, ["", "s each", "per second"], rows)
 
 
@@ -217,6 +238,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=3, help="that count, after one to warm up")
     parser.add_argument("--batch", type=int, default=2, help="of the full-size model")
+    parser.add_argument("--gpu-batch", type=int, default=64, help="the same on a GPU, where there is one")
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 

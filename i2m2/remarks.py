@@ -43,7 +43,7 @@ def judged_metrics(entry: Entry) -> list[str]:
 def _verdict(entry: Entry, row: Row, metric: str, values: Values, data: str, finished: list[Record], folder: Path) -> str:
     seeds = values[row.run][metric]
     runs = [run for run in finished if run.name == row.run]
-    variants = {str(run.data.get("variant", "")) for run in runs}
+    variants = {str(run.data["variant"]) for run in runs if run.data.get("variant")}
     departures = dict.fromkeys(key for run in runs for key in departures_of(entry, run, runs))
     shared = entry.best if entry.best and metric == entry.metrics[0] and row.run in entry.best.rows else None
     known = row.paper.get(metric) or shared

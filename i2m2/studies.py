@@ -76,7 +76,13 @@ def studies_of(folder: Path, finished: Sequence[Record], study: Study = study) -
         predictions = [read_seed(record.dir, "test") for record in records]
         if records[0].config.get("method") == "product":  # its experts are the runs it was made of, which stand for themselves
             predictions = [{key: p[key] for key in ("id", "group", "y", "log_prob")} for p in predictions]
-        seeds = [study(p) for p in predictions]
+        try:
+            seeds = [study(p) for p in predictions]
+        except KeyError as error:
+            raise DataError(
+                f"{folder / run}: its predictions have no column {error}: they are of another version of this code; predict again "
+                "by the data set's evaluate command with --again"
+            ) from error
         if len({tuple(one["calibration"]) for one in seeds}) > 1:
             raise DataError(f"{folder / run}: its seeds have other experts than each other; give one of them a --tag")
         made["seeds"][run] = len(records)

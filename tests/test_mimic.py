@@ -179,7 +179,7 @@ def test_tables_set_the_majority_class_above_every_number(train, tmp_path, capsy
     results([str(tmp_path), "--dataset", "mimic"])
     lines = capsys.readouterr().out.splitlines()
     header = next(line for line in lines if line.startswith("| model"))
-    assert header.split("|")[2:-1] == [" accuracy ", " auroc ", " auprc ", " balanced_accuracy ", " nll ", " ece "]
+    assert header.split("|")[2:-1] == [" accuracy ", " auroc ", " auprc ", " balanced_accuracy ", " nll ", " ece ", " verdict "]
     assert lines[lines.index(header) + 2].startswith("| Majority class (class frequencies) |")
     assert "--task icd9_7" in next(line for line in lines if line.startswith("- Time series, seed 0"))
 
