@@ -37,7 +37,15 @@ fi
 run python -m fastMRI.controls "$folder"
 run python -m fastMRI.noise "$folder" --runs inter i2m2
 if there vqa_vs; then run bash scripts/vqa_vs.sh; else run SEEDS=0 CONFIG=VQA_and_NLVR2/configs/vqa_vs_synthetic.yaml bash scripts/vqa_vs.sh; fi
-if there nlvr2; then run bash scripts/nlvr2.sh; else run SEEDS=0 CONFIG=VQA_and_NLVR2/configs/nlvr2_synthetic.yaml bash scripts/nlvr2.sh; fi
+nlvr2=(SEEDS=0 CONFIG=VQA_and_NLVR2/configs/nlvr2_synthetic.yaml)
+if there nlvr2; then
+  run bash scripts/nlvr2.sh
+elif [ -n "$SMOKE" ]; then
+  run "${nlvr2[@]}" ROWS="inter, unimodal_image, unimodal_text" bash scripts/nlvr2.sh --optim.epochs 5
+  run "${nlvr2[@]}" ROWS="i2m2, intra" bash scripts/nlvr2.sh --optim.epochs 1
+else
+  run "${nlvr2[@]}" bash scripts/nlvr2.sh
+fi
 run python -m i2m2.results "$OUT" > /dev/null
 for command in "${failed[@]}"; do echo "error: failed: $command" >&2; done
 echo "report: $OUT/report.html"

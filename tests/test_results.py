@@ -13,7 +13,7 @@ from i2m2.records import collect
 from i2m2.render import Sheet, escape, to_latex
 from i2m2.results import main
 from i2m2.statistics import read_seed
-from i2m2.tables import cell, read_paper
+from i2m2.tables import cell, read_entries, read_paper
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -544,3 +544,13 @@ def test_seeds_that_share_networks_have_no_interval(out, capsys):
     assert row_of(printed, "Image").startswith("| Image | 50.5 ± 0.5 (3) |") and "no interval: its seeds share networks" in printed
     assert re.match(r"\| I2M2 \| \*\*55.5 ± 0.5 \[", row_of(printed, "I2M2"))
     assert "- Not compared with the best in accuracy: Image.\n" in printed
+
+
+def test_tables_of_generated_data_name_the_config_that_generates():
+    """Whatever the YAML library makes of merged keys."""
+    entries = [entry for listed in read_entries().values() for entry in listed]
+    synthetic = [entry for entry in entries if entry.synthetic]
+    assert len(synthetic) >= 8
+    for entry in synthetic:
+        assert re.search("synthetic|digits", entry.config) and not entry.source, entry.name
+    assert not any("synthetic" in entry.config for entry in entries if not entry.synthetic)
