@@ -20,6 +20,7 @@ from i2m2.run import finite
 from i2m2.statistics import Own, read_seed, refuse_other_examples, resample, summary
 
 FILE = "statistics.json"
+VERSION = 2  # of what is stored; until 2 the p-values of a table were corrected within their column
 
 Rows = Mapping[str, Sequence[Record]]  # run name -> its finished seeds
 
@@ -53,13 +54,13 @@ def statistics_for(
     there = {run: records for run, records in there.items() if run not in without}
     state = {run: [stamp(record) for record in records] for run, records in there.items()}
     state |= {"metrics": list(metrics), "best": dict(best), "without": without}
-    if stored.get("of") == state:
+    if stored.get("of") == state and stored.get("version") == VERSION:
         return stored
     try:
         made = judge(there, metrics, best, own) if there else {"rows": {}, "p": {}}
-        made |= {"of": state, "best": dict(best), "without": without | made.get("without", {})}
+        made |= {"version": VERSION, "of": state, "best": dict(best), "without": without | made.get("without", {})}
     except DataError as error:  # runs on other examples: each stands, but none can be compared
-        made = {"of": state, "rows": {}, "best": dict(best), "p": {}, "without": without, "why_not": str(error)}
+        made = {"version": VERSION, "of": state, "rows": {}, "best": dict(best), "p": {}, "without": without, "why_not": str(error)}
     store(folder, {name: made})
     return made
 
@@ -80,7 +81,8 @@ def _still_true(stored: Mapping[str, Any], rows: Rows, best: Mapping[str, str]) 
             if gone := [metric for metric in by_metric if metric not in kept[run]]:
                 without[run] = f"no interval of {', '.join(gone)}, which {FILE} was not computed from"
     p = {}
-    for metric, of in stored["p"].items():
+    comparable = stored.get("version") == VERSION or len(stored["p"]) == 1
+    for metric, of in stored["p"].items() if comparable else ():
         first = stored["best"].get(metric)
         if first == best.get(metric) and metric in kept.get(first, {}):
             p[metric] = {run: value for run, value in of.items() if metric in kept.get(run, {})}
