@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> None:
     """Print the largest deviation of every array; FloatingPointError (exit code 1) names those above their tolerance."""
     args = _parser().parse_args(argv)
     found, uncompared = deviations(args.folder, args.tolerance, args.data)
-    width = max(len(name) for name, _, _ in found)
+    width = max((len(name) for name, _, _ in found), default=0)
     for name, deviation, tolerance in found:
         print(f"{name:<{width}}  {deviation:.1e}  {'ok' if deviation <= tolerance else f'ABOVE {tolerance:g}'}")
     if uncompared:
@@ -52,13 +52,12 @@ def deviations(folder: Path, tolerance: float, data: Path | None) -> tuple[list[
         from VQA_and_NLVR2.parity_fiber import check_fiber
 
         return check_fiber(folder, tolerance)
-    if any((folder / name).is_file() for name in METRICS_FILES):
+    if any(folder.glob("*.json")) or any(folder.glob("*.json.gz")):
         from VQA_and_NLVR2.parity_metrics import check_metrics
 
         return check_metrics(folder, data)
-    raise SettingsError(
-        f"{folder}: no folder of stored numbers; it needs {', '.join(FIBER_FILES)} (backbone) or one of {', '.join(METRICS_FILES)}"
-    )
+    wanted = f"{', '.join(FIBER_FILES)} (backbone) or files such as {', '.join(METRICS_FILES)}"
+    raise SettingsError(f"{folder}: no folder of stored numbers; it needs {wanted}")
 
 
 def _parser() -> argparse.ArgumentParser:

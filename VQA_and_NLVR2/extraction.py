@@ -149,7 +149,8 @@ def _begin(
             now["todo"] = sorted({*again, *(facts["todo"] or [])})
         now["complete"] = False
         for k in again:
-            _part(folder, k).unlink(missing_ok=True)
+            with _claim(_lock(folder, k), wait=True):  # whoever is at work on it may have read the file of before
+                _part(folder, k).unlink(missing_ok=True)
     if now != facts:
         if now["index"] != facts.get("index"):
             write_atomic(folder / "index.npz", lambda path: np.savez(path, pairs=plan.pairs, **plan.index))
@@ -173,28 +174,42 @@ def _part(folder: Path, k: int) -> Path:
 
 
 def _work_on(work: Work, folder: Path) -> None:
-    """Parts until none is left; then, as the first to get there, all of them together."""
-    todo = read_facts(folder)["todo"]
-    files = {k: _part(folder, k) for k in (range(work.parts) if todo is None else todo)}
+    """Parts until none is left; then, as the first to get there, all of them together.
+
+    What is to be done is read anew every time, since another process may have found more of it.
+    """
+    began = time.perf_counter()
+    files = _files_of(work, folder)
     done = sum(file.exists() for file in files.values())
     print(f"{folder}: {work.frozen.backbone.name}; {done} of {len(files)} parts of {work.shard} images are there", flush=True)
-    began = time.perf_counter()
     with tqdm(total=len(files), initial=done, unit="part", disable=None) as bar:
         while not read_facts(folder)["complete"]:
             worked = False
-            for k in [k for k, file in files.items() if not file.exists()]:
-                with _claim(files[k].with_suffix(".lock")) as mine:
+            for k, file in [(k, file) for k, file in _files_of(work, folder).items() if not file.exists()]:
+                with _claim(_lock(folder, k)) as mine:
                     # Looked at again: another may have written it, or put everything together, a moment ago.
-                    if mine and not files[k].exists() and not read_facts(folder)["complete"]:
+                    if mine and not file.exists() and not read_facts(folder)["complete"]:
                         part = compute_part(work, k)
-                        write_atomic(files[k], lambda path, part=part: np.savez(path, **part))
+                        write_atomic(file, lambda path, part=part: np.savez(path, **part))
                         bar.update()
                         worked = True
             with _claim(folder / ".lock", wait=True):
+                files = _files_of(work, folder)
                 if all(file.exists() for file in files.values()) and not read_facts(folder)["complete"]:
-                    _put_together(work, folder, files, todo is None, time.perf_counter() - began)
+                    _put_together(work, folder, files, read_facts(folder)["todo"] is None, time.perf_counter() - began)
             if not worked:
                 time.sleep(0.2)  # others are at work on what is left; if one of them dies, its part becomes free
+
+
+def _files_of(work: Work, folder: Path) -> dict[int, Path]:
+    """{part: its file} of those that are to be there before all is put together."""
+    todo = read_facts(folder)["todo"]
+    return {k: _part(folder, k) for k in (range(work.parts) if todo is None else todo)}
+
+
+def _lock(folder: Path, k: int) -> Path:
+    """Held by the process that is at work on part k; not in the folder of the parts, which goes when all is put together."""
+    return folder / ".locks" / f"{k:05d}"
 
 
 def _put_together(work: Work, folder: Path, files: Mapping[int, Path], whole: bool, seconds: float) -> None:

@@ -236,7 +236,7 @@ def _percent(scores: np.ndarray) -> float:
     return round(100 * float(sum(values)) / len(values), 2) if values else float("nan")
 
 
-def _sentences(folder: Path) -> dict[str, tuple[int, int]]:
+def _sentences(folder: Path) -> dict[str, int]:
     """{identifier: label} of all files of the folder."""
     read = [read_nlvr2(path) for path in files_with(folder, "identifier", "sentence")]
     if not read:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from i2m2.config import flatten, merge_preset
+from i2m2.config import OptimConfig, RunConfig, flatten, merge_preset, to_dict
 from i2m2.errors import SettingsError
 from i2m2.records import Record, lookup
 from i2m2.run import WITHOUT_INFLUENCE
@@ -28,8 +28,8 @@ def verdicts(entry: Entry, values: Values, data: str, finished: list[Record], fo
     found = {}
     for row in entry.rows:
         by_metric = {metric: _verdict(entry, row, metric, values, data, finished, folder) for metric in judged}
-        known = {metric: text for metric, text in by_metric.items() if text != UNKNOWN} or by_metric
-        alike = len(set(known.values())) == 1
+        known = {metric: text for metric, text in by_metric.items() if text != UNKNOWN} or {judged[0]: UNKNOWN}
+        alike = len(set(known.values())) == 1 and (judged[0] in known or next(iter(known.values())).startswith("not judged"))
         found[row.run] = next(iter(known.values())) if alike else "; ".join(f"{metric}: {text}" for metric, text in known.items())
     return found
 
@@ -66,7 +66,9 @@ def _verdict(entry: Entry, row: Row, metric: str, values: Values, data: str, fin
             return "not judged: the paper's value is that of the best of several rows"
         suffix = ", as the best of its rows"
     off = round(known.scale * statistics.fmean(seeds) - known.value, 6)
-    return f"reproduced (within {entry.tolerance:g}){suffix}" if abs(off) <= entry.tolerance else f"differs by {off:+.1f}{suffix}"
+    within = entry.tolerance * known.scale / 100  # of a metric that is no share, a hundredth
+    decimals = 1 if known.scale == 100 else 3
+    return f"reproduced (within {within:g}){suffix}" if abs(off) <= within else f"differs by {off:+.{decimals}f}{suffix}"
 
 
 def data_kind(entry: Entry, finished: list[Record]) -> str:
@@ -152,13 +154,11 @@ def other_data(entry: Entry, finished: list[Record]) -> list[str]:
 def versions(entry: Entry, finished: list[Record]) -> list[str]:
     """A warning if the runs were not all made by the same code, or by code that no commit holds."""
     groups = _grouped(entry, finished, lambda run: _short(run.commit))
-    if len(groups) < 2:
-        changed = next(iter(groups), "").endswith("+")
-        return [
-            "The runs were made by code that had been CHANGED since its commit (so says the `+`): " + next(iter(groups)) + "."
-        ] * changed
-    parts = [f"{commit} ({names})" for commit, names in groups.items()]
-    return ["The runs were made by DIFFERENT versions of the code: " + "; ".join(parts) + "."]
+    if len(groups) > 1:
+        parts = [f"{commit} ({names})" for commit, names in groups.items()]
+        return ["The runs were made by DIFFERENT versions of the code: " + "; ".join(parts) + "."]
+    commit = next(iter(groups), "")
+    return [f"The runs were made by code that had been CHANGED since its commit: {commit}."] if commit.endswith("+") else []
 
 
 def _short(value: Any) -> str:
@@ -173,7 +173,8 @@ def other_settings(entry: Entry, finished: list[Record]) -> list[str]:
     What a row's own arguments say, and what its name says already (preset, tag, a start from scratch), is no departure; nor is the
     budget, which `budgets` tells. Without a config file the seeds of a row are compared with its first.
     """
-    runs = [run for run in finished if run.config]
+    listed = {row.run for row in entry.rows}  # of the others the name, by its tag, says that they are something else
+    runs = [run for run in finished if run.config and run.name in listed]
     apart = {run.dir: departures_of(entry, run, runs) for run in runs}
     lines = []
     for key in dict.fromkeys(key for settings in apart.values() for key in settings if key not in BUDGET):
@@ -195,16 +196,20 @@ IDENTITY |= {"optim.micro_batches", "backbone.activation_checkpointing", "backbo
 BUDGET = {"optim.epochs", "data.train_size"}  # which `budgets` tells
 
 
+DEFAULTS = {f"optim.{name}": value for name, value in to_dict(OptimConfig()).items()} | {"precision": RunConfig.precision}
+
+
 def departures_of(entry: Entry, run: Record, runs: list[Record]) -> dict[str, Any]:
     """{dotted setting: value} where a run's settings are not those of its table's config file, for its preset, method and task.
 
-    A setting that the file leaves to its default departs where it is not that of the first of `runs`.
+    A setting that the file leaves to its default departs where it is not the core's, or that of the first of `runs`.
     """
     args = next((row.args for row in entry.rows if row.run == run.name), "")
     said = {word[2:].partition("=")[0] for word in args.split() if word.startswith("--")} | IDENTITY | WITHOUT_INFLUENCE
     usual = flatten(next((other for other in runs if not entry.defaults and other.name == run.name), runs[0]).config)
     method = run.config.get("method")
     if entry.defaults and method:
+        usual |= DEFAULTS
         parts = {"per_task": str(run.config.get("task")), "per_method": method}
         try:
             usual |= merge_preset(copy.deepcopy(entry.defaults), entry.config, run.config.get("preset", "paper"), parts)

@@ -25,13 +25,13 @@ from i2m2.tables import NOT_IN_PERCENT, Entry, Line, OwnStatistics, Row, Table, 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# What a missing run has to repeat of a run beside it, wherever that differs from the config file its command names.
-# Not the preset, the tag and a start from scratch: they are part of a run's name, so a row that has them says so in its arguments.
 TITLE = "I2M2: does this data need inter-modality modelling, intra-modality modelling, or both?"
 INTRODUCTION = (
     "Made by `python -m i2m2.results` from the runs' saved predictions. Tables and figures bear the paper's names for them "
     "(Madaan et al., NeurIPS 2024); what each rests on (data, seeds, budget, code) stands below it.",
 )
+# What a missing run has to repeat of a run beside it, wherever that differs from the config file its command names.
+# Not the preset, the tag and a start from scratch: they are part of a run's name, so a row that has them says so in its arguments.
 REPEATED = ("task", "optim.epochs", "data.dir", "data.source", "data.train_size")
 
 

@@ -86,7 +86,10 @@ def _still_true(stored: Mapping[str, Any], rows: Rows, best: Mapping[str, str]) 
         first = stored["best"].get(metric)
         if first == best.get(metric) and metric in kept.get(first, {}):
             p[metric] = {run: value for run, value in of.items() if metric in kept.get(run, {})}
-    return {**stored, "rows": kept, "best": dict(best), "p": p, "without": stored.get("without", {}) | without}
+    for run in rows.keys() - stored["rows"].keys() - stored.get("without", {}).keys():
+        without[run] = "no interval, for want of predictions"
+    without = {run: why for run, why in (stored.get("without", {}) | without).items() if run in rows}
+    return {**stored, "rows": kept, "best": dict(best), "p": p, "without": without}
 
 
 def _same(values: Sequence[float | None], records: Sequence[Record], metric: str) -> bool:

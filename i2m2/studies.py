@@ -28,6 +28,7 @@ from i2m2.statistics import read_seed
 from i2m2.tables import NOT_IN_PERCENT
 
 KEY = "studies"
+VERSION = 2  # counts up when the same predictions give other studies
 PRODUCT = "product"
 MEANS = ("entropy", "rescue", "calibration")  # over the seeds
 WAYS = {
@@ -65,7 +66,7 @@ def studies_of(folder: Path, finished: Sequence[Record], study: Study = study) -
     diagrams of the first seed; {} without predictions."""
     there = [record for record in finished if (record.dir / "predictions_test.npz").exists()]
     stored = read_stored(folder)
-    state = {str(record.dir.relative_to(folder)): stamp(record) for record in there}
+    state = {"version": VERSION} | {str(record.dir.relative_to(folder)): stamp(record) for record in there}
     if not there or stored.get(KEY, {}).get("of") == state:
         return stored.get(KEY, {})
     by_run: dict[str, list[Record]] = {}

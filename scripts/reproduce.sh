@@ -21,14 +21,14 @@ there() { [ -z "$SMOKE" ] && [ -e "data/$1" ]; }
 failed=()
 run() { env "$@" || failed+=("$*"); }
 
-if there avmnist; then run bash scripts/avmnist.sh; else run SEEDS=0 bash scripts/quickstart.sh $(few 6); fi
-if there mimic; then run bash scripts/mimic.sh; else run SEEDS=0 bash scripts/mimic.sh --data.source synthetic $(few 6); fi
+if there avmnist; then run bash scripts/avmnist.sh; else run SEEDS=0 bash scripts/quickstart.sh $(few 4); fi
+if there mimic; then run bash scripts/mimic.sh; else run SEEDS=0 bash scripts/mimic.sh --data.source synthetic $(few 4); fi
 if there fastmri; then
   fastmri=(SEEDS="0 1 2 3 4" CONFIG=fastMRI/configs/fastmri.yaml) folder=$OUT/fastmri
 else
   fastmri=(SEEDS=0 CONFIG=fastMRI/configs/fastmri_synthetic.yaml) folder=$OUT/fastmri-synthetic-avg4
 fi
-run "${fastmri[@]}" bash scripts/fastmri.sh $(few 3)
+run "${fastmri[@]}" bash scripts/fastmri.sh $(few 2)
 if [ -z "$SMOKE" ]; then
   run "${fastmri[@]}" ROWS=i2m2 bash scripts/fastmri.sh --init scratch
   run "${fastmri[@]}" ROWS="unimodal_magnitude, unimodal_phase, inter" bash scripts/fastmri.sh \
@@ -41,7 +41,7 @@ nlvr2=(SEEDS=0 CONFIG=VQA_and_NLVR2/configs/nlvr2_synthetic.yaml)
 if there nlvr2; then
   run bash scripts/nlvr2.sh
 elif [ -n "$SMOKE" ]; then
-  run "${nlvr2[@]}" ROWS="inter, unimodal_image, unimodal_text" bash scripts/nlvr2.sh --optim.epochs 5
+  run "${nlvr2[@]}" ROWS="inter, unimodal_image, unimodal_text" bash scripts/nlvr2.sh --optim.epochs 4
   run "${nlvr2[@]}" ROWS="i2m2, intra" bash scripts/nlvr2.sh --optim.epochs 1
 else
   run "${nlvr2[@]}" bash scripts/nlvr2.sh

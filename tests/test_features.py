@@ -172,7 +172,7 @@ def test_a_killed_process_leaves_its_part_to_the_next(data, made, tmp_path, smal
         finally:
             os._exit(1)
     assert os.read(reading, 1) == b"0"
-    with extraction._claim(folder / "parts/00000.lock") as mine:
+    with extraction._claim(extraction._lock(folder, 0)) as mine:
         assert not mine
     os.kill(child, signal.SIGKILL)
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL

@@ -453,7 +453,7 @@ def test_a_row_is_judged_by_every_metric_that_the_paper_gives(out, capsys):
     main([str(out)])
     lines = capsys.readouterr().out.splitlines()
     assert "| model | accuracy | auroc | accuracy, paper | auroc, paper | verdict |" in lines
-    assert "| Image | 71.0 ± 0.0 (5) | 80.0 ± 0.0 (5) | - | 90.00 | differs by -10.0 |" in lines
+    assert "| Image | 71.0 ± 0.0 (5) | 80.0 ± 0.0 (5) | - | 90.00 | auroc: differs by -10.0 |" in lines
 
 
 def of_two_rows(out: Path) -> tuple[Path, Path]:
@@ -554,3 +554,21 @@ def test_tables_of_generated_data_name_the_config_that_generates():
     for entry in synthetic:
         assert re.search("synthetic|digits", entry.config) and not entry.source, entry.name
     assert not any("synthetic" in entry.config for entry in entries if not entry.synthetic)
+
+
+def test_a_table_without_any_run_of_its_own_is_missing_beside_one_that_has(out, capsys):
+    """As where only an ablation was run: the first table's rows are all missing."""
+    second = "  - {name: Table 10, title: more, metrics: [accuracy], rows: [{label: Small, run: unimodal_image-small}]}\n"
+    Path("lab/paper.yaml").write_text(PAPER + second)
+    make_run(out, "toy/unimodal_image-small/seed0", {"accuracy": 0.5})
+    main([str(out)])
+    printed = capsys.readouterr().out
+    assert row_of(printed, "I2M2").startswith("| I2M2 | missing |") and row_of(printed, "Small").startswith("| Small | 50.0 (1) |")
+
+
+def test_settings_that_the_config_file_leaves_to_their_defaults_are_compared_too(out, capsys):
+    for seed in range(5):
+        config = CONFIG | {"method": "unimodal_image", "optim": {"epochs": 3, "schedule": "cosine"}}
+        make_run(out, f"toy/unimodal_image/seed{seed}", {"accuracy": 0.7, "auroc": 0.8}, config=config)
+    main([str(out)])
+    assert "| not judged: other settings (optim.schedule) |" in capsys.readouterr().out
