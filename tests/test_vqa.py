@@ -221,7 +221,9 @@ def test_every_preset_takes_one_step(preset, method, train):
 @pytest.mark.parametrize("name", LOSSES[1:])
 @pytest.mark.parametrize("method", ["unimodal_text", "i2m2"])
 def test_every_loss_takes_one_step(name, method, train):
-    train("--method", method, "--loss", name, "--init", "scratch")
+    run = train("--method", method, "--loss", name, "--init", "scratch")
+    (epoch,) = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert np.isfinite([value for value in epoch.values() if isinstance(value, float)]).all()
 
 
 def test_joint_rows_start_from_the_heads_that_were_trained_alone(train):
