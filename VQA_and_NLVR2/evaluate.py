@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from i2m2 import experiment
@@ -10,10 +11,22 @@ from VQA_and_NLVR2.answers import Vocabulary
 from VQA_and_NLVR2.datasets import dataset_of
 from VQA_and_NLVR2.vqa_scores import write_predictions
 
+SAVE_ALL = "--save-all"
+
 
 def main(argv: list[str] | None = None) -> None:
     """Print the scores of a run; of VQA-VS, also write its answers."""
-    run, predictions, args = experiment.evaluate(dataset_of, argv, "VQA_and_NLVR2.evaluate", "results/vqa_vs/i2m2/seed0", _options)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    more = ["--save_all", "true"] if SAVE_ALL in argv else []
+    run, predictions, args = experiment.evaluate(
+        lambda stored: dataset_of([*stored, *more]),
+        [*argv, *(["--again"] if more else [])],
+        "VQA_and_NLVR2.evaluate",
+        "results/vqa_vs/i2m2/seed0",
+        _options,
+    )
+    if args.save_all and run.config.dataset != "vqa_vs":
+        raise SettingsError(f"{SAVE_ALL} is for VQA-VS; the predictions of {run.config.dataset} are whole as they are")
     if args.predictions_json is None:
         return
     if run.config.dataset != "vqa_vs":
@@ -32,6 +45,8 @@ def main(argv: list[str] | None = None) -> None:
 def _options(parser: CommandParser) -> None:
     help_ = "of VQA-VS: write the answers there as the benchmark's scorer reads them"
     parser.add_argument("--predictions-json", type=Path, metavar="FILE", help=help_)
+    help_ = "of VQA-VS: predict again, keeping the log-probabilities of all answers (3,129: 2 GB for the test)"
+    parser.add_argument(SAVE_ALL, action="store_true", help=help_)
 
 
 if __name__ == "__main__":

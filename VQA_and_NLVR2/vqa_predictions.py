@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from i2m2.calibration import diagram, ece_of
 from i2m2.evaluate import table_of
 from i2m2.experiment import Predictions
 from i2m2.experts import rescue_rate
@@ -105,6 +106,15 @@ def answer_log_prob(predictions: Predictions, name: str = PRODUCT) -> np.ndarray
 def confidence(predictions: Predictions, name: str = PRODUCT) -> np.ndarray:
     """[n] probability of the predicted answer."""
     return np.exp(predictions[f"{name}_top_log_prob"][:, 0].astype(np.float64) - predictions[f"{name}_logsumexp"])
+
+
+def calibration(predictions: Predictions, name: str = PRODUCT) -> tuple[dict[str, float], dict[str, list]]:
+    """-> (official score, ECE against it, Brier score and NLL against the soft target; reliability diagram of the score)."""
+    score, known = official(predictions, name), (predictions["answer"] >= 0).any(axis=1)
+    shown = diagram(confidence(predictions, name), score)
+    soft = {"brier": soft_brier(predictions, name)[known], "nll": soft_nll(predictions, name)[known]}
+    soft = {metric: float(values.mean()) if len(values) else float("nan") for metric, values in soft.items()}
+    return {"vqa_score": float(score.mean()), "ece": ece_of(shown), **soft}, shown
 
 
 def metrics_of(predictions: Predictions, name: str = PRODUCT) -> dict[str, float]:

@@ -6,37 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from i2m2.calibration import diagram, ece_of
 from i2m2.errors import DataError
 from i2m2.experiment import Predictions
 from i2m2.resampling import Resampled, mean_of
 from VQA_and_NLVR2.answers import TRAINING
+from VQA_and_NLVR2.vqa_combination import combination
 from VQA_and_NLVR2.vqa_files import ANSWER_TYPES, OOD_SETS
-from VQA_and_NLVR2.vqa_predictions import (
-    PRODUCT,
-    answer_entropy,
-    confidence,
-    names_in,
-    official,
-    people,
-    rescues,
-    soft_brier,
-    soft_nll,
-)
+from VQA_and_NLVR2.vqa_predictions import PRODUCT, answer_entropy, calibration, names_in, official, people, rescues, soft_nll
 from VQA_and_NLVR2.vqa_scores import SUB_MEANS
 
 
 def study(predictions: Predictions) -> dict[str, Any]:
     """As `i2m2.studies.study`. The official score stands for the accuracy; Brier and NLL are against the soft target."""
     found: dict[str, Any] = {"calibration": {}, "reliability": {}}
-    names, known = names_in(predictions), (predictions["answer"] >= 0).any(axis=1)
+    names = names_in(predictions)
     for name in names:
-        score = official(predictions, name)
-        shown = diagram(confidence(predictions, name), score)
-        soft = {"brier": soft_brier(predictions, name)[known], "nll": soft_nll(predictions, name)[known]}
-        soft = {metric: float(values.mean()) if len(values) else float("nan") for metric, values in soft.items()}
-        found["reliability"][name] = shown
-        found["calibration"][name] = {"vqa_score": float(score.mean()), "ece": ece_of(shown), **soft}
+        found["calibration"][name], found["reliability"][name] = calibration(predictions, name)
     if len(names) > 2:
         entropies = {name: float(predictions[f"{name}_entropy"].mean(dtype=np.float64)) for name in names}
         found |= {"entropy": {"y": answer_entropy(predictions), **entropies}, "rescue": rescues(predictions)}
@@ -94,6 +79,8 @@ def _mean_of_means(score: np.ndarray, member: np.ndarray, index: np.ndarray, gro
 
     return metric
 
+
+__all__ = ["OWN", "combination", "study"]  # what `i2m2.tables.own_of` looks for
 
 # For `i2m2.statistics`: intervals and differences by resampled images.
 OWN = {"vqa_score": _of_questions, **{name: _of_sets(sets) for name, sets in SUB_MEANS.items()}}

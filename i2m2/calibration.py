@@ -104,8 +104,8 @@ def fit_combination(y: np.ndarray, log_probs: Mapping[str, np.ndarray], log_prio
     start = np.array([*np.ones(len(experts)), 0.0])
 
     def fit(y: np.ndarray, features: list[np.ndarray], log_prior: np.ndarray) -> np.ndarray:
-        prior = np.broadcast_to(log_prior, features[0].shape)
-        return _maximise_likelihood(y, np.stack([*features, prior], axis=-1), start)
+        stacked = np.stack([*features, np.broadcast_to(log_prior, features[0].shape)], axis=-1)
+        return maximise_likelihood(stacked, _of_label(stacked, y), start)
 
     if first.ndim == 2:
         fitted = fit(y, features, log_prior)
@@ -119,7 +119,8 @@ def fit_temperature(y: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
     """T [(L)] for which softmax(log_prob / T) makes the labels [n(, L)] most likely (Guo et al. 2017), with the weights' prior on
     1 / T; infinite where the answers are worse than none."""
     columns = [(y, log_prob)] if log_prob.ndim == 2 else [(y[:, k], log_prob[:, k]) for k in range(y.shape[1])]
-    inverse = [_maximise_likelihood(y, _floored(one)[..., None], np.ones(1), bounds=[(0, None)])[0] for y, one in columns]
+    features = [(y, _floored(one)[..., None]) for y, one in columns]
+    inverse = [maximise_likelihood(one, _of_label(one, y), np.ones(1), bounds=[(0, None)])[0] for y, one in features]
     with np.errstate(divide="ignore"):
         return (1 / np.array(inverse)).reshape(y.shape[1:])
 
@@ -133,11 +134,19 @@ def _floored(log_prob: np.ndarray) -> np.ndarray:
     return np.maximum(log_prob.astype(np.float64), FLOOR)
 
 
-def _maximise_likelihood(y: np.ndarray, features: np.ndarray, start: np.ndarray, bounds: list | None = None) -> np.ndarray:
-    """theta [K] for softmax(features [n, C, K] @ theta), by L-BFGS in float64 from the centre of its prior."""
-    n = len(y)
-    # Centred on the label's own: the loss is then a logsumexp, and a constant shift of an expert is seen to change nothing.
-    features = features - np.take_along_axis(features, y[:, None, None], axis=1)
+def _of_label(features: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """[n, C, K], [n] -> [n, K]"""
+    return np.take_along_axis(features, y[:, None, None], axis=1)[:, 0]
+
+
+def maximise_likelihood(features: np.ndarray, target: np.ndarray, start: np.ndarray, bounds: list | None = None) -> np.ndarray:
+    """theta [K] for softmax(features [n, C, K] @ theta), by L-BFGS in float64 from the centre of its prior.
+
+    `target` [n, K]: the features of each example's label, or their mean under a soft target that sums to 1. `features` is changed.
+    """
+    n = len(features)
+    # Centred on the target's: the loss is then a logsumexp, and a constant shift of an expert is seen to change nothing.
+    features -= target[:, None]
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         logits = features @ theta

@@ -97,7 +97,8 @@ def evaluate(
 
     -> run, predictions, arguments. `options` adds a data set's own to the command line.
     """
-    parser = CommandParser(prog=f"python -m {program}", description="Score a run: the product and each of its experts.")
+    description = "Score a run: the product and each of its experts."
+    parser = CommandParser(prog=f"python -m {program}", description=description, allow_abbrev=False)
     parser.add_argument("run", type=Path, help=f"folder of the run, such as {example}")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
     parser.add_argument("--combine", choices=("product", "mixture"), default="product", help="mixture: their mean probability")

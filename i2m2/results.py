@@ -19,7 +19,8 @@ from i2m2.remarks import about, data_kind, how_sure, judged_metrics, notes, verd
 from i2m2.render import Sheet, from_json, sheet_to_csv, slug, to_latex, to_markdown
 from i2m2.report import Part, to_page
 from i2m2.significance import best_of, statistics_for
-from i2m2.studies import diagrams_of, diagrams_sheet, sheets_of, studies_of, study
+from i2m2.studies import studies_of
+from i2m2.study_sheets import diagrams_of, diagrams_sheet, sheets_of
 from i2m2.tables import NOT_IN_PERCENT, Entry, Line, OwnStatistics, Row, Table, listed_under, own_of, read_entries, sheet_of, to_csv
 
 if TYPE_CHECKING:
@@ -271,7 +272,8 @@ def further_parts(folder: Path, runs: list[Record], tables: list[Table], own: Ow
     labels = {line.run: labels[line.run] for table in tables for line in table.lines}
     synthetic = any(table.data == "synthetic" for table in tables)
     finished = [run for run in runs if run.test is not None]
-    found, about_runs = studies_of(folder, finished, own.study or study), tables[0].about
+    metrics = list(dict.fromkeys(metric for table in tables for metric in table.metrics))
+    found, about_runs = studies_of(folder, finished, metrics, own), tables[0].about
     sheets = [*sheets_of(found, labels, about_runs), *settings_sheet(finished, labels, about_runs)]
     if sheets:
         write_text(folder / "studies.md", "\n".join(map(to_markdown, sheets)))

@@ -47,12 +47,13 @@ def statistics_for(
     why it has no interval}}; {} without any. All of them are of the seeds and the values that the table shows.
     """
     stored = read_stored(folder).get(name, {})
+    kept = _still_true(stored, rows, best)
     there = {run: [record for record in records if (record.dir / "predictions_test.npz").exists()] for run, records in rows.items()}
     if not any(there.values()):
-        return _still_true(stored, rows, best)
+        return kept
     without = {run: _lack(there[run], records) for run, records in rows.items() if len(there[run]) < len(records)}
     there = {run: records for run, records in there.items() if run not in without}
-    state = {run: [stamp(record) for record in records] for run, records in there.items()}
+    state = {run: [stamp(record.dir) for record in records] for run, records in there.items()}
     state |= {"metrics": list(metrics), "best": dict(best), "without": without}
     if stored.get("of") == state and stored.get("version") == VERSION:
         return stored
@@ -61,6 +62,12 @@ def statistics_for(
         made |= {"version": VERSION, "of": state, "best": dict(best), "without": without | made.get("without", {})}
     except DataError as error:  # runs on other examples: each stands, but none can be compared
         made = {"version": VERSION, "of": state, "rows": {}, "best": dict(best), "p": {}, "without": without, "why_not": str(error)}
+    for run in without.keys() & kept.get("rows", {}).keys():
+        if kept["rows"][run] and not any((record.dir / "predictions_test.npz").exists() for record in rows[run]):
+            made["rows"][run] = kept["rows"][run]
+            made["without"][run] = (
+                "its interval is from before its predictions went, without which it is not compared with the best"
+            )
     store(folder, {name: made})
     return made
 
@@ -167,7 +174,10 @@ def store(folder: Path, made: Mapping[str, Any]) -> None:
     write_json(folder / FILE, read_stored(folder) | finite(made))
 
 
-def stamp(record: Record) -> str:
-    """Seed, size and time of a run's predictions."""
-    status = (record.dir / "predictions_test.npz").stat()
-    return f"seed{record.seed} {status.st_size} {status.st_mtime_ns}"
+def stamp(run: Path, split: str = "test") -> str | None:
+    """Seed, size and time of a run's predictions; None where there are none."""
+    path = run / f"predictions_{split}.npz"
+    if not path.exists():
+        return None
+    status = path.stat()
+    return f"{run.name} {status.st_size} {status.st_mtime_ns}"

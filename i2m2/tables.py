@@ -126,18 +126,20 @@ def _entry(path: Path, *, rows: list[dict], best: dict | None = None, **rest: An
 
 
 class OwnStatistics(NamedTuple):
-    """What a data set's predictions have of their own: metrics, as `statistics.resample` takes them, and `studies.study`."""
+    """What a data set's predictions have of their own: metrics, as `statistics.resample` takes them, and what stands in for
+    `studies.study` and `studies.combination`."""
 
     metrics: Mapping[str, Any] = MappingProxyType({})
     study: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    combination: Callable[..., dict[str, Any]] | None = None
 
 
 def own_of(entries: Sequence[Entry]) -> OwnStatistics:
-    """Those of the module that the entries name, whose OWN holds metrics, and whose function `study`, if any, is its study."""
+    """Those of the module that the entries name: its OWN holds metrics, `study` and `combination` are functions, if it has them."""
     if not entries or not entries[0].own:
         return OwnStatistics()
     module = import_module(entries[0].own)
-    return OwnStatistics(module.OWN, getattr(module, "study", None))
+    return OwnStatistics(module.OWN, getattr(module, "study", None), getattr(module, "combination", None))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -500,6 +500,23 @@ def test_stored_statistics_of_other_values_are_not_shown(out, capsys):
     assert row_of(capsys.readouterr().out, "Image").startswith("| Image | missing |")
 
 
+def test_a_new_run_beside_those_whose_predictions_are_gone_leaves_them_their_intervals(out, capsys):
+    best, other = of_two_rows(out)
+    main([str(out)])
+    before = row_of(capsys.readouterr().out, "I2M2")
+    for run in (best, other):
+        (run / "predictions_test.npz").unlink()
+    right = np.arange(200) < 180
+    save_predictions(make_run(out, "toy/inter-concat/seed0", {"accuracy": 0.9, "auroc": 0.5}), right)
+    for _ in range(2):  # computed, and read back
+        main([str(out)])
+        printed = capsys.readouterr().out
+        assert row_of(printed, "I2M2") == before and re.search(
+            r"90.0 \[8\d.\d, 9\d.\d\] \(1\) \|", row_of(printed, "Inter_modality")
+        )
+        assert "I2M2: its interval is from before its predictions went, without which it is not compared with the best." in printed
+
+
 def test_damaged_runs_of_one_data_set_leave_the_others_their_tables(out, capsys):
     of_two_rows(out)
     bad = make_run(out, "aaa/inter/seed0", {"accuracy": 0.5})

@@ -98,9 +98,29 @@ def test_the_command_writes_every_study(tmp_path, capsys):
     assert "fitted weights image" in text and "## Table B.6: settings in force" in text
     page = (tmp_path / "report.html").read_text()
     assert all(name in page for name in ("Table C.7", "Section 4.6", "Calibration", "Combination", "Table B.6"))
-    stored = json.loads((tmp_path / "own/statistics.json").read_text())["studies"]
-    assert set(stored["expert_reliability"]["i2m2"]) == {"image", "inter"}
+    # Each run has its own: the interval of its examples alone, its study, and of a joint run the combination of its parts.
+    stored = json.loads((tmp_path / "own/i2m2/seed0/statistics.json").read_text())
+    assert set(stored) == {"of", "metrics", "calibration", "reliability", "entropy", "rescue", "combination"}
+    assert stored["metrics"]["accuracy"]["values"] == [0.75] and stored["metrics"]["accuracy"]["low"] == 0.0
+    assert set(stored["calibration"]) == set(stored["reliability"]) == {"product", "image", "inter"}
+    assert "combination" not in json.loads((tmp_path / "own/inter/seed0/statistics.json").read_text())
     for path in tmp_path.glob("own/*/seed0/predictions_*"):
         path.unlink()
     main([str(tmp_path)])  # as in reported/
     assert (tmp_path / "own/studies.md").read_text() == text
+
+
+def test_statistics_of_a_run_are_computed_again_when_its_predictions_or_those_of_its_parts_change(tmp_path):
+    save(tmp_path / "own/unimodal_image/seed0", "unimodal_image", image=IMAGE)
+    save(tmp_path / "own/inter/seed0", "inter", inter=TEXT)
+    save(tmp_path / "own/i2m2/seed0", "i2m2", image=IMAGE, inter=TEXT)
+    main([str(tmp_path)])
+    path = tmp_path / "own/i2m2/seed0/statistics.json"
+    before, text = path.stat().st_mtime_ns, json.loads(path.read_text())
+    main([str(tmp_path)])
+    assert path.stat().st_mtime_ns == before
+    part = tmp_path / "own/inter/seed0/predictions_test.npz"
+    np.savez(part, **predictions(inter=IMAGE))
+    main([str(tmp_path)])
+    again = json.loads(path.read_text())
+    assert again["calibration"] == text["calibration"] and again["combination"]["plain"] != text["combination"]["plain"]

@@ -1,0 +1,104 @@
+"""VQA-VS's experts trained separately and combined afterwards, fitted to the soft targets: see `i2m2.calibration` on the rule.
+
+Every way is `sum_m w_m log q_m(y | x) + gamma log p(y) - log Z(x)` with other w and gamma, over all answers; predictions that keep
+the best of them are not enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from i2m2.calibration import FLOOR, maximise_likelihood
+from i2m2.experiment import Predictions
+from i2m2.statistics import refuse_other_examples
+from VQA_and_NLVR2.vqa_predictions import PRODUCT, TOP, calibration, keep, soft_target
+
+ALL = f"{PRODUCT}_log_prob"  # the column of a run that saves everything
+ROWS = 4096  # questions at a time, some 100 MB of each expert's answers
+WHY_NOT = (
+    f"not made: the experts' predictions keep the {TOP} most probable answers, and their product is over all. To predict again, "
+    "not train: `python -m VQA_and_NLVR2.evaluate RUN --save-all --split S` for each unimodal run and inter, S being val and test"
+)
+COLUMNS = ("id", "group", "answer", "count", "answer_type")  # of the questions
+
+
+def combination(val: Mapping[str, Predictions], test: Mapping[str, Predictions], joint: Predictions) -> dict[str, Any]:
+    """As `i2m2.studies.combination`; {"why_not": reason} for predictions without the log-probabilities of all answers."""
+    if not all(ALL in predictions for predictions in (*val.values(), *test.values())):
+        return {"why_not": WHY_NOT}
+    refuse_other_questions({f"the validation of {name}": p for name, p in val.items()})
+    refuse_other_questions({"the joint run": joint} | {f"the test of {name}": p for name, p in test.items()})
+    experts = tuple(val)
+    log_prior = log_shares(next(iter(val.values())))
+    plain, weights, gamma, temperature = fit(val, log_prior)
+    ways = {
+        "plain": (plain, 0.0),
+        "temperature": (plain / temperature, 0.0),
+        "prior_divided": (plain, 1.0 - len(experts)),
+        "fitted": (weights, gamma),
+    }
+    found: dict[str, Any] = {way: {"scores": scores_of(test, *rule, log_prior)} for way, rule in ways.items()}
+    found["temperature"]["temperature"] = temperature
+    for way in ("prior_divided", "fitted"):
+        found[way] |= {"weights": dict(zip(experts, ways[way][0].tolist(), strict=True)), "gamma": ways[way][1]}
+    return found | {"joint": {"scores": calibration(joint)[0]}}
+
+
+def refuse_other_questions(predictions: Mapping[str, Predictions]) -> None:
+    """DataError unless all are of the same questions and answers."""
+    flat = {name: {column: p[column].reshape(len(p["id"]), -1) for column in COLUMNS} for name, p in predictions.items()}
+    refuse_other_examples({name: p | {"y": np.hstack([p["answer"], p["count"]])} for name, p in flat.items()})
+
+
+def log_shares(predictions: Predictions) -> np.ndarray:
+    """Log p(y) [K] by the questions' soft targets, each answer counted once more."""
+    given, target = predictions["answer"] >= 0, np.nan_to_num(soft_target(predictions))
+    counts = 1.0 + np.bincount(predictions["answer"][given], target[given], minlength=predictions[ALL].shape[1])
+    return np.log(counts / counts.sum())
+
+
+def fit(val: Mapping[str, Predictions], log_prior: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, float]:
+    """-> ones [M], fitted weights [M] and prior exponent, temperature of the plain product: what makes the soft targets of the
+    validation most likely, over the questions that have an answer in the vocabulary."""
+    first = next(iter(val.values()))
+    known = (first["answer"] >= 0).any(axis=1)
+    target, answer = soft_target(first)[known], np.maximum(first["answer"][known], 0).astype(np.int64)
+
+    def theta(columns: Sequence[np.ndarray], start: np.ndarray, bounds: list | None = None) -> np.ndarray:
+        features = np.stack(columns, axis=-1)
+        own = np.einsum("na,nak->nk", target, np.take_along_axis(features, answer[..., None], axis=1))
+        return maximise_likelihood(features, own, start, bounds)
+
+    log_probs = [_log_softmax(p[ALL][known]) for p in val.values()]
+    ones = np.ones(len(log_probs))
+    with np.errstate(divide="ignore"):
+        temperature = float(1 / theta([sum(log_probs)], np.ones(1), [(0, None)])[0])
+    *weights, gamma = theta([*log_probs, np.broadcast_to(log_prior, log_probs[0].shape)], np.array([*ones, 0.0]))
+    return ones, np.array(weights), float(gamma), temperature
+
+
+def scores_of(test: Mapping[str, Predictions], weights: np.ndarray, gamma: float, log_prior: np.ndarray) -> dict[str, float]:
+    """`calibration` of the experts combined."""
+    first = next(iter(test.values()))
+    combined = {column: first[column] for column in COLUMNS}
+    kept = list(_kept(list(test.values()), weights, gamma, log_prior))
+    return calibration(combined | {name: np.concatenate([part[name] for part in kept]) for name in kept[0]})[0]
+
+
+def _kept(
+    experts: Sequence[Predictions], weights: np.ndarray, gamma: float, log_prior: np.ndarray
+) -> Iterator[dict[str, np.ndarray]]:
+    for begin in range(0, len(experts[0]["id"]), ROWS):
+        rows = slice(begin, begin + ROWS)
+        logits = gamma * log_prior + sum(w * _log_softmax(p[ALL][rows]) for w, p in zip(weights, experts, strict=True))
+        columns = keep(torch.from_numpy(_log_softmax(logits)), {}, {"answer": torch.from_numpy(experts[0]["answer"][rows])})
+        yield {name: column.numpy() for name, column in columns.items()}
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    """In float64; the runs' own may be logits."""
+    return torch.from_numpy(logits).double().log_softmax(dim=1).clamp(min=FLOOR).numpy()
