@@ -147,6 +147,7 @@ def maximise_likelihood(features: np.ndarray, target: np.ndarray, start: np.ndar
     n = len(features)
     # Centred on the target's: the loss is then a logsumexp, and a constant shift of an expert is seen to change nothing.
     features -= target[:, None]
+    flat = features.reshape(-1, features.shape[-1])
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         logits = features @ theta
@@ -155,7 +156,8 @@ def maximise_likelihood(features: np.ndarray, target: np.ndarray, start: np.ndar
         total = p.sum(1, keepdims=True)
         away = (theta - start) / PRIOR_STD
         value = (top + np.log(total)).mean() + (away @ away) / (2 * n)
-        return value, np.einsum("nc,nck->k", p / total, features) / n + away / PRIOR_STD / n
+        p /= total
+        return value, p.reshape(-1) @ flat / n + away / PRIOR_STD / n
 
     options = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 1000}
     return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x

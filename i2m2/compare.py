@@ -97,14 +97,17 @@ def _delong(found: Mapping[str, Any], seeds: Sequence[str]) -> list[str]:
     return ["", _aligned(lines)] if tests else []
 
 
-def _has(found: Mapping[str, Any], metric: str) -> bool:
-    return any(name == metric or name.startswith(f"{metric}_") for name in found["metrics"])
+def _has(found: Mapping[str, Any], metric: str, label: str = "") -> bool:
+    """Whether a metric is among those compared, for one label if it is given: by itself, or as the mean over all of them."""
+    names = (metric, f"{metric}_{label}") if label else (metric,)
+    return any(name in names or (not label and name.startswith(f"{metric}_")) for name in found["metrics"])
 
 
 def _tests(found: Mapping[str, Any], seeds: Sequence[str], kind: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
+    metric = {"mcnemar": "accuracy", "delong": "auroc"}[kind]
     for seed, by_label in zip(seeds, found["tests"], strict=True):
         for label, tests in by_label.items():
-            if kind in tests:
+            if kind in tests and _has(found, metric, label):
                 yield f"{seed} {label}".strip(), tests[kind]
 
 
@@ -137,7 +140,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     found = comparison_of(first, second, metrics, args.split, own)
     for name, folder, runs in (("A", args.A, first), ("B", args.B, second)):
         others = [run.name for run in _below(folder) if run not in runs]
-        print(f"{name}  {folder}" + (f" (without {', '.join(others)}: not finished, or not among the other's)" if others else ""))
+        broken_off = [run.name for run in runs if not (run / "DONE").exists()]
+        remarks = [f"without {', '.join(others)}: not finished, or not among the other's"] if others else []
+        remarks += [f"NOT FINISHED, as DONE is missing: {', '.join(broken_off)}"] if broken_off else []
+        print(f"{name}  {folder}" + (f" ({'; '.join(remarks)})" if remarks else ""))
     data = "; ".join(dict.fromkeys(str(read_facts(run).get("description", "not described")) for run in (*first, *second)))
     print(f"{', '.join(pairs)}; {args.split} split, {found['examples']:,} examples, data: {data}\n")
     print(report(found, list(pairs)))

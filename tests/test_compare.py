@@ -20,6 +20,7 @@ def save(folder, right, first_id=0, each=1, **other):
     columns = {"id": np.arange(n) + first_id, "group": np.arange(n) // each, "y": y, "log_prob": log_prob} | other
     np.savez(folder / "predictions_test.npz", **{name: value for name, value in columns.items() if value is not None})
     (folder / "env.json").write_text(json.dumps({"data": {"description": "made by hand"}}))
+    (folder / "DONE").touch()
     return folder
 
 
@@ -44,6 +45,8 @@ def test_two_runs_side_by_side(tmp_path, capsys):
     # 2 of 10 by chance: 2 (1 + 10 + 45) / 1024, and without half of the 45
     assert any(re.fullmatch(r"seed0 and seed3\s+8\s+2\s+0.11\s+0.065", line) for line in lines)
     assert any(line.startswith("DeLong") for line in lines) and not any("come in groups" in line for line in lines)
+    (b / "DONE").unlink()
+    assert printed(capsys, a, b).splitlines()[1] == f"B  {b} (NOT FINISHED, as DONE is missing: seed3)"
 
 
 def test_methods_are_compared_over_the_seeds_they_share(tmp_path, capsys):
@@ -71,6 +74,8 @@ def test_labels_each_and_their_mean(tmp_path, capsys):
     lines = printed(capsys, tmp_path / "a", tmp_path / "b", "--metric", "auroc,nll_acl").splitlines()
     assert [line.split()[0] for line in lines[4:9]] == ["A", "auroc", "auroc_acl", "auroc_meniscus", "nll_acl"]
     assert sum(line.startswith(("seed0 acl", "seed0 meniscus")) for line in lines) == 2
+    one = printed(capsys, tmp_path / "a", tmp_path / "b", "--metric", "auroc_acl")
+    assert re.findall(r"^seed0 (\w+)", one, re.MULTILINE) == ["acl"]
 
 
 def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path):
