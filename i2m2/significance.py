@@ -58,7 +58,11 @@ def statistics_for(
     if stored.get("of") == state and stored.get("version") == VERSION:
         return stored
     try:
-        made = judge(there, metrics, best, own) if there else {"rows": {}, "p": {}}
+        made = (
+            judge(there, metrics, best, own)
+            if there
+            else {key: kept.get(key) for key in ("groups", "resamples")} | {"rows": {}, "p": {}}
+        )
         made |= {"version": VERSION, "of": state, "best": dict(best), "without": without | made.get("without", {})}
     except DataError as error:  # runs on other examples: each stands, but none can be compared
         made = {"version": VERSION, "of": state, "rows": {}, "best": dict(best), "p": {}, "without": without, "why_not": str(error)}

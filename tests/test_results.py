@@ -517,6 +517,18 @@ def test_a_new_run_beside_those_whose_predictions_are_gone_leaves_them_their_int
         assert "I2M2: its interval is from before its predictions went, without which it is not compared with the best." in printed
 
 
+def test_intervals_that_are_left_stand_although_no_row_has_all_its_predictions(out, capsys):
+    best, other = of_two_rows(out)
+    main([str(out)])
+    before = row_of(capsys.readouterr().out, "I2M2")
+    (best / "predictions_test.npz").unlink()
+    make_run(out, "toy/unimodal_image/seed1", {"accuracy": 0.5})
+    main([str(out)])
+    printed = capsys.readouterr().out
+    assert row_of(printed, "I2M2") == before
+    assert row_of(printed, "Image").startswith("| Image | 50.0 ± 0.0 (2) |") and "2,000 resamples of 200 groups" in printed
+
+
 def test_damaged_runs_of_one_data_set_leave_the_others_their_tables(out, capsys):
     of_two_rows(out)
     bad = make_run(out, "aaa/inter/seed0", {"accuracy": 0.5})
