@@ -57,21 +57,16 @@ def statistics_for(
     state |= {"metrics": list(metrics), "best": dict(best), "without": without}
     if stored.get("of") == state and stored.get("version") == VERSION:
         return stored
+    made = {"version": VERSION, "of": state, "best": dict(best), "rows": {}, "p": {}, "without": dict(without)}
     try:
-        made = (
-            judge(there, metrics, best, own)
-            if there
-            else {key: kept.get(key) for key in ("groups", "resamples")} | {"rows": {}, "p": {}}
-        )
-        made |= {"version": VERSION, "of": state, "best": dict(best), "without": without | made.get("without", {})}
+        found = judge(there, metrics, best, own) if there else {key: kept.get(key) for key in ("groups", "resamples")}
+        made |= found | {"without": without | found.get("without", {})}
     except DataError as error:  # runs on other examples: each stands, but none can be compared
-        made = {"version": VERSION, "of": state, "rows": {}, "best": dict(best), "p": {}, "without": without, "why_not": str(error)}
+        made["why_not"] = str(error)
     for run in without.keys() & kept.get("rows", {}).keys():
-        if kept["rows"][run] and not any((record.dir / "predictions_test.npz").exists() for record in rows[run]):
+        if kept["rows"][run] and not any(map(stamp, (record.dir for record in rows[run]))):
             made["rows"][run] = kept["rows"][run]
-            made["without"][run] = (
-                "its interval is from before its predictions went, without which it is not compared with the best"
-            )
+            made["without"][run] = "its interval is from before its predictions went; without them it is not compared with the best"
     store(folder, {name: made})
     return made
 

@@ -1,6 +1,7 @@
 """What the READMEs tell a reader to do works as written."""
 
 import importlib
+import json
 import os
 import re
 import shlex
@@ -13,8 +14,8 @@ from AVMNIST_and_MIMIC.datasets import dataset_of
 from conftest import ROOT
 from fastMRI.models import FastMRIConfig
 from i2m2.config import load_config
-from i2m2.records import collect
-from i2m2.render import to_markdown
+from i2m2.records import collect, run_folders
+from i2m2.render import from_json, to_markdown
 from i2m2.results import tables_of
 from i2m2.tables import read_entries, sheet_of
 from VQA_and_NLVR2.datasets import dataset_of as vqa_nlvr2
@@ -113,8 +114,20 @@ def tables_in(text):
 
 def reported_tables(name):
     folder = ROOT / "reported" / name
-    made = tables_of(folder, collect(folder), read_entries())[0]
-    return [tables_in(to_markdown(sheet_of(table)))[0] for table in made]
+    sheets = [sheet_of(table) for table in tables_of(folder, collect(folder), read_entries())[0]]
+    sheets += [from_json(path) for path in sorted(folder.glob("*.sheet.json"))]  # of other commands, such as fastMRI.noise
+    return [tables_in(to_markdown(sheet))[0] for sheet in sheets]
+
+
+@pytest.mark.parametrize("folder", REPORTED)
+def test_behind_every_reported_run_are_its_settings_environment_scores_and_statistics(folder):
+    for run in run_folders(ROOT / "reported" / folder):
+        there = {path.name for path in run.iterdir()}
+        assert there == {"config.yaml", "env.json", "result.json", "statistics.json", "DONE"}, run
+        told, scores = (json.loads((run / name).read_text()) for name in ("statistics.json", "result.json"))
+        assert told["metrics"] and told["calibration"]
+        for metric, found in told["metrics"].items():
+            assert found["values"] == pytest.approx([scores["test"][metric]], abs=1e-4), (run, metric)
 
 
 def test_quickstart_trains_seven_rows_and_ends_with_a_labelled_table_and_a_figure(tmp_path):

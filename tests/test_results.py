@@ -514,7 +514,7 @@ def test_a_new_run_beside_those_whose_predictions_are_gone_leaves_them_their_int
         assert row_of(printed, "I2M2") == before and re.search(
             r"90.0 \[8\d.\d, 9\d.\d\] \(1\) \|", row_of(printed, "Inter_modality")
         )
-        assert "I2M2: its interval is from before its predictions went, without which it is not compared with the best." in printed
+        assert "I2M2: its interval is from before its predictions went; without them it is not compared with the best." in printed
 
 
 def test_intervals_that_are_left_stand_although_no_row_has_all_its_predictions(out, capsys):
