@@ -7,8 +7,10 @@ from pathlib import Path
 
 from i2m2 import experiment
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
+from i2m2.experiment import Experiment
 from VQA_and_NLVR2.answers import Vocabulary
 from VQA_and_NLVR2.datasets import dataset_of
+from VQA_and_NLVR2.vqa import VQAConfig
 from VQA_and_NLVR2.vqa_scores import write_predictions
 
 SAVE_ALL = "--save-all"
@@ -19,14 +21,12 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else list(argv)
     more = ["--save_all", "true"] if SAVE_ALL in argv else []
     run, predictions, args = experiment.evaluate(
-        lambda stored: dataset_of([*stored, *more]),
+        lambda stored: _refuse_save_all(dataset_of([*stored, *more])) if more else dataset_of(stored),
         [*argv, *(["--again"] if more else [])],
         "VQA_and_NLVR2.evaluate",
         "results/vqa_vs/i2m2/seed0",
         _options,
     )
-    if args.save_all and run.config.dataset != "vqa_vs":
-        raise SettingsError(f"{SAVE_ALL} is for VQA-VS; the predictions of {run.config.dataset} are whole as they are")
     if args.predictions_json is None:
         return
     if run.config.dataset != "vqa_vs":
@@ -40,6 +40,13 @@ def main(argv: list[str] | None = None) -> None:
     vocabulary = Vocabulary(tuple(predictions["vocabulary"].tolist()))
     write_predictions(args.predictions_json, predictions["id"], predictions["product_top"][:, 0], vocabulary)
     print(f"written: {args.predictions_json}")
+
+
+def _refuse_save_all(experiment: Experiment) -> Experiment:
+    """SettingsError for another data set than VQA-VS, before anything is predicted."""
+    if experiment.config is not VQAConfig:
+        raise SettingsError(f"{SAVE_ALL} is for VQA-VS; the predictions of another data set are whole as they are")
+    return experiment
 
 
 def _options(parser: CommandParser) -> None:

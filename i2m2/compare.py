@@ -9,7 +9,9 @@ from typing import Any
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.experiment import Predictions
+from i2m2.records import read_mapping
 from i2m2.run import read_facts
+from i2m2.significance import share_members
 from i2m2.statistics import Own, comparison_of, log_prob_of, read_seed, resample
 from i2m2.tables import Entry, listed_under, own_of, read_entries
 
@@ -44,6 +46,12 @@ def pairs_of(first: Path, second: Path, split: str) -> dict[str, tuple[Path, Pat
             f"{first} ({', '.join(a)}) and {second} ({', '.join(b)}) have no seed in common; train the same seeds of both"
         )
     return {seed: (run, b[seed]) for seed, run in a.items() if seed in b}
+
+
+def members_of(run: Path) -> list[str]:
+    """Of a product of separately trained runs, their folders."""
+    env = run / "env.json"
+    return read_mapping(env).get("product_of") or [] if env.exists() else []
 
 
 def usual_metrics(predictions: Predictions, listed: Sequence[Entry], own: Mapping[str, Own]) -> list[str]:
@@ -137,7 +145,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     listed = listed_under(first[0].resolve().parents[1].name, read_entries())
     own = own_of(listed).metrics
     metrics = args.metric.split(",") if args.metric else usual_metrics(read_seed(first[0], args.split), listed, own)
-    found = comparison_of(first, second, metrics, args.split, own)
+    shared = tuple(share_members([members_of(run) for run in runs]) for runs in (first, second))
+    found = comparison_of(first, second, metrics, args.split, own, shared=shared)
     for name, folder, runs in (("A", args.A, first), ("B", args.B, second)):
         others = [run.name for run in _below(folder) if run not in runs]
         broken_off = [run.name for run in runs if not (run / "DONE").exists()]

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from i2m2.tables import BASELINE, NOT_IN_PERCENT, Line, Table, cell
+from i2m2.tables import BASELINE, Line, Table, cell, in_percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +37,7 @@ def draw(table: Table) -> Figure:
     for axes in panels[len(metrics) :]:
         axes.remove()
     for axes, metric in zip(panels[-columns:] if len(metrics) % columns == 0 else panels[: len(metrics)], metrics, strict=False):
-        unit = "" if metric in NOT_IN_PERCENT else " (%)"
+        unit = " (%)" if in_percent(metric) else ""
         axes.set_xlabel(f"{metric if len(metrics) == 1 else 'score'}{unit}, mean ± sample standard deviation (seeds)")
     figure.suptitle(f"{_plain(table.title, 70)}\n{_plain(table.about, 80)}", fontsize=11)
     handles, labels = panels[0].get_legend_handles_labels()
@@ -90,7 +90,7 @@ def _draw_diagram(axes: Axes, shown: Mapping[str, list], name: str, place: int) 
 
 
 def _draw_panel(axes: Axes, table: Table, lines: list[Line], metric: str) -> None:
-    factor = 1 if metric in NOT_IN_PERCENT else 100
+    factor = 100 if in_percent(metric) else 1
     for place, line in enumerate(lines):
         ends = _draw_paper(axes, place, line, table, metric) if table.compared else []
         _draw_bar(axes, place, line.values[metric], metric, factor, ends)

@@ -106,10 +106,12 @@ def _of_seeds(values: np.ndarray, resampled: np.ndarray, groups: int, centre: fl
     """-> low, high, p."""
     of_examples, of_seeds = variances(values, resampled, groups)
     seeds = len(values)
+    # Few seeds can score alike by chance; these very models on other examples are no more certain than the bootstrap says.
+    of_mean = float(resampled.mean(axis=1).var(ddof=1)) * groups / (groups - 1)
 
     def half_width(p: float) -> float:
         t_examples, t_seeds = stats.t.isf(p / 2, [groups - 1, seeds - 1])
-        return np.sqrt(t_examples**2 * of_examples + t_seeds**2 * of_seeds / seeds)
+        return np.sqrt(max(t_examples**2 * of_examples + t_seeds**2 * of_seeds / seeds, t_examples**2 * of_mean))
 
     half, least = half_width(1 - LEVEL), 1e-12
     p = least if half_width(least) <= abs(centre) else brentq(lambda p: half_width(p) - abs(centre), least, 1)

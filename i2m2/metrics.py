@@ -14,6 +14,11 @@ LOWER_IS_BETTER = {"nll", "brier", "ece", "entropy"}
 ECE_BINS = 15
 
 
+def kind(name: str) -> str:
+    """'nll_acl' -> 'nll': the metric that a name stands for, of one label or part; a data set's own stays as it is."""
+    return max((metric for metric in METRICS if name == metric or name.startswith(f"{metric}_")), key=len, default=name)
+
+
 def accuracy(y: np.ndarray, log_prob: np.ndarray) -> float:
     """Share of examples whose most probable class is theirs."""
     return float(sk.accuracy_score(y, log_prob.argmax(-1)))

@@ -20,8 +20,8 @@ from i2m2.render import Sheet, from_json, sheet_to_csv, slug, to_latex, to_markd
 from i2m2.report import Part, to_page
 from i2m2.significance import best_of, statistics_for
 from i2m2.studies import studies_of
-from i2m2.study_sheets import diagrams_of, diagrams_sheet, sheets_of
-from i2m2.tables import NOT_IN_PERCENT, Entry, Line, OwnStatistics, Row, Table, listed_under, own_of, read_entries, sheet_of, to_csv
+from i2m2.study_sheets import STUDIES, diagrams_of, diagrams_sheet, sheets_of
+from i2m2.tables import Entry, Line, OwnStatistics, Row, Table, in_percent, listed_under, own_of, read_entries, sheet_of, to_csv
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +45,7 @@ def entries_of(folder: str, entries: dict[str, list[Entry]], runs: list[Record])
     metrics = [
         metric
         for metric in tests[0]
-        if all(is_number(test.get(metric)) if metric in NOT_IN_PERCENT else is_fraction(test.get(metric)) for test in tests)
+        if all(fits(test.get(metric)) for fits in [is_fraction if in_percent(metric) else is_number] for test in tests)
     ]
     if not metrics:
         raise DataError(f"{runs[0].dir.parents[1]}: its runs have no metric between 0 and 1 in common; a table needs one")
@@ -134,8 +134,8 @@ def values_of(finished: list[Record], name: str, metrics: Iterable[str]) -> dict
     for run in finished:
         for metric in values if run.name == name else ():
             value = run.test.get(metric, "absent" if metric == main else None)
-            if value is not None and not (is_number(value) if metric in NOT_IN_PERCENT else is_fraction(value)):
-                range_ = "a number" if metric in NOT_IN_PERCENT else "a number between 0 and 1"
+            if value is not None and not (is_fraction(value) if in_percent(metric) else is_number(value)):
+                range_ = "a number between 0 and 1" if in_percent(metric) else "a number"
                 raise DataError(f"{run.dir / 'result.json'}: test {metric} is {value}; a table needs {range_}")
             values[metric] += [value] if value is not None else []
     return values
@@ -275,6 +275,8 @@ def further_parts(folder: Path, runs: list[Record], tables: list[Table], own: Ow
     metrics = list(dict.fromkeys(metric for table in tables for metric in table.metrics))
     found, about_runs = studies_of(folder, finished, metrics, own), tables[0].about
     sheets = [*sheets_of(found, labels, about_runs), *settings_sheet(finished, labels, about_runs)]
+    for title in STUDIES:  # none may be left of runs that have changed
+        (folder / f"{slug(title)}.csv").unlink(missing_ok=True)
     if sheets:
         write_text(folder / "studies.md", "\n".join(map(to_markdown, sheets)))
         write_text(folder / "studies.tex", "\n".join(map(to_latex, sheets)))

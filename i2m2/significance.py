@@ -13,7 +13,7 @@ import numpy as np
 from i2m2.comparison import holm
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_json
-from i2m2.metrics import LOWER_IS_BETTER
+from i2m2.metrics import LOWER_IS_BETTER, kind
 from i2m2.records import Record
 from i2m2.resampling import RESAMPLES
 from i2m2.run import finite
@@ -30,9 +30,9 @@ def best_of(values: Mapping[str, Mapping[str, Sequence[float]]], metrics: Sequen
     less is better, and not where fewer than two rows have the metric."""
     found = {}
     for metric in metrics:
-        sign = -1 if metric in LOWER_IS_BETTER else 1
+        sign = -1 if kind(metric) in LOWER_IS_BETTER else 1
         means = {run: sign * fmean(by_metric[metric]) for run, by_metric in values.items() if by_metric.get(metric)}
-        if len(means) > 1 and metric != "entropy":
+        if len(means) > 1 and kind(metric) != "entropy":
             found[metric] = max(means, key=means.get)
     return found
 
@@ -46,7 +46,8 @@ def statistics_for(
     -> {"rows": {run: {metric: `statistics.summary`}}, "best": {metric: run}, "p": {metric: {run: corrected p}}, "without": {run:
     why it has no interval}}; {} without any. All of them are of the seeds and the values that the table shows.
     """
-    stored = read_stored(folder).get(name, {})
+    stored = read_stored(folder).get(name)
+    stored = stored if isinstance(stored, dict) and {"rows", "p", "best"} <= stored.keys() else {}
     kept = _still_true(stored, rows, best)
     there = {run: [record for record in records if (record.dir / "predictions_test.npz").exists()] for run, records in rows.items()}
     if not any(there.values()):
@@ -83,7 +84,7 @@ def _still_true(stored: Mapping[str, Any], rows: Rows, best: Mapping[str, str]) 
     kept, without = {}, {}
     for run, by_metric in stored["rows"].items():
         if run in rows:
-            kept[run] = {metric: found for metric, found in by_metric.items() if _same(found["values"], rows[run], metric)}
+            kept[run] = {metric: found for metric, found in by_metric.items() if same(found["values"], rows[run], metric)}
             if gone := [metric for metric in by_metric if metric not in kept[run]]:
                 without[run] = f"no interval of {', '.join(gone)}, which {FILE} was not computed from"
     p = {}
@@ -98,7 +99,7 @@ def _still_true(stored: Mapping[str, Any], rows: Rows, best: Mapping[str, str]) 
     return {**stored, "rows": kept, "best": dict(best), "p": p, "without": without}
 
 
-def _same(values: Sequence[float | None], records: Sequence[Record], metric: str) -> bool:
+def same(values: Sequence[float | None], records: Sequence[Record], metric: str) -> bool:
     """Whether values from predictions are those of result.json, but for rounding."""
     there = [record.test.get(metric) for record in records]
     return len(there) == len(values) and all(
@@ -114,7 +115,7 @@ def judge(rows: Rows, metrics: Sequence[str], best: Mapping[str, str], own: Mapp
     refuse_other_examples({f"{run}/seed{seed}": p for (run, seed), p in predictions.items()})
     groups = len(np.unique(next(iter(predictions.values()))["group"]))
     place = {run: {seed: k for k, (name, seed) in enumerate(predictions) if name == run} for run in rows}
-    shared = {run: _share_members(records) for run, records in rows.items()}
+    shared = {run: share_members([record.product_of for record in records]) for run, records in rows.items()}
     found: dict[str, dict] = {run: {} for run in rows}
     wrong: dict[str, list[str]] = {}  # metrics that predictions do not give as result.json has them
     p: dict[tuple[str, str], float] = {}
@@ -127,7 +128,7 @@ def judge(rows: Rows, metrics: Sequence[str], best: Mapping[str, str], own: Mapp
         for run in told:
             k = list(place[run].values())
             found[run][metric] = summary(metric, values[k], drawn[:, k], groups, shared=shared[run])
-            if not _same(found[run][metric]["values"], rows[run], metric):
+            if not same(found[run][metric]["values"], rows[run], metric):
                 wrong.setdefault(run, []).append(metric)
         first = best.get(metric)
         for run in (run for run in told if first in told and run != first):
@@ -148,10 +149,10 @@ def judge(rows: Rows, metrics: Sequence[str], best: Mapping[str, str], own: Mapp
     return {"rows": kept, "p": corrected, "without": without, "groups": groups, "resamples": RESAMPLES}
 
 
-def _share_members(records: Sequence[Record]) -> bool:
-    """Whether the seeds of a product of separately trained runs have any of these runs in common."""
-    members = [member for record in records for member in record.product_of]
-    return len(set(members)) < len(members) and len(records) > 1
+def share_members(products: Sequence[Sequence[str]]) -> bool:
+    """Whether the seeds of a product of separately trained runs, each given by the folders of these, have any in common."""
+    members = [member for product in products for member in product]
+    return len(set(members)) < len(members) and len(products) > 1
 
 
 def read_stored(folder: Path) -> dict[str, Any]:

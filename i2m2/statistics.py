@@ -18,7 +18,7 @@ from i2m2.errors import DataError, SettingsError
 from i2m2.evaluate import EXPERT
 from i2m2.experiment import Predictions, labels_of
 from i2m2.intervals import LEVEL, interval, no_interval
-from i2m2.metrics import METRICS
+from i2m2.metrics import METRICS, kind
 from i2m2.resampling import RESAMPLES, Resampled, bootstrap, group_index, resampled
 from i2m2.run import finite, read_predictions
 
@@ -57,12 +57,14 @@ def comparison_of(
     split: str = "test",
     own: Mapping[str, Own] | None = None,
     resamples: int = RESAMPLES,
+    shared: tuple[bool, bool] = (False, False),
 ) -> dict[str, Any]:
     """Of two methods' finished runs, as many of each, paired in the order given: {"metrics": {metric: {"first", "second",
     "difference": `summary`}}, "tests": [`paired_tests` of each pair]} and `facts`. Difference: first - second, with the p-value of
     its being 0.
 
-    Every resample draws the same examples for all. Errors as in `statistics_of`.
+    Every resample draws the same examples for all; `shared`: of which of the two the seeds have networks in common. Errors as in
+    `statistics_of`.
     """
     runs, seeds = [*first, *second], len(first)
     predictions = [read_seed(run, split) for run in runs]
@@ -72,9 +74,9 @@ def comparison_of(
     for name, (values, drawn) in resample(predictions, metrics, own, resamples).items():
         (a, b), (a_drawn, b_drawn) = (values[:seeds], values[seeds:]), (drawn[:, :seeds], drawn[:, seeds:])
         compared[name] = {
-            "first": summary(name, a, a_drawn, groups),
-            "second": summary(name, b, b_drawn, groups),
-            "difference": summary(name, a - b, a_drawn - b_drawn, groups, difference=True),
+            "first": summary(name, a, a_drawn, groups, shared=shared[0]),
+            "second": summary(name, b, b_drawn, groups, shared=shared[1]),
+            "difference": summary(name, a - b, a_drawn - b_drawn, groups, difference=True, shared=any(shared)),
         }
     described = {"first": list(map(str, first)), "second": list(map(str, second))}
     pairs = zip(predictions[:seeds], predictions[seeds:], strict=True)
@@ -169,7 +171,7 @@ def summary(
 
     `shared`: the seeds have networks in common, so their spread says too little; there is no interval then.
     """
-    metric = next((metric for metric in [*BOUNDS, BIASED] if name == metric or name.startswith(f"{metric}_")), name)
+    metric = kind(name)
     bounds = (-np.inf, np.inf) if difference else BOUNDS.get(metric, (0, 1))
     if shared:
         found = no_interval(values, "its seeds share networks")

@@ -8,26 +8,28 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from i2m2.calibration import CALIBRATION, post_hoc, reliability
+from i2m2.calibration import CALIBRATION, FLOOR, post_hoc, reliability
 from i2m2.combine import combine
 from i2m2.errors import DataError, SettingsError
 from i2m2.evaluate import EXPERT
 from i2m2.experiment import Predictions
 from i2m2.experts import entropies, expert_log_probs, rescues
+from i2m2.files import write_json
 from i2m2.metrics import score
 from i2m2.model import INTER
 from i2m2.records import Record
 from i2m2.run import finite
-from i2m2.significance import read_stored, stamp, store
+from i2m2.significance import FILE, read_stored, same, stamp
 from i2m2.statistics import read_seed, resample, summary
 from i2m2.tables import OwnStatistics
 
-VERSION = 3  # counts up when the same predictions give other studies
+VERSION = 4  # counts up when the same predictions give other studies
 PRODUCT = "product"
 MEANS = ("entropy", "rescue", "calibration")  # over the seeds
 
@@ -53,6 +55,8 @@ def study(predictions: Predictions) -> dict[str, Any]:
 def combination(val: Mapping[str, Predictions], test: Mapping[str, Predictions], joint: Predictions) -> dict[str, Any]:
     """Experts that were trained alone, {name: predictions} of both splits, and the joint run's predictions of the test split ->
     {way to combine them: {"scores", and what was fitted}} of `calibration.post_hoc`."""
+    # Experts that each rule out what the others leave would have no product.
+    val, test = ({name: {**p, "log_prob": np.maximum(p["log_prob"], FLOOR)} for name, p in part.items()} for part in (val, test))
     ways = post_hoc(combine(val), combine(test), joint)
     kept = {way: {key: value for key, value in one.items() if key != "log_prob"} for way, one in ways.items()}
     for one in kept.values():
@@ -62,22 +66,28 @@ def combination(val: Mapping[str, Predictions], test: Mapping[str, Predictions],
 
 def studies_of(folder: Path, finished: Sequence[Record], metrics: Sequence[str], own: OwnStatistics) -> dict[str, Any]:
     """{"seeds": {run: how many}, "entropy", "rescue", "calibration", "combination": {run: mean over the seeds}, "reliability",
-    "expert_reliability": {run: diagrams of the first seed}}, without runs that have neither predictions nor statistics.json."""
+    "expert_reliability": {run: diagrams of the first seed}, "without": reasons why runs are not among them}."""
     by_run: dict[str, list[dict[str, Any]]] = {}
+    made: dict[str, Any] = {"without": []}
     for record in finished:
-        if found := statistics_of_run(folder, record, metrics, own):
-            by_run.setdefault(record.name, []).append(found)
-    made: dict[str, Any] = {"seeds": {}} | {name: {} for name in (*MEANS, "combination", "reliability", "expert_reliability")}
+        try:
+            by_run.setdefault(record.name, []).append(statistics_of_run(folder, record, metrics, own))
+        except DataError as error:  # the other runs are told of all the same
+            made["without"].append(str(error))
+    made |= {"seeds": {}} | {name: {} for name in (*MEANS, "combination", "reliability", "expert_reliability")}
     for run, seeds in by_run.items():
+        if not seeds:
+            continue
         if len({tuple(one["calibration"]) for one in seeds}) > 1:
-            raise DataError(f"{folder / run}: its seeds have other experts than each other; give one of them a --tag")
+            made["without"].append(f"{folder / run}: its seeds have other experts than each other; give one of them a --tag")
+            continue
         made["seeds"][run] = len(seeds)
         for name in MEANS:
-            if name in seeds[0]:
+            if all(name in one for one in seeds):
                 made[name][run] = _mean([one[name] for one in seeds])
         if combined := [one["combination"] for one in seeds if "combination" in one]:
             whole = [one for one in combined if "why_not" not in one]
-            made["combination"][run] = _mean(whole or combined) | {"seeds": len(whole)}
+            made["combination"][run] = _mean(whole or combined[:1]) | {"seeds": len(whole)}
         diagrams = dict(seeds[0]["reliability"])
         made["reliability"][run] = diagrams.pop(PRODUCT)
         if len(diagrams) > 1:
@@ -87,30 +97,69 @@ def studies_of(folder: Path, finished: Sequence[Record], metrics: Sequence[str],
 
 def statistics_of_run(folder: Path, record: Record, metrics: Sequence[str], own: OwnStatistics) -> dict[str, Any]:
     """Of one run {"metrics": {metric: `statistics.summary`, of the examples alone}}, its `study`, and of a joint one "combination":
-    from its predictions, and kept in its statistics.json; or from there, where they are gone or have not changed; {} without."""
-    stored = read_stored(record.dir)
-    if not (record.dir / "predictions_test.npz").exists():
-        return stored
-    if stored and stored.get("of") == _state(folder, record, metrics, stored):
-        return stored
+    from its predictions, and kept in its statistics.json; or from there, where they are gone or have not changed.
+
+    DataError if neither is there, or what is there is damaged or does not give what the run's result.json has.
+    """
+    stored, there = _stored(record.dir), stamp(record.dir) is not None
+    if there and (not stored or stored.get("of") != _state(folder, record, metrics, stored)):
+        stored = _computed(folder, record, metrics, own)
+        with suppress(OSError):  # a folder that is only to be read: computed again the next time
+            write_json(record.dir / FILE, stored)
+    if not stored:
+        raise DataError(
+            f"{record.dir}: has neither predictions of the test split nor a {FILE} that can be read; predict again (evaluate)"
+        )
+    for metric, found in stored["metrics"].items():
+        if not same(found["values"], [record], metric):
+            source = "predictions do" if there else f"{FILE} does"
+            raise DataError(
+                f"{record.dir}: its {source} not give the {metric} of its result.json; predict again (evaluate --again)"
+            )
+    return stored
+
+
+def _stored(run: Path) -> dict[str, Any]:
+    """What statistics.json of a run holds; {} if there is none, or none of ours."""
+    try:
+        found = read_stored(run)
+    except DataError:
+        return {}
+    parts = (found.get(name) for name in ("metrics", "calibration", "reliability"))
+    return found if all(isinstance(part, dict) for part in parts) and PRODUCT in found["reliability"] else {}
+
+
+def _computed(folder: Path, record: Record, metrics: Sequence[str], own: OwnStatistics) -> dict[str, Any]:
     predictions = read_seed(record.dir, "test")
     if record.config.get("method") == "product":  # its experts are the runs it was made of, which stand for themselves
         predictions = {key: value for key, value in predictions.items() if not key.startswith(EXPERT)}
     try:
         made = {"metrics": _intervals(predictions, [name for name in metrics if name in record.test], own)}
         made |= (own.study or study)(predictions)
-        parts = _parts(folder, record, made)
-        if len(parts) > 1 and all(stamp(part, split) for part in parts.values() for split in ("val", "test")):
-            val, test = ({name: read_seed(part, split) for name, part in parts.items()} for split in ("val", "test"))
-            made["combination"] = (own.combination or combination)(val, test, predictions)
     except KeyError as error:
         raise DataError(
-            f"{record.dir} or the runs it starts from: predictions without a column {error}: they are of another version of this "
-            "code; predict again by the data set's evaluate command with --again"
+            f"{record.dir}: its predictions have no column {error}: they are of another version of this code; predict again by the "
+            "data set's evaluate command with --again"
         ) from error
-    made = finite({"of": _state(folder, record, metrics, made), **made})
-    store(record.dir, made)
-    return made
+    if parts := _parts(folder, record, made):
+        made["combination"] = _combined(parts, predictions, own)
+    return finite({"of": _state(folder, record, metrics, made), **made})
+
+
+def _combined(parts: Mapping[str, Path], joint: Predictions, own: OwnStatistics) -> dict[str, Any]:
+    """`combination` of the runs in `parts`, or {"why_not": reason}."""
+    splits = ("val", "test")
+    if lacking := [str(part) for part in parts.values() if not all(stamp(part, split) for split in splits)]:
+        return {
+            "why_not": f"not made: no predictions of val and test in {', '.join(lacking)}; train what is missing, or predict again"
+        }
+    try:
+        val, test = ({name: read_seed(part, split) for name, part in parts.items()} for split in splits)
+        return (own.combination or combination)(val, test, joint)
+    except KeyError as error:
+        return {"why_not": f"not made: predictions without a column {error} in one of {', '.join(map(str, parts.values()))}"}
+    except DataError as error:
+        return {"why_not": f"not made from {', '.join(map(str, parts.values()))}: {error}"}
 
 
 def _intervals(predictions: Predictions, metrics: Sequence[str], own: OwnStatistics) -> dict[str, Any]:
@@ -134,7 +183,7 @@ def _state(folder: Path, record: Record, metrics: Sequence[str], found: Mapping[
 def _parts(folder: Path, record: Record, found: Mapping[str, Any]) -> dict[str, Path]:
     """Of a run of i2m2 {expert: the run that trained it alone}."""
     experts = [name for name in found.get("calibration", {}) if name != PRODUCT]
-    return {name: _part(folder, record, name) for name in experts} if record.name.startswith("i2m2") else {}
+    return {name: _part(folder, record, name) for name in experts} if record.name.startswith("i2m2") and len(experts) > 1 else {}
 
 
 def _part(folder: Path, record: Record, expert: str) -> Path:

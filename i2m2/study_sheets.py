@@ -7,8 +7,9 @@ from typing import Any
 
 from i2m2.render import Sheet
 from i2m2.studies import PRODUCT
-from i2m2.tables import NOT_IN_PERCENT
+from i2m2.tables import in_percent, number
 
+STUDIES = ("Table C.7", "Section 4.6", "Calibration", "Combination", "Reliability")  # their files bear these names
 WAYS = {
     "plain": "product as it is",
     "temperature": "one temperature",
@@ -42,7 +43,11 @@ def sheets_of(found: Mapping[str, Any], labels: Mapping[str, str], about: str) -
     sheets = [
         make(found, {run: label for run, label in labels.items() if run in found.get("calibration", {})}, about) for make in made
     ]
-    return [sheet for sheet in sheets if sheet is not None]
+    made = [sheet for sheet in sheets if sheet is not None]
+    if found.get("without"):
+        grid = [["why"], *([reason] for reason in found["without"])]
+        made.append(Sheet(title="Runs that are not in these studies", about=about, grids={"": grid}))
+    return made
 
 
 def _entropy_sheet(found: Mapping[str, Any], labels: Mapping[str, str], about: str) -> Sheet | None:
@@ -68,10 +73,11 @@ def _rescue_sheet(found: Mapping[str, Any], labels: Mapping[str, str], about: st
         ["model", "every expert wrong", "of these rescued", "every expert right", "of these spoilt", "any right, product wrong"]
     ]
     for label, t in rows:
-        shares = [t["all_wrong"] / t["examples"], t["rescued_of_all_wrong"], t["all_right"] / t["examples"]]
-        grid.append([label, *(_percent(value) for value in (*shares, t["spoilt_of_all_right"], t["lost_share"]))])
+        counts = ("all_wrong", "examples"), ("rescued", "all_wrong"), ("all_right", "examples"), ("spoilt", "all_right")
+        shares = [t[part] / t[whole] if t[whole] else None for part, whole in counts]
+        grid.append([label, *(_percent(value) for value in (*shares, t["lost_share"]))])
     notes = [
-        "In percent: columns 1, 3 and 5 of all examples, mean over the seeds and labels. The paper states over 30 % for VQA-VS."
+        "In percent: columns 1, 3 and 5 of all examples; seeds and labels counted together. The paper states over 30 % for VQA-VS."
     ]
     title = "Section 4.6: cases that the product rescues, and spoils"
     return Sheet(title=title, about=about, grids={"": grid}, notes=notes)
@@ -88,7 +94,7 @@ def _calibration_sheet(found: Mapping[str, Any], labels: Mapping[str, str], abou
                 grid.append([label, "itself" if alone else name, *_scores(values)])
     if len(grid) == 1:
         return None
-    shares = " and ".join(metric for metric in first if metric not in NOT_IN_PERCENT)
+    shares = " and ".join(metric for metric in first if in_percent(metric))
     notes = [f"In percent: {shares} (15 bins of confidence); Brier score 0 to 2, NLL in nats; mean over the seeds and labels."]
     return Sheet(
         title="Calibration: every method and every expert after joint training", about=about, grids={"": grid}, notes=notes
@@ -119,15 +125,15 @@ def _combination_sheet(found: Mapping[str, Any], labels: Mapping[str, str], abou
 
 
 def _scores(values: Mapping[str, float | None]) -> Iterable[str]:
-    return [_number(value) if metric in NOT_IN_PERCENT else _percent(value) for metric, value in values.items()]
+    return ["-" if value is None else number(value, metric) for metric, value in values.items()]
 
 
 def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
+    return "-" if value is None else number(value)
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return "-" if value is None else number(value, "entropy")
 
 
 def _plain(value: Any) -> str:

@@ -17,9 +17,15 @@ from typing import Any, NamedTuple
 import yaml
 
 from i2m2.errors import SettingsError
+from i2m2.metrics import kind
 from i2m2.render import Sheet, Strong
 
 NOT_IN_PERCENT = {"nll", "entropy", "brier"}  # nats, nats, and 0..2
+
+
+def in_percent(metric: str) -> bool:
+    """Whether a metric is a share, and shown in percent."""
+    return kind(metric) not in NOT_IN_PERCENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +181,7 @@ class Table:
 
     @property
     def units(self) -> str:
-        plain = [metric for metric in self.metrics if metric in NOT_IN_PERCENT]
+        plain = [metric for metric in self.metrics if not in_percent(metric)]
         but = f" (not {', '.join(plain)})" if plain else ""
         interval = f", 95 % interval of {self.metrics[0]}" if any(self.interval(line.run) for line in self.lines) else ""
         return f"In percent{but}: mean ± sample standard deviation over the seeds{interval} (number of seeds)."
@@ -200,7 +206,7 @@ ALPHA = 0.05  # above it, a corrected p leaves a row undistinguished from the be
 
 def number(value: float, metric: str = "accuracy") -> str:
     """0.7215 -> '72.2', in percent unless the metric is none; NLL and the like with three decimals. Halves are rounded up."""
-    scale, step = (1, "0.001") if metric in NOT_IN_PERCENT else (100, "0.1")
+    scale, step = (100, "0.1") if in_percent(metric) else (1, "0.001")
     if not math.isfinite(value):
         return str(value)
     return str(Decimal(repr(round(scale * value, 9))).quantize(Decimal(step), ROUND_HALF_UP))

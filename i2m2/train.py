@@ -27,7 +27,7 @@ from i2m2.data import loader, seed_everything, to_device, training_plan
 from i2m2.errors import SettingsError
 from i2m2.evaluate import Keep, keep_all, predict
 from i2m2.losses import negative_log_likelihood
-from i2m2.metrics import LOWER_IS_BETTER, score
+from i2m2.metrics import LOWER_IS_BETTER, kind, score
 from i2m2.run import Run, finite
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop, "adamw": torch.optim.AdamW}
@@ -184,7 +184,7 @@ def lr_factor(optim: OptimConfig, updates: int) -> Callable[[int], float]:
 
 def best_epoch(history: list[dict[str, Any]], select: str) -> int:
     """The epoch (from 1) with the best validation metric; the first one on a tie, and if the metric was never defined."""
-    sign = -1 if select in LOWER_IS_BETTER else 1
+    sign = -1 if kind(select) in LOWER_IS_BETTER else 1
     values = [-math.inf if record["val"][select] is None else sign * record["val"][select] for record in history]
     return values.index(max(values)) + 1
 

@@ -89,6 +89,15 @@ def test_the_interval_of_several_seeds_by_hand():
     assert found.rule == "t, seeds and examples"
 
 
+def test_two_seeds_that_score_alike_are_no_surer_than_the_bootstrap_of_their_mean():
+    rng = np.random.default_rng(0)
+    resampled = 0.8 + 0.02 * rng.standard_normal((2000, 2)) * [1, -1]
+    resampled[:, 1] = 1.6 - resampled[:, 0] + 0.01 * rng.standard_normal(2000)  # luck with the examples that goes opposite ways
+    found = interval(np.array([0.8, 0.8]), resampled, 200)
+    expected = stats.t.isf(0.025, 199) * np.sqrt(resampled.mean(axis=1).var(ddof=1) * 200 / 199)
+    assert (found.low, found.high) == pytest.approx((0.8 - expected, 0.8 + expected))
+
+
 def test_p_is_five_percent_where_the_interval_ends_at_zero():
     rng = np.random.default_rng(0)
     for seeds in (1, 4):
