@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from i2m2.losses import binary_cross_entropy, negative_log_likelihood, soft_cross_entropy
-from i2m2.metrics import METRICS, accuracy, auprc, auroc, balanced_accuracy, brier, ece, entropy, label_entropy, nll, score
+from i2m2.metrics import METRICS, accuracy, auprc, auroc, balanced_accuracy, brier, ece, entropy, kind, label_entropy, nll, score
+from i2m2.significance import best_of
+from i2m2.tables import cell
 
 
 def log(rows):
@@ -85,3 +87,18 @@ def test_certain_predictions_are_scored_without_a_warning():
     p = np.array([[0.0, -np.inf], [-np.inf, 0.0]])
     assert score(np.array([0, 1]), p, ["nll", "entropy", "brier", "ece"]) == {"nll": 0, "entropy": 0, "brier": 0, "ece": 0}
     assert set(METRICS) == set(score(Y, P))
+
+
+def test_a_metric_of_one_label_is_of_its_metrics_kind():
+    assert [kind(name) for name in ("nll_acl", "nll", "balanced_accuracy_b", "vqa_score")] == [
+        "nll",
+        "nll",
+        "balanced_accuracy",
+        "vqa_score",
+    ]
+    values = {
+        "a": {"nll_acl": [0.1], "auroc_acl": [0.9], "entropy_acl": [0.2]},
+        "b": {"nll_acl": [0.4], "auroc_acl": [0.5], "entropy_acl": [0.1]},
+    }
+    assert best_of(values, ["nll_acl", "auroc_acl", "entropy_acl"]) == {"nll_acl": "a", "auroc_acl": "a"}
+    assert cell([0.1], "nll_acl") == "0.100 (1)" and cell([0.1], "auroc_acl") == "10.0 (1)"

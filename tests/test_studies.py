@@ -124,3 +124,48 @@ def test_statistics_of_a_run_are_computed_again_when_its_predictions_or_those_of
     main([str(tmp_path)])
     again = json.loads(path.read_text())
     assert again["calibration"] == text["calibration"] and again["combination"]["plain"] != text["combination"]["plain"]
+
+
+def three_runs(tmp_path):
+    save(tmp_path / "own/unimodal_image/seed0", "unimodal_image", image=IMAGE)
+    save(tmp_path / "own/inter/seed0", "inter", inter=TEXT)
+    save(tmp_path / "own/i2m2/seed0", "i2m2", image=IMAGE, inter=TEXT)
+    return tmp_path / "own"
+
+
+def test_parts_that_cannot_be_combined_leave_the_other_studies(tmp_path):
+    own = three_runs(tmp_path)
+    other = predictions(inter=TEXT) | {"id": np.arange(4) + 7}
+    np.savez(own / "inter/seed0/predictions_val.npz", **other)
+    main([str(tmp_path)])
+    text = (own / "studies.md").read_text()
+    assert "| i2m2 | image | 75.0 | 5.0 |" in text and "trained jointly" not in text
+    assert f"not made from {own}/unimodal_image/seed0, {own}/inter/seed0: image and inter predicted other examples" in text
+    assert (
+        not (own / "section_4_6.csv").read_text().count("trained jointly") and "not made" in (own / "combination.csv").read_text()
+    )
+
+
+def test_a_run_whose_result_is_another_than_its_statistics_is_left_out_and_named(tmp_path):
+    own = three_runs(tmp_path)
+    main([str(tmp_path)])
+    for path in own.glob("*/seed0/predictions_*"):
+        path.unlink()
+    (own / "i2m2/seed0/result.json").write_text(json.dumps({"test": {"accuracy": 0.5}}))
+    (own / "inter/seed0/statistics.json").write_text('{"of": 1}')
+    main([str(tmp_path)])
+    text = (own / "studies.md").read_text()
+    assert f"| {own}/i2m2/seed0: its statistics.json does not give the accuracy of its result.json; predict again" in text
+    assert f"| {own}/inter/seed0: has neither predictions of the test split nor a statistics.json that can be read" in text
+    assert "| unimodal_image | itself | 75.0 |" in text and "| i2m2 | image |" not in text
+    assert not (own / "combination.csv").exists() and (own / "calibration.csv").exists()
+
+
+def test_experts_that_rule_out_what_the_others_leave_are_combined(tmp_path):
+    own = three_runs(tmp_path)
+    sure = np.log(np.array([[1.0, 0.0]] * 4), where=np.array([[True, False]] * 4), out=np.full((4, 2), -np.inf))
+    for split in ("val", "test"):
+        np.savez(own / f"unimodal_image/seed0/predictions_{split}.npz", **predictions(image=IMAGE) | {"log_prob": sure})
+        np.savez(own / f"inter/seed0/predictions_{split}.npz", **predictions(inter=TEXT) | {"log_prob": sure[:, ::-1]})
+    main([str(tmp_path)])
+    assert "| product as it is |" in (own / "studies.md").read_text()
