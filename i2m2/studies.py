@@ -7,6 +7,7 @@ Computed from a run's saved predictions and kept in its statistics.json, so that
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -74,6 +75,8 @@ def studies_of(folder: Path, finished: Sequence[Record], metrics: Sequence[str],
             by_run.setdefault(record.name, []).append(statistics_of_run(folder, record, metrics, own))
         except DataError as error:  # the other runs are told of all the same
             made["without"].append(str(error))
+            if stamp(record.dir) is not None:
+                print(f"warning: not in the studies: {error}", file=sys.stderr)
     made |= {"seeds": {}} | {name: {} for name in (*MEANS, "combination", "reliability", "expert_reliability")}
     for run, seeds in by_run.items():
         if not seeds:

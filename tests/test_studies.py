@@ -1,6 +1,7 @@
 """What is told of runs beside their tables, against numbers worked by hand, and the same through the command."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -146,18 +147,24 @@ def test_parts_that_cannot_be_combined_leave_the_other_studies(tmp_path):
     )
 
 
-def test_a_run_whose_result_is_another_than_its_statistics_is_left_out_and_named(tmp_path):
+def test_a_run_whose_result_is_another_than_its_statistics_is_left_out_and_named(tmp_path, capsys):
     own = three_runs(tmp_path)
     main([str(tmp_path)])
     for path in own.glob("*/seed0/predictions_*"):
         path.unlink()
+    assert capsys.readouterr().err == ""
+    (own / "unimodal_image/seed0/predictions_test.npz").write_bytes(b"PK")
     (own / "i2m2/seed0/result.json").write_text(json.dumps({"test": {"accuracy": 0.5}}))
     (own / "inter/seed0/statistics.json").write_text('{"of": 1}')
+    save(own / "unimodal_rss/seed0", "unimodal_rss", rss=IMAGE)
     main([str(tmp_path)])
     text = (own / "studies.md").read_text()
     assert f"| {own}/i2m2/seed0: its statistics.json does not give the accuracy of its result.json; predict again" in text
     assert f"| {own}/inter/seed0: has neither predictions of the test split nor a statistics.json that can be read" in text
-    assert "| unimodal_image | itself | 75.0 |" in text and "| i2m2 | image |" not in text
+    assert re.search(
+        r"warning: not in the studies: .*unimodal_image/seed0/predictions_test.npz is damaged", capsys.readouterr().err
+    )
+    assert "| unimodal_rss | itself | 75.0 |" in text and "| i2m2 | image |" not in text
     assert not (own / "combination.csv").exists() and (own / "calibration.csv").exists()
 
 
