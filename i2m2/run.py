@@ -62,7 +62,7 @@ class Run:
             for leftover in directory.glob(".*.tmp.*"):  # of a process that was killed while writing
                 leftover.unlink()
             if stored is None:
-                write_json(directory / "env.json", environment() | {"data": finite(data)})  # an AUROC may be undefined
+                write_json(directory / "env.json", environment(config.device) | {"data": finite(data)})  # an AUROC may be undefined
                 write_text(directory / "config.yaml", yaml.safe_dump(to_dict(run.config), sort_keys=False))
         return run
 
@@ -185,13 +185,14 @@ def read_predictions(directory: Path, split: str) -> dict[str, np.ndarray] | Non
         raise DataError(f"{path} is damaged ({error}); delete it and predict again") from error
 
 
-def environment() -> dict[str, Any]:
-    """Versions, device and commit: what a number depends on beside the settings and the data."""
+def environment(device: str = "cpu") -> dict[str, Any]:
+    """Versions, device (as in the settings: auto takes a GPU where there is one) and commit: what a number depends on beside the
+    settings and the data."""
     packages = ["torch", "torchvision", "numpy", "scikit-learn", "accelerate", "transformers", "h5py", "i2m2"]
     return {
         "python": platform.python_version(),
         "versions": {name: installed for name in packages if (installed := _version(name))},
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else _processor(),
+        "device": torch.cuda.get_device_name() if device != "cpu" and torch.cuda.is_available() else _processor(),
         "git_commit": git_commit(),
         "command": " ".join(["python", *sys.orig_argv[1:]]),
     }
