@@ -47,7 +47,8 @@ STEPS = {  # device -> precision -> settings of the training step, type of the m
     "cpu": {"float32": ([], torch.float32)},
     "cuda": {
         "float32": ([], torch.float32),
-        "bfloat16": (["--precision", "bf16", "--model.channels_last", "true"], torch.bfloat16),
+        "bfloat16": (["--precision", "bf16"], torch.bfloat16),
+        "bfloat16, compiled": (["--precision", "bf16", "--compile", "true"], torch.bfloat16),
     },
 }
 
@@ -117,13 +118,20 @@ def layout_rows(folder: Path, reference: list[Path], rounds: int) -> tuple[list,
     return bytes_rows, speed_rows
 
 
-def training_step(folder: Path, examples: int, rounds: int, settings: list[str], device: torch.device) -> tuple[float, float]:
-    """Median seconds of loading and preparing a batch, and of the whole training step of I2M2 at full size."""
+def training_step(
+    folder: Path, examples: int, rounds: int, settings: list[str], device: torch.device
+) -> tuple[float, float, float]:
+    """Median seconds of loading and preparing a batch, and of the whole training step of I2M2 at full size; a GPU's peak in GB."""
     split = load_fastmri(FastMRIData(dir=str(folder))).splits["train"].only(["magnitude", "phase"])
     config = load_config(FastMRIConfig, ["--config", CONFIG, "--method", "i2m2", "--init", "scratch", *settings], "benchmark")
     model = build_model(config).to(device)
+    if config.compile:
+        model.compile()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     loading, step = [], []
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     for number in range(1 + rounds):
         began = time.perf_counter()
         batch = to_device(split[np.arange(number, number + examples) % len(split)], device, split.prepare)
@@ -136,12 +144,17 @@ def training_step(folder: Path, examples: int, rounds: int, settings: list[str],
         optimizer.zero_grad()
         _wait(device)
         step.append(time.perf_counter() - began)
-    return float(np.median(loading[1:])), float(np.median(step[1:]))
+    peak = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else float("nan")
+    return float(np.median(loading[1:])), float(np.median(step[1:])), peak
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype, rounds: int = 5) -> float:
-    """FLOP per second of a large product of matrices, the best of some: what a device can be measured to do."""
+    """FLOP per second of a large product of matrices, the best of some: what a device can be measured to do.
+
+    On a GPU float32 is multiplied as TensorFloat-32, as PyTorch's convolutions do unless told otherwise.
+    """
     size = 8192 if device.type == "cuda" else 2048
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32
     a, b = (torch.rand(size, size, device=device, dtype=dtype) for _ in range(2))
     seconds = []
     for _ in range(1 + rounds):
@@ -164,14 +177,16 @@ def flop_per_slice() -> int:
 
 
 def step_rows(folder: Path, examples: int, rounds: int, device: torch.device) -> list[list[str]]:
-    """A row per precision: seconds of loading and of the whole step, slices per second, share of a GPU's matrix peak."""
+    """A row per precision: seconds of loading and of the whole step, slices per second, share of a GPU's matrix peak, memory."""
     rows, flop = [], flop_per_slice()
     for name, (settings, dtype) in STEPS[device.type].items():
-        load, whole = training_step(folder, examples, rounds, settings, device)
+        load, whole, peak = training_step(folder, examples, rounds, settings, device)
         # On a CPU another library multiplies matrices than convolves, and not the faster one.
-        share = f"{100 * examples * flop / whole / matrix_peak(device, dtype):.0f} %" if device.type == "cuda" else "-"
+        on_gpu = ["-", "-"]
+        if device.type == "cuda":
+            on_gpu = [f"{100 * examples * flop / whole / matrix_peak(device, dtype):.0f} %", f"{peak:.1f}"]
         cells = [f"{1000 * load:.1f} ms", f"{whole:.3g} s", *beside(100 * load / whole, "<= 5")]
-        rows.append([f"{examples} slices, {name}", *cells, f"{examples / whole:.3g}", share])
+        rows.append([f"{examples} slices, {name}", *cells, f"{examples / whole:.3g}", *on_gpu])
     return rows
 
 
@@ -226,7 +241,8 @@ def main(argv: list[str] | None = None) -> None:
         print(table(f"Slices per second, one process, medians of {args.rounds} alternating rounds", columns, speed_rows))
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         rows = step_rows(folder, args.examples, args.steps, device)
-        columns = ["training step", "loading and views", "whole step", "share in %", "target", "slices/s", "of the matrix peak"]
+        columns = ["training step", "loading and views", "whole step", "share in %", "target", "slices/s"]
+        columns += ["of the matrix peak", "memory, GB"]
         print(table(f"I2M2 at 320 x 320 on {device}; peak: a GPU's product of matrices in the same precision", columns, rows))
         before = peak_memory(folder, [], 0)
         costs = {name: peak_memory(folder, settings, args.examples) for name, settings in MEMORY.items()}

@@ -81,7 +81,20 @@ def make_norm(norm: Norm, channels: int) -> nn.Module:
     """GroupNorm of 32 groups (the largest divisor of both where 32 does not divide the channels), of one, or batch norm."""
     if norm == "batch":
         return nn.BatchNorm2d(channels)
-    return nn.GroupNorm(math.gcd(32, channels) if norm == "group" else 1, channels)
+    return GroupNorm(math.gcd(32, channels) if norm == "group" else 1, channels)
+
+
+class GroupNorm(nn.GroupNorm):
+    """Group norm in the type of its input (its sums are float32 inside), under mixed precision too.
+
+    On a GPU autocast would make a float32 copy of every map: a step in bfloat16 took more memory than one in float32.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype == torch.float32:
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return F.group_norm(x, self.num_groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
 
 
 def preact_resnet18(channels: int, width: int = 64, blocks: int = 2, **options) -> PreActResNet:

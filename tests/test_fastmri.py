@@ -7,13 +7,14 @@ import h5py
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
 from conftest import FASTMRI_CONFIG
 from fastMRI.data import LABELS, FastMRIData, class_weights, load_fastmri, magnitude_of, phase_of
 from fastMRI.models import FastMRIConfig, build_model
-from fastMRI.networks import preact_resnet18, wide_resnet20_3
+from fastMRI.networks import make_norm, preact_resnet18, wide_resnet20_3
 from fastMRI.scores import OWN, at_threshold, bootstrap, by_volume, log_odds_of, operating_point, scores
 from fastMRI.train import main
 from i2m2.config import load_config
@@ -106,6 +107,18 @@ def test_memory_settings_change_no_value_and_no_gradient(options):
         y.square().mean().backward()
         results.append((y, [p.grad for p in network.parameters()]))
     torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_group_norm_keeps_the_type_of_its_input_under_mixed_precision(dtype):
+    norm = make_norm("group", 64)
+    nn.init.normal_(norm.weight)
+    x = 100 + torch.randn(2, 64, 9, 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = norm(x.to(dtype))
+    assert found.dtype == dtype
+    expected = F.group_norm(x.to(dtype).double(), 32, norm.weight.double(), norm.bias.double())
+    torch.testing.assert_close(found.double(), expected, rtol=2**-7 if dtype == torch.bfloat16 else 1e-3, atol=1e-3)
 
 
 def test_views_are_magnitude_and_angle():

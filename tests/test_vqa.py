@@ -67,7 +67,8 @@ def predictions_of(made, keep, *more):
         for expert in model.experts.values():  # so that answers differ
             expert.head[3].weight.mul_(100)
     split = data.splits["test"].only(model.modalities)
-    return predict(model, split, make_accelerator(config), 50, keep=keep), split, model
+    accelerator = make_accelerator(config)
+    return predict(model.to(accelerator.device), split, accelerator, 50, keep=keep), split, model
 
 
 # Answers as labels
