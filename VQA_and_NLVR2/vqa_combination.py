@@ -68,16 +68,18 @@ def fit(val: Mapping[str, Predictions], log_prior: np.ndarray) -> tuple[np.ndarr
     known = (first["answer"] >= 0).any(axis=1)
     target, answer = soft_target(first)[known], np.maximum(first["answer"][known], 0).astype(np.int64)
 
-    def theta(columns: Sequence[np.ndarray], start: np.ndarray, bounds: list | None = None) -> np.ndarray:
-        features = np.stack(columns, axis=-1)
+    def theta(features: np.ndarray, start: np.ndarray, bounds: list | None = None) -> np.ndarray:
         own = np.einsum("na,nak->nk", target, np.take_along_axis(features, answer[..., None], axis=1))
         return maximise_likelihood(features, own, start, bounds)
 
-    log_probs = [_log_softmax(p[ALL][known]) for p in val.values()]
-    ones = np.ones(len(log_probs))
+    experts, ones = len(val), np.ones(len(val))
+    features = np.empty((known.sum(), len(log_prior), experts + 1))  # gigabytes, so there is one of it, which the last fit changes
+    for place, p in enumerate(val.values()):
+        features[..., place] = _log_softmax(p[ALL][known])
+    features[..., experts] = log_prior
     with np.errstate(divide="ignore"):
-        temperature = float(1 / theta([sum(log_probs)], np.ones(1), [(0, None)])[0])
-    *weights, gamma = theta([*log_probs, np.broadcast_to(log_prior, log_probs[0].shape)], np.array([*ones, 0.0]))
+        temperature = float(1 / theta(features[..., :experts].sum(axis=-1, keepdims=True), np.ones(1), [(0, None)])[0])
+    *weights, gamma = theta(features, np.array([*ones, 0.0]))
     return ones, np.array(weights), float(gamma), temperature
 
 

@@ -18,7 +18,8 @@ from i2m2.evaluate import EXPERT, scores_of, table_of
 from i2m2.experiment import Predictions, Scores, labels_of
 from i2m2.files import write_atomic, write_json, write_text
 from i2m2.model import product_of_experts
-from i2m2.run import environment, finite, read_facts, read_predictions
+from i2m2.predictions import read_predictions
+from i2m2.run import environment, finite, read_facts
 
 
 def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
@@ -27,7 +28,7 @@ def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
     DataError if the runs did not predict the same examples.
     """
     first, *others = predictions
-    kept = {key: value for key, value in predictions[first].items() if key in ("id", "group", "y", "labels")}
+    kept = {key: predictions[first][key] for key in ("id", "group", "y", "labels") if key in predictions[first]}
     for name in others:
         if not np.array_equal(predictions[name]["id"], kept["id"]) or not np.array_equal(predictions[name]["y"], kept["y"]):
             raise DataError(f"{first} and {name} predicted other examples; combine runs of the same data and split")

@@ -21,6 +21,10 @@ class DataError(Exception):
     exit_code = 3
 
 
+class DamagedError(DataError):
+    """A file is there and cannot be read."""
+
+
 class CommandParser(argparse.ArgumentParser):
     """argparse, with a mistake as one line instead of the whole usage."""
 

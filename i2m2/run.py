@@ -10,7 +10,6 @@ import platform
 import re
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +25,7 @@ from torch import Tensor
 from i2m2.config import RunConfig, flatten, to_dict
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_atomic, write_json, write_text
+from i2m2.predictions import SavedPredictions, read_predictions
 
 # Settings that have no influence on the numbers: a run may go on with others. (What the data are, their fingerprint says.)
 WITHOUT_INFLUENCE = {"out", "tracker", "workers", "data.dir", "data.images", "features.dir", "features.batch_size"}
@@ -114,7 +114,7 @@ class Run:
     def save_predictions(self, split: str, predictions: Mapping[str, np.ndarray]) -> None:
         self._write(f"predictions_{split}.npz", lambda path: np.savez(path, **predictions))
 
-    def load_predictions(self, split: str) -> dict[str, np.ndarray] | None:
+    def load_predictions(self, split: str) -> SavedPredictions | None:
         return read_predictions(self.dir, split)
 
     def add_to_environment(self, **facts: Any) -> None:
@@ -171,18 +171,6 @@ def read_facts(directory: Path) -> dict[str, Any]:
         return json.loads((directory / "env.json").read_text(encoding="utf-8"))["data"]
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{directory}/env.json does not say what data the run had; delete that folder, run it again") from error
-
-
-def read_predictions(directory: Path, split: str) -> dict[str, np.ndarray] | None:
-    """Saved predictions of a run's folder, None where there are none. DataError if they are damaged."""
-    path = directory / f"predictions_{split}.npz"
-    if not path.exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path} is damaged ({error}); delete it and predict again") from error
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:

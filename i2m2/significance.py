@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from i2m2.comparison import holm
-from i2m2.errors import DataError, SettingsError
+from i2m2.errors import DamagedError, DataError, SettingsError
 from i2m2.files import write_json
 from i2m2.metrics import LOWER_IS_BETTER, kind
 from i2m2.records import Record
@@ -122,6 +122,8 @@ def judge(rows: Rows, metrics: Sequence[str], best: Mapping[str, str], own: Mapp
     for metric in metrics:
         try:
             values, drawn = resample(list(predictions.values()), [metric], own)[metric]
+        except DamagedError:
+            raise
         except (SettingsError, DataError):
             continue
         told = [run for run, records in rows.items() if any(metric in record.test for record in records)]

@@ -19,8 +19,9 @@ from i2m2.evaluate import EXPERT
 from i2m2.experiment import Predictions, labels_of
 from i2m2.intervals import LEVEL, interval, no_interval
 from i2m2.metrics import METRICS, kind
+from i2m2.predictions import read_predictions
 from i2m2.resampling import RESAMPLES, Resampled, bootstrap, group_index, resampled
-from i2m2.run import finite, read_predictions
+from i2m2.run import finite
 
 # A metric that a data set has beside those of i2m2.metrics: (predictions, each example's group [n], number of groups) -> what it is
 # in a resample. Of a score per example: `lambda p, index, groups: mean_of(p["score"], index, groups)`.
@@ -217,7 +218,7 @@ def _fault(predictions: Predictions) -> str:
     n = len(predictions["id"])
     if len(predictions["group"]) != n or n == 0:
         return f"has {n:,} ids and {len(predictions['group']):,} groups; it needs one group per id"
-    log_probs = {name: value for name, value in predictions.items() if name == "log_prob" or name.startswith(EXPERT)}
+    log_probs = {name: predictions[name] for name in predictions if name == "log_prob" or name.startswith(EXPERT)}
     if not log_probs:
         return ""  # a data set's own form, which its own statistics read
     y, shape = predictions.get("y"), predictions.get("log_prob", next(iter(log_probs.values()))).shape

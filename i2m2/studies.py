@@ -17,7 +17,7 @@ import numpy as np
 
 from i2m2.calibration import CALIBRATION, FLOOR, post_hoc, reliability
 from i2m2.combine import combine
-from i2m2.errors import DataError, SettingsError
+from i2m2.errors import DamagedError, DataError, SettingsError
 from i2m2.evaluate import EXPERT
 from i2m2.experiment import Predictions
 from i2m2.experts import entropies, expert_log_probs, rescues
@@ -171,6 +171,8 @@ def _intervals(predictions: Predictions, metrics: Sequence[str], own: OwnStatist
     for metric in metrics:
         try:
             values, drawn = resample([predictions], [metric], own.metrics)[metric]
+        except DamagedError:
+            raise
         except (SettingsError, DataError):
             continue
         found[metric] = summary(metric, values, drawn, groups)
