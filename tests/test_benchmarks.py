@@ -11,7 +11,7 @@ from AVMNIST_and_MIMIC.avmnist import AVMNISTData, load_avmnist
 from AVMNIST_and_MIMIC.avmnist_files import SHAPES
 from AVMNIST_and_MIMIC.encoders import LeNet
 from AVMNIST_and_MIMIC.mimic import load_mimic
-from benchmarks import avmnist, fastmri, mimic, mimic_loops
+from benchmarks import avmnist, fastmri, mimic, mimic_loops, vqa_combination
 from benchmarks import avmnist_loops as bench
 from benchmarks.avmnist_encoder import encoder_row
 from benchmarks.mimic_gru import split_of_step
@@ -167,3 +167,17 @@ def test_fastmri_reference_layout_is_the_published_one_and_gives_the_same_image(
 
 def test_a_fastmri_step_costs_what_is_known():
     assert fastmri.flop_per_slice() == pytest.approx(3 * 3 * 2 * 55.42e9, rel=1e-3)  # experts, passes, multiply and add
+
+
+def test_the_cost_of_combining_vqa_experts_is_of_a_study_of_what_is_written(tmp_path, capsys):
+    for seed, name in enumerate(vqa_combination.EXPERTS):
+        for split, questions in (("val", 300), ("test", 200)):
+            vqa_combination.write_predictions(tmp_path / name, split, questions, 40, seed)
+    vqa_combination.combine_files(tmp_path)
+    found = json.loads(capsys.readouterr().out)
+    # Three experts that know equally much, each by itself: the product knows most, with equal weights.
+    assert found["plain"]["scores"]["vqa_score"] > found["joint"]["scores"]["vqa_score"] + 0.1
+    weights = list(found["fitted"]["weights"].values())
+    assert max(weights) < 1.2 * min(weights) and found["fitted"]["scores"]["nll"] < found["joint"]["scores"]["nll"]
+    vqa_combination.main(["--share", "0.001", "--answers", "30"])
+    assert "| 33 | 164 | 30 |" in capsys.readouterr().out
