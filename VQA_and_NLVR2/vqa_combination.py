@@ -6,7 +6,7 @@ the best of them are not enough.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,7 @@ def combination(val: Mapping[str, Predictions], test: Mapping[str, Predictions],
         "prior_divided": (plain, 1.0 - len(experts)),
         "fitted": (weights, gamma),
     }
-    found: dict[str, Any] = {way: {"scores": scores_of(test, *rule, log_prior)} for way, rule in ways.items()}
+    found: dict[str, Any] = {way: {"scores": scores} for way, scores in scores_of(test, ways, log_prior).items()}
     found["temperature"]["temperature"] = temperature
     for way in ("prior_divided", "fitted"):
         found[way] |= {"weights": dict(zip(experts, ways[way][0].tolist(), strict=True)), "gamma": ways[way][1]}
@@ -83,22 +83,20 @@ def fit(val: Mapping[str, Predictions], log_prior: np.ndarray) -> tuple[np.ndarr
     return ones, np.array(weights), float(gamma), temperature
 
 
-def scores_of(test: Mapping[str, Predictions], weights: np.ndarray, gamma: float, log_prior: np.ndarray) -> dict[str, float]:
-    """`calibration` of the experts combined."""
-    first = next(iter(test.values()))
-    combined = {column: first[column] for column in COLUMNS}
-    kept = list(_kept(list(test.values()), weights, gamma, log_prior))
-    return calibration(combined | {name: np.concatenate([part[name] for part in kept]) for name in kept[0]})[0]
-
-
-def _kept(
-    experts: Sequence[Predictions], weights: np.ndarray, gamma: float, log_prior: np.ndarray
-) -> Iterator[dict[str, np.ndarray]]:
-    for begin in range(0, len(experts[0]["id"]), ROWS):
+def scores_of(
+    test: Mapping[str, Predictions], ways: Mapping[str, tuple[np.ndarray, float]], log_prior: np.ndarray
+) -> dict[str, dict[str, float]]:
+    """`calibration` of the experts combined with the weights and prior exponent of each way."""
+    first, parts = next(iter(test.values())), {way: [] for way in ways}
+    for begin in range(0, len(first["id"]), ROWS):
         rows = slice(begin, begin + ROWS)
-        logits = gamma * log_prior + sum(w * _log_softmax(p[ALL][rows]) for w, p in zip(weights, experts, strict=True))
-        columns = keep(torch.from_numpy(_log_softmax(logits)), {}, {"answer": torch.from_numpy(experts[0]["answer"][rows])})
-        yield {name: column.numpy() for name, column in columns.items()}
+        log_probs, answer = [_log_softmax(p[ALL][rows]) for p in test.values()], torch.from_numpy(first["answer"][rows])
+        for way, (weights, gamma) in ways.items():
+            logits = gamma * log_prior + sum(w * log_prob for w, log_prob in zip(weights, log_probs, strict=True))
+            parts[way].append(keep(torch.from_numpy(_log_softmax(logits)), {}, {"answer": answer}))
+    asked = {column: first[column] for column in COLUMNS}
+    kept = {way: {name: torch.cat([part[name] for part in some]).numpy() for name in some[0]} for way, some in parts.items()}
+    return {way: calibration(asked | columns)[0] for way, columns in kept.items()}
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

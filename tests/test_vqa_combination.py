@@ -96,7 +96,9 @@ def test_the_plain_way_is_the_product_and_every_score_is_that_of_all_probabiliti
         assert rule["scores"]["vqa_score"] == pytest.approx(np.minimum(1, np.array(people) / 3).mean(), abs=1e-6)
     # What is fitted to these very questions is at least as likely as anything else of its kind.
     assert found["fitted"]["scores"]["nll"] <= min(found[way]["scores"]["nll"] for way in ("plain", "temperature", "prior_divided"))
-    assert scores_of(parts, np.array([1.0, 0.0]), 0.0, prior) == pytest.approx(calibration(parts["image"])[0], abs=1e-6)
+    alone = scores_of(parts, {"image": (np.array([1.0, 0.0]), 0.0), "text": (np.array([0.0, 1.0]), 0.0)}, prior)
+    for name in parts:
+        assert alone[name] == pytest.approx(calibration(parts[name])[0], abs=1e-6)
 
 
 def test_other_questions_and_predictions_of_the_best_answers_alone_are_not_combined():
