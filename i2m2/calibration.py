@@ -24,7 +24,7 @@ from scipy.special import log_softmax
 
 from i2m2.errors import SettingsError
 from i2m2.experiment import Predictions, labels_of
-from i2m2.experts import expert_log_probs, per_label
+from i2m2.experts import expert_log_probs
 from i2m2.metrics import ECE_BINS, score
 from i2m2.statistics import refuse_other_examples
 
@@ -55,19 +55,6 @@ def ece_of(diagram: Mapping[str, list]) -> float:
     """The mean of |accuracy - confidence| over the bins, weighted by count: what `i2m2.metrics.ece` is of classes."""
     bins = zip(diagram["count"], diagram["accuracy"], diagram["confidence"], strict=True)
     return sum(n * abs(accuracy - confidence) for n, accuracy, confidence in bins if n) / sum(diagram["count"])
-
-
-def calibration_of(predictions: Predictions) -> dict[str, dict[str, Any]]:
-    """{"product", each expert: {"scores": {accuracy, ECE, Brier, NLL; per label too}, "reliability": {label, or "": diagram}}}."""
-    y, labels = predictions["y"], labels_of(predictions)
-    log_probs = {"product": predictions["log_prob"], **expert_log_probs(predictions)}
-    return {
-        name: {
-            "scores": score(y, log_prob, CALIBRATION, labels),
-            "reliability": per_label(predictions, lambda at, log_prob=log_prob: reliability(at(y), at(log_prob))),
-        }
-        for name, log_prob in log_probs.items()
-    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ from scipy.special import log_softmax
 
 from benchmarks.coverage import SIZES, coverage, false_alarms, percentile_coverage, simulate
 from i2m2.calibration import (
-    calibration_of,
     fit_combination,
     fit_temperature,
     log_frequencies,
@@ -25,6 +24,7 @@ from i2m2.intervals import interval, variances
 from i2m2.metrics import METRICS, accuracy, auprc, auroc, ece, score
 from i2m2.resampling import bootstrap, draws, group_index, mean_of, resampled, resampled_auprc, resampled_auroc
 from i2m2.statistics import comparison_of, statistics_of
+from i2m2.studies import study
 
 
 def random_predictions(rng, n, classes, labels=None):
@@ -233,13 +233,15 @@ def test_reliability_by_hand_adds_up_to_the_ece():
     assert sum(gaps) / 500 == pytest.approx(ece(y, log_prob))
 
 
-def test_calibration_of_the_product_and_every_expert_of_every_label():
+def test_the_study_of_a_run_has_product_and_experts_over_all_labels():
     y, log_prob = random_predictions(np.random.default_rng(0), 90, 2, labels=2)
     predictions = {"y": y, "log_prob": log_prob, "expert_image": log_prob[::-1], "labels": np.array(["acl", "meniscus"])}
-    found = calibration_of(predictions)
-    assert list(found) == ["product", "image"]
-    assert found["image"]["scores"]["nll_meniscus"] == pytest.approx(METRICS["nll"](y[:, 1], log_prob[::-1, 1]))
-    assert found["product"]["reliability"]["acl"] == reliability(y[:, 0], log_prob[:, 0])
+    found = study(predictions)
+    assert list(found["calibration"]) == list(found["reliability"]) == ["product", "image"]
+    by_label = [METRICS["nll"](y[:, k], log_prob[::-1, k]) for k in range(2)]
+    assert found["calibration"]["image"]["nll"] == pytest.approx(np.mean(by_label))
+    counts = [reliability(y[:, k], log_prob[:, k])["count"] for k in range(2)]
+    assert found["reliability"]["product"]["count"] == np.sum(counts, axis=0).tolist()
 
 
 PRIOR = np.array([0.45, 0.25, 0.15, 0.1, 0.05])
