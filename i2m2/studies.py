@@ -30,7 +30,7 @@ from i2m2.significance import FILE, read_stored, same, stamp
 from i2m2.statistics import read_seed, resample, summary
 from i2m2.tables import OwnStatistics
 
-VERSION = 4  # counts up when the same predictions give other studies
+VERSION = 5  # counts up when the same predictions give other studies
 PRODUCT = "product"
 MEANS = ("entropy", "rescue", "calibration")  # over the seeds
 
@@ -145,7 +145,7 @@ def _computed(folder: Path, record: Record, metrics: Sequence[str], own: OwnStat
             "data set's evaluate command with --again"
         ) from error
     if parts := _parts(folder, record, made):
-        made["combination"] = _combined(parts, predictions, own)
+        made["combination"] = _combined(parts, predictions, own) | {"untagged": _untagged(parts, record)}
     return finite({"of": _state(folder, record, metrics, made), **made})
 
 
@@ -163,6 +163,12 @@ def _combined(parts: Mapping[str, Path], joint: Predictions, own: OwnStatistics)
         return {"why_not": f"not made: predictions without a column {error} in one of {', '.join(map(str, parts.values()))}"}
     except DataError as error:
         return {"why_not": f"not made from {', '.join(map(str, parts.values()))}: {error}"}
+
+
+def _untagged(parts: Mapping[str, Path], record: Record) -> str:
+    """Of a tagged run the parts that were taken for want of tagged ones: their settings may be others."""
+    tag = record.config.get("tag")
+    return ", ".join(part.parent.name for part in parts.values() if tag and not part.parent.name.endswith(f"-{tag}"))
 
 
 def _intervals(predictions: Predictions, metrics: Sequence[str], own: OwnStatistics) -> dict[str, Any]:

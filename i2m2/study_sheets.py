@@ -117,6 +117,7 @@ def _combination_sheet(found: Mapping[str, Any], labels: Mapping[str, str], abou
         of = f" (in the order {', '.join(table['labels'])})" if "labels" in table else ""
         notes.append(
             f"{labels[run]}: fitted weights{of} {weights}; prior exponent {_plain(fitted['gamma'])}; seeds {table['seeds']}."
+            + (f" Not trained under its tag: {table['untagged']}." if table.get("untagged") else "")
         )
     if not grids:
         return None

@@ -147,6 +147,19 @@ def test_parts_that_cannot_be_combined_leave_the_other_studies(tmp_path):
     )
 
 
+def test_parts_that_a_tagged_run_borrows_are_named(tmp_path):
+    own = three_runs(tmp_path)
+    save(own / "unimodal_image-wide/seed0", "unimodal_image", image=IMAGE)
+    save(own / "i2m2-wide/seed0", "i2m2", image=IMAGE, inter=TEXT)
+    for name in ("unimodal_image-wide", "i2m2-wide"):
+        with (own / name / "seed0/config.yaml").open("a") as file:
+            file.write("tag: wide\n")
+    main([str(tmp_path)])
+    notes = [line for line in (own / "studies.md").read_text().splitlines() if "fitted weights" in line]
+    assert len(notes) == 2 and notes[0].endswith("seeds 1.")
+    assert notes[1].startswith("- i2m2-wide") and notes[1].endswith("Not trained under its tag: inter.")
+
+
 def test_a_run_whose_result_is_another_than_its_statistics_is_left_out_and_named(tmp_path, capsys):
     own = three_runs(tmp_path)
     main([str(tmp_path)])
