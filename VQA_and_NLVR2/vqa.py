@@ -5,7 +5,9 @@ An example is a question about an image; its answer one of thousands, with a sof
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from i2m2.config import RunConfig
+from i2m2.config import RunConfig, flatten, load_config, to_dict
 from i2m2.data import Data
 from i2m2.experiment import Experiment, Predictions
 from i2m2.losses import binary_cross_entropy, soft_cross_entropy
@@ -80,11 +82,21 @@ class VQAConfig(RunConfig):
 
 def open_vqa(config: VQAConfig) -> tuple[Features, Vocabulary]:
     """The features, and the vocabulary of the configured rule. DataError if either is not to be had."""
-    where = f"--data.dir {config.data.folder} --features.dir {config.features_folder}"
-    command = f"python -m VQA_and_NLVR2.extract_features --config VQA_and_NLVR2/configs/vqa_vs.yaml {where}"
     files = files_of(config.data.folder)
-    features = open_features(config.features_folder, config.backbone, config.features, command, files)
+    features = open_features(config.features_folder, config.backbone, config.features, extract_command(config), files)
     return features, vocabulary_of(features, config.data.vocabulary)
+
+
+def extract_command(config: VQAConfig) -> str:
+    """What makes the features of these settings: the command with all that its config file has otherwise."""
+    file = "VQA_and_NLVR2/configs/vqa_vs.yaml"
+    usual = flatten(to_dict(load_config(VQAConfig, ["--config", str(Path(__file__).parents[1] / file)], "VQA_and_NLVR2")))
+    wanted = flatten(to_dict(config)) | {"data.dir": config.data.folder, "features.dir": config.features_folder}
+    words = ["python", "-m", "VQA_and_NLVR2.extract_features", "--config", file]
+    for name, value in wanted.items():
+        if name.startswith(("data.", "features.", "backbone.")) and (value != usual[name] or name.endswith(".dir")):
+            words += [f"--{name}", str(value) if isinstance(value, (str, Path)) else json.dumps(value)]
+    return shlex.join(words)
 
 
 def load(config: VQAConfig) -> Data:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from benchmarks import vqa as bench
+from conftest import ROOT
 from i2m2.compare import main as compare
+from i2m2.config import load_config
 from i2m2.data import to_device
 from i2m2.errors import DataError, SettingsError
 from i2m2.evaluate import predict
@@ -26,7 +29,7 @@ from VQA_and_NLVR2.evaluate import main as evaluate
 from VQA_and_NLVR2.features import open_features
 from VQA_and_NLVR2.make_synthetic import make_synthetic
 from VQA_and_NLVR2.train import main
-from VQA_and_NLVR2.vqa import build_model, load, loss_of, open_vqa, soft_target
+from VQA_and_NLVR2.vqa import VQAConfig, build_model, extract_command, load, loss_of, open_vqa, soft_target
 from VQA_and_NLVR2.vqa_data import answers_of
 from VQA_and_NLVR2.vqa_files import OOD_SETS, read_annotations, read_vqa_vs
 from VQA_and_NLVR2.vqa_predictions import keep, keep_everything, metrics_of, official, report, scores
@@ -410,6 +413,16 @@ def test_training_names_the_command_that_makes_features(made, tmp_path):
         load(replace(settings(*made), features=replace(settings(*made).features, dir=str(tmp_path / "none"))))
     config = settings(*made)
     assert open_features(made[1], config.backbone, config.features).widths == {"image": 64, "text": 64, "fused": 128}
+
+
+def test_the_command_that_makes_features_has_the_settings_at_hand(made, monkeypatch):
+    config = settings(*made, "--features.views", "2")
+    words = shlex.split(extract_command(config))
+    assert words[:3] == ["python", "-m", "VQA_and_NLVR2.extract_features"]
+    monkeypatch.chdir(ROOT)
+    again = load_config(VQAConfig, words[3:], "extract_features")
+    assert (again.backbone, again.features, again.data) == (config.backbone, config.features, config.data)
+    assert len(words) < 30 and "fiber" not in words  # what the file has already is not said again
 
 
 def test_the_benchmark_compares_the_same_examples(made):
