@@ -85,7 +85,7 @@ def read_nlvr2(source: Source | Path) -> Sentences:
                 numbers.extend(map(int, rest))
                 directory.append(int(record.get("directory", -1)))
                 split.add([name])
-                sentence.add([record["sentence"]])
+                sentence.add_text(record["sentence"])
                 urls.add([record["left_url"], record["right_url"]])
             except BAD_RECORD as error:
                 wanted = "{identifier, sentence, label: 'True' or 'False', left_url, right_url} on one line"

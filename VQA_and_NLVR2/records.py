@@ -86,6 +86,12 @@ class Interner:
                 raise TypeError(f"{text!r} is no string")
             self.codes.append(self.number.setdefault(text, len(self.number)))
 
+    def add_text(self, text: str) -> None:
+        """Append one that says something. TypeError if it is no string, ValueError if it is empty."""
+        if isinstance(text, str) and not text.strip():
+            raise ValueError("its text is empty")
+        self.add([text])
+
     def finish(self, *shape: int) -> Interned:
         """-> the strings in that shape."""
         return Interned(np.frombuffer(self.codes, np.int32).reshape(shape), tuple(self.number))

@@ -97,7 +97,7 @@ def read_questions(source: Source | Path) -> Questions:
         try:
             question_id.append(record["question_id"])
             image_id.append(record["image_id"])
-            text.add([record["question"]])
+            text.add_text(record["question"])
         except BAD_RECORD as error:
             wanted = "{question_id: integer, image_id: integer, question: string}"
             raise bad_record(f"{source}: record {number}", record, "question_id", wanted, error) from error

@@ -138,6 +138,7 @@ def test_a_folder_without_photographs_is_named(train, tmp_path):
         (line("train-1-0", "True"), "'train-1-0' is not split-set-pair-sentence"),
         (line("train-1-0-x", "True"), "'train-1-0-x' is not split-set-pair-sentence"),
         (line("train-1-0-0", "True").replace('"sentence"', '"text"'), "no 'sentence'"),
+        (json.dumps(json.loads(line("train-1-0-0", "True")) | {"sentence": " "}), r"line 7 \(identifier .*\): its text is empty"),
         (line("train-1-0-0", "True")[:60], "line 7: "),
         ("17\n", "line 7"),
         (line(*EXAMPLES[0]), "1 records repeat another's identifier, first train-7-0-0"),

@@ -175,6 +175,7 @@ def _drop(key):
         ("Val/Val-Ques.json", lambda rows: [], "holds no records"),
         ("Val/Val-Ques.json", lambda rows: {"info": []}, "nor an object with a list 'questions'"),
         ("Val/Val-Ques.json", lambda rows: [17], "record 0"),
+        ("Val/Val-Ques.json", lambda rows: [row | {"question": ""} for row in rows], r"\(question_id 2000\): its text is empty"),
         ("Val/Val-Ques.json", _drop("question"), r"record 0 \(question_id 2000\): no 'question'"),
         ("Val/Val-Ans.json", lambda rows: [row | {"answer_type": "Other"} for row in rows], "'Other' is none of yes/no, number"),
         ("Val/Val-Ans.json", lambda rows: [row | {"answers": row["answers"][:9]} for row in rows], "9 answers, not 10"),
