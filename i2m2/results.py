@@ -5,7 +5,6 @@ What a table looks like is read from the `paper.yaml` of each data-set folder; n
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.figures import draw, draw_reliability
 from i2m2.files import write_atomic, write_text
+from i2m2.missing import command, missing, missing_seeds, unfinished
 from i2m2.records import Record, collect, lookup, run_folders
 from i2m2.remarks import about, data_kind, how_sure, judged_metrics, notes, verdicts
 from i2m2.render import Sheet, from_json, sheet_to_csv, slug, to_latex, to_markdown
@@ -31,9 +31,6 @@ INTRODUCTION = (
     "Made by `python -m i2m2.results` from the runs' saved predictions. Tables and figures bear the paper's names for them "
     "(Madaan et al., NeurIPS 2024); what each rests on (data, seeds, budget, code) stands below it.",
 )
-# What a missing run has to repeat of a run beside it, wherever that differs from the config file its command names.
-# Not the preset, the tag and a start from scratch: they are part of a run's name, so a row that has them says so in its arguments.
-REPEATED = ("task", "optim.epochs", "data.dir", "data.source", "data.train_size")
 
 
 def entries_of(folder: str, entries: dict[str, list[Entry]], runs: list[Record]) -> list[Entry]:
@@ -157,67 +154,6 @@ def settings_sheet(finished: list[Record], labels: Mapping[str, str], about: str
     return [Sheet(title="Table B.6: settings in force", about=about, grids={"": [header, *rows]})]
 
 
-def missing_seeds(entry: Entry, runs: list[Record]) -> dict[str, list[int]]:
-    """{row: the seeds that it lacks and that any row has (seed 0 if none has any)}.
-
-    A row that is not trained is missing if it has no seed at all.
-    """
-    listed = {row.run for row in entry.rows}
-    there = {(run.name, run.seed) for run in runs if run.name in listed}
-    seeds = sorted({seed for _, seed in there} or {0})
-    made = {name for name, _ in there}
-    return {
-        row.run: ([] if row.run in made else seeds[:1]) if row.command else [s for s in seeds if (row.run, s) not in there]
-        for row in entry.rows
-    }
-
-
-def missing(entry: Entry, runs: list[Record], folder: Path) -> list[str]:
-    """The seeds that the paper's rows lack, each with the command that makes it."""
-    listed = {row.run for row in entry.rows}
-    rows = [run for run in runs if run.name in listed]
-    lacking = missing_seeds(entry, runs)
-    return [
-        f"{row.label}, seed {seed}{_quoted(command(entry, row, seed, folder, rows))}"
-        for row in entry.rows
-        for seed in lacking[row.run]
-    ]
-
-
-def unfinished(entry: Entry, runs: list[Record], folder: Path) -> list[str]:
-    """The runs without DONE, each with the command that goes on with it: from its own config, which holds every override."""
-    rows = {row.run: row for row in entry.rows}
-    items = []
-    for run in (run for run in runs if run.test is None):
-        text = f"{entry.train} --config {shlex.quote(str(run.dir / 'config.yaml'))}" if entry.train and run.config else ""
-        if not text and run.name in rows:
-            text = command(entry, rows[run.name], run.seed, folder, [other for other in runs if other.name in rows])
-        items.append(f"{run.dir}{_quoted(text)}")
-    return items
-
-
-def command(entry: Entry, row: Row, seed: int, folder: Path, siblings: list[Record]) -> str:
-    """The command for one run of the table, with what the runs beside it override; of those the same row's count first."""
-    if row.command:
-        return row.command.format(folder=shlex.quote(str(folder)))
-    if not entry.train:
-        return ""
-    siblings = sorted((run for run in siblings if run.config), key=lambda run: (run.name != row.run, run.test is None))
-    config = siblings[0].config if siblings else {}
-    words = [entry.train, "--config", entry.config, row.args, "--seed", str(seed), "--out", shlex.quote(str(folder.parent))]
-    for key in REPEATED:
-        if key == "optim.epochs" and "per_method" in entry.defaults and siblings and siblings[0].name != row.run:
-            continue  # may be that method's own number, not an override
-        value = lookup(config, key)
-        if value is not None and str(value) != str(lookup(entry.defaults, key)):
-            words += [f"--{key}", shlex.quote(str(value))]
-    return " ".join(words)
-
-
-def _quoted(text: str) -> str:
-    return f": `{text}`" if text else ""
-
-
 def find_folders(out: Path, dataset: str | None, entries: dict[str, list[Entry]]) -> list[Path]:
     """The results folders to show (`avmnist` and `avmnist-*` for the data set `avmnist`). SettingsError if none has a run."""
     if not out.is_dir():
@@ -277,18 +213,18 @@ def further_parts(folder: Path, runs: list[Record], tables: list[Table], own: Ow
     sheets = [*sheets_of(found, labels, about_runs), *settings_sheet(finished, labels, about_runs)]
     for title in STUDIES:  # none may be left of runs that have changed
         (folder / f"{slug(title)}.csv").unlink(missing_ok=True)
+    texts = {f"{slug(sheet.title)}.csv": sheet_to_csv(sheet) for sheet in sheets}
     if sheets:
-        write_text(folder / "studies.md", "\n".join(map(to_markdown, sheets)))
-        write_text(folder / "studies.tex", "\n".join(map(to_latex, sheets)))
-    for sheet in sheets:
-        write_text(folder / f"{slug(sheet.title)}.csv", sheet_to_csv(sheet))
+        texts |= {f"studies.{kind}": "\n".join(map(to, sheets)) for kind, to in (("md", to_markdown), ("tex", to_latex))}
     left = [(path, path.with_name(path.name.replace(".sheet.json", ".png"))) for path in sorted(folder.glob("*.sheet.json"))]
     parts = [Part(from_json(path), [figure] if figure.exists() else [], synthetic) for path, figure in left]
     figures: dict[str, list[Path]] = {}
     if diagrams := diagrams_of(found, labels):
         title = f"Reliability of the first seed's test predictions\n{about_runs}"
         figures["Calibration"] = _save(draw_reliability(diagrams, title), folder / "reliability")[:1]
-        write_text(folder / "reliability.csv", sheet_to_csv(diagrams_sheet(diagrams)))
+        texts["reliability.csv"] = sheet_to_csv(diagrams_sheet(diagrams))
+    for name, text in texts.items():
+        write_text(folder / name, text)
     return parts + [Part(sheet, figures.get(sheet.title.partition(":")[0], []), synthetic) for sheet in sheets]
 
 
