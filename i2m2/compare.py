@@ -10,7 +10,6 @@ from typing import Any
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.experiment import Predictions
 from i2m2.records import read_mapping
-from i2m2.run import read_facts
 from i2m2.significance import share_members
 from i2m2.statistics import Own, comparison_of, log_prob_of, read_seed, resample
 from i2m2.tables import Entry, listed_under, own_of, read_entries
@@ -21,7 +20,7 @@ def seeds_of(folder: Path, split: str) -> dict[str, Path]:
 
     SettingsError if there are none.
     """
-    found = {run.name: run for run in _below(folder) or [folder] if (run / f"predictions_{split}.npz").exists()}
+    found = {run.resolve().name: run for run in _below(folder) or [folder] if (run / f"predictions_{split}.npz").exists()}
     if not found:
         raise SettingsError(f"{folder} has no predictions of the {split} split; give a finished run, or the folder above its seeds")
     return found
@@ -37,6 +36,8 @@ def pairs_of(first: Path, second: Path, split: str) -> dict[str, tuple[Path, Pat
     if first.resolve() == second.resolve():
         raise SettingsError(f"{first} is given twice; give two runs to compare")
     a, b = seeds_of(first, split), seeds_of(second, split)
+    if {path.resolve() for path in a.values()} & {path.resolve() for path in b.values()}:
+        raise SettingsError(f"{first} and {second} have a run in common; give two runs to compare")
     if first in a.values() and second in b.values():
         return {
             a_name if a_name == b_name else f"{a_name} and {b_name}": (first, second) for a_name, b_name in zip(a, b, strict=True)
@@ -48,10 +49,10 @@ def pairs_of(first: Path, second: Path, split: str) -> dict[str, tuple[Path, Pat
     return {seed: (run, b[seed]) for seed, run in a.items() if seed in b}
 
 
-def members_of(run: Path) -> list[str]:
-    """Of a product of separately trained runs, their folders."""
+def environment_of(run: Path) -> dict[str, Any]:
+    """env.json of a run; {} where it has none."""
     env = run / "env.json"
-    return read_mapping(env).get("product_of") or [] if env.exists() else []
+    return read_mapping(env) if env.exists() else {}
 
 
 def usual_metrics(predictions: Predictions, listed: Sequence[Entry], own: Mapping[str, Own]) -> list[str]:
@@ -145,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     listed = listed_under(first[0].resolve().parents[1].name, read_entries())
     own = own_of(listed).metrics
     metrics = args.metric.split(",") if args.metric else usual_metrics(read_seed(first[0], args.split), listed, own)
-    shared = tuple(share_members([members_of(run) for run in runs]) for runs in (first, second))
+    shared = tuple(share_members([environment_of(run).get("product_of") or [] for run in runs]) for runs in (first, second))
     found = comparison_of(first, second, metrics, args.split, own, shared=shared)
     for name, folder, runs in (("A", args.A, first), ("B", args.B, second)):
         others = [run.name for run in _below(folder) if run not in runs]
@@ -153,7 +154,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         remarks = [f"without {', '.join(others)}: not finished, or not among the other's"] if others else []
         remarks += [f"NOT FINISHED, as DONE is missing: {', '.join(broken_off)}"] if broken_off else []
         print(f"{name}  {folder}" + (f" ({'; '.join(remarks)})" if remarks else ""))
-    data = "; ".join(dict.fromkeys(str(read_facts(run).get("description", "not described")) for run in (*first, *second)))
+    described = [(environment_of(run).get("data") or {}).get("description", "not described") for run in (*first, *second)]
+    data = "; ".join(dict.fromkeys(map(str, described)))
     print(f"{', '.join(pairs)}; {args.split} split, {found['examples']:,} examples, data: {data}\n")
     print(report(found, list(pairs)))
 

@@ -31,6 +31,7 @@ from scipy import stats
 from scipy.optimize import brentq
 
 LEVEL = 0.95
+FEW = 10  # resamples on the far side of 0, below which their share says little of p
 EXAMPLES, SEEDS_AND_EXAMPLES = "percentile bootstrap, examples only (one seed)", "t, seeds and examples"
 BIASED = ", less the bias of the bootstrap"
 
@@ -68,7 +69,7 @@ def interval(
     if reason:
         return no_interval(values, reason, p=1.0 if reason == SAME and value == 0 else np.nan, left_out=left_out)
     if len(values) == 1:
-        low, high, p = _of_one(resampled[:, 0], groups)
+        low, high, p = _of_one(resampled[:, 0], groups, float(resampled.mean()) if biased else value)
     else:
         low, high, p = _of_seeds(values, resampled, groups, float(resampled.mean()) if biased else value)
     low, high = (float(np.clip(end, *bounds)) for end in (low, high))
@@ -92,13 +93,16 @@ def _no_interval(values: np.ndarray, resampled: np.ndarray, groups: int) -> str:
     return SAME if np.ptp(resampled) == 0 and np.ptp(values) == 0 else ""
 
 
-def _of_one(resampled: np.ndarray, groups: int) -> tuple[float, float, float]:
+def _of_one(resampled: np.ndarray, groups: int, centre: float) -> tuple[float, float, float]:
     """-> low, high, p."""
-    # p is the level at which this interval would end at 0: its two steps backwards. R resamples tell nothing below 1 / R.
+    # p is the level at which this interval would end at 0: its two steps backwards.
     wider = np.sqrt(groups / (groups - 1))
     tail = stats.norm.cdf(wider * stats.t.ppf((1 - LEVEL) / 2, groups - 1))
-    share = (1 + min((resampled <= 0).sum(), (resampled >= 0).sum())) / (1 + len(resampled))
-    p = 2 * stats.t.cdf(stats.norm.ppf(share) / wider, groups - 1)
+    beyond = min((resampled <= 0).sum(), (resampled >= 0).sum())
+    p = 2 * stats.t.cdf(stats.norm.ppf((1 + beyond) / (1 + len(resampled))) / wider, groups - 1)
+    if beyond < FEW and (spread := resampled.std(ddof=1)) > 0:
+        # R resamples tell nothing of a p below 1 / R, which a table of many comparisons asks for: there t, by their spread.
+        p = min(p, 2 * stats.t.sf(abs(centre) / (wider * spread), groups - 1))
     return *np.quantile(resampled, [tail, 1 - tail]), float(min(1, p))
 
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 from i2m2.records import Record, lookup
+from i2m2.remarks import departures_of
 from i2m2.tables import Entry, Row
 
-# What a missing run has to repeat of a run beside it, wherever that differs from the config file its command names.
-# Not the preset, the tag and a start from scratch: they are part of a run's name, so a row that has them says so in its arguments.
-REPEATED = ("task", "optim.epochs", "data.dir", "data.source", "data.train_size")
+# What a missing run has to repeat of a run beside it, wherever that differs from the config file its command names, beside what
+# `departures_of` finds. Not the preset, the tag and a start from scratch: a row of which they are part has them in its arguments.
+REPEATED = (
+    "task",
+    "optim.epochs",
+    "data.dir",
+    "data.images",
+    "features.dir",
+    "backbone.checkpoint",
+    "data.source",
+    "data.train_size",
+)
 
 
 def missing_seeds(entry: Entry, runs: list[Record]) -> dict[str, list[int]]:
@@ -59,15 +71,25 @@ def command(entry: Entry, row: Row, seed: int, folder: Path, siblings: list[Reco
     if not entry.train:
         return ""
     siblings = sorted((run for run in siblings if run.config), key=lambda run: (run.name != row.run, run.test is None))
-    config = siblings[0].config if siblings else {}
     words = [entry.train, "--config", entry.config, row.args, "--seed", str(seed), "--out", shlex.quote(str(folder.parent))]
-    for key in REPEATED:
-        if key == "optim.epochs" and "per_method" in entry.defaults and siblings and siblings[0].name != row.run:
-            continue  # may be that method's own number, not an override
-        value = lookup(config, key)
-        if value is not None and str(value) != str(lookup(entry.defaults, key)):
-            words += [f"--{key}", shlex.quote(str(value))]
+    for key, value in overrides(entry, row, siblings).items():
+        words += [f"--{key}", shlex.quote(value if isinstance(value, str) else json.dumps(value))]
     return " ".join(words)
+
+
+def overrides(entry: Entry, row: Row, siblings: list[Record]) -> dict[str, Any]:
+    """{dotted setting: value} that a run of the row has to repeat of the runs beside it: what another seed of it was given beside
+    its config file, else what all of them were."""
+    config = siblings[0].config if siblings else {}
+    same_row = bool(siblings) and siblings[0].name == row.run
+    # Epochs may be a method's own number; where that is known, `departures_of` tells.
+    epochs_too = not (entry.defaults and config.get("method")) and (same_row or "per_method" not in entry.defaults)
+    keys = [key for key in REPEATED if key != "optim.epochs" or epochs_too]
+    found = {key: value for key in keys if (value := lookup(config, key)) is not None and value != lookup(entry.defaults, key)}
+    given = [departures_of(entry, run, siblings) for run in siblings]
+    if given and not same_row:
+        given[0] = {key: v for key, v in given[0].items() if all(key in one and one[key] == v for one in given)}
+    return found | (given[0] if given else {})
 
 
 def _quoted(text: str) -> str:

@@ -55,6 +55,7 @@ def _verdict(entry: Entry, row: Row, metric: str, values: Values, data: str, fin
         "other backbone": any(not str(run.data.get("backbone", "")).startswith(entry.backbone) for run in runs),
         UNKNOWN.removeprefix("not judged: "): known is None,
         f"other settings ({', '.join(departures)})": bool(departures),
+        "its seeds read different data": len({json.dumps(run.data.get("fingerprint")) for run in runs}) > 1,
         f"{len(seeds)} of {entry.seeds} seeds": len(seeds) < entry.seeds,
     }
     if reason := next((reason for reason, holds in reasons.items() if holds), None):
@@ -116,8 +117,6 @@ def notes(entry: Entry, finished: list[Record], data: str, folder: str) -> list[
 
 def how_sure(judged: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
     """What intervals, bold numbers and marks rest on, and which rows have none; `labels`: of the table's runs."""
-    if "why_not" in judged:
-        return [f"No intervals: {judged['why_not']}."]
     lines = [f"{labels.get(run, run)}: {why}." for run, why in judged.get("without", {}).items()]
     rows = [metrics for metrics in judged.get("rows", {}).values() if metrics]
     if not rows:
@@ -132,14 +131,35 @@ def how_sure(judged: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
         )
     untested: dict[str, list[str]] = {}
     for metric, first in best.items():
-        others = [run for run, found in judged["rows"].items() if run != first and metric in found]
+        others = [run for run, found in judged["rows"].items() if run != first and (metric in found or run in judged["without"])]
+        others += [run for run in judged["without"] if run not in judged["rows"] and run != first]
         alone = [run for run in others if run not in judged["p"].get(metric, {})]
         if first not in judged["rows"] or metric not in judged["rows"][first]:
             untested.setdefault("every row", []).append(metric)
         elif alone:
             untested.setdefault(", ".join(labels.get(run, run) for run in alone), []).append(metric)
     lines += [f"Not compared with the best in {', '.join(metrics)}: {rows}." for rows, metrics in untested.items()]
-    return lines
+    return lines + _too_few(judged, labels)
+
+
+def _too_few(judged: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
+    """Of rows with a † although their interval and that of the best have nothing in common: why."""
+    apart: dict[str, list[str]] = {}
+    for metric, by_run in judged["p"].items():
+        best = judged["rows"][judged["best"][metric]][metric]
+        for run, p in by_run.items():
+            found = judged["rows"][run][metric]
+            ends = [one[end] for one in (found, best) for end in ("low", "high")]
+            if p >= ALPHA and None not in ends and (ends[1] < ends[2] or ends[3] < ends[0]):
+                apart.setdefault(metric, []).append(labels.get(run, run))
+    if not apart:
+        return []
+    where = "; ".join(f"{metric} of {', '.join(runs)}" for metric, runs in apart.items())
+    comparisons = sum(map(len, judged["p"].values()))
+    return [
+        f"† although the intervals lie apart ({where}): with so few seeds or groups no difference passes Holm's correction of "
+        f"{comparisons} comparisons; it does not say that the rows are alike."
+    ]
 
 
 def other_data(entry: Entry, finished: list[Record]) -> list[str]:
@@ -215,6 +235,9 @@ def departures_of(entry: Entry, run: Record, runs: list[Record]) -> dict[str, An
             usual |= merge_preset(copy.deepcopy(entry.defaults), entry.config, run.config.get("preset", "paper"), parts)
         except SettingsError:  # a preset of another version of the config file: its name says so
             return {}
+        if method == "product":  # of runs of other methods, whose own settings are theirs
+            own = {key for by_method in (entry.defaults.get("per_method") or {}).values() for key in flatten(by_method)}
+            usual = {key: value for key, value in usual.items() if key not in own}
     there = flatten(run.config)
     return {key: value for key, value in there.items() if key not in said and key in usual and value != usual[key]}
 

@@ -133,7 +133,10 @@ def values_of(finished: list[Record], name: str, metrics: Iterable[str]) -> dict
             value = run.test.get(metric, "absent" if metric == main else None)
             if value is not None and not (is_fraction(value) if in_percent(metric) else is_number(value)):
                 range_ = "a number between 0 and 1" if in_percent(metric) else "a number"
-                raise DataError(f"{run.dir / 'result.json'}: test {metric} is {value}; a table needs {range_}")
+                raise DataError(
+                    f"{run.dir / 'result.json'}: test {metric} is {value}; a table needs {range_}; delete this folder and "
+                    "run it again"
+                )
             values[metric] += [value] if value is not None else []
     return values
 
@@ -242,6 +245,9 @@ def show(folder: Path, entries: dict[str, list[Entry]], parts: list[Part]) -> li
         parts.append(Part(sheet_of(table), [path for path in written if path.suffix == ".png"], table.data == "synthetic"))
         paths += written
     print("".join(f"{to_markdown(sheet)}\n" for sheet in to_begin), end="")
+    for sheet in to_begin:  # none may be left of runs that are gone
+        for path in (folder / f"{slug(sheet.title)}.{kind}" for kind in ("md", "tex", "csv", "png", "pdf")):
+            path.unlink(missing_ok=True)
     parts += [Part(sheet, [], tables[0].data == "synthetic") for sheet in to_begin]
     parts += further_parts(folder, runs, tables, own_of(listed_under(folder.name, entries)))
     return paths
@@ -262,6 +268,7 @@ def main(argv: list[str] | None = None) -> None:
             paths += show(folder, entries, parts.setdefault(folder.name, []))
         except DataError as error:  # the other folders have their tables all the same
             errors.append(error)
+            parts[folder.name] = [Part(Sheet(title="No tables", about=folder.name, grids={}, notes=[f"{error}."]), [], False)]
     paths.append(args.results / "report.html")
     write_text(paths[-1], to_page(TITLE, {name: found for name, found in parts.items() if found}, INTRODUCTION))
     print("written:", *paths, sep="\n  ")

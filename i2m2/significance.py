@@ -12,15 +12,17 @@ import numpy as np
 
 from i2m2.comparison import holm
 from i2m2.errors import DamagedError, DataError, SettingsError
+from i2m2.experiment import Predictions
 from i2m2.files import write_json
 from i2m2.metrics import LOWER_IS_BETTER, kind
 from i2m2.records import Record
 from i2m2.resampling import RESAMPLES
 from i2m2.run import finite
-from i2m2.statistics import Own, read_seed, refuse_other_examples, resample, summary
+from i2m2.statistics import Own, read_seed, refuse_other_examples, resample, same_examples, summary
 
 FILE = "statistics.json"
-VERSION = 2  # of what is stored; until 2 the p-values of a table were corrected within their column
+VERSION = 3  # of what is stored. Until 3 a p-value of one seed was 1 / RESAMPLES at least; what has no predictions keeps it
+WITHIN_COLUMN = 1  # in this one, p-values were corrected within their column
 
 Rows = Mapping[str, Sequence[Record]]  # run name -> its finished seeds
 
@@ -46,7 +48,7 @@ def statistics_for(
     -> {"rows": {run: {metric: `statistics.summary`}}, "best": {metric: run}, "p": {metric: {run: corrected p}}, "without": {run:
     why it has no interval}}; {} without any. All of them are of the seeds and the values that the table shows.
     """
-    stored = read_stored(folder).get(name)
+    stored = _read_or_none(folder, rows).get(name)
     stored = stored if isinstance(stored, dict) and {"rows", "p", "best"} <= stored.keys() else {}
     kept = _still_true(stored, rows, best)
     there = {run: [record for record in records if (record.dir / "predictions_test.npz").exists()] for run, records in rows.items()}
@@ -55,15 +57,13 @@ def statistics_for(
     without = {run: _lack(there[run], records) for run, records in rows.items() if len(there[run]) < len(records)}
     there = {run: records for run, records in there.items() if run not in without}
     state = {run: [stamp(record.dir) for record in records] for run, records in there.items()}
-    state |= {"metrics": list(metrics), "best": dict(best), "without": without}
-    if stored.get("of") == state and stored.get("version") == VERSION:
+    values = {run: {metric: [r.test.get(metric) for r in records] for metric in metrics} for run, records in there.items()}
+    state |= {"metrics": list(metrics), "best": dict(best), "without": without, "values": values}
+    if stored.get("of") == finite(state) and stored.get("version") == VERSION:
         return stored
     made = {"version": VERSION, "of": state, "best": dict(best), "rows": {}, "p": {}, "without": dict(without)}
-    try:
-        found = judge(there, metrics, best, own) if there else {key: kept.get(key) for key in ("groups", "resamples")}
-        made |= found | {"without": without | found.get("without", {})}
-    except DataError as error:  # runs on other examples: each stands, but none can be compared
-        made["why_not"] = str(error)
+    found = judge(there, metrics, best, own) if there else {key: kept.get(key) for key in ("groups", "resamples")}
+    made |= found | {"without": without | found.get("without", {})}
     for run in without.keys() & kept.get("rows", {}).keys():
         if kept["rows"][run] and not any(map(stamp, (record.dir for record in rows[run]))):
             made["rows"][run] = kept["rows"][run]
@@ -88,7 +88,7 @@ def _still_true(stored: Mapping[str, Any], rows: Rows, best: Mapping[str, str]) 
             if gone := [metric for metric in by_metric if metric not in kept[run]]:
                 without[run] = f"no interval of {', '.join(gone)}, which {FILE} was not computed from"
     p = {}
-    comparable = stored.get("version") == VERSION or len(stored["p"]) == 1
+    comparable = stored.get("version", WITHIN_COLUMN) > WITHIN_COLUMN or len(stored["p"]) == 1
     for metric, of in stored["p"].items() if comparable else ():
         first = stored["best"].get(metric)
         if first == best.get(metric) and metric in kept.get(first, {}):
@@ -111,8 +111,10 @@ def same(values: Sequence[float | None], records: Sequence[Record], metric: str)
 def judge(rows: Rows, metrics: Sequence[str], best: Mapping[str, str], own: Mapping[str, Own] | None = None) -> dict[str, Any]:
     """The same, computed. Metrics that neither `i2m2.metrics` nor `own` has are left out. Every row is compared with the best of
     each column over the seeds that both have; all these comparisons are one family for Holm's correction."""
-    predictions = {(run, r.seed): read_seed(r.dir, "test") for run, records in rows.items() for r in records}
-    refuse_other_examples({f"{run}/seed{seed}": p for (run, seed), p in predictions.items()})
+    predictions, unlike = read_alike(rows)
+    if not predictions:
+        return {"rows": {}, "p": {}, "without": unlike, "groups": 0, "resamples": RESAMPLES}
+    rows = {run: records for run, records in rows.items() if run not in unlike}
     groups = len(np.unique(next(iter(predictions.values()))["group"]))
     place = {run: {seed: k for k, (name, seed) in enumerate(predictions) if name == run} for run in rows}
     shared = {run: share_members([record.product_of for record in records]) for run, records in rows.items()}
@@ -148,7 +150,35 @@ def judge(rows: Rows, metrics: Sequence[str], best: Mapping[str, str], own: Mapp
         run: f"no interval of {', '.join(names)}, since its predictions do not give what its result.json has"
         for run, names in wrong.items()
     }
-    return {"rows": kept, "p": corrected, "without": without, "groups": groups, "resamples": RESAMPLES}
+    return {"rows": kept, "p": corrected, "without": unlike | without, "groups": groups, "resamples": RESAMPLES}
+
+
+def read_alike(rows: Rows) -> tuple[dict[tuple[str, int], Predictions], dict[str, str]]:
+    """-> {(row, seed): its predictions of the test split}, {row: why it is not among them}: damaged, or not of the examples that
+    most rows predicted."""
+    predictions: dict[str, dict[int, Predictions]] = {}
+    left_out: dict[str, str] = {}
+    kinds: list[list[str]] = []  # rows of the same examples
+    for run, records in rows.items():
+        try:
+            predictions[run] = {record.seed: read_seed(record.dir, "test") for record in records}
+            refuse_other_examples({f"{run}/seed{seed}": one for seed, one in predictions[run].items()})
+        except DataError as error:
+            left_out[run] = f"no interval: {error}"
+            continue
+        first = next(iter(predictions[run].values()))
+        alike = (kind for kind in kinds if same_examples(first, next(iter(predictions[kind[0]].values()))))
+        if (kind := next(alike, None)) is None:
+            kinds.append(kind := [])
+        kind.append(run)
+    most = max(kinds, key=len, default=[])
+    left_out |= {
+        run: f"no interval: it predicted other examples than {most[0]}, or in another order"
+        for kind in kinds
+        for run in kind
+        if kind is not most
+    }
+    return {(run, seed): one for run in most for seed, one in predictions[run].items()}, left_out
 
 
 def share_members(products: Sequence[Sequence[str]]) -> bool:
@@ -171,9 +201,23 @@ def read_stored(folder: Path) -> dict[str, Any]:
     return content
 
 
+def _read_or_none(folder: Path, rows: Rows) -> dict[str, Any]:
+    """The same; {} too for a damaged one where there are predictions to compute it from again."""
+    try:
+        return read_stored(folder)
+    except DataError:
+        if any(stamp(record.dir) for records in rows.values() for record in records):
+            return {}
+        raise
+
+
 def store(folder: Path, made: Mapping[str, Any]) -> None:
-    """Add to statistics.json."""
-    write_json(folder / FILE, read_stored(folder) | finite(made))
+    """Add to statistics.json; what cannot be read of it goes."""
+    try:
+        stored = read_stored(folder)
+    except DataError:
+        stored = {}
+    write_json(folder / FILE, stored | finite(made))
 
 
 def stamp(run: Path, split: str = "test") -> str | None:

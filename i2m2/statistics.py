@@ -238,8 +238,15 @@ def refuse_other_examples(predictions: Mapping[str, Predictions]) -> None:
     """DataError unless all predicted the same examples, in the same groups."""
     first, *others = predictions
     for name in others:
-        if not all(map(np.array_equal, _examples_of(predictions[first]), _examples_of(predictions[name]))):
-            raise DataError(f"{first} and {name} predicted other examples; compare runs of the same data and split")
+        if not same_examples(predictions[first], predictions[name]):
+            raise DataError(
+                f"{first} and {name} predicted other examples, or in another order; compare runs of the same data and split"
+            )
+
+
+def same_examples(first: Predictions, second: Predictions) -> bool:
+    """Whether both are of the same examples, in the same groups and order."""
+    return all(map(np.array_equal, _examples_of(first), _examples_of(second)))
 
 
 def _examples_of(predictions: Predictions) -> list[np.ndarray]:
