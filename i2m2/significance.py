@@ -62,7 +62,10 @@ def statistics_for(
     if stored.get("of") == finite(state) and stored.get("version") == VERSION:
         return stored
     made = {"version": VERSION, "of": state, "best": dict(best), "rows": {}, "p": {}, "without": dict(without)}
-    found = judge(there, metrics, best, own) if there else {key: kept.get(key) for key in ("groups", "resamples")}
+    try:
+        found = judge(there, metrics, best, own) if there else {key: kept.get(key) for key in ("groups", "resamples")}
+    except DamagedError as error:  # of a column that only some metric needs
+        found = {"without": dict.fromkeys(there, f"no interval: {error}")}
     made |= found | {"without": without | found.get("without", {})}
     for run in without.keys() & kept.get("rows", {}).keys():
         if kept["rows"][run] and not any(map(stamp, (record.dir for record in rows[run]))):
