@@ -157,8 +157,8 @@ def _too_few(judged: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
     where = "; ".join(f"{metric} of {', '.join(runs)}" for metric, runs in apart.items())
     comparisons = sum(map(len, judged["p"].values()))
     return [
-        f"† although the intervals lie apart ({where}): with so few seeds or groups these differences do not pass Holm's correction "
-        f"of {comparisons} comparisons; it does not say that the rows are alike."
+        f"† although the intervals lie apart ({where}): with so few seeds or groups these differences do not pass Holm's "
+        f"correction of {comparisons} comparisons; it does not say that the rows are alike."
     ]
 
 

@@ -65,7 +65,7 @@ def statistics_for(
     try:
         found = judge(there, metrics, best, own) if there else {key: kept.get(key) for key in ("groups", "resamples")}
     except DamagedError as error:  # of a column that only some metric needs
-        found = {"without": dict.fromkeys(there, f"no interval: {error}")}
+        found = {key: kept.get(key) for key in ("groups", "resamples")} | {"without": dict.fromkeys(there, f"no interval: {error}")}
     made |= found | {"without": without | found.get("without", {})}
     for run in without.keys() & kept.get("rows", {}).keys():
         if kept["rows"][run] and not any(map(stamp, (record.dir for record in rows[run]))):
