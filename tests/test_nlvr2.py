@@ -503,7 +503,7 @@ def damage_sentence(folder):
         (damage_label, r"dev.json: line \d+ .*label 'yes' is neither 'True' nor 'False'"),
         (damage_folder, r"no photograph \*-img0.png"),
         (damage_file, "test1.json is missing; how to get it: .*--data.source synthetic"),
-        (damage_sentence, "text 0 of 12 is empty"),
+        (damage_sentence, r"train.json: line 1 \(identifier train-0-0-0\): its text is empty"),
     ],
 )
 def test_bad_files_are_one_line(damage, message, own_files):
