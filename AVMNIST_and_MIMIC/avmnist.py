@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from AVMNIST_and_MIMIC.avmnist_digits import make_digits
 from AVMNIST_and_MIMIC.avmnist_files import NUM_CLASSES, SHAPES, open_part
 from AVMNIST_and_MIMIC.encoders import LeNet, mlp
-from i2m2.config import RunConfig
-from i2m2.data import ArrayDataset, Data, check_dataset, read_description
 from i2m2.errors import DataError
 from i2m2.fusion import build_fusion
 from i2m2.model import INTER, FusionExpert, ProductOfExperts, UnimodalExpert
+from i2m2.training.config import RunConfig
+from i2m2.training.data import ArrayDataset, Data, check_dataset, read_description
 
 MODALITIES = tuple(SHAPES)
 BLOCKS = {"image": 3, "audio": 5}  # of LeNet after the first one, until the map is 1x1

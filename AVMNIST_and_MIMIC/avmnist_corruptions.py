@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from i2m2.robustness import Corruptions
+from i2m2.training.robustness import Corruptions
 
 BLOCK = 500  # examples that share a random generator; part of the result
 SCALE = 255.0  # stored units of a value of 1

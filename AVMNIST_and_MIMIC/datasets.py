@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from AVMNIST_and_MIMIC import avmnist, mimic
-from i2m2.config import peek
 from i2m2.errors import SettingsError
-from i2m2.experiment import Experiment
+from i2m2.training.config import peek
+from i2m2.training.experiment import Experiment
 
 DATASETS = {
     "avmnist": Experiment(avmnist.AVMNISTConfig, lambda config: avmnist.load_avmnist(config.data), avmnist.build_model),

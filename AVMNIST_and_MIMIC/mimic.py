@@ -21,12 +21,12 @@ from AVMNIST_and_MIMIC.mimic_arrays import (
     reference_split,
     standardise,
 )
-from i2m2.config import RunConfig
-from i2m2.data import ArrayDataset, Data, check_dataset, read_description
-from i2m2.evaluate import score_of_class_frequencies
 from i2m2.files import make_once
 from i2m2.fusion import build_fusion
 from i2m2.model import INTER, FusionExpert, ProductOfExperts, UnimodalExpert
+from i2m2.training.config import RunConfig
+from i2m2.training.data import ArrayDataset, Data, check_dataset, read_description
+from i2m2.training.evaluate import score_of_class_frequencies
 
 MODALITIES = ("static", "series")
 # Class k of `mortality` is the first k in 1..5 whose column of `mortality_labels` is 1, class 0 none of them.

@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from AVMNIST_and_MIMIC.mimic_arrays import SERIES
-from i2m2.robustness import Corruptions
+from i2m2.training.robustness import Corruptions
 
 
 def mimic_corruptions(seed: int) -> Corruptions:

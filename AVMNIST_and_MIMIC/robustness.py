@@ -14,19 +14,20 @@ from torch import nn
 from AVMNIST_and_MIMIC.avmnist_corruptions import avmnist_corruptions
 from AVMNIST_and_MIMIC.datasets import DATASETS, dataset_of
 from AVMNIST_and_MIMIC.mimic_corruptions import mimic_corruptions
-from i2m2 import results, robustness
-from i2m2.config import RunConfig, load_config
-from i2m2.data import Data
+from i2m2 import results
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
-from i2m2.evaluate import predict
-from i2m2.experiment import Experiment
 from i2m2.files import write_atomic, write_text
 from i2m2.metrics import accuracy
-from i2m2.records import Record
-from i2m2.remarks import about, data_kind
-from i2m2.run import Run
-from i2m2.tables import read_entries
-from i2m2.train import make_accelerator
+from i2m2.report.notes import about, data_kind
+from i2m2.report.runs import Record
+from i2m2.report.tables import read_entries
+from i2m2.training import robustness
+from i2m2.training.config import RunConfig, load_config
+from i2m2.training.data import Data
+from i2m2.training.evaluate import predict
+from i2m2.training.experiment import Experiment
+from i2m2.training.loop import make_accelerator
+from i2m2.training.run import Run
 
 PROGRAM = "AVMNIST_and_MIMIC.robustness"
 CORRUPTIONS = {"avmnist": avmnist_corruptions, "mimic": mimic_corruptions}

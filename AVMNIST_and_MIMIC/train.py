@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 
 from AVMNIST_and_MIMIC.datasets import dataset_of
-from i2m2 import experiment
 from i2m2.errors import run_command
+from i2m2.training import experiment
 
 
 def main(argv: list[str] | None = None) -> None:

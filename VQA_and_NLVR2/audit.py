@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from i2m2.data import read_description
 from i2m2.errors import CommandParser, DataError, run_command
+from i2m2.training.data import read_description
 from VQA_and_NLVR2 import nlvr2_files, vqa_files
 from VQA_and_NLVR2.answers import (
     MINIMUM,

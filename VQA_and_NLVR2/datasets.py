@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from i2m2.config import peek
 from i2m2.errors import SettingsError
-from i2m2.experiment import Experiment
+from i2m2.training.config import peek
+from i2m2.training.experiment import Experiment
 from VQA_and_NLVR2.nlvr2 import NLVR2
 from VQA_and_NLVR2.vqa import VQA_VS
 from VQA_and_NLVR2.vqa_predictions import keep_everything

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from i2m2 import experiment
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
-from i2m2.experiment import Experiment
+from i2m2.training import experiment
+from i2m2.training.experiment import Experiment
 from VQA_and_NLVR2.answers import Vocabulary
 from VQA_and_NLVR2.datasets import dataset_of
 from VQA_and_NLVR2.vqa import VQAConfig

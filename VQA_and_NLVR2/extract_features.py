@@ -15,9 +15,9 @@ from collections.abc import Callable
 
 import torch
 
-from i2m2.config import RunConfig, load_config
-from i2m2.data import seed_everything
 from i2m2.errors import run_command
+from i2m2.training.config import RunConfig, load_config
+from i2m2.training.data import seed_everything
 from VQA_and_NLVR2 import nlvr2, vqa, vqa_data
 from VQA_and_NLVR2.backbone import build_backbone
 from VQA_and_NLVR2.extraction import extract

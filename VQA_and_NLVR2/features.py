@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from i2m2.data import Batch
 from i2m2.errors import DataError
+from i2m2.training.data import Batch
 from VQA_and_NLVR2.backbone import BackboneSettings
 from VQA_and_NLVR2.feature_files import compare, files_of
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from i2m2.config import RunConfig
-from i2m2.data import Data, seed_everything
 from i2m2.errors import SettingsError
-from i2m2.experiment import Experiment
 from i2m2.model import ProductOfExperts
+from i2m2.training.config import RunConfig
+from i2m2.training.data import Data, seed_everything
+from i2m2.training.experiment import Experiment
 from VQA_and_NLVR2 import nlvr2_features
 from VQA_and_NLVR2.backbone import BackboneSettings, build_backbone
 from VQA_and_NLVR2.extraction import extract, weights_hash

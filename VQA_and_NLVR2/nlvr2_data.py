@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from i2m2.data import Batch, Data, check_dataset, read_description
 from i2m2.errors import DataError
-from i2m2.evaluate import score_of_class_frequencies
 from i2m2.files import make_once
+from i2m2.training.data import Batch, Data, check_dataset, read_description
+from i2m2.training.evaluate import score_of_class_frequencies
 from VQA_and_NLVR2.augment import training_transform
 from VQA_and_NLVR2.backbone import Backbone, trim_text
 from VQA_and_NLVR2.checked_images import unreadable

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from i2m2.data import Data
+from i2m2.training.data import Data
 from VQA_and_NLVR2.features import CachedExamples, Features, Plan
 from VQA_and_NLVR2.nlvr2_data import Examples, NLVR2Data, describe, read_examples, say
 from VQA_and_NLVR2.records import Interned

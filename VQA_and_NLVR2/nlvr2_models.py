@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from i2m2.config import OptimConfig
 from i2m2.model import INTER, ProductOfExperts
+from i2m2.training.config import OptimConfig
 from VQA_and_NLVR2.backbone import Backbone
 from VQA_and_NLVR2.heads import make_head
 

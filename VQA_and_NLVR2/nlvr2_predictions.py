@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from i2m2.evaluate import EXPERT, experts_in, table_of
-from i2m2.experiment import Predictions
 from i2m2.metrics import score
-from i2m2.resampling import Resampled
+from i2m2.stats.resampling import Resampled
+from i2m2.training.evaluate import EXPERT, experts_in, table_of
+from i2m2.training.experiment import Predictions
 from VQA_and_NLVR2.nlvr2_data import SUBSETS
 from VQA_and_NLVR2.nlvr2_scores import accuracy, consistency
 
@@ -61,5 +61,5 @@ def _ratio(sums: np.ndarray, sizes: np.ndarray) -> Resampled:
     return metric
 
 
-# Of this data set's own, for `i2m2.statistics`: intervals and differences by resampled sets.
+# Of this data set's own, for `i2m2.report.estimates`: intervals and differences by resampled sets.
 OWN = {"consistency": _consistency, **{f"accuracy_{which}": _on(which) for which in SUBSETS}}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from i2m2.data import loader
 from i2m2.errors import DataError
+from i2m2.training.data import loader
 from VQA_and_NLVR2.features import FeatureSettings, Plan
 from VQA_and_NLVR2.frozen import Frozen, Pictures, split
 

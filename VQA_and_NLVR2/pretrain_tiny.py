@@ -28,9 +28,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from i2m2.data import seed_everything
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.files import write_atomic
+from i2m2.training.data import seed_everything
 from VQA_and_NLVR2.backbone import trim_text
 from VQA_and_NLVR2.fiber import FIBER, read_sizes
 from VQA_and_NLVR2.synthetic_scenes import CELLS, COLORS, GROUNDS, SHAPES, SIDE, TIMES, Scenes, counts, draw, draw_scenes

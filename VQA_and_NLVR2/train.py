@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from i2m2 import experiment
 from i2m2.errors import run_command
+from i2m2.training import experiment
 from VQA_and_NLVR2.datasets import dataset_of
 
 

@@ -16,12 +16,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from i2m2.config import RunConfig, flatten, load_config, to_dict
-from i2m2.data import Data
-from i2m2.experiment import Experiment, Predictions
 from i2m2.losses import binary_cross_entropy, soft_cross_entropy
 from i2m2.model import INTER, ProductOfExperts, UnimodalExpert
-from i2m2.train import Loss
+from i2m2.training.config import RunConfig, flatten, load_config, to_dict
+from i2m2.training.data import Data
+from i2m2.training.experiment import Experiment, Predictions
+from i2m2.training.loop import Loss
 from VQA_and_NLVR2.answers import Vocabulary
 from VQA_and_NLVR2.backbone import BackboneSettings
 from VQA_and_NLVR2.features import Features, FeatureSettings, open_features

@@ -1,4 +1,4 @@
-"""VQA-VS's experts trained separately and combined afterwards, fitted to the soft targets: see `i2m2.calibration` on the rule.
+"""VQA-VS's experts trained separately and combined afterwards, fitted to the soft targets (rule: `i2m2.stats.calibration`).
 
 Every way is `sum_m w_m log q_m(y | x) + gamma log p(y) - log Z(x)` with other w and gamma, over all answers; predictions that keep
 the best of them are not enough.
@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from i2m2.calibration import FLOOR, maximise_likelihood
-from i2m2.experiment import Predictions
-from i2m2.statistics import refuse_other_examples
+from i2m2.report.estimates import refuse_other_examples
+from i2m2.stats.calibration import FLOOR, maximise_likelihood
+from i2m2.training.experiment import Predictions
 from VQA_and_NLVR2.vqa_predictions import PRODUCT, TOP, calibration, keep, soft_target
 
 ALL = f"{PRODUCT}_log_prob"  # the column of a run that saves everything
@@ -27,7 +27,7 @@ COLUMNS = ("id", "group", "answer", "count", "answer_type")  # of the questions
 
 
 def combination(val: Mapping[str, Predictions], test: Mapping[str, Predictions], joint: Predictions) -> dict[str, Any]:
-    """As `i2m2.studies.combination`; {"why_not": reason} for predictions without the log-probabilities of all answers."""
+    """As `i2m2.report.studies.combination`; {"why_not": reason} for predictions without the log-probabilities of all answers."""
     if not all(ALL in predictions for predictions in (*val.values(), *test.values())):
         return {"why_not": WHY_NOT}
     refuse_other_questions({f"the validation of {name}": p for name, p in val.items()})

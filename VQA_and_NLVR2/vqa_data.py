@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from i2m2.data import read_description
 from i2m2.errors import DataError
 from i2m2.files import make_once
+from i2m2.training.data import read_description
 from VQA_and_NLVR2.answers import RULES, TRAINING, Vocabulary, counts_of
 from VQA_and_NLVR2.features import CachedExamples, Features, Plan
 from VQA_and_NLVR2.records import Interned, positions

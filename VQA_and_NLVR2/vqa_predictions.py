@@ -21,10 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from i2m2.calibration import diagram, ece_of
-from i2m2.evaluate import table_of
-from i2m2.experiment import Predictions
-from i2m2.experts import rescue_rate
+from i2m2.stats.calibration import diagram, ece_of
+from i2m2.stats.complementarity import rescue_rate
+from i2m2.training.evaluate import table_of
+from i2m2.training.experiment import Predictions
 from VQA_and_NLVR2.answers import OFFICIAL, TRAINING
 from VQA_and_NLVR2.vqa_files import OOD_SETS
 from VQA_and_NLVR2.vqa_scores import SUB_MEANS, score_sets, score_types

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from i2m2.errors import DataError
-from i2m2.experiment import Predictions
-from i2m2.resampling import Resampled, mean_of
+from i2m2.stats.resampling import Resampled, mean_of
+from i2m2.training.experiment import Predictions
 from VQA_and_NLVR2.answers import TRAINING
 from VQA_and_NLVR2.vqa_combination import combination
 from VQA_and_NLVR2.vqa_files import ANSWER_TYPES, OOD_SETS
@@ -17,7 +17,7 @@ from VQA_and_NLVR2.vqa_scores import SUB_MEANS
 
 
 def study(predictions: Predictions) -> dict[str, Any]:
-    """As `i2m2.studies.study`. The official score stands for the accuracy; Brier and NLL are against the soft target."""
+    """As `i2m2.report.studies.study`. The official score stands for the accuracy; Brier and NLL are against the soft target."""
     found: dict[str, Any] = {"calibration": {}, "reliability": {}}
     names = names_in(predictions)
     for name in names:
@@ -80,9 +80,9 @@ def _mean_of_means(score: np.ndarray, member: np.ndarray, index: np.ndarray, gro
     return metric
 
 
-__all__ = ["OWN", "combination", "study"]  # what `i2m2.tables.own_of` looks for
+__all__ = ["OWN", "combination", "study"]  # what `i2m2.report.tables.own_of` looks for
 
-# For `i2m2.statistics`: intervals and differences by resampled images.
+# For `i2m2.report.estimates`: intervals and differences by resampled images.
 OWN = {"vqa_score": _of_questions, **{name: _of_sets(sets) for name, sets in SUB_MEANS.items()}}
 OWN |= {name: _of_sets((name,)) for name in OOD_SETS}
 OWN |= {name.replace("/", "_"): _of_type(code) for code, name in enumerate(ANSWER_TYPES)}

@@ -32,9 +32,9 @@ from benchmarks.avmnist_encoder import encoder_tables
 from benchmarks.avmnist_loops import ROWS, config_of, loop_ratio, new_model, steps_of, usual_ratio
 from benchmarks.timing import alternate, beside, choices, machine, table
 from benchmarks.training import ROOT, Ours, subset
-from i2m2.data import loader, to_device, training_plan
 from i2m2.errors import run_command
-from i2m2.evaluate import predict
+from i2m2.training.data import loader, to_device, training_plan
+from i2m2.training.evaluate import predict
 
 WORKERS = (8, 0)  # of the usual data loader
 TARGETS = {"loop": ("<= 1.25", "<= 1.08"), 8: (">= 2", ">= 1.2"), 0: (">= 1.05", ">= 0.97")}  # image row, rows with audio

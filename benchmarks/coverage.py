@@ -1,4 +1,4 @@
-"""How often 95 % intervals of i2m2.intervals hold the truth, on simulated predictions: python -m benchmarks.coverage
+"""How often 95 % intervals of i2m2.stats.intervals hold the truth, on simulated predictions: python -m benchmarks.coverage
 
 one         one run, examples by themselves and in groups (volumes of 10 slices), beside a plain percentile interval
 seeds       the mean over five, and three, seeds, at three ratios of the variance that seeds make to the one that examples make
@@ -21,9 +21,9 @@ from scipy.stats import norm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
 from benchmarks.timing import beside, choices, machine, table
-from i2m2.intervals import interval
 from i2m2.metrics import ece
-from i2m2.resampling import Resampled, bootstrap, mean_of, resampled, resampled_auroc
+from i2m2.stats.intervals import interval
+from i2m2.stats.resampling import Resampled, bootstrap, mean_of, resampled, resampled_auroc
 
 ACCURACY, AUROC, PREVALENCE = 0.72, 0.80, 0.15  # of AV-MNIST's, fastMRI's order
 # Of an example's difficulty: shares of variance due to its group, to the example (for every seed), to the example and the seed.

@@ -29,10 +29,10 @@ from fastMRI.fourier import PADDED_WIDTH, SIZE, fit, image_of
 from fastMRI.make_synthetic import make_volumes
 from fastMRI.models import FastMRIConfig, build_model
 from fastMRI.prepare import prepare
-from i2m2.config import load_config
-from i2m2.data import to_device
 from i2m2.errors import CommandParser, run_command
 from i2m2.losses import negative_log_likelihood
+from i2m2.training.config import load_config
+from i2m2.training.data import to_device
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "fastMRI/configs/fastmri.yaml")

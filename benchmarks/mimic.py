@@ -25,8 +25,8 @@ from benchmarks.mimic_gru import encoder_table, split_of_step, step_table, updat
 from benchmarks.mimic_loops import ROWS, config_of, usual_ratio
 from benchmarks.timing import alternate, beside, choices, machine, table
 from benchmarks.training import subset
-from i2m2.data import Data
 from i2m2.errors import run_command
+from i2m2.training.data import Data
 
 STAYS = 36_212  # of the published cohort
 TARGETS = {1: (">= 4", ">= 1.5"), 0: (">= 1.2", ">= 0.97")}  # workers of the usual data loader: static row, rows with a GRU

@@ -16,7 +16,7 @@ from AVMNIST_and_MIMIC.mimic_arrays import SERIES
 from benchmarks.mimic_loops import TorchGRU, config_of, new_model
 from benchmarks.timing import table
 from benchmarks.training import Ours, compare, replaced, update_row
-from i2m2.data import ArrayDataset, to_device
+from i2m2.training.data import ArrayDataset, to_device
 
 
 class Laps:

@@ -15,7 +15,7 @@ from AVMNIST_and_MIMIC.encoders import SeriesGRU
 from AVMNIST_and_MIMIC.mimic import MIMICConfig, build_model
 from benchmarks.timing import alternate
 from benchmarks.training import Ours, replaced, settings_of, usual_pass
-from i2m2.data import ArrayDataset, seed_everything
+from i2m2.training.data import ArrayDataset, seed_everything
 
 ROWS = {  # of Table 2
     "static": "--method unimodal_static",

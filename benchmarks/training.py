@@ -14,10 +14,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from benchmarks.timing import alternate
-from i2m2.config import RunConfig, load_config
-from i2m2.data import ArrayDataset, to_device
 from i2m2.losses import negative_log_likelihood
-from i2m2.train import OPTIMIZERS, Loss, _train_epoch, build_optimizer, lr_factor, make_accelerator
+from i2m2.training.config import RunConfig, load_config
+from i2m2.training.data import ArrayDataset, to_device
+from i2m2.training.loop import OPTIMIZERS, Loss, _train_epoch, build_optimizer, lr_factor, make_accelerator
 
 ROOT = Path(__file__).resolve().parents[1]
 UPDATES = {  # implementations of an optimiser's step
@@ -39,7 +39,7 @@ def subset(split: ArrayDataset, size: int) -> ArrayDataset:
 
 
 class Ours:
-    """Our training of one row; `one_pass` is the real epoch of `i2m2.train.fit`, without its evaluation and files."""
+    """Our training of one row; `one_pass` is the real epoch of `i2m2.training.loop.fit`, without its evaluation and files."""
 
     def __init__(self, config: RunConfig, model: nn.Module, train: ArrayDataset, loss: Loss = negative_log_likelihood) -> None:
         self.config, self.model, self.train, self.loss = config, model, train.only(model.modalities), loss

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
 from benchmarks.timing import alternate, beside, machine, table
-from i2m2.config import load_config
-from i2m2.data import Data, seed_everything, to_device
 from i2m2.errors import CommandParser, run_command
-from i2m2.train import build_optimizer
+from i2m2.training.config import load_config
+from i2m2.training.data import Data, seed_everything, to_device
+from i2m2.training.loop import build_optimizer
 from VQA_and_NLVR2.backbone import build_backbone
 from VQA_and_NLVR2.extract_features import extract_features
 from VQA_and_NLVR2.frozen import Frozen, Pictures

@@ -16,7 +16,7 @@ import torch
 from benchmarks.process import measure
 from benchmarks.timing import machine, table
 from i2m2.errors import CommandParser, run_command
-from i2m2.statistics import read_seed
+from i2m2.report.estimates import read_seed
 from VQA_and_NLVR2.vqa_combination import combination
 from VQA_and_NLVR2.vqa_predictions import keep_everything
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from fastMRI.scores import scores
 from i2m2.combine import save_product
 from i2m2.errors import CommandParser, run_command
-from i2m2.robustness import finished_runs
+from i2m2.training.robustness import finished_runs
 
 MAGNITUDE, PHASE, INTER = "unimodal_magnitude", "unimodal_phase", "inter"
 PRODUCTS = {

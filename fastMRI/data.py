@@ -20,9 +20,9 @@ from torch.utils.data import Dataset
 
 from fastMRI.labels import LABELS
 from fastMRI.split import PARTS
-from i2m2.data import Batch, Data, check_dataset, read_description
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import make_once
+from i2m2.training.data import Batch, Data, check_dataset, read_description
 
 STORED_AS = {"rss": "rss", "magnitude": "image", "phase": "image"}
 SYNTHETIC_VOLUMES, SYNTHETIC_SLICES = 600, (3, 5)

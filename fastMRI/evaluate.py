@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastMRI.experiment import FASTMRI
 from fastMRI.scores import report
-from i2m2 import experiment
 from i2m2.errors import run_command
+from i2m2.training import experiment
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -24,20 +24,20 @@ from tqdm import tqdm
 from fastMRI.data import LABELS, Slices
 from fastMRI.experiment import FASTMRI
 from fastMRI.models import FastMRIConfig
-from i2m2.config import load_config
-from i2m2.data import Batch
 from i2m2.errors import CommandParser, SettingsError, run_command
-from i2m2.evaluate import predict
-from i2m2.figures import MARKERS
 from i2m2.files import write_atomic, write_text
 from i2m2.metrics import score
-from i2m2.remarks import about, data_kind
-from i2m2.render import Sheet, to_json, to_markdown
+from i2m2.report.figures import MARKERS
+from i2m2.report.notes import about, data_kind
+from i2m2.report.render import Sheet, to_json, to_markdown
+from i2m2.report.tables import cell, read_entries
 from i2m2.results import entries_of
-from i2m2.robustness import finished_runs
-from i2m2.run import Run
-from i2m2.tables import cell, read_entries
-from i2m2.train import make_accelerator
+from i2m2.training.config import load_config
+from i2m2.training.data import Batch
+from i2m2.training.evaluate import predict
+from i2m2.training.loop import make_accelerator
+from i2m2.training.robustness import finished_runs
+from i2m2.training.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

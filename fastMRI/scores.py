@@ -12,8 +12,8 @@ import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from i2m2.metrics import score
-from i2m2.resampling import Resampled, group_index, resampled_auroc
-from i2m2.resampling import bootstrap as resample
+from i2m2.stats.resampling import Resampled, group_index, resampled_auroc
+from i2m2.stats.resampling import bootstrap as resample
 
 SENSITIVITY = 0.9  # that the operating point must exceed
 RESAMPLES = 1000  # of the bootstrap
@@ -139,5 +139,5 @@ def _auroc_by_volume(predictions: Predictions, index: np.ndarray, groups: int) -
     return lambda drawn: np.mean([curve(drawn) for curve in curves], axis=0) if curves else np.full(len(drawn), np.nan)
 
 
-# Of this data set's own, for `i2m2.statistics`: intervals and differences by resampled volumes.
+# Of this data set's own, for `i2m2.report.estimates`: intervals and differences by resampled volumes.
 OWN = {"auroc_volume": _auroc_by_volume}

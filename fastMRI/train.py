@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from fastMRI.experiment import FASTMRI
-from i2m2 import experiment
 from i2m2.errors import run_command
+from i2m2.training import experiment
 
 
 def main(argv: list[str] | None = None) -> None:

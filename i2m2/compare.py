@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
-from i2m2.experiment import Predictions
-from i2m2.records import read_mapping
-from i2m2.significance import share_members
-from i2m2.statistics import Own, comparison_of, log_prob_of, read_seed, resample
-from i2m2.tables import Entry, listed_under, own_of, read_entries
+from i2m2.report.estimates import Own, comparison_of, log_prob_of, read_seed, resample
+from i2m2.report.runs import read_mapping
+from i2m2.report.significance import share_members
+from i2m2.report.tables import Entry, listed_under, own_of, read_entries
+from i2m2.training.experiment import Predictions
 
 
 def seeds_of(folder: Path, split: str) -> dict[str, Path]:

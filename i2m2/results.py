@@ -11,17 +11,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
-from i2m2.figures import draw, draw_reliability
 from i2m2.files import write_atomic, write_text
-from i2m2.missing import command, missing, missing_seeds, unfinished
-from i2m2.records import Record, collect, lookup, run_folders
-from i2m2.remarks import about, data_kind, how_sure, judged_metrics, notes, verdicts
-from i2m2.render import Sheet, from_json, sheet_to_csv, slug, to_latex, to_markdown
-from i2m2.report import Part, to_page
-from i2m2.significance import best_of, statistics_for
-from i2m2.studies import studies_of
-from i2m2.study_sheets import STUDIES, diagrams_of, diagrams_sheet, sheets_of
-from i2m2.tables import Entry, Line, OwnStatistics, Row, Table, in_percent, listed_under, own_of, read_entries, sheet_of, to_csv
+from i2m2.report.figures import draw, draw_reliability
+from i2m2.report.missing import command, missing, missing_seeds, unfinished
+from i2m2.report.notes import about, data_kind, how_sure, judged_metrics, notes, verdicts
+from i2m2.report.page import Part, to_page
+from i2m2.report.render import Sheet, from_json, sheet_to_csv, slug, to_latex, to_markdown
+from i2m2.report.runs import Record, collect, lookup, run_folders
+from i2m2.report.significance import best_of, statistics_for
+from i2m2.report.studies import studies_of
+from i2m2.report.study_tables import STUDIES, diagrams_of, diagrams_sheet, sheets_of
+from i2m2.report.tables import (
+    Entry,
+    Line,
+    OwnStatistics,
+    Row,
+    Table,
+    in_percent,
+    listed_under,
+    own_of,
+    read_entries,
+    sheet_of,
+    to_csv,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,8 +7,8 @@ import yaml
 
 from AVMNIST_and_MIMIC.avmnist import AVMNISTConfig
 from conftest import AVMNIST_CONFIG
-from i2m2.config import load_config, to_dict
 from i2m2.errors import SettingsError
+from i2m2.training.config import load_config, to_dict
 
 
 def load(*arguments, config=AVMNIST_CONFIG):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from i2m2.data import ArrayDataset, check_dataset, loader, training_plan
 from i2m2.errors import DataError
+from i2m2.training.data import ArrayDataset, check_dataset, loader, training_plan
 
 
 def split(n=6, first_id=0, **changes):

@@ -17,11 +17,11 @@ from fastMRI.models import FastMRIConfig, build_model
 from fastMRI.networks import make_norm, preact_resnet18, wide_resnet20_3
 from fastMRI.scores import OWN, at_threshold, bootstrap, by_volume, log_odds_of, operating_point, scores
 from fastMRI.train import main
-from i2m2.config import load_config
 from i2m2.errors import DataError, SettingsError
 from i2m2.losses import negative_log_likelihood
 from i2m2.model import methods_of
-from i2m2.resampling import group_index
+from i2m2.stats.resampling import group_index
+from i2m2.training.config import load_config
 
 METHODS = methods_of(("magnitude", "phase"), ("rss",))
 SMALL = ("--model.width", "8", "--model.pool", "5")
@@ -189,7 +189,7 @@ def test_i2m2_starts_from_its_parts(train):
 
 
 def test_workers_read_the_same_batches(fastmri_files):
-    from i2m2.data import loader
+    from i2m2.training.data import loader
 
     split = load_fastmri(FastMRIData(dir=str(fastmri_files))).splits["train"]
     split[[0]]  # opens a file before the workers are forked

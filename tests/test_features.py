@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from conftest import ROOT
-from i2m2.data import seed_everything
 from i2m2.errors import DataError, SettingsError
+from i2m2.training.data import seed_everything
 from tiny_vqa import SCENES, SIZES, extracted, settings
 from VQA_and_NLVR2 import extraction, feature_files
 from VQA_and_NLVR2.backbone import build_backbone

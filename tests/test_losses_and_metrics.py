@@ -9,8 +9,8 @@ import torch.nn.functional as F
 
 from i2m2.losses import binary_cross_entropy, negative_log_likelihood, soft_cross_entropy
 from i2m2.metrics import METRICS, accuracy, auprc, auroc, balanced_accuracy, brier, ece, entropy, kind, label_entropy, nll, score
-from i2m2.significance import best_of
-from i2m2.tables import cell
+from i2m2.report.significance import best_of
+from i2m2.report.tables import cell
 
 
 def log(rows):

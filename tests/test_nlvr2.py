@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file
 
 from conftest import ROOT
-from i2m2 import experiment
-from i2m2.config import load_config
-from i2m2.data import seed_everything, to_device
 from i2m2.errors import DataError, SettingsError
 from i2m2.model import methods_of
-from i2m2.tables import read_entries
+from i2m2.report.tables import read_entries
+from i2m2.training import experiment
+from i2m2.training.config import load_config
+from i2m2.training.data import seed_everything, to_device
 from VQA_and_NLVR2 import extract_features, nlvr2_data
 from VQA_and_NLVR2.backbone import build_backbone
 from VQA_and_NLVR2.features import read_facts

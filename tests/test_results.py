@@ -9,11 +9,11 @@ import pytest
 import yaml
 
 from i2m2.errors import DataError, SettingsError
-from i2m2.records import collect
-from i2m2.render import Sheet, escape, to_latex
+from i2m2.report.estimates import read_seed
+from i2m2.report.render import Sheet, escape, to_latex
+from i2m2.report.runs import collect
+from i2m2.report.tables import cell, read_entries, read_paper
 from i2m2.results import main
-from i2m2.statistics import read_seed
-from i2m2.tables import cell, read_entries, read_paper
 
 ROOT = Path(__file__).resolve().parents[1]
 

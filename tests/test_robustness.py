@@ -18,11 +18,11 @@ from AVMNIST_and_MIMIC import avmnist_corruptions as corruptions
 from AVMNIST_and_MIMIC import train
 from AVMNIST_and_MIMIC.avmnist_corruptions import BLOCK, corrupt
 from AVMNIST_and_MIMIC.robustness import main
-from i2m2.data import ArrayDataset
 from i2m2.errors import DataError, SettingsError
-from i2m2.evaluate import predict
 from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert, product_of_experts
-from i2m2.robustness import (
+from i2m2.training.data import ArrayDataset
+from i2m2.training.evaluate import predict
+from i2m2.training.robustness import (
     Answer,
     Point,
     Without,

@@ -10,11 +10,11 @@ from scipy import stats
 
 from i2m2.compare import main as compare
 from i2m2.errors import DataError, SettingsError
-from i2m2.intervals import interval
-from i2m2.missing import command
-from i2m2.records import collect
+from i2m2.report.missing import command
+from i2m2.report.runs import collect
+from i2m2.report.tables import read_entries
 from i2m2.results import main
-from i2m2.tables import read_entries
+from i2m2.stats.intervals import interval
 from test_results import CONFIG, ENV, make_run, of_two_rows, out, row_of, save_predictions  # noqa: F401 (out is a fixture)
 
 

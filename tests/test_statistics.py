@@ -9,7 +9,11 @@ from scipy import stats
 from scipy.special import log_softmax
 
 from benchmarks.coverage import SIZES, coverage, false_alarms, percentile_coverage, simulate
-from i2m2.calibration import (
+from i2m2.errors import DataError, SettingsError
+from i2m2.metrics import METRICS, accuracy, auprc, auroc, ece, score
+from i2m2.report.estimates import comparison_of, statistics_of
+from i2m2.report.studies import study
+from i2m2.stats.calibration import (
     fit_combination,
     fit_temperature,
     log_frequencies,
@@ -17,14 +21,10 @@ from i2m2.calibration import (
     reliability,
     with_temperature,
 )
-from i2m2.comparison import delong, delong_covariance, holm, mcnemar
-from i2m2.errors import DataError, SettingsError
-from i2m2.experts import entropies, rescue_rate, rescues
-from i2m2.intervals import interval, variances
-from i2m2.metrics import METRICS, accuracy, auprc, auroc, ece, score
-from i2m2.resampling import bootstrap, draws, group_index, mean_of, resampled, resampled_auprc, resampled_auroc
-from i2m2.statistics import comparison_of, statistics_of
-from i2m2.studies import study
+from i2m2.stats.complementarity import entropies, rescue_rate, rescues
+from i2m2.stats.intervals import interval, variances
+from i2m2.stats.paired_tests import delong, delong_covariance, holm, mcnemar
+from i2m2.stats.resampling import bootstrap, draws, group_index, mean_of, resampled, resampled_auprc, resampled_auroc
 
 
 def random_predictions(rng, n, classes, labels=None):
@@ -53,7 +53,7 @@ def test_a_resampled_metric_is_that_of_the_repeated_rows(name, classes):
 def test_draws_have_the_right_size_whatever_the_block_and_come_again_with_the_seed(monkeypatch):
     whole = np.concatenate(list(draws(7, 50, seed=3)))
     assert whole.shape == (50, 7) and (whole.sum(axis=1) == 7).all()
-    monkeypatch.setattr("i2m2.resampling.BLOCK", 21)
+    monkeypatch.setattr("i2m2.stats.resampling.BLOCK", 21)
     np.testing.assert_array_equal(np.concatenate(list(draws(7, 50, seed=3))), whole)
     assert not np.array_equal(np.concatenate(list(draws(7, 50, seed=4))), whole)
 

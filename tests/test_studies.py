@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pytest
 
-from i2m2.calibration import diagram, ece_of
 from i2m2.metrics import ece
+from i2m2.report.studies import study
 from i2m2.results import main
-from i2m2.studies import study
+from i2m2.stats.calibration import diagram, ece_of
 
 # Four examples of two classes. Image says 0.8 for class 0, 0, 1, 1, text 0.6 for class 0, 1, 0, 1; the label is 0, 1, 1, 1.
 Y = np.array([0, 1, 1, 1])

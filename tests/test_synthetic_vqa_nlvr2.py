@@ -15,8 +15,8 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder
 
-from i2m2.data import read_description
 from i2m2.errors import DataError, SettingsError
+from i2m2.training.data import read_description
 from VQA_and_NLVR2 import pretrain_tiny, synthetic_nlvr2
 from VQA_and_NLVR2.backbone import BackboneSettings, build_backbone
 from VQA_and_NLVR2.make_synthetic import main, make_synthetic

@@ -17,11 +17,11 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from conftest import AVMNIST_CONFIG, ROOT
-from i2m2.config import OptimConfig
 from i2m2.errors import DataError, SettingsError
-from i2m2.evaluate import mixture_of_experts, predict
-from i2m2.run import Run
-from i2m2.train import best_epoch, lr_factor, make_accelerator, stale_epochs
+from i2m2.training.config import OptimConfig
+from i2m2.training.evaluate import mixture_of_experts, predict
+from i2m2.training.loop import best_epoch, lr_factor, make_accelerator, stale_epochs
+from i2m2.training.run import Run
 from toy import toy_config, toy_model, toy_split, train_toy
 
 
@@ -51,7 +51,7 @@ def test_training_lowers_the_loss_and_reaches_the_labels(name, tmp_path):
 def test_first_update_is_the_one_worked_out_by_hand(tmp_path):
     model, run = train_toy(toy_config(tmp_path, epochs=1, batch_size=50, clip_norm=0.5, weight_decay=0.01))
     torch.manual_seed(0)
-    from i2m2.data import seed_everything
+    from i2m2.training.data import seed_everything
 
     seed_everything(0)
     expected, train = toy_model(), toy_split(43, 0)
@@ -253,7 +253,7 @@ def test_a_second_process_is_kept_out_of_a_run_at_work(tmp_path):
 import sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 from pathlib import Path
-from i2m2.run import Run
+from i2m2.training.run import Run
 from toy import toy_config
 Run.open(Path({str(run.dir)!r}), toy_config({str(tmp_path)!r}), {{"fingerprint": "toy"}})
 """

@@ -14,14 +14,14 @@ from safetensors.torch import load_file
 from benchmarks import vqa as bench
 from conftest import ROOT
 from i2m2.compare import main as compare
-from i2m2.config import load_config
-from i2m2.data import to_device
 from i2m2.errors import DataError, SettingsError
-from i2m2.evaluate import predict
 from i2m2.model import methods_of, product_of_experts
-from i2m2.resampling import group_index
 from i2m2.results import main as results
-from i2m2.train import make_accelerator
+from i2m2.stats.resampling import group_index
+from i2m2.training.config import load_config
+from i2m2.training.data import to_device
+from i2m2.training.evaluate import predict
+from i2m2.training.loop import make_accelerator
 from tiny_vqa import SCENES, arguments, extracted, settings
 from VQA_and_NLVR2.answers import OFFICIAL, TRAINING, Vocabulary, soft_labels
 from VQA_and_NLVR2.datasets import dataset_of

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from i2m2.calibration import fit_combination, fit_temperature, log_frequencies
 from i2m2.errors import DataError
 from i2m2.model import product_of_experts
 from i2m2.results import main as results
+from i2m2.stats.calibration import fit_combination, fit_temperature, log_frequencies
 from tiny_vqa import SCENES, arguments, extracted
 from VQA_and_NLVR2.answers import TRAINING
 from VQA_and_NLVR2.evaluate import main as evaluate

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from conftest import ROOT
-from i2m2.config import load_config
+from i2m2.training.config import load_config
 from VQA_and_NLVR2.extract_features import extract_features
 from VQA_and_NLVR2.vqa import VQAConfig
 

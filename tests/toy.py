@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from i2m2.config import OptimConfig, RunConfig
-from i2m2.data import ArrayDataset, seed_everything
-from i2m2.evaluate import predict
 from i2m2.fusion import Concat
 from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert
-from i2m2.run import Run, run_dir
-from i2m2.train import fit, make_accelerator, start_tracker
+from i2m2.training.config import OptimConfig, RunConfig
+from i2m2.training.data import ArrayDataset, seed_everything
+from i2m2.training.evaluate import predict
+from i2m2.training.loop import fit, make_accelerator, start_tracker
+from i2m2.training.run import Run, run_dir
 
 
 @dataclass(frozen=True, kw_only=True)

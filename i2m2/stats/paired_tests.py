@@ -1,7 +1,7 @@
 """Tests of two methods on the same examples, from arrays: McNemar, DeLong, and Holm's correction of a family of p-values.
 
 McNemar and DeLong take two trained models as given and each example as independent of the others. Where examples come in groups
-(slices of a volume) both are too sure of themselves: believe the bootstrap over groups (i2m2.statistics) instead.
+(slices of a volume) both are too sure of themselves: believe the bootstrap over groups (i2m2.report.estimates) instead.
 """
 
 from __future__ import annotations

@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from i2m2.records import Record, lookup
-from i2m2.remarks import departures_of
-from i2m2.tables import Entry, Row
+from i2m2.report.notes import departures_of
+from i2m2.report.runs import Record, lookup
+from i2m2.report.tables import Entry, Row
 
 # What a missing run has to repeat of a run beside it, wherever that differs from the config file its command names, beside what
 # `departures_of` finds. Not the preset, the tag and a start from scratch: a row of which they are part has them in its arguments.

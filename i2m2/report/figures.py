@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from i2m2.tables import BASELINE, Line, Table, cell, in_percent
+from i2m2.report.tables import BASELINE, Line, Table, cell, in_percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

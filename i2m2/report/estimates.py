@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from i2m2.comparison import delong, mcnemar
 from i2m2.errors import DataError, SettingsError
-from i2m2.evaluate import EXPERT
-from i2m2.experiment import Predictions, labels_of
-from i2m2.intervals import LEVEL, interval, no_interval
 from i2m2.metrics import METRICS, kind
 from i2m2.predictions import read_predictions
-from i2m2.resampling import RESAMPLES, Resampled, bootstrap, group_index, resampled
-from i2m2.run import finite
+from i2m2.stats.intervals import LEVEL, interval, no_interval
+from i2m2.stats.paired_tests import delong, mcnemar
+from i2m2.stats.resampling import RESAMPLES, Resampled, bootstrap, group_index, resampled
+from i2m2.training.evaluate import EXPERT
+from i2m2.training.experiment import Predictions, labels_of
+from i2m2.training.run import finite
 
 # A metric that a data set has beside those of i2m2.metrics: (predictions, each example's group [n], number of groups) -> what it is
 # in a resample. Of a score per example: `lambda p, index, groups: mean_of(p["score"], index, groups)`.
 Own = Callable[[Predictions, np.ndarray, int], Resampled]
 BOUNDS = {"nll": (0, np.inf), "entropy": (0, np.inf), "brier": (0, 2)}  # the others, a data set's own among them, are shares
-BIASED = "ece"  # see i2m2.intervals
+BIASED = "ece"  # see i2m2.stats.intervals
 
 
 def statistics_of(

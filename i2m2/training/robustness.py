@@ -22,11 +22,11 @@ from torch import nn
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from i2m2.data import ArrayDataset, Batch
 from i2m2.errors import SettingsError
-from i2m2.figures import MARKERS
-from i2m2.records import Record, collect
-from i2m2.tables import cell
+from i2m2.report.figures import MARKERS
+from i2m2.report.runs import Record, collect
+from i2m2.report.tables import cell
+from i2m2.training.data import ArrayDataset, Batch
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -23,10 +23,10 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from i2m2.errors import SettingsError
-from i2m2.experiment import Predictions, labels_of
-from i2m2.experts import expert_log_probs
 from i2m2.metrics import ECE_BINS, score
-from i2m2.statistics import refuse_other_examples
+from i2m2.report.estimates import refuse_other_examples
+from i2m2.stats.complementarity import expert_log_probs
+from i2m2.training.experiment import Predictions, labels_of
 
 CALIBRATION = ("accuracy", "ece", "brier", "nll")
 PRIOR_STD = 1.0

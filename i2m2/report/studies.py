@@ -1,7 +1,7 @@
 """What is told of runs beside their tables: entropies (Table C.7), rescues (section 4.6), calibration, combinations.
 
 Computed from a run's saved predictions and kept in its statistics.json, so that the tables stand where the predictions do not
-(reported/). `i2m2.study_sheets` shows them.
+(reported/). `i2m2.report.study_tables` shows them.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from i2m2.calibration import CALIBRATION, FLOOR, post_hoc, reliability
 from i2m2.combine import combine
 from i2m2.errors import DamagedError, DataError, SettingsError
-from i2m2.evaluate import EXPERT
-from i2m2.experiment import Predictions
-from i2m2.experts import entropies, expert_log_probs, rescues
 from i2m2.files import write_json
 from i2m2.metrics import score
 from i2m2.model import INTER
-from i2m2.records import Record
-from i2m2.run import finite
-from i2m2.significance import FILE, read_stored, same, stamp
-from i2m2.statistics import read_seed, resample, summary
-from i2m2.tables import OwnStatistics
+from i2m2.report.estimates import read_seed, resample, summary
+from i2m2.report.runs import Record
+from i2m2.report.significance import FILE, read_stored, same, stamp
+from i2m2.report.tables import OwnStatistics
+from i2m2.stats.calibration import CALIBRATION, FLOOR, post_hoc, reliability
+from i2m2.stats.complementarity import entropies, expert_log_probs, rescues
+from i2m2.training.evaluate import EXPERT
+from i2m2.training.experiment import Predictions
+from i2m2.training.run import finite
 
 VERSION = 5  # counts up when the same predictions give other studies
 PRODUCT = "product"

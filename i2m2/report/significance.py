@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from i2m2.comparison import holm
 from i2m2.errors import DamagedError, DataError, SettingsError
-from i2m2.experiment import Predictions
 from i2m2.files import write_json
 from i2m2.metrics import LOWER_IS_BETTER, kind
-from i2m2.records import Record
-from i2m2.resampling import RESAMPLES
-from i2m2.run import finite
-from i2m2.statistics import Own, read_seed, refuse_other_examples, resample, same_examples, summary
+from i2m2.report.estimates import Own, read_seed, refuse_other_examples, resample, same_examples, summary
+from i2m2.report.runs import Record
+from i2m2.stats.paired_tests import holm
+from i2m2.stats.resampling import RESAMPLES
+from i2m2.training.experiment import Predictions
+from i2m2.training.run import finite
 
 FILE = "statistics.json"
 VERSION = 3  # of what is stored. Until 3 a p-value of one seed was 1 / RESAMPLES at least; what has no predictions keeps it

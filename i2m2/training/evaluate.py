@@ -11,8 +11,8 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from i2m2.data import loader, to_device
 from i2m2.metrics import score
+from i2m2.training.data import loader, to_device
 
 EXPERT = "expert_"  # prefix of an expert's own log-probabilities in saved predictions
 

@@ -18,7 +18,7 @@ import yaml
 
 from i2m2.errors import SettingsError
 from i2m2.metrics import kind
-from i2m2.render import Sheet, Strong
+from i2m2.report.render import Sheet, Strong
 
 NOT_IN_PERCENT = {"nll", "entropy", "brier"}  # nats, nats, and 0..2
 
@@ -97,7 +97,7 @@ class Entry:
 
 def read_entries() -> dict[str, list[Entry]]:
     """Results folder -> its tables, from the `paper.yaml` files of this repository and of the current directory (which wins)."""
-    roots = (Path(__file__).resolve().parents[1], Path.cwd())
+    roots = (Path(__file__).resolve().parents[2], Path.cwd())
     paths = [path for root in roots for path in sorted(root.glob("*/paper.yaml"))]
     return {key: entries for path in paths for key, entries in read_paper(path).items()}
 

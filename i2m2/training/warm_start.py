@@ -11,10 +11,10 @@ import torch
 import yaml
 from torch import nn
 
-from i2m2.config import RunConfig, flatten, to_dict
 from i2m2.errors import SettingsError
 from i2m2.model import INTER
-from i2m2.run import WITHOUT_INFLUENCE, Run
+from i2m2.training.config import RunConfig, flatten, to_dict
+from i2m2.training.run import WITHOUT_INFLUENCE, Run
 
 
 def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:

@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from i2m2.config import RunConfig, load_config
-from i2m2.data import Data, seed_everything
 from i2m2.errors import CommandParser, SettingsError
-from i2m2.evaluate import Keep, keep_all, predict, scores_of, table_of
 from i2m2.losses import negative_log_likelihood
 from i2m2.metrics import score
 from i2m2.model import ProductOfExperts
-from i2m2.run import Run, run_dir
-from i2m2.train import Loss, fit, make_accelerator, start_tracker
-from i2m2.warm_start import training_command, warm_start
+from i2m2.training.config import RunConfig, load_config
+from i2m2.training.data import Data, seed_everything
+from i2m2.training.evaluate import Keep, keep_all, predict, scores_of, table_of
+from i2m2.training.loop import Loss, fit, make_accelerator, start_tracker
+from i2m2.training.run import Run, run_dir
+from i2m2.training.warm_start import training_command, warm_start
 
 Predictions = Mapping[str, np.ndarray]  # of one split: id, group, y, log_prob, expert_<name>
 Scores = Callable[[Mapping[str, Predictions]], dict[str, dict[str, float]]]  # {split: predictions} -> {split: {metric: value}}

@@ -22,13 +22,13 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from i2m2.config import OptimConfig, RunConfig, flatten, to_dict
-from i2m2.data import loader, seed_everything, to_device, training_plan
 from i2m2.errors import SettingsError
-from i2m2.evaluate import Keep, keep_all, predict
 from i2m2.losses import negative_log_likelihood
 from i2m2.metrics import LOWER_IS_BETTER, kind, score
-from i2m2.run import Run, finite
+from i2m2.training.config import OptimConfig, RunConfig, flatten, to_dict
+from i2m2.training.data import loader, seed_everything, to_device, training_plan
+from i2m2.training.evaluate import Keep, keep_all, predict
+from i2m2.training.run import Run, finite
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop, "adamw": torch.optim.AdamW}
 PATIENCE = timedelta(hours=6)  # of processes that wait while the first makes or checks the data

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from i2m2.errors import SettingsError
-from i2m2.evaluate import EXPERT, experts_in
-from i2m2.experiment import Predictions, labels_of
 from i2m2.metrics import entropy, label_entropy
+from i2m2.training.evaluate import EXPERT, experts_in
+from i2m2.training.experiment import Predictions, labels_of
 
 Part = Callable[[np.ndarray], np.ndarray]  # [n, L, ...] -> [n, ...]: one label's part of an array
 Found = TypeVar("Found")

@@ -1,13 +1,13 @@
-"""The studies of a results folder (`i2m2.studies`) as tables: Table C.7, section 4.6, calibration and combinations."""
+"""The studies of a results folder (`i2m2.report.studies`) as tables: Table C.7, section 4.6, calibration and combinations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from i2m2.render import Sheet
-from i2m2.studies import PRODUCT
-from i2m2.tables import in_percent, number
+from i2m2.report.render import Sheet
+from i2m2.report.studies import PRODUCT
+from i2m2.report.tables import in_percent, number
 
 STUDIES = ("Table C.7", "Section 4.6", "Calibration", "Combination", "Reliability")  # their files bear these names
 WAYS = {

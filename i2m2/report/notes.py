@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from i2m2.config import OptimConfig, RunConfig, flatten, merge_preset, to_dict
 from i2m2.errors import SettingsError
-from i2m2.records import Record, lookup
-from i2m2.run import WITHOUT_INFLUENCE
-from i2m2.tables import ALPHA, Entry, Row
+from i2m2.report.runs import Record, lookup
+from i2m2.report.tables import ALPHA, Entry, Row
+from i2m2.training.config import OptimConfig, RunConfig, flatten, merge_preset, to_dict
+from i2m2.training.run import WITHOUT_INFLUENCE
 
 Values = Mapping[str, Mapping[str, list[float]]]  # run -> metric -> one per seed
 UNKNOWN = "not judged: the paper's value is not known"

@@ -22,10 +22,10 @@ import torch
 import yaml
 from torch import Tensor
 
-from i2m2.config import RunConfig, flatten, to_dict
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_atomic, write_json, write_text
 from i2m2.predictions import SavedPredictions, read_predictions
+from i2m2.training.config import RunConfig, flatten, to_dict
 
 # Settings that have no influence on the numbers: a run may go on with others. (What the data are, their fingerprint says.)
 WITHOUT_INFLUENCE = {"out", "tracker", "workers", "data.dir", "data.images", "features.dir", "features.batch_size"}
@@ -188,7 +188,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
 
 def git_commit() -> str | None:
     """The commit of this project, with `+` if files differ from it; None in a copy without .git."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
     git = ["git", "-C", str(root)]
