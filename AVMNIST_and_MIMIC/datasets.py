@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from AVMNIST_and_MIMIC import avmnist, mimic
+from AVMNIST_and_MIMIC.avmnist import experiment as avmnist
+from AVMNIST_and_MIMIC.mimic import experiment as mimic
 from i2m2.errors import SettingsError
 from i2m2.training.config import peek
 from i2m2.training.experiment import Experiment

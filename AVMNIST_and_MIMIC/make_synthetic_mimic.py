@@ -21,11 +21,11 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from AVMNIST_and_MIMIC.mimic_synthetic_events import Block, chart_events, output_events
-from AVMNIST_and_MIMIC.mimic_synthetic_hospital import Hospital, make_hospital
-from AVMNIST_and_MIMIC.mimic_synthetic_labs import add_treatment, lab_events
-from AVMNIST_and_MIMIC.mimic_synthetic_records import small_tables
-from AVMNIST_and_MIMIC.mimic_synthetic_tables import TABLES
+from AVMNIST_and_MIMIC.mimic.synthetic.events import Block, chart_events, output_events
+from AVMNIST_and_MIMIC.mimic.synthetic.hospital import Hospital, make_hospital
+from AVMNIST_and_MIMIC.mimic.synthetic.labs import add_treatment, lab_events
+from AVMNIST_and_MIMIC.mimic.synthetic.records import small_tables
+from AVMNIST_and_MIMIC.mimic.synthetic.tables import TABLES
 from i2m2.errors import CommandParser, SettingsError, run_command
 
 MAX_PATIENTS = 46_520  # of MIMIC-III itself

@@ -15,13 +15,13 @@ import hashlib
 import re
 from pathlib import Path
 
-from AVMNIST_and_MIMIC.avmnist_audio import read_speech
-from AVMNIST_and_MIMIC.avmnist_build import Label, Material, Rules, build
-from AVMNIST_and_MIMIC.avmnist_check import check, summary
-from AVMNIST_and_MIMIC.avmnist_digits import make_digits
-from AVMNIST_and_MIMIC.avmnist_download import download
-from AVMNIST_and_MIMIC.avmnist_images import read_mnist
-from AVMNIST_and_MIMIC.avmnist_noise import KINDS, read_noise
+from AVMNIST_and_MIMIC.avmnist.digits import make_digits
+from AVMNIST_and_MIMIC.avmnist.preparation.audio import read_speech
+from AVMNIST_and_MIMIC.avmnist.preparation.build import Label, Material, Rules, build
+from AVMNIST_and_MIMIC.avmnist.preparation.check import check, summary
+from AVMNIST_and_MIMIC.avmnist.preparation.download import download
+from AVMNIST_and_MIMIC.avmnist.preparation.images import read_mnist
+from AVMNIST_and_MIMIC.avmnist.preparation.noise import KINDS, read_noise
 from i2m2.errors import CommandParser, SettingsError, run_command
 
 VARIANTS = {

@@ -15,14 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from AVMNIST_and_MIMIC import mimic_layout as layout
-from AVMNIST_and_MIMIC.mimic_check import check
-from AVMNIST_and_MIMIC.mimic_pickle import read_im_pk
-from AVMNIST_and_MIMIC.mimic_schema import release_of
-from AVMNIST_and_MIMIC.mimic_series import build_series
-from AVMNIST_and_MIMIC.mimic_static import select_cohort, static_and_labels
-from AVMNIST_and_MIMIC.mimic_tables import Scratch, find_tables
-from AVMNIST_and_MIMIC.mimic_variables import build_records, count_events, mend_records
+from AVMNIST_and_MIMIC.mimic.extraction import layout
+from AVMNIST_and_MIMIC.mimic.extraction.check import check
+from AVMNIST_and_MIMIC.mimic.extraction.pickle import read_im_pk
+from AVMNIST_and_MIMIC.mimic.extraction.schema import release_of
+from AVMNIST_and_MIMIC.mimic.extraction.series import build_series
+from AVMNIST_and_MIMIC.mimic.extraction.static import select_cohort, static_and_labels
+from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch, find_tables
+from AVMNIST_and_MIMIC.mimic.extraction.variables import build_records, count_events, mend_records
 from i2m2.errors import CommandParser, SettingsError, run_command
 
 MODES = ("clean", "reference")

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch import nn
 
-from AVMNIST_and_MIMIC.avmnist_corruptions import avmnist_corruptions
+from AVMNIST_and_MIMIC.avmnist.corruptions import avmnist_corruptions
 from AVMNIST_and_MIMIC.datasets import DATASETS, dataset_of
-from AVMNIST_and_MIMIC.mimic_corruptions import mimic_corruptions
+from AVMNIST_and_MIMIC.mimic.corruptions import mimic_corruptions
 from i2m2 import results
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.files import write_atomic, write_text

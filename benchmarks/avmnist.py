@@ -26,8 +26,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
-from AVMNIST_and_MIMIC.avmnist import AVMNISTData, Data, load_avmnist
-from AVMNIST_and_MIMIC.avmnist_digits import make_digits
+from AVMNIST_and_MIMIC.avmnist.digits import make_digits
+from AVMNIST_and_MIMIC.avmnist.experiment import AVMNISTData, Data, load_avmnist
 from benchmarks.avmnist_encoder import encoder_tables
 from benchmarks.avmnist_loops import ROWS, config_of, loop_ratio, new_model, steps_of, usual_ratio
 from benchmarks.timing import alternate, beside, choices, machine, table

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from AVMNIST_and_MIMIC.avmnist import BLOCKS
+from AVMNIST_and_MIMIC.avmnist.experiment import BLOCKS
 from AVMNIST_and_MIMIC.encoders import LeNet, MaxPool2x2
 from benchmarks.timing import table
 from benchmarks.training import compare, replaced, update_row

@@ -19,8 +19,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
-from AVMNIST_and_MIMIC.mimic import load_mimic
-from AVMNIST_and_MIMIC.mimic_arrays import ICD9_GROUPS, SERIES, STATIC, patient_split, read_arrays, standardise
+from AVMNIST_and_MIMIC.mimic.arrays import ICD9_GROUPS, SERIES, STATIC, patient_split, read_arrays, standardise
+from AVMNIST_and_MIMIC.mimic.experiment import load_mimic
 from benchmarks.mimic_gru import encoder_table, split_of_step, step_table, update_table
 from benchmarks.mimic_loops import ROWS, config_of, usual_ratio
 from benchmarks.timing import alternate, beside, choices, machine, table

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from AVMNIST_and_MIMIC.encoders import SeriesGRU
-from AVMNIST_and_MIMIC.mimic_arrays import SERIES
+from AVMNIST_and_MIMIC.mimic.arrays import SERIES
 from benchmarks.mimic_loops import TorchGRU, config_of, new_model
 from benchmarks.timing import table
 from benchmarks.training import Ours, compare, replaced, update_row

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 import yaml
 from safetensors.torch import load_file
 
-from AVMNIST_and_MIMIC.avmnist import AVMNISTConfig, AVMNISTData, build_model, load_avmnist
+from AVMNIST_and_MIMIC.avmnist.experiment import AVMNISTConfig, AVMNISTData, build_model, load_avmnist
 from AVMNIST_and_MIMIC.encoders import LeNet, MaxPool2x2
 from AVMNIST_and_MIMIC.train import main
 from conftest import AVMNIST_CONFIG, ROOT

@@ -13,10 +13,10 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from AVMNIST_and_MIMIC import avmnist_audio as audio
-from AVMNIST_and_MIMIC import avmnist_digits
-from AVMNIST_and_MIMIC.avmnist_build import FILES
-from AVMNIST_and_MIMIC.avmnist_digits import TAKES, VOICES, enlarge, make_digits, speak
+from AVMNIST_and_MIMIC.avmnist import digits as avmnist_digits
+from AVMNIST_and_MIMIC.avmnist.digits import TAKES, VOICES, enlarge, make_digits, speak
+from AVMNIST_and_MIMIC.avmnist.preparation import audio
+from AVMNIST_and_MIMIC.avmnist.preparation.build import FILES
 from AVMNIST_and_MIMIC.prepare_avmnist import main
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from AVMNIST_and_MIMIC.avmnist import AVMNISTData, load_avmnist
-from AVMNIST_and_MIMIC.avmnist_files import SHAPES
+from AVMNIST_and_MIMIC.avmnist.experiment import AVMNISTData, load_avmnist
+from AVMNIST_and_MIMIC.avmnist.files import SHAPES
 from AVMNIST_and_MIMIC.encoders import LeNet
-from AVMNIST_and_MIMIC.mimic import load_mimic
+from AVMNIST_and_MIMIC.mimic.experiment import load_mimic
 from benchmarks import avmnist, fastmri, mimic, mimic_loops, vqa_combination
 from benchmarks import avmnist_loops as bench
 from benchmarks.avmnist_encoder import encoder_row

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from AVMNIST_and_MIMIC.avmnist import AVMNISTConfig
+from AVMNIST_and_MIMIC.avmnist.experiment import AVMNISTConfig
 from conftest import AVMNIST_CONFIG
 from i2m2.errors import SettingsError
 from i2m2.training.config import load_config, to_dict

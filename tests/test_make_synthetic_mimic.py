@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from AVMNIST_and_MIMIC import mimic_synthetic_tables as tables
 from AVMNIST_and_MIMIC.make_synthetic_mimic import main, make_raw_tables
-from AVMNIST_and_MIMIC.mimic_synthetic_hospital import LATENTS, TASKS, Task, make_hospital
+from AVMNIST_and_MIMIC.mimic.synthetic import tables
+from AVMNIST_and_MIMIC.mimic.synthetic.hospital import LATENTS, TASKS, Task, make_hospital
 from benchmarks import mimic_extract
 from conftest import ROOT
 from i2m2.errors import SettingsError

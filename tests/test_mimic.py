@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from AVMNIST_and_MIMIC.evaluate import main as evaluate
-from AVMNIST_and_MIMIC.mimic import MIMICConfig, MIMICData, build_model, load_mimic
-from AVMNIST_and_MIMIC.mimic_arrays import class_of, patient_split, reference_split, standardise
-from AVMNIST_and_MIMIC.mimic_corruptions import mimic_corruptions
+from AVMNIST_and_MIMIC.mimic.arrays import class_of, patient_split, reference_split, standardise
+from AVMNIST_and_MIMIC.mimic.corruptions import mimic_corruptions
+from AVMNIST_and_MIMIC.mimic.experiment import MIMICConfig, MIMICData, build_model, load_mimic
 from AVMNIST_and_MIMIC.robustness import main as robustness
 from AVMNIST_and_MIMIC.train import main
 from conftest import MIMIC_CONFIG

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from AVMNIST_and_MIMIC.mimic_pickle import NAMES
+from AVMNIST_and_MIMIC.mimic.extraction.pickle import NAMES
 from AVMNIST_and_MIMIC.prepare_mimic import main
 from i2m2.errors import DataError, SettingsError
 from tiny_mimic import Prepared

@@ -8,10 +8,10 @@ import math
 import numpy as np
 import pytest
 
-from AVMNIST_and_MIMIC.mimic_arrays import SERIES
-from AVMNIST_and_MIMIC.mimic_layout import ICD9
-from AVMNIST_and_MIMIC.mimic_static import group_of
-from AVMNIST_and_MIMIC.mimic_variables import TERMS
+from AVMNIST_and_MIMIC.mimic.arrays import SERIES
+from AVMNIST_and_MIMIC.mimic.extraction.layout import ICD9
+from AVMNIST_and_MIMIC.mimic.extraction.static import group_of
+from AVMNIST_and_MIMIC.mimic.extraction.variables import TERMS
 from tiny_mimic import HEART_RATE, URINE, Hospital, Prepared, at, prepare
 
 GCS, SYSTOLIC, RATE, TEMPERATURE, RATIO, VOLUME = range(6)

@@ -18,10 +18,10 @@ import pytest
 from scipy.io import wavfile
 from threadpoolctl import threadpool_limits
 
-from AVMNIST_and_MIMIC import avmnist_audio as audio
-from AVMNIST_and_MIMIC.avmnist_build import FILES, Rules
-from AVMNIST_and_MIMIC.avmnist_images import count_components, fit_pca, keep_components, read_mnist
-from AVMNIST_and_MIMIC.avmnist_noise import KINDS, Mixer, coloured, read_noise
+from AVMNIST_and_MIMIC.avmnist.preparation import audio
+from AVMNIST_and_MIMIC.avmnist.preparation.build import FILES, Rules
+from AVMNIST_and_MIMIC.avmnist.preparation.images import count_components, fit_pca, keep_components, read_mnist
+from AVMNIST_and_MIMIC.avmnist.preparation.noise import KINDS, Mixer, coloured, read_noise
 from AVMNIST_and_MIMIC.prepare_avmnist import main
 from i2m2.errors import DataError, SettingsError
 
@@ -546,7 +546,7 @@ def test_check_finds_a_recording_that_does_not_speak_the_label(raw, tmp_path):
     facts = prepare(raw, tmp_path / "out")
     path = tmp_path / "out/pairs.csv"
     path.write_text(path.read_text().replace("train,4,4,train,4_", "train,4,4,train,5_"))
-    from AVMNIST_and_MIMIC.avmnist_build import describe
+    from AVMNIST_and_MIMIC.avmnist.preparation.build import describe
 
     facts["files"]["pairs.csv"] = describe(path)
     (tmp_path / "out/dataset.json").write_text(json.dumps(facts))

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from AVMNIST_and_MIMIC.mimic_arrays import SERIES, class_of
-from AVMNIST_and_MIMIC.mimic_check import Report
-from AVMNIST_and_MIMIC.mimic_schema import DEMO, V1_4, release_of
-from AVMNIST_and_MIMIC.mimic_tables import Scratch, find_tables
-from AVMNIST_and_MIMIC.mimic_variables import NUMBER, build_records
+from AVMNIST_and_MIMIC.mimic.arrays import SERIES, class_of
+from AVMNIST_and_MIMIC.mimic.extraction.check import Report
+from AVMNIST_and_MIMIC.mimic.extraction.schema import DEMO, V1_4, release_of
+from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch, find_tables
+from AVMNIST_and_MIMIC.mimic.extraction.variables import NUMBER, build_records
 from AVMNIST_and_MIMIC.prepare_mimic import extract, main
 from i2m2.errors import DataError, SettingsError
 from tiny_mimic import HEART_RATE, Hospital, Prepared
@@ -292,7 +292,7 @@ def test_report_lines_are_pass_differs_or_not_judged(capsys):
 
 def _save(out: Path, **changes) -> None:
     """Change arrays and put the checksum right, so that only the structure can tell."""
-    from AVMNIST_and_MIMIC.mimic_layout import write
+    from AVMNIST_and_MIMIC.mimic.extraction.layout import write
 
     with np.load(out / "mimic.npz") as file:
         arrays = {name: changes.get(name, lambda x: x)(array) for name, array in file.items()}

@@ -14,9 +14,9 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from AVMNIST_and_MIMIC import avmnist_corruptions as corruptions
 from AVMNIST_and_MIMIC import train
-from AVMNIST_and_MIMIC.avmnist_corruptions import BLOCK, corrupt
+from AVMNIST_and_MIMIC.avmnist import corruptions
+from AVMNIST_and_MIMIC.avmnist.corruptions import BLOCK, corrupt
 from AVMNIST_and_MIMIC.robustness import main
 from i2m2.errors import DataError, SettingsError
 from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert, product_of_experts

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from scipy import fft
 
-from AVMNIST_and_MIMIC.avmnist_audio import PARTS, decode_wav, normalise, wav_files
+from AVMNIST_and_MIMIC.avmnist.preparation.audio import PARTS, decode_wav, normalise, wav_files
 from i2m2.errors import DataError
 
 EXPONENTS = {"white": 0.0, "pink": 1.0, "brown": 2.0}  # power falls with frequency ** -exponent

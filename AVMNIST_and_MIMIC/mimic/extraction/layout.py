@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from AVMNIST_and_MIMIC.mimic_arrays import SERIES, STATIC
+from AVMNIST_and_MIMIC.mimic.arrays import SERIES, STATIC
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_atomic, write_json
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from AVMNIST_and_MIMIC.avmnist_build import COLUMNS, sha256_of
-from AVMNIST_and_MIMIC.avmnist_files import NUM_CLASSES, SHAPES, open_part
+from AVMNIST_and_MIMIC.avmnist.files import NUM_CLASSES, SHAPES, open_part
+from AVMNIST_and_MIMIC.avmnist.preparation.build import COLUMNS, sha256_of
 from i2m2.errors import DataError
 
 PARTS = ("train", "test")

@@ -6,8 +6,8 @@ differ here in FiO2, SpO2 and urine only. Other rules: the benchmark of Purushot
 
 from __future__ import annotations
 
-from AVMNIST_and_MIMIC.mimic_schema import CHART_ITEMS, IRRIGANT_IN, LAB_ITEMS, items
-from AVMNIST_and_MIMIC.mimic_tables import Scratch
+from AVMNIST_and_MIMIC.mimic.extraction.schema import CHART_ITEMS, IRRIGANT_IN, LAB_ITEMS, items
+from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch
 from i2m2.errors import DataError
 
 VARIABLES = (

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from AVMNIST_and_MIMIC.mimic_arrays import SERIES, class_of
-from AVMNIST_and_MIMIC.mimic_layout import ICD9, read
-from AVMNIST_and_MIMIC.mimic_schema import RELEASES
+from AVMNIST_and_MIMIC.mimic.arrays import SERIES, class_of
+from AVMNIST_and_MIMIC.mimic.extraction.layout import ICD9, read
+from AVMNIST_and_MIMIC.mimic.extraction.schema import RELEASES
 from i2m2.errors import DataError
 
 ICD9_SHARES = (

@@ -25,9 +25,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # comes with scikit-learn
 from tqdm import tqdm
 
-from AVMNIST_and_MIMIC import avmnist_audio as audio
-from AVMNIST_and_MIMIC.avmnist_images import Digits, count_components, fit_pca, keep_components
-from AVMNIST_and_MIMIC.avmnist_noise import KINDS, Mixer, NoiseClips
+from AVMNIST_and_MIMIC.avmnist.preparation import audio
+from AVMNIST_and_MIMIC.avmnist.preparation.images import Digits, count_components, fit_pca, keep_components
+from AVMNIST_and_MIMIC.avmnist.preparation.noise import KINDS, Mixer, NoiseClips
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_json
 

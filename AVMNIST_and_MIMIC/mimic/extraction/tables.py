@@ -24,7 +24,7 @@ import duckdb
 import numpy as np
 from tqdm import tqdm
 
-from AVMNIST_and_MIMIC.mimic_schema import HOW_TO_GET, OPTIONAL, UNIQUE, WANTED, release_of
+from AVMNIST_and_MIMIC.mimic.extraction.schema import HOW_TO_GET, OPTIONAL, UNIQUE, WANTED, release_of
 from i2m2.errors import DataError, SettingsError
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from AVMNIST_and_MIMIC.mimic_synthetic_tables import ICD9_GROUPS
+from AVMNIST_and_MIMIC.mimic.synthetic.tables import ICD9_GROUPS
 
 HOUR, DAY = 3600, 86400  # seconds
 YEAR = 365.25 * DAY

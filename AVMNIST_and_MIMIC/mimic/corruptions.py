@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from AVMNIST_and_MIMIC.mimic_arrays import SERIES
+from AVMNIST_and_MIMIC.mimic.arrays import SERIES
 from i2m2.training.robustness import Corruptions
 
 

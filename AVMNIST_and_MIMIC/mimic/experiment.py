@@ -10,7 +10,7 @@ import numpy as np
 from torch import nn
 
 from AVMNIST_and_MIMIC.encoders import SeriesGRU, mlp
-from AVMNIST_and_MIMIC.mimic_arrays import (
+from AVMNIST_and_MIMIC.mimic.arrays import (
     ICD9_GROUPS,
     SERIES,
     STATIC,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from AVMNIST_and_MIMIC import mimic_synthetic_tables as tables
-from AVMNIST_and_MIMIC.mimic_synthetic_events import ragged
-from AVMNIST_and_MIMIC.mimic_synthetic_hospital import DAY, HOUR, Hospital, chance
+from AVMNIST_and_MIMIC.mimic.synthetic import tables
+from AVMNIST_and_MIMIC.mimic.synthetic.events import ragged
+from AVMNIST_and_MIMIC.mimic.synthetic.hospital import DAY, HOUR, Hospital, chance
 
 SURGICAL = ("CSURG", "SURG", "NSURG", "TSURG", "VSURG", "PSURG")
 MEDICAL = ("MED", "CMED", "NMED", "OMED", "ORTHO", "GYN", "TRAUM")

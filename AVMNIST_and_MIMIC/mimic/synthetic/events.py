@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from AVMNIST_and_MIMIC import mimic_synthetic_tables as tables
-from AVMNIST_and_MIMIC.mimic_synthetic_hospital import HOUR, chance
+from AVMNIST_and_MIMIC.mimic.synthetic import tables
+from AVMNIST_and_MIMIC.mimic.synthetic.hospital import HOUR, chance
 
 DENSE = 26.0  # hours of a stay that are charted closely; later values come a quarter as often
 ON_THE_HOUR = 0.4  # share of stamps

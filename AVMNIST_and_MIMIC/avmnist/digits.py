@@ -15,10 +15,10 @@ import numpy as np
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
-from AVMNIST_and_MIMIC.avmnist_audio import RATE, Recording, normalise
-from AVMNIST_and_MIMIC.avmnist_build import Label, Material, Rules, build, facts_of, holds
-from AVMNIST_and_MIMIC.avmnist_check import read_facts
-from AVMNIST_and_MIMIC.avmnist_images import Digits
+from AVMNIST_and_MIMIC.avmnist.preparation.audio import RATE, Recording, normalise
+from AVMNIST_and_MIMIC.avmnist.preparation.build import Label, Material, Rules, build, facts_of, holds
+from AVMNIST_and_MIMIC.avmnist.preparation.check import read_facts
+from AVMNIST_and_MIMIC.avmnist.preparation.images import Digits
 from i2m2.errors import SettingsError
 
 SEED = 20240601  # of the voices and takes; a constant of the data set

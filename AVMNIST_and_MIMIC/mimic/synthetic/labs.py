@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from AVMNIST_and_MIMIC import mimic_synthetic_tables as tables
-from AVMNIST_and_MIMIC.mimic_synthetic_events import Block, ragged
-from AVMNIST_and_MIMIC.mimic_synthetic_hospital import DAY, HOUR, chance
+from AVMNIST_and_MIMIC.mimic.synthetic import tables
+from AVMNIST_and_MIMIC.mimic.synthetic.events import Block, ragged
+from AVMNIST_and_MIMIC.mimic.synthetic.hospital import DAY, HOUR, chance
 
 # Variable: item ids and their shares, share of draws that have it. Bilirubin is never drawn in some admissions, see `make_gases`.
 PANEL = {

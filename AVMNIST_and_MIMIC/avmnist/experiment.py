@@ -10,8 +10,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from torch import Tensor, nn
 
-from AVMNIST_and_MIMIC.avmnist_digits import make_digits
-from AVMNIST_and_MIMIC.avmnist_files import NUM_CLASSES, SHAPES, open_part
+from AVMNIST_and_MIMIC.avmnist.digits import make_digits
+from AVMNIST_and_MIMIC.avmnist.files import NUM_CLASSES, SHAPES, open_part
 from AVMNIST_and_MIMIC.encoders import LeNet, mlp
 from i2m2.errors import DataError
 from i2m2.fusion import build_fusion
