@@ -25,9 +25,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file
 from benchmarks.process import Cost, measure
 from benchmarks.timing import alternate, beside, machine, table
 from fastMRI.data import FastMRIData, Slices, load_fastmri
-from fastMRI.fourier import PADDED_WIDTH, SIZE, fit, image_of
 from fastMRI.make_synthetic import make_volumes
 from fastMRI.models import FastMRIConfig, build_model
+from fastMRI.preparation.fourier import PADDED_WIDTH, SIZE, fit, image_of
 from fastMRI.prepare import prepare
 from i2m2.errors import CommandParser, run_command
 from i2m2.losses import negative_log_likelihood

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from fastMRI.labels import LABELS
-from fastMRI.split import PARTS
+from fastMRI.preparation.labels import LABELS
+from fastMRI.preparation.split import PARTS
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import make_once
 from i2m2.training.data import Batch, Data, check_dataset, read_description
@@ -212,9 +212,9 @@ def load_fastmri(config: FastMRIData) -> Data:
 def make_synthetic(folder: Path, signal: str) -> None:
     """Generate raw volumes into `folder` and prepare them there, averaged to 80 x 80 pixels; the raw ones are then removed."""
     from fastMRI.make_synthetic import make_volumes
+    from fastMRI.preparation.volumes import Rules
     from fastMRI.prepare import prepare
-    from fastMRI.synthetic_plan import SIGNALS
-    from fastMRI.volumes import Rules
+    from fastMRI.synthetic.plan import SIGNALS
 
     raw = folder / "raw"
     make_volumes(raw, SYNTHETIC_VOLUMES, strengths=SIGNALS[signal], slices=SYNTHETIC_SLICES)

@@ -14,10 +14,10 @@ import dataclasses
 import os
 from pathlib import Path
 
-from fastMRI.parallel import each
-from fastMRI.synthetic_files import write_lists, write_multicoil, write_singlecoil
-from fastMRI.synthetic_images import make_volume
-from fastMRI.synthetic_plan import Plan, Strengths, plan_volumes
+from fastMRI.preparation.parallel import each
+from fastMRI.synthetic.files import write_lists, write_multicoil, write_singlecoil
+from fastMRI.synthetic.images import make_volume
+from fastMRI.synthetic.plan import Plan, Strengths, plan_volumes
 from i2m2.errors import CommandParser, SettingsError, run_command
 from i2m2.files import write_text
 

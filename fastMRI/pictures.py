@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import h5py
 import numpy as np
 
-from fastMRI.cache import read_facts, stamp, volumes_in
-from fastMRI.fourier import PADDED_WIDTH, SIZE
-from fastMRI.labels import LABELS, annotation_rows, label_of
+from fastMRI.preparation.cache import read_facts, stamp, volumes_in
+from fastMRI.preparation.fourier import PADDED_WIDTH, SIZE
+from fastMRI.preparation.labels import LABELS, annotation_rows, label_of
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.files import write_atomic
 

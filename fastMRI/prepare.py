@@ -6,7 +6,7 @@ python -m fastMRI.prepare --raw DIR ... --average 4 --out data/fastmri-avg4     
 python -m fastMRI.prepare --annotations knee.csv --file-list knee_file_list.csv --audit-labels    # counts as JSON, without volumes
 python -m fastMRI.prepare --check data/fastmri                                    # audit only
 
-DIR holds singlecoil_train and singlecoil_val. A broken-off preparation goes on where it was. Layout of --out: fastMRI/cache.py
+DIR holds singlecoil_train and singlecoil_val. A broken-off preparation goes on where it was. Layout of --out: fastMRI/preparation/cache.py
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from fastMRI import cache, report
-from fastMRI.cache_check import check
-from fastMRI.labels import LABELS, Annotations, audit_labels, read_annotations, read_file_list
-from fastMRI.parallel import each
-from fastMRI.split import split_volumes
-from fastMRI.volumes import Rules, find_volumes, read_volume
+from fastMRI.preparation import cache, report
+from fastMRI.preparation.cache_check import check
+from fastMRI.preparation.labels import LABELS, Annotations, audit_labels, read_annotations, read_file_list
+from fastMRI.preparation.parallel import each
+from fastMRI.preparation.split import split_volumes
+from fastMRI.preparation.volumes import Rules, find_volumes, read_volume
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 
 OUT = Path("data/fastmri")

@@ -14,10 +14,10 @@ from fastMRI import controls, noise, pictures
 from fastMRI.data import FastMRIData, load_fastmri
 from fastMRI.evaluate import main as evaluate
 from fastMRI.make_synthetic import make_volumes
+from fastMRI.preparation.volumes import Rules
 from fastMRI.prepare import prepare
-from fastMRI.synthetic_plan import Strengths
+from fastMRI.synthetic.plan import Strengths
 from fastMRI.train import main as train
-from fastMRI.volumes import Rules
 from i2m2 import results
 from i2m2.errors import DataError, SettingsError
 

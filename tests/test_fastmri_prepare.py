@@ -8,13 +8,13 @@ import h5py
 import numpy as np
 import pytest
 
-from fastMRI import cache
-from fastMRI.fourier import block_mean, centred_ifft, fit, image_of
-from fastMRI.labels import LABELS, VOCABULARY, audit_labels, label_of, read_annotations, read_file_list
 from fastMRI.pictures import read_boxes
+from fastMRI.preparation import cache
+from fastMRI.preparation.fourier import block_mean, centred_ifft, fit, image_of
+from fastMRI.preparation.labels import LABELS, VOCABULARY, audit_labels, label_of, read_annotations, read_file_list
+from fastMRI.preparation.split import digest, split, split_volumes
+from fastMRI.preparation.volumes import Rules, find_volumes, read_volume
 from fastMRI.prepare import main
-from fastMRI.split import digest, split, split_volumes
-from fastMRI.volumes import Rules, find_volumes, read_volume
 from i2m2.errors import DataError, SettingsError
 
 WIDTHS = (320, 368, 369, 372, 386, 400, 404, 300, 301)

@@ -15,9 +15,9 @@ import pytest
 from scipy.stats import ks_2samp
 
 from fastMRI.make_synthetic import describe, main, make_volumes
-from fastMRI.synthetic_files import FAULTS, annotations, write_faulty
-from fastMRI.synthetic_images import crop, make_volume, to_image, to_kspace
-from fastMRI.synthetic_plan import LABELS, PLACES, TASKS, WIDTHS, Strengths, plan_volumes
+from fastMRI.synthetic.files import FAULTS, annotations, write_faulty
+from fastMRI.synthetic.images import crop, make_volume, to_image, to_kspace
+from fastMRI.synthetic.plan import LABELS, PLACES, TASKS, WIDTHS, Strengths, plan_volumes
 from i2m2.errors import SettingsError
 
 NAMESPACE = {"m": "http://www.ismrm.org/ISMRMRD"}

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 import h5py
 import numpy as np
 
-from fastMRI.fourier import PADDED_WIDTH, SIZE, block_mean, image_of
+from fastMRI.preparation.fourier import PADDED_WIDTH, SIZE, block_mean, image_of
 from i2m2.errors import DataError, SettingsError
 
 HEIGHT = 640  # readout samples, twice oversampled

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fastMRI.fourier import SIZE
-from fastMRI.labels import LABELS, PAPER
-from fastMRI.split import PARTS
-from fastMRI.volumes import PERCENTILE, TOLERANCE
+from fastMRI.preparation.fourier import SIZE
+from fastMRI.preparation.labels import LABELS, PAPER
+from fastMRI.preparation.split import PARTS
+from fastMRI.preparation.volumes import PERCENTILE, TOLERANCE
 
 Facts = dict[str, Any]
 

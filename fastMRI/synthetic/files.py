@@ -11,8 +11,8 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 
-from fastMRI.synthetic_images import COILS, CROP, HEIGHT, PIXEL_MM, Volume, make_volume
-from fastMRI.synthetic_plan import LABELS, Plan
+from fastMRI.synthetic.images import COILS, CROP, HEIGHT, PIXEL_MM, Volume, make_volume
+from fastMRI.synthetic.plan import LABELS, Plan
 from i2m2.errors import SettingsError
 from i2m2.files import write_atomic, write_text
 

@@ -20,8 +20,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from fastMRI.labels import LABELS
-from fastMRI.volumes import Volume
+from fastMRI.preparation.labels import LABELS
+from fastMRI.preparation.volumes import Volume
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_atomic, write_text
 

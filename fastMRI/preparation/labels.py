@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastMRI.split import PARTS, digest, split
+from fastMRI.preparation.split import PARTS, digest, split
 from i2m2.errors import DataError
 
 LABELS = ("others", "meniscus", "acl", "cartilage")  # `others`: any finding that is none of the three named ones

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from fastMRI.synthetic_plan import Plan, Site
+from fastMRI.synthetic.plan import Plan, Site
 
 HEIGHT = 640  # rows: the readout, oversampled twofold
 CROP = 320

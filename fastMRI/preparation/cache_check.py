@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from fastMRI import cache, report
-from fastMRI.fourier import SIZE
-from fastMRI.labels import LABELS, read_annotations, read_file_list
-from fastMRI.parallel import each
-from fastMRI.split import PARTS, digest
+from fastMRI.preparation import cache, report
+from fastMRI.preparation.fourier import SIZE
+from fastMRI.preparation.labels import LABELS, read_annotations, read_file_list
+from fastMRI.preparation.parallel import each
+from fastMRI.preparation.split import PARTS, digest
 from i2m2.errors import DataError
 
 
