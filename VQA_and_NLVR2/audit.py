@@ -14,8 +14,11 @@ import numpy as np
 
 from i2m2.errors import CommandParser, DataError, run_command
 from i2m2.training.data import read_description
-from VQA_and_NLVR2 import nlvr2_files, vqa_files
-from VQA_and_NLVR2.answers import (
+from VQA_and_NLVR2.inputs.records import files_with
+from VQA_and_NLVR2.nlvr2 import files as nlvr2_files
+from VQA_and_NLVR2.nlvr2.files import Sentences, read_nlvr2
+from VQA_and_NLVR2.vqa_vs import files as vqa_files
+from VQA_and_NLVR2.vqa_vs.answers import (
     MINIMUM,
     RULES,
     Vocabulary,
@@ -23,10 +26,8 @@ from VQA_and_NLVR2.answers import (
     soft_labels,
     vocabulary_line,
 )
-from VQA_and_NLVR2.nlvr2_files import Sentences, read_nlvr2
-from VQA_and_NLVR2.records import files_with
-from VQA_and_NLVR2.vqa_files import ANSWER_TYPES, OOD_SETS, VqaSplit, VqaVs, read_vqa_vs
-from VQA_and_NLVR2.vqa_scores import percent, score_types, upper_bounds
+from VQA_and_NLVR2.vqa_vs.files import ANSWER_TYPES, OOD_SETS, VqaSplit, VqaVs, read_vqa_vs
+from VQA_and_NLVR2.vqa_vs.scores import percent, score_types, upper_bounds
 
 SYNTHETIC = "SYNTHETIC data, by its dataset.json: not compared with what is published"
 # Share (%) of the questions of the row's OOD set that are in the column's too, as published.

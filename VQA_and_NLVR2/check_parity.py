@@ -49,11 +49,11 @@ def deviations(folder: Path, tolerance: float, data: Path | None) -> tuple[list[
     if all((folder / name).is_file() for name in FIBER_FILES):
         if data is not None:
             raise SettingsError(f"--data {data} has no effect on {folder}, which holds its inputs itself; leave it out")
-        from VQA_and_NLVR2.parity_fiber import check_fiber
+        from VQA_and_NLVR2.parity.fiber import check_fiber
 
         return check_fiber(folder, tolerance)
     if any(folder.glob("*.json")) or any(folder.glob("*.json.gz")):
-        from VQA_and_NLVR2.parity_metrics import check_metrics
+        from VQA_and_NLVR2.parity.metrics import check_metrics
 
         return check_metrics(folder, data)
     wanted = f"{', '.join(FIBER_FILES)} (backbone) or files such as {', '.join(METRICS_FILES)}"

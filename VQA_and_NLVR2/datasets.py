@@ -5,9 +5,9 @@ from __future__ import annotations
 from i2m2.errors import SettingsError
 from i2m2.training.config import peek
 from i2m2.training.experiment import Experiment
-from VQA_and_NLVR2.nlvr2 import NLVR2
-from VQA_and_NLVR2.vqa import VQA_VS
-from VQA_and_NLVR2.vqa_predictions import keep_everything
+from VQA_and_NLVR2.nlvr2.experiment import NLVR2
+from VQA_and_NLVR2.vqa_vs.experiment import VQA_VS
+from VQA_and_NLVR2.vqa_vs.predictions import keep_everything
 
 DATASETS = {"vqa_vs": VQA_VS, "nlvr2": NLVR2}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.training import experiment
 from i2m2.training.experiment import Experiment
-from VQA_and_NLVR2.answers import Vocabulary
 from VQA_and_NLVR2.datasets import dataset_of
-from VQA_and_NLVR2.vqa import VQAConfig
-from VQA_and_NLVR2.vqa_scores import write_predictions
+from VQA_and_NLVR2.vqa_vs.answers import Vocabulary
+from VQA_and_NLVR2.vqa_vs.experiment import VQAConfig
+from VQA_and_NLVR2.vqa_vs.scores import write_predictions
 
 SAVE_ALL = "--save-all"
 

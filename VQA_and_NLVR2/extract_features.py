@@ -18,12 +18,14 @@ import torch
 from i2m2.errors import run_command
 from i2m2.training.config import RunConfig, load_config
 from i2m2.training.data import seed_everything
-from VQA_and_NLVR2 import nlvr2, vqa, vqa_data
-from VQA_and_NLVR2.backbone import build_backbone
-from VQA_and_NLVR2.extraction import extract
-from VQA_and_NLVR2.features import read_facts
-from VQA_and_NLVR2.frozen import device_of
-from VQA_and_NLVR2.tiny_fiber import make_tiny_fiber_once
+from VQA_and_NLVR2.backbones.base import build_backbone
+from VQA_and_NLVR2.features.cache import read_facts
+from VQA_and_NLVR2.features.extraction import extract
+from VQA_and_NLVR2.features.frozen import device_of
+from VQA_and_NLVR2.nlvr2 import experiment as nlvr2
+from VQA_and_NLVR2.synthetic.tiny_fiber import make_tiny_fiber_once
+from VQA_and_NLVR2.vqa_vs import data as vqa_data
+from VQA_and_NLVR2.vqa_vs import experiment as vqa
 
 PLANS: dict[type[RunConfig], Callable] = {  # settings -> plan, files of the images
     vqa.VQAConfig: lambda config: vqa_data.plan_of(config.data),

@@ -16,8 +16,10 @@ from pathlib import Path
 
 from i2m2.errors import CommandParser, SettingsError, run_command
 from i2m2.files import write_json
-from VQA_and_NLVR2 import synthetic_nlvr2, synthetic_vqa, synthetic_vqa_files
-from VQA_and_NLVR2.tokenizer import make_tiny_tokenizer
+from VQA_and_NLVR2.backbones.tokenizer import make_tiny_tokenizer
+from VQA_and_NLVR2.synthetic import nlvr2_files as synthetic_nlvr2
+from VQA_and_NLVR2.synthetic import questions as synthetic_vqa
+from VQA_and_NLVR2.synthetic import vqa_vs_files as synthetic_vqa_files
 
 RECIPE = 1  # counts up when the same settings give other data
 MAX_SEED = 20_000  # the pre-training's begin here

@@ -31,10 +31,10 @@ from torch import Tensor, nn
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.files import write_atomic
 from i2m2.training.data import seed_everything
-from VQA_and_NLVR2.backbone import trim_text
-from VQA_and_NLVR2.fiber import FIBER, read_sizes
-from VQA_and_NLVR2.synthetic_scenes import CELLS, COLORS, GROUNDS, SHAPES, SIDE, TIMES, Scenes, counts, draw, draw_scenes
-from VQA_and_NLVR2.synthetic_vqa import (
+from VQA_and_NLVR2.backbones.base import trim_text
+from VQA_and_NLVR2.backbones.fiber import FIBER, read_sizes
+from VQA_and_NLVR2.backbones.tokenizer import load_tokenizer, tokenize
+from VQA_and_NLVR2.synthetic.questions import (
     ANSWERS,
     COLOR,
     FAMILY,
@@ -46,7 +46,7 @@ from VQA_and_NLVR2.synthetic_vqa import (
     statement_truths,
     statements,
 )
-from VQA_and_NLVR2.tokenizer import load_tokenizer, tokenize
+from VQA_and_NLVR2.synthetic.scenes import CELLS, COLORS, GROUNDS, SHAPES, SIDE, TIMES, Scenes, counts, draw, draw_scenes
 
 SIZES = Path(__file__).parent / "configs/fiber_tiny.json"
 SCENES = 6000  # drawn once, each seen several times with other texts

@@ -25,10 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file
 
 from benchmarks.timing import alternate, beside, choices, machine, table
 from i2m2.errors import run_command
-from VQA_and_NLVR2.fiber import FIBER, FIBERSizes
-from VQA_and_NLVR2.fiber_checkpoint import load_fiber
-from VQA_and_NLVR2.roberta import RobertaSizes
-from VQA_and_NLVR2.swin import SwinSizes
+from VQA_and_NLVR2.backbones.fiber import FIBER, FIBERSizes
+from VQA_and_NLVR2.backbones.fiber_checkpoint import load_fiber
+from VQA_and_NLVR2.backbones.roberta import RobertaSizes
+from VQA_and_NLVR2.backbones.swin import SwinSizes
 
 LENGTH = 50  # tokens of a text, as published
 GFLOP = {"VQA-VS": 216.3 / 141.0, "NLVR2": 423.9 / 273.3}  # separate / shared at 384 pixels, 50 tokens

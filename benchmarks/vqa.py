@@ -26,14 +26,14 @@ from i2m2.errors import CommandParser, run_command
 from i2m2.training.config import load_config
 from i2m2.training.data import Data, seed_everything, to_device
 from i2m2.training.loop import build_optimizer
-from VQA_and_NLVR2.backbone import build_backbone
+from VQA_and_NLVR2.backbones.base import build_backbone
+from VQA_and_NLVR2.backbones.heads import make_head
+from VQA_and_NLVR2.backbones.tokenizer import load_tokenizer, tokenize
 from VQA_and_NLVR2.extract_features import extract_features
-from VQA_and_NLVR2.frozen import Frozen, Pictures
-from VQA_and_NLVR2.heads import make_head
+from VQA_and_NLVR2.features.frozen import Frozen, Pictures
 from VQA_and_NLVR2.make_synthetic import make_synthetic
-from VQA_and_NLVR2.tokenizer import load_tokenizer, tokenize
-from VQA_and_NLVR2.vqa import VQAConfig, build_model, load, loss_of, parameters, soft_target
-from VQA_and_NLVR2.vqa_data import plan_of
+from VQA_and_NLVR2.vqa_vs.data import plan_of
+from VQA_and_NLVR2.vqa_vs.experiment import VQAConfig, build_model, load, loss_of, parameters, soft_target
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "VQA_and_NLVR2/configs/vqa_vs_synthetic.yaml")

@@ -17,8 +17,8 @@ from benchmarks.process import measure
 from benchmarks.timing import machine, table
 from i2m2.errors import CommandParser, run_command
 from i2m2.report.estimates import read_seed
-from VQA_and_NLVR2.vqa_combination import combination
-from VQA_and_NLVR2.vqa_predictions import keep_everything
+from VQA_and_NLVR2.vqa_vs.combination import combination
+from VQA_and_NLVR2.vqa_vs.predictions import keep_everything
 
 SIZES = {"val": 32_723, "test": 164_264}
 ANSWERS = 3_129

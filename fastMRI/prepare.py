@@ -6,7 +6,8 @@ python -m fastMRI.prepare --raw DIR ... --average 4 --out data/fastmri-avg4     
 python -m fastMRI.prepare --annotations knee.csv --file-list knee_file_list.csv --audit-labels    # counts as JSON, without volumes
 python -m fastMRI.prepare --check data/fastmri                                    # audit only
 
-DIR holds singlecoil_train and singlecoil_val. A broken-off preparation goes on where it was. Layout of --out: fastMRI/preparation/cache.py
+DIR holds singlecoil_train and singlecoil_val. A broken-off preparation goes on where it was.
+Layout of --out: fastMRI/preparation/cache.py
 """
 
 from __future__ import annotations

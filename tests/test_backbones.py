@@ -6,8 +6,8 @@ import torch
 from transformers import FlavaConfig, FlavaModel, RobertaConfig, RobertaModel, SwinConfig, SwinForImageClassification, SwinModel
 
 from i2m2.errors import SettingsError
-from VQA_and_NLVR2.backbone import BackboneSettings, build_backbone, trim_text
-from VQA_and_NLVR2.hub import swin_entries
+from VQA_and_NLVR2.backbones.base import BackboneSettings, build_backbone, trim_text
+from VQA_and_NLVR2.backbones.hub import swin_entries
 
 SMALL = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
 

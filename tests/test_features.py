@@ -16,17 +16,18 @@ from conftest import ROOT
 from i2m2.errors import DataError, SettingsError
 from i2m2.training.data import seed_everything
 from tiny_vqa import SCENES, SIZES, extracted, settings
-from VQA_and_NLVR2 import extraction, feature_files
-from VQA_and_NLVR2.backbone import build_backbone
+from VQA_and_NLVR2.backbones.base import build_backbone
+from VQA_and_NLVR2.backbones.fiber import FIBER, read_sizes
+from VQA_and_NLVR2.backbones.tokenizer import load_tokenizer, tokenize
 from VQA_and_NLVR2.extract_features import extract_features
-from VQA_and_NLVR2.features import differences, open_features, read_facts
-from VQA_and_NLVR2.fiber import FIBER, read_sizes
-from VQA_and_NLVR2.frozen import Pictures
-from VQA_and_NLVR2.images import evaluation_transform, load_rgb, normalise_images
+from VQA_and_NLVR2.features import extraction
+from VQA_and_NLVR2.features import source_files as feature_files
+from VQA_and_NLVR2.features.cache import differences, open_features, read_facts
+from VQA_and_NLVR2.features.frozen import Pictures
+from VQA_and_NLVR2.inputs.images import evaluation_transform, load_rgb, normalise_images
 from VQA_and_NLVR2.make_synthetic import make_synthetic
-from VQA_and_NLVR2.tokenizer import load_tokenizer, tokenize
-from VQA_and_NLVR2.vqa import load
-from VQA_and_NLVR2.vqa_data import plan_of
+from VQA_and_NLVR2.vqa_vs.data import plan_of
+from VQA_and_NLVR2.vqa_vs.experiment import load
 
 
 @pytest.fixture(scope="module")
@@ -382,7 +383,9 @@ def test_a_view_of_an_image_and_of_its_pairs_are_of_the_same_picture(data, made)
 
 
 def test_what_cannot_be_stored_is_refused(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("VQA_and_NLVR2.fiber.FIBER.fuse", lambda self, image, text: torch.full((len(image.tokens), 128), 1e5))
+    monkeypatch.setattr(
+        "VQA_and_NLVR2.backbones.fiber.FIBER.fuse", lambda self, image, text: torch.full((len(image.tokens), 128), 1e5)
+    )
     with pytest.raises(DataError, match=r"NaN or infinite \(precision no, dtype float16\); try precision no and dtype float32"):
         extracted(data, tmp_path / "f", "--features.dtype", "float16")
 

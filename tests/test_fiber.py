@@ -10,14 +10,14 @@ import torch
 from transformers import RobertaConfig, RobertaModel, SwinConfig, SwinModel
 
 from i2m2.errors import DataError, SettingsError
-from VQA_and_NLVR2.backbone import trim_text
+from VQA_and_NLVR2.backbones.base import trim_text
+from VQA_and_NLVR2.backbones.fiber import FIBER, FIBERSizes, read_sizes
+from VQA_and_NLVR2.backbones.fiber_checkpoint import load_entries
+from VQA_and_NLVR2.backbones.hub import swin_entries
+from VQA_and_NLVR2.backbones.roberta import RobertaSizes
+from VQA_and_NLVR2.backbones.swin import SwinSizes, relative_position_index, window_mask
 from VQA_and_NLVR2.check_parity import deviations, main
-from VQA_and_NLVR2.fiber import FIBER, FIBERSizes, read_sizes
-from VQA_and_NLVR2.fiber_checkpoint import load_entries
-from VQA_and_NLVR2.hub import swin_entries
-from VQA_and_NLVR2.parity_fiber import _compare
-from VQA_and_NLVR2.roberta import RobertaSizes
-from VQA_and_NLVR2.swin import SwinSizes, relative_position_index, window_mask
+from VQA_and_NLVR2.parity.fiber import _compare
 
 SWIN = SwinSizes(image_size=64, embed_dim=8, depths=(2, 2, 4, 2), num_heads=(1, 2, 4, 8))
 ROBERTA = RobertaSizes(

@@ -14,10 +14,10 @@ from safetensors.torch import save_file
 
 from i2m2.errors import DataError, SettingsError
 from test_fiber import TINY, examples, tiny_fiber, vectors
-from VQA_and_NLVR2.backbone import BackboneSettings, build_backbone
-from VQA_and_NLVR2.fiber import FIBER, FIBERSizes
-from VQA_and_NLVR2.fiber_checkpoint import RULES, adapt_table, load_fiber, load_heads
-from VQA_and_NLVR2.heads import make_head
+from VQA_and_NLVR2.backbones.base import BackboneSettings, build_backbone
+from VQA_and_NLVR2.backbones.fiber import FIBER, FIBERSizes
+from VQA_and_NLVR2.backbones.fiber_checkpoint import RULES, adapt_table, load_fiber, load_heads
+from VQA_and_NLVR2.backbones.heads import make_head
 
 LARGER = dataclasses.replace(TINY, swin=dataclasses.replace(TINY.swin, image_size=96))
 

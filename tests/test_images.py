@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageFilter
 
 from i2m2.errors import DataError
-from VQA_and_NLVR2.augment import DEGREES, FACTOR, OPERATIONS, PIXELS, SHEAR, crop_box, rand_augment, training_transform
-from VQA_and_NLVR2.images import evaluation_transform, load_rgb, normalise_images
+from VQA_and_NLVR2.inputs.augment import DEGREES, FACTOR, OPERATIONS, PIXELS, SHEAR, crop_box, rand_augment, training_transform
+from VQA_and_NLVR2.inputs.images import evaluation_transform, load_rgb, normalise_images
 
 HEIGHT, WIDTH = 40, 50
 
@@ -240,7 +240,7 @@ def test_the_key_alone_decides_and_only_flip_mirrors(photo):
 
 
 def test_half_of_the_images_are_mirrored_if_asked_for(monkeypatch, photo):
-    monkeypatch.setattr("VQA_and_NLVR2.augment.rand_augment", lambda image, rng: image)
+    monkeypatch.setattr("VQA_and_NLVR2.inputs.augment.rand_augment", lambda image, rng: image)
     image = torch.from_numpy(photo).permute(2, 0, 1)
     mirrored = 0
     for key in range(200):

@@ -19,14 +19,15 @@ from i2m2.report.tables import read_entries
 from i2m2.training import experiment
 from i2m2.training.config import load_config
 from i2m2.training.data import seed_everything, to_device
-from VQA_and_NLVR2 import extract_features, nlvr2_data
-from VQA_and_NLVR2.backbone import build_backbone
-from VQA_and_NLVR2.features import read_facts
+from VQA_and_NLVR2 import extract_features
+from VQA_and_NLVR2.backbones.base import build_backbone
+from VQA_and_NLVR2.features.cache import read_facts
 from VQA_and_NLVR2.make_synthetic import make_synthetic
-from VQA_and_NLVR2.nlvr2 import NLVR2, NLVR2Config, build_model, load
-from VQA_and_NLVR2.nlvr2_features import plan_for, plan_of
-from VQA_and_NLVR2.nlvr2_models import NO_DECAY, NLVR2Model, SharedBackbone, heads_on_features, parameter_groups
-from VQA_and_NLVR2.nlvr2_predictions import OWN, report, scores
+from VQA_and_NLVR2.nlvr2 import data as nlvr2_data
+from VQA_and_NLVR2.nlvr2.analysis import OWN, report, scores
+from VQA_and_NLVR2.nlvr2.experiment import NLVR2, NLVR2Config, build_model, load
+from VQA_and_NLVR2.nlvr2.models import NO_DECAY, NLVR2Model, SharedBackbone, heads_on_features, parameter_groups
+from VQA_and_NLVR2.nlvr2.on_features import plan_for, plan_of
 
 CONFIG = str(ROOT / "VQA_and_NLVR2/configs/nlvr2.yaml")
 SYNTHETIC = str(ROOT / "VQA_and_NLVR2/configs/nlvr2_synthetic.yaml")
@@ -394,7 +395,7 @@ def test_two_processes_make_the_step_of_one(files, tmp_path):
     one = weights_after(files, tmp_path / "1", *step)
     program = tmp_path / "program.py"
     program.write_text(
-        "import sys; from i2m2 import experiment; from VQA_and_NLVR2.nlvr2 import NLVR2\n"
+        "import sys; from i2m2 import experiment; from VQA_and_NLVR2.nlvr2.experiment import NLVR2\n"
         "experiment.train(NLVR2, sys.argv[1:], 'VQA_and_NLVR2.train')\n"
     )
     arguments = tiny(files, "--out", str(tmp_path / "2"), "--method", "i2m2", "--init", "scratch", *step)
@@ -449,7 +450,7 @@ def test_pairs_without_both_images_are_left_out_and_counted(own_files, capsys):
 
 
 def test_images_are_checked_once_and_broken_ones_again(own_files, monkeypatch):
-    from VQA_and_NLVR2 import checked_images
+    from VQA_and_NLVR2.inputs import checked_images
 
     picture = next((own_files / "images/dev").glob("*.png"))
     whole = picture.read_bytes()
@@ -532,7 +533,7 @@ def test_the_table_of_the_paper_asks_for_what_runs_record(files, tmp_path):
     result = json.loads((train(files, tmp_path, "--method", "unimodal_text") / "result.json").read_text())["test"]
     for folder in ("nlvr2", "nlvr2-synthetic"):
         (entry,) = read_entries()[folder]
-        assert set(entry.metrics) <= set(result) and entry.own == "VQA_and_NLVR2.nlvr2_predictions"
+        assert set(entry.metrics) <= set(result) and entry.own == "VQA_and_NLVR2.nlvr2.analysis"
         assert sorted(row.run for row in entry.rows) == sorted(METHODS)
         assert load_config(NLVR2Config, ["--config", str(ROOT / entry.config)], "train").backbone.kind == "fiber"
     assert build_backbone(settings(files).backbone).name.startswith(entry.backbone.partition(",")[0])

@@ -8,8 +8,8 @@ import pytest
 
 from i2m2.errors import DataError, SettingsError
 from VQA_and_NLVR2.audit import audit_nlvr2, main
-from VQA_and_NLVR2.nlvr2_files import balance, coverage, hold_out, image_path, read_nlvr2, subset
-from VQA_and_NLVR2.nlvr2_scores import consistency, scores
+from VQA_and_NLVR2.nlvr2.files import balance, coverage, hold_out, image_path, read_nlvr2, subset
+from VQA_and_NLVR2.nlvr2.scores import consistency, scores
 
 # identifier, label, directory: two sentences about two pairs, one about one pair, one about another
 EXAMPLES = [

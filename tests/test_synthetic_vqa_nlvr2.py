@@ -17,13 +17,14 @@ from sklearn.preprocessing import OneHotEncoder
 
 from i2m2.errors import DataError, SettingsError
 from i2m2.training.data import read_description
-from VQA_and_NLVR2 import pretrain_tiny, synthetic_nlvr2
-from VQA_and_NLVR2.backbone import BackboneSettings, build_backbone
+from VQA_and_NLVR2 import pretrain_tiny
+from VQA_and_NLVR2.backbones.base import BackboneSettings, build_backbone
+from VQA_and_NLVR2.backbones.tokenizer import load_tokenizer, make_tiny_tokenizer, tokenize
 from VQA_and_NLVR2.make_synthetic import main, make_synthetic
-from VQA_and_NLVR2.nlvr2_files import balance, coverage, read_nlvr2
-from VQA_and_NLVR2.nlvr2_files import image_path as nlvr2_image_path
-from VQA_and_NLVR2.synthetic_scenes import CELL, COLORS, GROUNDS, RGB, SHAPES, SIDE, TIMES, Scenes, counts, draw, draw_scenes
-from VQA_and_NLVR2.synthetic_vqa import (
+from VQA_and_NLVR2.nlvr2.files import balance, coverage, read_nlvr2
+from VQA_and_NLVR2.nlvr2.files import image_path as nlvr2_image_path
+from VQA_and_NLVR2.synthetic import nlvr2_files as synthetic_nlvr2
+from VQA_and_NLVR2.synthetic.questions import (
     ANSWERS,
     FAMILY,
     OOD_SETS,
@@ -35,8 +36,8 @@ from VQA_and_NLVR2.synthetic_vqa import (
     tails,
     true_answers,
 )
-from VQA_and_NLVR2.tokenizer import load_tokenizer, make_tiny_tokenizer, tokenize
-from VQA_and_NLVR2.vqa_files import find_images, read_vqa_vs
+from VQA_and_NLVR2.synthetic.scenes import CELL, COLORS, GROUNDS, RGB, SHAPES, SIDE, TIMES, Scenes, counts, draw, draw_scenes
+from VQA_and_NLVR2.vqa_vs.files import find_images, read_vqa_vs
 
 SCENES, SENTENCES = 300, 60
 NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4}

@@ -23,18 +23,18 @@ from i2m2.training.data import to_device
 from i2m2.training.evaluate import predict
 from i2m2.training.loop import make_accelerator
 from tiny_vqa import SCENES, arguments, extracted, settings
-from VQA_and_NLVR2.answers import OFFICIAL, TRAINING, Vocabulary, soft_labels
 from VQA_and_NLVR2.datasets import dataset_of
 from VQA_and_NLVR2.evaluate import main as evaluate
-from VQA_and_NLVR2.features import open_features
+from VQA_and_NLVR2.features.cache import open_features
 from VQA_and_NLVR2.make_synthetic import make_synthetic
 from VQA_and_NLVR2.train import main
-from VQA_and_NLVR2.vqa import VQAConfig, build_model, extract_command, load, loss_of, open_vqa, soft_target
-from VQA_and_NLVR2.vqa_data import answers_of
-from VQA_and_NLVR2.vqa_files import OOD_SETS, read_annotations, read_vqa_vs
-from VQA_and_NLVR2.vqa_predictions import keep, keep_everything, metrics_of, official, report, scores
-from VQA_and_NLVR2.vqa_scores import official_score, official_table, score_sets, training_score
-from VQA_and_NLVR2.vqa_statistics import OWN, study
+from VQA_and_NLVR2.vqa_vs.analysis import OWN, study
+from VQA_and_NLVR2.vqa_vs.answers import OFFICIAL, TRAINING, Vocabulary, soft_labels
+from VQA_and_NLVR2.vqa_vs.data import answers_of
+from VQA_and_NLVR2.vqa_vs.experiment import VQAConfig, build_model, extract_command, load, loss_of, open_vqa, soft_target
+from VQA_and_NLVR2.vqa_vs.files import OOD_SETS, read_annotations, read_vqa_vs
+from VQA_and_NLVR2.vqa_vs.predictions import keep, keep_everything, metrics_of, official, report, scores
+from VQA_and_NLVR2.vqa_vs.scores import official_score, official_table, score_sets, training_score
 
 METHODS = methods_of(("image", "text"))
 LOSSES = ("paper", "soft_cross_entropy", "bernoulli")
@@ -78,7 +78,7 @@ def predictions_of(made, keep, *more):
 
 
 def test_labels_of_a_question_are_its_distinct_known_answers_and_how_many_gave_them():
-    from VQA_and_NLVR2.records import Interned
+    from VQA_and_NLVR2.inputs.records import Interned
 
     ten = ["red"] * 4 + ["blue", "odd"] + ["red"] + ["green"] * 3
     answers = Interned.of([ten, ["odd"] * 10])
@@ -266,7 +266,7 @@ def test_train_size_takes_the_first_questions(made):
 @pytest.mark.parametrize("method", ["i2m2", "inter"])
 @pytest.mark.parametrize("name", LOSSES)
 def test_scores_of_what_is_saved_are_those_of_all_log_probabilities(made, method, name, monkeypatch):
-    monkeypatch.setattr("VQA_and_NLVR2.vqa_predictions.TOP", 5)
+    monkeypatch.setattr("VQA_and_NLVR2.vqa_vs.predictions.TOP", 5)
     p, split, model = predictions_of(made, keep_everything, "--method", method, "--loss", name)
     test = read_vqa_vs(made[0]).test
     vocabulary = Vocabulary(tuple(p["vocabulary"].tolist()))

@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 
 from i2m2.errors import DataError
-from VQA_and_NLVR2.answers import OFFICIAL, Vocabulary, build_vocabulary, count_answers, normalise, soft_labels, vocabulary_line
-from VQA_and_NLVR2.parity_metrics import check_metrics
-from VQA_and_NLVR2.records import Interned
-from VQA_and_NLVR2.vqa_scores import (
+from VQA_and_NLVR2.inputs.records import Interned
+from VQA_and_NLVR2.parity.metrics import check_metrics
+from VQA_and_NLVR2.vqa_vs.answers import (
+    OFFICIAL,
+    Vocabulary,
+    build_vocabulary,
+    count_answers,
+    normalise,
+    soft_labels,
+    vocabulary_line,
+)
+from VQA_and_NLVR2.vqa_vs.scores import (
     SUB_MEANS,
     official_score,
     official_table,

@@ -13,12 +13,12 @@ from i2m2.model import product_of_experts
 from i2m2.results import main as results
 from i2m2.stats.calibration import fit_combination, fit_temperature, log_frequencies
 from tiny_vqa import SCENES, arguments, extracted
-from VQA_and_NLVR2.answers import TRAINING
 from VQA_and_NLVR2.evaluate import main as evaluate
 from VQA_and_NLVR2.make_synthetic import make_synthetic
 from VQA_and_NLVR2.train import main as train
-from VQA_and_NLVR2.vqa_combination import combination, fit, log_shares, scores_of
-from VQA_and_NLVR2.vqa_predictions import calibration, keep, keep_everything
+from VQA_and_NLVR2.vqa_vs.answers import TRAINING
+from VQA_and_NLVR2.vqa_vs.combination import combination, fit, log_shares, scores_of
+from VQA_and_NLVR2.vqa_vs.predictions import calibration, keep, keep_everything
 
 K = 12
 

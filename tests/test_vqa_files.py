@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from i2m2.errors import DataError, SettingsError
-from VQA_and_NLVR2 import records
 from VQA_and_NLVR2.audit import OVERLAP, audit_vqa, main
-from VQA_and_NLVR2.vqa_files import (
+from VQA_and_NLVR2.inputs import records
+from VQA_and_NLVR2.vqa_vs.files import (
     OOD_SETS,
     PUBLISHED,
     count_vocabulary,

@@ -5,7 +5,7 @@ from pathlib import Path
 from conftest import ROOT
 from i2m2.training.config import load_config
 from VQA_and_NLVR2.extract_features import extract_features
-from VQA_and_NLVR2.vqa import VQAConfig
+from VQA_and_NLVR2.vqa_vs.experiment import VQAConfig
 
 CONFIG = str(ROOT / "VQA_and_NLVR2/configs/vqa_vs.yaml")
 SIZES = str(ROOT / "VQA_and_NLVR2/configs/fiber_tiny.json")

@@ -1,0 +1,61 @@
+"""Which files features were made of: wherever these are at hand, training compares them, so that no others pass for them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from i2m2.errors import DataError
+from VQA_and_NLVR2.backbones.base import BackboneSettings
+
+WHOLE = 64 << 20  # bytes up to which all of a file is read; of a larger one blocks spread over it
+BLOCK, BLOCKS = 1 << 16, 256
+
+
+def identity(path: Path) -> str:
+    """Size and SHA-256 of a file's content, or of all files of a folder, wherever it lies and whenever it was written."""
+    if path.is_dir():
+        inside = sorted(file for file in path.rglob("*") if file.is_file())
+        text = "\n".join(f"{file.relative_to(path)} {identity(file)}" for file in inside)
+        return f"{len(inside)} files {hashlib.sha256(text.encode()).hexdigest()}"
+    size, digest = path.stat().st_size, hashlib.sha256()
+    with open(path, "rb") as file:
+        if size <= WHOLE:
+            digest.update(file.read())
+        else:
+            for start in np.linspace(0, size - BLOCK, BLOCKS).astype(int).tolist():
+                file.seek(start)
+                digest.update(file.read(BLOCK))
+    return f"{size} bytes {digest.hexdigest()}"
+
+
+def identities(named: Mapping[str, Path]) -> dict[str, str]:
+    """Of those that are there."""
+    return {name: identity(path) for name, path in named.items() if path.exists()}
+
+
+def files_of(backbone: BackboneSettings) -> dict[str, Path]:
+    """The local files and folders that its settings name; names on the hub are none."""
+    of_kind = {"fiber": ("checkpoint", "sizes"), "fiber_random": ("sizes",), "fiber_hub": ("image_encoder", "text_encoder")}
+    names = (*of_kind.get(backbone.kind, ("flava",)), "tokenizer")
+    return {f"backbone.{name}": Path(value) for name in names if (value := getattr(backbone, name)) is not None}
+
+
+def compare(folder: Path, stored: Mapping[str, str], named: Mapping[str, Path]) -> list[str]:
+    """DataError names the files that are not those the features in `folder` were made of -> those that are not there."""
+    there = identities({name: path for name, path in named.items() if name in stored})
+    differing = [f"{name} ({named[name]})" for name in there if there[name] != stored[name]]
+    if differing:
+        raise DataError(
+            f"{folder}: made of other files than {', '.join(differing)}; extract the features again, which keeps what is the same, "
+            "or give the files that they were made of"
+        )
+    return [name for name in stored if name not in there]
+
+
+def picture_bytes(paths: Iterable[Path | None]) -> np.ndarray:
+    """int64 [images]: size of each image's file, by which one that was put in its place is known; -1 for a missing one."""
+    return np.array([-1 if path is None else path.stat().st_size for path in paths], np.int64)

@@ -1,0 +1,177 @@
+"""NLVR2 as its authors publish it: JSON lines of sentences about two photographs, and the photographs.
+
+    train.json  dev.json  test1.json  balanced/{balanced,unbalanced}_{dev,test1}.json      (also .gz)
+    images/train/<directory>/<split>-<set>-<pair>-img{0,1}.png   images/dev/   images/test1/   or all of them in one folder
+
+An identifier is <split>-<set>-<pair>-<sentence>. Image 0 is the left one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from i2m2.errors import DataError, SettingsError
+from VQA_and_NLVR2.inputs.records import BAD_RECORD, Interned, Interner, Source, bad_record, check_ids, column, open_text
+
+LABELS = {"False": 0, "True": 1}
+# Examples, image pairs and true examples of the published files; of the training file, only the number of examples.
+PUBLISHED = {
+    "train": (86_373, None, None), "dev": (6_982, 4_051, 3_551), "test1": (6_967, 4_041, 3_558), "test2": (6_970, 4_074, 3_584),
+    "balanced_dev": (2_300, 1_150, 1_150), "balanced_test1": (2_316, 1_158, 1_158),
+    "unbalanced_dev": (3_562, 1_781, 1_802), "unbalanced_test1": (3_536, 1_768, 1_844),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Examples in the order of their file, as columns [n]."""
+
+    identifier: np.ndarray  # str
+    label: np.ndarray  # int8, 1 = True
+    split: Interned  # first part of the identifier
+    numbers: np.ndarray  # int32 [n, 3]: set, pair and sentence, the rest of the identifier
+    directory: np.ndarray  # int16, which only the training file has; else -1
+    sentence: Interned
+    urls: Interned  # [n, 2], left and right
+
+    def __len__(self) -> int:
+        return len(self.identifier)
+
+    def take(self, rows: np.ndarray) -> Sentences:
+        """Some of the examples, by positions or mask."""
+        return Sentences(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    @property
+    def pair(self) -> np.ndarray:
+        """int64 [n]: the same number for the same two photographs, by the identifiers."""
+        return _number(np.column_stack([self.split.codes, self.numbers[:, :2]]))
+
+    @property
+    def group(self) -> np.ndarray:
+        """int64 [n]: the same number for the same sentence about several pairs (identifiers without the pair)."""
+        return _number(np.column_stack([self.split.codes, self.numbers[:, [0, 2]]]))
+
+
+def _number(rows: np.ndarray) -> np.ndarray:
+    return np.unique(rows, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+def read_nlvr2(source: Source | Path) -> Sentences:
+    """Read a file of JSON lines. DataError names the line that is no example, or the identifier that occurs twice."""
+    identifiers: list[str] = []
+    label, numbers, directory = array("b"), array("i"), array("h")
+    split, sentence, urls = Interner(), Interner(), Interner()
+    with open_text(source) as file:
+        for line, text in enumerate(file, start=1):
+            if not text.strip():
+                continue
+            record = None
+            try:
+                record = json.loads(text)
+                name, *rest = record["identifier"].rsplit("-", 3)
+                if len(rest) != 3 or not all(part.isdecimal() for part in rest):
+                    raise ValueError(f"identifier {record['identifier']!r} is not split-set-pair-sentence")
+                if record["label"] not in LABELS:
+                    raise ValueError(f"label {record['label']!r} is neither 'True' nor 'False'")
+                identifiers.append(record["identifier"])
+                label.append(LABELS[record["label"]])
+                numbers.extend(map(int, rest))
+                directory.append(int(record.get("directory", -1)))
+                split.add([name])
+                sentence.add_text(record["sentence"])
+                urls.add([record["left_url"], record["right_url"]])
+            except BAD_RECORD as error:
+                wanted = "{identifier, sentence, label: 'True' or 'False', left_url, right_url} on one line"
+                raise bad_record(f"{source}: line {line}", record, "identifier", wanted, error) from error
+    n, ids = len(identifiers), np.array(identifiers, str)
+    check_ids(source, ids, "identifier")
+    columns = split.finish(n), column(numbers, np.int32).reshape(n, 3), column(directory, np.int16)
+    return Sentences(ids, column(label, np.int8), *columns, sentence.finish(n), urls.finish(n, 2))
+
+
+def hold_out(sentences: Sentences, directories: Iterable[int]) -> tuple[Sentences, Sentences]:
+    """-> training examples without those directories, and those of them: whole directories, since pairs and sentences recur inside.
+
+    SettingsError if one of them has no examples, or no other is left.
+    """
+    directories = sorted(set(directories))
+    there = np.unique(sentences.directory)
+    if there[0] < 0:
+        raise DataError(f"{(sentences.directory < 0).sum():,} examples have no directory, so they are not NLVR2's train.json")
+    absent = [number for number in directories if number not in there]
+    if absent or not directories or len(directories) == len(there):
+        raise SettingsError(
+            f"directories {directories} cannot be held out: the file has {len(there)}, {there[0]}..{there[-1]}; name some of them"
+        )
+    held = np.isin(sentences.directory, directories)
+    return sentences.take(~held), sentences.take(held)
+
+
+def balance(sentences: Sentences) -> tuple[np.ndarray, np.ndarray]:
+    """-> bool [n] balanced, bool [n] unbalanced: whether the same two URLs occur again, with another label or always with this one.
+
+    The rule of the published subsets; a pair that occurs once is in neither.
+    """
+    _, pair, size = np.unique(sentences.urls.codes, axis=0, return_inverse=True, return_counts=True)
+    pair = pair.reshape(-1)
+    true = np.bincount(pair, sentences.label, len(size))
+    mixed = (true > 0) & (true < size)
+    return (mixed & (size > 1))[pair], (~mixed & (size > 1))[pair]
+
+
+def subset(sentences: Sentences, source: Source | Path) -> np.ndarray:
+    """bool [n]: which examples a published subset has (balanced_dev.json ...). DataError if it has others."""
+    of = read_nlvr2(source)
+    strangers = of.identifier[~np.isin(of.identifier, sentences.identifier)]
+    if len(strangers):
+        raise DataError(f"{source}: {len(strangers):,} of {len(of):,} examples are not in the split, first {strangers[0]}")
+    return np.isin(sentences.identifier, of.identifier)
+
+
+def image_path(root: Path, sentences: Sentences) -> tuple[list[Path | None], list[Path | None]]:
+    """Files of the left and of the right photographs [n], None where there is none. Every folder below `root`/images (or `root`, if
+    that has no images) is listed once. DataError if there is no photograph at all."""
+    folder_of = _list(root / "images" if (root / "images").is_dir() else root)
+    if not folder_of:
+        raise DataError(
+            f"{root}: no photograph *-img0.png; they are had from NLVR2's authors, see VQA_and_NLVR2/README.md, section Data"
+        )
+    stems = [identifier.rsplit("-", 1)[0] for identifier in sentences.identifier.tolist()]
+    sides = []
+    for side in (0, 1):
+        names = [f"{stem}-img{side}.png" for stem in stems]
+        sides.append([Path(folder_of[name], name) if name in folder_of else None for name in names])
+    return sides[0], sides[1]
+
+
+def _list(root: Path) -> dict[str, str]:
+    """{file name: its folder} of all photographs below `root`; names say the split, so one table serves every layout."""
+    walked = os.walk(root, followlinks=True)
+    return {name: folder for folder, _, names in walked for name in names if name.endswith(("-img0.png", "-img1.png"))}
+
+
+def coverage(sentences: Sentences, left: list[Path | None], right: list[Path | None]) -> list[str]:
+    """A line per split: pairs with both photographs, what is missing, and the first that is."""
+    there = np.array([[path is not None for path in side] for side in (left, right)], bool).T.reshape(-1, 2)
+    whole = there.all(axis=1)
+    lines = []
+    for code, name in enumerate(sentences.split.strings):
+        rows = np.flatnonzero(sentences.split.codes == code)
+        if not len(rows):
+            continue
+        once = rows[np.unique(sentences.pair[rows], return_index=True)[1]]  # a row of each pair
+        examples = f"{whole[rows].sum():,} of {len(rows):,} examples"
+        line = f"{name}: {examples} and {whole[once].sum():,} of {len(once):,} image pairs are complete"
+        if not whole[rows].all():
+            first = rows[~whole[rows]][0]
+            stem = sentences.identifier[first].rsplit("-", 1)[0]
+            line += f"; {(~there[once]).sum():,} photographs missing, first {stem}-img{there[first].argmin()}.png"
+        lines.append(line)
+    return lines
