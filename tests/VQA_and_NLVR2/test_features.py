@@ -12,10 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import ROOT
 from i2m2.errors import DataError, SettingsError
 from i2m2.training.data import seed_everything
-from tiny_vqa import SCENES, SIZES, extracted, settings
+from tests.conftest import ROOT
+from tests.VQA_and_NLVR2.tiny_vqa import SCENES, SIZES, extracted, settings
 from VQA_and_NLVR2.backbones.base import build_backbone
 from VQA_and_NLVR2.backbones.fiber import FIBER, read_sizes
 from VQA_and_NLVR2.backbones.tokenizer import load_tokenizer, tokenize

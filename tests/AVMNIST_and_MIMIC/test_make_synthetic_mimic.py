@@ -18,8 +18,8 @@ from AVMNIST_and_MIMIC.make_synthetic_mimic import main, make_raw_tables
 from AVMNIST_and_MIMIC.mimic.synthetic import tables
 from AVMNIST_and_MIMIC.mimic.synthetic.hospital import LATENTS, TASKS, Task, make_hospital
 from benchmarks import mimic_extract
-from conftest import ROOT
 from i2m2.errors import SettingsError
+from tests.conftest import ROOT
 
 PATIENTS = 400
 NEEDED = (

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from conftest import ROOT
 from i2m2.training.config import load_config
+from tests.conftest import ROOT
 from VQA_and_NLVR2.extract_features import extract_features
 from VQA_and_NLVR2.vqa_vs.experiment import VQAConfig
 

@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 from AVMNIST_and_MIMIC.avmnist.experiment import AVMNISTConfig, AVMNISTData, build_model, load_avmnist
 from AVMNIST_and_MIMIC.encoders import LeNet, MaxPool2x2
 from AVMNIST_and_MIMIC.train import main
-from conftest import AVMNIST_CONFIG, ROOT
 from i2m2.errors import DataError, SettingsError
 from i2m2.model import methods_of
 from i2m2.training.config import load_config
+from tests.conftest import AVMNIST_CONFIG, ROOT
 
 CONFIGS = sorted((ROOT / "AVMNIST_and_MIMIC/configs").glob("avmnist*.yaml"))
 PRESETS = [(path, preset) for path in CONFIGS for preset in ["paper", *yaml.safe_load(path.read_text()).get("presets", {})]]

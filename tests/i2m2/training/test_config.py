@@ -6,9 +6,9 @@ import pytest
 import yaml
 
 from AVMNIST_and_MIMIC.avmnist.experiment import AVMNISTConfig
-from conftest import AVMNIST_CONFIG
 from i2m2.errors import SettingsError
 from i2m2.training.config import load_config, to_dict
+from tests.conftest import AVMNIST_CONFIG
 
 
 def load(*arguments, config=AVMNIST_CONFIG):

@@ -18,7 +18,7 @@ from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch, find_tables
 from AVMNIST_and_MIMIC.mimic.extraction.variables import NUMBER, build_records
 from AVMNIST_and_MIMIC.prepare_mimic import extract, main
 from i2m2.errors import DataError, SettingsError
-from tiny_mimic import HEART_RATE, Hospital, Prepared
+from tests.AVMNIST_and_MIMIC.tiny_mimic import HEART_RATE, Hospital, Prepared
 
 # The open demo -----------------------------------------------------------------------------------------------------------
 
@@ -264,7 +264,7 @@ def test_a_wrong_setting_is_one_line(raw, tmp_path, options, message):
 def test_the_command_exits_2_for_settings_and_3_for_data_without_a_traceback(tmp_path):
     command = [sys.executable, "-m", "AVMNIST_and_MIMIC.prepare_mimic", "--out", str(tmp_path / "out")]
     for code, options in ((2, []), (3, ["--raw", str(tmp_path / "nowhere")])):
-        result = subprocess.run([*command, *options], capture_output=True, text=True, cwd=Path(__file__).parents[1])
+        result = subprocess.run([*command, *options], capture_output=True, text=True, cwd=Path(__file__).parents[2])
         assert result.returncode == code and result.stderr.count("\n") == 1 and result.stderr.startswith("error: ")
 
 

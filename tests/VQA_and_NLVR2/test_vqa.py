@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from benchmarks import vqa as bench
-from conftest import ROOT
 from i2m2.compare import main as compare
 from i2m2.errors import DataError, SettingsError
 from i2m2.model import methods_of, product_of_experts
@@ -22,7 +21,8 @@ from i2m2.training.config import load_config
 from i2m2.training.data import to_device
 from i2m2.training.evaluate import predict
 from i2m2.training.loop import make_accelerator
-from tiny_vqa import SCENES, arguments, extracted, settings
+from tests.conftest import ROOT
+from tests.VQA_and_NLVR2.tiny_vqa import SCENES, arguments, extracted, settings
 from VQA_and_NLVR2.datasets import dataset_of
 from VQA_and_NLVR2.evaluate import main as evaluate
 from VQA_and_NLVR2.features.cache import open_features

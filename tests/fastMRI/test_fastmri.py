@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from conftest import FASTMRI_CONFIG
 from fastMRI.data import LABELS, FastMRIData, class_weights, load_fastmri, magnitude_of, phase_of
 from fastMRI.models import FastMRIConfig, build_model
 from fastMRI.networks import make_norm, preact_resnet18, wide_resnet20_3
@@ -22,6 +21,7 @@ from i2m2.losses import negative_log_likelihood
 from i2m2.model import methods_of
 from i2m2.stats.resampling import group_index
 from i2m2.training.config import load_config
+from tests.conftest import FASTMRI_CONFIG
 
 METHODS = methods_of(("magnitude", "phase"), ("rss",))
 SMALL = ("--model.width", "8", "--model.pool", "5")

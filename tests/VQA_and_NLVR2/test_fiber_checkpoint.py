@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from i2m2.errors import DataError, SettingsError
-from test_fiber import TINY, examples, tiny_fiber, vectors
+from tests.VQA_and_NLVR2.test_fiber import TINY, examples, tiny_fiber, vectors
 from VQA_and_NLVR2.backbones.base import BackboneSettings, build_backbone
 from VQA_and_NLVR2.backbones.fiber import FIBER, FIBERSizes
 from VQA_and_NLVR2.backbones.fiber_checkpoint import RULES, adapt_table, load_fiber, load_heads

@@ -456,7 +456,7 @@ def test_a_wrong_setting_is_one_line(raw, tmp_path, options, message):
 def test_the_command_exits_2_for_settings_and_3_for_data_without_a_traceback(raw, tmp_path):
     def run(*argv: str) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "AVMNIST_and_MIMIC.prepare_avmnist", *argv]
-        return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+        return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
 
     for code, argv in ((2, ["--mnist", str(raw)]), (3, ["--mnist", str(tmp_path / "nowhere"), "--speech", str(raw)])):
         result = run(*argv, "--out", str(tmp_path / "out"))

@@ -9,7 +9,6 @@ import pytest
 import torch
 from scipy.stats import rice
 
-from conftest import FASTMRI_CONFIG
 from fastMRI import controls, noise, pictures
 from fastMRI.data import FastMRIData, load_fastmri
 from fastMRI.evaluate import main as evaluate
@@ -20,6 +19,7 @@ from fastMRI.synthetic.plan import Strengths
 from fastMRI.train import main as train
 from i2m2 import results
 from i2m2.errors import DataError, SettingsError
+from tests.conftest import FASTMRI_CONFIG
 
 
 @pytest.fixture(scope="module")

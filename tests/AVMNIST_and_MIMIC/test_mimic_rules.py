@@ -12,7 +12,7 @@ from AVMNIST_and_MIMIC.mimic.arrays import SERIES
 from AVMNIST_and_MIMIC.mimic.extraction.layout import ICD9
 from AVMNIST_and_MIMIC.mimic.extraction.static import group_of
 from AVMNIST_and_MIMIC.mimic.extraction.variables import TERMS
-from tiny_mimic import HEART_RATE, URINE, Hospital, Prepared, at, prepare
+from tests.AVMNIST_and_MIMIC.tiny_mimic import HEART_RATE, URINE, Hospital, Prepared, at, prepare
 
 GCS, SYSTOLIC, RATE, TEMPERATURE, RATIO, VOLUME = range(6)
 SODIUM = SERIES.index("sodium")

@@ -15,7 +15,7 @@ from i2m2.report.runs import collect
 from i2m2.report.tables import read_entries
 from i2m2.results import main
 from i2m2.stats.intervals import interval
-from test_results import CONFIG, ENV, make_run, of_two_rows, out, row_of, save_predictions  # noqa: F401 (out is a fixture)
+from tests.i2m2.report.test_results import CONFIG, ENV, make_run, of_two_rows, out, row_of, save_predictions  # noqa: F401 (out is a fixture)
 
 
 def test_a_difference_that_no_resample_reverses_has_the_p_of_its_t():

@@ -15,7 +15,7 @@ from i2m2.report.runs import collect
 from i2m2.report.tables import cell, read_entries, read_paper
 from i2m2.results import main
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 
 # A made-up data set with a made-up paper: one value known for a row, one known only as the best of two rows.
 PAPER = """

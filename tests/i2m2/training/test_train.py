@@ -16,13 +16,13 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
-from conftest import AVMNIST_CONFIG, ROOT
 from i2m2.errors import DataError, SettingsError
 from i2m2.training.config import OptimConfig
 from i2m2.training.evaluate import mixture_of_experts, predict
 from i2m2.training.loop import best_epoch, lr_factor, make_accelerator, stale_epochs
 from i2m2.training.run import Run
-from toy import toy_config, toy_model, toy_split, train_toy
+from tests.conftest import AVMNIST_CONFIG, ROOT
+from tests.i2m2.training.toy import toy_config, toy_model, toy_split, train_toy
 
 
 def weights(run):
@@ -80,10 +80,10 @@ def test_two_processes_train_to_the_weights_of_one_and_evaluate_to_its_predictio
         "--standalone",
         "--nproc_per_node",
         "2",
-        "tests/toy.py",
+        "tests/i2m2/training/toy.py",
         str(tmp_path / "2"),
     ]
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "2/toy/i2m2-concat-two/seed0"
@@ -254,7 +254,7 @@ import sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 from pathlib import Path
 from i2m2.training.run import Run
-from toy import toy_config
+from tests.i2m2.training.toy import toy_config
 Run.open(Path({str(run.dir)!r}), toy_config({str(tmp_path)!r}), {{"fingerprint": "toy"}})
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

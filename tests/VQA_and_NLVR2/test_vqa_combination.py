@@ -12,7 +12,7 @@ from i2m2.errors import DataError
 from i2m2.model import product_of_experts
 from i2m2.results import main as results
 from i2m2.stats.calibration import fit_combination, fit_temperature, log_frequencies
-from tiny_vqa import SCENES, arguments, extracted
+from tests.VQA_and_NLVR2.tiny_vqa import SCENES, arguments, extracted
 from VQA_and_NLVR2.evaluate import main as evaluate
 from VQA_and_NLVR2.make_synthetic import make_synthetic
 from VQA_and_NLVR2.train import main as train

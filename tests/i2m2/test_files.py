@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from conftest import ROOT
 from i2m2.files import make_once
+from tests.conftest import ROOT
 
 MAKE = """
 import sys, time

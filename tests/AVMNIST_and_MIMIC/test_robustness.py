@@ -33,7 +33,7 @@ from i2m2.training.robustness import (
     uniform_answers,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from AVMNIST_and_MIMIC.mimic.extraction.pickle import NAMES
 from AVMNIST_and_MIMIC.prepare_mimic import main
 from i2m2.errors import DataError, SettingsError
-from tiny_mimic import Prepared
+from tests.AVMNIST_and_MIMIC.tiny_mimic import Prepared
 
 
 def _content(rows: int = 7) -> dict[str, np.ndarray]:

@@ -12,13 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import ROOT
 from i2m2.errors import DataError, SettingsError
 from i2m2.model import methods_of
 from i2m2.report.tables import read_entries
 from i2m2.training import experiment
 from i2m2.training.config import load_config
 from i2m2.training.data import seed_everything, to_device
+from tests.conftest import ROOT
 from VQA_and_NLVR2 import extract_features
 from VQA_and_NLVR2.backbones.base import build_backbone
 from VQA_and_NLVR2.features.cache import read_facts
