@@ -9,11 +9,13 @@ from torch.autograd.function import once_differentiable
 
 
 class LeNet(nn.Module):
-    """Convolution, batch norm, 2x2 max pooling, ReLU, repeated: [B, 1, H, W] -> [B, width * 2**blocks].
+    """Convolution, batch norm, 2x2 max pooling, ReLU, repeated: [B, 1, H, W] -> [B, width *
+    2**blocks].
 
-    The first block has a 5x5 kernel and `width` channels; each of the `blocks` that follow has a 3x3 kernel and twice the
-    channels of the one before. The map left at the end must be 1x1: 3 blocks for 28x28 images, 5 for 112x112 spectrograms.
-    Pooling before the ReLU instead of after it changes no value and no gradient, and touches a quarter of the elements.
+    The first block has a 5x5 kernel and `width` channels; each of the `blocks` that follow has a
+    3x3 kernel and twice the channels of the one before. The map left at the end must be 1x1: 3
+    blocks for 28x28 images, 5 for 112x112 spectrograms. Pooling before the ReLU instead of after it
+    changes no value and no gradient, and touches a quarter of the elements.
     """
 
     def __init__(self, width: int, blocks: int) -> None:
@@ -27,7 +29,9 @@ class LeNet(nn.Module):
                 MaxPool2x2(),
                 nn.ReLU(),
             )
-            for inside, outside, kernel in zip(channels, channels[1:], [5] + [3] * blocks, strict=False)
+            for inside, outside, kernel in zip(
+                channels, channels[1:], [5] + [3] * blocks, strict=False
+            )
         )
         for block in self.blocks:
             nn.init.kaiming_uniform_(block[0].weight)
@@ -36,30 +40,41 @@ class LeNet(nn.Module):
         for block in self.blocks:
             x = block(x)
         if x.shape[-2:] != (1, 1):
-            raise ValueError(f"LeNet with {len(self.blocks) - 1} further blocks leaves a map of {tuple(x.shape[-2:])}, not 1x1")
+            raise ValueError(
+                f"LeNet with {len(self.blocks) - 1} further blocks leaves a map of {tuple(x.shape[-2:])}, not 1x1"
+            )
         return x.flatten(1)
 
 
 class MaxPool2x2(nn.Module):
-    """2x2 max pooling with stride 2; an odd last row or column is left out, as in `nn.MaxPool2d(2)`."""
+    """2x2 max pooling with stride 2; an odd last row or column is left out, as in
+    `nn.MaxPool2d(2)`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        plain_cpu = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.compiler.is_compiling()
+        plain_cpu = (
+            x.device.type == "cpu"
+            and x.dtype == torch.float32
+            and not torch.compiler.is_compiling()
+        )
         return _MaxPool2x2OnCPU.apply(x) if plain_cpu and x.shape[-1] >= 56 else F.max_pool2d(x, 2)
 
 
 class _MaxPool2x2OnCPU(torch.autograd.Function):
-    """The same values and gradients, ties included, as `F.max_pool2d(x, 2)`, whose CPU kernel is not vectorised.
+    """The same values and gradients, ties included, as `F.max_pool2d(x, 2)`, whose CPU kernel is
+    not vectorised.
 
-    Maxima of strided views are: an audio encoder's forward and backward pass gets 1.1 to 1.4 times faster. On small maps the
-    kernel is the faster one (benchmarks/avmnist.py, part encoder). On a tie the gradient goes to the upper row, then to the
-    left column: the first maximum in reading order.
+    Maxima of strided views are: an audio encoder's forward and backward pass gets 1.1 to 1.4 times
+    faster. On small maps the kernel is the faster one (benchmarks/avmnist.py, part encoder). On a
+    tie the gradient goes to the upper row, then to the left column: the first maximum in reading
+    order.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor) -> Tensor:
         height, width = (size // 2 * 2 for size in x.shape[-2:])
-        rows = torch.maximum(x[..., :height, 0:width:2], x[..., :height, 1:width:2])  # [..., H, W/2]: the better of two columns
+        rows = torch.maximum(
+            x[..., :height, 0:width:2], x[..., :height, 1:width:2]
+        )  # [..., H, W/2]: the better of two columns
         pooled = torch.maximum(rows[..., 0::2, :], rows[..., 1::2, :])
         ctx.save_for_backward(x, rows, pooled)
         return pooled
@@ -71,7 +86,9 @@ class _MaxPool2x2OnCPU(torch.autograd.Function):
         grad_rows = torch.empty_like(rows)
         grad_rows[..., 0::2, :] = grad * (rows[..., 0::2, :] == pooled)
         grad_rows[..., 1::2, :] = grad - grad_rows[..., 0::2, :]
-        grad_x = torch.empty_like(x) if (height, width) == tuple(x.shape[-2:]) else torch.zeros_like(x)
+        grad_x = (
+            torch.empty_like(x) if (height, width) == tuple(x.shape[-2:]) else torch.zeros_like(x)
+        )
         grad_x[..., :height, 0:width:2] = grad_rows * (x[..., :height, 0:width:2] == rows)
         grad_x[..., :height, 1:width:2] = grad_rows - grad_x[..., :height, 0:width:2]
         return grad_x
@@ -85,7 +102,8 @@ def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 class SeriesGRU(nn.Module):
     """A one-layer GRU over time, all of its steps flattened: [B, T, inputs] -> [B, T * features].
 
-    With `projection`, a linear layer first maps every step's features to so many: [B, T * projection].
+    With `projection`, a linear layer first maps every step's features to so many: [B, T *
+    projection].
     """
 
     def __init__(self, inputs: int, features: int, projection: int | None = None) -> None:
@@ -94,19 +112,29 @@ class SeriesGRU(nn.Module):
         self.projection = nn.Linear(features, projection) if projection else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        plain_cpu = x.device.type == "cpu" and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
-        hidden = _GRUOnCPU.apply(x.transpose(0, 1), *self.gru.all_weights[0]).transpose(0, 1) if plain_cpu else self.gru(x)[0]
+        plain_cpu = (
+            x.device.type == "cpu"
+            and not torch.is_autocast_enabled("cpu")
+            and not torch.compiler.is_compiling()
+        )
+        hidden = (
+            _GRUOnCPU.apply(x.transpose(0, 1), *self.gru.all_weights[0]).transpose(0, 1)
+            if plain_cpu
+            else self.gru(x)[0]
+        )
         return self.projection(hidden).flatten(1)
 
 
 class _GRUOnCPU(torch.autograd.Function):
-    """`nn.GRU` of one layer, from a state of zeros: [T, B, inputs] -> [T, B, features], values and gradients equal to rounding.
+    """`nn.GRU` of one layer, from a state of zeros: [T, B, inputs] -> [T, B, features], values and
+    gradients equal to rounding.
 
         r, z = sigmoid(W x + b + U h + c)    m = U_n h + c_n    n = tanh(W_n x + b_n + r m)    h' = n + z (h - n)
 
-    On the CPU small operations, each with its node in the graph, are all that `nn.GRU` spends its time on. Here W x is one product
-    for all steps, a step takes six operations forward and three backward, and every weight's gradient is one product over all
-    steps: both passes together get about twice as fast (benchmarks/mimic.py, part gru).
+    On the CPU small operations, each with its node in the graph, are all that `nn.GRU` spends its
+    time on. Here W x is one product for all steps, a step takes six operations forward and three
+    backward, and every weight's gradient is one product over all steps: both passes together get
+    about twice as fast (benchmarks/mimic.py, part gru).
     """
 
     @staticmethod
@@ -118,7 +146,9 @@ class _GRUOnCPU(torch.autograd.Function):
         h = x.new_zeros(len(x) + 1, x.shape[1], size)
         rz, n, m = (h.new_empty(*h[1:].shape[:2], k * size) for k in (2, 1, 1))
         r, z = rz.split(size, dim=-1)
-        for g_rz, g_n, h_t, rz_t, r_t, z_t, n_t, m_t, h_next in zip(gates_rz, gates_n, h[:-1], rz, r, z, n, m, h[1:], strict=True):
+        for g_rz, g_n, h_t, rz_t, r_t, z_t, n_t, m_t, h_next in zip(
+            gates_rz, gates_n, h[:-1], rz, r, z, n, m, h[1:], strict=True
+        ):
             torch.addmm(g_rz, h_t, u_rz.t(), out=rz_t).sigmoid_()
             torch.addmm(c_n, h_t, u_n.t(), out=m_t)
             torch.addcmul(g_n, r_t, m_t, out=n_t).tanh_()
@@ -130,9 +160,16 @@ class _GRUOnCPU(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, w, u, h, r, z, n, m = ctx.saved_tensors
-        by_n = (1 - z) * (1 - n * n)  # the slope of h' in what tanh is taken of; below in r's and z's sigmoid, and in m
-        slopes = torch.stack([by_n * m * r * (1 - r), (h[:-1] - n) * z * (1 - z), by_n * r], dim=2)  # [T, B, 3, features]
-        grad_h, grad_gates = grad.clone(memory_format=torch.contiguous_format), torch.empty_like(slopes)
+        by_n = (1 - z) * (
+            1 - n * n
+        )  # the slope of h' in what tanh is taken of; below in r's and z's sigmoid, and in m
+        slopes = torch.stack(
+            [by_n * m * r * (1 - r), (h[:-1] - n) * z * (1 - z), by_n * r], dim=2
+        )  # [T, B, 3, features]
+        grad_h, grad_gates = (
+            grad.clone(memory_format=torch.contiguous_format),
+            torch.empty_like(slopes),
+        )
         flat = grad_gates.flatten(2)
         for t in reversed(range(len(grad))):
             torch.mul(slopes[t], grad_h[t].unsqueeze(1), out=grad_gates[t])

@@ -8,7 +8,9 @@ from i2m2.training import experiment
 
 
 def main(argv: list[str] | None = None) -> None:
-    experiment.evaluate(dataset_of, argv, "AVMNIST_and_MIMIC.evaluate", "results/avmnist/i2m2-concat/seed0")
+    experiment.evaluate(
+        dataset_of, argv, "AVMNIST_and_MIMIC.evaluate", "results/avmnist/i2m2-concat/seed0"
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Raw tables in MIMIC-III's schema, of a hospital that never was: for tests, for a first run without data, for benchmarks.
+"""Raw tables in MIMIC-III's schema, of a hospital that never was: for tests, for a first run
+without data, for benchmarks.
 
 python -m AVMNIST_and_MIMIC.make_synthetic_mimic --out data/mimic-synthetic/raw --patients 3000
 python -m AVMNIST_and_MIMIC.make_synthetic_mimic --out DIR --patients 2800 --chart-rows 20_000_000
 
-The same arguments give the same bytes. Labels depend on the static features, on the series, and on the two together
-(see `mimic_synthetic_hospital`), so that unimodal, intra-, inter-modality models and I2M2 differ on them.
+The same arguments give the same bytes. Labels depend on the static features, on the series, and on
+the two together (see `mimic_synthetic_hospital`), so that unimodal, intra-, inter-modality models
+and I2M2 differ on them.
 """
 
 from __future__ import annotations
@@ -30,15 +32,19 @@ from i2m2.errors import CommandParser, SettingsError, run_command
 
 MAX_PATIENTS = 46_520  # of MIMIC-III itself
 BLOCK_ROWS = 400_000  # chart rows made at once, which bounds memory
-USUAL_ROWS = 180  # chart rows of a patient where their number is not given, about; four in five of needed items
-NEEDED = 1 / 7  # given a number of chart rows, about this share is of items that the extraction needs
+# Chart rows of a patient where their number is not given, about; four in five of needed items
+USUAL_ROWS = 180
+NEEDED = (
+    1 / 7
+)  # given a number of chart rows, about this share is of items that the extraction needs
 GZIP_LEVEL = 4
 
 
 def make_raw_tables(out: Path, patients: int, seed: int = 0, chart_rows: int | None = None) -> None:
     """Write the tables as .csv.gz and SYNTHETIC.txt into the new folder `out`, whole or not at all.
 
-    `chart_rows` sets the number of rows of CHARTEVENTS exactly; otherwise there are about 200 for every patient.
+    `chart_rows` sets the number of rows of CHARTEVENTS exactly; otherwise there are about 200 for
+    every patient.
     """
     _check(out, patients, seed, chart_rows)
     temporary = out.with_name(f".{os.getpid()}.tmp.{out.name}")
@@ -46,7 +52,9 @@ def make_raw_tables(out: Path, patients: int, seed: int = 0, chart_rows: int | N
     temporary.mkdir(parents=True)
     try:
         _write_tables(temporary, patients, seed, chart_rows)
-        (temporary / "SYNTHETIC.txt").write_text(describe(patients, seed, chart_rows) + "\n", encoding="utf-8")
+        (temporary / "SYNTHETIC.txt").write_text(
+            describe(patients, seed, chart_rows) + "\n", encoding="utf-8"
+        )
         os.replace(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -69,7 +77,9 @@ def _check(out: Path, patients: int, seed: int, chart_rows: int | None) -> None:
     if chart_rows is not None and chart_rows < 1:
         raise SettingsError(f"--chart-rows {chart_rows} must be at least 1")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SettingsError(f"{out} exists and is not an empty folder; remove it or give another --out")
+        raise SettingsError(
+            f"{out} exists and is not an empty folder; remove it or give another --out"
+        )
 
 
 def _write_tables(folder: Path, patients: int, seed: int, chart_rows: int | None) -> None:
@@ -77,8 +87,16 @@ def _write_tables(folder: Path, patients: int, seed: int, chart_rows: int | None
     add_treatment(hospital.admissions, hospital.latents, np.random.default_rng((seed, 1)))
     for table, frame in small_tables(hospital, np.random.default_rng((seed, 2))).items():
         write_table(folder, table, [frame])
-    write_table(folder, "LABEVENTS", (lab_events(block) for block in _blocks(hospital, patients, USUAL_ROWS, (seed, 3))))
-    write_table(folder, "OUTPUTEVENTS", (output_events(block) for block in _blocks(hospital, patients, USUAL_ROWS, (seed, 4))))
+    write_table(
+        folder,
+        "LABEVENTS",
+        (lab_events(block) for block in _blocks(hospital, patients, USUAL_ROWS, (seed, 3))),
+    )
+    write_table(
+        folder,
+        "OUTPUTEVENTS",
+        (output_events(block) for block in _blocks(hospital, patients, USUAL_ROWS, (seed, 4))),
+    )
     write_table(folder, "CHARTEVENTS", _charts(hospital, patients, (seed, 5), chart_rows))
 
 
@@ -103,13 +121,17 @@ def _ends(patients: int, rows: int) -> list[int]:
     return np.linspace(0, patients, count + 1).round().astype(int)[1:].tolist()
 
 
-def _charts(hospital: Hospital, patients: int, seed: tuple[int, int], total: int | None) -> Iterator[pd.DataFrame]:
+def _charts(
+    hospital: Hospital, patients: int, seed: tuple[int, int], total: int | None
+) -> Iterator[pd.DataFrame]:
     rows = USUAL_ROWS if total is None else -(-total // patients)
     # More rows per patient mean closer charting of what the series use, too, as on real wards.
     density = max(1.0, NEEDED * rows / (0.8 * USUAL_ROWS))
     ends, written = _ends(patients, rows), 0
     blocks = _blocks(hospital, patients, rows, seed)
-    for end, block in zip(ends, tqdm(blocks, "CHARTEVENTS", len(ends), leave=False, disable=None), strict=True):
+    for end, block in zip(
+        ends, tqdm(blocks, "CHARTEVENTS", len(ends), leave=False, disable=None), strict=True
+    ):
         due = None if total is None else total * end // patients - written
         frame = chart_events(block, density, due)
         written += len(frame)
@@ -117,7 +139,8 @@ def _charts(hospital: Hospital, patients: int, seed: tuple[int, int], total: int
 
 
 def write_table(folder: Path, table: str, frames: Iterable[pd.DataFrame]) -> None:
-    """Write the frames one after the other to <table>.csv.gz: columns, order, quotes and number format of MIMIC-III.
+    """Write the frames one after the other to <table>.csv.gz: columns, order, quotes and number
+    format of MIMIC-III.
 
     Columns that a frame lacks stay empty; ROW_ID counts.
     """
@@ -127,13 +150,19 @@ def write_table(folder: Path, table: str, frames: Iterable[pd.DataFrame]) -> Non
     with (
         duckdb.connect(config={"threads": 1}) as database,
         open(folder / f"{table}.csv.gz", "wb") as file,
-        gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0) as packed,  # no time, no name: the bytes depend on the content alone
+        gzip.GzipFile(
+            "", "wb", GZIP_LEVEL, file, mtime=0
+        ) as packed,  # no time, no name: the bytes depend on the content alone
     ):
         packed.write((",".join(f'"{name}"' for name in columns) + "\n").encode())
         for frame in frames:
-            database.register("frame", frame.assign(ROW_ID=np.arange(rows + 1, rows + len(frame) + 1)))
+            database.register(
+                "frame", frame.assign(ROW_ID=np.arange(rows + 1, rows + len(frame) + 1))
+            )
             selected = ", ".join(_expression(name, kind, frame) for name, kind in columns.items())
-            database.execute(f"COPY (SELECT {selected} FROM frame) TO '{str(part).replace(chr(39), 2 * chr(39))}' ({options})")
+            database.execute(
+                f"COPY (SELECT {selected} FROM frame) TO '{str(part).replace(chr(39), 2 * chr(39))}' ({options})"
+            )
             with open(part, "rb") as text:
                 shutil.copyfileobj(text, packed, 1 << 20)
             rows += len(frame)
@@ -149,18 +178,28 @@ def _expression(name: str, kind: str, frame: pd.DataFrame) -> str:
     if kind == "n":  # the release writes .5, not 0.5
         number = f"format('{{:.10g}}', {name})"
         return f"CASE WHEN {name} > 0 AND {name} < 1 THEN ltrim({number}, '0') ELSE {number} END AS {name}"
-    return f"CAST({name} AS {({'t': 'VARCHAR', 'd': 'TIMESTAMP_S', 'i': 'BIGINT'})[kind]}) AS {name}"
+    return (
+        f"CAST({name} AS {({'t': 'VARCHAR', 'd': 'TIMESTAMP_S', 'i': 'BIGINT'})[kind]}) AS {name}"
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
     """Generate the tables that the command line asks for."""
     parser = CommandParser(
-        "make_synthetic_mimic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        "make_synthetic_mimic",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
     parser.add_argument("--patients", type=int, default=3000, help="default: 3000")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument("--chart-rows", type=int, metavar="N", help="rows of CHARTEVENTS, exactly (default: about 200 per patient)")
+    parser.add_argument(
+        "--chart-rows",
+        type=int,
+        metavar="N",
+        help="rows of CHARTEVENTS, exactly (default: about 200 per patient)",
+    )
     args = parser.parse_args(argv)
     make_raw_tables(args.out, args.patients, args.seed, args.chart_rows)
     print(f"{describe(args.patients, args.seed, args.chart_rows)}\nwritten: {args.out}")

@@ -1,4 +1,5 @@
-"""Prepare AV-MNIST: MNIST with most of its PCA energy removed, paired with spectrograms of noisy spoken digits.
+"""Prepare AV-MNIST: MNIST with most of its PCA energy removed, paired with spectrograms of noisy
+spoken digits.
 
 python -m AVMNIST_and_MIMIC.prepare_avmnist --mnist DIR --speech DIR_OR_ZIP --out data/avmnist
 python -m AVMNIST_and_MIMIC.prepare_avmnist --mnist DIR --speech DIR_OR_ZIP --variant mfas --out data/avmnist-mfas
@@ -26,7 +27,8 @@ from i2m2.errors import CommandParser, SettingsError, run_command
 
 VARIANTS = {
     "calibrated": Rules(),
-    # The published generator's last revision (slyviacassell/_MFAS): no noise, and validation shares the training recordings.
+    # The published generator's last revision (slyviacassell/_MFAS): no noise, and validation shares
+    # the training recordings.
     "mfas": Rules(
         energy_rule="within", add_mean=False, pca_fit="each",
         test_takes=tuple(range(40, 50)), val_takes=(), noise=(),
@@ -51,22 +53,32 @@ def main(argv: list[str] | None = None) -> None:
 
 def _prepare(args: argparse.Namespace, out: Path) -> None:
     if args.mnist is None or args.speech is None:
-        raise SettingsError("--mnist DIR and --speech DIR_OR_ZIP are needed (or --digits, --check, --download; see --help)")
+        raise SettingsError(
+            "--mnist DIR and --speech DIR_OR_ZIP are needed (or --digits, --check, --download; see --help)"
+        )
     rules = rules_of(args)
     variant = args.variant if is_named(rules, args.variant) else args.name or "custom"
     if args.seed < 0:
         raise SettingsError(f"--seed {args.seed} must be at least 0")
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", variant) or (variant in RESERVED and not is_named(rules, args.variant)):
-        raise SettingsError(f"--name {variant}: give letters, digits, '.', '-' and '_', and none of {', '.join(RESERVED)}")
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", variant) or (
+        variant in RESERVED and not is_named(rules, args.variant)
+    ):
+        raise SettingsError(
+            f"--name {variant}: give letters, digits, '.', '-' and '_', and none of {', '.join(RESERVED)}"
+        )
     train, test = read_mnist(args.mnist)
     speech = read_speech(args.speech)
     if speech.misnamed:
-        print(f"{args.speech}: {speech.misnamed} WAVs are not named digit_speaker_take.wav and were left out")
+        print(
+            f"{args.speech}: {speech.misnamed} WAVs are not named digit_speaker_take.wav and were left out"
+        )
     noise = read_noise(Path(args.noise)) if "clips" in rules.noise else None
     digest = hashlib.sha256()
     for array in (train.images, train.labels, test.images, test.labels):
         digest.update(array)
-    inputs = {"mnist": digest.hexdigest(), "speech": speech.sha256} | ({"noise": noise.sha256} if noise else {})
+    inputs = {"mnist": digest.hexdigest(), "speech": speech.sha256} | (
+        {"noise": noise.sha256} if noise else {}
+    )
     material = Material(train, test, speech.recordings, inputs, speech.misnamed, noise)
     written = build(out, material, rules, Label(variant, False, describe(rules), args.seed))
     _report(out, written)
@@ -78,12 +90,18 @@ def _make_digits(out: Path) -> None:
 
 def _report(out: Path, written: bool) -> None:
     print(summary(out))
-    print(f"{'written' if written else 'already there, made of the same inputs by the same rules; nothing done'}: {out}")
+    print(
+        f"{'written' if written else 'already there, made of the same inputs by the same rules; nothing done'}: {out}"
+    )
 
 
 def rules_of(args: argparse.Namespace) -> Rules:
     """The named variant's rules with the options that were given."""
-    given = {field.name: getattr(args, field.name) for field in dataclasses.fields(Rules) if field.name != "noise"}
+    given = {
+        field.name: getattr(args, field.name)
+        for field in dataclasses.fields(Rules)
+        if field.name != "noise"
+    }
     if args.noise == "none":
         given["noise"] = ()
     elif args.noise == "generated":
@@ -92,13 +110,20 @@ def rules_of(args: argparse.Namespace) -> Rules:
         given["noise"] = ("clips",)
     elif args.noise_kinds is not None:
         given["noise"] = args.noise_kinds
-    return dataclasses.replace(VARIANTS[args.variant], **{key: value for key, value in given.items() if value is not None})
+    return dataclasses.replace(
+        VARIANTS[args.variant], **{key: value for key, value in given.items() if value is not None}
+    )
 
 
 def is_named(rules: Rules, variant: str) -> bool:
-    """Whether these are the variant's rules; `calibrated` leaves open whether its noise is generated or recorded."""
+    """Whether these are the variant's rules; `calibrated` leaves open whether its noise is
+    generated or recorded."""
     named = VARIANTS[variant]
-    return rules in (named, dataclasses.replace(named, noise=("clips",))) if named.noise else rules == named
+    return (
+        rules in (named, dataclasses.replace(named, noise=("clips",)))
+        if named.noise
+        else rules == named
+    )
 
 
 def describe(rules: Rules) -> str:
@@ -106,9 +131,7 @@ def describe(rules: Rules) -> str:
     noise = {(): "without added noise", ("clips",): "mixed with recorded noise"}.get(
         rules.noise, "mixed with noise generated by this project"
     )
-    return (
-        f"real handwritten digits (MNIST, PCA-reduced), real speech (recordings named as in FSDD) {noise}; pairs are made by label"
-    )
+    return f"real handwritten digits (MNIST, PCA-reduced), real speech (recordings named as in FSDD) {noise}; pairs are made by label"
 
 
 def takes(text: str) -> tuple[int, ...]:
@@ -126,35 +149,109 @@ def names(text: str) -> tuple[str, ...]:
 
 def _parser() -> CommandParser:
     parser = CommandParser(
-        "prepare_avmnist", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        "prepare_avmnist",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument_group("files").add_argument
-    add("--mnist", type=Path, metavar="DIR", help="folder with MNIST's four idx files, plain or .gz")
-    add("--speech", type=Path, metavar="DIR_OR_ZIP", help="recordings named digit_speaker_take.wav: FSDD's folder or zip")
-    add("--noise", metavar="WHAT", help="generated, none, or a folder or zip of noise WAVs such as ESC-50")
-    add("--out", type=Path, metavar="DIR", help="folder to write; default data/avmnist, with --digits data/avmnist-digits")
+    add(
+        "--mnist", type=Path, metavar="DIR", help="folder with MNIST's four idx files, plain or .gz"
+    )
+    add(
+        "--speech",
+        type=Path,
+        metavar="DIR_OR_ZIP",
+        help="recordings named digit_speaker_take.wav: FSDD's folder or zip",
+    )
+    add(
+        "--noise",
+        metavar="WHAT",
+        help="generated, none, or a folder or zip of noise WAVs such as ESC-50",
+    )
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder to write; default data/avmnist, with --digits data/avmnist-digits",
+    )
     add = parser.add_argument_group("instead of preparing MNIST and FSDD").add_argument
-    add("--digits", action="store_true", help="prepare the embedded data: scikit-learn's handwritten digits, synthesised speech")
-    add("--check", type=Path, nargs="?", const=False, metavar="DIR", help="audit a prepared folder (default: --out)")
+    add(
+        "--digits",
+        action="store_true",
+        help="prepare the embedded data: scikit-learn's handwritten digits, synthesised speech",
+    )
+    add(
+        "--check",
+        type=Path,
+        nargs="?",
+        const=False,
+        metavar="DIR",
+        help="audit a prepared folder (default: --out)",
+    )
     add("--download", type=Path, metavar="DIR", help="fetch MNIST, FSDD and ESC-50 into DIR")
-    add = parser.add_argument_group("rules; any that differs from the variant's makes it `custom`").add_argument
-    add("--variant", choices=VARIANTS, default="calibrated", help="rules to start from (default: calibrated; mfas: as published)")
+    add = parser.add_argument_group(
+        "rules; any that differs from the variant's makes it `custom`"
+    ).add_argument
+    add(
+        "--variant",
+        choices=VARIANTS,
+        default="calibrated",
+        help="rules to start from (default: calibrated; mfas: as published)",
+    )
     add("--name", help="record rules of your own under this name, instead of custom")
     add("--seed", type=int, default=0, help="of the pairing and the noise (default: 0)")
     add("--energy", type=float, help="share of the images' variance to keep (0.25)")
-    add("--energy-rule", choices=("reach", "within"), help="fewest components that reach it, or most that stay within")
+    add(
+        "--energy-rule",
+        choices=("reach", "within"),
+        help="fewest components that reach it, or most that stay within",
+    )
     add("--components", type=int, help="this number of components instead")
     add("--add-mean", action=argparse.BooleanOptionalAction, help="add the mean image back")
-    add("--pca-fit", choices=("train", "each"), help="fit on the training images, or on each file by itself")
-    add("--val-rows", type=int, help="last rows of the train files that validate (a twelfth: 5,000 of 60,000)")
+    add(
+        "--pca-fit",
+        choices=("train", "each"),
+        help="fit on the training images, or on each file by itself",
+    )
+    add(
+        "--val-rows",
+        type=int,
+        help="last rows of the train files that validate (a twelfth: 5,000 of 60,000)",
+    )
     add("--speakers", type=names, metavar="A,B", help="use these speakers only, or all")
     add("--split", choices=("take", "speaker"), help="what no two parts share")
     add("--test-takes", type=takes, metavar="0-4", help="takes held out for test")
-    add("--val-takes", type=takes, metavar="5-9", help="takes held out for validation; none: it shares the training recordings")
-    add("--test-speakers", type=names, metavar="A", help="with --split speaker (default: the last by name)")
-    add("--val-speakers", type=names, metavar="B", help="with --split speaker (default: the last by name that is left)")
-    add("--noise-kinds", type=names, metavar="A,B", help=f"kinds of generated noise: {','.join(KINDS)}")
-    add("--snr-min", type=float, metavar="DB", help="signal-to-noise ratio, drawn per pair uniformly from this ...")
+    add(
+        "--val-takes",
+        type=takes,
+        metavar="5-9",
+        help="takes held out for validation; none: it shares the training recordings",
+    )
+    add(
+        "--test-speakers",
+        type=names,
+        metavar="A",
+        help="with --split speaker (default: the last by name)",
+    )
+    add(
+        "--val-speakers",
+        type=names,
+        metavar="B",
+        help="with --split speaker (default: the last by name that is left)",
+    )
+    add(
+        "--noise-kinds",
+        type=names,
+        metavar="A,B",
+        help=f"kinds of generated noise: {','.join(KINDS)}",
+    )
+    add(
+        "--snr-min",
+        type=float,
+        metavar="DB",
+        help="signal-to-noise ratio, drawn per pair uniformly from this ...",
+    )
     add("--snr-max", type=float, metavar="DB", help="... to this")
     return parser
 

@@ -1,4 +1,5 @@
-"""Prepare MIMIC-III: 5 static features, 12 series over 24 hours, mortality labels and 20 ICD-9 groups per admission.
+"""Prepare MIMIC-III: 5 static features, 12 series over 24 hours, mortality labels and 20 ICD-9
+groups per admission.
 
 python -m AVMNIST_and_MIMIC.prepare_mimic --raw DIR --out data/mimic            # from PhysioNet's CSV(.gz) tables
 python -m AVMNIST_and_MIMIC.prepare_mimic --raw DIR --mode reference --out data/mimic-reference     # published faults kept
@@ -26,23 +27,48 @@ from AVMNIST_and_MIMIC.mimic.extraction.variables import build_records, count_ev
 from i2m2.errors import CommandParser, SettingsError, run_command
 
 MODES = ("clean", "reference")
-# Everything in which the modes differ; the cohort, its order, the labels and all other rules are the same.
+# Everything in which the modes differ; the cohort, its order, the labels and all other rules are
+# the same.
 DIFFERENCES = (
     ("what", "reference (as published)", "clean"),
-    ("time 0", "first record of the admission, up to 6 h before the ICU", "INTIME of the admission's first ICU stay"),
-    ("bins", "closed at both ends: a stamp on an edge counts in two", "half-open: it counts in the later one"),
+    (
+        "time 0",
+        "first record of the admission, up to 6 h before the ICU",
+        "INTIME of the admission's first ICU stay",
+    ),
+    (
+        "bins",
+        "closed at both ends: a stamp on an edge counts in two",
+        "half-open: it counts in the later one",
+    ),
     ("urine in a bin", "mean of the records", "sum of the records"),
-    ("empty bins", "filled forward, then backward, also from after the horizon", "filled forward only; unknown until first known"),
-    ("laboratory values before INTIME", "lie in bins of their own", "are the last known value at INTIME; mask 0"),
+    (
+        "empty bins",
+        "filled forward, then backward, also from after the horizon",
+        "filled forward only; unknown until first known",
+    ),
+    (
+        "laboratory values before INTIME",
+        "lie in bins of their own",
+        "are the last known value at INTIME; mask 0",
+    ),
     ("empty bins of urine", "mean over the whole record", "missing"),
-    ("P/F ratio", "gaps filled by the mean over all bins", "of the last known PaO2 and FiO2, else missing"),
+    (
+        "P/F ratio",
+        "gaps filled by the mean over all bins",
+        "of the last known PaO2 and FiO2, else missing",
+    ),
     ("charted FiO2 (item 190) of 1.0", "dropped", "100 %"),
     (
         "FiO2, any item",
         "limits differ by item; 0.4 or 2 may count as percent",
         "0.2 to 1 is a fraction, 20 to 100 percent; else dropped",
     ),
-    ("FiO2 or SpO2 charted last before a blood gas", "an invalid entry hides the valid one before it", "the last valid entry"),
+    (
+        "FiO2 or SpO2 charted last before a blood gas",
+        "an invalid entry hides the valid one before it",
+        "the last valid entry",
+    ),
     ("entries marked as errors", "kept in SpO2 and urine", "dropped"),
     ("urine range", "none (single entries of 28,000 mL occur)", "at most 5,000 mL per entry"),
     ("age over 89 years", "about 300 years", "89 years"),
@@ -59,9 +85,13 @@ def main(argv: list[str] | None = None) -> None:
         raise SettingsError("give either --raw DIR or --im-pk FILE (or --check; see --help)")
     if args.im_pk is not None:
         if (args.mode, args.horizon_hours, args.bin_hours) != ("clean", 24, 1):
-            raise SettingsError("--mode, --horizon-hours and --bin-hours belong to --raw; im.pk is converted as it is")
+            raise SettingsError(
+                "--mode, --horizon-hours and --bin-hours belong to --raw; im.pk is converted as it is"
+            )
         return convert(args.im_pk, args.out)
-    facts = extract(args.raw, args.out, args.mode, args.horizon_hours, args.bin_hours, memory_gb=args.memory_gb)
+    facts = extract(
+        args.raw, args.out, args.mode, args.horizon_hours, args.bin_hours, memory_gb=args.memory_gb
+    )
     if facts is None:
         print(f"already there, made of the same inputs by the same rules; nothing done: {args.out}")
     else:
@@ -69,12 +99,19 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def extract(
-    raw: Path, out: Path, mode: str = "clean", horizon_hours: float = 24, bin_hours: float = 1, *, memory_gb: float = 2
+    raw: Path,
+    out: Path,
+    mode: str = "clean",
+    horizon_hours: float = 24,
+    bin_hours: float = 1,
+    *,
+    memory_gb: float = 2,
 ) -> dict[str, Any] | None:
-    """Write mimic.npz and dataset.json of the raw tables in `raw` to `out` (see mimic_layout), or nothing on an error -> what
-    dataset.json says; None if `out` holds just that already.
+    """Write mimic.npz and dataset.json of the raw tables in `raw` to `out` (see mimic_layout), or
+    nothing on an error -> what dataset.json says; None if `out` holds just that already.
 
-    SettingsError for options, DataError for tables that are missing, damaged or of another release, and for an empty cohort.
+    SettingsError for options, DataError for tables that are missing, damaged or of another release,
+    and for an empty cohort.
     """
     bins, width = _bins(mode, horizon_hours, bin_hours)
     if not 0.5 <= memory_gb <= 1e4:
@@ -93,13 +130,19 @@ def extract(
         arrays, found = _extract(scratch, mode, bins, width)
     facts |= found | {"release": "unknown" if facts["synthetic"] else release_of(facts["tables"])}
     facts["variant"] = _variant(facts)
-    text = note.read_text(encoding="utf-8", errors="replace") if facts["synthetic"] else _describe(facts)
+    text = (
+        note.read_text(encoding="utf-8", errors="replace")
+        if facts["synthetic"]
+        else _describe(facts)
+    )
     facts["description"] = " ".join(text.split())
     layout.write(out, arrays, facts)
     return facts
 
 
-def _extract(scratch: Scratch, mode: str, bins: int, width: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _extract(
+    scratch: Scratch, mode: str, bins: int, width: int
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     build_records(scratch)
     # By the reference rules in both modes, so that the rows of the two can be compared.
     funnel = select_cohort(scratch, bins * width)
@@ -108,12 +151,18 @@ def _extract(scratch: Scratch, mode: str, bins: int, width: int) -> tuple[dict[s
     arrays = static_and_labels(scratch, mode)
     series, mask = build_series(scratch, mode, len(arrays["hadm_id"]), bins, width)
     kind = np.float32 if mode == "clean" else np.float64
-    arrays = {"series": series.astype(kind), "series_mask": mask, **arrays, "static": arrays["static"].astype(kind)}
+    arrays = {
+        "series": series.astype(kind),
+        "series_mask": mask,
+        **arrays,
+        "static": arrays["static"].astype(kind),
+    }
     return arrays, {"funnel": funnel, "events": count_events(scratch)}
 
 
 def convert(pickle: Path, out: Path) -> None:
-    """Write the arrays of the distributed `im.pk` in our layout, values untouched. DataError if it is damaged or would run code."""
+    """Write the arrays of the distributed `im.pk` in our layout, values untouched. DataError if it
+    is damaged or would run code."""
     if not pickle.is_file():
         raise SettingsError(f"--im-pk {pickle}: no such file")
     facts = {
@@ -153,17 +202,29 @@ def _bins(mode: str, horizon_hours: float, bin_hours: float) -> tuple[int, int]:
 def _variant(facts: dict[str, Any]) -> str:
     """clean, reference-demo, clean-h48, clean-h24-b2, synthetic, synthetic-reference ..."""
     mode, settings = facts["mode"], facts["settings"]
-    name = {"clean": "synthetic", "reference": "synthetic-reference"}[mode] if facts["synthetic"] else mode
+    name = (
+        {"clean": "synthetic", "reference": "synthetic-reference"}[mode]
+        if facts["synthetic"]
+        else mode
+    )
     name += "-demo" * ("demo" in facts["release"])
     if (settings["horizon_hours"], settings["bin_hours"]) == (24, 1):
         return name
-    return f"{name}-h{settings['horizon_hours']:g}" + f"-b{settings['bin_hours']:g}" * (settings["bin_hours"] != 1)
+    return f"{name}-h{settings['horizon_hours']:g}" + f"-b{settings['bin_hours']:g}" * (
+        settings["bin_hours"] != 1
+    )
 
 
 def _describe(facts: dict[str, Any]) -> str:
-    release = facts["release"] if facts["release"] != "unknown" else "tables of MIMIC-III's layout, of an unknown release"
+    release = (
+        facts["release"]
+        if facts["release"] != "unknown"
+        else "tables of MIMIC-III's layout, of an unknown release"
+    )
     settings = facts["settings"]
-    kind = {"clean": "by clean rules", "reference": "by the published rules, faults included"}[facts["mode"]]
+    kind = {"clean": "by clean rules", "reference": "by the published rules, faults included"}[
+        facts["mode"]
+    ]
     span = f"{settings['horizon_hours']:g} h in bins of {settings['bin_hours']:g} h"
     return f"{release}, first admissions of adults, extracted {kind}: 5 static features and 12 series over {span}"
 
@@ -171,8 +232,15 @@ def _describe(facts: dict[str, Any]) -> str:
 def _report(out: Path, facts: dict[str, Any]) -> None:
     print(f"mimic, variant {facts['variant']}: {facts['description']}")
     for step in facts["funnel"]:
-        print(f"{step['rows']:>8,} {step['rule']}" + f" ({step['dropped']:,} dropped)" * (step["dropped"] > 0))
-    dropped = ", ".join(f"{name} {count['dropped']:,}" for name, count in facts["events"].items() if count["dropped"])
+        print(
+            f"{step['rows']:>8,} {step['rule']}"
+            + f" ({step['dropped']:,} dropped)" * (step["dropped"] > 0)
+        )
+    dropped = ", ".join(
+        f"{name} {count['dropped']:,}"
+        for name, count in facts["events"].items()
+        if count["dropped"]
+    )
     what = "events out of range" + " (urine: or marked as errors)" * (facts["mode"] == "clean")
     print(f"{what}, dropped: {dropped or 'none'}")
     print(f"written: {out}")
@@ -180,17 +248,48 @@ def _report(out: Path, facts: dict[str, Any]) -> None:
 
 def _parser() -> CommandParser:
     parser = CommandParser(
-        "prepare_mimic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        "prepare_mimic",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--raw", type=Path, metavar="DIR", help="folder of MIMIC-III v1.4 (or its open demo) as PhysioNet ships it")
+    add(
+        "--raw",
+        type=Path,
+        metavar="DIR",
+        help="folder of MIMIC-III v1.4 (or its open demo) as PhysioNet ships it",
+    )
     add("--im-pk", type=Path, metavar="FILE", help="the distributed pickle instead")
-    add("--out", type=Path, metavar="DIR", default=Path("data/mimic"), help="folder to write (default: data/mimic)")
-    add("--mode", choices=MODES, default="clean", help="clean (default), or reference: as published, faults included")
-    add("--horizon-hours", type=float, default=24, help="length of the series; records must be longer (default: 24)")
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        default=Path("data/mimic"),
+        help="folder to write (default: data/mimic)",
+    )
+    add(
+        "--mode",
+        choices=MODES,
+        default="clean",
+        help="clean (default), or reference: as published, faults included",
+    )
+    add(
+        "--horizon-hours",
+        type=float,
+        default=24,
+        help="length of the series; records must be longer (default: 24)",
+    )
     add("--bin-hours", type=float, default=1, help="width of a bin (default: 1)")
     add("--memory-gb", type=float, default=2, help="memory for the database (default: 2)")
-    add("--check", type=Path, nargs="?", const=False, metavar="DIR", help="audit a prepared folder (default: --out)")
+    add(
+        "--check",
+        type=Path,
+        nargs="?",
+        const=False,
+        metavar="DIR",
+        help="audit a prepared folder (default: --out)",
+    )
     return parser
 
 

@@ -48,8 +48,13 @@ def main(argv: list[str] | None = None) -> None:
 
     corruptions, points = CORRUPTIONS[runs[0].config.dataset](args.seed), []
     for data, members in groups:
-        models = {(run.dir.parent.name, run.config.seed): _model(run, dataset).to(accelerator.device) for run in members}
-        points += robustness.measure(models, data.splits["test"], corruptions, evaluate, args.levels)
+        models = {
+            (run.dir.parent.name, run.config.seed): _model(run, dataset).to(accelerator.device)
+            for run in members
+        }
+        points += robustness.measure(
+            models, data.splits["test"], corruptions, evaluate, args.levels
+        )
     _report(args, finished, points, groups[0][0], corruptions)
 
 
@@ -59,9 +64,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         description="Accuracy of finished runs on corrupted test data and without a modality; writes robustness.csv, "
         "robustness_summary.csv, robustness.png and robustness.pdf into the results folder.",
     )
-    parser.add_argument("results", type=Path, help="folder that holds <run>/seed<k>, such as results/avmnist")
     parser.add_argument(
-        "--data.dir", dest="data_dir", metavar="DIR", help="where the data lie now, if no longer where the runs say"
+        "results", type=Path, help="folder that holds <run>/seed<k>, such as results/avmnist"
+    )
+    parser.add_argument(
+        "--data.dir",
+        dest="data_dir",
+        metavar="DIR",
+        help="where the data lie now, if no longer where the runs say",
     )
     parser.add_argument(
         "--levels", type=float, nargs="+", default=robustness.LEVELS, help="rising levels from 0 (clean) to at most 1; default: "
@@ -69,13 +79,22 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the corruptions; default: 0")
     parser.add_argument(
-        "--baseline", default="inter-concat", help="run that effective robustness compares with; default: %(default)s"
+        "--baseline",
+        default="inter-concat",
+        help="run that effective robustness compares with; default: %(default)s",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     args = parser.parse_args(argv)
     levels = args.levels
-    if levels[0] != 0 or levels[-1] > 1 or len(levels) < 2 or not all(a < b for a, b in zip(levels, levels[1:], strict=False)):
-        raise SettingsError(f"--levels {' '.join(map(str, levels))}: they must rise from 0 to at most 1, such as 0 0.5 1")
+    if (
+        levels[0] != 0
+        or levels[-1] > 1
+        or len(levels) < 2
+        or not all(a < b for a, b in zip(levels, levels[1:], strict=False))
+    ):
+        raise SettingsError(
+            f"--levels {' '.join(map(str, levels))}: they must rise from 0 to at most 1, such as 0 0.5 1"
+        )
     if args.seed < 0:
         raise SettingsError(f"--seed {args.seed} must be at least 0")
     return args
@@ -87,20 +106,25 @@ def _config(run: Record, dataset: Experiment, args: argparse.Namespace) -> RunCo
         raise SettingsError(
             f"{run.dir} is a run of {run.config.get('dataset')}, unlike others there; keep data sets in separate folders"
         )
-    config = load_config(dataset.config, ["--config", str(run.dir / "config.yaml"), "--device", args.device], PROGRAM)
+    config = load_config(
+        dataset.config, ["--config", str(run.dir / "config.yaml"), "--device", args.device], PROGRAM
+    )
     return replace(config, data=replace(config.data, dir=args.data_dir or config.data.dir))
 
 
 def _by_data(runs: Iterable[Run], dataset: Experiment) -> list[tuple[Data, list[Run]]]:
-    """The runs by their data settings (another standardisation, say, is another test split), each group with its data.
-    DataError if they are gone, have changed, or are not the same files for all."""
+    """The runs by their data settings (another standardisation, say, is another test split), each
+    group with its data. DataError if they are gone, have changed, or are not the same files for
+    all."""
     groups: dict[Any, tuple[Data, list[Run]]] = {}
     for run in runs:
         settings = run.config.data
         try:
             data, members = groups.get(settings) or (dataset.load(run.config), [])
         except DataError as error:
-            raise DataError(f"the data of {run.dir} cannot be read; if they lie elsewhere now, add --data.dir: {error}") from error
+            raise DataError(
+                f"the data of {run.dir} cannot be read; if they lie elsewhere now, add --data.dir: {error}"
+            ) from error
         run.refuse_other_data(data.facts)
         groups[settings] = (data, [*members, run])
     if len({data.facts["fingerprint"] for data, _ in groups.values()}) > 1:
@@ -131,24 +155,40 @@ def _report(
     table = {row.run: row.label for row in entry.rows if row.run in names}
     rows = table | {name: name for name in sorted(names - set(table))}
     order = [*corruptions, *(robustness.MISSING + modality for modality in test.inputs)]
-    points = sorted(points, key=lambda point: (list(rows).index(point.run), point.seed, order.index(point.corruption)))
+    points = sorted(
+        points,
+        key=lambda point: (list(rows).index(point.run), point.seed, order.index(point.corruption)),
+    )
     summary = robustness.summarise(points, args.baseline)
     what = about(folder.resolve().name, data_kind(entry, finished), finished)
-    figure = robustness.draw(points, table or rows, corruptions, f"Robustness of models trained on clean data\n{what}")
+    figure = robustness.draw(
+        points, table or rows, corruptions, f"Robustness of models trained on clean data\n{what}"
+    )
     write_text(folder / "robustness.csv", robustness.points_csv(points, rows))
     write_text(folder / "robustness_summary.csv", robustness.summary_csv(summary, rows))
     for kind in ("png", "pdf"):
         write_atomic(folder / f"robustness.{kind}", partial(figure.savefig, format=kind))
     print(f"## Robustness ({what})\n\n{robustness.summary_markdown(summary, rows)}\n")
     print("\n".join(f"- {note}" for note in _notes(args, rows, points, data)))
-    print("written:", *(folder / f"robustness{end}" for end in (".csv", "_summary.csv", ".png", ".pdf")), sep="\n  ")
+    print(
+        "written:",
+        *(folder / f"robustness{end}" for end in (".csv", "_summary.csv", ".png", ".pdf")),
+        sep="\n  ",
+    )
 
 
-def _notes(args: argparse.Namespace, rows: dict[str, str], points: list[robustness.Point], data: Data) -> list[str]:
-    seeds = {run: {point.seed for point in points if point.run == run} for run in (*rows, args.baseline)}
+def _notes(
+    args: argparse.Namespace, rows: dict[str, str], points: list[robustness.Point], data: Data
+) -> list[str]:
+    seeds = {
+        run: {point.seed for point in points if point.run == run} for run in (*rows, args.baseline)
+    }
     lacking = [label for run, label in rows.items() if seeds[run] - seeds[args.baseline]]
     silent = {(p.run, p.corruption): p.uniform for p in points if p.uniform}
-    where = [f"{rows[run]} without {name.removeprefix(robustness.MISSING)} ({count})" for (run, name), count in silent.items()]
+    where = [
+        f"{rows[run]} without {name.removeprefix(robustness.MISSING)} ({count})"
+        for (run, name), count in silent.items()
+    ]
     notes = [
         f"{len(data.splits['test'])} test examples; accuracy in percent, mean ± sample standard deviation over the seeds (number "
         "of seeds).",
@@ -157,11 +197,17 @@ def _notes(args: argparse.Namespace, rows: dict[str, str], points: list[robustne
         f"levels {' '.join(map(str, args.levels))}; seed of the corruptions {args.seed}.",
     ]
     if baseline := data.facts.get("baseline"):
-        notes.append(f"The majority class of the training split alone: {100 * baseline['accuracy']:.1f} % accuracy.")
+        notes.append(
+            f"The majority class of the training split alone: {100 * baseline['accuracy']:.1f} % accuracy."
+        )
     if lacking:
-        notes.append(f"No effective robustness for some seeds of {', '.join(lacking)}: {args.baseline} lacks them.")
+        notes.append(
+            f"No effective robustness for some seeds of {', '.join(lacking)}: {args.baseline} lacks them."
+        )
     if where:
-        notes.append(f"Examples with no expert left are answered uniformly, which counts as the first class: {', '.join(where)}.")
+        notes.append(
+            f"Examples with no expert left are answered uniformly, which counts as the first class: {', '.join(where)}."
+        )
     return notes
 
 

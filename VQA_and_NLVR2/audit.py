@@ -1,4 +1,5 @@
-"""What the annotation files hold, beside what is published of them: sizes, answers, labels, OOD sets, images.
+"""What the annotation files hold, beside what is published of them: sizes, answers, labels, OOD
+sets, images.
 
 python -m VQA_and_NLVR2.audit --dataset vqa_vs --data data/vqa_vs                    # the whole, or a folder of some files
 python -m VQA_and_NLVR2.audit --dataset nlvr2 --data data/nlvr2 --images data/nlvr2  # and which photographs are there
@@ -46,10 +47,19 @@ OVERLAP = """
 
 def main(argv: list[str] | None = None) -> None:
     """Print the audit. DataError names what is wrong with the files."""
-    parser = CommandParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dataset", choices=("vqa_vs", "nlvr2"), required=True)
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="folder of the annotation files")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="folder of train2014 and val2014, or of NLVR2's photographs")
+    parser.add_argument(
+        "--data", type=Path, required=True, metavar="DIR", help="folder of the annotation files"
+    )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="folder of train2014 and val2014, or of NLVR2's photographs",
+    )
     args = parser.parse_args(argv)
     if not args.data.is_dir():
         raise DataError(f"{args.data}: no such folder")
@@ -62,18 +72,24 @@ def _is_synthetic(root: Path) -> bool:
 
 
 def audit_vqa(root: Path, images: Path | None = None) -> Iterator[str]:
-    """Lines about VQA-VS: of the whole data set where `root` has its folders, else of the files in `root` itself."""
+    """Lines about VQA-VS: of the whole data set where `root` has its folders, else of the files in
+    `root` itself."""
     synthetic = _is_synthetic(root)
     if synthetic:
         yield SYNTHETIC
     if not vqa_files.has_folders(root):
-        answers, questions = files_with(root, "question_id", "answers"), files_with(root, "question_id", "question")
+        answers, questions = (
+            files_with(root, "question_id", "answers"),
+            files_with(root, "question_id", "question"),
+        )
         if answers or questions:
             yield from _audit_slices(answers, questions, images)
             return
     data = read_vqa_vs(root)
     for name, split in data.splits.items():
-        yield from _describe(name + _against(len(split), None if synthetic else vqa_files.PUBLISHED[name]), split)
+        yield from _describe(
+            name + _against(len(split), None if synthetic else vqa_files.PUBLISHED[name]), split
+        )
     yield from _overlap(data, synthetic)
     for rule in RULES:
         try:
@@ -81,7 +97,11 @@ def audit_vqa(root: Path, images: Path | None = None) -> Iterator[str]:
         except DataError as error:
             yield f"vocabulary {rule}: cannot be counted: {error}"
             continue
-        yield f"vocabulary {rule}: {len(vocabulary):,} answers" if synthetic else vocabulary_line(vocabulary, rule)
+        yield (
+            f"vocabulary {rule}: {len(vocabulary):,} answers"
+            if synthetic
+            else vocabulary_line(vocabulary, rule)
+        )
         for name, split in data.splits.items():
             yield f"  {name}: {_labels(split, vocabulary)}"
     if images is not None:
@@ -97,12 +117,18 @@ def _audit_slices(answers: list[Path], questions: list[Path], images: Path | Non
         annotations = vqa_files.read_annotations(path)
         asked = ids.pop(frozenset(annotations.question_id.tolist()), None)
         if asked is None:
-            raise DataError(f"{path}: no file of questions beside it has the same {len(annotations.question_id):,} question_ids")
+            raise DataError(
+                f"{path}: no file of questions beside it has the same {len(annotations.question_id):,} question_ids"
+            )
         split = vqa_files.join(asked, annotations)
-        yield from _describe(f"{path.name} with {Path(asked.source).name}: {len(split):,} questions", split)
+        yield from _describe(
+            f"{path.name} with {Path(asked.source).name}: {len(split):,} questions", split
+        )
         majority = split.majority.texts()
         counts = count_answers(majority)
-        vocabulary = Vocabulary(tuple(answer for answer, number in counts.items() if number >= MINIMUM))
+        vocabulary = Vocabulary(
+            tuple(answer for answer, number in counts.items() if number >= MINIMUM)
+        )
         yield f"  vocabulary of this file alone: {len(vocabulary):,} answers; {len(counts):,} distinct normalised majority answers"
         yield f"  {_labels(split, vocabulary)}"
         if images is not None:
@@ -113,7 +139,13 @@ def _audit_slices(answers: list[Path], questions: list[Path], images: Path | Non
 
 def _against(n: int, published: int | None) -> str:
     what = f": {n:,} questions"
-    return what if published is None else f"{what}, as published" if n == published else f"{what}; PUBLISHED: {published:,}"
+    return (
+        what
+        if published is None
+        else f"{what}, as published"
+        if n == published
+        else f"{what}; PUBLISHED: {published:,}"
+    )
 
 
 def _describe(title: str, split: VqaSplit) -> Iterator[str]:
@@ -127,8 +159,9 @@ def _describe(title: str, split: VqaSplit) -> Iterator[str]:
     yield f"  questions: {distinct:.0%} distinct, {words.mean():.1f} words on average, {words.max()} at most"
     bound = upper_bounds(split.answers)
     best = percent({"all": float(bound.mean()), **score_types(bound, split.answer_type)})
-    yield f"  distinct raw answers: {len(np.unique(split.answers.codes)):,}; best official score there could be: " + ", ".join(
-        f"{name} {value:.2f}" for name, value in best.items()
+    yield (
+        f"  distinct raw answers: {len(np.unique(split.answers.codes)):,}; best official score there could be: "
+        + ", ".join(f"{name} {value:.2f}" for name, value in best.items())
     )
 
 
@@ -143,7 +176,11 @@ def _overlap(data: VqaVs, synthetic: bool) -> Iterator[str]:
     yield "OOD sets" + " " * 6 + "".join(f"{name:>9}" for name in OOD_SETS)
     yield "  questions " + " " * 2 + "".join(f"{n:>9,}" for n in size)
     if not synthetic:
-        yield "  published " + " " * 2 + "".join(f"{vqa_files.PUBLISHED[name]:>9,}" for name in OOD_SETS)
+        yield (
+            "  published "
+            + " " * 2
+            + "".join(f"{vqa_files.PUBLISHED[name]:>9,}" for name in OOD_SETS)
+        )
     member = data.member.astype(np.float64)
     share = 100 * (member.T @ member) / np.maximum(size, 1)[:, None]
     yield "  % of the row's that are also in the column's"
@@ -155,18 +192,23 @@ def _overlap(data: VqaVs, synthetic: bool) -> Iterator[str]:
 
 
 def audit_nlvr2(root: Path, images: Path | None = None) -> Iterator[str]:
-    """Lines about every file of NLVR2 sentences in `root` and in its folders `balanced` and `unbalanced`."""
+    """Lines about every file of NLVR2 sentences in `root` and in its folders `balanced` and
+    `unbalanced`."""
     synthetic = _is_synthetic(root)
     if synthetic:
         yield SYNTHETIC
-    folders = [folder for folder in (root, root / "balanced", root / "unbalanced") if folder.is_dir()]
+    folders = [
+        folder for folder in (root, root / "balanced", root / "unbalanced") if folder.is_dir()
+    ]
     paths = [path for folder in folders for path in files_with(folder, "identifier", "sentence")]
     if not paths:
         raise DataError(f"{root}: holds no file of NLVR2 sentences (JSON lines, .json or .json.gz)")
     for path in paths:
         sentences = read_nlvr2(path)
         name = path.name.partition(".json")[0]
-        yield f"{path.name}: " + _sizes(sentences, None if synthetic else nlvr2_files.PUBLISHED.get(name))
+        yield f"{path.name}: " + _sizes(
+            sentences, None if synthetic else nlvr2_files.PUBLISHED.get(name)
+        )
         balanced, unbalanced = nlvr2_files.balance(sentences)
         words = [len(text.split()) for text in sentences.sentence.strings]
         groups = len(np.unique(sentences.group))
@@ -186,7 +228,8 @@ def _sizes(sentences: Sentences, published: tuple[int, int | None, int | None] |
     return (
         f"{line}, as published"
         if same
-        else f"{line}; PUBLISHED: {published[0]:,}" + "".join(f" / {number:,}" for number in published[1:] if number)
+        else f"{line}; PUBLISHED: {published[0]:,}"
+        + "".join(f" / {number:,}" for number in published[1:] if number)
     )
 
 

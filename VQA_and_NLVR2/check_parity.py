@@ -3,7 +3,8 @@
 python -m VQA_and_NLVR2.check_parity DIR                # config.json, weights.npz, io.npz, position_adapt.npz: backbone, heads
 python -m VQA_and_NLVR2.check_parity DIR --data DATA    # vqa_labels.json and its like: labels, scores; DATA: what they were made of
 
-Exit code 1 if an array deviates more than its tolerance, or is one that this code should give and does not.
+Exit code 1 if an array deviates more than its tolerance, or is one that this code should give and
+does not.
 """
 
 from __future__ import annotations
@@ -15,40 +16,61 @@ from pathlib import Path
 from i2m2.errors import CommandParser, SettingsError, run_command
 
 FIBER_FILES = ("config.json", "weights.npz", "io.npz")
-METRICS_FILES = ("answer_normalisation.json", "nlvr2_scores.json", "vqa_labels.json", "vqa_vs_scores.json")
+METRICS_FILES = (
+    "answer_normalisation.json",
+    "nlvr2_scores.json",
+    "vqa_labels.json",
+    "vqa_vs_scores.json",
+)
 TOLERANCE = 5e-5
-GROUPS = re.compile(r"(fused\d+|image_only\d+|text_only|vqa|nlvr2|buffer)/")  # of outputs that this code gives
+GROUPS = re.compile(
+    r"(fused\d+|image_only\d+|text_only|vqa|nlvr2|buffer)/"
+)  # of outputs that this code gives
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print the largest deviation of every array; FloatingPointError (exit code 1) names those above their tolerance."""
+    """Print the largest deviation of every array; FloatingPointError (exit code 1) names those
+    above their tolerance."""
     args = _parser().parse_args(argv)
     found, uncompared = deviations(args.folder, args.tolerance, args.data)
     width = max((len(name) for name, _, _ in found), default=0)
     for name, deviation, tolerance in found:
-        print(f"{name:<{width}}  {deviation:.1e}  {'ok' if deviation <= tolerance else f'ABOVE {tolerance:g}'}")
+        print(
+            f"{name:<{width}}  {deviation:.1e}  {'ok' if deviation <= tolerance else f'ABOVE {tolerance:g}'}"
+        )
     if uncompared:
         print(f"not compared: {_some(uncompared)}")
     faults = []
     if above := [name for name, deviation, tolerance in found if not deviation <= tolerance]:
         faults.append(f"{len(above)} of {len(found)} arrays deviate too much: {_some(above)}")
     made = {name.partition("/")[0] for name, _, _ in found}
-    if lacking := [name for name in uncompared if (group := GROUPS.match(name)) and group[1] not in made]:
-        faults.append(f"{len(lacking)} could not be compared for want of inputs or weights: {_some(lacking)}")
+    if lacking := [
+        name for name in uncompared if (group := GROUPS.match(name)) and group[1] not in made
+    ]:
+        faults.append(
+            f"{len(lacking)} could not be compared for want of inputs or weights: {_some(lacking)}"
+        )
     if faults or not found:
         raise FloatingPointError(f"{args.folder}: {'; '.join(faults) or 'nothing to compare'}")
     print(f"parity: {len(found)} arrays within their tolerance, {len(uncompared)} not compared")
 
 
 def _some(names: list[str], shown: int = 8) -> str:
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+    return ", ".join(names[:shown]) + (
+        f" and {len(names) - shown} more" if len(names) > shown else ""
+    )
 
 
-def deviations(folder: Path, tolerance: float, data: Path | None) -> tuple[list[tuple[str, float, float]], list[str]]:
-    """[(array, largest absolute deviation, tolerance)], and the names of arrays that nothing was compared with."""
+def deviations(
+    folder: Path, tolerance: float, data: Path | None
+) -> tuple[list[tuple[str, float, float]], list[str]]:
+    """[(array, largest absolute deviation, tolerance)], and the names of arrays that nothing was
+    compared with."""
     if all((folder / name).is_file() for name in FIBER_FILES):
         if data is not None:
-            raise SettingsError(f"--data {data} has no effect on {folder}, which holds its inputs itself; leave it out")
+            raise SettingsError(
+                f"--data {data} has no effect on {folder}, which holds its inputs itself; leave it out"
+            )
         from VQA_and_NLVR2.parity.fiber import check_fiber
 
         return check_fiber(folder, tolerance)
@@ -62,10 +84,17 @@ def deviations(folder: Path, tolerance: float, data: Path | None) -> tuple[list[
 
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
-        prog="python -m VQA_and_NLVR2.check_parity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m VQA_and_NLVR2.check_parity",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of stored numbers")
-    parser.add_argument("--tolerance", type=float, default=TOLERANCE, help=f"of an output of the backbone (default {TOLERANCE:g})")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=TOLERANCE,
+        help=f"of an output of the backbone (default {TOLERANCE:g})",
+    )
     help_ = "of labels and scores: folder of vqa_vs/ and nlvr2/, or of the annotation files themselves (default DIR/../../data)"
     parser.add_argument("--data", type=Path, help=help_)
     return parser

@@ -13,10 +13,13 @@ DATASETS = {"vqa_vs": VQA_VS, "nlvr2": NLVR2}
 
 
 def dataset_of(argv: list[str]) -> Experiment:
-    """The data set that a command line or its --config file names, vqa_vs if none. SettingsError if there is no such one."""
+    """The data set that a command line or its --config file names, vqa_vs if none. SettingsError if
+    there is no such one."""
     name = peek("dataset", argv) or "vqa_vs"
     if name not in DATASETS:
-        raise SettingsError(f"dataset={name!r} is unknown here; choose one of {', '.join(DATASETS)}")
+        raise SettingsError(
+            f"dataset={name!r} is unknown here; choose one of {', '.join(DATASETS)}"
+        )
     if name == "vqa_vs" and (peek("save_all", argv) or "").lower() == "true":
         return VQA_VS._replace(keep=keep_everything)
     return DATASETS[name]

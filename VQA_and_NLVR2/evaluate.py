@@ -21,7 +21,9 @@ def main(argv: list[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else list(argv)
     more = ["--save_all", "true"] if SAVE_ALL in argv else []
     run, predictions, args = experiment.evaluate(
-        lambda stored: _refuse_save_all(dataset_of([*stored, *more])) if more else dataset_of(stored),
+        lambda stored: (
+            _refuse_save_all(dataset_of([*stored, *more])) if more else dataset_of(stored)
+        ),
         [*argv, *(["--again"] if more else [])],
         "VQA_and_NLVR2.evaluate",
         "results/vqa_vs/i2m2/seed0",
@@ -30,7 +32,9 @@ def main(argv: list[str] | None = None) -> None:
     if args.predictions_json is None:
         return
     if run.config.dataset != "vqa_vs":
-        raise SettingsError(f"--predictions-json is for VQA-VS, and {args.run} is a run of {run.config.dataset}")
+        raise SettingsError(
+            f"--predictions-json is for VQA-VS, and {args.run} is a run of {run.config.dataset}"
+        )
     left_out = run.facts["sizes"][args.split]["without_image"]
     if left_out:
         raise DataError(
@@ -38,14 +42,18 @@ def main(argv: list[str] | None = None) -> None:
             "the benchmark's scorer pairs answers and questions by position; extract the features of these images and train again"
         )
     vocabulary = Vocabulary(tuple(predictions["vocabulary"].tolist()))
-    write_predictions(args.predictions_json, predictions["id"], predictions["product_top"][:, 0], vocabulary)
+    write_predictions(
+        args.predictions_json, predictions["id"], predictions["product_top"][:, 0], vocabulary
+    )
     print(f"written: {args.predictions_json}")
 
 
 def _refuse_save_all(experiment: Experiment) -> Experiment:
     """SettingsError for another data set than VQA-VS, before anything is predicted."""
     if experiment.config is not VQAConfig:
-        raise SettingsError(f"{SAVE_ALL} is for VQA-VS; the predictions of another data set are whole as they are")
+        raise SettingsError(
+            f"{SAVE_ALL} is for VQA-VS; the predictions of another data set are whole as they are"
+        )
     return experiment
 
 

@@ -4,8 +4,9 @@
     python -m VQA_and_NLVR2.extract_features --config VQA_and_NLVR2/configs/nlvr2.yaml --preset frozen
     torchrun --nproc-per-node 4 -m VQA_and_NLVR2.extract_features --config ... --device cuda --features.precision bf16 --workers 4
 
-It takes the settings that training takes, and training the features that it made with them. Broken off, the same command goes on;
-given several times at once, or by torchrun, the processes share the work.
+It takes the settings that training takes, and training the features that it made with them. Broken
+off, the same command goes on; given several times at once, or by torchrun, the processes share the
+work.
 """
 
 from __future__ import annotations
@@ -45,13 +46,16 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def extract_features(config: RunConfig, again: bool = False) -> None:
-    """The same from Python. Features that are complete are left alone, with `again` only if they would be the same again."""
+    """The same from Python. Features that are complete are left alone, with `again` only if they
+    would be the same again."""
     facts = None if again else read_facts(config.features_folder)
     if facts is not None and facts["complete"]:
         return
     plan, paths = PLANS[type(config)](config)
     make_tiny_fiber_once(config.backbone)
-    seed_everything(0)  # where parts of a backbone have random weights, they are the same ones every time
+    seed_everything(
+        0
+    )  # where parts of a backbone have random weights, they are the same ones every time
     backbone = build_backbone(config.backbone)
     print(backbone.report, flush=True)
     device, folder = device_of(config.device), config.features_folder

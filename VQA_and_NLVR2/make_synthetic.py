@@ -1,10 +1,12 @@
-"""Coloured shapes with questions, or with sentences about pairs of them, in the files of VQA-VS and NLVR2: for tests, first runs.
+"""Coloured shapes with questions, or with sentences about pairs of them, in the files of VQA-VS and
+NLVR2: for tests, first runs.
 
 python -m VQA_and_NLVR2.make_synthetic --dataset vqa_vs --out data/vqa_vs-synthetic --scenes 3750
 python -m VQA_and_NLVR2.make_synthetic --dataset nlvr2 --out data/nlvr2-synthetic --sentences 1000
 
-The same settings give the same bytes. With the data comes the folder `tokenizer`, the same for both, made for the tiny FIBER of
-configs/fiber_tiny.json. What can be learned from text, image and both: `synthetic_vqa`, `synthetic_nlvr2`.
+The same settings give the same bytes. With the data comes the folder `tokenizer`, the same for
+both, made for the tiny FIBER of configs/fiber_tiny.json. What can be learned from text, image and
+both: `synthetic_vqa`, `synthetic_nlvr2`.
 """
 
 from __future__ import annotations
@@ -28,10 +30,14 @@ USUAL = {"vqa_vs": 3750, "nlvr2": 1000}
 LIMITS = {"vqa_vs": (20, 120_000), "nlvr2": (20, 80_000)}
 
 
-def make_synthetic(out: Path, dataset: str, number: int | None = None, seed: int = 0) -> dict[str, int]:
-    """Write the data set into the new folder `out`, whole or not at all: {split or OOD set: examples}.
+def make_synthetic(
+    out: Path, dataset: str, number: int | None = None, seed: int = 0
+) -> dict[str, int]:
+    """Write the data set into the new folder `out`, whole or not at all: {split or OOD set:
+    examples}.
 
-    `number` counts scenes (vqa_vs; four questions each) or sentences for training (nlvr2; four pairs each).
+    `number` counts scenes (vqa_vs; four questions each) or sentences for training (nlvr2; four
+    pairs each).
     """
     number = USUAL[dataset] if number is None else number
     _check(out, dataset, number, seed)
@@ -39,10 +45,16 @@ def make_synthetic(out: Path, dataset: str, number: int | None = None, seed: int
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        write = {"vqa_vs": synthetic_vqa_files.write_vqa_vs, "nlvr2": synthetic_nlvr2.write_nlvr2}[dataset]
+        write = {"vqa_vs": synthetic_vqa_files.write_vqa_vs, "nlvr2": synthetic_nlvr2.write_nlvr2}[
+            dataset
+        ]
         sizes = write(temporary, number, seed)
         save_tokenizer(temporary / "tokenizer")
-        described = {"variant": "synthetic", "synthetic": True, "description": describe(dataset, number, seed)}
+        described = {
+            "variant": "synthetic",
+            "synthetic": True,
+            "description": describe(dataset, number, seed),
+        }
         settings = {"dataset": dataset, UNITS[dataset]: number, "seed": seed, "recipe": RECIPE}
         write_json(temporary / "dataset.json", described | settings | {"examples": sizes})
         if out.exists():
@@ -65,7 +77,12 @@ def describe(dataset: str, number: int, seed: int) -> str:
 
 def save_tokenizer(folder: Path) -> None:
     """The tokenizer of every text that either data set or the pre-training can have."""
-    texts = [*synthetic_vqa.all_texts(), *synthetic_nlvr2.sentences()[0], *synthetic_vqa.ANSWERS, *synthetic_vqa.statements()]
+    texts = [
+        *synthetic_vqa.all_texts(),
+        *synthetic_nlvr2.sentences()[0],
+        *synthetic_vqa.ANSWERS,
+        *synthetic_vqa.statements(),
+    ]
     make_tiny_tokenizer(texts).save_pretrained(folder)
 
 
@@ -76,23 +93,37 @@ def _check(out: Path, dataset: str, number: int, seed: int) -> None:
     if not 0 <= seed < MAX_SEED:
         raise SettingsError(f"--seed {seed} must be 0..{MAX_SEED - 1}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SettingsError(f"{out} exists and is not an empty folder; remove it or give another --out")
+        raise SettingsError(
+            f"{out} exists and is not an empty folder; remove it or give another --out"
+        )
 
 
 def main(argv: list[str] | None = None) -> None:
     """Generate the data set that the command line asks for."""
     parser = CommandParser(
-        "make_synthetic", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        "make_synthetic",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--dataset", choices=tuple(UNITS), required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
-    parser.add_argument("--scenes", type=int, metavar="N", help=f"of vqa_vs (default: {USUAL['vqa_vs']})")
-    parser.add_argument("--sentences", type=int, metavar="N", help=f"of nlvr2's training, about (default: {USUAL['nlvr2']})")
+    parser.add_argument(
+        "--scenes", type=int, metavar="N", help=f"of vqa_vs (default: {USUAL['vqa_vs']})"
+    )
+    parser.add_argument(
+        "--sentences",
+        type=int,
+        metavar="N",
+        help=f"of nlvr2's training, about (default: {USUAL['nlvr2']})",
+    )
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     args = parser.parse_args(argv)
     for dataset, unit in UNITS.items():
         if dataset != args.dataset and getattr(args, unit) is not None:
-            raise SettingsError(f"--{unit} belongs to --dataset {dataset}; {args.dataset} takes --{UNITS[args.dataset]}")
+            raise SettingsError(
+                f"--{unit} belongs to --dataset {dataset}; {args.dataset} takes --{UNITS[args.dataset]}"
+            )
     number = getattr(args, UNITS[args.dataset])
     sizes = make_synthetic(args.out, args.dataset, number, args.seed)
     print(describe(args.dataset, USUAL[args.dataset] if number is None else number, args.seed))

@@ -1,4 +1,5 @@
-"""Speed and memory of AV-MNIST, as ratios measured in turn: python benchmarks/avmnist.py [--parts loop,usual,memory,jobs,encoder]
+"""Speed and memory of AV-MNIST, as ratios measured in turn: python benchmarks/avmnist.py [--parts
+loop,usual,memory,jobs,encoder]
 
 loop     a step of the real training loop over real data / the bare forward, loss, backward, clip and update on one resident batch
 usual    a training pass as such code is usually written / ours, on the same rows with the same model
@@ -37,7 +38,11 @@ from i2m2.training.data import loader, to_device, training_plan
 from i2m2.training.evaluate import predict
 
 WORKERS = (8, 0)  # of the usual data loader
-TARGETS = {"loop": ("<= 1.25", "<= 1.08"), 8: (">= 2", ">= 1.2"), 0: (">= 1.05", ">= 0.97")}  # image row, rows with audio
+TARGETS = {
+    "loop": ("<= 1.25", "<= 1.08"),
+    8: (">= 2", ">= 1.2"),
+    0: (">= 1.05", ">= 0.97"),
+}  # image row, rows with audio
 
 
 def target(key: str | int, row: str) -> str:
@@ -46,11 +51,14 @@ def target(key: str | int, row: str) -> str:
 
 
 def memory_of_training(folder: Path, steps: int, threads: int) -> dict[str, float]:
-    """In a process of its own: open the data; the first batch; every training row once through the loader and its preparation;
-    `steps` real updates of `i2m2 concat`, the largest model; all validation rows -> seconds to the first batch, peak in GB."""
+    """In a process of its own: open the data; the first batch; every training row once through the
+    loader and its preparation; `steps` real updates of `i2m2 concat`, the largest model; all
+    validation rows -> seconds to the first batch, peak in GB."""
     torch.set_num_threads(threads)
     config = config_of("i2m2 concat")
-    train, val = (load_avmnist(AVMNISTData(dir=str(folder))).splits[name] for name in ("train", "val"))
+    train, val = (
+        load_avmnist(AVMNISTData(dir=str(folder))).splits[name] for name in ("train", "val")
+    )
     began, first = time.perf_counter(), 0.0
     plan = training_plan(len(train), config.optim.batch_size, config.seed, epoch=0)
     for batch in loader(train, (part.positions for part in plan), config.workers):
@@ -60,7 +68,10 @@ def memory_of_training(folder: Path, steps: int, threads: int) -> dict[str, floa
     ours.one_pass()
     predict(ours.model, val, ours.accelerator, config.step_size, config.workers)
     unit = 1 if sys.platform == "darwin" else 1024
-    return {"first batch": first, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9}
+    return {
+        "first batch": first,
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9,
+    }
 
 
 def sweep(jobs: int, seeds: str, folder: Path, overrides: list[str]) -> None:
@@ -79,17 +90,24 @@ def sweep(jobs: int, seeds: str, folder: Path, overrides: list[str]) -> None:
         command = ["bash", str(ROOT / "scripts/avmnist.sh"), "--device", "cpu", *overrides]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
-            raise RuntimeError(f"{' '.join(command)} with JOBS={jobs} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+            raise RuntimeError(
+                f"{' '.join(command)} with JOBS={jobs} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+            )
 
 
 def loop_part(args: argparse.Namespace, data: Data) -> str:
     rows = []
     for row in args.rows:
         ours, bare = loop_ratio(row, data, args.steps, args.rounds)
-        rows.append([row, f"{ours * 1e3:.2f}", f"{bare * 1e3:.2f}", *beside(ours / bare, target("loop", row))])
-    title = (
-        f"loop: a step of our training over its bare computation ({args.rounds} rounds of {args.steps} steps, image twice as many)"
-    )
+        rows.append(
+            [
+                row,
+                f"{ours * 1e3:.2f}",
+                f"{bare * 1e3:.2f}",
+                *beside(ours / bare, target("loop", row)),
+            ]
+        )
+    title = f"loop: a step of our training over its bare computation ({args.rounds} rounds of {args.steps} steps, image twice as many)"
     return table(title, ["row", "ours, ms", "bare, ms", "ours / bare", "target"], rows)
 
 
@@ -97,10 +115,20 @@ def usual_part(args: argparse.Namespace, data: Data) -> str:
     rows = []
     for row in args.rows:
         seconds = usual_ratio(row, data, args.steps, args.rounds, WORKERS)
-        ratios = [cell for n in WORKERS for cell in (f"{seconds[n]:.2f}", *beside(seconds[n] / seconds["ours"], target(n, row)))]
+        ratios = [
+            cell
+            for n in WORKERS
+            for cell in (f"{seconds[n]:.2f}", *beside(seconds[n] / seconds["ours"], target(n, row)))
+        ]
         rows.append([row, steps_of(row, args.steps) * 40, f"{seconds['ours']:.2f}", *ratios])
-    columns = [cell for n in WORKERS for cell in (f"usual, {n} workers, s", "usual / ours", "target")]
-    return table(f"usual: a training pass, {args.rounds} rounds", ["row", "examples", "ours, s", *columns], rows)
+    columns = [
+        cell for n in WORKERS for cell in (f"usual, {n} workers, s", "usual / ours", "target")
+    ]
+    return table(
+        f"usual: a training pass, {args.rounds} rounds",
+        ["row", "examples", "ours, s", *columns],
+        rows,
+    )
 
 
 def memory_part(args: argparse.Namespace, data: Data) -> str:
@@ -108,11 +136,16 @@ def memory_part(args: argparse.Namespace, data: Data) -> str:
         found = pool.submit(memory_of_training, args.folder, args.steps, args.threads).result()
     mapped = sum(path.stat().st_size for path in args.folder.rglob("*.npy")) / 1e9
     rows = [
-        [f"peak resident memory, GB (files of {mapped:.2f} GB are memory-mapped and count)", *beside(found["peak"], "<= 2.5")],
+        [
+            f"peak resident memory, GB (files of {mapped:.2f} GB are memory-mapped and count)",
+            *beside(found["peak"], "<= 2.5"),
+        ],
         ["opened data to first batch, s", *beside(found["first batch"], "<= 1", digits=3)],
     ]
     return table(
-        f"memory: i2m2 concat; all training rows loaded, {args.steps} updates, validation", ["", "measured", "target"], rows
+        f"memory: i2m2 concat; all training rows loaded, {args.steps} updates, validation",
+        ["", "measured", "target"],
+        rows,
     )
 
 
@@ -128,7 +161,14 @@ def jobs_part(args: argparse.Namespace, data: Data) -> str:
 def encoder_part(args: argparse.Namespace, data: Data) -> str:
     train = data.splits["train"]
     batch = to_device(train[np.arange(40)], torch.device("cpu"), train.prepare)
-    return encoder_tables(batch["inputs"], new_model(config_of("i2m2 concat")), args.threads, args.rounds, args.steps, args.compile)
+    return encoder_tables(
+        batch["inputs"],
+        new_model(config_of("i2m2 concat")),
+        args.threads,
+        args.rounds,
+        args.steps,
+        args.compile,
+    )
 
 
 PARTS = {  # in this order: a child's peak memory is never below its parent's at the start
@@ -141,17 +181,34 @@ PARTS = {  # in this order: a child's peak memory is never below its parent's at
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder of prepared data (default: data/avmnist, else synthetic digits)")
-    parser.add_argument("--parts", type=choices(PARTS), default=",".join(PARTS), help="separated by commas")
-    parser.add_argument("--rows", type=choices(ROWS), default=",".join(ROWS), help="rows of Table 1, separated by commas")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="folder of prepared data (default: data/avmnist, else synthetic digits)",
+    )
+    parser.add_argument(
+        "--parts", type=choices(PARTS), default=",".join(PARTS), help="separated by commas"
+    )
+    parser.add_argument(
+        "--rows",
+        type=choices(ROWS),
+        default=",".join(ROWS),
+        help="rows of Table 1, separated by commas",
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=5, help="that count, after one to warm up")
     parser.add_argument("--steps", type=int, default=50, help="of 40 examples, per round")
-    parser.add_argument("--compile", action="store_true", help="encoder: also torch.compile, which takes minutes")
+    parser.add_argument(
+        "--compile", action="store_true", help="encoder: also torch.compile, which takes minutes"
+    )
     parser.add_argument("--jobs_rounds", type=int, default=1)
     parser.add_argument("--jobs_seeds", default="0 1", help="separated by spaces")
-    parser.add_argument("--jobs_rows", type=int, default=4000, help="training rows per run of part jobs")
+    parser.add_argument(
+        "--jobs_rows", type=int, default=4000, help="training rows per run of part jobs"
+    )
     parser.add_argument("--jobs_epochs", type=int, default=2)
     return parser.parse_args(argv)
 

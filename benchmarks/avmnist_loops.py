@@ -35,10 +35,12 @@ def new_model(config: AVMNISTConfig) -> nn.Module:
 
 
 def usual_samples(train: ArrayDataset) -> list[tuple[np.ndarray, np.ndarray, int]]:
-    """A tuple per example, held in memory: image float64 [1, 28, 28], audio float64 [1, 112, 112], label."""
+    """A tuple per example, held in memory: image float64 [1, 28, 28], audio float64 [1, 112, 112],
+    label."""
     batch = train[np.arange(len(train))]
     inputs = (
-        x.numpy().reshape(len(train), 1, side, side) / 255 for x, side in zip(batch["inputs"].values(), (28, 112), strict=True)
+        x.numpy().reshape(len(train), 1, side, side) / 255
+        for x, side in zip(batch["inputs"].values(), (28, 112), strict=True)
     )
     return list(zip(*inputs, batch["y"].tolist(), strict=True))
 
@@ -53,12 +55,17 @@ def loop_ratio(row: str, data: Data, steps: int, rounds: int) -> tuple[float, fl
     config, steps = config_of(row), steps_of(row, steps)
     train = subset(data.splits["train"], steps * config.optim.batch_size)
     model = new_model(config)
-    tasks = {"bare": bare_steps(config, copy.deepcopy(model), train, steps), "ours": Ours(config, model, train).one_pass}
+    tasks = {
+        "bare": bare_steps(config, copy.deepcopy(model), train, steps),
+        "ours": Ours(config, model, train).one_pass,
+    }
     seconds = alternate(tasks, rounds)
     return seconds["ours"] / steps, seconds["bare"] / steps
 
 
-def usual_ratio(row: str, data: Data, steps: int, rounds: int, workers: tuple[int, ...]) -> dict[str | int, float]:
+def usual_ratio(
+    row: str, data: Data, steps: int, rounds: int, workers: tuple[int, ...]
+) -> dict[str | int, float]:
     """Seconds per training pass: 'ours', and per number of workers the usual way."""
     config = config_of(row)
     train = subset(data.splits["train"], steps_of(row, steps) * config.optim.batch_size)

@@ -1,4 +1,5 @@
-"""How often 95 % intervals of i2m2.stats.intervals hold the truth, on simulated predictions: python -m benchmarks.coverage
+"""How often 95 % intervals of i2m2.stats.intervals hold the truth, on simulated predictions: python
+-m benchmarks.coverage
 
 one         one run, examples by themselves and in groups (volumes of 10 slices), beside a plain percentile interval
 seeds       the mean over five, and three, seeds, at three ratios of the variance that seeds make to the one that examples make
@@ -26,7 +27,8 @@ from i2m2.stats.intervals import interval
 from i2m2.stats.resampling import Resampled, bootstrap, mean_of, resampled, resampled_auroc
 
 ACCURACY, AUROC, PREVALENCE = 0.72, 0.80, 0.15  # of AV-MNIST's, fastMRI's order
-# Of an example's difficulty: shares of variance due to its group, to the example (for every seed), to the example and the seed.
+# Of an example's difficulty: shares of variance due to its group, to the example (for every seed),
+# to the example and the seed.
 GROUP, EXAMPLE, OWN = 0.2, 0.4, 0.4
 RATIOS = {
     "1 : 25": 1 / 25,
@@ -35,7 +37,8 @@ RATIOS = {
 }  # variance of the seeds' true scores : variance of one run's from its examples
 SIZES = {"500 examples": (500, 1), "150 groups of 10": (150, 10), "30 groups of 10": (30, 10)}
 
-# (generator, true score of each seed [S], number of groups, examples per group) -> the metric of each seed's run
+# (generator, true score of each seed [S], number of groups, examples per group) -> the metric of
+# each seed's run
 Simulated = Callable[[np.random.Generator, np.ndarray, int, int], list[Resampled]]
 
 
@@ -43,10 +46,16 @@ def difficulty(rng: np.random.Generator, seeds: int, groups: int, each: int) -> 
     """[S, n] of variance 1, shared in part by the examples of a group and by the seeds."""
     n = groups * each
     group = np.repeat(rng.normal(size=groups), each) if each > 1 else rng.normal(size=n)
-    return np.sqrt(GROUP) * group + np.sqrt(EXAMPLE) * rng.normal(size=n) + np.sqrt(OWN) * rng.normal(size=(seeds, n))
+    return (
+        np.sqrt(GROUP) * group
+        + np.sqrt(EXAMPLE) * rng.normal(size=n)
+        + np.sqrt(OWN) * rng.normal(size=(seeds, n))
+    )
 
 
-def accuracies(rng: np.random.Generator, truth: np.ndarray, groups: int, each: int) -> list[Resampled]:
+def accuracies(
+    rng: np.random.Generator, truth: np.ndarray, groups: int, each: int
+) -> list[Resampled]:
     """Right where the difficulty stays below a threshold, which is so with probability `truth`."""
     right = difficulty(rng, len(truth), groups, each) < norm.ppf(truth)[:, None]
     index = np.repeat(np.arange(groups), each)
@@ -60,17 +69,30 @@ def nlls(rng: np.random.Generator, truth: np.ndarray, groups: int, each: int) ->
 
 
 def aurocs(rng: np.random.Generator, truth: np.ndarray, groups: int, each: int) -> list[Resampled]:
-    """Normal scores around a mean of the class, which stand in order with probability `truth`; classes come in groups too."""
+    """Normal scores around a mean of the class, which stand in order with probability `truth`;
+    classes come in groups too."""
     positive = difficulty(rng, 1, groups, each)[0] < norm.ppf(PREVALENCE)
-    scores = difficulty(rng, len(truth), groups, each) + np.sqrt(2) * norm.ppf(truth)[:, None] * positive
+    scores = (
+        difficulty(rng, len(truth), groups, each) + np.sqrt(2) * norm.ppf(truth)[:, None] * positive
+    )
     return [resampled_auroc(positive, one, np.repeat(np.arange(groups), each)) for one in scores]
 
 
-METRICS: dict[str, tuple[Simulated, float]] = {"accuracy": (accuracies, ACCURACY), "nll": (nlls, 0.8), "auroc": (aurocs, AUROC)}
+METRICS: dict[str, tuple[Simulated, float]] = {
+    "accuracy": (accuracies, ACCURACY),
+    "nll": (nlls, 0.8),
+    "auroc": (aurocs, AUROC),
+}
 
 
 def simulate(
-    metric: str, seeds: int, ratio: float, size: tuple[int, int], sims: int, resamples: int, seed: int = 0
+    metric: str,
+    seeds: int,
+    ratio: float,
+    size: tuple[int, int],
+    sims: int,
+    resamples: int,
+    seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """-> ([sims, S] values, [R, sims, S] resamples, true mean over all seeds there could be)."""
     (make, truth), (groups, each), rng = METRICS[metric], size, np.random.default_rng(seed)
@@ -86,20 +108,29 @@ def example_variance(metric: str, size: tuple[int, int], sims: int = 2000) -> fl
     """Variance of one run's score over sets of examples, measured."""
     (make, truth), (groups, each), rng = METRICS[metric], size, np.random.default_rng(99)
     once = np.ones((1, groups))
-    return float(np.var([make(rng, np.array([truth]), groups, each)[0](once)[0] for _ in range(sims)]))
+    return float(
+        np.var([make(rng, np.array([truth]), groups, each)[0](once)[0] for _ in range(sims)])
+    )
 
 
-def coverage(values: np.ndarray, drawn: np.ndarray, groups: int, truth: float) -> tuple[float, float]:
+def coverage(
+    values: np.ndarray, drawn: np.ndarray, groups: int, truth: float
+) -> tuple[float, float]:
     """-> (share of simulations whose interval holds the truth, mean width)."""
     found = [interval(values[k], drawn[:, k], groups) for k in range(len(values))]
-    return float(np.mean([one.low <= truth <= one.high for one in found])), float(np.mean([one.high - one.low for one in found]))
+    return float(np.mean([one.low <= truth <= one.high for one in found])), float(
+        np.mean([one.high - one.low for one in found])
+    )
 
 
 def percentile_coverage(drawn: np.ndarray, truth: float) -> float:
-    """The same of plain percentiles of the mean over seeds; of several, drawn with replacement in each resample (two levels)."""
+    """The same of plain percentiles of the mean over seeds; of several, drawn with replacement in
+    each resample (two levels)."""
     resamples, sims, seeds = drawn.shape
     chosen = np.random.default_rng(0).integers(0, seeds, drawn.shape)
-    low, high = np.nanpercentile(np.take_along_axis(drawn, chosen, axis=2).mean(axis=2), [2.5, 97.5], axis=0)
+    low, high = np.nanpercentile(
+        np.take_along_axis(drawn, chosen, axis=2).mean(axis=2), [2.5, 97.5], axis=0
+    )
     return float(np.mean((low <= truth) & (truth <= high)))
 
 
@@ -110,8 +141,20 @@ def one_part(args: argparse.Namespace) -> str:
             values, drawn, truth = simulate(metric, 1, 0, size, 4 * args.sims, args.resamples)
             share, width = coverage(values, drawn, size[0], truth)
             met = f"0.93 to 0.97: {'met' if 0.93 <= share <= 0.97 else 'missed'}"
-            rows.append([f"{metric}, {name}", f"{share:.3f}", met, f"{percentile_coverage(drawn, truth):.3f}", f"{width:.4f}"])
-    return table(f"one: {4 * args.sims:,} simulations", ["", "coverage", "target", "plain percentile", "mean width"], rows)
+            rows.append(
+                [
+                    f"{metric}, {name}",
+                    f"{share:.3f}",
+                    met,
+                    f"{percentile_coverage(drawn, truth):.3f}",
+                    f"{width:.4f}",
+                ]
+            )
+    return table(
+        f"one: {4 * args.sims:,} simulations",
+        ["", "coverage", "target", "plain percentile", "mean width"],
+        rows,
+    )
 
 
 def seeds_part(args: argparse.Namespace) -> str:
@@ -122,7 +165,14 @@ def seeds_part(args: argparse.Namespace) -> str:
             for seeds in (5, 3):
                 share, width = coverage(values[:, :seeds], drawn[:, :, :seeds], size[0], truth)
                 plain = percentile_coverage(drawn[:, :, :seeds], truth)
-                rows.append([f"{metric}, {name}, {seeds} seeds", *beside(share, ">= 0.93", 3), f"{plain:.3f}", f"{width:.4f}"])
+                rows.append(
+                    [
+                        f"{metric}, {name}, {seeds} seeds",
+                        *beside(share, ">= 0.93", 3),
+                        f"{plain:.3f}",
+                        f"{width:.4f}",
+                    ]
+                )
     title = f"seeds: variance of seeds : of examples, {args.sims:,} simulations of 150 groups of 10"
     return table(title, ["", "coverage", "target", "two-level percentile", "mean width"], rows)
 
@@ -133,9 +183,16 @@ def difference_part(args: argparse.Namespace) -> str:
         values, drawn, _ = simulate("accuracy", 10, ratio, size, args.sims, args.resamples)
         for seeds in (5, 3) if ratio else (1,):
             rows.append(
-                [f"accuracy, {name}, {seeds} seed{'s' * (seeds > 1)}", *beside(false_alarms(values, drawn, seeds), "<= 0.07", 3)]
+                [
+                    f"accuracy, {name}, {seeds} seed{'s' * (seeds > 1)}",
+                    *beside(false_alarms(values, drawn, seeds), "<= 0.07", 3),
+                ]
             )
-    return table(f"difference: of two equally good methods, {args.sims:,} simulations", ["", "share with p < 0.05", "target"], rows)
+    return table(
+        f"difference: of two equally good methods, {args.sims:,} simulations",
+        ["", "share with p < 0.05", "target"],
+        rows,
+    )
 
 
 def false_alarms(values: np.ndarray, drawn: np.ndarray, seeds: int) -> float:
@@ -143,13 +200,15 @@ def false_alarms(values: np.ndarray, drawn: np.ndarray, seeds: int) -> float:
     first, second = values[:, :seeds], values[:, seeds : 2 * seeds]
     apart = drawn[:, :, :seeds] - drawn[:, :, seeds : 2 * seeds]
     found = [
-        interval(a - b, apart[:, k], SIZES["150 groups of 10"][0]).p for k, (a, b) in enumerate(zip(first, second, strict=True))
+        interval(a - b, apart[:, k], SIZES["150 groups of 10"][0]).p
+        for k, (a, b) in enumerate(zip(first, second, strict=True))
     ]
     return float(np.mean(np.array(found) < 0.05))
 
 
 def too_sure(rng: np.random.Generator, n: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
-    """[n] classes and [n, 5] log-probabilities: those that made the classes, with their logits times `factor`."""
+    """[n] classes and [n, 5] log-probabilities: those that made the classes, with their logits
+    times `factor`."""
     logits = 2 * rng.normal(size=(n, 5))
     below = np.exp(log_softmax(logits, axis=-1)).cumsum(axis=1) < rng.random((n, 1))
     return below.sum(axis=1).clip(0, 4), log_softmax(factor * logits, axis=-1)
@@ -160,12 +219,20 @@ def ece_part(args: argparse.Namespace) -> str:
     index, rng = np.repeat(np.arange(groups), each), np.random.default_rng(0)
     for factor in (1, 1.1, 1.25, 1.5):
         truth = ece(*too_sure(rng, 1_000_000, factor))
-        runs = [resampled("ece", *too_sure(rng, groups * each, factor), index, groups) for _ in range(args.sims)]
+        runs = [
+            resampled("ece", *too_sure(rng, groups * each, factor), index, groups)
+            for _ in range(args.sims)
+        ]
         values, drawn = bootstrap(runs, groups, groups * each, args.resamples)
-        found = [interval(values[k : k + 1], drawn[:, k : k + 1], groups, (0, 1), biased=True) for k in range(args.sims)]
+        found = [
+            interval(values[k : k + 1], drawn[:, k : k + 1], groups, (0, 1), biased=True)
+            for k in range(args.sims)
+        ]
         share = np.mean([one.low <= truth <= one.high for one in found])
         plain = percentile_coverage(drawn[:, :, None], truth)
-        rows.append([factor, f"{truth:.3f}", f"{values.mean():.3f}", f"{share:.3f}", f"{plain:.3f}"])
+        rows.append(
+            [factor, f"{truth:.3f}", f"{values.mean():.3f}", f"{share:.3f}", f"{plain:.3f}"]
+        )
     columns = ["logits times", "true ECE", "mean of the measured", "coverage", "plain percentile"]
     return table(f"ece: {args.sims:,} simulations of 150 groups of 10", columns, rows)
 
@@ -174,9 +241,15 @@ PARTS = {"one": one_part, "seeds": seeds_part, "difference": difference_part, "e
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", type=choices(PARTS), default=",".join(PARTS), help="separated by commas")
-    parser.add_argument("--metrics", type=choices(METRICS), default=",".join(METRICS), help="separated by commas")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--parts", type=choices(PARTS), default=",".join(PARTS), help="separated by commas"
+    )
+    parser.add_argument(
+        "--metrics", type=choices(METRICS), default=",".join(METRICS), help="separated by commas"
+    )
     parser.add_argument("--sims", type=int, default=1000)
     parser.add_argument("--resamples", type=int, default=1000)
     args = parser.parse_args(argv)

@@ -1,4 +1,5 @@
-"""Speed and memory of the FIBER backbone with random weights: python -m benchmarks.fiber [--parts share,load,extract]
+"""Speed and memory of the FIBER backbone with random weights: python -m benchmarks.fiber [--parts
+share,load,extract]
 
 share    the vectors of a batch from three (NLVR2: five) separate passes / with shared prefixes, evaluation mode
 load     seconds and memory to load a file with the entries of the published pre-training checkpoint into the full-size model
@@ -31,7 +32,10 @@ from VQA_and_NLVR2.backbones.roberta import RobertaSizes
 from VQA_and_NLVR2.backbones.swin import SwinSizes
 
 LENGTH = 50  # tokens of a text, as published
-GFLOP = {"VQA-VS": 216.3 / 141.0, "NLVR2": 423.9 / 273.3}  # separate / shared at 384 pixels, 50 tokens
+GFLOP = {
+    "VQA-VS": 216.3 / 141.0,
+    "NLVR2": 423.9 / 273.3,
+}  # separate / shared at 384 pixels, 50 tokens
 PUBLISHED = 722  # entries of the pre-training checkpoint
 
 
@@ -39,7 +43,9 @@ def sizes_of(name: str) -> FIBERSizes:
     if name == "full, 384 pixels":
         return FIBERSizes()
     swin = SwinSizes(image_size=128, embed_dim=16, num_heads=(1, 2, 4, 8))
-    roberta = RobertaSizes(vocab_size=200, hidden_size=48, num_attention_heads=4, intermediate_size=192)
+    roberta = RobertaSizes(
+        vocab_size=200, hidden_size=48, num_attention_heads=4, intermediate_size=192
+    )
     return FIBERSizes(swin=swin, roberta=roberta, hidden_size=48)
 
 
@@ -51,7 +57,11 @@ def new_model(sizes: FIBERSizes) -> FIBER:
 def batch_of(model: FIBER, size: int) -> tuple[list[Tensor], Tensor, Tensor]:
     """Two images per example, and texts without padding."""
     images = [torch.randn(size, 3, model.image_size, model.image_size) for _ in range(2)]
-    return images, torch.randint(3, model.sizes.roberta.vocab_size, (size, LENGTH)), torch.ones(size, LENGTH, dtype=torch.bool)
+    return (
+        images,
+        torch.randint(3, model.sizes.roberta.vocab_size, (size, LENGTH)),
+        torch.ones(size, LENGTH, dtype=torch.bool),
+    )
 
 
 def separate(model: FIBER, images: list[Tensor], ids: Tensor, mask: Tensor) -> list[Tensor]:
@@ -59,7 +69,12 @@ def separate(model: FIBER, images: list[Tensor], ids: Tensor, mask: Tensor) -> l
     found = [model.encode_text(ids, mask)[0]]
     for image in images:
         found.append(model.encode_image(image)[0])
-        found.append(model.fuse(model.encode_image(image, vector=False)[1], model.encode_text(ids, mask, vector=False)[1]))
+        found.append(
+            model.fuse(
+                model.encode_image(image, vector=False)[1],
+                model.encode_text(ids, mask, vector=False)[1],
+            )
+        )
     return found
 
 
@@ -89,15 +104,23 @@ def share_part(args: argparse.Namespace) -> str:
             ways = {"separate": separate, "shared": shared}
             made = {way: function(model, used, ids, mask) for way, function in ways.items()}
             same = all(torch.equal(a, b) for a, b in zip(*made.values(), strict=True))
-            calls = {way: lambda f=f, m=model, u=used, i=ids, k=mask: f(m, u, i, k) for way, f in ways.items()}
+            calls = {
+                way: lambda f=f, m=model, u=used, i=ids, k=mask: f(m, u, i, k)
+                for way, f in ways.items()
+            }
             cpu: dict[str, list[float]] = {way: [] for way in ways}
-            timed = {way: lambda call=call, spent=cpu[way]: spent.append(cpu_seconds(call)) for way, call in calls.items()}
+            timed = {
+                way: lambda call=call, spent=cpu[way]: spent.append(cpu_seconds(call))
+                for way, call in calls.items()
+            }
             seconds = alternate(timed, args.rounds, warmup=0)  # the check above was the warm-up
             clock = f"{seconds['separate'] / seconds['shared']:.2f}"
             ratio = [clock, *beside(median(cpu["separate"]) / median(cpu["shared"]), ">= 1.3")]
             by_flop = f"{GFLOP[task]:.2f}" if name.startswith("full") else ""
             cells = [f"{seconds[way] / size:.3f}" for way in ways]
-            rows.append([f"{name}, batch {size}", task, *cells, *ratio, by_flop, "yes" if same else "NO"])
+            rows.append(
+                [f"{name}, batch {size}", task, *cells, *ratio, by_flop, "yes" if same else "NO"]
+            )
     columns = [
         "model",
         "task",
@@ -113,7 +136,8 @@ def share_part(args: argparse.Namespace) -> str:
 
 
 def published_file(path: Path) -> int:
-    """Write a file with the entries of the pre-training checkpoint and count them; its queues and heads are one number each."""
+    """Write a file with the entries of the pre-training checkpoint and count them; its queues and
+    heads are one number each."""
     model = new_model(FIBERSizes())
     shapes = {
         "text_transformer.embeddings.position_ids": (1, 514),
@@ -126,11 +150,28 @@ def published_file(path: Path) -> int:
             for kind in ("weight", "bias")
         },
         **{"temp": (), "mlm_score.bias": (50265,), "mlm_score.decoder.weight": (50265, 768)},
-        **{"mlm_score.transform.dense.weight": (768, 768), "mlm_score.transform.dense.bias": (768,)},
+        **{
+            "mlm_score.transform.dense.weight": (768, 768),
+            "mlm_score.transform.dense.bias": (768,),
+        },
         **{f"mlm_score.transform.LayerNorm.{kind}": (768,) for kind in ("weight", "bias")},
-        **{"itm_score.fc.weight": (2, 1536), "itm_score.fc.bias": (2,), "rank_output.weight": (1, 1536), "rank_output.bias": (1,)},
-        **{"image_queue": (768, 4096), "text_queue": (768, 4096), "image_input_queue": (4096, 3, 384, 384)},
-        **{"text_input_queue": (4096, 40), "text_input_mask_queue": (4096, 40), "queue_ptr": (1,), "queue_total": (1,)},
+        **{
+            "itm_score.fc.weight": (2, 1536),
+            "itm_score.fc.bias": (2,),
+            "rank_output.weight": (1, 1536),
+            "rank_output.bias": (1,),
+        },
+        **{
+            "image_queue": (768, 4096),
+            "text_queue": (768, 4096),
+            "image_input_queue": (4096, 3, 384, 384),
+        },
+        **{
+            "text_input_queue": (4096, 40),
+            "text_input_mask_queue": (4096, 40),
+            "queue_ptr": (1,),
+            "queue_total": (1,),
+        },
     }
     entries = dict(model.state_dict()) | dict(model.named_buffers())
     entries |= {name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}
@@ -143,18 +184,41 @@ def load_part(args: argparse.Namespace) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "fiber_pretrain.ckpt"
         entries, size = published_file(path), path.stat().st_size
-        command = [sys.executable, str(Path(__file__).resolve()), "--load", str(path), "--threads", str(args.threads)]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        command = [
+            sys.executable,
+            str(Path(__file__).resolve()),
+            "--load",
+            str(path),
+            "--threads",
+            str(args.threads),
+        ]
+        found = json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[
+                -1
+            ]
+        )
     parameters = found["parameters"] / 1e9
     rows = [
-        ["entries in the file", entries, f"{PUBLISHED}: {'met' if entries == PUBLISHED else 'missed'}"],
-        ["entries loaded, adapted, ignored by rule", found["entries"], "all: met" if found["all"] == entries else "all: missed"],
+        [
+            "entries in the file",
+            entries,
+            f"{PUBLISHED}: {'met' if entries == PUBLISHED else 'missed'}",
+        ],
+        [
+            "entries loaded, adapted, ignored by rule",
+            found["entries"],
+            "all: met" if found["all"] == entries else "all: missed",
+        ],
         ["file (queues and left-out parts hold one number each), GB", f"{size / 1e9:.2f}", ""],
         ["parameters, GB", f"{parameters:.2f}", ""],
         ["building the model with random weights, CPU s", f"{found['build']:.1f}", ""],
         ["loading, CPU s (and by the clock)", f"{found['load']:.1f} ({found['clock']:.1f})", ""],
         ["memory with the model built, GB", f"{found['before'] / 1e9:.2f}", ""],
-        ["peak while loading, mapped pages of the file included, GB", f"{found['peak'] / 1e9:.2f}", ""],
+        [
+            "peak while loading, mapped pages of the file included, GB",
+            f"{found['peak'] / 1e9:.2f}",
+            "",
+        ],
         ["private memory after loading, GB", f"{found['private'] / 1e9:.2f}", ""],
     ]
     return table("load: full size, 384 pixels, a process of its own", ["", "value", "target"], rows)
@@ -183,8 +247,13 @@ def measure_load(path: Path) -> None:
 
 
 def _status(field: str) -> int:
-    """Bytes that Linux counts for this process: VmRSS, all pages in memory; RssAnon, those that are not of a file."""
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{field}:"))
+    """Bytes that Linux counts for this process: VmRSS, all pages in memory; RssAnon, those that are
+    not of a file."""
+    line = next(
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(f"{field}:")
+    )
     return int(line.split()[1]) * 1024
 
 
@@ -192,15 +261,25 @@ def extract_part(args: argparse.Namespace) -> str:
     """On the CPU, and where there is a GPU also on it, in float32 and bfloat16."""
     tables = [extraction_times(args, torch.device("cpu"), None, args.batch)]
     if torch.cuda.is_available():
-        tables += [extraction_times(args, torch.device("cuda"), precision, args.gpu_batch) for precision in (None, torch.bfloat16)]
+        tables += [
+            extraction_times(args, torch.device("cuda"), precision, args.gpu_batch)
+            for precision in (None, torch.bfloat16)
+        ]
     return "\n".join(tables)
 
 
 @torch.inference_mode()
-def extraction_times(args: argparse.Namespace, device: torch.device, precision: torch.dtype | None, size: int) -> str:
+def extraction_times(
+    args: argparse.Namespace, device: torch.device, precision: torch.dtype | None, size: int
+) -> str:
     model = new_model(FIBERSizes())
     images, ids, mask = batch_of(model, size)
-    model, pictures, ids, mask = model.to(device), images[0].to(device), ids.to(device), mask.to(device)
+    model, pictures, ids, mask = (
+        model.to(device),
+        images[0].to(device),
+        ids.to(device),
+        mask.to(device),
+    )
 
     def timed(call: Callable[[], object]) -> Callable[[], None]:
         def run() -> None:
@@ -217,7 +296,9 @@ def extraction_times(args: argparse.Namespace, device: torch.device, precision: 
         "image: state and vector": timed(lambda: model.encode_image(pictures)),
         "image: state alone": timed(lambda: model.encode_image(pictures, vector=False)),
         f"text of {LENGTH} tokens: state and vector": timed(lambda: model.encode_text(ids, mask)),
-        "text of 10 tokens: state and vector": timed(lambda: model.encode_text(ids[:, :10], mask[:, :10])),
+        "text of 10 tokens: state and vector": timed(
+            lambda: model.encode_text(ids[:, :10], mask[:, :10])
+        ),
         f"pair, {LENGTH} tokens": timed(lambda: model.fuse(image, text)),
         "pair, 10 tokens": timed(lambda: model.fuse(image, short)),
     }
@@ -233,12 +314,18 @@ PARTS = {"share": share_part, "load": load_part, "extract": extract_part}
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", type=choices(PARTS), default=",".join(PARTS), help="separated by commas")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--parts", type=choices(PARTS), default=",".join(PARTS), help="separated by commas"
+    )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=3, help="that count, after one to warm up")
     parser.add_argument("--batch", type=int, default=2, help="of the full-size model")
-    parser.add_argument("--gpu-batch", type=int, default=64, help="the same on a GPU, where there is one")
+    parser.add_argument(
+        "--gpu-batch", type=int, default=64, help="the same on a GPU, where there is one"
+    )
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 

@@ -1,7 +1,9 @@
-"""Time and memory of the MIMIC extraction as CHARTEVENTS grows: python -m benchmarks.mimic_extract [--millions 1 5 20] [--keep DIR]
+"""Time and memory of the MIMIC extraction as CHARTEVENTS grows: python -m benchmarks.mimic_extract
+[--millions 1 5 20] [--keep DIR]
 
-Synthetic tables with as many rows per patient as MIMIC-III has (330.7 million of 46,520), one in seven of an item that is needed.
-Each extraction runs in a process of its own, as the command does; its peak memory is the system's record of that process.
+Synthetic tables with as many rows per patient as MIMIC-III has (330.7 million of 46,520), one in
+seven of an item that is needed. Each extraction runs in a process of its own, as the command does;
+its peak memory is the system's record of that process.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ def make_tables(folder: Path, millions: float) -> Cost | None:
     """Generate the tables, unless the folder holds them -> cost, None if they were there."""
     patients, rows = patients_of(millions), round(millions * 1e6)
     label = folder / "SYNTHETIC.txt"
-    if label.exists() and label.read_text(encoding="utf-8").strip() == describe(patients, SEED, rows):
+    if label.exists() and label.read_text(encoding="utf-8").strip() == describe(
+        patients, SEED, rows
+    ):
         return None
     counts = ["--patients", str(patients), "--chart-rows", str(rows), "--seed", str(SEED)]
     return measure(["AVMNIST_and_MIMIC.make_synthetic_mimic", "--out", str(folder), *counts])
@@ -46,15 +50,39 @@ def row_of(millions: float, folder: Path, args: argparse.Namespace) -> tuple[Cos
     made = make_tables(folder, millions)
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch) / "out"
-        cost = measure(["AVMNIST_and_MIMIC.prepare_mimic", "--raw", str(folder), "--out", str(out), "--mode", args.mode])
+        cost = measure(
+            [
+                "AVMNIST_and_MIMIC.prepare_mimic",
+                "--raw",
+                str(folder),
+                "--out",
+                str(out),
+                "--mode",
+                args.mode,
+            ]
+        )
         facts = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
         with np.load(out / "mimic.npz") as arrays:
             admissions = len(arrays["hadm_id"])
     assert facts["synthetic"]
     size = (folder / "CHARTEVENTS.csv.gz").stat().st_size / 1e6
-    generated = "kept" if made is None else f"{made.seconds:.0f} ({millions * 1e3 / made.seconds:.0f})"
-    cells = [generated, f"{size:.0f}", f"{patients_of(millions):,}", f"{admissions:,}", f"{cost.seconds:.1f}", f"{cost.cpu:.1f}"]
-    return cost, [f"{millions:g}", *cells, f"{cost.seconds / millions:.2f}", *beside(cost.peak, "<= 4")]
+    generated = (
+        "kept" if made is None else f"{made.seconds:.0f} ({millions * 1e3 / made.seconds:.0f})"
+    )
+    cells = [
+        generated,
+        f"{size:.0f}",
+        f"{patients_of(millions):,}",
+        f"{admissions:,}",
+        f"{cost.seconds:.1f}",
+        f"{cost.cpu:.1f}",
+    ]
+    return cost, [
+        f"{millions:g}",
+        *cells,
+        f"{cost.seconds / millions:.2f}",
+        *beside(cost.peak, "<= 4"),
+    ]
 
 
 COLUMNS = (
@@ -75,11 +103,15 @@ def fit(millions: list[float], seconds: list[float]) -> tuple[float, float, str]
 
 
 def fit_lines(millions: list[float], costs: list[Cost]) -> list[str]:
-    """Straight lines through the seconds, and what they and the last step of the peaks say about the real table."""
+    """Straight lines through the seconds, and what they and the last step of the peaks say about
+    the real table."""
     start, slope, wall = fit(millions, [cost.seconds for cost in costs])
     *_, cpu = fit(millions, [cost.cpu for cost in costs])
     growth = max(0.0, costs[-1].peak - costs[-2].peak) / (millions[-1] - millions[-2])
-    seconds, peak = start + slope * REAL_MILLIONS, costs[-1].peak + growth * (REAL_MILLIONS - millions[-1])
+    seconds, peak = (
+        start + slope * REAL_MILLIONS,
+        costs[-1].peak + growth * (REAL_MILLIONS - millions[-1]),
+    )
     return [
         f"linear, clock: {wall}",
         f"linear, CPU:   {cpu}",
@@ -91,9 +123,22 @@ def fit_lines(millions: list[float], costs: list[Cost]) -> list[str]:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser("mimic_extract", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--millions", type=float, nargs="+", default=[1.0, 5.0, 20.0], help="rows of CHARTEVENTS (default: 1 5 20)")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the tables here, and use those that are there")
+    parser = CommandParser(
+        "mimic_extract", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--millions",
+        type=float,
+        nargs="+",
+        default=[1.0, 5.0, 20.0],
+        help="rows of CHARTEVENTS (default: 1 5 20)",
+    )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="DIR",
+        help="keep the tables here, and use those that are there",
+    )
     parser.add_argument("--mode", choices=("clean", "reference"), default="clean")
     args = parser.parse_args(argv)
     args.millions = sorted(set(args.millions))

@@ -1,4 +1,5 @@
-"""Part `gru` of benchmarks/mimic.py: where the time of a step goes, and whether it can be less at equal results."""
+"""Part `gru` of benchmarks/mimic.py: where the time of a step goes, and whether it can be less at
+equal results."""
 
 from __future__ import annotations
 
@@ -34,9 +35,12 @@ class Laps:
 
 
 def step_by_step(ours: Ours, steps: int) -> dict[str, float]:
-    """Median seconds of the parts of a step, done one after another, and of the series encoders by themselves."""
+    """Median seconds of the parts of a step, done one after another, and of the series encoders by
+    themselves."""
     model, size, laps = ours.model, ours.config.optim.batch_size, Laps()
-    encoders = nn.ModuleList(module for module in model.modules() if isinstance(module, (SeriesGRU, TorchGRU)))
+    encoders = nn.ModuleList(
+        module for module in model.modules() if isinstance(module, (SeriesGRU, TorchGRU))
+    )
     for step in range(steps):
         positions = np.arange(step * size, (step + 1) * size) % len(ours.train)
         laps.lap()
@@ -68,7 +72,9 @@ def seconds_of_step(ours: Ours) -> float:
     return median(laps.spent["step"][1:])
 
 
-def split_of_step(row: str, train: ArrayDataset, steps: int, rounds: int) -> dict[str, dict[str, float]]:
+def split_of_step(
+    row: str, train: ArrayDataset, steps: int, rounds: int
+) -> dict[str, dict[str, float]]:
     """{series encoder: {part of a step: median seconds}} for `nn.GRU` and ours, in turn."""
     config = config_of(row)
     models = {"nn.GRU": replaced(new_model(config), SeriesGRU, TorchGRU), "ours": new_model(config)}
@@ -77,7 +83,10 @@ def split_of_step(row: str, train: ArrayDataset, steps: int, rounds: int) -> dic
     for _ in range(rounds + 1):
         for name, ours in loops.items():
             found[name].append(step_by_step(ours, steps) | {"step": seconds_of_step(ours)})
-    return {name: _parts({part: median(turn[part] for turn in turns[1:]) for part in turns[0]}) for name, turns in found.items()}
+    return {
+        name: _parts({part: median(turn[part] for turn in turns[1:]) for part in turns[0]})
+        for name, turns in found.items()
+    }
 
 
 def _parts(seconds: dict[str, float]) -> dict[str, float]:
@@ -91,17 +100,32 @@ def _parts(seconds: dict[str, float]) -> dict[str, float]:
         "clipping": seconds["clip"],
         "update": seconds["update"],
     }
-    return parts | {"the loop around them": seconds["step"] - sum(parts.values()), "the whole step": seconds["step"]}
+    return parts | {
+        "the loop around them": seconds["step"] - sum(parts.values()),
+        "the whole step": seconds["step"],
+    }
 
 
 def step_table(row: str, found: dict[str, dict[str, float]], threads: int) -> str:
     wholes = {name: parts["the whole step"] for name, parts in found.items()}
     lines = [
-        [part, *(cell for name in found for cell in (f"{found[name][part] * 1e3:.2f}", f"{found[name][part] / wholes[name]:.0%}"))]
+        [
+            part,
+            *(
+                cell
+                for name in found
+                for cell in (
+                    f"{found[name][part] * 1e3:.2f}",
+                    f"{found[name][part] / wholes[name]:.0%}",
+                )
+            ),
+        ]
         for part in found["ours"]
     ]
     title = f"gru: a step of {row}, {threads} threads; nn.GRU / ours: {wholes['nn.GRU'] / wholes['ours']:.2f}"
-    return table(title, ["", *(f"{name}, {unit}" for name in found for unit in ("ms", "share"))], lines)
+    return table(
+        title, ["", *(f"{name}, {unit}" for name in found for unit in ("ms", "share"))], lines
+    )
 
 
 def encoder_table(train: ArrayDataset, threads: int, rounds: int, steps: int) -> str:
@@ -117,7 +141,13 @@ def encoder_table(train: ArrayDataset, threads: int, rounds: int, steps: int) ->
     for n in sorted({1, threads}):
         times = compare(found, dict.fromkeys(found, x), n, rounds, steps)
         ours = times["ours"][0]
-        lines.append([n, f"{ours * 1e3:.2f}", *(f"{s / ours:.2f} ({f:.0e}, {g:.0e})" for s, f, g in list(times.values())[1:])])
+        lines.append(
+            [
+                n,
+                f"{ours * 1e3:.2f}",
+                *(f"{s / ours:.2f} ({f:.0e}, {g:.0e})" for s, f, g in list(times.values())[1:]),
+            ]
+        )
     title = "gru: forward and backward of 40 stays; others: time / ours (relative difference of features, of gradients)"
     return table(title, ["threads", "ours, ms", *list(found)[1:]], lines)
 
@@ -127,5 +157,11 @@ def update_table(rows: list[str], rounds: int, steps: int) -> str:
     lines = []
     for row in rows:
         found = update_row(new_model(config_of(row)), rounds, steps, "rmsprop")
-        lines.append([row, *(cell for s, d in found.values() for cell in (f"{s * 1e6:.0f}", f"{d:.0e}"))])
-    return table("gru: one step of RMSprop", ["row", *(f"{n}, {what}" for n in found for what in ("µs", "difference"))], lines)
+        lines.append(
+            [row, *(cell for s, d in found.values() for cell in (f"{s * 1e6:.0f}", f"{d:.0e}"))]
+        )
+    return table(
+        "gru: one step of RMSprop",
+        ["row", *(f"{n}, {what}" for n in found for what in ("µs", "difference"))],
+        lines,
+    )

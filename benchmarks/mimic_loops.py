@@ -1,4 +1,5 @@
-"""The rows of Table 2 that benchmarks/mimic.py trains, and the usual way to write their models and data."""
+"""The rows of Table 2 that benchmarks/mimic.py trains, and the usual way to write their models and
+data."""
 
 from __future__ import annotations
 
@@ -29,7 +30,9 @@ ROWS = {  # of Table 2
 
 def config_of(row: str, folder: Path | None = None) -> MIMICConfig:
     """The settings of a row of Table 2, as configs/mimic.yaml has them, on the CPU."""
-    return settings_of(MIMICConfig, "mimic.yaml", ROWS[row], *(["--data.dir", str(folder)] if folder else []))
+    return settings_of(
+        MIMICConfig, "mimic.yaml", ROWS[row], *(["--data.dir", str(folder)] if folder else [])
+    )
 
 
 def new_model(config: MIMICConfig) -> nn.Module:
@@ -47,24 +50,32 @@ class TorchGRU(nn.Module):
         self.gru.batch_first = not time_first
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.gru(x.transpose(0, 1))[0].transpose(0, 1) if self.time_first else self.gru(x)[0]
+        hidden = (
+            self.gru(x.transpose(0, 1))[0].transpose(0, 1) if self.time_first else self.gru(x)[0]
+        )
         return self.projection(hidden).flatten(1)
 
 
 class UsualProduct(nn.Module):
-    """The product of a model's experts with no more to it: logits added, `nn.GRU`. The weights are copies."""
+    """The product of a model's experts with no more to it: logits added, `nn.GRU`. The weights are
+    copies."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.experts = replaced(model, SeriesGRU, TorchGRU).experts
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, None]:
-        return reduce(operator.add, (expert(inputs) for expert in self.experts.values())).log_softmax(dim=-1), None
+        return reduce(
+            operator.add, (expert(inputs) for expert in self.experts.values())
+        ).log_softmax(dim=-1), None
 
 
 def usual_samples(train: ArrayDataset) -> list[tuple[np.ndarray, np.ndarray, int]]:
     """A tuple per stay: static [5], series [24, 12], label."""
-    return [(train.inputs["static"][i], train.inputs["series"][i], int(y)) for i, y in zip(train.rows, train.y, strict=True)]
+    return [
+        (train.inputs["static"][i], train.inputs["series"][i], int(y))
+        for i, y in zip(train.rows, train.y, strict=True)
+    ]
 
 
 def refuse_unequal_loss(ours: nn.Module, usual: nn.Module, train: ArrayDataset, size: int) -> None:
@@ -74,7 +85,9 @@ def refuse_unequal_loss(ours: nn.Module, usual: nn.Module, train: ArrayDataset, 
     torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-6)
 
 
-def usual_ratio(row: str, train: ArrayDataset, workers: int, threads: int, rounds: int) -> dict[str, float]:
+def usual_ratio(
+    row: str, train: ArrayDataset, workers: int, threads: int, rounds: int
+) -> dict[str, float]:
     """Seconds per training pass: 'usual', 'ours'."""
     torch.set_num_threads(threads)
     config = config_of(row)

@@ -21,7 +21,8 @@ class Cost:
     peak: float
 
 
-# A process's record begins at its parent's peak, so the parent is this little script; its last line is the record.
+# A process's record begins at its parent's peak, so the parent is this little script; its last line
+# is the record.
 LAUNCHER = """
 import json, os, sys, time
 began = time.perf_counter()
@@ -35,7 +36,9 @@ sys.exit(os.waitstatus_to_exitcode(status))
 def measure(command: list[str]) -> Cost:
     """Run a module of this repository, with its arguments, to its end in a process of its own."""
     launched = [sys.executable, "-c", LAUNCHER, *command]
-    done = subprocess.run(launched, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        launched, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-2000:]}")
     seconds, cpu, peak = json.loads(done.stdout.splitlines()[-1])

@@ -16,8 +16,11 @@ import torch
 Key = TypeVar("Key")
 
 
-def alternate(tasks: Mapping[Key, Callable[[], object]], rounds: int, warmup: int = 1) -> dict[Key, float]:
-    """Median seconds of every task, run in turn (A B A B ...), so that a slow moment of the machine hits all of them alike.
+def alternate(
+    tasks: Mapping[Key, Callable[[], object]], rounds: int, warmup: int = 1
+) -> dict[Key, float]:
+    """Median seconds of every task, run in turn (A B A B ...), so that a slow moment of the machine
+    hits all of them alike.
 
     The first `warmup` rounds do not count.
     """
@@ -42,7 +45,11 @@ def machine() -> str:
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
     names = (
-        [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        [
+            line.partition(":")[2].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         if info.exists()
         else []
     )
@@ -56,7 +63,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 
 def beside(value: float, target: str, digits: int = 2) -> list[str]:
-    """A measured value and its target, such as '<= 1.25', with the verdict: ['1.31', '<= 1.25: missed']."""
+    """A measured value and its target, such as '<= 1.25', with the verdict: ['1.31', '<= 1.25:
+    missed']."""
     comparison, bound = target.split()
     met = value <= float(bound) if comparison == "<=" else value >= float(bound)
     return [f"{value:.{digits}f}", f"{target}: {'met' if met else 'missed'}"]
@@ -68,7 +76,9 @@ def choices(known: Iterable[str]) -> Callable[[str], list[str]]:
 
     def parse(given: str) -> list[str]:
         if unknown := set(given.split(",")) - set(known):
-            raise argparse.ArgumentTypeError(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(known)}")
+            raise argparse.ArgumentTypeError(
+                f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(known)}"
+            )
         return given.split(",")
 
     return parse

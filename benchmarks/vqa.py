@@ -1,7 +1,9 @@
-"""VQA-VS heads on cached features against the frozen backbone run again in every step: python -m benchmarks.vqa
+"""VQA-VS heads on cached features against the frozen backbone run again in every step: python -m
+benchmarks.vqa
 
-Generated pictures and questions, the tiny FIBER of the synthetic configuration with random weights, one process. The backbone that
-is run again shares its prefixes too, so that the ratio to the published way, three passes, is larger.
+Generated pictures and questions, the tiny FIBER of the synthetic configuration with random weights,
+one process. The backbone that is run again shares its prefixes too, so that the ratio to the
+published way, three passes, is larger.
 """
 
 from __future__ import annotations
@@ -33,7 +35,14 @@ from VQA_and_NLVR2.extract_features import extract_features
 from VQA_and_NLVR2.features.frozen import Frozen, Pictures
 from VQA_and_NLVR2.make_synthetic import make_synthetic
 from VQA_and_NLVR2.vqa_vs.data import plan_of
-from VQA_and_NLVR2.vqa_vs.experiment import VQAConfig, build_model, load, loss_of, parameters, soft_target
+from VQA_and_NLVR2.vqa_vs.experiment import (
+    VQAConfig,
+    build_model,
+    load,
+    loss_of,
+    parameters,
+    soft_target,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "VQA_and_NLVR2/configs/vqa_vs_synthetic.yaml")
@@ -46,9 +55,25 @@ WIDTHS = {"image": 768, "text": 768, "fused": 1536}  # FIBER's
 def config_of(folder: Path, dtype: str = "float32") -> VQAConfig:
     backbone = ["--backbone.kind", "fiber_random", "--backbone.checkpoint", "null"]
     backbone += ["--backbone.sizes", str(ROOT / "VQA_and_NLVR2/configs/fiber_tiny.json")]
-    backbone += ["--backbone.tokenizer", str(folder / "data/tokenizer"), "--init", "scratch", "--method", "i2m2"]
-    where = ["--data.source", "files", "--data.dir", str(folder / "data"), "--features.dir", str(folder / dtype)]
-    return load_config(VQAConfig, ["--config", CONFIG, *backbone, *where, "--features.dtype", dtype], "benchmark")
+    backbone += [
+        "--backbone.tokenizer",
+        str(folder / "data/tokenizer"),
+        "--init",
+        "scratch",
+        "--method",
+        "i2m2",
+    ]
+    where = [
+        "--data.source",
+        "files",
+        "--data.dir",
+        str(folder / "data"),
+        "--features.dir",
+        str(folder / dtype),
+    ]
+    return load_config(
+        VQAConfig, ["--config", CONFIG, *backbone, *where, "--features.dtype", dtype], "benchmark"
+    )
 
 
 class Uncached:
@@ -60,7 +85,9 @@ class Uncached:
         seed_everything(0)
         backbone = build_backbone(config.backbone)
         self.frozen = Frozen(backbone, CPU, batch_size=config.optim.batch_size)
-        self.ids, self.mask, _ = tokenize(load_tokenizer(backbone.tokenizer), plan.texts, backbone.max_text_length)
+        self.ids, self.mask, _ = tokenize(
+            load_tokenizer(backbone.tokenizer), plan.texts, backbone.max_text_length
+        )
         self.pictures = Pictures(paths, backbone.image_size)
         self.decoded = self.pictures[0, np.arange(len(paths))]["images"] if in_memory else None
 
@@ -68,14 +95,24 @@ class Uncached:
     def inputs(self, positions: np.ndarray) -> dict[str, Tensor]:
         """The vectors of these examples."""
         image, text = (self.split.rows[kind][positions, 0] for kind in ("image", "text"))
-        pictures = self.pictures[0, image]["images"] if self.decoded is None else self.decoded[torch.from_numpy(image)]
+        pictures = (
+            self.pictures[0, image]["images"]
+            if self.decoded is None
+            else self.decoded[torch.from_numpy(image)]
+        )
         image_vector, image_state = self.frozen.images(pictures)
         rows = np.arange(len(positions))
         text_vector, text_state = self.frozen.texts(self.ids[text], self.mask[text], rows >= 0)
-        return {"image": image_vector, "text": text_vector, "fused": self.frozen.pairs(image_state, rows, text_state, rows)}
+        return {
+            "image": image_vector,
+            "text": text_vector,
+            "fused": self.frozen.pairs(image_state, rows, text_state, rows),
+        }
 
 
-def updates(config: VQAConfig, data: Data, inputs: Callable[[np.ndarray], dict[str, Tensor]], steps: int) -> Callable[[], None]:
+def updates(
+    config: VQAConfig, data: Data, inputs: Callable[[np.ndarray], dict[str, Tensor]], steps: int
+) -> Callable[[], None]:
     """So many updates of I2M2's heads, each on the next batch."""
     seed_everything(0)
     model, loss = build_model(config), loss_of(config, data, CPU)
@@ -98,32 +135,45 @@ def cached_inputs(data: Data) -> Callable[[np.ndarray], dict[str, Tensor]]:
     return lambda positions: to_device(train[positions], CPU, train.prepare)["inputs"]
 
 
-def speed_rows(config: VQAConfig, data: Data, steps: int, cached_steps: int, rounds: int) -> list[list[str]]:
+def speed_rows(
+    config: VQAConfig, data: Data, steps: int, cached_steps: int, rounds: int
+) -> list[list[str]]:
     """Seconds of an epoch, by updates of the same batch size."""
     ways: Mapping[str, tuple[Callable, int]] = {
         "cached": (cached_inputs(data), cached_steps),
         "again, decoded images in memory": (Uncached(config, data, in_memory=True).inputs, steps),
         "again, images decoded too": (Uncached(config, data, in_memory=False).inputs, steps),
     }
-    seconds = alternate({name: updates(config, data, inputs, n) for name, (inputs, n) in ways.items()}, rounds)
+    seconds = alternate(
+        {name: updates(config, data, inputs, n) for name, (inputs, n) in ways.items()}, rounds
+    )
     epoch = -(-len(data.splits["train"]) // config.optim.batch_size)
     times = {name: seconds[name] / n * epoch for name, (_, n) in ways.items()}
     return [
-        [name, f"{value:.2f}", *(["", ""] if name == "cached" else beside(value / times["cached"], ">= 20", 1))]
+        [
+            name,
+            f"{value:.2f}",
+            *(["", ""] if name == "cached" else beside(value / times["cached"], ">= 20", 1)),
+        ]
         for name, value in times.items()
     ]
 
 
 def deviations(config: VQAConfig, data: Data, half: Data, examples: int) -> list[list[str]]:
-    """Largest difference of cached features, and of the heads' logits on them, from those of the backbone's own vectors."""
+    """Largest difference of cached features, and of the heads' logits on them, from those of the
+    backbone's own vectors."""
     seed_everything(0)
     model = build_model(config).eval()
-    positions = np.arange(0, len(data.splits["train"]), max(1, len(data.splits["train"]) // examples))
+    positions = np.arange(
+        0, len(data.splits["train"]), max(1, len(data.splits["train"]) // examples)
+    )
     own = Uncached(config, data, in_memory=False).inputs(positions)
 
     def logits(inputs: dict[str, Tensor]) -> Tensor:
         with torch.no_grad():
-            return torch.stack([expert.head(inputs[expert.modalities[0]]) for expert in model.experts.values()])
+            return torch.stack(
+                [expert.head(inputs[expert.modalities[0]]) for expert in model.experts.values()]
+            )
 
     rows = []
     for name, of in (("float32", data), ("float16", half)):
@@ -148,13 +198,31 @@ def size_rows(folder: Path) -> list[list[str]]:
             least = f"{0 if kind == 'text' else whole * number / 1e9:.2f}"
             most = f"{whole * number / 1e9:.2f}"
             rows.append(
-                [f"{kind}, {dtype}", len(array), per, f"{whole:,}", f"{number:,}", f"{least}..{most}" if kind == "text" else most]
+                [
+                    f"{kind}, {dtype}",
+                    len(array),
+                    per,
+                    f"{whole:,}",
+                    f"{number:,}",
+                    f"{least}..{most}" if kind == "text" else most,
+                ]
             )
         every = sum(WIDTHS.values()) * size
         once = (WIDTHS["image"] * IMAGES + WIDTHS["fused"] * QUESTIONS) * size
         text = WIDTHS["text"] * QUESTIONS * size
-        rows.append([f"all, {dtype}", "", "", "", "", f"{once / 1e9:.2f}..{(once + text) / 1e9:.2f}"])
-        rows.append([f"all with every question, {dtype}", "", "", f"{every:,}", f"{QUESTIONS:,}", f"{every * QUESTIONS / 1e9:.2f}"])
+        rows.append(
+            [f"all, {dtype}", "", "", "", "", f"{once / 1e9:.2f}..{(once + text) / 1e9:.2f}"]
+        )
+        rows.append(
+            [
+                f"all with every question, {dtype}",
+                "",
+                "",
+                f"{every:,}",
+                f"{QUESTIONS:,}",
+                f"{every * QUESTIONS / 1e9:.2f}",
+            ]
+        )
     return rows
 
 
@@ -167,7 +235,9 @@ def full_step(rounds: int, batch: int = 512) -> list[str]:
 
     def update() -> None:
         log_prob = sum(head(x) for head, x in zip(heads, features, strict=True)).log_softmax(dim=1)
-        nn.functional.binary_cross_entropy_with_logits(log_prob, soft_target(y, ANSWERS), reduction="sum").div(batch).backward()
+        nn.functional.binary_cross_entropy_with_logits(
+            log_prob, soft_target(y, ANSWERS), reduction="sum"
+        ).div(batch).backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -177,16 +247,30 @@ def full_step(rounds: int, batch: int = 512) -> list[str]:
 
 def main(argv: list[str] | None = None) -> None:
     """Print four tables."""
-    parser = CommandParser("benchmarks.vqa", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scenes", type=int, default=400, help="to generate, six questions each; default: 400")
-    parser.add_argument("--steps", type=int, default=3, help="updates with the backbone per round; default: 3")
-    parser.add_argument("--cached-steps", type=int, default=40, help="updates on cached features per round; default: 40")
+    parser = CommandParser(
+        "benchmarks.vqa", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--scenes", type=int, default=400, help="to generate, six questions each; default: 400"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=3, help="updates with the backbone per round; default: 3"
+    )
+    parser.add_argument(
+        "--cached-steps",
+        type=int,
+        default=40,
+        help="updates on cached features per round; default: 40",
+    )
     parser.add_argument("--rounds", type=int, default=5, help="default: 5")
     parser.add_argument("--threads", type=int, default=1, help="default: 1")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     print(f"{machine()}; generated data")
-    with tempfile.TemporaryDirectory() as temporary, contextlib.redirect_stdout(io.StringIO()) as said:
+    with (
+        tempfile.TemporaryDirectory() as temporary,
+        contextlib.redirect_stdout(io.StringIO()) as said,
+    ):
         folder = Path(temporary)
         make_synthetic(folder / "data", "vqa_vs", args.scenes)
         seconds, loaded = {}, {}
@@ -204,11 +288,32 @@ def main(argv: list[str] | None = None) -> None:
     epoch = f"{len(data.splits['train']):,} questions in batches of {config.optim.batch_size}"
     title = f"An epoch of I2M2's heads, {epoch}, medians of {args.rounds} rounds"
     print(table(title, ["", "seconds", "of cached", "target"], speed))
-    print(f"\nthe features themselves: {seconds['float32']:.1f} s, once for all rows, seeds and epochs")
-    print(table("Cached against uncached, largest differences", ["stored as", "features", "logits", "target for logits"], logits))
-    columns = ["", "rows here", "bytes each here", "bytes each, FIBER", "VQA-VS", "GB, VQA-VS (text: by how many are distinct)"]
+    print(
+        f"\nthe features themselves: {seconds['float32']:.1f} s, once for all rows, seeds and epochs"
+    )
+    print(
+        table(
+            "Cached against uncached, largest differences",
+            ["stored as", "features", "logits", "target for logits"],
+            logits,
+        )
+    )
+    columns = [
+        "",
+        "rows here",
+        "bytes each here",
+        "bytes each, FIBER",
+        "VQA-VS",
+        "GB, VQA-VS (text: by how many are distinct)",
+    ]
     print(table("Storage", columns, sizes))
-    print(table("I2M2's heads at real size, on this CPU", ["batch", "update", f"epoch of {TRAINING:,}"], [step]))
+    print(
+        table(
+            "I2M2's heads at real size, on this CPU",
+            ["batch", "update", f"epoch of {TRAINING:,}"],
+            [step],
+        )
+    )
 
 
 if __name__ == "__main__":

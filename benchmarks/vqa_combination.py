@@ -1,7 +1,8 @@
-"""Seconds and memory to combine VQA-VS's separately trained experts afterwards: python -m benchmarks.vqa_combination
+"""Seconds and memory to combine VQA-VS's separately trained experts afterwards: python -m
+benchmarks.vqa_combination
 
-Generated predictions of as many questions and answers as the benchmark has, as `--save-all` keeps them; the study of them in a
-process of its own.
+Generated predictions of as many questions and answers as the benchmark has, as `--save-all` keeps
+them; the study of them in a process of its own.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ EXPERTS = ("image", "text", "inter")
 
 
 def write_predictions(run: Path, split: str, questions: int, answers: int, seed: int) -> None:
-    """Of one expert: noise that knows a little of the ten people's answers, which are the same for all experts."""
+    """Of one expert: noise that knows a little of the ten people's answers, which are the same for
+    all experts."""
     people, own = np.random.default_rng(len(split)), np.random.default_rng(seed)
     answer = np.full((questions, 10), -1, np.int16)
     answer[:, 0] = people.integers(0, answers, questions)
@@ -35,10 +37,19 @@ def write_predictions(run: Path, split: str, questions: int, answers: int, seed:
     log_prob[np.arange(questions), answer[:, 0]] += 4
     log_prob = torch.from_numpy(log_prob).log_softmax(dim=1)
     kept = keep_everything(log_prob, {}, {"answer": torch.from_numpy(answer)})
-    columns = {"id": np.arange(questions), "group": np.arange(questions) // 3, "answer": answer, "count": count}
+    columns = {
+        "id": np.arange(questions),
+        "group": np.arange(questions) // 3,
+        "answer": answer,
+        "count": count,
+    }
     columns["answer_type"] = np.zeros(questions, np.int8)
     run.mkdir(parents=True, exist_ok=True)
-    np.savez(run / f"predictions_{split}.npz", **columns, **{name: value.numpy() for name, value in kept.items()})
+    np.savez(
+        run / f"predictions_{split}.npz",
+        **columns,
+        **{name: value.numpy() for name, value in kept.items()},
+    )
 
 
 def combine_files(folder: Path) -> None:
@@ -49,9 +60,13 @@ def combine_files(folder: Path) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     parser = CommandParser("benchmarks.vqa_combination", description=__doc__.split("\n")[0])
-    parser.add_argument("--share", type=float, default=1.0, help="of the benchmark's questions; default: all")
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="of the benchmark's questions; default: all"
+    )
     parser.add_argument("--answers", type=int, default=ANSWERS, help=f"default: {ANSWERS}")
-    parser.add_argument("--combine", type=Path, help="the measured half: a folder of generated runs")
+    parser.add_argument(
+        "--combine", type=Path, help="the measured half: a folder of generated runs"
+    )
     args = parser.parse_args(argv)
     if args.combine:
         return combine_files(args.combine)
@@ -64,7 +79,13 @@ def main(argv: list[str] | None = None) -> None:
         cost = measure(["benchmarks.vqa_combination", "--combine", scratch])
     columns = ["questions of val", "of test", "answers", "seconds", "of CPU", "peak, GB"]
     measured = [f"{value:.1f}" for value in (cost.seconds, cost.cpu, cost.peak)]
-    print(table("three experts", columns, [[f"{sizes['val']:,}", f"{sizes['test']:,}", f"{args.answers:,}", *measured]]))
+    print(
+        table(
+            "three experts",
+            columns,
+            [[f"{sizes['val']:,}", f"{sizes['test']:,}", f"{args.answers:,}", *measured]],
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -49,8 +49,8 @@ class FastMRIConfig(RunConfig):
     Args:
         dataset: name of the data set
         fusion: magnitude and phase are fused as the channels of one image
-        class_weights: inverse class frequencies of the training slices, divided by their expected sum, by that of the examples at
-            hand as in the published code, or none
+        class_weights: inverse class frequencies of the training slices, divided by their expected
+            sum, by that of the examples at hand as in the published code, or none
         data: where the data lie, and what of a complex image the experts see
         model: the network of every expert
     """
@@ -74,7 +74,8 @@ class StackChannels(nn.Module):
 
 
 def build_model(config: FastMRIConfig) -> ProductOfExperts:
-    """The experts of the configured method: one network each, of magnitude, phase, rss, or (inter) magnitude and phase together."""
+    """The experts of the configured method: one network each, of magnitude, phase, rss, or (inter)
+    magnitude and phase together."""
     return ProductOfExperts({name: _expert(name, config) for name in config.experts})
 
 
@@ -85,19 +86,31 @@ def _expert(name: str, config: FastMRIConfig) -> nn.Module:
         return UnimodalExpert(name, network, LabelHeads(network.out_features, len(LABELS)))
     network = _network(config.model, sum(channels[modality] for modality in config.modalities))
     as_they_are = {modality: nn.Identity() for modality in config.modalities}
-    return FusionExpert(as_they_are, StackChannels(), nn.Sequential(network, LabelHeads(network.out_features, len(LABELS))))
+    return FusionExpert(
+        as_they_are,
+        StackChannels(),
+        nn.Sequential(network, LabelHeads(network.out_features, len(LABELS))),
+    )
 
 
 def _network(model: FastMRIModel, channels: int) -> nn.Module:
-    sizes = {name: value for name in ("width", "blocks") if (value := getattr(model, name)) is not None}
-    options = {name: getattr(model, name) for name in ("norm", "pool", "checkpointed", "channels_last")}
+    sizes = {
+        name: value for name in ("width", "blocks") if (value := getattr(model, name)) is not None
+    }
+    options = {
+        name: getattr(model, name) for name in ("norm", "pool", "checkpointed", "channels_last")
+    }
     return NETWORKS[model.network](channels, **sizes, **options)
 
 
 def loss_of(config: FastMRIConfig, data: Data, device: torch.device) -> Loss:
-    """Negative log-likelihood summed over the four labels, their classes weighted by inverse frequency in the training slices."""
+    """Negative log-likelihood summed over the four labels, their classes weighted by inverse
+    frequency in the training slices."""
     if config.class_weights == "none":
         return negative_log_likelihood
     weights = class_weights(data.splits["train"].y).to(device)
-    # N / n_c is 2 in the mean over the training slices; only the ratio of the two classes is meant to matter.
-    return partial(negative_log_likelihood, class_weights=weights / 2, normalise=config.class_weights)
+    # N / n_c is 2 in the mean over the training slices; only the ratio of the two classes is meant
+    # to matter.
+    return partial(
+        negative_log_likelihood, class_weights=weights / 2, normalise=config.class_weights
+    )

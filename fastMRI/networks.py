@@ -15,11 +15,12 @@ Norm = Literal["group", "layer", "batch"]
 
 
 class PreActResNet(nn.Module):
-    """Stem, stages of residual blocks, average pooling to `pool` x `pool`: [B, channels, H, W] -> [B, out_features].
+    """Stem, stages of residual blocks, average pooling to `pool` x `pool`: [B, channels, H, W] ->
+    [B, out_features].
 
-    Every stage but the first halves the map. As published there is no norm and no ReLU after the last block. The first
-    `checkpointed` stages are computed again in the backward pass, block by block, instead of being kept: the first holds half of
-    what is.
+    Every stage but the first halves the map. As published there is no norm and no ReLU after the
+    last block. The first `checkpointed` stages are computed again in the backward pass, block by
+    block, instead of being kept: the first holds half of what is.
     """
 
     def __init__(
@@ -42,7 +43,14 @@ class PreActResNet(nn.Module):
         for stage, width in enumerate(widths):
             steps = [1 if stage == 0 else 2] + [1] * (blocks - 1)
             insides = [inside] + [width] * (blocks - 1)
-            self.stages.append(nn.Sequential(*(PreActBlock(i, width, step, norm) for i, step in zip(insides, steps, strict=True))))
+            self.stages.append(
+                nn.Sequential(
+                    *(
+                        PreActBlock(i, width, step, norm)
+                        for i, step in zip(insides, steps, strict=True)
+                    )
+                )
+            )
             inside = width
         self.out_features = inside * pool**2
         for module in self.modules():
@@ -60,7 +68,8 @@ class PreActResNet(nn.Module):
 
 
 class PreActBlock(nn.Module):
-    """Norm, ReLU, 3x3 convolution, twice, plus a shortcut: x, or a 1x1 convolution of its activation where the shape changes."""
+    """Norm, ReLU, 3x3 convolution, twice, plus a shortcut: x, or a 1x1 convolution of its
+    activation where the shape changes."""
 
     def __init__(self, inside: int, outside: int, stride: int, norm: Norm) -> None:
         super().__init__()
@@ -78,7 +87,8 @@ class PreActBlock(nn.Module):
 
 
 def make_norm(norm: Norm, channels: int) -> nn.Module:
-    """GroupNorm of 32 groups (the largest divisor of both where 32 does not divide the channels), of one, or batch norm."""
+    """GroupNorm of 32 groups (the largest divisor of both where 32 does not divide the channels),
+    of one, or batch norm."""
     if norm == "batch":
         return nn.BatchNorm2d(channels)
     return GroupNorm(math.gcd(32, channels) if norm == "group" else 1, channels)
@@ -87,28 +97,40 @@ def make_norm(norm: Norm, channels: int) -> nn.Module:
 class GroupNorm(nn.GroupNorm):
     """Group norm in the type of its input (its sums are float32 inside), under mixed precision too.
 
-    On a GPU autocast would make a float32 copy of every map: a step in bfloat16 took more memory than one in float32.
+    On a GPU autocast would make a float32 copy of every map: a step in bfloat16 took more memory
+    than one in float32.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype == torch.float32:
             return super().forward(x)
         with torch.autocast(x.device.type, enabled=False):
-            return F.group_norm(x, self.num_groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps)
+            return F.group_norm(
+                x, self.num_groups, self.weight.to(x.dtype), self.bias.to(x.dtype), self.eps
+            )
 
 
 def preact_resnet18(channels: int, width: int = 64, blocks: int = 2, **options) -> PreActResNet:
-    """PreActResNet-18 (He et al., 2016), widths 64, 128, 256, 512; a stem without stride or pooling keeps the full resolution."""
-    return PreActResNet(channels, stem=width, widths=[width * 2**k for k in range(4)], blocks=blocks, **options)
+    """PreActResNet-18 (He et al., 2016), widths 64, 128, 256, 512; a stem without stride or pooling
+    keeps the full resolution."""
+    return PreActResNet(
+        channels, stem=width, widths=[width * 2**k for k in range(4)], blocks=blocks, **options
+    )
 
 
 def wide_resnet20_3(channels: int, width: int = 16, blocks: int = 3, **options) -> PreActResNet:
-    """WideResNet-20-3 (Zagoruyko and Komodakis, 2016), widths 48, 96, 192: depth 20 = 6 x 3 + 2. The paper's Fig. 4 only names it;
-    norm, pooling and heads as in the other network are our reading."""
-    return PreActResNet(channels, stem=width, widths=[3 * width * 2**k for k in range(3)], blocks=blocks, **options)
+    """WideResNet-20-3 (Zagoruyko and Komodakis, 2016), widths 48, 96, 192: depth 20 = 6 x 3 + 2.
+    The paper's Fig. 4 only names it; norm, pooling and heads as in the other network are our
+    reading."""
+    return PreActResNet(
+        channels, stem=width, widths=[3 * width * 2**k for k in range(3)], blocks=blocks, **options
+    )
 
 
-NETWORKS: dict[str, Callable[..., PreActResNet]] = {"preact_resnet18": preact_resnet18, "wide_resnet20_3": wide_resnet20_3}
+NETWORKS: dict[str, Callable[..., PreActResNet]] = {
+    "preact_resnet18": preact_resnet18,
+    "wide_resnet20_3": wide_resnet20_3,
+}
 
 
 class LabelHeads(nn.Module):

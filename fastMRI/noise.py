@@ -1,7 +1,8 @@
 """python -m fastMRI.noise results/fastmri: AUROC of finished runs on test slices with Rician noise (Fig. C.7)
 
-Complex images get independent Gaussian noise on their real and imaginary part, with a standard deviation of so many percent of the
-slice's largest magnitude; RSS images, which have no phase, its Rician form. The same noise for every run, scaled by the level.
+Complex images get independent Gaussian noise on their real and imaginary part, with a standard
+deviation of so many percent of the slice's largest magnitude; RSS images, which have no phase, its
+Rician form. The same noise for every run, scaled by the level.
 """
 
 from __future__ import annotations
@@ -49,11 +50,18 @@ Scores = dict[tuple[str, int, float], dict[str, float]]  # (run, seed, level) ->
 
 
 class Noisy(Dataset):
-    """Slices with noise of `percent` of each one's largest magnitude, drawn from `seed` and the slice's place alone."""
+    """Slices with noise of `percent` of each one's largest magnitude, drawn from `seed` and the
+    slice's place alone."""
 
     def __init__(self, slices: Slices, percent: float, seed: int = 0) -> None:
         self.slices, self.percent, self.seed = slices, percent, seed
-        self.id, self.group, self.y, self.labels, self.prepare = slices.id, slices.group, slices.y, slices.labels, slices.prepare
+        self.id, self.group, self.y, self.labels, self.prepare = (
+            slices.id,
+            slices.group,
+            slices.y,
+            slices.labels,
+            slices.prepare,
+        )
 
     def __len__(self) -> int:
         return len(self.slices)
@@ -66,26 +74,52 @@ class Noisy(Dataset):
         return batch | {"inputs": inputs}
 
     def _add_noise(self, images: torch.Tensor, positions: Sequence[int]) -> torch.Tensor:
-        """Complex or real [B, H, W] -> the same with noise; real ones as the magnitude of a noisy complex one."""
+        """Complex or real [B, H, W] -> the same with noise; real ones as the magnitude of a noisy
+        complex one."""
         shape = images.shape[1:]
-        drawn = np.stack([np.random.default_rng([self.seed, p]).standard_normal((*shape, 2), np.float32) for p in positions])
+        drawn = np.stack(
+            [
+                np.random.default_rng([self.seed, p]).standard_normal((*shape, 2), np.float32)
+                for p in positions
+            ]
+        )
         largest = images.abs().amax(dim=(-2, -1), keepdim=True)
-        noisy = images + self.percent / 100 * largest * torch.view_as_complex(torch.from_numpy(drawn))
+        noisy = images + self.percent / 100 * largest * torch.view_as_complex(
+            torch.from_numpy(drawn)
+        )
         return noisy if images.is_complex() else noisy.abs()
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure, write noise.csv, noise.png and noise.pdf (and the table for the report) into the results folder, print the table."""
+    """Measure, write noise.csv, noise.png and noise.pdf (and the table for the report) into the
+    results folder, print the table."""
     args = _parse(argv)
-    finished = [run for run in finished_runs(args.results) if run.name in args.runs] if args.runs else finished_runs(args.results)
+    finished = (
+        [run for run in finished_runs(args.results) if run.name in args.runs]
+        if args.runs
+        else finished_runs(args.results)
+    )
     finished = [run for run in finished if run.config.get("method") != "product"]
     if not finished:
         raise SettingsError(f"{args.results}: no finished run is named {' or '.join(args.runs)}")
-    here = ["--device", args.device, "--tracker", "null", *(["--data.dir", args.data_dir] if args.data_dir else [])]
-    configs = [load_config(FastMRIConfig, ["--config", str(run.dir / "config.yaml"), *here], "fastMRI.noise") for run in finished]
+    here = [
+        "--device",
+        args.device,
+        "--tracker",
+        "null",
+        *(["--data.dir", args.data_dir] if args.data_dir else []),
+    ]
+    configs = [
+        load_config(
+            FastMRIConfig, ["--config", str(run.dir / "config.yaml"), *here], "fastMRI.noise"
+        )
+        for run in finished
+    ]
     found: Scores = {}
     for run, config in zip(finished, tqdm(configs, "runs", disable=None), strict=True):
-        for level, values in scores_under_noise(Run(run.dir, config), args.levels, args.seed).items():
+        for level, values in scores_under_noise(
+            Run(run.dir, config), args.levels, args.seed
+        ).items():
             found[run.name, run.seed, level] = values
     entry = entries_of(args.results.resolve().name, read_entries(), finished)[0]
     names = {run.name for run in finished}
@@ -99,11 +133,18 @@ def main(argv: list[str] | None = None) -> None:
     sheet = sheet_of(found, rows, what, args.seed)
     write_text(args.results / "noise.sheet.json", to_json(sheet))
     print(to_markdown(sheet))
-    print("written:", *(args.results / f"noise.{kind}" for kind in ("csv", "sheet.json", "png", "pdf")), sep="\n  ")
+    print(
+        "written:",
+        *(args.results / f"noise.{kind}" for kind in ("csv", "sheet.json", "png", "pdf")),
+        sep="\n  ",
+    )
 
 
-def scores_under_noise(run: Run, levels: Sequence[float], seed: int) -> dict[float, dict[str, float]]:
-    """{level: AUROC of the test slices, the mean over the labels and each one's}. DataError if the run's data have changed."""
+def scores_under_noise(
+    run: Run, levels: Sequence[float], seed: int
+) -> dict[float, dict[str, float]]:
+    """{level: AUROC of the test slices, the mean over the labels and each one's}. DataError if the
+    run's data have changed."""
     config = run.config
     data = FASTMRI.load(config)
     run.refuse_other_data(data.facts)
@@ -114,8 +155,12 @@ def scores_under_noise(run: Run, levels: Sequence[float], seed: int) -> dict[flo
     test = data.splits["test"].only(model.modalities)
     result = {}
     for level in levels:
-        predictions = predict(model, Noisy(test, level, seed), accelerator, config.step_size, config.workers)
-        result[level] = score(predictions["y"], predictions["log_prob"], names=["auroc"], labels=LABELS)
+        predictions = predict(
+            model, Noisy(test, level, seed), accelerator, config.step_size, config.workers
+        )
+        result[level] = score(
+            predictions["y"], predictions["log_prob"], names=["auroc"], labels=LABELS
+        )
     return result
 
 
@@ -127,7 +172,9 @@ def to_csv(found: Scores, rows: dict[str, str]) -> str:
     for run, label in rows.items():
         for (name, seed, level), values in found.items():
             if name == run:
-                writer.writerow([label, run, seed, level, *(f"{values[column]:.10g}" for column in COLUMNS)])
+                writer.writerow(
+                    [label, run, seed, level, *(f"{values[column]:.10g}" for column in COLUMNS)]
+                )
     return file.getvalue()
 
 
@@ -135,17 +182,25 @@ def sheet_of(found: Scores, rows: dict[str, str], about: str, seed: int) -> Shee
     """A line per run, a column per level."""
     levels = sorted({level for _, _, level in found})
     grid = [["model", *(f"{level:g} %" for level in levels)]]
-    grid += [[label, *(cell(_values(found, run, level, "auroc"), "auroc") for level in levels)] for run, label in rows.items()]
+    grid += [
+        [label, *(cell(_values(found, run, level, "auroc"), "auroc") for level in levels)]
+        for run, label in rows.items()
+    ]
     notes = [
         "AUROC in percent, mean over the four labels: mean ± sample standard deviation over the seeds (number of seeds).",
         f"Noise in percent of a slice's largest magnitude, at test time alone; seed of the noise {seed}.",
     ]
-    return Sheet(title="Fig. C.7: AUROC against Rician noise", about=about, grids={"": grid}, notes=notes)
+    return Sheet(
+        title="Fig. C.7: AUROC against Rician noise", about=about, grids={"": grid}, notes=notes
+    )
 
 
 def draw(found: Scores, rows: dict[str, str], title: str) -> Figure:
-    """A panel for the mean and for each label, a line per row: mean over the seeds, a band of one sample standard deviation."""
-    from matplotlib.figure import Figure  # not pyplot: no window, no global state, and only loaded when something is drawn
+    """A panel for the mean and for each label, a line per row: mean over the seeds, a band of one
+    sample standard deviation."""
+    from matplotlib.figure import (
+        Figure,
+    )  # not pyplot: no window, no global state, and only loaded when something is drawn
 
     figure = Figure(figsize=(11, 7), dpi=150, layout="constrained")
     panels = figure.subplots(2, math.ceil(len(COLUMNS) / 2)).ravel()
@@ -155,18 +210,34 @@ def draw(found: Scores, rows: dict[str, str], title: str) -> Figure:
             values = [[100 * v for v in _values(found, run, level, column)] for level in levels]
             mean = np.array([statistics.fmean(v) for v in values])
             std = np.array([statistics.stdev(v) if len(v) > 1 else 0.0 for v in values])
-            style = {"color": f"C{place % 10}", "marker": MARKERS[place % len(MARKERS)], "markersize": 4, "lw": 1.3}
+            style = {
+                "color": f"C{place % 10}",
+                "marker": MARKERS[place % len(MARKERS)],
+                "markersize": 4,
+                "lw": 1.3,
+            }
             axes.plot(levels, mean, label=label, **style)
-            axes.fill_between(levels, mean - std, mean + std, color=style["color"], alpha=0.15, linewidth=0)
+            axes.fill_between(
+                levels, mean - std, mean + std, color=style["color"], alpha=0.15, linewidth=0
+            )
         axes.axhline(50, color="#999999", lw=0.8, ls=":")
-        axes.set_title(column.removeprefix("auroc_") if column != "auroc" else "mean over the labels", fontsize=10)
+        axes.set_title(
+            column.removeprefix("auroc_") if column != "auroc" else "mean over the labels",
+            fontsize=10,
+        )
         axes.set_xlabel("noise, % of the slice's largest magnitude")
         axes.set_ylabel("AUROC (%)")
         axes.spines[["top", "right"]].set_visible(False)
     for axes in panels[len(COLUMNS) :]:
         axes.remove()
     figure.suptitle(title, fontsize=11)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9, frameon=False)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=6,
+        fontsize=9,
+        frameon=False,
+    )
     return figure
 
 
@@ -176,16 +247,42 @@ def _values(found: Scores, run: str, level: float, column: str) -> list[float]:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser("python -m fastMRI.noise", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, help="folder that holds <run>/seed<k>, such as results/fastmri")
-    parser.add_argument("--runs", nargs="+", metavar="NAME", default=(), help="such as inter i2m2 (default: all that are finished)")
-    parser.add_argument("--levels", type=float, nargs="+", default=LEVELS, metavar="PERCENT", help="default: 0 2 4 5 10 15 20 25")
+    parser = CommandParser(
+        "python -m fastMRI.noise",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "results", type=Path, help="folder that holds <run>/seed<k>, such as results/fastmri"
+    )
+    parser.add_argument(
+        "--runs",
+        nargs="+",
+        metavar="NAME",
+        default=(),
+        help="such as inter i2m2 (default: all that are finished)",
+    )
+    parser.add_argument(
+        "--levels",
+        type=float,
+        nargs="+",
+        default=LEVELS,
+        metavar="PERCENT",
+        help="default: 0 2 4 5 10 15 20 25",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the noise; default: 0")
-    parser.add_argument("--data.dir", dest="data_dir", metavar="DIR", help="where the data lie, if not where the runs found them")
+    parser.add_argument(
+        "--data.dir",
+        dest="data_dir",
+        metavar="DIR",
+        help="where the data lie, if not where the runs found them",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
     args = parser.parse_args(argv)
     if not all(0 <= level < math.inf for level in args.levels):
-        raise SettingsError(f"--levels {' '.join(map(str, args.levels))}: a level is a percentage from 0 up")
+        raise SettingsError(
+            f"--levels {' '.join(map(str, args.levels))}: a level is a percentage from 0 up"
+        )
     if args.seed < 0:
         raise SettingsError(f"--seed {args.seed} must be at least 0")
     return args

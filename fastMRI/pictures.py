@@ -1,7 +1,8 @@
 """python -m fastMRI.pictures data/fastmri --annotations knee.csv: some prepared slices with the boxes of their annotations
 
-A row per slice: magnitude, phase, RSS. A person sees at once whether geometry, labels and scale fit. With --geometry official_code,
-which stretches magnitude and phase, their boxes are stretched likewise.
+A row per slice: magnitude, phase, RSS. A person sees at once whether geometry, labels and scale
+fit. With --geometry official_code, which stretches magnitude and phase, their boxes are stretched
+likewise.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ SHOWN = 6
 
 
 class Box(NamedTuple):
-    """An annotation, in pixels of the published 320 x 320 image: left column, top row, width, height."""
+    """An annotation, in pixels of the published 320 x 320 image: left column, top row, width,
+    height."""
 
     label: str
     left: float
@@ -40,7 +42,8 @@ class Box(NamedTuple):
 
 
 def read_boxes(path: Path) -> dict[tuple[str, int], list[Box]]:
-    """{(volume, slice): boxes} of knee.csv; rows without a box are left out. There, images stand upside down."""
+    """{(volume, slice): boxes} of knee.csv; rows without a box are left out. There, images stand
+    upside down."""
     boxes: dict[tuple[str, int], list[Box]] = {}
     for place, row in annotation_rows(path):
         if row["study_level"].strip().lower() == "yes" or not row.get("width", "").strip():
@@ -49,18 +52,30 @@ def read_boxes(path: Path) -> dict[tuple[str, int], list[Box]]:
             x, y, width, height = (float(row[name]) for name in ("x", "y", "width", "height"))
             volume, index = row["file"].strip().removesuffix(".h5"), int(row["slice"])
         except (KeyError, ValueError) as error:
-            raise DataError(f"{place}: no box can be read ({error!r}); mend the line, or download the file again") from error
+            raise DataError(
+                f"{place}: no box can be read ({error!r}); mend the line, or download the file again"
+            ) from error
         box = Box(label_of(row["label"].strip()), x, SIZE - y - height, width, height)
         boxes.setdefault((volume, index), []).append(box)
     return boxes
 
 
-def choose(boxes: dict[tuple[str, int], list[Box]], volumes: set[str], count: int, seed: int) -> list[tuple[str, int]]:
+def choose(
+    boxes: dict[tuple[str, int], list[Box]], volumes: set[str], count: int, seed: int
+) -> list[tuple[str, int]]:
     """So many annotated slices of different volumes, the labels in turn, the rarest first."""
     rng = np.random.default_rng(seed)
-    there = {key: {box.label for box in found} for key, found in sorted(boxes.items()) if key[0] in volumes}
-    by_label = {label: [key for key, labels in there.items() if label in labels] for label in LABELS}
-    turn = sorted((label for label in LABELS if by_label[label]), key=lambda label: len(by_label[label]))
+    there = {
+        key: {box.label for box in found}
+        for key, found in sorted(boxes.items())
+        if key[0] in volumes
+    }
+    by_label = {
+        label: [key for key, labels in there.items() if label in labels] for label in LABELS
+    }
+    turn = sorted(
+        (label for label in LABELS if by_label[label]), key=lambda label: len(by_label[label])
+    )
     chosen: list[tuple[str, int]] = []
     while turn and len(chosen) < count:
         label = turn.pop(0)
@@ -71,9 +86,16 @@ def choose(boxes: dict[tuple[str, int], list[Box]], volumes: set[str], count: in
     return chosen
 
 
-def draw(folder: Path, slices: list[tuple[str, int]], boxes: dict[tuple[str, int], list[Box]], facts: dict[str, Any]) -> Figure:
+def draw(
+    folder: Path,
+    slices: list[tuple[str, int]],
+    boxes: dict[tuple[str, int], list[Box]],
+    facts: dict[str, Any],
+) -> Figure:
     """Magnitude, phase and RSS of every slice, boxes on all three."""
-    from matplotlib.figure import Figure  # not pyplot: no window, no global state, and only loaded when something is drawn
+    from matplotlib.figure import (
+        Figure,
+    )  # not pyplot: no window, no global state, and only loaded when something is drawn
 
     figure = Figure(figsize=(9.6, 1.0 + 3.1 * len(slices)), dpi=110, layout="constrained")
     panels = figure.subplots(len(slices), 3, squeeze=False)
@@ -81,14 +103,22 @@ def draw(folder: Path, slices: list[tuple[str, int]], boxes: dict[tuple[str, int
         with h5py.File(folder / "volumes" / f"{volume}.h5") as file:
             image, rss = file["image"][index], file["rss"][index]
             width, acquisition = int(file.attrs["width"]), file.attrs["acquisition"]
-        stretched = PADDED_WIDTH / width if facts["settings"]["geometry"] == "official_code" else 1.0
+        stretched = (
+            PADDED_WIDTH / width if facts["settings"]["geometry"] == "official_code" else 1.0
+        )
         names = ", ".join(dict.fromkeys(box.label for box in boxes[volume, index]))
         top = np.percentile(np.abs(image), 99.8)
         row[0].imshow(np.abs(image), cmap="gray", vmin=0, vmax=top)
         row[1].imshow(np.angle(image), cmap="twilight", vmin=-np.pi, vmax=np.pi)
         row[2].imshow(rss, cmap="gray", vmin=0, vmax=np.percentile(rss, 99.8))
-        titles = (f"{volume}, slice {index}: magnitude", f"phase ({names})", f"RSS ({acquisition}, {width} columns)")
-        for axes, title, stretch in zip(row, titles, (stretched, stretched, 1.0), strict=True):  # RSS never is
+        titles = (
+            f"{volume}, slice {index}: magnitude",
+            f"phase ({names})",
+            f"RSS ({acquisition}, {width} columns)",
+        )
+        for axes, title, stretch in zip(
+            row, titles, (stretched, stretched, 1.0), strict=True
+        ):  # RSS never is
             axes.set_title(title, fontsize=8)
             axes.set_axis_off()
             _draw_boxes(axes, boxes[volume, index], len(image) / SIZE, stretch)
@@ -111,24 +141,38 @@ def _draw_boxes(axes: Axes, boxes: list[Box], scale: float, stretch: float) -> N
 def _legend(figure: Figure) -> None:
     from matplotlib.patches import Patch
 
-    handles = [Patch(facecolor="none", edgecolor=colour, label=label) for label, colour in COLOURS.items()]
+    handles = [
+        Patch(facecolor="none", edgecolor=colour, label=label) for label, colour in COLOURS.items()
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Write slices.png into the prepared folder, or where --out says."""
-    parser = CommandParser("python -m fastMRI.pictures", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = CommandParser(
+        "python -m fastMRI.pictures",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("folder", type=Path, help="prepared folder, such as data/fastmri")
-    parser.add_argument("--annotations", type=Path, required=True, metavar="CSV", help="knee.csv of fastMRI+")
-    parser.add_argument("--slices", type=int, default=SHOWN, metavar="N", help=f"how many (default: {SHOWN})")
+    parser.add_argument(
+        "--annotations", type=Path, required=True, metavar="CSV", help="knee.csv of fastMRI+"
+    )
+    parser.add_argument(
+        "--slices", type=int, default=SHOWN, metavar="N", help=f"how many (default: {SHOWN})"
+    )
     parser.add_argument("--seed", type=int, default=0, help="another seed shows others; default: 0")
     parser.add_argument("--out", type=Path, metavar="PNG", help="default: slices.png in the folder")
     args = parser.parse_args(argv)
     if args.slices < 1 or args.seed < 0:
-        raise SettingsError(f"--slices {args.slices} --seed {args.seed}: at least one slice, and a seed from 0")
+        raise SettingsError(
+            f"--slices {args.slices} --seed {args.seed}: at least one slice, and a seed from 0"
+        )
     facts, boxes = read_facts(args.folder), read_boxes(args.annotations)
     if (made_with := facts["labelled_with"]["annotations"]) != stamp(args.annotations):
-        raise DataError(f"{args.annotations} is not the file {args.folder} was labelled with ({made_with}); give that one")
+        raise DataError(
+            f"{args.annotations} is not the file {args.folder} was labelled with ({made_with}); give that one"
+        )
     slices = choose(boxes, set(volumes_in(args.folder)), args.slices, args.seed)
     if not slices:
         raise DataError(f"{args.annotations}: no box of any volume in {args.folder}")

@@ -1,7 +1,8 @@
-"""Scores of fastMRI from saved predictions: per label, by slice and by volume, at an operating point chosen on validation.
+"""Scores of fastMRI from saved predictions: per label, by slice and by volume, at an operating
+point chosen on validation.
 
-`y` [n] is 0 or 1, `log_odds` [n] is log p(1) - log p(0): a score of class 1 alone ranks differently where experts are not
-normalised alike.
+`y` [n] is 0 or 1, `log_odds` [n] is log p(1) - log p(0): a score of class 1 alone ranks differently
+where experts are not normalised alike.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ def auroc(y: np.ndarray, log_odds: np.ndarray) -> float:
 
 
 def operating_point(y: np.ndarray, log_odds: np.ndarray) -> float:
-    """The highest threshold of the validation ROC with a sensitivity above 0.9; if there is none, the first with false positives
-    above 0.25. Positive is `log_odds >= threshold`. NaN if one class is absent."""
+    """The highest threshold of the validation ROC with a sensitivity above 0.9; if there is none,
+    the first with false positives above 0.25. Positive is `log_odds >= threshold`. NaN if one class
+    is absent."""
     if not 0 < y.sum() < len(y):
         return float("nan")
     false_positive, sensitivity, thresholds = roc_curve(y, log_odds, drop_intermediate=False)
@@ -48,13 +50,24 @@ def at_threshold(y: np.ndarray, log_odds: np.ndarray, threshold: float) -> dict[
     """Sensitivity, specificity and their mean; NaN where there is no threshold or no such slice."""
     positive = log_odds >= threshold
     undefined = np.isnan(threshold)
-    sensitivity = float(positive[y == 1].mean()) if (y == 1).any() and not undefined else float("nan")
-    specificity = float((~positive[y == 0]).mean()) if (y == 0).any() and not undefined else float("nan")
-    return {"sensitivity": sensitivity, "specificity": specificity, "balanced": (sensitivity + specificity) / 2}
+    sensitivity = (
+        float(positive[y == 1].mean()) if (y == 1).any() and not undefined else float("nan")
+    )
+    specificity = (
+        float((~positive[y == 0]).mean()) if (y == 0).any() and not undefined else float("nan")
+    )
+    return {
+        "sensitivity": sensitivity,
+        "specificity": specificity,
+        "balanced": (sensitivity + specificity) / 2,
+    }
 
 
-def by_volume(y: np.ndarray, log_odds: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A volume is positive if any of its slices is, and scores as its highest slice: [n], [n] -> [volumes], [volumes]."""
+def by_volume(
+    y: np.ndarray, log_odds: np.ndarray, group: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A volume is positive if any of its slices is, and scores as its highest slice: [n], [n] ->
+    [volumes], [volumes]."""
     _, volume = np.unique(group, return_inverse=True)
     highest, any_positive = np.full(volume.max() + 1, -np.inf), np.zeros(volume.max() + 1, y.dtype)
     np.maximum.at(highest, volume, log_odds)
@@ -63,8 +76,9 @@ def by_volume(y: np.ndarray, log_odds: np.ndarray, group: np.ndarray) -> tuple[n
 
 
 def scores(predictions: Mapping[str, Predictions]) -> dict[str, dict[str, float]]:
-    """{split: {metric: value}}: the general metrics, and per label sensitivity, specificity and their mean at the threshold of the
-    `val` predictions, and the AUROC by volume; each also as the mean over the labels."""
+    """{split: {metric: value}}: the general metrics, and per label sensitivity, specificity and
+    their mean at the threshold of the `val` predictions, and the AUROC by volume; each also as the
+    mean over the labels."""
     thresholds = _thresholds(predictions["val"])
     result = {}
     for split, p in predictions.items():
@@ -84,21 +98,38 @@ def scores(predictions: Mapping[str, Predictions]) -> dict[str, dict[str, float]
 
 
 # Names in result.json; `balanced_accuracy` there is at the most probable class.
-OPERATING = {"sensitivity": "sensitivity", "specificity": "specificity", "balanced": "balanced_accuracy_operating"}
+OPERATING = {
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "balanced": "balanced_accuracy_operating",
+}
 
 
 def _thresholds(val: Predictions) -> list[float]:
-    return [operating_point(val["y"][:, label], log_odds_of(val["log_prob"][:, label])) for label in range(val["y"].shape[1])]
+    return [
+        operating_point(val["y"][:, label], log_odds_of(val["log_prob"][:, label]))
+        for label in range(val["y"].shape[1])
+    ]
 
 
-def bootstrap(predictions: Predictions, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, tuple[float, float, int]]:
-    """95 % percentile intervals of the AUROC of every label and of their mean, from resampled volumes: slices depend on each other.
+def bootstrap(
+    predictions: Predictions, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, tuple[float, float, int]]:
+    """95 % percentile intervals of the AUROC of every label and of their mean, from resampled
+    volumes: slices depend on each other.
 
     -> {label or 'mean': (low, high, resamples without both classes, which are left out)}.
     """
     volume, volumes = group_index(predictions["group"])
-    labels, y, log_odds = predictions["labels"].tolist(), predictions["y"], log_odds_of(predictions["log_prob"])
-    curves = [resampled_auroc(y[:, place] == 1, log_odds[:, place], volume) for place in range(len(labels))]
+    labels, y, log_odds = (
+        predictions["labels"].tolist(),
+        predictions["y"],
+        log_odds_of(predictions["log_prob"]),
+    )
+    curves = [
+        resampled_auroc(y[:, place] == 1, log_odds[:, place], volume)
+        for place in range(len(labels))
+    ]
     whole, values = resample(curves, volumes, len(y), resamples, seed)
     defined = np.isfinite(whole)  # a label without both classes is in no mean
     mean = values[:, defined].mean(axis=1) if defined.any() else values[:, 0]
@@ -112,7 +143,8 @@ def bootstrap(predictions: Predictions, resamples: int = RESAMPLES, seed: int = 
 
 
 def report(val: Predictions, predictions: Predictions) -> str:
-    """A line per label: AUROC of the product with its interval, AUROC by volume, and the scores at the operating point of `val`."""
+    """A line per label: AUROC of the product with its interval, AUROC by volume, and the scores at
+    the operating point of `val`."""
     result = scores({"val": val, "scored": predictions})["scored"]
     intervals = bootstrap(predictions)
     columns = ("auroc_volume", *OPERATING.values())
@@ -121,9 +153,20 @@ def report(val: Predictions, predictions: Predictions) -> str:
         end = "" if label == "mean" else f"_{label}"
         low, high, left_out = intervals[label]
         found = [f"{result[column + end]:.4f}" for column in columns]
-        lines.append([label, f"{result['auroc' + end]:.4f}", f"{low:.4f} .. {high:.4f}", str(left_out), *found])
+        lines.append(
+            [
+                label,
+                f"{result['auroc' + end]:.4f}",
+                f"{low:.4f} .. {high:.4f}",
+                str(left_out),
+                *found,
+            ]
+        )
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = "\n".join("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in lines)
+    table = "\n".join(
+        "  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True))
+        for line in lines
+    )
     return (
         f"{table}\nintervals from {RESAMPLES:,} resamples of the {len(np.unique(predictions['group']))} volumes; left out: those "
         f"without both classes; operating point: sensitivity above {SENSITIVITY} on validation"
@@ -133,11 +176,23 @@ def report(val: Predictions, predictions: Predictions) -> str:
 def _auroc_by_volume(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
     """The mean over the labels of the AUROC by volume, among the volumes drawn."""
     log_odds = log_odds_of(predictions["log_prob"])
-    by_label = [by_volume(predictions["y"][:, k], log_odds[:, k], predictions["group"]) for k in range(log_odds.shape[1])]
-    both = [(positive == 1, highest) for positive, highest in by_label if 0 < positive.sum() < len(positive)]
+    by_label = [
+        by_volume(predictions["y"][:, k], log_odds[:, k], predictions["group"])
+        for k in range(log_odds.shape[1])
+    ]
+    both = [
+        (positive == 1, highest)
+        for positive, highest in by_label
+        if 0 < positive.sum() < len(positive)
+    ]
     curves = [resampled_auroc(positive, highest, np.arange(groups)) for positive, highest in both]
-    return lambda drawn: np.mean([curve(drawn) for curve in curves], axis=0) if curves else np.full(len(drawn), np.nan)
+    return lambda drawn: (
+        np.mean([curve(drawn) for curve in curves], axis=0)
+        if curves
+        else np.full(len(drawn), np.nan)
+    )
 
 
-# Of this data set's own, for `i2m2.report.estimates`: intervals and differences by resampled volumes.
+# Of this data set's own, for `i2m2.report.estimates`: intervals and differences by resampled
+# volumes.
 OWN = {"auroc_volume": _auroc_by_volume}

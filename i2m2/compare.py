@@ -1,4 +1,5 @@
-"""`python -m i2m2.compare RUN_A RUN_B`: two finished runs on the same examples, or two methods over the seeds they share."""
+"""`python -m i2m2.compare RUN_A RUN_B`: two finished runs on the same examples, or two methods over
+the seeds they share."""
 
 from __future__ import annotations
 
@@ -16,13 +17,20 @@ from i2m2.training.experiment import Predictions
 
 
 def seeds_of(folder: Path, split: str) -> dict[str, Path]:
-    """{seed folder's name: its path} of a run with predictions of the split, or of those in the folder above the seeds.
+    """{seed folder's name: its path} of a run with predictions of the split, or of those in the
+    folder above the seeds.
 
     SettingsError if there are none.
     """
-    found = {run.resolve().name: run for run in _below(folder) or [folder] if (run / f"predictions_{split}.npz").exists()}
+    found = {
+        run.resolve().name: run
+        for run in _below(folder) or [folder]
+        if (run / f"predictions_{split}.npz").exists()
+    }
     if not found:
-        raise SettingsError(f"{folder} has no predictions of the {split} split; give a finished run, or the folder above its seeds")
+        raise SettingsError(
+            f"{folder} has no predictions of the {split} split; give a finished run, or the folder above its seeds"
+        )
     return found
 
 
@@ -32,7 +40,8 @@ def _below(folder: Path) -> list[Path]:
 
 
 def pairs_of(first: Path, second: Path, split: str) -> dict[str, tuple[Path, Path]]:
-    """{seed: (run of A, run of B)}: the seeds that both have; two single runs are a pair whatever their seeds."""
+    """{seed: (run of A, run of B)}: the seeds that both have; two single runs are a pair whatever
+    their seeds."""
     if first.resolve() == second.resolve():
         raise SettingsError(f"{first} is given twice; give two runs to compare")
     a, b = seeds_of(first, split), seeds_of(second, split)
@@ -40,7 +49,8 @@ def pairs_of(first: Path, second: Path, split: str) -> dict[str, tuple[Path, Pat
         raise SettingsError(f"{first} and {second} have a run in common; give two runs to compare")
     if first in a.values() and second in b.values():
         return {
-            a_name if a_name == b_name else f"{a_name} and {b_name}": (first, second) for a_name, b_name in zip(a, b, strict=True)
+            a_name if a_name == b_name else f"{a_name} and {b_name}": (first, second)
+            for a_name, b_name in zip(a, b, strict=True)
         }
     if not a.keys() & b.keys():
         raise SettingsError(
@@ -55,8 +65,11 @@ def environment_of(run: Path) -> dict[str, Any]:
     return read_mapping(env) if env.exists() else {}
 
 
-def usual_metrics(predictions: Predictions, listed: Sequence[Entry], own: Mapping[str, Own]) -> list[str]:
-    """Of a data set with metrics of its own those of its first table, as far as the split has them; else the general ones."""
+def usual_metrics(
+    predictions: Predictions, listed: Sequence[Entry], own: Mapping[str, Own]
+) -> list[str]:
+    """Of a data set with metrics of its own those of its first table, as far as the split has them;
+    else the general ones."""
     if not own:
         return ["accuracy", "nll", *(["auroc"] if log_prob_of(predictions).shape[-1] == 2 else [])]
 
@@ -70,21 +83,36 @@ def usual_metrics(predictions: Predictions, listed: Sequence[Entry], own: Mappin
 
 
 def report(found: Mapping[str, Any], seeds: Sequence[str]) -> str:
-    """The text of a comparison: a line per metric, what the intervals account for, and the tests of each pair of runs."""
+    """The text of a comparison: a line per metric, what the intervals account for, and the tests of
+    each pair of runs."""
     lines = [["", "A", "B", "A - B", "p"]]
     for name, parts in found["metrics"].items():
         lines.append(
-            [name, *(_with_interval(parts[part]) for part in ("first", "second")), _with_interval(parts["difference"], "+")]
+            [
+                name,
+                *(_with_interval(parts[part]) for part in ("first", "second")),
+                _with_interval(parts["difference"], "+"),
+            ]
         )
         lines[-1].append(_number(parts["difference"]["p"], ".2g"))
-    left_out = {name: parts["difference"]["resamples_left_out"] for name, parts in found["metrics"].items()}
-    notes = [f"resamples in which {name} is not defined, left out: {count:,}" for name, count in left_out.items() if count]
-    for rule in dict.fromkeys(part["rule"] for parts in found["metrics"].values() for part in parts.values()):
+    left_out = {
+        name: parts["difference"]["resamples_left_out"] for name, parts in found["metrics"].items()
+    }
+    notes = [
+        f"resamples in which {name} is not defined, left out: {count:,}"
+        for name, count in left_out.items()
+        if count
+    ]
+    for rule in dict.fromkeys(
+        part["rule"] for parts in found["metrics"].values() for part in parts.values()
+    ):
         notes.append(f"{found['level']:.0%} intervals: {rule}")
     notes[-1] += f"; {found['resamples']:,} resamples of {found['groups']:,} groups"
     tests = [*_mcnemar(found, seeds), *_delong(found, seeds)]
     if tests and found["groups"] < found["examples"]:
-        tests.append("McNemar and DeLong take examples as independent, and these come in groups: believe the intervals above")
+        tests.append(
+            "McNemar and DeLong take examples as independent, and these come in groups: believe the intervals above"
+        )
     return "\n".join([_aligned(lines), "", *notes, *tests])
 
 
@@ -93,7 +121,15 @@ def _mcnemar(found: Mapping[str, Any], seeds: Sequence[str]) -> list[str]:
         return []
     lines = [["McNemar", "only A right", "only B right", "exact p", "mid-p"]]
     for name, test in _tests(found, seeds, "mcnemar"):
-        lines.append([name, f"{test['won']:,}", f"{test['lost']:,}", _number(test["p"], ".2g"), _number(test["mid_p"], ".2g")])
+        lines.append(
+            [
+                name,
+                f"{test['won']:,}",
+                f"{test['lost']:,}",
+                _number(test["p"], ".2g"),
+                _number(test["mid_p"], ".2g"),
+            ]
+        )
     return ["", _aligned(lines)]
 
 
@@ -102,17 +138,28 @@ def _delong(found: Mapping[str, Any], seeds: Sequence[str]) -> list[str]:
     lines = [["DeLong", "AUROC of A", "AUROC of B", "standard error of A - B", "p"]]
     for name, test in tests:
         error = None if test["variance"] is None else test["variance"] ** 0.5
-        lines.append([name, *(_number(value) for value in (test["first"], test["second"], error)), _number(test["p"], ".2g")])
+        lines.append(
+            [
+                name,
+                *(_number(value) for value in (test["first"], test["second"], error)),
+                _number(test["p"], ".2g"),
+            ]
+        )
     return ["", _aligned(lines)] if tests else []
 
 
 def _has(found: Mapping[str, Any], metric: str, label: str = "") -> bool:
-    """Whether a metric is among those compared, for one label if it is given: by itself, or as the mean over all of them."""
+    """Whether a metric is among those compared, for one label if it is given: by itself, or as the
+    mean over all of them."""
     names = (metric, f"{metric}_{label}") if label else (metric,)
-    return any(name in names or (not label and name.startswith(f"{metric}_")) for name in found["metrics"])
+    return any(
+        name in names or (not label and name.startswith(f"{metric}_")) for name in found["metrics"]
+    )
 
 
-def _tests(found: Mapping[str, Any], seeds: Sequence[str], kind: str) -> Iterable[tuple[str, Mapping[str, Any]]]:
+def _tests(
+    found: Mapping[str, Any], seeds: Sequence[str], kind: str
+) -> Iterable[tuple[str, Mapping[str, Any]]]:
     metric = {"mcnemar": "accuracy", "delong": "auroc"}[kind]
     for seed, by_label in zip(seeds, found["tests"], strict=True):
         for label, tests in by_label.items():
@@ -121,7 +168,9 @@ def _tests(found: Mapping[str, Any], seeds: Sequence[str], kind: str) -> Iterabl
 
 
 def _with_interval(part: Mapping[str, Any], sign: str = "") -> str:
-    return f"{_number(part['mean'], f'{sign}.4f')} [{_number(part['low'])}, {_number(part['high'])}]"
+    return (
+        f"{_number(part['mean'], f'{sign}.4f')} [{_number(part['low'])}, {_number(part['high'])}]"
+    )
 
 
 def _number(value: float | None, form: str = ".4f") -> str:
@@ -130,31 +179,60 @@ def _number(value: float | None, form: str = ".4f") -> str:
 
 def _aligned(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the comparison of two runs, or of two methods over the seeds that both have."""
-    parser = CommandParser(prog="python -m i2m2.compare", description="Compare two runs, or two methods, on the same examples.")
+    parser = CommandParser(
+        prog="python -m i2m2.compare",
+        description="Compare two runs, or two methods, on the same examples.",
+    )
     for name in ("A", "B"):
-        parser.add_argument(name, type=Path, help="a run such as results/avmnist/intra/seed0, or the folder above its seeds")
+        parser.add_argument(
+            name,
+            type=Path,
+            help="a run such as results/avmnist/intra/seed0, or the folder above its seeds",
+        )
     parser.add_argument("--split", choices=("val", "test"), default="test")
-    parser.add_argument("--metric", help="separated by commas; default: those of the data set's table, or accuracy, nll, auroc")
+    parser.add_argument(
+        "--metric",
+        help="separated by commas; default: those of the data set's table, or accuracy, nll, auroc",
+    )
     args = parser.parse_args(argv)
     pairs = pairs_of(args.A, args.B, args.split)
     first, second = ([pair[k] for pair in pairs.values()] for k in (0, 1))
     listed = listed_under(first[0].resolve().parents[1].name, read_entries())
     own = own_of(listed).metrics
-    metrics = args.metric.split(",") if args.metric else usual_metrics(read_seed(first[0], args.split), listed, own)
-    shared = tuple(share_members([environment_of(run).get("product_of") or [] for run in runs]) for runs in (first, second))
+    metrics = (
+        args.metric.split(",")
+        if args.metric
+        else usual_metrics(read_seed(first[0], args.split), listed, own)
+    )
+    shared = tuple(
+        share_members([environment_of(run).get("product_of") or [] for run in runs])
+        for runs in (first, second)
+    )
     found = comparison_of(first, second, metrics, args.split, own, shared=shared)
     for name, folder, runs in (("A", args.A, first), ("B", args.B, second)):
         others = [run.name for run in _below(folder) if run not in runs]
         broken_off = [run.name for run in runs if not (run / "DONE").exists()]
-        remarks = [f"without {', '.join(others)}: not finished, or not among the other's"] if others else []
-        remarks += [f"NOT FINISHED, as DONE is missing: {', '.join(broken_off)}"] if broken_off else []
+        remarks = (
+            [f"without {', '.join(others)}: not finished, or not among the other's"]
+            if others
+            else []
+        )
+        remarks += (
+            [f"NOT FINISHED, as DONE is missing: {', '.join(broken_off)}"] if broken_off else []
+        )
         print(f"{name}  {folder}" + (f" ({'; '.join(remarks)})" if remarks else ""))
-    described = [(environment_of(run).get("data") or {}).get("description", "not described") for run in (*first, *second)]
+    described = [
+        (environment_of(run).get("data") or {}).get("description", "not described")
+        for run in (*first, *second)
+    ]
     data = "; ".join(dict.fromkeys(map(str, described)))
     print(f"{', '.join(pairs)}; {args.split} split, {found['examples']:,} examples, data: {data}\n")
     print(report(found, list(pairs)))

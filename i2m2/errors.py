@@ -33,7 +33,8 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def run_command(main: Callable[[list[str] | None], None]) -> None:
-    """Call a command's `main` and turn what a user can mend into one line on stderr and an exit code.
+    """Call a command's `main` and turn what a user can mend into one line on stderr and an exit
+    code.
 
     2: settings, 3: data, 1: the disk or the numbers (full disk, non-finite loss), 130: interrupted.
     """
@@ -48,9 +49,14 @@ def run_command(main: Callable[[list[str] | None], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _exit(f"{where}{error.strerror or error}; free space or mend the path, then give the same command again", 1)
+        _exit(
+            f"{where}{error.strerror or error}; free space or mend the path, then give the same command again",
+            1,
+        )
     except KeyboardInterrupt:
-        _exit("interrupted; what was finished is kept, and the same command goes on from there", 130)
+        _exit(
+            "interrupted; what was finished is kept, and the same command goes on from there", 130
+        )
 
 
 def _exit(message: str, code: int) -> None:

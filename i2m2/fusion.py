@@ -1,4 +1,5 @@
-"""Fusions: {modality: features [B, D_m]} -> fused features [B, out_features], for two or more modalities."""
+"""Fusions: {modality: features [B, D_m]} -> fused features [B, out_features], for two or more
+modalities."""
 
 from __future__ import annotations
 
@@ -26,17 +27,28 @@ class Concat(nn.Module):
 
 
 class LowRankTensorFusion(nn.Module):
-    """Low-rank tensor fusion (the paper's LRTF; Liu et al., ACL 2018): sum_r w_r prod_m [1, h_m] F_m,r + b.
+    """Low-rank tensor fusion (the paper's LRTF; Liu et al., ACL 2018): sum_r w_r prod_m [1, h_m]
+    F_m,r + b.
 
-    Factors F_m [rank, D_m + 1, out], weights w [1, rank] and bias b [1, out] are registered and trained. With
-    `frozen_factors` none of them is, which is what the published code did on a GPU: there they were saved and trained by nobody.
+    Factors F_m [rank, D_m + 1, out], weights w [1, rank] and bias b [1, out] are registered and
+    trained. With `frozen_factors` none of them is, which is what the published code did on a GPU:
+    there they were saved and trained by nobody.
     """
 
-    def __init__(self, sizes: Mapping[str, int], out_features: int = 120, rank: int = 40, frozen_factors: bool = False) -> None:
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        out_features: int = 120,
+        rank: int = 40,
+        frozen_factors: bool = False,
+    ) -> None:
         super().__init__()
         self.out_features = out_features
         self.factors = nn.ParameterDict(
-            {name: nn.Parameter(torch.empty(rank, size + 1, out_features)) for name, size in sizes.items()}
+            {
+                name: nn.Parameter(torch.empty(rank, size + 1, out_features))
+                for name, size in sizes.items()
+            }
         )
         self.weights = nn.Parameter(torch.empty(1, rank))
         self.bias = nn.Parameter(torch.zeros(1, out_features))
@@ -47,7 +59,8 @@ class LowRankTensorFusion(nn.Module):
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         product = None
         for name, factor in self.factors.items():
-            # The copy of h with a one in front is small; slicing F instead would cost its backward pass twice F in zeros.
+            # The copy of h with a one in front is small; slicing F instead would cost its backward
+            # pass twice F in zeros.
             h = F.pad(features[name], (1, 0), value=1.0)
             projected = torch.bmm(h.expand(factor.shape[0], -1, -1), factor)  # [rank, B, out]
             product = projected if product is None else product * projected
@@ -55,7 +68,8 @@ class LowRankTensorFusion(nn.Module):
 
 
 class TensorFusion(nn.Module):
-    """Full tensor fusion (Zadeh et al., EMNLP 2017): the outer product of all [1, h_m], flattened: prod_m (D_m + 1) features."""
+    """Full tensor fusion (Zadeh et al., EMNLP 2017): the outer product of all [1, h_m], flattened:
+    prod_m (D_m + 1) features."""
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
         super().__init__()
@@ -67,47 +81,75 @@ class TensorFusion(nn.Module):
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         product = None
         for name in self.modalities:
-            extended = nn.functional.pad(features[name], (1, 0), value=1.0)  # [B, D_m + 1], the one goes first
-            product = extended if product is None else (product.unsqueeze(2) * extended.unsqueeze(1)).flatten(1)
+            extended = nn.functional.pad(
+                features[name], (1, 0), value=1.0
+            )  # [B, D_m + 1], the one goes first
+            product = (
+                extended
+                if product is None
+                else (product.unsqueeze(2) * extended.unsqueeze(1)).flatten(1)
+            )
         return product
 
 
 class GatedFusion(nn.Module):
-    """Gated multimodal unit (Arevalo et al., 2017) for any number of modalities: sum_m softmax_m(gate) * tanh(A_m h_m).
+    """Gated multimodal unit (Arevalo et al., 2017) for any number of modalities: sum_m
+    softmax_m(gate) * tanh(A_m h_m).
 
-    The gate of every output feature sees all modalities and distributes one unit of weight over them.
+    The gate of every output feature sees all modalities and distributes one unit of weight over
+    them.
     """
 
     def __init__(self, sizes: Mapping[str, int], out_features: int = 120) -> None:
         super().__init__()
         self.modalities = tuple(sizes)
         self.out_features = out_features
-        self.project = nn.ModuleDict({name: nn.Linear(size, out_features) for name, size in sizes.items()})
+        self.project = nn.ModuleDict(
+            {name: nn.Linear(size, out_features) for name, size in sizes.items()}
+        )
         self.gate = nn.Linear(sum(sizes.values()), len(sizes) * out_features)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        candidates = torch.stack([self.project[name](features[name]).tanh() for name in self.modalities], dim=1)  # [B, M, out]
+        candidates = torch.stack(
+            [self.project[name](features[name]).tanh() for name in self.modalities], dim=1
+        )  # [B, M, out]
         gate = self.gate(torch.cat([features[name] for name in self.modalities], dim=-1))
         return (candidates * gate.view_as(candidates).softmax(dim=1)).sum(dim=1)
 
 
-FUSIONS = {"concat": Concat, "low_rank_tensor": LowRankTensorFusion, "tensor": TensorFusion, "gated": GatedFusion}
+FUSIONS = {
+    "concat": Concat,
+    "low_rank_tensor": LowRankTensorFusion,
+    "tensor": TensorFusion,
+    "gated": GatedFusion,
+}
 
 
 def build_fusion(
-    name: str, sizes: Mapping[str, int], out_features: int = 120, rank: int = 40, frozen_factors: bool = False
+    name: str,
+    sizes: Mapping[str, int],
+    out_features: int = 120,
+    rank: int = 40,
+    frozen_factors: bool = False,
 ) -> nn.Module:
-    """The fusion called `name` (aliases `lf`, `lrtf`) for features of these sizes. `out_features` is for low-rank tensor and gated
-    fusion, `rank` and `frozen_factors` for the former; the others have nothing to choose."""
+    """The fusion called `name` (aliases `lf`, `lrtf`) for features of these sizes. `out_features`
+    is for low-rank tensor and gated fusion, `rank` and `frozen_factors` for the former; the others
+    have nothing to choose."""
     name = FUSION_ALIASES.get(name, name)
     if name not in FUSIONS:
         raise SettingsError(
             f"fusion={name!r} is unknown; choose one of {', '.join(FUSIONS)} (aliases: {', '.join(FUSION_ALIASES)})"
         )
     if len(sizes) < 2:
-        raise SettingsError(f"fusion needs two or more modalities, not {', '.join(sizes) or 'none'}")
+        raise SettingsError(
+            f"fusion needs two or more modalities, not {', '.join(sizes) or 'none'}"
+        )
     options = {
-        "low_rank_tensor": {"out_features": out_features, "rank": rank, "frozen_factors": frozen_factors},
+        "low_rank_tensor": {
+            "out_features": out_features,
+            "rank": rank,
+            "frozen_factors": frozen_factors,
+        },
         "gated": {"out_features": out_features},
     }
     return FUSIONS[name](sizes, **options.get(name, {}))

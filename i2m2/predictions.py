@@ -14,14 +14,17 @@ UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile)
 
 
 class SavedPredictions(Mapping[str, np.ndarray]):
-    """The columns of a predictions_<split>.npz, each read when it is first asked for and then kept: the log-probabilities of
-    thousands of answers take gigabytes, and few ask for them. DamagedError for what cannot be read."""
+    """The columns of a predictions_<split>.npz, each read when it is first asked for and then kept:
+    the log-probabilities of thousands of answers take gigabytes, and few ask for them. DamagedError
+    for what cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._columns: dict[str, np.ndarray] = {}
         try:
-            self._file = np.load(path, allow_pickle=False)  # stays open: another file may take its place meanwhile
+            self._file = np.load(
+                path, allow_pickle=False
+            )  # stays open: another file may take its place meanwhile
         except UNREADABLE as error:
             raise self._damaged(error) from error
 
@@ -47,6 +50,7 @@ class SavedPredictions(Mapping[str, np.ndarray]):
 
 
 def read_predictions(directory: Path, split: str) -> SavedPredictions | None:
-    """Saved predictions of a run's folder, None where there are none. DamagedError if they cannot be read."""
+    """Saved predictions of a run's folder, None where there are none. DamagedError if they cannot
+    be read."""
     path = directory / f"predictions_{split}.npz"
     return SavedPredictions(path) if path.exists() else None

@@ -1,6 +1,8 @@
-"""`python -m i2m2.results results [--dataset avmnist]`: tables and figures of the finished runs, the paper beside them.
+"""`python -m i2m2.results results [--dataset avmnist]`: tables and figures of the finished runs,
+the paper beside them.
 
-What a table looks like is read from the `paper.yaml` of each data-set folder; nothing here knows a data set.
+What a table looks like is read from the `paper.yaml` of each data-set folder; nothing here knows a
+data set.
 """
 
 from __future__ import annotations
@@ -46,20 +48,36 @@ INTRODUCTION = (
 
 
 def entries_of(folder: str, entries: dict[str, list[Entry]], runs: list[Record]) -> list[Entry]:
-    """The tables of a results folder. One that no `paper.yaml` knows, of one's own data say, is a table of all its runs and of
-    every metric that is a fraction."""
+    """The tables of a results folder. One that no `paper.yaml` knows, of one's own data say, is a
+    table of all its runs and of every metric that is a fraction."""
     if listed := listed_under(folder, entries):
         return listed
     tests = [run.test for run in runs if run.test is not None]
     metrics = [
         metric
         for metric in tests[0]
-        if all(fits(test.get(metric)) for fits in [is_fraction if in_percent(metric) else is_number] for test in tests)
+        if all(
+            fits(test.get(metric))
+            for fits in [is_fraction if in_percent(metric) else is_number]
+            for test in tests
+        )
     ]
     if not metrics:
-        raise DataError(f"{runs[0].dir.parents[1]}: its runs have no metric between 0 and 1 in common; a table needs one")
+        raise DataError(
+            f"{runs[0].dir.parents[1]}: its runs have no metric between 0 and 1 in common; a table needs one"
+        )
     rows = [Row(label=name, run=name, paper={}) for name in dict.fromkeys(run.name for run in runs)]
-    return [Entry(folder=folder, name=folder, title="all runs", metrics=metrics, rows=rows, published=False, defaults={})]
+    return [
+        Entry(
+            folder=folder,
+            name=folder,
+            title="all runs",
+            metrics=metrics,
+            rows=rows,
+            published=False,
+            defaults={},
+        )
+    ]
 
 
 def is_fraction(value: Any) -> bool:
@@ -72,26 +90,44 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and value >= 0
 
 
-def make_table(entry: Entry, runs: list[Record], folder: Path, beside: Iterable[Entry] = ()) -> Table:
-    """The table `entry` of the paper, filled with the finished runs of `folder`; those of the tables `beside` it stand there."""
+def make_table(
+    entry: Entry, runs: list[Record], folder: Path, beside: Iterable[Entry] = ()
+) -> Table:
+    """The table `entry` of the paper, filled with the finished runs of `folder`; those of the
+    tables `beside` it stand there."""
     names = [row.run for row in entry.rows]
     elsewhere = {row.run for other in beside for row in other.rows} - set(names)
     runs = [run for run in runs if run.name not in elsewhere]
     finished = [run for run in runs if run.test is not None]
     values = {name: values_of(finished, name, entry.metrics) for name in names}
-    others = sorted({run.name for run in finished} - set(names), key=lambda name: (_place(name, names), name))
+    others = sorted(
+        {run.name for run in finished} - set(names), key=lambda name: (_place(name, names), name)
+    )
     data = data_kind(entry, finished)
     said = verdicts(entry, values, data, finished, folder)
     lacking = missing_seeds(entry, runs)
     lines = [
-        Line(label=r.label, run=r.run, values=values[r.run], paper=r.paper, verdict=said[r.run], missing=lacking[r.run])
+        Line(
+            label=r.label,
+            run=r.run,
+            values=values[r.run],
+            paper=r.paper,
+            verdict=said[r.run],
+            missing=lacking[r.run],
+        )
         for r in entry.rows
     ]
-    by_row = {row.run: found for row in entry.rows if (found := [run for run in finished if run.name == row.run])}
+    by_row = {
+        row.run: found
+        for row in entry.rows
+        if (found := [run for run in finished if run.name == row.run])
+    }
     judged = {}
     if by_row:
         best = best_of({run: values[run] for run in by_row}, entry.metrics)
-        judged = statistics_for(folder, entry.name, by_row, entry.metrics, best, own_of([entry]).metrics)
+        judged = statistics_for(
+            folder, entry.name, by_row, entry.metrics, best, own_of([entry]).metrics
+        )
     return Table(
         statistics=judged,
         title=f"{entry.name}: {entry.title}",
@@ -102,15 +138,33 @@ def make_table(entry: Entry, runs: list[Record], folder: Path, beside: Iterable[
         compared=judged_metrics(entry) if data == "real" and folder.name == entry.folder else (),
         judged=entry.published,
         lines=lines,
-        further=[Line(label=name, run=name, values=values_of(finished, name, entry.metrics)) for name in others],
-        notes=[*how_sure(judged, {row.run: row.label for row in entry.rows}), *notes(entry, finished, data, folder.name)],
-        todo={"Missing runs": missing(entry, runs, folder), "Unfinished runs": unfinished(entry, runs, folder)},
+        further=[
+            Line(label=name, run=name, values=values_of(finished, name, entry.metrics))
+            for name in others
+        ],
+        notes=[
+            *how_sure(judged, {row.run: row.label for row in entry.rows}),
+            *notes(entry, finished, data, folder.name),
+        ],
+        todo={
+            "Missing runs": missing(entry, runs, folder),
+            "Unfinished runs": unfinished(entry, runs, folder),
+        },
         best=entry.best if data == "real" and folder.name == entry.folder else None,
-        baseline=next((run.data["baseline"] for run in finished if isinstance(run.data.get("baseline"), dict)), {}),
+        baseline=next(
+            (
+                run.data["baseline"]
+                for run in finished
+                if isinstance(run.data.get("baseline"), dict)
+            ),
+            {},
+        ),
     )
 
 
-def tables_of(folder: Path, runs: list[Record], entries: dict[str, list[Entry]]) -> tuple[list[Table], list[Sheet]]:
+def tables_of(
+    folder: Path, runs: list[Record], entries: dict[str, list[Entry]]
+) -> tuple[list[Table], list[Sheet]]:
     """The tables of a results folder, and for each that has no run of its own yet what makes it."""
     listed = entries_of(folder.name, entries, runs)
     tables, to_begin = [], []
@@ -131,19 +185,24 @@ def tables_of(folder: Path, runs: list[Record], entries: dict[str, list[Entry]])
 
 
 def _place(name: str, rows: list[str]) -> int:
-    """Further runs stand in the order of the rows they are variants of: `i2m2-concat-scratch` where `i2m2-concat` stands."""
-    return max((place for place, row in enumerate(rows) if name.startswith(f"{row}-")), default=len(rows))
+    """Further runs stand in the order of the rows they are variants of: `i2m2-concat-scratch` where
+    `i2m2-concat` stands."""
+    return max(
+        (place for place, row in enumerate(rows) if name.startswith(f"{row}-")), default=len(rows)
+    )
 
 
 def values_of(finished: list[Record], name: str, metrics: Iterable[str]) -> dict[str, list[float]]:
-    """Metric -> one fraction per finished seed of the run `name`; a metric recorded as null (undefined) is left out, and so is one
-    that is not recorded, but for the first."""
+    """Metric -> one fraction per finished seed of the run `name`; a metric recorded as null
+    (undefined) is left out, and so is one that is not recorded, but for the first."""
     main, *others = metrics
     values: dict[str, list[float]] = {metric: [] for metric in (main, *others)}
     for run in finished:
         for metric in values if run.name == name else ():
             value = run.test.get(metric, "absent" if metric == main else None)
-            if value is not None and not (is_fraction(value) if in_percent(metric) else is_number(value)):
+            if value is not None and not (
+                is_fraction(value) if in_percent(metric) else is_number(value)
+            ):
                 range_ = "a number between 0 and 1" if in_percent(metric) else "a number"
                 raise DataError(
                     f"{run.dir / 'result.json'}: test {metric} is {value}; a table needs {range_}; delete this folder and "
@@ -153,16 +212,38 @@ def values_of(finished: list[Record], name: str, metrics: Iterable[str]) -> dict
     return values
 
 
-SETTINGS = ("optim.name", "optim.lr", "optim.weight_decay", "optim.batch_size", "optim.epochs", "optim.select", "init", "preset")
+SETTINGS = (
+    "optim.name",
+    "optim.lr",
+    "optim.weight_decay",
+    "optim.batch_size",
+    "optim.epochs",
+    "optim.select",
+    "init",
+    "preset",
+)
 
 
 def settings_sheet(finished: list[Record], labels: Mapping[str, str], about: str) -> list[Sheet]:
-    """What every row was trained with (Table B.6 for fastMRI); where its seeds differ, all of what they had."""
+    """What every row was trained with (Table B.6 for fastMRI); where its seeds differ, all of what
+    they had."""
     rows = []
     for run, label in labels.items():
-        configs = [one.config for one in finished if one.name == run and lookup(one.config, "optim.lr") is not None]
+        configs = [
+            one.config
+            for one in finished
+            if one.name == run and lookup(one.config, "optim.lr") is not None
+        ]
         if configs:
-            rows.append([label, *(" / ".join(dict.fromkeys(str(lookup(c, name)) for c in configs)) for name in SETTINGS)])
+            rows.append(
+                [
+                    label,
+                    *(
+                        " / ".join(dict.fromkeys(str(lookup(c, name)) for c in configs))
+                        for name in SETTINGS
+                    ),
+                ]
+            )
     if not rows:
         return []
     header = ["model", *(name.removeprefix("optim.") for name in SETTINGS)]
@@ -170,12 +251,21 @@ def settings_sheet(finished: list[Record], labels: Mapping[str, str], about: str
 
 
 def find_folders(out: Path, dataset: str | None, entries: dict[str, list[Entry]]) -> list[Path]:
-    """The results folders to show (`avmnist` and `avmnist-*` for the data set `avmnist`). SettingsError if none has a run."""
+    """The results folders to show (`avmnist` and `avmnist-*` for the data set `avmnist`).
+    SettingsError if none has a run."""
     if not out.is_dir():
-        raise SettingsError(f"{out}: there is no such results folder; give the one that `--out` of the training commands names")
+        raise SettingsError(
+            f"{out}: there is no such results folder; give the one that `--out` of the training commands names"
+        )
     found = [path for path in sorted(out.iterdir()) if path.is_dir() and run_folders(path)]
-    chosen = [path for path in found if dataset is None or f"{path.name}-".startswith(f"{dataset}-")]
-    listed = [table[0] for key, table in entries.items() if dataset is None or f"{key}-".startswith(f"{dataset}-")]
+    chosen = [
+        path for path in found if dataset is None or f"{path.name}-".startswith(f"{dataset}-")
+    ]
+    listed = [
+        table[0]
+        for key, table in entries.items()
+        if dataset is None or f"{key}-".startswith(f"{dataset}-")
+    ]
     if found and not chosen:
         raise SettingsError(
             f"{out}: no runs of data set {dataset!r}; found: {', '.join(path.name for path in found)}{_hint(listed, out)}"
@@ -184,7 +274,9 @@ def find_folders(out: Path, dataset: str | None, entries: dict[str, list[Entry]]
     if not any((run / "DONE").exists() for run in runs):
         state = f"none of its {len(runs)} runs is finished" if runs else "no runs in it"
         if run_folders(out):
-            raise SettingsError(f"{out}: is one data set's folder; give the one above it: {out.parent} --dataset {out.name}")
+            raise SettingsError(
+                f"{out}: is one data set's folder; give the one above it: {out.parent} --dataset {out.name}"
+            )
         raise SettingsError(f"{out}: {state}{_hint(listed, out)}")
     return chosen
 
@@ -196,15 +288,24 @@ def _begun(entry: Entry, before: Iterable[Entry], runs: list[Record]) -> bool:
 
 
 def _hint(listed: list[Entry], out: Path) -> str:
-    commands = [command(entry, entry.rows[0], 0, out / "any", []) for entry in listed if entry.rows and entry.train]
+    commands = [
+        command(entry, entry.rows[0], 0, out / "any", [])
+        for entry in listed
+        if entry.rows and entry.train
+    ]
     return f"; make one with: {commands[0]}" if commands else ""
 
 
 def write(table: Table, folder: Path, name: str) -> list[Path]:
-    """Write the table's five files into `folder`: `table.md`, `figure.png` and the like, or called `name`; their paths."""
+    """Write the table's five files into `folder`: `table.md`, `figure.png` and the like, or called
+    `name`; their paths."""
     paths = []
     sheet = sheet_of(table)
-    for kind, text in {"md": to_markdown(sheet), "tex": to_latex(sheet), "csv": to_csv(table)}.items():
+    for kind, text in {
+        "md": to_markdown(sheet),
+        "tex": to_latex(sheet),
+        "csv": to_csv(table),
+    }.items():
         paths.append(folder / f"{name or 'table'}.{kind}")
         write_text(paths[-1], text)
     return paths + _save(draw(table), folder / (name or "figure"))
@@ -217,9 +318,14 @@ def _save(figure: Figure, path: Path) -> list[Path]:
     return paths
 
 
-def further_parts(folder: Path, runs: list[Record], tables: list[Table], own: OwnStatistics) -> list[Part]:
-    """What the report tells of a results folder beside its tables: studies, settings in force, what other commands left there."""
-    labels = {line.run: line.label for table in reversed(tables) for line in table.lines}  # a row is called as in its first table
+def further_parts(
+    folder: Path, runs: list[Record], tables: list[Table], own: OwnStatistics
+) -> list[Part]:
+    """What the report tells of a results folder beside its tables: studies, settings in force, what
+    other commands left there."""
+    labels = {
+        line.run: line.label for table in reversed(tables) for line in table.lines
+    }  # a row is called as in its first table
     labels = {line.run: labels[line.run] for table in tables for line in table.lines}
     synthetic = any(table.data == "synthetic" for table in tables)
     finished = [run for run in runs if run.test is not None]
@@ -230,21 +336,35 @@ def further_parts(folder: Path, runs: list[Record], tables: list[Table], own: Ow
         (folder / f"{slug(title)}.csv").unlink(missing_ok=True)
     texts = {f"{slug(sheet.title)}.csv": sheet_to_csv(sheet) for sheet in sheets}
     if sheets:
-        texts |= {f"studies.{kind}": "\n".join(map(to, sheets)) for kind, to in (("md", to_markdown), ("tex", to_latex))}
-    left = [(path, path.with_name(path.name.replace(".sheet.json", ".png"))) for path in sorted(folder.glob("*.sheet.json"))]
-    parts = [Part(from_json(path), [figure] if figure.exists() else [], synthetic) for path, figure in left]
+        texts |= {
+            f"studies.{kind}": "\n".join(map(to, sheets))
+            for kind, to in (("md", to_markdown), ("tex", to_latex))
+        }
+    left = [
+        (path, path.with_name(path.name.replace(".sheet.json", ".png")))
+        for path in sorted(folder.glob("*.sheet.json"))
+    ]
+    parts = [
+        Part(from_json(path), [figure] if figure.exists() else [], synthetic)
+        for path, figure in left
+    ]
     figures: dict[str, list[Path]] = {}
     if diagrams := diagrams_of(found, labels):
         title = f"Reliability of the first seed's test predictions\n{about_runs}"
-        figures["Calibration"] = _save(draw_reliability(diagrams, title), folder / "reliability")[:1]
+        figures["Calibration"] = _save(draw_reliability(diagrams, title), folder / "reliability")[
+            :1
+        ]
         texts["reliability.csv"] = sheet_to_csv(diagrams_sheet(diagrams))
     for name, text in texts.items():
         write_text(folder / name, text)
-    return parts + [Part(sheet, figures.get(sheet.title.partition(":")[0], []), synthetic) for sheet in sheets]
+    return parts + [
+        Part(sheet, figures.get(sheet.title.partition(":")[0], []), synthetic) for sheet in sheets
+    ]
 
 
 def show(folder: Path, entries: dict[str, list[Entry]], parts: list[Part]) -> list[Path]:
-    """Print and write what there is of a results folder, and add it to `parts` of the report -> the files of its tables."""
+    """Print and write what there is of a results folder, and add it to `parts` of the report -> the
+    files of its tables."""
     runs = collect(folder)
     if all(run.test is None for run in runs):
         print(f"{folder}: none of its {len(runs)} runs is finished, so there is no table yet\n")
@@ -254,11 +374,19 @@ def show(folder: Path, entries: dict[str, list[Entry]], parts: list[Part]) -> li
     for place, table in enumerate(tables):
         print(to_markdown(sheet_of(table)))
         written = write(table, folder, slug(table.title) if place else "")
-        parts.append(Part(sheet_of(table), [path for path in written if path.suffix == ".png"], table.data == "synthetic"))
+        parts.append(
+            Part(
+                sheet_of(table),
+                [path for path in written if path.suffix == ".png"],
+                table.data == "synthetic",
+            )
+        )
         paths += written
     print("".join(f"{to_markdown(sheet)}\n" for sheet in to_begin), end="")
     for sheet in to_begin:  # none may be left of runs that are gone
-        for path in (folder / f"{slug(sheet.title)}.{kind}" for kind in ("md", "tex", "csv", "png", "pdf")):
+        for path in (
+            folder / f"{slug(sheet.title)}.{kind}" for kind in ("md", "tex", "csv", "png", "pdf")
+        ):
             path.unlink(missing_ok=True)
     parts += [Part(sheet, [], tables[0].data == "synthetic") for sheet in to_begin]
     parts += further_parts(folder, runs, tables, own_of(listed_under(folder.name, entries)))
@@ -266,10 +394,18 @@ def show(folder: Path, entries: dict[str, list[Entry]], parts: list[Part]) -> li
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print the tables of a results folder, write them and their figures into it, and one report of everything."""
-    parser = CommandParser(prog="python -m i2m2.results", description="Tables and figures of the finished runs, and report.html.")
-    parser.add_argument("results", type=Path, help="the folder that holds <dataset>/<run>/seed<k>, e.g. results")
-    parser.add_argument("--dataset", help="only this data set and its variants, e.g. avmnist, in the report too")
+    """Print the tables of a results folder, write them and their figures into it, and one report of
+    everything."""
+    parser = CommandParser(
+        prog="python -m i2m2.results",
+        description="Tables and figures of the finished runs, and report.html.",
+    )
+    parser.add_argument(
+        "results", type=Path, help="the folder that holds <dataset>/<run>/seed<k>, e.g. results"
+    )
+    parser.add_argument(
+        "--dataset", help="only this data set and its variants, e.g. avmnist, in the report too"
+    )
     args = parser.parse_args(argv)
     entries = read_entries()
     paths: list[Path] = []
@@ -280,9 +416,18 @@ def main(argv: list[str] | None = None) -> None:
             paths += show(folder, entries, parts.setdefault(folder.name, []))
         except DataError as error:  # the other folders have their tables all the same
             errors.append(error)
-            parts[folder.name] = [Part(Sheet(title="No tables", about=folder.name, grids={}, notes=[f"{error}."]), [], False)]
+            parts[folder.name] = [
+                Part(
+                    Sheet(title="No tables", about=folder.name, grids={}, notes=[f"{error}."]),
+                    [],
+                    False,
+                )
+            ]
     paths.append(args.results / "report.html")
-    write_text(paths[-1], to_page(TITLE, {name: found for name, found in parts.items() if found}, INTRODUCTION))
+    write_text(
+        paths[-1],
+        to_page(TITLE, {name: found for name, found in parts.items() if found}, INTRODUCTION),
+    )
     print("written:", *paths, sep="\n  ")
     if errors:
         raise DataError("; ".join(map(str, errors)))

@@ -1,11 +1,13 @@
-"""`python -m i2m2.sweep`: the runs of a table, each in a process of its own, as many at a time as JOBS says.
+"""`python -m i2m2.sweep`: the runs of a table, each in a process of its own, as many at a time as
+JOBS says.
 
     python -m i2m2.sweep --train AVMNIST_and_MIMIC.train --config AVMNIST_and_MIMIC/configs/avmnist.yaml \\
         --rows "unimodal_image, unimodal_audio, inter --fusion concat, intra, i2m2 --fusion concat" --seeds "0 1 2" [overrides]
 
-Runs that need nothing of each other go side by side; `intra` and `i2m2` wait for the rows they start from. CPU threads are divided
-between the jobs, GPUs given out one to each. What needs a run that failed is left out; the others go on, except after a mistake in
-the settings or the data (exit codes 2 and 3), which they would share.
+Runs that need nothing of each other go side by side; `intra` and `i2m2` wait for the rows they
+start from. CPU threads are divided between the jobs, GPUs given out one to each. What needs a run
+that failed is left out; the others go on, except after a mistake in the settings or the data (exit
+codes 2 and 3), which they would share.
 """
 
 from __future__ import annotations
@@ -34,26 +36,49 @@ class Job:
 
 def main(argv: list[str] | None = None) -> None:
     """Make the runs of a table; exits with the code of the first that failed."""
-    parser = CommandParser(prog="python -m i2m2.sweep", description=__doc__.split("\n")[0], allow_abbrev=False)
-    parser.add_argument("--train", required=True, metavar="MODULE", help="training program, such as AVMNIST_and_MIMIC.train")
+    parser = CommandParser(
+        prog="python -m i2m2.sweep", description=__doc__.split("\n")[0], allow_abbrev=False
+    )
+    parser.add_argument(
+        "--train",
+        required=True,
+        metavar="MODULE",
+        help="training program, such as AVMNIST_and_MIMIC.train",
+    )
     parser.add_argument("--config", required=True, metavar="FILE")
-    parser.add_argument("--rows", required=True, help="rows of the table, separated by commas: method and its arguments")
+    parser.add_argument(
+        "--rows",
+        required=True,
+        help="rows of the table, separated by commas: method and its arguments",
+    )
     parser.add_argument("--seeds", default=os.environ.get("SEEDS", "0"), help="separated by spaces")
-    parser.add_argument("--jobs", type=int, default=os.environ.get("JOBS", "1"), help="runs at a time (environment: JOBS)")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=os.environ.get("JOBS", "1"),
+        help="runs at a time (environment: JOBS)",
+    )
     args, overrides = parser.parse_known_args(argv)
     if args.jobs < 1 or not args.seeds.split():
-        raise SettingsError(f"JOBS={args.jobs}, SEEDS={args.seeds!r}: at least one job and one seed are needed")
+        raise SettingsError(
+            f"JOBS={args.jobs}, SEEDS={args.seeds!r}: at least one job and one seed are needed"
+        )
     base = [sys.executable, "-m", args.train, "--config", args.config]
     codes = run_jobs(plan(args.rows.split(","), args.seeds.split(), base, overrides), args.jobs)
     if any(codes.values()):
         missing = ", ".join(name for name, code in codes.items() if code)
-        print(f"error: not made: {missing}; the lines above say why, and the same command makes them", file=sys.stderr)
+        print(
+            f"error: not made: {missing}; the lines above say why, and the same command makes them",
+            file=sys.stderr,
+        )
         sys.exit(next(code for code in codes.values() if code))
 
 
 def plan(rows: list[str], seeds: list[str], base: list[str], overrides: list[str]) -> list[Job]:
     """A job per row and seed, seed by seed, rows in the order given."""
-    scratch = "--init=scratch" in overrides or ("--init", "scratch") in zip(overrides, overrides[1:], strict=False)
+    scratch = "--init=scratch" in overrides or ("--init", "scratch") in zip(
+        overrides, overrides[1:], strict=False
+    )
     jobs = []
     for seed in seeds:
         for row in rows:
@@ -65,14 +90,22 @@ def plan(rows: list[str], seeds: list[str], base: list[str], overrides: list[str
 
 
 def _needs(words: list[str], rows: list[str]) -> list[str]:
-    """Rows of the table that a row starts from: every unimodal one, and for i2m2 the inter row with the same arguments."""
+    """Rows of the table that a row starts from: every unimodal one, and for i2m2 the inter row with
+    the same arguments."""
     rows = [row.strip() for row in rows]
-    needs = [row for row in rows if row.startswith("unimodal_")] if words[0] in ("intra", "i2m2") else []
-    return needs + [row for row in rows if words[0] == "i2m2" and shlex.split(row) == ["inter", *words[1:]]]
+    needs = (
+        [row for row in rows if row.startswith("unimodal_")]
+        if words[0] in ("intra", "i2m2")
+        else []
+    )
+    return needs + [
+        row for row in rows if words[0] == "i2m2" and shlex.split(row) == ["inter", *words[1:]]
+    ]
 
 
 def run_jobs(jobs: list[Job], at_a_time: int) -> dict[str, int]:
-    """Run them all -> {name: exit code}, 0 for done, that of the job it needs for one left out, the mistake's first."""
+    """Run them all -> {name: exit code}, 0 for done, that of the job it needs for one left out, the
+    mistake's first."""
     codes: dict[str, int] = {}
     waiting, running, slots = list(jobs), {}, list(range(at_a_time))
     try:
@@ -84,7 +117,11 @@ def run_jobs(jobs: list[Job], at_a_time: int) -> dict[str, int]:
             for job in [job for job in waiting if not names & set(job.needs)][: len(slots)]:
                 waiting.remove(job)
                 slot = slots.pop()
-                running[job.name] = (job, subprocess.Popen(job.command, env=_environment(slot, at_a_time)), slot)
+                running[job.name] = (
+                    job,
+                    subprocess.Popen(job.command, env=_environment(slot, at_a_time)),
+                    slot,
+                )
             for name, (_, process, slot) in list(running.items()):
                 if process.poll() is not None:
                     codes[name] = process.returncode
@@ -92,14 +129,24 @@ def run_jobs(jobs: list[Job], at_a_time: int) -> dict[str, int]:
                     del running[name]
             time.sleep(0.05)
     finally:
-        for _, process, _ in running.values():  # after an interrupt: each goes on later from its last finished epoch
+        for (
+            _,
+            process,
+            _,
+        ) in (
+            running.values()
+        ):  # after an interrupt: each goes on later from its last finished epoch
             process.terminate()
     return codes
 
 
 def _reason_to_leave_out(job: Job, codes: dict[str, int]) -> int:
-    """The exit code of a job that this one needs, or of any that failed over settings or data; 0 if there is none."""
-    return next((code for name, code in codes.items() if code in MISTAKES or (code and name in job.needs)), 0)
+    """The exit code of a job that this one needs, or of any that failed over settings or data; 0 if
+    there is none."""
+    return next(
+        (code for name, code in codes.items() if code in MISTAKES or (code and name in job.needs)),
+        0,
+    )
 
 
 def _environment(slot: int, at_a_time: int) -> dict[str, str]:

@@ -1,4 +1,5 @@
-"""Exit code 0 if every requirement of a file is installed in a fitting version, else 1 and the list of those that are not."""
+"""Exit code 0 if every requirement of a file is installed in a fitting version, else 1 and the list
+of those that are not."""
 
 import sys
 from importlib.metadata import PackageNotFoundError, version

@@ -1,4 +1,5 @@
-"""What the tests share: tiny files in the layout of AV-MNIST, and a way to the shared real data, which may be absent."""
+"""What the tests share: tiny files in the layout of AV-MNIST, and a way to the shared real data,
+which may be absent."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ FASTMRI_CONFIG = str(ROOT / "fastMRI/configs/fastmri.yaml")
 
 @pytest.fixture(autouse=True)
 def _fresh_state():
-    """One thread, since the last bits depend on their number, and no precision left over from the test before."""
+    """One thread, since the last bits depend on their number, and no precision left over from the
+    test before."""
     torch.set_num_threads(1)
     AcceleratorState._reset_state(reset_partial_state=True)
 
@@ -36,7 +38,8 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def avmnist_files(tmp_path_factory) -> Path:
-    """132 training rows (the last 11 of them validation) and 30 test rows, the label visible in both modalities."""
+    """132 training rows (the last 11 of them validation) and 30 test rows, the label visible in
+    both modalities."""
     folder = tmp_path_factory.mktemp("avmnist")
     write_avmnist(folder, train=132, test=30)
     return folder
@@ -67,7 +70,8 @@ def mimic_files(tmp_path_factory) -> Path:
 
 
 def write_mimic(folder: Path, stays: int) -> None:
-    """Stays whose labels show in both modalities: in the first static feature, and in the level of the first series."""
+    """Stays whose labels show in both modalities: in the first static feature, and in the level of
+    the first series."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, (stays, 20))
     series = rng.normal(100, 20, (stays, 24, 12)) + 40 * labels[:, 1, None, None]
@@ -85,7 +89,11 @@ def write_mimic(folder: Path, stays: int) -> None:
         "subject_id": np.arange(stays) + 7,
     }
     np.savez(folder / "mimic.npz", **arrays)
-    described = {"variant": "clean", "synthetic": True, "description": "random numbers in the layout of MIMIC"}
+    described = {
+        "variant": "clean",
+        "synthetic": True,
+        "description": "random numbers in the layout of MIMIC",
+    }
     (folder / "dataset.json").write_text(json.dumps(described))
 
 
@@ -98,7 +106,8 @@ def fastmri_files(tmp_path_factory) -> Path:
 
 
 def write_fastmri(folder: Path, parts: dict[str, int], slices: int, side: int) -> None:
-    """Noise whose magnitude and phase are shifted in a quarter of the image for every label that is set."""
+    """Noise whose magnitude and phase are shifted in a quarter of the image for every label that is
+    set."""
     rng = np.random.default_rng(0)
     (folder / "volumes").mkdir(parents=True)
     rows = ["volume,slice,part,patient,others,meniscus,acl,cartilage"]
@@ -107,27 +116,59 @@ def write_fastmri(folder: Path, parts: dict[str, int], slices: int, side: int) -
         y[0], y[1] = 0, 1  # both classes of every label in every volume
         image = rng.normal(size=(slices, side, side)) + 1j * rng.normal(size=(slices, side, side))
         for label, (row, column) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
-            corner = np.s_[:, row * side // 2 : (row + 1) * side // 2, column * side // 2 : (column + 1) * side // 2]
+            corner = np.s_[
+                :,
+                row * side // 2 : (row + 1) * side // 2,
+                column * side // 2 : (column + 1) * side // 2,
+            ]
             image[corner] *= 1 + y[:, label, None, None]
             image[corner] += y[:, label, None, None]
         with h5py.File(folder / "volumes" / f"{volume}.h5", "w") as file:
-            file["image"], file["rss"] = image.astype(np.complex64), np.abs(image).astype(np.float32)
+            file["image"], file["rss"] = (
+                image.astype(np.complex64),
+                np.abs(image).astype(np.float32),
+            )
             file.attrs["scale"] = 5e-5
-        rows += [f"{volume},{index},{part},patient{number}," + ",".join(map(str, labels)) for index, labels in enumerate(y)]
+        rows += [
+            f"{volume},{index},{part},patient{number}," + ",".join(map(str, labels))
+            for index, labels in enumerate(y)
+        ]
     (folder / "slices.csv").write_text("\n".join(rows) + "\n")
-    described = {"variant": "native", "synthetic": True, "description": "noise in the layout of fastMRI"}
+    described = {
+        "variant": "native",
+        "synthetic": True,
+        "description": "noise in the layout of fastMRI",
+    }
     (folder / "dataset.json").write_text(json.dumps(described))
 
 
 @pytest.fixture
 def train(avmnist_files, tmp_path):
-    """Train on the tiny files: train("--method", "inter") -> folder of the run. One epoch unless said otherwise."""
+    """Train on the tiny files: train("--method", "inter") -> folder of the run. One epoch unless
+    said otherwise."""
     from AVMNIST_and_MIMIC.train import main
 
     def call(*arguments: str, out: Path = tmp_path, config: str = AVMNIST_CONFIG) -> Path:
         before = set(out.rglob("DONE"))
-        epochs = [] if any(word.startswith("--optim.epochs") for word in arguments) else ["--optim.epochs", "1"]
-        main(["--config", config, "--data.dir", str(avmnist_files), "--out", str(out), "--threads", "1", *epochs, *arguments])
+        epochs = (
+            []
+            if any(word.startswith("--optim.epochs") for word in arguments)
+            else ["--optim.epochs", "1"]
+        )
+        main(
+            [
+                "--config",
+                config,
+                "--data.dir",
+                str(avmnist_files),
+                "--out",
+                str(out),
+                "--threads",
+                "1",
+                *epochs,
+                *arguments,
+            ]
+        )
         made = set(out.rglob("DONE")) - before
         return made.pop().parent if made else out
 

@@ -1,4 +1,5 @@
-"""The benchmarks compare like with like: equal weights, equal examples, equal results. No time is asserted."""
+"""The benchmarks compare like with like: equal weights, equal examples, equal results. No time is
+asserted."""
 
 import json
 
@@ -28,9 +29,14 @@ def folder(tmp_path_factory):
     for part, rows in (("train", 96), ("test", 8)):
         for name, shape in SHAPES.items():
             (folder / name).mkdir(exist_ok=True)
-            np.save(folder / name / f"{part}_data.npy", rng.integers(0, 256, (rows, *shape), dtype=np.uint8))
+            np.save(
+                folder / name / f"{part}_data.npy",
+                rng.integers(0, 256, (rows, *shape), dtype=np.uint8),
+            )
         np.save(folder / f"{part}_labels.npy", rng.integers(0, 10, rows))
-    (folder / "dataset.json").write_text(json.dumps({"variant": "noise", "synthetic": True, "description": "noise"}))
+    (folder / "dataset.json").write_text(
+        json.dumps({"variant": "noise", "synthetic": True, "description": "noise"})
+    )
     return folder
 
 
@@ -42,7 +48,9 @@ def data(folder):
 @pytest.mark.parametrize("row", ["image", "i2m2 low_rank_tensor"])
 def test_usual_loop_and_ours_make_the_same_update_from_the_same_weights(row, data):
     config = bench.config_of(row)
-    train = bench.subset(data.splits["train"], config.optim.batch_size)  # one update, so that the order cannot matter
+    train = bench.subset(
+        data.splits["train"], config.optim.batch_size
+    )  # one update, so that the order cannot matter
     usual, model = bench.new_model(config), bench.new_model(config)
     before = [p.detach().clone() for p in model.parameters()]
     assert all(torch.equal(a, b) for a, b in zip(before, usual.parameters(), strict=True))
@@ -62,16 +70,25 @@ def test_usual_loop_and_ours_see_the_same_examples(data):
 
     config, train = bench.config_of("image"), bench.subset(data.splits["train"], 70)
     bench.Ours(config, bench.new_model(config), train, counting_loss).one_pass()
-    _, outputs, labels = bench.usual_pass(config, bench.new_model(config), bench.usual_samples(train), 0)()
+    _, outputs, labels = bench.usual_pass(
+        config, bench.new_model(config), bench.usual_samples(train), 0
+    )()
     assert outputs.shape == (70, 10)
-    assert torch.cat(seen).sort().values.tolist() == labels.sort().values.tolist() == sorted(train.y.tolist())
+    assert (
+        torch.cat(seen).sort().values.tolist()
+        == labels.sort().values.tolist()
+        == sorted(train.y.tolist())
+    )
 
 
 def test_the_bare_loop_trains_the_model_it_is_given(data):
     config = bench.config_of("image")
     model, untouched = bench.new_model(config), bench.new_model(config)
     bench.bare_steps(config, model, data.splits["train"], steps=1)()
-    assert all(not torch.equal(a, b) for a, b in zip(model.parameters(), untouched.parameters(), strict=True))
+    assert all(
+        not torch.equal(a, b)
+        for a, b in zip(model.parameters(), untouched.parameters(), strict=True)
+    )
 
 
 def test_ratios_are_of_positive_times(data):
@@ -87,7 +104,14 @@ def test_memory_of_a_training_in_this_process(folder):
 
 def test_torch_pooling_equals_ours_and_channels_last_nearly():
     torch.manual_seed(0)
-    found = encoder_row(LeNet(3, 3), torch.rand(8, 1, 28, 28), torch.get_num_threads(), rounds=1, repeats=1, compiled=False)
+    found = encoder_row(
+        LeNet(3, 3),
+        torch.rand(8, 1, 28, 28),
+        torch.get_num_threads(),
+        rounds=1,
+        repeats=1,
+        compiled=False,
+    )
     assert all(seconds > 0 for seconds, _, _ in found.values())
     assert found["nn.MaxPool2d"][1:] == (0, 0)
     assert max(found["channels_last"][1:]) < 1e-3
@@ -100,7 +124,16 @@ def test_all_implementations_of_the_update_agree(optimizer):
 
 
 def test_command_prints_a_table_for_each_part_and_says_that_data_are_synthetic(folder, capsys):
-    options = ["--rounds", "1", "--steps", "1", "--rows", "image", "--threads", str(torch.get_num_threads())]
+    options = [
+        "--rounds",
+        "1",
+        "--steps",
+        "1",
+        "--rows",
+        "image",
+        "--threads",
+        str(torch.get_num_threads()),
+    ]
     avmnist.main(["--data", str(folder), "--parts", "loop", *options])
     printed = capsys.readouterr().out
     assert "SYNTHETIC, 88 training rows" in printed
@@ -133,9 +166,27 @@ def test_parts_of_a_mimic_step_add_up_to_the_step(mimic_files):
 
 
 def test_mimic_command_prints_a_table_for_each_part(capsys):
-    mimic.main(["--stays", "120", "--steps", "2", "--rounds", "1", "--threads", "1", "--rows", "static,series"])
+    mimic.main(
+        [
+            "--stays",
+            "120",
+            "--steps",
+            "2",
+            "--rounds",
+            "1",
+            "--threads",
+            "1",
+            "--rows",
+            "static,series",
+        ]
+    )
     printed = capsys.readouterr().out
-    assert "120 stays" in printed and "<= 1: " in printed and ">= 1.2: " in printed and "gathering the batch" in printed
+    assert (
+        "120 stays" in printed
+        and "<= 1: " in printed
+        and ">= 1.2: " in printed
+        and "gathering the batch" in printed
+    )
     assert "| series |" in printed and "nn.GRU, time first" in printed and "foreach" in printed
 
 
@@ -154,10 +205,19 @@ def test_tables_by_hand():
 def test_fastmri_reference_layout_is_the_published_one_and_gives_the_same_image(tmp_path):
     make_volumes(tmp_path / "raw", 1, slices=(2, 2), workers=1)
     paths = fastmri.write_reference(tmp_path / "raw", tmp_path / "reference")
-    assert [path.name for path in paths] == [f"knee_singlecoil_file9000000_{index}.h5" for index in (0, 1)]
-    with h5py.File(tmp_path / "raw/singlecoil_train/file9000000.h5") as raw, h5py.File(paths[1]) as file:
+    assert [path.name for path in paths] == [
+        f"knee_singlecoil_file9000000_{index}.h5" for index in (0, 1)
+    ]
+    with (
+        h5py.File(tmp_path / "raw/singlecoil_train/file9000000.h5") as raw,
+        h5py.File(paths[1]) as file,
+    ):
         kspace = file["sc_kspace"][:]
-        assert kspace.shape == (640, 400) and kspace.dtype == np.complex128 and kspace.nbytes == 4_096_000
+        assert (
+            kspace.shape == (640, 400)
+            and kspace.dtype == np.complex128
+            and kspace.nbytes == 4_096_000
+        )
         np.testing.assert_array_equal(file["recon_rss"][:], raw["reconstruction_rss"][1])
         measured = raw["kspace"][1]
         left = 200 - measured.shape[1] // 2
@@ -166,7 +226,9 @@ def test_fastmri_reference_layout_is_the_published_one_and_gives_the_same_image(
 
 
 def test_a_fastmri_step_costs_what_is_known():
-    assert fastmri.flop_per_slice() == pytest.approx(3 * 3 * 2 * 55.42e9, rel=1e-3)  # experts, passes, multiply and add
+    assert fastmri.flop_per_slice() == pytest.approx(
+        3 * 3 * 2 * 55.42e9, rel=1e-3
+    )  # experts, passes, multiply and add
 
 
 def test_the_cost_of_combining_vqa_experts_is_of_a_study_of_what_is_written(tmp_path, capsys):
@@ -175,9 +237,13 @@ def test_the_cost_of_combining_vqa_experts_is_of_a_study_of_what_is_written(tmp_
             vqa_combination.write_predictions(tmp_path / name, split, questions, 40, seed)
     vqa_combination.combine_files(tmp_path)
     found = json.loads(capsys.readouterr().out)
-    # Three experts that know equally much, each by itself: the product knows most, with equal weights.
+    # Three experts that know equally much, each by itself: the product knows most, with equal
+    # weights.
     assert found["plain"]["scores"]["vqa_score"] > found["joint"]["scores"]["vqa_score"] + 0.1
     weights = list(found["fitted"]["weights"].values())
-    assert max(weights) < 1.2 * min(weights) and found["fitted"]["scores"]["nll"] < found["joint"]["scores"]["nll"]
+    assert (
+        max(weights) < 1.2 * min(weights)
+        and found["fitted"]["scores"]["nll"] < found["joint"]["scores"]["nll"]
+    )
     vqa_combination.main(["--share", "0.001", "--answers", "30"])
     assert "| 33 | 164 | 30 |" in capsys.readouterr().out

@@ -25,14 +25,24 @@ READMES = [ROOT / "README.md", *ROOT.glob("*/README.md")]
 
 def blocks(language):
     return [
-        (path.parent.name, block) for path in READMES for block in re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.S)
+        (path.parent.name, block)
+        for path in READMES
+        for block in re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.S)
     ]
 
 
-COMMANDS = sorted({line.strip() for _, block in blocks("bash") for line in block.replace("\\\n", " ").splitlines() if line.strip()})
+COMMANDS = sorted(
+    {
+        line.strip()
+        for _, block in blocks("bash")
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.strip()
+    }
+)
 
 
-# Training program -> the settings that its arguments are of; script of a table -> its program and its config
+# Training program -> the settings that its arguments are of; script of a table -> its program and
+# its config
 PROGRAMS = {
     "AVMNIST_and_MIMIC.train": lambda arguments: dataset_of(arguments).config,
     "fastMRI.train": lambda _: FastMRIConfig,
@@ -72,14 +82,20 @@ def test_commands_name_programs_and_settings_that_exist(command, capsys):
         assert (ROOT / words[1]).exists()
         if words[1] in SCRIPTS:
             program, config = SCRIPTS[words[1]]
-            check_settings(program, ["--config", str(ROOT / variables.get("CONFIG", config)), *words[2:]])
+            check_settings(
+                program, ["--config", str(ROOT / variables.get("CONFIG", config)), *words[2:]]
+            )
     elif "-m" in words:
         module, arguments = words[words.index("-m") + 1], words[words.index("-m") + 2 :]
         assert (ROOT / (module.replace(".", "/") + ".py")).exists()
         if module in PROGRAMS and "results/" not in command:
             check_settings(module, arguments)
         else:
-            options = [word.split("=")[0] for word in arguments if word.startswith("--") and not word.startswith("--config")]
+            options = [
+                word.split("=")[0]
+                for word in arguments
+                if word.startswith("--") and not word.startswith("--config")
+            ]
             with pytest.raises(SystemExit) as ended:
                 importlib.import_module(module).main(["--help"])
             help_text = capsys.readouterr().out
@@ -93,7 +109,8 @@ REPORTED = sorted(path.name for path in (ROOT / "reported").iterdir() if path.is
 
 @pytest.mark.parametrize("folder", REPORTED)
 def test_tables_of_the_readmes_are_those_of_the_reported_runs(folder):
-    """Every table that `i2m2.results` makes of the runs in reported/ stands in a README, number for number."""
+    """Every table that `i2m2.results` makes of the runs in reported/ stands in a README, number for
+    number."""
     shown = tables_in("\n".join(path.read_text() for path in READMES))
     for table in reported_tables(folder):
         assert table in shown, table
@@ -115,7 +132,9 @@ def tables_in(text):
 def reported_tables(name):
     folder = ROOT / "reported" / name
     sheets = [sheet_of(table) for table in tables_of(folder, collect(folder), read_entries())[0]]
-    sheets += [from_json(path) for path in sorted(folder.glob("*.sheet.json"))]  # of other commands, such as fastMRI.noise
+    sheets += [
+        from_json(path) for path in sorted(folder.glob("*.sheet.json"))
+    ]  # of other commands, such as fastMRI.noise
     return [tables_in(to_markdown(sheet))[0] for sheet in sheets]
 
 
@@ -124,27 +143,57 @@ def test_behind_every_reported_run_are_its_settings_environment_scores_and_stati
     for run in run_folders(ROOT / "reported" / folder):
         there = {path.name for path in run.iterdir()}
         assert there == {"config.yaml", "env.json", "result.json", "DONE", "statistics.json"}, run
-        told, scores = (json.loads((run / name).read_text()) for name in ("statistics.json", "result.json"))
+        told, scores = (
+            json.loads((run / name).read_text()) for name in ("statistics.json", "result.json")
+        )
         assert told["metrics"] and told["calibration"]
         for metric, found in told["metrics"].items():
-            assert found["values"] == pytest.approx([scores["test"][metric]], abs=1e-4), (run, metric)
+            assert found["values"] == pytest.approx([scores["test"][metric]], abs=1e-4), (
+                run,
+                metric,
+            )
 
 
 def test_quickstart_trains_seven_rows_and_ends_with_a_labelled_table_and_a_figure(tmp_path):
-    environment = {**os.environ, "OUT": str(tmp_path), "JOBS": "2", "VIRTUAL_ENV": sys.prefix, "OMP_NUM_THREADS": "2"}
+    environment = {
+        **os.environ,
+        "OUT": str(tmp_path),
+        "JOBS": "2",
+        "VIRTUAL_ENV": sys.prefix,
+        "OMP_NUM_THREADS": "2",
+    }
     environment["PATH"] = f"{os.path.dirname(sys.executable)}:{environment['PATH']}"
     command = ["bash", "scripts/quickstart.sh", "--optim.epochs", "1", "--data.train_size", "80"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    rows = re.findall(r"^\| ([^|]+) \| \**[\d.]+ [^|]*\(1\)[* †]*\| not judged: synthetic data \|$", done.stdout, re.M)
-    assert rows == ["Image", "Audio", "Intra-modality", "Inter-modality LF", "Inter-modality LRTF", "I2M2 LF", "I2M2 LRTF"]
+    rows = re.findall(
+        r"^\| ([^|]+) \| \**[\d.]+ [^|]*\(1\)[* †]*\| not judged: synthetic data \|$",
+        done.stdout,
+        re.M,
+    )
+    assert rows == [
+        "Image",
+        "Audio",
+        "Intra-modality",
+        "Inter-modality LF",
+        "Inter-modality LRTF",
+        "I2M2 LF",
+        "I2M2 LRTF",
+    ]
     assert "SYNTHETIC" in done.stdout and "Missing" not in done.stdout
     assert (tmp_path / "avmnist-digits/figure.png").stat().st_size > 5000
     assert done.stdout.strip().endswith("avmnist-digits/figure.png")
 
 
 def test_mimic_script_trains_six_rows_of_a_task_and_ends_with_its_table(mimic_files, tmp_path):
-    environment = {**os.environ, "OUT": str(tmp_path), "JOBS": "2", "TASKS": "icd9_7", "SEEDS": "0", "DATA": str(mimic_files)}
+    environment = {
+        **os.environ,
+        "OUT": str(tmp_path),
+        "JOBS": "2",
+        "TASKS": "icd9_7",
+        "SEEDS": "0",
+        "DATA": str(mimic_files),
+    }
     environment |= {"VIRTUAL_ENV": sys.prefix, "OMP_NUM_THREADS": "2"}
     environment["PATH"] = f"{os.path.dirname(sys.executable)}:{environment['PATH']}"
     command = ["bash", "scripts/mimic.sh", "--optim.epochs", "1", "--data.train_size", "40"]
@@ -152,5 +201,16 @@ def test_mimic_script_trains_six_rows_of_a_task_and_ends_with_its_table(mimic_fi
     assert done.returncode == 0, done.stderr
     table = done.stdout[: done.stdout.index("- In percent")]
     rows = re.findall(r"^\| ([^|]+) \| \**[\d.]+ [^|]*\(1\)[* †]*\|", table, re.M)
-    assert rows == ["Static", "Time series", "Intra-modality", "Inter-modality", "Inter-modality LRTF", "I2M2"]
-    assert "SYNTHETIC" in done.stdout and "| Majority class" in done.stdout and "Missing" not in done.stdout
+    assert rows == [
+        "Static",
+        "Time series",
+        "Intra-modality",
+        "Inter-modality",
+        "Inter-modality LRTF",
+        "I2M2",
+    ]
+    assert (
+        "SYNTHETIC" in done.stdout
+        and "| Majority class" in done.stdout
+        and "Missing" not in done.stdout
+    )

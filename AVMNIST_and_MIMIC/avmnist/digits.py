@@ -1,8 +1,9 @@
 """The embedded default, `avmnist-digits`: AV-MNIST's recipe on data that need no download.
 
-Images are scikit-learn's 1,797 real handwritten digits (8x8, enlarged to 28x28). Speech is synthesised here: a glottal source
-of harmonics and a noise source, filtered by formants that glide through the sounds of the English words zero..nine, for
-several voices with many takes each. PCA, noise, pairing, spectrograms and files are those of `avmnist_build`.
+Images are scikit-learn's 1,797 real handwritten digits (8x8, enlarged to 28x28). Speech is
+synthesised here: a glottal source of harmonics and a noise source, filtered by formants that glide
+through the sounds of the English words zero..nine, for several voices with many takes each. PCA,
+noise, pairing, spectrograms and files are those of `avmnist_build`.
 """
 
 from __future__ import annotations
@@ -16,21 +17,38 @@ from scipy import ndimage
 from sklearn.datasets import load_digits
 
 from AVMNIST_and_MIMIC.avmnist.preparation.audio import RATE, Recording, normalise
-from AVMNIST_and_MIMIC.avmnist.preparation.build import Label, Material, Rules, build, facts_of, holds
+from AVMNIST_and_MIMIC.avmnist.preparation.build import (
+    Label,
+    Material,
+    Rules,
+    build,
+    facts_of,
+    holds,
+)
 from AVMNIST_and_MIMIC.avmnist.preparation.check import read_facts
 from AVMNIST_and_MIMIC.avmnist.preparation.images import Digits
 from i2m2.errors import SettingsError
 
 SEED = 20240601  # of the voices and takes; a constant of the data set
-TRAIN_FILE = 1400  # rows, in scikit-learn's order, so that writers differ: 1,200 train, 200 validation; the other 397 test
-RULES = Rules(components=3, val_rows=200, test_takes=(0, 1, 2, 3), val_takes=(4, 5, 6), snr_min=-21.0, snr_max=-1.0)
+# Rows, in scikit-learn's order, so that writers differ: 1,200 train, 200 validation; the other 397
+# test
+TRAIN_FILE = 1400
+RULES = Rules(
+    components=3,
+    val_rows=200,
+    test_takes=(0, 1, 2, 3),
+    val_takes=(4, 5, 6),
+    snr_min=-21.0,
+    snr_max=-1.0,
+)
 TAKES = 15  # of every voice and digit: 4 test, 3 validation, 8 train
 HOP = RATE // 200  # samples per frame of 5 ms
 
 
 @dataclass(frozen=True)
 class Voice:
-    """`pitch` in Hz; `formants` and `pace` are factors of the table below; `breath` is the share of noise in voiced sounds."""
+    """`pitch` in Hz; `formants` and `pace` are factors of the table below; `breath` is the share of
+    noise in voiced sounds."""
 
     name: str
     pitch: float
@@ -48,8 +66,9 @@ VOICES = (
     Voice("finn", 130, 1.02, 1.05, 0.04),
 )
 
-# Sound: ms, voiced amplitude, noise amplitude, three formants in Hz, centre and width of the noise in Hz.
-# Vowel formants: means of male speakers, Peterson & Barney (1952); the other values are set by ear within their usual ranges.
+# Sound: ms, voiced amplitude, noise amplitude, three formants in Hz, centre and width of the noise
+# in Hz. Vowel formants: means of male speakers, Peterson & Barney (1952); the other values are set
+# by ear within their usual ranges.
 SOUNDS = {
     "iy": (110, 1.00, 0.00, 270, 2290, 3010, 2500, 800),
     "ih": (90, 1.00, 0.00, 390, 1990, 2550, 2500, 800),
@@ -80,7 +99,8 @@ WORDS = (
 
 
 def make_digits(out: Path) -> bool:
-    """Write the embedded data set to `out` in seconds, always the same bytes; -> False if it is there already.
+    """Write the embedded data set to `out` in seconds, always the same bytes; -> False if it is
+    there already.
 
     One that an earlier version of the recipe made is replaced: it can be made again at any time.
     """
@@ -95,9 +115,18 @@ def make_digits(out: Path) -> bool:
         shutil.rmtree(out)
     digits = load_digits()
     images, labels = enlarge(digits.images), digits.target.astype(np.uint8)
-    train, test = Digits(images[:TRAIN_FILE], labels[:TRAIN_FILE]), Digits(images[TRAIN_FILE:], labels[TRAIN_FILE:])
+    train, test = (
+        Digits(images[:TRAIN_FILE], labels[:TRAIN_FILE]),
+        Digits(images[TRAIN_FILE:], labels[TRAIN_FILE:]),
+    )
     recordings = [
-        Recording(f"{digit}_{voice.name}_{take}.wav", digit, voice.name, take, normalise(speak(digit, voice, take)))
+        Recording(
+            f"{digit}_{voice.name}_{take}.wav",
+            digit,
+            voice.name,
+            take,
+            normalise(speak(digit, voice, take)),
+        )
         for digit in range(10)
         for voice in VOICES
         for take in range(TAKES)
@@ -108,32 +137,49 @@ def make_digits(out: Path) -> bool:
 
 def enlarge(images: np.ndarray) -> np.ndarray:
     """[N, 8, 8] in 0..16 -> uint8 [N, 784] in 0..255, by linear interpolation to 28x28."""
-    large = ndimage.zoom(images * (255 / 16), (1, 3.5, 3.5), order=1, grid_mode=True, mode="nearest")
+    large = ndimage.zoom(
+        images * (255 / 16), (1, 3.5, 3.5), order=1, grid_mode=True, mode="nearest"
+    )
     return large.round().astype(np.uint8).reshape(len(images), 784)
 
 
 def speak(digit: int, voice: Voice, take: int) -> np.ndarray:
-    """One take of one digit: float64 [L] at 8 kHz. Every take has its own pace, pitch, formants and stress."""
+    """One take of one digit: float64 [L] at 8 kHz. Every take has its own pace, pitch, formants and
+    stress."""
     rng = np.random.default_rng((SEED, digit, VOICES.index(voice), take))
     tracks = _tracks(WORDS[digit], voice, rng)
     spoken = _voiced(tracks, voice, rng) + _noise(tracks, voice, rng)
-    return spoken + 1e-3 * spoken.std() * rng.standard_normal(len(spoken))  # the hiss of a quiet room
+    return spoken + 1e-3 * spoken.std() * rng.standard_normal(
+        len(spoken)
+    )  # the hiss of a quiet room
 
 
 def _tracks(word: tuple[str, ...], voice: Voice, rng: np.random.Generator) -> np.ndarray:
-    """The parameters of SOUNDS but the first, per frame of 5 ms [T, 7]: steps from sound to sound, smoothed into glides."""
+    """The parameters of SOUNDS but the first, per frame of 5 ms [T, 7]: steps from sound to sound,
+    smoothed into glides."""
     table = np.array([SOUNDS[sound] for sound in word])
     frames = (
-        np.maximum(2, table[:, 0] / 5 * voice.pace * rng.uniform(0.85, 1.15) * rng.uniform(0.8, 1.25, len(word)))
+        np.maximum(
+            2,
+            table[:, 0]
+            / 5
+            * voice.pace
+            * rng.uniform(0.85, 1.15)
+            * rng.uniform(0.8, 1.25, len(word)),
+        )
         .round()
         .astype(int)
     )
-    targets = table[:, 1:] * rng.normal(1, [0.15, 0.15, 0.05, 0.05, 0.03, 0.05, 0.10], (len(word), 7))
+    targets = table[:, 1:] * rng.normal(
+        1, [0.15, 0.15, 0.05, 0.05, 0.03, 0.05, 0.10], (len(word), 7)
+    )
     targets[:, 2:5] *= voice.formants * rng.normal(1, 0.02)
     tracks = np.pad(np.repeat(targets, frames, axis=0), ((4, 6), (0, 0)), mode="edge")
     tracks[:4, :2] = tracks[-6:, :2] = 0  # a little silence around
     glide = ndimage.gaussian_filter1d(tracks, 4.0, axis=0, mode="nearest")
-    glide[:, :2] = ndimage.gaussian_filter1d(tracks[:, :2], 1.2, axis=0, mode="constant")  # plosives stay short
+    glide[:, :2] = ndimage.gaussian_filter1d(
+        tracks[:, :2], 1.2, axis=0, mode="constant"
+    )  # plosives stay short
     return np.maximum(glide, 0)
 
 
@@ -141,8 +187,14 @@ def _voiced(tracks: np.ndarray, voice: Voice, rng: np.random.Generator) -> np.nd
     """Harmonics of the pitch, each as loud as the formants let it: [T * HOP]."""
     frames, samples = len(tracks), len(tracks) * HOP
     start, end = rng.normal(1.08, 0.06), rng.normal(0.86, 0.05)
-    pitch = voice.pitch * np.linspace(start, end, frames) * (1 + 0.01 * ndimage.gaussian_filter1d(rng.standard_normal(frames), 3))
-    phase = 2 * np.pi / RATE * np.cumsum(np.interp(np.arange(samples) / HOP, np.arange(frames), pitch))
+    pitch = (
+        voice.pitch
+        * np.linspace(start, end, frames)
+        * (1 + 0.01 * ndimage.gaussian_filter1d(rng.standard_normal(frames), 3))
+    )
+    phase = (
+        2 * np.pi / RATE * np.cumsum(np.interp(np.arange(samples) / HOP, np.arange(frames), pitch))
+    )
     harmonics = np.arange(1, int(0.49 * RATE / pitch.max()) + 1)
     frequency = pitch[:, None] * harmonics  # [T, H]
     gain = tracks[:, :1] / harmonics ** rng.normal(
@@ -151,7 +203,9 @@ def _voiced(tracks: np.ndarray, voice: Voice, rng: np.random.Generator) -> np.nd
     for formant, width in zip(tracks[:, 2:5].T, (70, 100, 150), strict=True):
         ratio = frequency / formant[:, None]
         gain = gain / np.sqrt((1 - ratio**2) ** 2 + (ratio * width / formant[:, None]) ** 2)
-    return np.einsum("sh,sh->s", _per_sample(gain), np.sin(phase[:, None] * harmonics, dtype=np.float32))
+    return np.einsum(
+        "sh,sh->s", _per_sample(gain), np.sin(phase[:, None] * harmonics, dtype=np.float32)
+    )
 
 
 def _per_sample(frames: np.ndarray) -> np.ndarray:
@@ -167,7 +221,10 @@ def _noise(tracks: np.ndarray, voice: Voice, rng: np.random.Generator) -> np.nda
     frequency = np.fft.rfftfreq(2 * HOP, 1 / RATE)
     amplitude = 6 * (tracks[:, 1:2] + voice.breath * tracks[:, :1])
     bell = amplitude * np.exp(-0.5 * ((frequency - tracks[:, 5:6]) / tracks[:, 6:7]) ** 2)
-    frames = np.fft.irfft(np.fft.rfft(rng.standard_normal((len(tracks), 2 * HOP))) * bell) * np.hanning(2 * HOP + 1)[:-1]
+    frames = (
+        np.fft.irfft(np.fft.rfft(rng.standard_normal((len(tracks), 2 * HOP))) * bell)
+        * np.hanning(2 * HOP + 1)[:-1]
+    )
     noise = np.zeros((len(tracks) + 1) * HOP)
     noise[:-HOP] += frames[:, :HOP].ravel()
     noise[HOP:] += frames[:, HOP:].ravel()

@@ -28,7 +28,8 @@ class AVMNISTData:
     """Where the data lie.
 
     Args:
-        source: files as prepared or downloaded, or synthetic: real 8x8 digits and synthesised speech, made on first use
+        source: files as prepared or downloaded, or synthetic: real 8x8 digits and synthesised
+            speech, made on first use
         dir: folder of the files; null: data/avmnist, or data/avmnist-digits for synthetic
         train_size: use only the first so many training rows; null: all
     """
@@ -39,7 +40,9 @@ class AVMNISTData:
 
     @property
     def folder(self) -> Path:
-        return Path(self.dir or ("data/avmnist-digits" if self.source == "synthetic" else "data/avmnist"))
+        return Path(
+            self.dir or ("data/avmnist-digits" if self.source == "synthetic" else "data/avmnist")
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +84,13 @@ class AVMNISTConfig(RunConfig):
 
 
 def load_avmnist(config: AVMNISTData) -> Data:
-    """Open the official layout memory-mapped. DataError if a file is missing, damaged, or not what it should be.
+    """Open the official layout memory-mapped. DataError if a file is missing, damaged, or not what
+    it should be.
 
-    image/{train,test}_data.npy [N, 784] (any shape of 784 numbers a row), 0..255 or zero-centred; audio/{train,test}_data.npy
-    [N, 112, 112], 0..255; {train,test}_labels.npy [N], 0..9. Test is the test files; validation is the rows that dataset.json
-    names, by default the last twelfth of the training files (5,000 of 60,000). Official sizes: 55,000 / 5,000 / 10,000.
+    image/{train,test}_data.npy [N, 784] (any shape of 784 numbers a row), 0..255 or zero-centred;
+    audio/{train,test}_data.npy [N, 112, 112], 0..255; {train,test}_labels.npy [N], 0..9. Test is
+    the test files; validation is the rows that dataset.json names, by default the last twelfth of
+    the training files (5,000 of 60,000). Official sizes: 55,000 / 5,000 / 10,000.
     """
     folder = config.folder
     if config.source == "synthetic":
@@ -120,7 +125,8 @@ def prepare(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def build_model(config: AVMNISTConfig) -> ProductOfExperts:
-    """The experts of the configured method: LeNets of width 3 alone, of width 6 under the fusion, a two-layer head each."""
+    """The experts of the configured method: LeNets of width 3 alone, of width 6 under the fusion, a
+    two-layer head each."""
     return ProductOfExperts({name: _expert(name, config) for name in config.experts})
 
 
@@ -131,14 +137,20 @@ def _expert(name: str, config: AVMNISTConfig) -> nn.Module:
         return UnimodalExpert(name, encoder, mlp(encoder.out_features, model.hidden, NUM_CLASSES))
     encoders = {modality: LeNet(model.inter_width, BLOCKS[modality]) for modality in MODALITIES}
     sizes = {modality: encoder.out_features for modality, encoder in encoders.items()}
-    fusion = build_fusion(config.fusion, sizes, model.fused_features, model.rank, model.frozen_factors)
+    fusion = build_fusion(
+        config.fusion, sizes, model.fused_features, model.rank, model.frozen_factors
+    )
     return FusionExpert(encoders, fusion, mlp(fusion.out_features, model.hidden, NUM_CLASSES))
 
 
-def _split(folder: Path, part: str, arrays: dict[str, np.ndarray], rows: np.ndarray, first_id: int) -> ArrayDataset:
+def _split(
+    folder: Path, part: str, arrays: dict[str, np.ndarray], rows: np.ndarray, first_id: int
+) -> ArrayDataset:
     inputs = {name: arrays[name] for name in MODALITIES}
     source = {name: str(folder / name / f"{part}_data.npy") for name in MODALITIES}
-    return ArrayDataset(inputs, arrays["y"][rows], rows, id=rows + first_id, prepare=prepare, source=source)
+    return ArrayDataset(
+        inputs, arrays["y"][rows], rows, id=rows + first_id, prepare=prepare, source=source
+    )
 
 
 def _validation_rows(folder: Path, described: dict[str, Any], rows: int) -> tuple[int, int]:
@@ -146,15 +158,20 @@ def _validation_rows(folder: Path, described: dict[str, Any], rows: int) -> tupl
     named = described.get("validation_rows", [rows - rows // 12, rows])
     right = isinstance(named, list) and len(named) == 2 and all(type(row) is int for row in named)
     if not right or not 0 <= named[0] < named[1] <= rows:
-        raise DataError(f"{folder}/dataset.json: validation_rows={named} should be [first, last + 1] within 0..{rows}")
+        raise DataError(
+            f"{folder}/dataset.json: validation_rows={named} should be [first, last + 1] within 0..{rows}"
+        )
     return named[0], named[1]
 
 
 def _fingerprint(folder: Path) -> str:
-    """Of dataset.json (which holds every file's checksum) and the file sizes; without dataset.json, of sizes and times."""
+    """Of dataset.json (which holds every file's checksum) and the file sizes; without dataset.json,
+    of sizes and times."""
     description = folder / "dataset.json"
     digest = hashlib.sha256(description.read_bytes() if description.exists() else b"")
     for path in sorted(folder.rglob("*.npy")):
         stat = path.stat()
-        digest.update(f"{path.relative_to(folder)} {stat.st_size} {0 if description.exists() else stat.st_mtime_ns}".encode())
+        digest.update(
+            f"{path.relative_to(folder)} {stat.st_size} {0 if description.exists() else stat.st_mtime_ns}".encode()
+        )
     return digest.hexdigest()

@@ -1,4 +1,5 @@
-"""The files of AV-MNIST, ours or the published tarball's: opening and checking them, for the loader and for the audit alike."""
+"""The files of AV-MNIST, ours or the published tarball's: opening and checking them, for the loader
+and for the audit alike."""
 
 from __future__ import annotations
 
@@ -14,8 +15,9 @@ HOW_TO_GET = "how to get them: AVMNIST_and_MIMIC/README.md, section Data; withou
 
 
 def open_part(folder: Path, part: str) -> dict[str, np.ndarray]:
-    """{image, audio, y} of the training or the test files, memory-mapped but for `y` [N] int64. DataError unless shapes, types and
-    the scale are right; image rows hold 784 numbers and audio rows 112 x 112, in any shape.
+    """{image, audio, y} of the training or the test files, memory-mapped but for `y` [N] int64.
+    DataError unless shapes, types and the scale are right; image rows hold 784 numbers and audio
+    rows 112 x 112, in any shape.
 
     NaN and labels are left to who reads them all: a batch, or --check.
     """
@@ -37,7 +39,12 @@ def open_part(folder: Path, part: str) -> dict[str, np.ndarray]:
     for name, shape in SHAPES.items():
         array, expected = arrays[name], int(np.prod(shape))
         readable = array.dtype.kind in "uif" and array.dtype.isnative and array.dtype.itemsize <= 8
-        if not readable or array.ndim < 2 or int(np.prod(array.shape[1:])) != expected or len(array) != len(y):
+        if (
+            not readable
+            or array.ndim < 2
+            or int(np.prod(array.shape[1:])) != expected
+            or len(array) != len(y)
+        ):
             raise DataError(
                 f"{paths[name]}: shape {array.shape}, dtype {array.dtype}; it should be numbers of shape ({len(y)}, {expected}) "
                 f"or ({len(y)}, {shape[0]}, {shape[1]}), a row per label; prepare the data again"

@@ -33,7 +33,8 @@ HOW_TO_GET = "how to make it: AVMNIST_and_MIMIC/README.md, section MIMIC-III; wi
 
 
 def read_arrays(folder: Path, steps: int) -> dict[str, np.ndarray]:
-    """The arrays of mimic.npz, checked for shape, type and range. DataError if the file is missing, damaged or of another form."""
+    """The arrays of mimic.npz, checked for shape, type and range. DataError if the file is missing,
+    damaged or of another form."""
     path = folder / "mimic.npz"
     if not path.exists():
         raise DataError(f"mimic: {path} is missing; {HOW_TO_GET}")
@@ -41,14 +42,18 @@ def read_arrays(folder: Path, steps: int) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in SHAPES if name in file}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path} cannot be read ({error}); it is truncated or damaged: prepare it again") from error
+        raise DataError(
+            f"{path} cannot be read ({error}); it is truncated or damaged: prepare it again"
+        ) from error
     if missing := [name for name in SHAPES if name not in arrays]:
         raise DataError(f"{path} has no array {', '.join(missing)}; prepare it again")
     sizes = {"n": len(arrays["hadm_id"]), "T": steps}
     for name, (dimensions, kinds) in SHAPES.items():
         array, shape = arrays[name], tuple(sizes.get(size, size) for size in dimensions)
         if array.shape != shape or array.dtype.kind not in kinds:
-            hint = "set --data.steps or prepare it again" if "T" in dimensions else "prepare it again"
+            hint = (
+                "set --data.steps or prepare it again" if "T" in dimensions else "prepare it again"
+            )
             raise DataError(
                 f"{path}: {name} has shape {array.shape}, dtype {array.dtype}; it should be {KINDS[kinds]} of shape {shape}; {hint}"
             )
@@ -81,9 +86,12 @@ class Split(NamedTuple):
 
 
 def patient_split(subject_id: np.ndarray) -> Split:
-    """80 / 10 / 10 % of the patients, in the order of a hash of their id, so that another cohort is split nearly alike."""
+    """80 / 10 / 10 % of the patients, in the order of a hash of their id, so that another cohort is
+    split nearly alike."""
     patients, row_of = np.unique(subject_id, return_inverse=True)
-    order = np.argsort([hashlib.sha256(str(patient).encode()).digest() for patient in patients.tolist()])
+    order = np.argsort(
+        [hashlib.sha256(str(patient).encode()).digest() for patient in patients.tolist()]
+    )
     tenth = len(patients) // 10
     part = np.zeros(len(patients), dtype=int)  # 0: train
     part[order[:tenth]], part[order[tenth : 2 * tenth]] = 1, 2
@@ -91,18 +99,25 @@ def patient_split(subject_id: np.ndarray) -> Split:
 
 
 def reference_split(examples: int) -> Split:
-    """The published split: Python's shuffle with seed 10, first tenth validation, second test, whatever patient a row is of."""
+    """The published split: Python's shuffle with seed 10, first tenth validation, second test,
+    whatever patient a row is of."""
     order = list(range(examples))
     random.Random(10).shuffle(order)
     first, second = examples // 10, examples // 5
-    return Split(train=np.array(order[second:], int), val=np.array(order[:first], int), test=np.array(order[first:second], int))
+    return Split(
+        train=np.array(order[second:], int),
+        val=np.array(order[:first], int),
+        test=np.array(order[first:second], int),
+    )
 
 
 def standardise(x: np.ndarray, train: np.ndarray, how: str) -> tuple[np.ndarray, list[int]]:
-    """z-scores [N, ..., F] float32 per feature, missing values 0; and the features that are constant or never observed.
+    """z-scores [N, ..., F] float32 per feature, missing values 0; and the features that are
+    constant or never observed.
 
-    train: mean and population standard deviation of what the training rows observe. reference: NaN and infinity become 0 first,
-    then the statistics are over all rows. Either way a feature without spread is divided by 1.
+    train: mean and population standard deviation of what the training rows observe. reference: NaN
+    and infinity become 0 first, then the statistics are over all rows. Either way a feature without
+    spread is divided by 1.
     """
     rows = train
     if how == "reference":

@@ -1,8 +1,10 @@
-"""Corruptions of MIMIC's standardised arrays at a level p in 0..1, after MultiBench's robustness tests (Liang et al., 2021).
+"""Corruptions of MIMIC's standardised arrays at a level p in 0..1, after MultiBench's robustness
+tests (Liang et al., 2021).
 
-What MultiBench documents: its code added one number to a whole stay where noise per step was meant, and emptied whole stays where
-time steps were. A dropped value is the training mean, 0, and counts as not observed. What happens to a stay depends on (seed,
-kind of corruption, level, the stay's place in the array).
+What MultiBench documents: its code added one number to a whole stay where noise per step was meant,
+and emptied whole stays where time steps were. A dropped value is the training mean, 0, and counts
+as not observed. What happens to a stay depends on (seed, kind of corruption, level, the stay's
+place in the array).
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from i2m2.training.robustness import Corruptions
 
 
 def mimic_corruptions(seed: int) -> Corruptions:
-    """What is corrupted, and how; `multimodal` is MultiBench's: static entries, then noise, entries and steps of the series."""
+    """What is corrupted, and how; `multimodal` is MultiBench's: static entries, then noise, entries
+    and steps of the series."""
     by = {kind: partial(corrupt, kind, seed=seed) for kind in KINDS}
 
     def series(x: np.ndarray, level: float) -> np.ndarray:
@@ -35,13 +38,15 @@ def mimic_corruptions(seed: int) -> Corruptions:
 
 
 def corrupt(kind: str, x: np.ndarray, level: float, seed: int = 0) -> np.ndarray:
-    """float32 [N, F] or [N, T, F] -> the same; the series' channels beyond the twelfth say what was observed (`data.masks`)."""
+    """float32 [N, F] or [N, T, F] -> the same; the series' channels beyond the twelfth say what was
+    observed (`data.masks`)."""
     rng = np.random.default_rng([seed, list(KINDS).index(kind), x.ndim, round(1000 * level)])
     return KINDS[kind](x, level, rng)
 
 
 def _noise(x: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
-    """Plus Gaussian noise of `level` training standard deviations, another in every entry of every time step."""
+    """Plus Gaussian noise of `level` training standard deviations, another in every entry of every
+    time step."""
     noisy = x.copy()
     values = noisy[..., : len(SERIES)]
     values += level * rng.standard_normal(values.shape, dtype=np.float32)

@@ -29,7 +29,8 @@ from i2m2.training.data import ArrayDataset, Data, check_dataset, read_descripti
 from i2m2.training.evaluate import score_of_class_frequencies
 
 MODALITIES = ("static", "series")
-# Class k of `mortality` is the first k in 1..5 whose column of `mortality_labels` is 1, class 0 none of them.
+# Class k of `mortality` is the first k in 1..5 whose column of `mortality_labels` is 1, class 0
+# none of them.
 MORTALITY = (
     "alive 1 year after discharge, or not known", "death within 1 day of ICU admission", "within 2 days", "within 3 days",
     "within 30 days of discharge", "within 1 year of discharge",
@@ -48,7 +49,8 @@ class MIMICData:
         dir: folder of mimic.npz; null: data/mimic, or data/mimic-synthetic for synthetic
         train_size: use only the first so many training rows; null: all
         split: by patient, or reference: the published permutation of the rows (seed 10)
-        standardise: with the training rows' observed values, or reference: over all rows, missing values being 0, as published
+        standardise: with the training rows' observed values, or reference: over all rows, missing
+            values being 0, as published
         masks: give the series encoder what was observed as further channels
         steps: time steps of a series, as prepared
     """
@@ -63,7 +65,9 @@ class MIMICData:
 
     @property
     def folder(self) -> Path:
-        return Path(self.dir or ("data/mimic-synthetic" if self.source == "synthetic" else "data/mimic"))
+        return Path(
+            self.dir or ("data/mimic-synthetic" if self.source == "synthetic" else "data/mimic")
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +75,8 @@ class MIMICModel:
     """Sizes of the networks.
 
     Args:
-        static_features: outputs of the encoder of the static features, and width of its hidden layer
+        static_features: outputs of the encoder of the static features, and width of its hidden
+            layer
         gru_features: of the recurrent layer
         gru_projection: features per time step that the unimodal series encoder keeps
         hidden: width of the heads' hidden layer
@@ -95,7 +100,8 @@ class MIMICConfig(RunConfig):
 
     Args:
         dataset: name of the data set
-        task: mortality (6 classes), or icd9_<k>: whether any diagnosis is in ICD-9 group k (1: 140-239, 7: 460-519)
+        task: mortality (6 classes), or icd9_<k>: whether any diagnosis is in ICD-9 group k (1:
+            140-239, 7: 460-519)
         data: where the data lie and how they are split and standardised
         model: sizes of the networks
     """
@@ -115,19 +121,27 @@ class MIMICConfig(RunConfig):
 def load_mimic(config: MIMICConfig) -> Data:
     """Read mimic.npz. DataError if it is missing, damaged, or not what it should be.
 
-    series [N, T, 12] and static [N, 5] in clinical units, NaN where nothing is known; see `prepare_mimic`. What the splits hold is
-    standardised, float32, and without NaN: a missing value is the mean, 0.
+    series [N, T, 12] and static [N, 5] in clinical units, NaN where nothing is known; see
+    `prepare_mimic`. What the splits hold is standardised, float32, and without NaN: a missing value
+    is the mean, 0.
     """
     folder = config.data.folder
     if config.data.source == "synthetic":
         make_once(folder, make_synthetic)
     arrays, described = read_arrays(folder, config.data.steps), read_description(folder)
     y = class_of(config.task, arrays)
-    rows = reference_split(len(y)) if config.data.split == "reference" else patient_split(arrays["subject_id"])
+    rows = (
+        reference_split(len(y))
+        if config.data.split == "reference"
+        else patient_split(arrays["subject_id"])
+    )
     rows = rows._replace(train=rows.train[: config.data.train_size])
     inputs, constant = _inputs(arrays, rows.train, config.data)
     id, group = arrays["hadm_id"], arrays["subject_id"]
-    splits = {name: ArrayDataset(inputs, y[r], r, id=id[r], group=group[r]) for name, r in rows._asdict().items()}
+    splits = {
+        name: ArrayDataset(inputs, y[r], r, id=id[r], group=group[r])
+        for name, r in rows._asdict().items()
+    }
     check_dataset(splits, config.num_classes)
     remarks = [f"no spread in {', '.join(constant)}"] if constant else []
     remarks += [f"{len(y)} stays prove the pipeline, not the method"] if len(y) < FEW else []
@@ -136,9 +150,14 @@ def load_mimic(config: MIMICConfig) -> Data:
         "synthetic": described["synthetic"],
         "description": "; ".join([described["description"], *remarks]),
         "sizes": {name: len(split) for name, split in splits.items()},
-        "classes": {name: np.bincount(split.y, minlength=config.num_classes).tolist() for name, split in splits.items()},
+        "classes": {
+            name: np.bincount(split.y, minlength=config.num_classes).tolist()
+            for name, split in splits.items()
+        },
         "constant_features": constant,
-        "baseline": score_of_class_frequencies(splits["train"].y, splits["test"].y, config.num_classes),
+        "baseline": score_of_class_frequencies(
+            splits["train"].y, splits["test"].y, config.num_classes
+        ),
         "fingerprint": fingerprint(folder),
     }
     variant = "" if described["variant"] == "clean" else described["variant"].removeprefix("clean-")
@@ -150,12 +169,16 @@ def make_synthetic(folder: Path) -> None:
     from AVMNIST_and_MIMIC.make_synthetic_mimic import make_raw_tables
     from AVMNIST_and_MIMIC.prepare_mimic import extract
 
-    print(f"mimic: generating raw tables of {SYNTHETIC_PATIENTS:,} synthetic patients and extracting them, this once")
+    print(
+        f"mimic: generating raw tables of {SYNTHETIC_PATIENTS:,} synthetic patients and extracting them, this once"
+    )
     make_raw_tables(folder / "raw", SYNTHETIC_PATIENTS)
     extract(folder / "raw", folder)
 
 
-def _inputs(arrays: dict[str, np.ndarray], train: np.ndarray, config: MIMICData) -> tuple[dict[str, np.ndarray], list[str]]:
+def _inputs(
+    arrays: dict[str, np.ndarray], train: np.ndarray, config: MIMICData
+) -> tuple[dict[str, np.ndarray], list[str]]:
     """Standardised float32 arrays, and the names of features without spread."""
     static, no_spread = standardise(arrays["static"], train, config.standardise)
     series, none = standardise(arrays["series"], train, config.standardise)
@@ -166,7 +189,8 @@ def _inputs(arrays: dict[str, np.ndarray], train: np.ndarray, config: MIMICData)
 
 
 def build_model(config: MIMICConfig) -> ProductOfExperts:
-    """The experts of the configured method: a small MLP on the static features, a GRU on the series, a two-layer head each."""
+    """The experts of the configured method: a small MLP on the static features, a GRU on the
+    series, a two-layer head each."""
     return ProductOfExperts({name: _expert(name, config) for name in config.experts})
 
 
@@ -184,7 +208,9 @@ def _expert(name: str, config: MIMICConfig) -> nn.Module:
     assert name == INTER
     encoders = {"static": _static_encoder(model), "series": SeriesGRU(channels, model.gru_features)}
     features = {"static": model.static_features, "series": config.data.steps * model.gru_features}
-    fusion = build_fusion(config.fusion, features, model.fused_features, model.rank, model.frozen_factors)
+    fusion = build_fusion(
+        config.fusion, features, model.fused_features, model.rank, model.frozen_factors
+    )
     return FusionExpert(encoders, fusion, head(fusion.out_features))
 
 

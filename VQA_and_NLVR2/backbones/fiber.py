@@ -1,8 +1,9 @@
 """FIBER: Swin and RoBERTa that look at each other in their last blocks (Dou et al., NeurIPS 2022).
 
-The last `fusion_steps` Swin blocks and RoBERTa layers are paired. In each step both streams get what the other one had *before* the
-step, behind a gate that starts at 0. The blocks before them see one modality alone; they are the states that the passes share.
-In training mode the passes then share one draw of dropout and stochastic depth too.
+The last `fusion_steps` Swin blocks and RoBERTa layers are paired. In each step both streams get
+what the other one had *before* the step, behind a gate that starts at 0. The blocks before them see
+one modality alone; they are the states that the passes share. In training mode the passes then
+share one draw of dropout and stochastic depth too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ from VQA_and_NLVR2.backbones.roberta import Roberta, RobertaSizes, additive_mask
 from VQA_and_NLVR2.backbones.swin import Swin, SwinSizes
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
-FIXED = {"swin": {"patch_size": 4}, "roberta": {"hidden_act": "gelu"}, "fiber": {"itc_pooler": True}}
+FIXED = {
+    "swin": {"patch_size": 4},
+    "roberta": {"hidden_act": "gelu"},
+    "fiber": {"itc_pooler": True},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,43 +53,70 @@ class FIBERSizes:
 class FIBER(nn.Module):
     """The backbone; see `backbone.Backbone` for its methods and attributes.
 
-    `fused` is [text ; image], 2 x `hidden_size` wide; `image` and `text` are the vectors of FIBER's contrastive loss, of length 1.
+    `fused` is [text ; image], 2 x `hidden_size` wide; `image` and `text` are the vectors of FIBER's
+    contrastive loss, of length 1.
     """
 
     mean, std = MEAN, STD
 
     def __init__(
-        self, sizes: FIBERSizes, name: str = "FIBER, random weights", tokenizer: str = "roberta-base", recompute: bool = False
+        self,
+        sizes: FIBERSizes,
+        name: str = "FIBER, random weights",
+        tokenizer: str = "roberta-base",
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.sizes, self.name, self.tokenizer, self.recompute = sizes, name, tokenizer, recompute
         self.report = name
         self.image_size, self.max_text_length = sizes.swin.image_size, sizes.max_text_length
-        hidden, width, text_width = sizes.hidden_size, sizes.swin.widths[-1], sizes.roberta.hidden_size
+        hidden, width, text_width = (
+            sizes.hidden_size,
+            sizes.swin.widths[-1],
+            sizes.roberta.hidden_size,
+        )
         self.widths = {"image": hidden, "text": hidden, "fused": 2 * hidden}
         self.image_alone = sum(sizes.swin.depths) - sizes.fusion_steps
         self.text_alone = sizes.roberta.num_hidden_layers - sizes.fusion_steps
-        stages = [width for width, depth in zip(sizes.swin.widths, sizes.swin.depths, strict=True) for _ in range(depth)]
+        stages = [
+            width
+            for width, depth in zip(sizes.swin.widths, sizes.swin.depths, strict=True)
+            for _ in range(depth)
+        ]
         self.vit_model = Swin(sizes.swin, text_width, sizes.fusion_steps)
         self.text_transformer = Roberta(sizes.roberta, stages[self.image_alone :])
         for suffix in ("", "_itc"):
-            setattr(self, f"cross_modal_text_transform{suffix}", nn.Linear(text_width, hidden).apply(initialise))
-            setattr(self, f"cross_modal_image_transform{suffix}", nn.Linear(width, hidden).apply(initialise))
+            setattr(
+                self,
+                f"cross_modal_text_transform{suffix}",
+                nn.Linear(text_width, hidden).apply(initialise),
+            )
+            setattr(
+                self,
+                f"cross_modal_image_transform{suffix}",
+                nn.Linear(width, hidden).apply(initialise),
+            )
             setattr(self, f"cross_modal_text_pooler{suffix}", Pooler(hidden).apply(initialise))
             setattr(self, f"cross_modal_image_pooler{suffix}", Pooler(hidden).apply(initialise))
 
     def encode_image(self, images: Tensor, vector: bool = True) -> tuple[Tensor | None, State]:
         if images.shape[1:] != (3, self.image_size, self.image_size):
-            raise ValueError(f"images are {list(images.shape)}; this backbone takes [B, 3, {self.image_size}, {self.image_size}]")
+            raise ValueError(
+                f"images are {list(images.shape)}; this backbone takes [B, 3, {self.image_size}, {self.image_size}]"
+            )
         state = State(self._blocks(self.vit_model.patch_embed(images), 0, self.image_alone))
         if not vector:
             return None, state
         pooled = self.cross_modal_image_transform_itc(self.image_tokens(state).mean(dim=1))
         return _unit(self.cross_modal_image_pooler_itc(pooled)), state
 
-    def encode_text(self, ids: Tensor, mask: Tensor, vector: bool = True) -> tuple[Tensor | None, State]:
+    def encode_text(
+        self, ids: Tensor, mask: Tensor, vector: bool = True
+    ) -> tuple[Tensor | None, State]:
         mask = mask.bool()
-        state = State(self._layers(self.text_transformer.embeddings(ids), mask, 0, self.text_alone), mask)
+        state = State(
+            self._layers(self.text_transformer.embeddings(ids), mask, 0, self.text_alone), mask
+        )
         if not vector:
             return None, state
         pooled = self.cross_modal_text_transform_itc(self.text_tokens(state)[:, 0])
@@ -92,27 +124,38 @@ class FIBER(nn.Module):
 
     def fuse(self, image: State, text: State) -> Tensor:
         x, y = self.fused_tokens(image, text)
-        # The transforms are linear, so that they can follow the mean over the image's tokens and the choice of the text's first.
+        # The transforms are linear, so that they can follow the mean over the image's tokens and
+        # the choice of the text's first.
         text_vector = self.cross_modal_text_pooler(self.cross_modal_text_transform(y[:, 0]))
-        image_vector = self.cross_modal_image_pooler(self.cross_modal_image_transform(x.mean(dim=1)))
+        image_vector = self.cross_modal_image_pooler(
+            self.cross_modal_image_transform(x.mean(dim=1))
+        )
         return torch.cat([text_vector, image_vector], dim=-1)
 
     def image_tokens(self, state: State) -> Tensor:
         """Last hidden state of the image-only pass: [B, (s / 32)^2, C]."""
-        return self.vit_model.norm(self._blocks(state.tokens, self.image_alone, len(self.vit_model.blocks)))
+        return self.vit_model.norm(
+            self._blocks(state.tokens, self.image_alone, len(self.vit_model.blocks))
+        )
 
     def text_tokens(self, state: State) -> Tensor:
         """Last hidden state of the text-only pass: [B, L, D]."""
-        return self._layers(state.tokens, state.mask, self.text_alone, len(self.text_transformer.layers))
+        return self._layers(
+            state.tokens, state.mask, self.text_alone, len(self.text_transformer.layers)
+        )
 
     def fused_tokens(self, image: State, text: State) -> tuple[Tensor, Tensor]:
-        """Both streams after the last fusion step: [B, (s / 32)^2, C], [B, L, D]. Neither gets its final norm."""
+        """Both streams after the last fusion step: [B, (s / 32)^2, C], [B, L, D]. Neither gets its
+        final norm."""
         x, y, mask = image.tokens, text.tokens, additive_mask(text.mask)
         blocks, layers = self.vit_model.blocks, self.text_transformer.layers
         for step in range(self.sizes.fusion_steps):
             k, last = self.image_alone + step, step == self.sizes.fusion_steps - 1
             x = self.vit_model.entering(x, k)
-            x, y = self._run(blocks[k], x, y, mask), self._run(layers[self.text_alone + step], y, mask, x, not last)
+            x, y = (
+                self._run(blocks[k], x, y, mask),
+                self._run(layers[self.text_alone + step], y, mask, x, not last),
+            )
         return x, y
 
     def _blocks(self, x: Tensor, first: int, stop: int) -> Tensor:
@@ -148,7 +191,8 @@ def _unit(x: Tensor) -> Tensor:
 
 
 def read_sizes(path: Path) -> FIBERSizes:
-    """Sizes from a JSON file with sections swin, roberta and fiber. SettingsError names what is missing, wrong or not supported.
+    """Sizes from a JSON file with sections swin, roberta and fiber. SettingsError names what is
+    missing, wrong or not supported.
 
     The window is not read: it is always 1/32 of the image's side.
     """
@@ -159,10 +203,14 @@ def read_sizes(path: Path) -> FIBERSizes:
     sections = {name: config.get(name) if isinstance(config, dict) else None for name in FIXED}
     for name, section in sections.items():
         if not isinstance(section, dict):
-            raise SettingsError(f"{path}: no section {name}; a file of sizes has the sections {', '.join(FIXED)}")
+            raise SettingsError(
+                f"{path}: no section {name}; a file of sizes has the sections {', '.join(FIXED)}"
+            )
         for key, value in FIXED[name].items():
             if section.get(key, value) != value:
-                raise SettingsError(f"{path}: {name}.{key} is {section[key]!r}; only {value!r} is supported")
+                raise SettingsError(
+                    f"{path}: {name}.{key} is {section[key]!r}; only {value!r} is supported"
+                )
     try:
         sizes = _sizes_of(path, sections)
     except SettingsError as error:
@@ -172,10 +220,16 @@ def read_sizes(path: Path) -> FIBERSizes:
 
 
 def _sizes_of(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> FIBERSizes:
-    fiber = _fields({"hidden_size": 768, "num_fuse_block": 6, "max_text_len": 50}, sections["fiber"], f"{path}: fiber")
+    fiber = _fields(
+        {"hidden_size": 768, "num_fuse_block": 6, "max_text_len": 50},
+        sections["fiber"],
+        f"{path}: fiber",
+    )
     return FIBERSizes(
         swin=SwinSizes(**_fields(_defaults(SwinSizes), sections["swin"], f"{path}: swin")),
-        roberta=RobertaSizes(**_fields(_defaults(RobertaSizes), sections["roberta"], f"{path}: roberta")),
+        roberta=RobertaSizes(
+            **_fields(_defaults(RobertaSizes), sections["roberta"], f"{path}: roberta")
+        ),
         hidden_size=fiber["hidden_size"],
         fusion_steps=fiber["num_fuse_block"],
         max_text_length=fiber["max_text_len"],
@@ -191,12 +245,18 @@ def _fields(defaults: Mapping[str, Any], section: Mapping[str, Any], where: str)
     found = {}
     for name, default in defaults.items():
         value = section.get(name)
-        if isinstance(default, tuple) and isinstance(value, list) and all(type(item) is int for item in value):
+        if (
+            isinstance(default, tuple)
+            and isinstance(value, list)
+            and all(type(item) is int for item in value)
+        ):
             found[name] = tuple(value)
         elif type(value) is type(default) or (isinstance(default, float) and type(value) is int):
             found[name] = type(default)(value)
         else:
-            raise SettingsError(f"{where}.{name} is {value!r}; it must be of the kind of {default!r}")
+            raise SettingsError(
+                f"{where}.{name} is {value!r}; it must be of the kind of {default!r}"
+            )
     return found
 
 
@@ -209,4 +269,6 @@ def _check_widths(path: Path, fiber: Mapping[str, Any], sizes: FIBERSizes) -> No
     }
     for name, value in known.items():
         if fiber.get(name, value) != value:
-            raise SettingsError(f"{path}: fiber.{name} is {fiber[name]!r}, but the encoder's is {value}")
+            raise SettingsError(
+                f"{path}: fiber.{name} is {fiber[name]!r}, but the encoder's is {value}"
+            )

@@ -10,8 +10,11 @@ HIDDEN = 1536  # twice FIBER's width of 768, for every head
 
 
 def make_head(features: int, classes: int, hidden: int = HIDDEN) -> nn.Sequential:
-    """Linear, LayerNorm, GELU, linear: [B, features] -> logits [B, classes]. Weights N(0, 0.02), biases 0.
+    """Linear, LayerNorm, GELU, linear: [B, features] -> logits [B, classes]. Weights N(0, 0.02),
+    biases 0.
 
     The entries 0, 1 and 3 are those of the published heads.
     """
-    return nn.Sequential(nn.Linear(features, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, classes)).apply(initialise)
+    return nn.Sequential(
+        nn.Linear(features, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Linear(hidden, classes)
+    ).apply(initialise)

@@ -1,4 +1,5 @@
-"""FIBER's encoders from published weights of Swin and RoBERTa, through transformers: what there is without a checkpoint of FIBER.
+"""FIBER's encoders from published weights of Swin and RoBERTa, through transformers: what there is
+without a checkpoint of FIBER.
 
 The gates start at 0, so that the two encoders do not see each other before the fusion is trained.
 """
@@ -32,21 +33,31 @@ RENAMED = (  # parts of SwinModel's names, in transformers before release 5 and 
     (r"^layernorm\.", "norm."),
     (r"\.layernorm_before\.", ".norm1."),
     (r"\.layernorm_after\.", ".norm2."),
-    (r"\.attention\.(self|relative_position_bias)\.relative_position_bias_table$", ".attn.relative_position_bias_table"),
+    (
+        r"\.attention\.(self|relative_position_bias)\.relative_position_bias_table$",
+        ".attn.relative_position_bias_table",
+    ),
     (r"\.attention\.(output\.dense|o_proj)\.", ".attn.proj."),
     (r"\.intermediate\.dense\.", ".mlp.fc1."),
     (r"(\.blocks\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
 )
-QKV = re.compile(r"(.*)\.attention\.(?:self\.)?(query|key|value|q_proj|k_proj|v_proj)\.(weight|bias)")
+QKV = re.compile(
+    r"(.*)\.attention\.(?:self\.)?(query|key|value|q_proj|k_proj|v_proj)\.(weight|bias)"
+)
 NOT_WEIGHTS = re.compile(r".*relative_position_index")
 FUSION = re.compile(r".*_(i2t|t2i)(_i)?\b.*|cross_modal_.*")
 
 
 def build_fiber_from_hub(settings: BackboneSettings) -> FIBER:
-    """FIBER around the encoders that `settings` names, with their sizes. SettingsError, DataError: not to be had or used."""
+    """FIBER around the encoders that `settings` names, with their sizes. SettingsError, DataError:
+    not to be had or used."""
     swin = from_hub(SwinModel, settings.image_encoder, "image_encoder", add_pooling_layer=False)
     roberta = from_hub(RobertaModel, settings.text_encoder, "text_encoder", add_pooling_layer=False)
-    sizes = FIBERSizes(swin=_swin_sizes(swin, settings), roberta=_roberta_sizes(roberta), hidden_size=roberta.config.hidden_size)
+    sizes = FIBERSizes(
+        swin=_swin_sizes(swin, settings),
+        roberta=_roberta_sizes(roberta),
+        hidden_size=roberta.config.hidden_size,
+    )
     model = sized_fiber(sizes, settings)
     entries = {f"vit_model.{key}": value for key, value in swin_entries(swin.state_dict()).items()}
     entries |= {f"text_transformer.{key}": value for key, value in roberta.state_dict().items()}
@@ -61,15 +72,20 @@ def build_fiber_from_hub(settings: BackboneSettings) -> FIBER:
 
 
 def from_hub(cls: type[Model], name: str, setting: str, **options: object) -> Model:
-    """A model of transformers by hub name or local folder. SettingsError in one line if it is not there or of another kind."""
+    """A model of transformers by hub name or local folder. SettingsError in one line if it is not
+    there or of another kind."""
     levels = {log: log.level for log in map(getLogger, ("transformers", "huggingface_hub"))}
-    for log in levels:  # they would list the classifier's weights, which we leave out, and every attempt to reach the hub
+    # They would list the classifier's weights, which we leave out, and every attempt to reach the
+    # hub
+    for log in levels:
         log.setLevel("ERROR")
     logging.disable_progress_bar()
     try:
         kind = AutoConfig.from_pretrained(name).model_type
         if kind != cls.config_class.model_type:
-            raise SettingsError(f"{setting} {name} holds a model of type {kind}; {cls.config_class.model_type} is needed")
+            raise SettingsError(
+                f"{setting} {name} holds a model of type {kind}; {cls.config_class.model_type} is needed"
+            )
         model, info = cls.from_pretrained(name, output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -82,12 +98,15 @@ def from_hub(cls: type[Model], name: str, setting: str, **options: object) -> Mo
             log.setLevel(level)
         logging.enable_progress_bar()
     if absent := sorted(info["missing_keys"]):
-        raise DataError(f"{setting} {name}: no weights for {some(absent)} of {cls.__name__}; the file is not complete")
+        raise DataError(
+            f"{setting} {name}: no weights for {some(absent)} of {cls.__name__}; the file is not complete"
+        )
     return model
 
 
 def swin_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """State of a SwinModel -> the same weights under FIBER's names (without `vit_model.`). Query, key and value become one."""
+    """State of a SwinModel -> the same weights under FIBER's names (without `vit_model.`). Query,
+    key and value become one."""
     found, parts = {}, {}
     for key, value in state.items():
         if match := QKV.fullmatch(key):
@@ -97,12 +116,20 @@ def swin_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             for pattern, name in RENAMED:
                 key = re.sub(pattern, name, key)
             found[key] = value
-    return found | {f"{block}.attn.qkv.{kind}": torch.cat([qkv[p] for p in "qkv"]) for (block, kind), qkv in parts.items()}
+    return found | {
+        f"{block}.attn.qkv.{kind}": torch.cat([qkv[p] for p in "qkv"])
+        for (block, kind), qkv in parts.items()
+    }
 
 
 def _swin_sizes(model: SwinModel, settings: BackboneSettings) -> SwinSizes:
     config = model.config
-    expected = {"patch_size": PATCH, "num_channels": 3, "hidden_act": "gelu", "use_absolute_embeddings": False}
+    expected = {
+        "patch_size": PATCH,
+        "num_channels": 3,
+        "hidden_act": "gelu",
+        "use_absolute_embeddings": False,
+    }
     _refuse_other(config, expected, settings.image_encoder)
     size = config.image_size if isinstance(config.image_size, int) else config.image_size[0]
     return SwinSizes(
@@ -119,10 +146,14 @@ def _swin_sizes(model: SwinModel, settings: BackboneSettings) -> SwinSizes:
 
 def _roberta_sizes(model: RobertaModel) -> RobertaSizes:
     _refuse_other(model.config, {"hidden_act": "gelu"}, "text_encoder")
-    return RobertaSizes(**{name: getattr(model.config, name) for name in RobertaSizes.__dataclass_fields__})
+    return RobertaSizes(
+        **{name: getattr(model.config, name) for name in RobertaSizes.__dataclass_fields__}
+    )
 
 
 def _refuse_other(config: object, expected: Mapping[str, object], where: str) -> None:
     for name, value in expected.items():
         if getattr(config, name) != value:
-            raise SettingsError(f"{where}: {name} is {getattr(config, name)!r}; FIBER needs {value!r}")
+            raise SettingsError(
+                f"{where}: {name} is {getattr(config, name)!r}; FIBER needs {value!r}"
+            )

@@ -1,4 +1,5 @@
-"""RoBERTa encoder with FIBER's image-to-text attention in its last layers, under the published parameter names.
+"""RoBERTa encoder with FIBER's image-to-text attention in its last layers, under the published
+parameter names.
 
 Liu et al., 2019 (RoBERTa); Dou et al., NeurIPS 2022 (FIBER, section 3).
 
@@ -15,12 +16,15 @@ from torch import Tensor, nn
 
 from i2m2.errors import SettingsError
 
-PADDING = -10_000.0  # added to the scores of padding: exp of it is 0 in float32, and float16 can still hold it
+PADDING = (
+    -10_000.0
+)  # added to the scores of padding: exp of it is 0 in float32, and float16 can still hold it
 
 
 @dataclass(frozen=True, kw_only=True)
 class RobertaSizes:
-    """Sizes of the text encoder; the defaults are RoBERTa-base's. SettingsError where they do not fit together."""
+    """Sizes of the text encoder; the defaults are RoBERTa-base's. SettingsError where they do not
+    fit together."""
 
     vocab_size: int = 50265
     hidden_size: int = 768
@@ -36,7 +40,9 @@ class RobertaSizes:
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_attention_heads:
-            raise SettingsError(f"hidden_size {self.hidden_size} must be divisible by {self.num_attention_heads} heads")
+            raise SettingsError(
+                f"hidden_size {self.hidden_size} must be divisible by {self.num_attention_heads} heads"
+            )
 
     @property
     def longest(self) -> int:
@@ -45,13 +51,16 @@ class RobertaSizes:
 
 
 class Roberta(nn.Module):
-    """Embeddings and layers, run one after another by the owner. `image_widths`: C of the image tokens that the last layers see."""
+    """Embeddings and layers, run one after another by the owner. `image_widths`: C of the image
+    tokens that the last layers see."""
 
     def __init__(self, sizes: RobertaSizes, image_widths: list[int]) -> None:
         super().__init__()
         self.embeddings = Embeddings(sizes)
         alone = sizes.num_hidden_layers - len(image_widths)
-        layers = nn.ModuleList(RobertaLayer(sizes, width) for width in [None] * alone + image_widths)
+        layers = nn.ModuleList(
+            RobertaLayer(sizes, width) for width in [None] * alone + image_widths
+        )
         self.encoder = nn.ModuleDict({"layer": layers})
         self.apply(initialise)
         with torch.no_grad():
@@ -68,8 +77,12 @@ class Embeddings(nn.Module):
     def __init__(self, sizes: RobertaSizes) -> None:
         super().__init__()
         self.padding = sizes.pad_token_id
-        self.word_embeddings = nn.Embedding(sizes.vocab_size, sizes.hidden_size, padding_idx=self.padding)
-        self.position_embeddings = nn.Embedding(sizes.max_position_embeddings, sizes.hidden_size, padding_idx=self.padding)
+        self.word_embeddings = nn.Embedding(
+            sizes.vocab_size, sizes.hidden_size, padding_idx=self.padding
+        )
+        self.position_embeddings = nn.Embedding(
+            sizes.max_position_embeddings, sizes.hidden_size, padding_idx=self.padding
+        )
         self.token_type_embeddings = nn.Embedding(sizes.type_vocab_size, sizes.hidden_size)
         self.LayerNorm = nn.LayerNorm(sizes.hidden_size, eps=sizes.layer_norm_eps)
         self.dropout = nn.Dropout(sizes.hidden_dropout_prob)
@@ -78,11 +91,14 @@ class Embeddings(nn.Module):
         real = (ids != self.padding).long()
         positions = real.cumsum(dim=1) * real + self.padding
         types = self.token_type_embeddings.weight[0]
-        return self.dropout(self.LayerNorm(self.word_embeddings(ids) + self.position_embeddings(positions) + types))
+        return self.dropout(
+            self.LayerNorm(self.word_embeddings(ids) + self.position_embeddings(positions) + types)
+        )
 
 
 class RobertaLayer(nn.Module):
-    """Self-attention, then attention to the image where it comes in, then two linear layers: [B, L, D] -> the same."""
+    """Self-attention, then attention to the image where it comes in, then two linear layers: [B, L,
+    D] -> the same."""
 
     def __init__(self, sizes: RobertaSizes, image_width: int | None) -> None:
         super().__init__()
@@ -93,11 +109,19 @@ class RobertaLayer(nn.Module):
             self.crossattention_t2i = Attention(sizes, image_width)
             self.alpha_t2i = nn.Parameter(torch.zeros(1))
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, sizes.intermediate_size)})
-        self.output = nn.ModuleDict({"dense": nn.Linear(sizes.intermediate_size, width), "LayerNorm": nn.LayerNorm(width, eps=eps)})
+        self.output = nn.ModuleDict(
+            {
+                "dense": nn.Linear(sizes.intermediate_size, width),
+                "LayerNorm": nn.LayerNorm(width, eps=eps),
+            }
+        )
         self.dropout = nn.Dropout(sizes.hidden_dropout_prob)
 
-    def forward(self, x: Tensor, mask: Tensor, image: Tensor | None = None, last_norm: bool = True) -> Tensor:
-        """`mask` [B, 1, 1, L] is additive. `image` [B, M, C]: only in a layer that was made with `image_width`; no mask over it."""
+    def forward(
+        self, x: Tensor, mask: Tensor, image: Tensor | None = None, last_norm: bool = True
+    ) -> Tensor:
+        """`mask` [B, 1, 1, L] is additive. `image` [B, M, C]: only in a layer that was made with
+        `image_width`; no mask over it."""
         a = self.attention(x, x, mask)
         if image is not None:
             a = a + self.alpha_t2i * self.crossattention_t2i(a, image, None)
@@ -107,14 +131,17 @@ class RobertaLayer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Queries of the text [B, L, D], keys and values of `context` [B, M, C], and the linear layer after it: -> [B, L, D]."""
+    """Queries of the text [B, L, D], keys and values of `context` [B, M, C], and the linear layer
+    after it: -> [B, L, D]."""
 
     def __init__(self, sizes: RobertaSizes, context_width: int) -> None:
         super().__init__()
         width = sizes.hidden_size
         self.heads, self.probability = sizes.num_attention_heads, sizes.attention_probs_dropout_prob
         widths = {"query": width, "key": context_width, "value": context_width}
-        self.self = nn.ModuleDict({name: nn.Linear(inside, width) for name, inside in widths.items()})
+        self.self = nn.ModuleDict(
+            {name: nn.Linear(inside, width) for name, inside in widths.items()}
+        )
         self.output = nn.ModuleDict({"dense": nn.Linear(width, width)})
         self.dropout = nn.Dropout(sizes.hidden_dropout_prob)
 
@@ -122,7 +149,9 @@ class Attention(nn.Module):
         q = self._heads(self.self["query"](x))
         k, v = self._heads(self.self["key"](context)), self._heads(self.self["value"](context))
         mask = None if mask is None else mask.to(q.dtype)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self.probability if self.training else 0.0)
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, dropout_p=self.probability if self.training else 0.0
+        )
         return self.dropout(self.output["dense"](out.transpose(1, 2).flatten(2)))
 
     def _heads(self, x: Tensor) -> Tensor:
@@ -130,7 +159,8 @@ class Attention(nn.Module):
 
 
 def additive_mask(mask: Tensor) -> Tensor:
-    """[B, L], true for real tokens -> [B, 1, 1, L], 0 for them and a large negative number for padding."""
+    """[B, L], true for real tokens -> [B, 1, 1, L], 0 for them and a large negative number for
+    padding."""
     # Not -inf: a text without any token (an absent modality) would give NaN, also in gradients.
     return torch.where(mask, 0.0, PADDING)[:, None, None]
 

@@ -1,9 +1,12 @@
-"""Swin transformer with FIBER's text-to-image attention in its last blocks, under the published parameter names.
+"""Swin transformer with FIBER's text-to-image attention in its last blocks, under the published
+parameter names.
 
-Liu et al., ICCV 2021 (Swin); Dou et al., NeurIPS 2022 (FIBER, section 3). The window is 1/32 of the image side in every stage,
-whatever the variant's name says, so that an image has 64, 16, 4 and 1 windows and nothing is padded.
+Liu et al., ICCV 2021 (Swin); Dou et al., NeurIPS 2022 (FIBER, section 3). The window is 1/32 of the
+image side in every stage, whatever the variant's name says, so that an image has 64, 16, 4 and 1
+windows and nothing is padded.
 
-Shapes: B images, G x G grid of a stage, C its width, h heads of d channels, n x n windows of w x w positions, L text tokens.
+Shapes: B images, G x G grid of a stage, C its width, h heads of d channels, n x n windows of w x w
+positions, L text tokens.
 """
 
 from __future__ import annotations
@@ -20,12 +23,14 @@ from i2m2.errors import SettingsError
 
 PATCH, STAGES = 4, 4
 SMALLEST = 32  # the side of the image is a multiple of it: patches of 4, halved by three mergings
-OTHER_REGION = -100.0  # added to the scores of two positions that only the roll made neighbours (as published; not -inf)
+# Added to the scores of two positions that only the roll made neighbours (as published; not -inf)
+OTHER_REGION = -100.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SwinSizes:
-    """Sizes of the image encoder; the defaults are Swin-B's at 384 pixels. SettingsError where they do not fit together."""
+    """Sizes of the image encoder; the defaults are Swin-B's at 384 pixels. SettingsError where they
+    do not fit together."""
 
     image_size: int = 384
     embed_dim: int = 128
@@ -38,11 +43,21 @@ class SwinSizes:
 
     def __post_init__(self) -> None:
         if self.image_size < SMALLEST or self.image_size % SMALLEST:
-            raise SettingsError(f"image_size {self.image_size} must be a multiple of {SMALLEST}, such as 384 or 576")
-        if len(self.depths) != STAGES or len(self.num_heads) != STAGES or min(*self.depths, *self.num_heads) < 1:
-            raise SettingsError(f"depths {self.depths} and num_heads {self.num_heads} must be {STAGES} positive numbers each")
+            raise SettingsError(
+                f"image_size {self.image_size} must be a multiple of {SMALLEST}, such as 384 or 576"
+            )
+        if (
+            len(self.depths) != STAGES
+            or len(self.num_heads) != STAGES
+            or min(*self.depths, *self.num_heads) < 1
+        ):
+            raise SettingsError(
+                f"depths {self.depths} and num_heads {self.num_heads} must be {STAGES} positive numbers each"
+            )
         if any(width % heads for width, heads in zip(self.widths, self.num_heads, strict=True)):
-            raise SettingsError(f"widths {self.widths} must be divisible by num_heads {self.num_heads}")
+            raise SettingsError(
+                f"widths {self.widths} must be divisible by num_heads {self.num_heads}"
+            )
 
     @property
     def window(self) -> int:
@@ -55,10 +70,12 @@ class SwinSizes:
 
 
 class Swin(nn.Module):
-    """Patch embedding, blocks and mergings, to be run one after another by the owner: images [B, 3, s, s] -> tokens [B, G * G, C].
+    """Patch embedding, blocks and mergings, to be run one after another by the owner: images [B, 3,
+    s, s] -> tokens [B, G * G, C].
 
-    `blocks` lists the blocks of all stages in order; `entering(x, k)` gives what block k works on. The last `fused` blocks can take
-    text tokens of width `text_width`. `norm` belongs to the image-only path.
+    `blocks` lists the blocks of all stages in order; `entering(x, k)` gives what block k works on.
+    The last `fused` blocks can take text tokens of width `text_width`. `norm` belongs to the
+    image-only path.
     """
 
     def __init__(self, sizes: SwinSizes, text_width: int, fused: int) -> None:
@@ -69,7 +86,10 @@ class Swin(nn.Module):
         self.layers = nn.ModuleList()
         for t in range(STAGES):
             first = sum(sizes.depths[:t])
-            texts = [text_width if first + b >= sum(sizes.depths) - fused else None for b in range(sizes.depths[t])]
+            texts = [
+                text_width if first + b >= sum(sizes.depths) - fused else None
+                for b in range(sizes.depths[t])
+            ]
             self.layers.append(Stage(sizes, t, rates[first : first + sizes.depths[t]], texts))
         self.norm = nn.LayerNorm(sizes.widths[-1], eps=sizes.layer_norm_eps)
         self.apply(_initialise)
@@ -102,7 +122,9 @@ class PatchEmbedding(nn.Module):
 class Stage(nn.Module):
     """The blocks of one resolution, and the merging that closes it (not in the last stage)."""
 
-    def __init__(self, sizes: SwinSizes, t: int, rates: Sequence[float], texts: Sequence[int | None]) -> None:
+    def __init__(
+        self, sizes: SwinSizes, t: int, rates: Sequence[float], texts: Sequence[int | None]
+    ) -> None:
         super().__init__()
         grid = sizes.image_size // PATCH // 2**t
         self.blocks = nn.ModuleList(
@@ -125,29 +147,50 @@ class PatchMerging(nn.Module):
         batch, tokens, width = x.shape
         half = round(tokens**0.5) // 2
         # (row, column) of the four: (0, 0), (1, 0), (0, 1), (1, 1)
-        x = x.view(batch, half, 2, half, 2, width).permute(0, 1, 3, 4, 2, 5).reshape(batch, half * half, 4 * width)
+        x = (
+            x.view(batch, half, 2, half, 2, width)
+            .permute(0, 1, 3, 4, 2, 5)
+            .reshape(batch, half * half, 4 * width)
+        )
         return self.reduction(self.norm(x))
 
 
 class SwinBlock(nn.Module):
     """Attention inside (shifted) windows, then an MLP, both residual: [B, G * G, C] -> the same."""
 
-    def __init__(self, sizes: SwinSizes, t: int, grid: int, shifted: bool, rate: float, text_width: int | None) -> None:
+    def __init__(
+        self,
+        sizes: SwinSizes,
+        t: int,
+        grid: int,
+        shifted: bool,
+        rate: float,
+        text_width: int | None,
+    ) -> None:
         super().__init__()
         width, window, eps = sizes.widths[t], sizes.window, sizes.layer_norm_eps
         shift = window // 2 if shifted and grid > window else 0
         self.grid, self.rate = grid, rate
         self.norm1 = nn.LayerNorm(width, eps=eps)
-        self.attn = WindowAttention(width, sizes.num_heads[t], window, shift, text_width, sizes.qkv_bias, eps)
+        self.attn = WindowAttention(
+            width, sizes.num_heads[t], window, shift, text_width, sizes.qkv_bias, eps
+        )
         self.norm2 = nn.LayerNorm(width, eps=eps)
         self.mlp = MLP(width, int(sizes.mlp_ratio * width))
-        self.register_buffer("attn_mask", window_mask(grid, window, shift) if shift else None, persistent=False)
+        self.register_buffer(
+            "attn_mask", window_mask(grid, window, shift) if shift else None, persistent=False
+        )
 
-    def forward(self, x: Tensor, text: Tensor | None = None, text_mask: Tensor | None = None) -> Tensor:
-        """`text` [B, L, D] and its additive mask [B, 1, 1, L]: only in a block that was made with `text_width`."""
+    def forward(
+        self, x: Tensor, text: Tensor | None = None, text_mask: Tensor | None = None
+    ) -> Tensor:
+        """`text` [B, L, D] and its additive mask [B, 1, 1, L]: only in a block that was made with
+        `text_width`."""
         batch, tokens, width = x.shape
         grid = self.norm1(x).view(batch, self.grid, self.grid, width)
-        x = x + self._dropped(self.attn(grid, self.attn_mask, text, text_mask).view(batch, tokens, width))
+        x = x + self._dropped(
+            self.attn(grid, self.attn_mask, text, text_mask).view(batch, tokens, width)
+        )
         return x + self._dropped(self.mlp(self.norm2(x)))
 
     def _dropped(self, x: Tensor) -> Tensor:
@@ -156,13 +199,25 @@ class SwinBlock(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Self-attention inside windows, and of every position to the text where one comes in: [B, G, G, C] -> the same."""
+    """Self-attention inside windows, and of every position to the text where one comes in: [B, G,
+    G, C] -> the same."""
 
-    def __init__(self, width: int, heads: int, window: int, shift: int, text_width: int | None, qkv_bias: bool, eps: float) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        window: int,
+        shift: int,
+        text_width: int | None,
+        qkv_bias: bool,
+        eps: float,
+    ) -> None:
         super().__init__()
         self.heads, self.window, self.shift = heads, window, shift
         self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
-        self.register_buffer("relative_position_index", relative_position_index(window), persistent=False)
+        self.register_buffer(
+            "relative_position_index", relative_position_index(window), persistent=False
+        )
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width)
         if text_width is not None:
@@ -172,7 +227,13 @@ class WindowAttention(nn.Module):
             self.norm_i2t_i = nn.LayerNorm(width, eps=eps)
             self.alpha_i2t = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: Tensor, mask: Tensor | None, text: Tensor | None = None, text_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None,
+        text: Tensor | None = None,
+        text_mask: Tensor | None = None,
+    ) -> Tensor:
         x = self.proj(self._rolled(self._windows(self._rolled(x, -self.shift), mask), self.shift))
         return x if text is None else x + self.alpha_i2t * self._from_text(x, text, text_mask)
 
@@ -180,24 +241,36 @@ class WindowAttention(nn.Module):
         batch, grid, _, width = x.shape
         w, h = self.window, self.heads
         n, d = grid // w, width // h
-        bias = self.relative_position_bias_table[self.relative_position_index.flatten()].T.view(h, w * w, w * w)
-        qkv = self.qkv(x).view(batch, n, w, n, w, 3, h, d).permute(5, 0, 1, 3, 6, 2, 4, 7)  # 3, B, n, n, h, w, w, d
+        bias = self.relative_position_bias_table[self.relative_position_index.flatten()].T.view(
+            h, w * w, w * w
+        )
+        qkv = (
+            self.qkv(x).view(batch, n, w, n, w, 3, h, d).permute(5, 0, 1, 3, 6, 2, 4, 7)
+        )  # 3, B, n, n, h, w, w, d
         if mask is None:
             q, k, v = qkv.reshape(3, batch * n * n, h, w * w, d)
         else:
-            # The windows stand beside the heads: a mask that differs between windows is then shared by the images, not copied.
+            # The windows stand beside the heads: a mask that differs between windows is then shared
+            # by the images, not copied.
             q, k, v = qkv.reshape(3, batch, n * n * h, w * w, d)
             bias = (mask[:, None] + bias).flatten(0, 1)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None].to(q.dtype))
-        return out.view(batch, n, n, h, w, w, d).permute(0, 1, 4, 2, 5, 3, 6).reshape(batch, grid, grid, width)
+        return (
+            out.view(batch, n, n, h, w, w, d)
+            .permute(0, 1, 4, 2, 5, 3, 6)
+            .reshape(batch, grid, grid, width)
+        )
 
     def _from_text(self, x: Tensor, text: Tensor, text_mask: Tensor | None) -> Tensor:
-        # Every position sees the whole sentence, so that windows make no difference here. The published code repeats it for each.
+        # Every position sees the whole sentence, so that windows make no difference here. The
+        # published code repeats it for each.
         batch, grid, _, width = x.shape
         h, d = self.heads, width // self.heads
         q = self.qkv_i2t(self.norm_i2t_i(x)).view(batch, grid * grid, h, d).transpose(1, 2)
         k, v = self.qkv_text_i2t(text).view(batch, -1, 2, h, d).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=None if text_mask is None else text_mask.to(q.dtype))
+        out = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=None if text_mask is None else text_mask.to(q.dtype)
+        )
         return self.proj_i2t(out.transpose(1, 2).reshape(x.shape))
 
     def _rolled(self, x: Tensor, by: int) -> Tensor:
@@ -218,15 +291,20 @@ class MLP(nn.Module):
 
 def relative_position_index(window: int) -> Tensor:
     """Row of the bias table for every pair of positions of a window: [w * w, w * w] integers."""
-    row, column = torch.arange(window).repeat_interleave(window), torch.arange(window).repeat(window)
+    row, column = (
+        torch.arange(window).repeat_interleave(window),
+        torch.arange(window).repeat(window),
+    )
     rows, columns = row[:, None] - row + window - 1, column[:, None] - column + window - 1
     return rows * (2 * window - 1) + columns
 
 
 def window_mask(grid: int, window: int, shift: int) -> Tensor:
-    """What is added to the scores of the shifted windows: [n * n, w * w, w * w], 0 inside a region of the image, else -100.
+    """What is added to the scores of the shifted windows: [n * n, w * w, w * w], 0 inside a region
+    of the image, else -100.
 
-    A roll brings the far sides of the image together: the last window of each axis then holds parts that were no neighbours.
+    A roll brings the far sides of the image together: the last window of each axis then holds parts
+    that were no neighbours.
     """
     place = torch.arange(grid)
     band = (place >= grid - window).long() + (place >= grid - shift).long()

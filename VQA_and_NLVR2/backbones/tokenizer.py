@@ -1,4 +1,5 @@
-"""Texts to token ids: RoBERTa's tokenizer as published, and a tiny one of the same layout for the synthetic data."""
+"""Texts to token ids: RoBERTa's tokenizer as published, and a tiny one of the same layout for the
+synthetic data."""
 
 from __future__ import annotations
 
@@ -13,11 +14,17 @@ from i2m2.errors import DataError, SettingsError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}  # ids 0, 1, 2, 3: RoBERTa's
+SPECIAL = {
+    "bos_token": "<s>",
+    "pad_token": "<pad>",
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+}  # ids 0, 1, 2, 3: RoBERTa's
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a name on the hub or of a local folder. SettingsError, with what to download, where it cannot be had."""
+    """The tokenizer of a name on the hub or of a local folder. SettingsError, with what to
+    download, where it cannot be had."""
     from transformers import AutoTokenizer  # here: the library takes seconds to import
 
     loggers = {log: log.level for log in map(getLogger, ("transformers", "huggingface_hub"))}
@@ -35,30 +42,42 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         for log, level in loggers.items():
             log.setLevel(level)
     if tokenizer.pad_token_id is None:
-        raise SettingsError(f"tokenizer {name} has no padding token; give the text encoder's own, such as roberta-base")
+        raise SettingsError(
+            f"tokenizer {name} has no padding token; give the text encoder's own, such as roberta-base"
+        )
     return tokenizer
 
 
 def make_tiny_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerBase:
-    """A tokenizer whose tokens are the words and marks of these texts, lower-cased, laid out like RoBERTa's: `<s> text </s>`,
-    padding 1, unknown words 3, the mask last."""
+    """A tokenizer whose tokens are the words and marks of these texts, lower-cased, laid out like
+    RoBERTa's: `<s> text </s>`, padding 1, unknown words 3, the mask last."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     split, lower = pre_tokenizers.Whitespace(), normalizers.Lowercase()
-    words = {word for text in texts for word, _ in split.pre_tokenize_str(lower.normalize_str(text))}
-    vocabulary = {word: number for number, word in enumerate([*SPECIAL.values(), *sorted(words), "<mask>"])}
+    words = {
+        word for text in texts for word, _ in split.pre_tokenize_str(lower.normalize_str(text))
+    }
+    vocabulary = {
+        word: number for number, word in enumerate([*SPECIAL.values(), *sorted(words), "<mask>"])
+    }
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL["unk_token"]))
     tokenizer.normalizer, tokenizer.pre_tokenizer = lower, split
     start, end = SPECIAL["bos_token"], SPECIAL["eos_token"]
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{start} $A {end}", special_tokens=[(token, vocabulary[token]) for token in (start, end)]
+        single=f"{start} $A {end}",
+        special_tokens=[(token, vocabulary[token]) for token in (start, end)],
     )
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL, cls_token=start, sep_token=end, mask_token="<mask>")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, **SPECIAL, cls_token=start, sep_token=end, mask_token="<mask>"
+    )
 
 
-def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Texts -> (ids int32 [n, max_length], mask bool [n, max_length], how many texts were cut). Cut texts keep their end token.
+def tokenize(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Texts -> (ids int32 [n, max_length], mask bool [n, max_length], how many texts were cut). Cut
+    texts keep their end token.
 
     Each distinct text is looked at once. DataError for a text that is empty.
     """
@@ -66,10 +85,14 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_lengt
     row = np.array([where.setdefault(text, len(where)) for text in texts], np.int64)
     for text in where:
         if not text.strip():
-            raise DataError(f"text {row.tolist().index(where[text])} of {len(texts)} is empty; every example needs one")
+            raise DataError(
+                f"text {row.tolist().index(where[text])} of {len(texts)} is empty; every example needs one"
+            )
     if not where:
         return np.zeros((0, max_length), np.int32), np.zeros((0, max_length), bool), 0
-    tokens = tokenizer(list(where), add_special_tokens=True, padding=False, truncation=False, verbose=False)["input_ids"]
+    tokens = tokenizer(
+        list(where), add_special_tokens=True, padding=False, truncation=False, verbose=False
+    )["input_ids"]
     length = np.array([len(ids) for ids in tokens])
     end = np.array([ids[-1] for ids in tokens], np.int32)
     ids = np.full((len(tokens), max_length), tokenizer.pad_token_id, np.int32)

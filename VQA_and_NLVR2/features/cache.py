@@ -1,4 +1,5 @@
-"""Features of a frozen backbone, computed once: what is in their folder, whether it is the right one, and batches of them.
+"""Features of a frozen backbone, computed once: what is in their folder, whether it is the right
+one, and batches of them.
 
     image.npy [images, D]   text.npy [texts, D]   fused.npy [pairs, D]     once per image, per distinct text, per pair of them
     image_views.npy [varied images, k - 1, D]   fused_views.npy [varied pairs, k - 1, D]     of the augmented views, where k > 1
@@ -43,10 +44,12 @@ class FeatureSettings:
         dir: their folder; null: that of the data with `-features` after its name
         dtype: in which they are stored
         precision: of the backbone while they are computed; no: float32
-        views: of every training image: the plain one and views - 1 augmented ones, of which training draws one per epoch
+        views: of every training image: the plain one and views - 1 augmented ones, of which
+            training draws one per epoch
         batch_size: images, texts or pairs at a time
         flip: mirror half of the augmented views, although that makes "left" in a question untrue
-        skip_missing: leave out questions whose image is missing or damaged, and count them, instead of refusing to begin
+        skip_missing: leave out questions whose image is missing or damaged, and count them, instead
+            of refusing to begin
     """
 
     dir: str | None = None
@@ -62,8 +65,9 @@ class FeatureSettings:
 class Plan:
     """What a data set needs features of; rows of the arrays are in these orders.
 
-    The first `varied_images` images and `varied_pairs` pairs, those of training, get augmented views. `index` holds arrays of the
-    data set's own; `about` says what it is: at least variant, synthetic and description; `files` are those it was read from.
+    The first `varied_images` images and `varied_pairs` pairs, those of training, get augmented
+    views. `index` holds arrays of the data set's own; `about` says what it is: at least variant,
+    synthetic and description; `files` are those it was read from.
     """
 
     images: Sequence[str]  # names, which tell one data set's images from another's
@@ -78,7 +82,9 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """SHA-256 of what the features depend on: images by name, texts, and their pairs."""
-        start = json.dumps([list(self.images), list(self.texts), self.varied_images, self.varied_pairs])
+        start = json.dumps(
+            [list(self.images), list(self.texts), self.varied_images, self.varied_pairs]
+        )
         return _hash_of(start, {"pairs": self.pairs})
 
     @property
@@ -96,18 +102,32 @@ def _hash_of(start: str, arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def made_with(backbone: BackboneSettings, settings: FeatureSettings) -> dict[str, Any]:
-    """The settings that features depend on, as features.json records them: of files and hub names only the last part."""
-    without = {"fiber": {"image_encoder", "flava"}, "fiber_hub": {"flava"}, "flava": {"image_encoder", "text_encoder"}}
+    """The settings that features depend on, as features.json records them: of files and hub names
+    only the last part."""
+    without = {
+        "fiber": {"image_encoder", "flava"},
+        "fiber_hub": {"flava"},
+        "flava": {"image_encoder", "text_encoder"},
+    }
     unused = without.get(backbone.kind, without["fiber"]) | {"activation_checkpointing"}
-    named = {name: Path(value).name if isinstance(value, str) else value for name, value in asdict(backbone).items()}
+    named = {
+        name: Path(value).name if isinstance(value, str) else value
+        for name, value in asdict(backbone).items()
+    }
     chosen = {f"backbone.{name}": value for name, value in named.items() if name not in unused}
-    return chosen | {f"features.{name}": getattr(settings, name) for name in ("dtype", "precision", "views", "flip")}
+    return chosen | {
+        f"features.{name}": getattr(settings, name)
+        for name in ("dtype", "precision", "views", "flip")
+    }
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """'backbone.kind (fiber there, flava now), ...'; '' where there is none. Hashes are cut short."""
     differing = [name for name in dict.fromkeys([*there, *now]) if there.get(name) != now.get(name)]
-    return ", ".join(f"{name} ({_short(there.get(name))} there, {_short(now.get(name))} now)" for name in differing)
+    return ", ".join(
+        f"{name} ({_short(there.get(name))} there, {_short(now.get(name))} now)"
+        for name in differing
+    )
 
 
 def _short(value: Any) -> str:
@@ -129,22 +149,31 @@ def read_facts(folder: Path) -> dict[str, Any] | None:
         if facts["layout"] != LAYOUT or facts["key"] != key_of(facts["made_of"]):
             raise ValueError("of another version of this code, or edited")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: cannot be used ({error}); delete its folder and extract the features again") from error
+        raise DataError(
+            f"{path}: cannot be used ({error}); delete its folder and extract the features again"
+        ) from error
     return facts
 
 
 class Features:
-    """An open folder of features. `widths`: {image, text, fused: D}; `views`: of what is varied; `facts`: features.json;
-    `not_compared`: of the files that they were made of, those that are not at hand."""
+    """An open folder of features. `widths`: {image, text, fused: D}; `views`: of what is varied;
+    `facts`: features.json; `not_compared`: of the files that they were made of, those that are not
+    at hand."""
 
-    def __init__(self, folder: Path, facts: Mapping[str, Any], not_compared: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, facts: Mapping[str, Any], not_compared: Sequence[str] = ()
+    ) -> None:
         self.folder, self.facts, self.not_compared = folder, facts, list(not_compared)
         self.backbone: str = facts["made_of"]["backbone"]
         self.key: str = facts["key"]
-        self.fingerprint = hashlib.sha256(f"{facts['key']} {facts['index']}".encode()).hexdigest()  # ids and answers included
+        self.fingerprint = hashlib.sha256(
+            f"{facts['key']} {facts['index']}".encode()
+        ).hexdigest()  # ids and answers included
         self.views: int = facts["settings"]["features.views"]
         self.arrays = {kind: self._open(f"{kind}.npy") for kind in KINDS}
-        self.varied = {kind: self._open(f"{kind}_views.npy") for kind in ("image", "fused") if self.views > 1}
+        self.varied = {
+            kind: self._open(f"{kind}_views.npy") for kind in ("image", "fused") if self.views > 1
+        }
         self.widths = {kind: array.shape[1] for kind, array in self.arrays.items()}
         self.readable = np.array(self._open("readable.npy"))
 
@@ -153,10 +182,14 @@ class Features:
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path} is missing or damaged ({error}); delete its folder and extract the features again") from error
+            raise DataError(
+                f"{path} is missing or damaged ({error}); delete its folder and extract the features again"
+            ) from error
         wanted = tuple(self.facts["shapes"][name])
         if array.shape != wanted:
-            raise DataError(f"{path} is {array.shape}, not {wanted}; delete its folder and extract the features again")
+            raise DataError(
+                f"{path} is {array.shape}, not {wanted}; delete its folder and extract the features again"
+            )
         return array
 
     def index(self, *names: str) -> dict[str, np.ndarray]:
@@ -166,10 +199,13 @@ class Features:
             with np.load(path, allow_pickle=False) as file:
                 return {name: file[name] for name in names if name in file.files}
         except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path} is missing or damaged ({error}); delete its folder and extract the features again") from error
+            raise DataError(
+                f"{path} is missing or damaged ({error}); delete its folder and extract the features again"
+            ) from error
 
     def take(self, kind: str, rows: np.ndarray, view: np.ndarray | None = None) -> np.ndarray:
-        """[B, k * D] features of rows [B, k], side by side; `view` [B] 0..views - 1 of varied rows, 0 being the plain one."""
+        """[B, k * D] features of rows [B, k], side by side; `view` [B] 0..views - 1 of varied rows,
+        0 being the plain one."""
         flat = rows.reshape(-1)
         picked = np.asarray(self.arrays[kind][flat])
         if view is not None and kind in self.varied:
@@ -186,20 +222,27 @@ def open_features(
     command: str = EXTRACT,
     files: Mapping[str, Path] | None = None,
 ) -> Features:
-    """The features in `folder`, made by that backbone with these settings, of the data set that was read from `files`; `command`
-    makes them, for the errors.
+    """The features in `folder`, made by that backbone with these settings, of the data set that was
+    read from `files`; `command` makes them, for the errors.
 
-    DataError if they are not there, not complete, or others; files that are not at hand cannot be compared.
+    DataError if they are not there, not complete, or others; files that are not at hand cannot be
+    compared.
     """
     facts = read_facts(folder)
     if facts is None:
         raise DataError(f"{folder}: no features of the backbone; make them with: {command}")
     if differing := differences(facts["settings"], made_with(backbone, settings)):
-        raise DataError(f"{folder}: made with other settings: {differing}; give the settings there, or another --features.dir")
+        raise DataError(
+            f"{folder}: made with other settings: {differing}; give the settings there, or another --features.dir"
+        )
     if not facts["complete"]:
-        raise DataError(f"{folder}: the extraction is not finished; the same command goes on with it: {command}")
+        raise DataError(
+            f"{folder}: the extraction is not finished; the same command goes on with it: {command}"
+        )
     refuse_left_out(folder, facts, settings)
-    return Features(folder, facts, compare(folder, facts["files"], {**files_of(backbone), **(files or {})}))
+    return Features(
+        folder, facts, compare(folder, facts["files"], {**files_of(backbone), **(files or {})})
+    )
 
 
 def refuse_left_out(folder: Path, facts: Mapping[str, Any], settings: FeatureSettings) -> None:
@@ -217,29 +260,42 @@ def said(left_out: Mapping[str, Any]) -> str:
 
 
 class CachedExamples(Dataset):
-    """Examples whose inputs are features: `inputs` {kind: [B, k * D]} in their stored type, for rows [n, k] of each kind.
+    """Examples whose inputs are features: `inputs` {kind: [B, k * D]} in their stored type, for
+    rows [n, k] of each kind.
 
-    `y` is an array [n], or a mapping of arrays that the loss takes, and then `columns` what is saved beside the predictions. With
-    `varied` (of training) a view of every image is drawn per example and epoch.
+    `y` is an array [n], or a mapping of arrays that the loss takes, and then `columns` what is
+    saved beside the predictions. With `varied` (of training) a view of every image is drawn per
+    example and epoch.
     """
 
     def __init__(
         self, features: Features, rows: Mapping[str, np.ndarray], y: np.ndarray | Mapping[str, np.ndarray], id: np.ndarray,
         group: np.ndarray, columns: Mapping[str, np.ndarray] | None = None, varied: bool = False,
     ) -> None:  # fmt: skip
-        self.features, self.rows, self.y, self.id, self.group, self.varied = features, dict(rows), y, id, group, varied
+        self.features, self.rows, self.y, self.id, self.group, self.varied = (
+            features,
+            dict(rows),
+            y,
+            id,
+            group,
+            varied,
+        )
         self.columns = {"y": y} if columns is None else dict(columns)
         self.view: np.ndarray | None = None
 
     def only(self, modalities: Iterable[str]) -> CachedExamples:
         """The same examples without the features that nobody reads."""
         rows = {kind: self.rows[kind] for kind in modalities}
-        return CachedExamples(self.features, rows, self.y, self.id, self.group, self.columns, self.varied)
+        return CachedExamples(
+            self.features, rows, self.y, self.id, self.group, self.columns, self.varied
+        )
 
     def set_epoch(self, epoch: int) -> None:
         """From now on the views of this epoch: the same whatever the batches, devices and workers."""
         if self.varied and self.features.views > 1:
-            self.view = np.random.default_rng([epoch, self.features.views]).integers(self.features.views, size=len(self))
+            self.view = np.random.default_rng([epoch, self.features.views]).integers(
+                self.features.views, size=len(self)
+            )
 
     def __len__(self) -> int:
         return len(self.id)
@@ -247,7 +303,10 @@ class CachedExamples(Dataset):
     def __getitem__(self, positions: Sequence[int]) -> Batch:
         positions = np.asarray(positions)
         view = None if self.view is None else self.view[positions]
-        inputs = {kind: torch.from_numpy(self.features.take(kind, rows[positions], view)) for kind, rows in self.rows.items()}
+        inputs = {
+            kind: torch.from_numpy(self.features.take(kind, rows[positions], view))
+            for kind, rows in self.rows.items()
+        }
         of = self.y if isinstance(self.y, Mapping) else {"": self.y}
         y = {name: torch.from_numpy(array[positions]) for name, array in of.items()}
         return {"inputs": inputs, "y": y if isinstance(self.y, Mapping) else y[""]}

@@ -1,8 +1,9 @@
 """Running the frozen backbone once over a data set, into a folder of `features`.
 
-The images are cut into parts of SHARD images. A part is one file, with the features of its images, of the pairs about them, and of
-the texts that first occur there; it is written whole or not at all. Any number of processes may work on a folder: each takes a part
-that nobody is at work on, and what a killed process has not written another one does. The last one puts the parts together.
+The images are cut into parts of SHARD images. A part is one file, with the features of its images,
+of the pairs about them, and of the texts that first occur there; it is written whole or not at all.
+Any number of processes may work on a folder: each takes a part that nobody is at work on, and what
+a killed process has not written another one does. The last one puts the parts together.
 """
 
 from __future__ import annotations
@@ -27,7 +28,16 @@ from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_atomic, write_json, write_text
 from VQA_and_NLVR2.backbones.base import Backbone, BackboneSettings
 from VQA_and_NLVR2.backbones.tokenizer import load_tokenizer, tokenize
-from VQA_and_NLVR2.features.cache import LAYOUT, FeatureSettings, Plan, differences, key_of, made_with, read_facts, refuse_left_out
+from VQA_and_NLVR2.features.cache import (
+    LAYOUT,
+    FeatureSettings,
+    Plan,
+    differences,
+    key_of,
+    made_with,
+    read_facts,
+    refuse_left_out,
+)
 from VQA_and_NLVR2.features.frozen import VIEW_SEED, Frozen, Pictures
 from VQA_and_NLVR2.features.shards import SHARD, Work, compute_part
 from VQA_and_NLVR2.features.source_files import files_of, identities, picture_bytes
@@ -39,14 +49,23 @@ def extract(
 ) -> None:  # fmt: skip
     """Make `folder`, or go on with it; one that is complete is left alone.
 
-    `paths` [images], None for a missing one. `chosen`: the settings that `backbone` was built from. DataError if the folder holds
-    features of anything else (weights, tokens, data, transform ...), or images are missing or damaged and not to be skipped.
+    `paths` [images], None for a missing one. `chosen`: the settings that `backbone` was built from.
+    DataError if the folder holds features of anything else (weights, tokens, data, transform ...),
+    or images are missing or damaged and not to be skipped.
     """
     _refuse_missing(plan, paths, settings)
     ids, mask = _tokens(plan, backbone)
     made_of = _made_of(plan, backbone, settings, ids, mask)
     with _claim(folder / ".lock", wait=True):
-        facts = _begin(folder, plan, made_of, made_with(chosen, settings), {**files_of(chosen), **plan.files}, paths, shard)
+        facts = _begin(
+            folder,
+            plan,
+            made_of,
+            made_with(chosen, settings),
+            {**files_of(chosen), **plan.files},
+            paths,
+            shard,
+        )
     if facts["complete"]:
         refuse_left_out(folder, facts, settings)
         return print(f"{folder}: already complete (key {facts['key'][:12]})")
@@ -60,20 +79,27 @@ def _refuse_missing(plan: Plan, paths: Sequence[Path | None], settings: FeatureS
     if missing:
         about = int(np.isin(plan.pairs[:, 0], missing).sum())
         named = ", ".join(plan.images[row] for row in missing[:3]) + ", ..." * (len(missing) > 3)
-        line = (
-            f"images: {len(missing):,} of {len(plan.images):,} missing, which {about:,} of {len(plan.pairs):,} pairs need: {named}"
-        )
+        line = f"images: {len(missing):,} of {len(plan.images):,} missing, which {about:,} of {len(plan.pairs):,} pairs need: {named}"
         if not settings.skip_missing:
-            raise DataError(f"{line}; get them, or set features.skip_missing to leave those pairs out")
+            raise DataError(
+                f"{line}; get them, or set features.skip_missing to leave those pairs out"
+            )
         print(f"{line}; left out")
 
 
 def _tokens(plan: Plan, backbone: Backbone) -> tuple[np.ndarray, np.ndarray]:
-    ids, mask, cut = tokenize(load_tokenizer(backbone.tokenizer), list(plan.texts), backbone.max_text_length)
+    ids, mask, cut = tokenize(
+        load_tokenizer(backbone.tokenizer), list(plan.texts), backbone.max_text_length
+    )
     if cut:
-        print(f"texts: {cut:,} of {len(plan.texts):,} are longer than {backbone.max_text_length} tokens and cut")
-    # The words are the longest of a backbone's tables. Without this look a GPU would stop at an assertion.
-    words = max(module.num_embeddings for module in backbone.modules() if isinstance(module, nn.Embedding))
+        print(
+            f"texts: {cut:,} of {len(plan.texts):,} are longer than {backbone.max_text_length} tokens and cut"
+        )
+    # The words are the longest of a backbone's tables. Without this look a GPU would stop at an
+    # assertion.
+    words = max(
+        module.num_embeddings for module in backbone.modules() if isinstance(module, nn.Embedding)
+    )
     if ids.max() >= words:
         raise SettingsError(
             f"tokenizer {backbone.tokenizer} makes ids up to {ids.max()}, but {backbone.name} knows {words}; set "
@@ -82,8 +108,11 @@ def _tokens(plan: Plan, backbone: Backbone) -> tuple[np.ndarray, np.ndarray]:
     return ids, mask
 
 
-def _made_of(plan: Plan, backbone: Backbone, settings: FeatureSettings, ids: np.ndarray, mask: np.ndarray) -> dict[str, Any]:
-    """What the key is the hash of. The tokens stand for the tokenizer's files and the length of the texts."""
+def _made_of(
+    plan: Plan, backbone: Backbone, settings: FeatureSettings, ids: np.ndarray, mask: np.ndarray
+) -> dict[str, Any]:
+    """What the key is the hash of. The tokens stand for the tokenizer's files and the length of the
+    texts."""
     tokens = hashlib.sha256(np.ascontiguousarray(ids))
     tokens.update(np.ascontiguousarray(mask))
     flips = "with" if settings.flip else "without"
@@ -118,8 +147,8 @@ def _begin(
 ) -> dict[str, Any]:  # fmt: skip
     """features.json, made if it is not there. DataError if it is of something else.
 
-    Where only the data set's own arrays have changed these are written again, and where image files have been exchanged the parts
-    that they belong to are to be made again: `todo`.
+    Where only the data set's own arrays have changed these are written again, and where image files
+    have been exchanged the parts that they belong to are to be made again: `todo`.
     """
     facts, sizes = read_facts(folder), picture_bytes(paths)
     if facts is None:
@@ -134,7 +163,9 @@ def _begin(
         changed = np.empty(0, int)
     else:
         if differing := differences(facts["made_of"], made_of):
-            raise DataError(f"{folder} holds features of something else: {differing}; give another --features.dir, or delete it")
+            raise DataError(
+                f"{folder} holds features of something else: {differing}; give another --features.dir, or delete it"
+            )
         changed = np.flatnonzero(_read_sizes(folder, len(sizes)) != sizes)
     now = facts | {
         "about": dict(plan.about),
@@ -144,16 +175,23 @@ def _begin(
     }
     if len(changed):
         again = sorted(set((changed // facts["shard"]).tolist()))
-        print(f"{folder}: {len(changed):,} image files are others than before; {len(again):,} parts are made again", flush=True)
+        print(
+            f"{folder}: {len(changed):,} image files are others than before; {len(again):,} parts are made again",
+            flush=True,
+        )
         if facts["complete"] or facts["todo"] is not None:
             now["todo"] = sorted({*again, *(facts["todo"] or [])})
         now["complete"] = False
         for k in again:
-            with _claim(_lock(folder, k), wait=True):  # whoever is at work on it may have read the file of before
+            with _claim(
+                _lock(folder, k), wait=True
+            ):  # whoever is at work on it may have read the file of before
                 _part(folder, k).unlink(missing_ok=True)
     if now != facts:
         if now["index"] != facts.get("index"):
-            write_atomic(folder / "index.npz", lambda path: np.savez(path, pairs=plan.pairs, **plan.index))
+            write_atomic(
+                folder / "index.npz", lambda path: np.savez(path, pairs=plan.pairs, **plan.index)
+            )
         write_json(folder / "features.json", now)
     if len(changed) or not (folder / "pictures.npy").exists():
         write_atomic(folder / "pictures.npy", lambda path: np.save(path, sizes))
@@ -181,13 +219,19 @@ def _work_on(work: Work, folder: Path) -> None:
     began = time.perf_counter()
     files = _files_of(work, folder)
     done = sum(file.exists() for file in files.values())
-    print(f"{folder}: {work.frozen.backbone.name}; {done} of {len(files)} parts of {work.shard} images are there", flush=True)
+    print(
+        f"{folder}: {work.frozen.backbone.name}; {done} of {len(files)} parts of {work.shard} images are there",
+        flush=True,
+    )
     with tqdm(total=len(files), initial=done, unit="part", disable=None) as bar:
         while not read_facts(folder)["complete"]:
             worked = False
-            for k, file in [(k, file) for k, file in _files_of(work, folder).items() if not file.exists()]:
+            for k, file in [
+                (k, file) for k, file in _files_of(work, folder).items() if not file.exists()
+            ]:
                 with _claim(_lock(folder, k)) as mine:
-                    # Looked at again: another may have written it, or put everything together, a moment ago.
+                    # Looked at again: another may have written it, or put everything together, a
+                    # moment ago.
                     if mine and not file.exists() and not read_facts(folder)["complete"]:
                         part = compute_part(work, k)
                         write_atomic(file, lambda path, part=part: np.savez(path, **part))
@@ -195,10 +239,21 @@ def _work_on(work: Work, folder: Path) -> None:
                         worked = True
             with _claim(folder / ".lock", wait=True):
                 files = _files_of(work, folder)
-                if all(file.exists() for file in files.values()) and not read_facts(folder)["complete"]:
-                    _put_together(work, folder, files, read_facts(folder)["todo"] is None, time.perf_counter() - began)
+                if (
+                    all(file.exists() for file in files.values())
+                    and not read_facts(folder)["complete"]
+                ):
+                    _put_together(
+                        work,
+                        folder,
+                        files,
+                        read_facts(folder)["todo"] is None,
+                        time.perf_counter() - began,
+                    )
             if not worked:
-                time.sleep(0.2)  # others are at work on what is left; if one of them dies, its part becomes free
+                time.sleep(
+                    0.2
+                )  # others are at work on what is left; if one of them dies, its part becomes free
 
 
 def _files_of(work: Work, folder: Path) -> dict[int, Path]:
@@ -208,26 +263,41 @@ def _files_of(work: Work, folder: Path) -> dict[int, Path]:
 
 
 def _lock(folder: Path, k: int) -> Path:
-    """Held by the process that is at work on part k; not in the folder of the parts, which goes when all is put together."""
+    """Held by the process that is at work on part k; not in the folder of the parts, which goes
+    when all is put together."""
     return folder / ".locks" / f"{k:05d}"
 
 
-def _put_together(work: Work, folder: Path, files: Mapping[int, Path], whole: bool, seconds: float) -> None:
-    """The arrays, then features.json that says so; the parts are then removed. Without `whole`, the parts replace those of before.
+def _put_together(
+    work: Work, folder: Path, files: Mapping[int, Path], whole: bool, seconds: float
+) -> None:
+    """The arrays, then features.json that says so; the parts are then removed. Without `whole`, the
+    parts replace those of before.
 
-    DataError names images that cannot be used, unless those are to be skipped; all of them stand in unreadable.txt.
+    DataError names images that cannot be used, unless those are to be skipped; all of them stand in
+    unreadable.txt.
     """
     plan, shapes = work.plan, _shapes(work)
     temporary = {name: folder / f".tmp.{name}" for name in shapes}
     kinds = dict.fromkeys(shapes, work.settings.dtype) | {"readable.npy": bool}
     if whole:
-        arrays = {name: open_memmap(temporary[name], "w+", kinds[name], shape) for name, shape in shapes.items()}
+        arrays = {
+            name: open_memmap(temporary[name], "w+", kinds[name], shape)
+            for name, shape in shapes.items()
+        }
     else:
-        arrays = {name: np.load(shutil.copy(folder / name, temporary[name]), mmap_mode="r+") for name in shapes}
+        arrays = {
+            name: np.load(shutil.copy(folder / name, temporary[name]), mmap_mode="r+")
+            for name in shapes
+        }
     before = {} if whole else _read_complaints(folder)
     again = {plan.images[row] for k in files for row in work.rows(k).tolist()}
-    complaints = {name: text for name, text in before.items() if name not in again} | _fill(arrays, work, files)
-    write_text(folder / "unreadable.txt", "".join(f"{name}: {text}\n" for name, text in complaints.items()))
+    complaints = {name: text for name, text in before.items() if name not in again} | _fill(
+        arrays, work, files
+    )
+    write_text(
+        folder / "unreadable.txt", "".join(f"{name}: {text}\n" for name, text in complaints.items())
+    )
     first = next((f"{name}: {text}" for name, text in complaints.items()), "")
     affected = int((~arrays["readable.npy"][plan.pairs[:, 0]]).sum())
     if complaints and not work.settings.skip_missing:
@@ -240,13 +310,27 @@ def _put_together(work: Work, folder: Path, files: Mapping[int, Path], whole: bo
         temporary[name].replace(folder / name)
     counts = {"images": len(plan.images), "texts": len(plan.texts), "pairs": len(plan.pairs)}
     size = sum((folder / name).stat().st_size for name in shapes)
-    left_out = {"images": len(complaints), "of": len(plan.images), "pairs": affected, "first": first}
-    made = {"complete": True, "todo": None, "shapes": shapes, "bytes": size, "left_out": left_out, **counts}
+    left_out = {
+        "images": len(complaints),
+        "of": len(plan.images),
+        "pairs": affected,
+        "first": first,
+    }
+    made = {
+        "complete": True,
+        "todo": None,
+        "shapes": shapes,
+        "bytes": size,
+        "left_out": left_out,
+        **counts,
+    }
     write_json(folder / "features.json", read_facts(folder) | made)
     shutil.rmtree(folder / "parts", ignore_errors=True)
     without = f"; left out: {len(complaints):,} images, {affected:,} pairs" if complaints else ""
     listed = ", ".join(f"{n:,} {name}" for name, n in counts.items())
-    print(f"{folder}: complete: {listed}, {size / 1e6:,.1f} MB, {seconds:.0f} s{without}", flush=True)
+    print(
+        f"{folder}: complete: {listed}, {size / 1e6:,.1f} MB, {seconds:.0f} s{without}", flush=True
+    )
 
 
 def _read_complaints(folder: Path) -> dict[str, str]:
@@ -270,8 +354,11 @@ def _shapes(work: Work) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _fill(arrays: Mapping[str, np.ndarray], work: Work, files: Mapping[int, Path]) -> dict[str, str]:
-    """Every part to its rows -> {image: what is wrong}. A part with any such is removed and made again, unless they are skipped."""
+def _fill(
+    arrays: Mapping[str, np.ndarray], work: Work, files: Mapping[int, Path]
+) -> dict[str, str]:
+    """Every part to its rows -> {image: what is wrong}. A part with any such is removed and made
+    again, unless they are skipped."""
     plan, complaints = work.plan, {}
     for k, file in files.items():
         part = _read_part(file)
@@ -281,10 +368,17 @@ def _fill(arrays: Mapping[str, np.ndarray], work: Work, files: Mapping[int, Path
         rows, pairs = work.rows(k), work.pairs(k)
         texts = np.unique(plan.pairs[pairs, 1])
         arrays["image.npy"][rows], arrays["fused.npy"][pairs] = part["image_0"], part["fused_0"]
-        arrays["text.npy"][texts[work.first[texts] == k]], arrays["readable.npy"][rows] = part["text"], part["readable"]
+        arrays["text.npy"][texts[work.first[texts] == k]], arrays["readable.npy"][rows] = (
+            part["text"],
+            part["readable"],
+        )
         for view in range(1, work.settings.views):
-            arrays["image_views.npy"][rows[rows < plan.varied_images], view - 1] = part[f"image_{view}"]
-            arrays["fused_views.npy"][pairs[pairs < plan.varied_pairs], view - 1] = part[f"fused_{view}"]
+            arrays["image_views.npy"][rows[rows < plan.varied_images], view - 1] = part[
+                f"image_{view}"
+            ]
+            arrays["fused_views.npy"][pairs[pairs < plan.varied_pairs], view - 1] = part[
+                f"fused_{view}"
+            ]
     return complaints
 
 
@@ -294,12 +388,15 @@ def _read_part(file: Path) -> dict[str, np.ndarray]:
             return dict(part)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         file.unlink(missing_ok=True)
-        raise DataError(f"{file}: was damaged ({error}) and is removed; the same command makes it again") from error
+        raise DataError(
+            f"{file}: was damaged ({error}) and is removed; the same command makes it again"
+        ) from error
 
 
 @contextmanager
 def _claim(path: Path, wait: bool = False) -> Iterator[bool]:
-    """Whether this process alone holds `path` meanwhile. The system frees it when a process ends, however it ends."""
+    """Whether this process alone holds `path` meanwhile. The system frees it when a process ends,
+    however it ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
         try:

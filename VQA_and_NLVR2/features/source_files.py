@@ -1,4 +1,5 @@
-"""Which files features were made of: wherever these are at hand, training compares them, so that no others pass for them."""
+"""Which files features were made of: wherever these are at hand, training compares them, so that no
+others pass for them."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ BLOCK, BLOCKS = 1 << 16, 256
 
 
 def identity(path: Path) -> str:
-    """Size and SHA-256 of a file's content, or of all files of a folder, wherever it lies and whenever it was written."""
+    """Size and SHA-256 of a file's content, or of all files of a folder, wherever it lies and
+    whenever it was written."""
     if path.is_dir():
         inside = sorted(file for file in path.rglob("*") if file.is_file())
         text = "\n".join(f"{file.relative_to(path)} {identity(file)}" for file in inside)
@@ -39,13 +41,22 @@ def identities(named: Mapping[str, Path]) -> dict[str, str]:
 
 def files_of(backbone: BackboneSettings) -> dict[str, Path]:
     """The local files and folders that its settings name; names on the hub are none."""
-    of_kind = {"fiber": ("checkpoint", "sizes"), "fiber_random": ("sizes",), "fiber_hub": ("image_encoder", "text_encoder")}
+    of_kind = {
+        "fiber": ("checkpoint", "sizes"),
+        "fiber_random": ("sizes",),
+        "fiber_hub": ("image_encoder", "text_encoder"),
+    }
     names = (*of_kind.get(backbone.kind, ("flava",)), "tokenizer")
-    return {f"backbone.{name}": Path(value) for name in names if (value := getattr(backbone, name)) is not None}
+    return {
+        f"backbone.{name}": Path(value)
+        for name in names
+        if (value := getattr(backbone, name)) is not None
+    }
 
 
 def compare(folder: Path, stored: Mapping[str, str], named: Mapping[str, Path]) -> list[str]:
-    """DataError names the files that are not those the features in `folder` were made of -> those that are not there."""
+    """DataError names the files that are not those the features in `folder` were made of -> those
+    that are not there."""
     there = identities({name: path for name, path in named.items() if name in stored})
     differing = [f"{name} ({named[name]})" for name in there if there[name] != stored[name]]
     if differing:
@@ -57,5 +68,6 @@ def compare(folder: Path, stored: Mapping[str, str], named: Mapping[str, Path]) 
 
 
 def picture_bytes(paths: Iterable[Path | None]) -> np.ndarray:
-    """int64 [images]: size of each image's file, by which one that was put in its place is known; -1 for a missing one."""
+    """int64 [images]: size of each image's file, by which one that was put in its place is known;
+    -1 for a missing one."""
     return np.array([-1 if path is None else path.stat().st_size for path in paths], np.int64)

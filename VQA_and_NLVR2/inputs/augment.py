@@ -1,6 +1,8 @@
-"""The transform of training (the published code's `albef_randaug`): random crop, optionally a flip, and RandAugment.
+"""The transform of training (the published code's `albef_randaug`): random crop, optionally a flip,
+and RandAugment.
 
-Everything is drawn from a key, such as (seed, view, image id), so that it does not matter which process does it, or when.
+Everything is drawn from a key, such as (seed, view, image id), so that it does not matter which
+process does it, or when.
 """
 
 from __future__ import annotations
@@ -16,23 +18,31 @@ from torchvision.transforms.v2 import functional as F
 from VQA_and_NLVR2.inputs.images import as_pil
 
 AREA, ASPECT = (0.5, 1.0), (3 / 4, 4 / 3)
-DRAWN, APPLIED = 2, 0.5  # operations drawn for an image, with replacement; probability that one is applied
+DRAWN, APPLIED = (
+    2,
+    0.5,
+)  # operations drawn for an image, with replacement; probability that one is applied
 LEVEL = 7 / 10
 FACTOR = 0.1 + 1.8 * LEVEL  # of brightness and sharpness
 SHEAR, PIXELS, DEGREES = 0.3 * LEVEL, 10 * LEVEL, 30 * LEVEL
 FILL = (128, 128, 128)
 
 
-def training_transform(image: Tensor | Image.Image, side: int, key: Sequence[int], flip: bool = False) -> Tensor:
-    """uint8 [3, H, W], or RGB -> uint8 [3, side, side]. The same key (integers >= 0) gives the same result.
+def training_transform(
+    image: Tensor | Image.Image, side: int, key: Sequence[int], flip: bool = False
+) -> Tensor:
+    """uint8 [3, H, W], or RGB -> uint8 [3, side, side]. The same key (integers >= 0) gives the same
+    result.
 
-    `flip`: mirror half of the images. Off, unlike in the published code, since it makes "left" in a question or sentence untrue;
-    and NLVR2's two images would be mirrored each on its own.
+    `flip`: mirror half of the images. Off, unlike in the published code, since it makes "left" in a
+    question or sentence untrue; and NLVR2's two images would be mirrored each on its own.
     """
     rng = np.random.default_rng(key)
     image = as_pil(image)
     left, top, width, height = crop_box(image.width, image.height, rng)
-    image = image.crop((left, top, left + width, top + height)).resize((side, side), Image.Resampling.BICUBIC)
+    image = image.crop((left, top, left + width, top + height)).resize(
+        (side, side), Image.Resampling.BICUBIC
+    )
     mirror = rng.random() < 0.5  # drawn in any case: the rest does not depend on `flip`
     if flip and mirror:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -40,7 +50,8 @@ def training_transform(image: Tensor | Image.Image, side: int, key: Sequence[int
 
 
 def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """-> left, top, width, height as of RandomResizedCrop: area and log aspect are uniform; after ten attempts, the centre."""
+    """-> left, top, width, height as of RandomResizedCrop: area and log aspect are uniform; after
+    ten attempts, the centre."""
     for _ in range(10):
         area = width * height * rng.uniform(*AREA)
         aspect = math.exp(rng.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
@@ -61,11 +72,17 @@ def rand_augment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return image
 
 
-def _affine(image: Image.Image, a: float, b: float, c: float, d: float, e: float, f: float) -> Image.Image:
-    """Bilinear; the pixel at column x and row y comes from column a x + b y + c and row d x + e y + f."""
-    # Pillow takes both points from the corner of a pixel instead of its centre: half a pixel further.
+def _affine(
+    image: Image.Image, a: float, b: float, c: float, d: float, e: float, f: float
+) -> Image.Image:
+    """Bilinear; the pixel at column x and row y comes from column a x + b y + c and row d x + e y +
+    f."""
+    # Pillow takes both points from the corner of a pixel instead of its centre: half a pixel
+    # further.
     corner = (a, b, c + 0.5 * (1 - a - b), d, e, f + 0.5 * (1 - d - e))
-    return image.transform(image.size, Image.Transform.AFFINE, corner, Image.Resampling.BILINEAR, fillcolor=FILL)
+    return image.transform(
+        image.size, Image.Transform.AFFINE, corner, Image.Resampling.BILINEAR, fillcolor=FILL
+    )
 
 
 def _rotate(image: Image.Image, sign: int) -> Image.Image:
@@ -75,8 +92,8 @@ def _rotate(image: Image.Image, sign: int) -> Image.Image:
     return _affine(image, cos, -sin, x - cos * x + sin * y, sin, cos, y - sin * x - cos * y)
 
 
-# Shears leave the first row or column in place. Sharpness blends with a smoothing by ((1, 1, 1), (1, 5, 1), (1, 1, 1)) / 13 that
-# leaves a border of one pixel as it is.
+# Shears leave the first row or column in place. Sharpness blends with a smoothing by ((1, 1, 1),
+# (1, 5, 1), (1, 1, 1)) / 13 that leaves a border of one pixel as it is.
 OPERATIONS = {
     "identity": lambda image, sign: image,
     "auto_contrast": lambda image, sign: ImageOps.autocontrast(image),

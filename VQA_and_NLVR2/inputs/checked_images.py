@@ -1,4 +1,5 @@
-"""Which images can be decoded: looked at once, before training, instead of breaking it off in its tenth hour."""
+"""Which images can be decoded: looked at once, before training, instead of breaking it off in its
+tenth hour."""
 
 from __future__ import annotations
 
@@ -18,21 +19,35 @@ from VQA_and_NLVR2.inputs.images import load_rgb
 def unreadable(paths: Sequence[Path], remembered: Path) -> dict[Path, str]:
     """Of `paths`, the images that cannot be decoded, and what is wrong with each.
 
-    The names of those that can are kept in the JSON file `remembered` and not looked at again. Where it cannot be written, all
-    are looked at every time.
+    The names of those that can are kept in the JSON file `remembered` and not looked at again.
+    Where it cannot be written, all are looked at every time.
     """
     good = _read(remembered)
     new = [path for path in dict.fromkeys(paths) if path.name not in good]
     if not new:
         return {}
     broken = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside the interpreter's lock
-        about = tqdm(pool.map(_complaint, new), total=len(new), desc="decoding every image once", leave=False, disable=None)
+    with ThreadPoolExecutor(
+        os.cpu_count()
+    ) as pool:  # Pillow decodes outside the interpreter's lock
+        about = tqdm(
+            pool.map(_complaint, new),
+            total=len(new),
+            desc="decoding every image once",
+            leave=False,
+            disable=None,
+        )
         broken = {path: text for path, text in zip(new, about, strict=True) if text}
     try:
-        write_json(remembered, {"readable": sorted(good.union(path.name for path in new if path not in broken))})
+        write_json(
+            remembered,
+            {"readable": sorted(good.union(path.name for path in new if path not in broken))},
+        )
     except OSError as error:
-        print(f"{remembered}: {error.strerror}; the images will be decoded again before the next run", flush=True)
+        print(
+            f"{remembered}: {error.strerror}; the images will be decoded again before the next run",
+            flush=True,
+        )
     return broken
 
 

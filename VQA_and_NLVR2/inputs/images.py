@@ -15,16 +15,28 @@ from torchvision.transforms.v2 import functional as F
 from i2m2.errors import DataError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError, Image.DecompressionBombError)
+_BROKEN = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    IndexError,
+    Image.DecompressionBombError,
+)
 
 
 def load_rgb(path: Path) -> Image.Image:
-    """Decode an image by its content, whatever its name says (NLVR2's .png are often JPEG), to 8-bit RGB.
+    """Decode an image by its content, whatever its name says (NLVR2's .png are often JPEG), to
+    8-bit RGB.
 
-    Grey, palette and CMYK are converted; of 16-bit grey the upper byte is taken; what is transparent shows white, as on the web
-    page that people answered from (the published code shows whatever colour lies under it); of an animation the first frame.
-    An EXIF orientation is not applied: neither did the published code, nor the browsers of those years, so that left and right in
-    questions and sentences mean the pixels as stored. DataError names a file that is missing, no image, or cut short.
+    Grey, palette and CMYK are converted; of 16-bit grey the upper byte is taken; what is
+    transparent shows white, as on the web page that people answered from (the published code shows
+    whatever colour lies under it); of an animation the first frame. An EXIF orientation is not
+    applied: neither did the published code, nor the browsers of those years, so that left and right
+    in questions and sentences mean the pixels as stored. DataError names a file that is missing, no
+    image, or cut short.
     """
     try:
         with Image.open(path) as image:
@@ -33,7 +45,9 @@ def load_rgb(path: Path) -> Image.Image:
                 image = image.point(lambda value: value / 256).convert("L")
             if image.has_transparency_data:
                 image = image.convert("RGBA")
-                return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+                return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert(
+                    "RGB"
+                )
             return image.convert("RGB")
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such image") from error
@@ -43,9 +57,11 @@ def load_rgb(path: Path) -> Image.Image:
 
 
 def evaluation_transform(image: Tensor | Image.Image, side: int) -> Tensor:
-    """uint8 [3, H, W], or RGB -> uint8 [3, side, side]: resized whatever its aspect, bicubic, by Pillow as in the published code.
+    """uint8 [3, H, W], or RGB -> uint8 [3, side, side]: resized whatever its aspect, bicubic, by
+    Pillow as in the published code.
 
-    (torchvision's own uint8 kernel is several times faster, but off by one or two grey levels in some of the values.)
+    (torchvision's own uint8 kernel is several times faster, but off by one or two grey levels in
+    some of the values.)
     """
     return F.pil_to_tensor(as_pil(image).resize((side, side), Image.Resampling.BICUBIC))
 
@@ -56,7 +72,10 @@ def as_pil(image: Tensor | Image.Image) -> Image.Image:
 
 
 def normalise_images(
-    images: Tensor, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD, dtype: torch.dtype = torch.float32
+    images: Tensor,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """uint8 [B, 3, s, s], on any device -> (image / 255 - mean) / std by channel."""
     mean = torch.tensor(mean, dtype=dtype, device=images.device).view(3, 1, 1)

@@ -1,6 +1,7 @@
 """Published JSON files as columns: read record by record, every distinct string kept once.
 
-VQA-VS's training answers are one list of 461,124 records with ten answers each; `json.load` would hold gigabytes of dictionaries.
+VQA-VS's training answers are one list of 461,124 records with ten answers each; `json.load` would
+hold gigabytes of dictionaries.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True)
 class Interned:
-    """Strings of any shape: `codes` int32 into `strings`, in which each occurs once; -1 where there is none."""
+    """Strings of any shape: `codes` int32 into `strings`, in which each occurs once; -1 where there
+    is none."""
 
     codes: np.ndarray
     strings: tuple[str, ...]
@@ -109,7 +111,9 @@ def check_ids(source: Source | Path | str, ids: np.ndarray, key: str = "question
     ordered = np.sort(ids)
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(repeated):
-        raise DataError(f"{source}: {len(repeated):,} records repeat another's {key}, first {repeated[0]}; get the file again")
+        raise DataError(
+            f"{source}: {len(repeated):,} records repeat another's {key}, first {repeated[0]}; get the file again"
+        )
 
 
 def positions(wanted: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -122,25 +126,36 @@ def positions(wanted: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 
 def bad_record(where: str, record: Any, key: str, wanted: str, error: Exception) -> DataError:
-    """The error for a record that could not be read: `where` it is, its `key` if it has one, and what it should be."""
+    """The error for a record that could not be read: `where` it is, its `key` if it has one, and
+    what it should be."""
     which = f" ({key} {record[key]})" if isinstance(record, dict) and key in record else ""
     what = f"no {error}" if isinstance(error, KeyError) else error
     return DataError(f"{where}{which}: {what}; a record is {wanted}")
 
 
-BAD_RECORD = (KeyError, TypeError, ValueError, AttributeError, OverflowError)  # what reading one can raise
+BAD_RECORD = (
+    KeyError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+)  # what reading one can raise
 
 
 @contextmanager
 def open_text(source: Source | Path) -> Iterator[TextIO]:
-    """Open a .json, .json.gz or .zip (without a member named: its only .json) for reading text. DataError names a damaged file.
+    """Open a .json, .json.gz or .zip (without a member named: its only .json) for reading text.
+    DataError names a damaged file.
 
     So is a ValueError from inside the `with` block (text that is no UTF-8, or no JSON).
     """
     path, member = source if isinstance(source, Source) else (source, "")
     try:
         if path.suffix == ".zip":
-            with zipfile.ZipFile(path) as archive, archive.open(member or _only_member(path, archive)) as raw:
+            with (
+                zipfile.ZipFile(path) as archive,
+                archive.open(member or _only_member(path, archive)) as raw,
+            ):
                 yield io.TextIOWrapper(raw, "utf-8-sig")
         else:
             with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as raw:
@@ -148,18 +163,25 @@ def open_text(source: Source | Path) -> Iterator[TextIO]:
     except FileNotFoundError as error:
         raise DataError(f"{source}: no such file") from error
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError) as error:
-        raise DataError(f"{source}: cut short or damaged ({' '.join(str(error).split())}); download it again") from error
+        raise DataError(
+            f"{source}: cut short or damaged ({' '.join(str(error).split())}); download it again"
+        ) from error
 
 
 def _only_member(path: Path, archive: zipfile.ZipFile) -> str:
-    found = [name for name in archive.namelist() if name.endswith(".json") and not name.startswith("__MACOSX")]
+    found = [
+        name
+        for name in archive.namelist()
+        if name.endswith(".json") and not name.startswith("__MACOSX")
+    ]
     if len(found) != 1:
         raise DataError(f"{path}: holds {len(found)} .json files, not one; unpack it")
     return found[0]
 
 
 def find_source(bases: Iterable[Path], name: str) -> Source | None:
-    """`name`, such as Val/Val-Ques.json, below the first of `bases` that has it: plain, .gz, .zip, or inside Val.zip."""
+    """`name`, such as Val/Val-Ques.json, below the first of `bases` that has it: plain, .gz, .zip,
+    or inside Val.zip."""
     for base in bases:
         for path in (base / name, base / f"{name}.gz", base / f"{name}.zip"):
             if path.is_file():
@@ -168,17 +190,26 @@ def find_source(bases: Iterable[Path], name: str) -> Source | None:
         if path.is_file():
             try:
                 with zipfile.ZipFile(path) as archive:
-                    inside = [member for member in archive.namelist() if Path(member).name == Path(name).name]
+                    inside = [
+                        member
+                        for member in archive.namelist()
+                        if Path(member).name == Path(name).name
+                    ]
             except (OSError, zipfile.BadZipFile) as error:
-                raise DataError(f"{path}: cut short or damaged ({error}); download it again") from error
+                raise DataError(
+                    f"{path}: cut short or damaged ({error}); download it again"
+                ) from error
             inside = [member for member in inside if not member.startswith("__MACOSX")]
             if inside:
                 return Source(path, inside[0])
     return None
 
 
-def read_list(source: Source | Path, key: str, rest: dict[str, Any] | None = None) -> Iterator[dict[str, Any]]:
-    """Records of a file that is a bare list, or an object whose entry `key` is one; its other entries go to `rest`.
+def read_list(
+    source: Source | Path, key: str, rest: dict[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
+    """Records of a file that is a bare list, or an object whose entry `key` is one; its other
+    entries go to `rest`.
 
     DataError names the file: damaged, not JSON, or without such a list.
     """
@@ -198,7 +229,9 @@ def read_list(source: Source | Path, key: str, rest: dict[str, Any] | None = Non
                     if rest is not None:
                         rest[name] = value
             if not found:
-                raise DataError(f"{source}: neither a list of records nor an object with a list {key!r}")
+                raise DataError(
+                    f"{source}: neither a list of records nor an object with a list {key!r}"
+                )
         if reader.peek():
             raise reader.error("nothing more after its end")
 
@@ -225,7 +258,11 @@ def first_record(source: Source | Path) -> Any:
 def files_with(folder: Path, *keys: str) -> list[Path]:
     """Files of `folder` (.json or .json.gz), ascending by name, whose records have all of `keys`."""
     paths = [path for path in sorted(folder.glob("*")) if path.name.endswith((".json", ".json.gz"))]
-    return [path for path in paths if isinstance(record := first_record(path), dict) and set(keys) <= set(record)]
+    return [
+        path
+        for path in paths
+        if isinstance(record := first_record(path), dict) and set(keys) <= set(record)
+    ]
 
 
 class _Reader:
@@ -259,8 +296,12 @@ class _Reader:
             except json.JSONDecodeError as error:
                 if len(self.text) - self.at < LARGEST and self._more():
                     continue  # it may be complete with the next block
-                raise ValueError(f"no JSON: {error.msg} at character {self.before + error.pos:,}") from None
-            if end < len(self.text) or not self._more():  # else the next block may go on with a number
+                raise ValueError(
+                    f"no JSON: {error.msg} at character {self.before + error.pos:,}"
+                ) from None
+            if (
+                end < len(self.text) or not self._more()
+            ):  # else the next block may go on with a number
                 self.at = end
                 return value
 
@@ -287,7 +328,8 @@ class _Reader:
         return ValueError(f"no JSON: expected {wanted} at character {self.before + self.at:,}")
 
     def _more(self) -> bool:
-        """Read on, at least as much as is kept, so that a long value costs no more than its length; False at the end."""
+        """Read on, at least as much as is kept, so that a long value costs no more than its length;
+        False at the end."""
         kept = self.text[self.at :]
         block = self.file.read(max(BLOCK, len(kept)))
         self.text, self.before, self.at = kept + block, self.before + self.at, 0

@@ -1,5 +1,6 @@
-"""NLVR2's scores from saved predictions, which hold `sentence` (examples with the same sentence, of a set) and which examples are
-`balanced` and `unbalanced`. `group` is the set: all its sentences, each with all its pairs of images."""
+"""NLVR2's scores from saved predictions, which hold `sentence` (examples with the same sentence, of
+a set) and which examples are `balanced` and `unbalanced`. `group` is the set: all its sentences,
+each with all its pairs of images."""
 
 from __future__ import annotations
 
@@ -23,24 +24,33 @@ def scores(predictions: Mapping[str, Predictions]) -> dict[str, dict[str, float]
 
 
 def metrics_of(predictions: Predictions, log_prob: np.ndarray) -> dict[str, float]:
-    """The general metrics, consistency, and accuracy on the balanced and unbalanced subsets (NaN without such examples)."""
+    """The general metrics, consistency, and accuracy on the balanced and unbalanced subsets (NaN
+    without such examples)."""
     right = log_prob.argmax(axis=-1) == predictions["y"]
     subsets = {f"accuracy_{which}": accuracy(right[predictions[which]]) for which in SUBSETS}
-    return score(predictions["y"], log_prob) | {"consistency": consistency(predictions["sentence"], right)} | subsets
+    return (
+        score(predictions["y"], log_prob)
+        | {"consistency": consistency(predictions["sentence"], right)}
+        | subsets
+    )
 
 
 def report(predictions: Predictions) -> str:
     """A table of product and experts."""
     rows = {"product": "log_prob", **{name: f"{EXPERT}{name}" for name in experts_in(predictions)}}
     found = {row: metrics_of(predictions, predictions[column]) for row, column in rows.items()}
-    return table_of({row: {name: metrics[name] for name in REPORTED} for row, metrics in found.items()})
+    return table_of(
+        {row: {name: metrics[name] for name in REPORTED} for row, metrics in found.items()}
+    )
 
 
 def _consistency(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
     right = predictions["log_prob"].argmax(axis=-1) == predictions["y"]
     _, first, sentence = np.unique(predictions["sentence"], return_index=True, return_inverse=True)
     whole = np.bincount(sentence.reshape(-1), ~right) == 0
-    return _ratio(*(np.bincount(index[first], weights, minlength=groups) for weights in (whole, None)))
+    return _ratio(
+        *(np.bincount(index[first], weights, minlength=groups) for weights in (whole, None))
+    )
 
 
 def _on(which: str):
@@ -48,7 +58,9 @@ def _on(which: str):
 
     def own(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
         right, of = predictions["log_prob"].argmax(axis=-1) == predictions["y"], predictions[which]
-        return _ratio(*(np.bincount(index, weights, minlength=groups) for weights in (right & of, of)))
+        return _ratio(
+            *(np.bincount(index, weights, minlength=groups) for weights in (right & of, of))
+        )
 
     return own
 

@@ -1,4 +1,5 @@
-"""NLVR2 as training reads it: complete pairs of photographs, decoded when a batch needs them, and their sentences as token ids."""
+"""NLVR2 as training reads it: complete pairs of photographs, decoded when a batch needs them, and
+their sentences as token ids."""
 
 from __future__ import annotations
 
@@ -23,7 +24,15 @@ from VQA_and_NLVR2.inputs.augment import training_transform
 from VQA_and_NLVR2.inputs.checked_images import unreadable
 from VQA_and_NLVR2.inputs.images import evaluation_transform, load_rgb, normalise_images
 from VQA_and_NLVR2.inputs.records import find_source
-from VQA_and_NLVR2.nlvr2.files import Sentences, balance, coverage, hold_out, image_path, read_nlvr2, subset
+from VQA_and_NLVR2.nlvr2.files import (
+    Sentences,
+    balance,
+    coverage,
+    hold_out,
+    image_path,
+    read_nlvr2,
+    subset,
+)
 
 HOW_TO_GET = "how to get it: VQA_and_NLVR2/README.md, section Data; without any data: --data.source synthetic"
 SUBSETS = ("balanced", "unbalanced")
@@ -35,13 +44,19 @@ class NLVR2Data:
 
     Args:
         source: files as published, or synthetic: pictures and sentences generated on first use
-        dir: folder of train.json, dev.json, test1.json and the photographs; null: data/nlvr2, or data/nlvr2-synthetic for synthetic
+        dir: folder of train.json, dev.json, test1.json and the photographs; null: data/nlvr2, or
+            data/nlvr2-synthetic for synthetic
         train_size: use only the first so many training examples; null: all
-        hold_out: validate on these whole directories (0..99) of the training file, which then does without them; null: on dev
-        incomplete: of a pair whose photograph is missing or unreadable, leave out and count the examples, or refuse to begin
-        check_images: decode every photograph once before the first run, and remember which can be read
-        augment: crop the training images at random and distort their colours and geometry, as published
-        flip: also mirror half of them, as published, although that makes "left" in a sentence untrue
+        hold_out: validate on these whole directories (0..99) of the training file, which then does
+            without them; null: on dev
+        incomplete: of a pair whose photograph is missing or unreadable, leave out and count the
+            examples, or refuse to begin
+        check_images: decode every photograph once before the first run, and remember which can be
+            read
+        augment: crop the training images at random and distort their colours and geometry, as
+            published
+        flip: also mirror half of them, as published, although that makes "left" in a sentence
+            untrue
     """
 
     source: Literal["files", "synthetic"] = "files"
@@ -55,7 +70,9 @@ class NLVR2Data:
 
     @property
     def folder(self) -> Path:
-        return Path(self.dir or ("data/nlvr2-synthetic" if self.source == "synthetic" else "data/nlvr2"))
+        return Path(
+            self.dir or ("data/nlvr2-synthetic" if self.source == "synthetic" else "data/nlvr2")
+        )
 
 
 @dataclass(frozen=True)
@@ -80,11 +97,12 @@ class View:
 
 
 class Pairs(Dataset):
-    """Sentences about two photographs. Inputs: `image` uint8 [B, 2, 3, s, s], left and right; `text` ids int32 and mask [B, L], cut
-    to the longest of the batch.
+    """Sentences about two photographs. Inputs: `image` uint8 [B, 2, 3, s, s], left and right;
+    `text` ids int32 and mask [B, L], cut to the longest of the batch.
 
-    `group` is the set: its sentences go with all its pairs of photographs, so that neither makes independent groups on its own.
-    `columns` holds what accuracy and consistency on the subsets need beside the predictions.
+    `group` is the set: its sentences go with all its pairs of photographs, so that neither makes
+    independent groups on its own. `columns` holds what accuracy and consistency on the subsets need
+    beside the predictions.
     """
 
     def __init__(
@@ -143,16 +161,25 @@ class Pairs(Dataset):
 
 
 def load_nlvr2(config: NLVR2Data, backbone: Backbone, seed: int) -> Data:
-    """Training, validation (dev, or the held-out directories) and test split (test1), in the form that `backbone` reads. What they
-    hold and lack is printed. DataError for files that are missing, damaged, or not what they should be."""
+    """Training, validation (dev, or the held-out directories) and test split (test1), in the form
+    that `backbone` reads. What they hold and lack is printed. DataError for files that are missing,
+    damaged, or not what they should be."""
     described, (examples, left_out, lines) = describe(config.folder), read_examples(config)
     tokenizer = load_tokenizer(backbone.tokenizer)
     view = View(backbone.image_size, tuple(backbone.mean), tuple(backbone.std))
-    views = dict.fromkeys(examples, view) | {"train": replace(view, seed=seed, augment=config.augment, flip=config.flip)}
+    views = dict.fromkeys(examples, view) | {
+        "train": replace(view, seed=seed, augment=config.augment, flip=config.flip)
+    }
     splits, sizes = {}, {}
     for name, part in examples.items():
-        ids, mask, cut = tokenize(tokenizer, part.sentences.sentence.texts(), backbone.max_text_length)
-        lines += [f"{name}: {cut:,} sentences are longer than {backbone.max_text_length} tokens and cut"] if cut else []
+        ids, mask, cut = tokenize(
+            tokenizer, part.sentences.sentence.texts(), backbone.max_text_length
+        )
+        lines += (
+            [f"{name}: {cut:,} sentences are longer than {backbone.max_text_length} tokens and cut"]
+            if cut
+            else []
+        )
         splits[name] = Pairs(part, (ids, mask), views[name])
         sizes[name] = {"examples": len(ids), "left_out": left_out[name], "cut": cut}
     say([f"nlvr2: {line}" for line in lines])
@@ -174,7 +201,8 @@ def load_nlvr2(config: NLVR2Data, backbone: Backbone, seed: int) -> Data:
 
 
 def read_examples(config: NLVR2Data) -> tuple[dict[str, Examples], dict[str, int], list[str]]:
-    """-> ({train, val, test: their examples with both images}, {the same: how many were left out}, what is to be said about it)."""
+    """-> ({train, val, test: their examples with both images}, {the same: how many were left out},
+    what is to be said about it)."""
     files = {name: _find(config.folder, f"{name}.json") for name in ("train", "dev", "test1")}
     train, dev = read_nlvr2(files["train"]), read_nlvr2(files["dev"])
     train, val = (train, dev) if config.hold_out is None else hold_out(train, config.hold_out)
@@ -183,7 +211,11 @@ def read_examples(config: NLVR2Data) -> tuple[dict[str, Examples], dict[str, int
     for name, sentences in {"train": train, "val": val, "test": read_nlvr2(files["test1"])}.items():
         paths, whole, said = _photographs(config, sentences)
         subsets = _subsets(config.folder, sentences)
-        examples[name] = Examples(sentences.take(whole), paths[whole], {which: mask[whole] for which, mask in subsets.items()})
+        examples[name] = Examples(
+            sentences.take(whole),
+            paths[whole],
+            {which: mask[whole] for which, mask in subsets.items()},
+        )
         left_out[name] = int((~whole).sum())
         lines += said
     return examples, left_out, lines
@@ -193,7 +225,11 @@ def describe(folder: Path) -> dict[str, Any]:
     """What a folder of generated data says of itself; the published files have no such description."""
     if (folder / "dataset.json").exists():
         return read_description(folder)
-    return {"variant": "published", "synthetic": False, "description": f"NLVR2, the files in {folder.name}"}
+    return {
+        "variant": "published",
+        "synthetic": False,
+        "description": f"NLVR2, the files in {folder.name}",
+    }
 
 
 def make_synthetic_once(folder: Path) -> None:
@@ -204,7 +240,11 @@ def make_synthetic_once(folder: Path) -> None:
 def _make(folder: Path) -> None:
     from VQA_and_NLVR2.make_synthetic import USUAL, make_synthetic
 
-    say([f"nlvr2: generating pictures of shapes and about {USUAL['nlvr2']:,} sentences for training, this once"])
+    say(
+        [
+            f"nlvr2: generating pictures of shapes and about {USUAL['nlvr2']:,} sentences for training, this once"
+        ]
+    )
     make_synthetic(folder, "nlvr2")
 
 
@@ -216,16 +256,23 @@ def _find(folder: Path, name: str) -> Any:
 
 
 def _subsets(folder: Path, sentences: Sentences) -> dict[str, np.ndarray]:
-    """{balanced, unbalanced: bool [n]}: by the published lists where they are there, else by their rule."""
+    """{balanced, unbalanced: bool [n]}: by the published lists where they are there, else by their
+    rule."""
     name = sentences.split.strings[0]
     bases = [base / part for base in (folder, folder / "data") for part in ("", *SUBSETS)]
     found = {which: find_source(bases, f"{which}_{name}.json") for which in SUBSETS}
     by_rule = dict(zip(SUBSETS, balance(sentences), strict=True))
-    return {which: by_rule[which] if source is None else subset(sentences, source) for which, source in found.items()}
+    return {
+        which: by_rule[which] if source is None else subset(sentences, source)
+        for which, source in found.items()
+    }
 
 
-def _photographs(config: NLVR2Data, sentences: Sentences) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """-> (paths [n, 2], '' where there is none; which examples have both [n]; what is to be said about it)."""
+def _photographs(
+    config: NLVR2Data, sentences: Sentences
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """-> (paths [n, 2], '' where there is none; which examples have both [n]; what is to be said
+    about it)."""
     sides = image_path(config.folder, sentences)
     broken: dict[Path, str] = {}
     if config.check_images:
@@ -234,7 +281,9 @@ def _photographs(config: NLVR2Data, sentences: Sentences) -> tuple[np.ndarray, n
         sides = tuple([None if path in broken else path for path in side] for side in sides)
     lines = coverage(sentences, *sides)
     if broken:
-        lines.append(f"{len(broken):,} photographs cannot be read and count as missing, first {next(iter(broken.values()))}")
+        lines.append(
+            f"{len(broken):,} photographs cannot be read and count as missing, first {next(iter(broken.values()))}"
+        )
     paths = np.array([["" if path is None else str(path) for path in side] for side in sides]).T
     whole = (paths != "").all(axis=1)
     if config.incomplete == "refuse" and not whole.all():

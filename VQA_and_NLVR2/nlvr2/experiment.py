@@ -1,4 +1,5 @@
-"""NLVR2: is a sentence true of two photographs? Settings, models and scores; Suhr et al., ACL 2019; the paper's Table 3."""
+"""NLVR2: is a sentence true of two photographs? Settings, models and scores; Suhr et al., ACL 2019;
+the paper's Table 3."""
 
 from __future__ import annotations
 
@@ -19,7 +20,12 @@ from VQA_and_NLVR2.features.frozen import device_of
 from VQA_and_NLVR2.nlvr2 import on_features as nlvr2_features
 from VQA_and_NLVR2.nlvr2.analysis import report, scores
 from VQA_and_NLVR2.nlvr2.data import NLVR2Data, load_nlvr2, make_synthetic_once, say
-from VQA_and_NLVR2.nlvr2.models import NLVR2Model, SharedBackbone, heads_on_features, parameter_groups
+from VQA_and_NLVR2.nlvr2.models import (
+    NLVR2Model,
+    SharedBackbone,
+    heads_on_features,
+    parameter_groups,
+)
 from VQA_and_NLVR2.nlvr2.on_features import on_features, plan_for
 from VQA_and_NLVR2.synthetic.tiny_fiber import make_tiny_fiber_once
 
@@ -33,7 +39,8 @@ class NLVR2Config(RunConfig):
         fusion: the backbone's own
         data: where the data lie, and how they are read
         backbone: which backbone, and where its weights come from
-        features: of a backbone that is not trained (model.train=heads); made on first use, or by extract_features
+        features: of a backbone that is not trained (model.train=heads); made on first use, or by
+            extract_features
         model: what is trained, and how its parts differ
     """
 
@@ -49,20 +56,26 @@ class NLVR2Config(RunConfig):
 
     @property
     def features_folder(self) -> Path:
-        return Path(self.features.dir or self.data.folder.with_name(f"{self.data.folder.name}-features"))
+        return Path(
+            self.features.dir or self.data.folder.with_name(f"{self.data.folder.name}-features")
+        )
 
 
 def load(config: NLVR2Config) -> Data:
-    """The three splits in the form the backbone reads, or its features; what the data set says of itself names the backbone too.
+    """The three splits in the form the backbone reads, or its features; what the data set says of
+    itself names the backbone too.
 
-    Results with another backbone than FIBER's own weights have a folder of their own, `nlvr2-<kind>`.
+    Results with another backbone than FIBER's own weights have a folder of their own,
+    `nlvr2-<kind>`.
     """
     _refuse_idle(config)
     heads = config.model.train == "heads"
     if config.data.source == "synthetic":
         make_synthetic_once(config.data.folder)
         make_tiny_fiber_once(config.backbone)
-    seed_everything(0)  # features are kept: those of a backbone whose fusion is random must be the same in every run
+    seed_everything(
+        0
+    )  # features are kept: those of a backbone whose fusion is random must be the same in every run
     backbone = build_backbone(config.backbone)
     say(backbone.report.splitlines())
     data = load_nlvr2(config.data, backbone, config.seed)
@@ -70,9 +83,20 @@ def load(config: NLVR2Config) -> Data:
     weights = weights_hash(backbone) if config.backbone.kind in ("fiber", "flava") else None
     key = None
     if heads:
-        plan, paths, rows = plan_for({name: split.examples for name, split in data.splits.items()}, data.facts)
+        plan, paths, rows = plan_for(
+            {name: split.examples for name, split in data.splits.items()}, data.facts
+        )
         device = device_of(config.device)
-        extract(plan, paths, backbone, config.backbone, config.features, config.features_folder, device, config.workers)
+        extract(
+            plan,
+            paths,
+            backbone,
+            config.backbone,
+            config.features,
+            config.features_folder,
+            device,
+            config.workers,
+        )
         features = features_of_run(config)
         data, key = on_features(data, features, rows), features.key
     made_of = f"{data.facts['fingerprint']} {backbone.name} {weights} {key}"
@@ -88,7 +112,8 @@ def load(config: NLVR2Config) -> Data:
 
 
 def plan_of(config: NLVR2Config) -> tuple[Plan, list[Path]]:
-    """What features are needed of, and the files of the images. SettingsError for settings that train the backbone."""
+    """What features are needed of, and the files of the images. SettingsError for settings that
+    train the backbone."""
     if config.model.train != "heads":
         raise SettingsError(
             "model.train=all changes the backbone, whose features are then not kept; give the settings that train heads on them, "
@@ -103,22 +128,32 @@ def plan_of(config: NLVR2Config) -> tuple[Plan, list[Path]]:
 def _refuse_idle(config: NLVR2Config) -> None:
     """A setting without effect is a mistake."""
     if config.model.train == "heads" and (config.data.augment or config.data.flip):
-        raise SettingsError("data.augment and data.flip have no effect on features (model.train=heads); set them to false")
+        raise SettingsError(
+            "data.augment and data.flip have no effect on features (model.train=heads); set them to false"
+        )
     if config.model.train == "all" and config.features.views > 1:
-        raise SettingsError("features.views has no effect where the backbone is trained (model.train=all); leave it at 1")
+        raise SettingsError(
+            "features.views has no effect where the backbone is trained (model.train=all); leave it at 1"
+        )
     if config.features.skip_missing:
-        raise SettingsError("features.skip_missing has no effect here; data.incomplete says what becomes of incomplete pairs")
+        raise SettingsError(
+            "features.skip_missing has no effect here; data.incomplete says what becomes of incomplete pairs"
+        )
 
 
 def features_of_run(config: NLVR2Config) -> Features:
     """The features, which `load` has made. DataError if they are not there, or others."""
-    return open_features(config.features_folder, config.backbone, config.features, "the command that trains")
+    return open_features(
+        config.features_folder, config.backbone, config.features, "the command that trains"
+    )
 
 
 def build_model(config: NLVR2Config) -> ProductOfExperts:
     """The experts of the configured method on one backbone, or on its features."""
     if config.model.train == "heads":
-        return heads_on_features(features_of_run(config).widths, config.experts, config.model.hidden)
+        return heads_on_features(
+            features_of_run(config).widths, config.experts, config.model.hidden
+        )
     return SharedBackbone(build_backbone(config.backbone), config.experts, config.model.hidden)
 
 
@@ -127,4 +162,6 @@ def parameters(config: NLVR2Config, model: ProductOfExperts) -> list[dict[str, A
     return parameter_groups(model, config.optim, config.model)
 
 
-NLVR2 = Experiment(NLVR2Config, load, build_model, scores=scores, parameters=parameters, report=report)
+NLVR2 = Experiment(
+    NLVR2Config, load, build_model, scores=scores, parameters=parameters, report=report
+)

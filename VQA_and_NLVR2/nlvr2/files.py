@@ -1,4 +1,5 @@
-"""NLVR2 as its authors publish it: JSON lines of sentences about two photographs, and the photographs.
+"""NLVR2 as its authors publish it: JSON lines of sentences about two photographs, and the
+photographs.
 
     train.json  dev.json  test1.json  balanced/{balanced,unbalanced}_{dev,test1}.json      (also .gz)
     images/train/<directory>/<split>-<set>-<pair>-img{0,1}.png   images/dev/   images/test1/   or all of them in one folder
@@ -18,10 +19,20 @@ from pathlib import Path
 import numpy as np
 
 from i2m2.errors import DataError, SettingsError
-from VQA_and_NLVR2.inputs.records import BAD_RECORD, Interned, Interner, Source, bad_record, check_ids, column, open_text
+from VQA_and_NLVR2.inputs.records import (
+    BAD_RECORD,
+    Interned,
+    Interner,
+    Source,
+    bad_record,
+    check_ids,
+    column,
+    open_text,
+)
 
 LABELS = {"False": 0, "True": 1}
-# Examples, image pairs and true examples of the published files; of the training file, only the number of examples.
+# Examples, image pairs and true examples of the published files; of the training file, only the
+# number of examples.
 PUBLISHED = {
     "train": (86_373, None, None), "dev": (6_982, 4_051, 3_551), "test1": (6_967, 4_041, 3_558), "test2": (6_970, 4_074, 3_584),
     "balanced_dev": (2_300, 1_150, 1_150), "balanced_test1": (2_316, 1_158, 1_158),
@@ -55,7 +66,8 @@ class Sentences:
 
     @property
     def group(self) -> np.ndarray:
-        """int64 [n]: the same number for the same sentence about several pairs (identifiers without the pair)."""
+        """int64 [n]: the same number for the same sentence about several pairs (identifiers without
+        the pair)."""
         return _number(np.column_stack([self.split.codes, self.numbers[:, [0, 2]]]))
 
 
@@ -64,7 +76,8 @@ def _number(rows: np.ndarray) -> np.ndarray:
 
 
 def read_nlvr2(source: Source | Path) -> Sentences:
-    """Read a file of JSON lines. DataError names the line that is no example, or the identifier that occurs twice."""
+    """Read a file of JSON lines. DataError names the line that is no example, or the identifier
+    that occurs twice."""
     identifiers: list[str] = []
     label, numbers, directory = array("b"), array("i"), array("h")
     split, sentence, urls = Interner(), Interner(), Interner()
@@ -77,7 +90,9 @@ def read_nlvr2(source: Source | Path) -> Sentences:
                 record = json.loads(text)
                 name, *rest = record["identifier"].rsplit("-", 3)
                 if len(rest) != 3 or not all(part.isdecimal() for part in rest):
-                    raise ValueError(f"identifier {record['identifier']!r} is not split-set-pair-sentence")
+                    raise ValueError(
+                        f"identifier {record['identifier']!r} is not split-set-pair-sentence"
+                    )
                 if record["label"] not in LABELS:
                     raise ValueError(f"label {record['label']!r} is neither 'True' nor 'False'")
                 identifiers.append(record["identifier"])
@@ -89,7 +104,9 @@ def read_nlvr2(source: Source | Path) -> Sentences:
                 urls.add([record["left_url"], record["right_url"]])
             except BAD_RECORD as error:
                 wanted = "{identifier, sentence, label: 'True' or 'False', left_url, right_url} on one line"
-                raise bad_record(f"{source}: line {line}", record, "identifier", wanted, error) from error
+                raise bad_record(
+                    f"{source}: line {line}", record, "identifier", wanted, error
+                ) from error
     n, ids = len(identifiers), np.array(identifiers, str)
     check_ids(source, ids, "identifier")
     columns = split.finish(n), column(numbers, np.int32).reshape(n, 3), column(directory, np.int16)
@@ -97,14 +114,17 @@ def read_nlvr2(source: Source | Path) -> Sentences:
 
 
 def hold_out(sentences: Sentences, directories: Iterable[int]) -> tuple[Sentences, Sentences]:
-    """-> training examples without those directories, and those of them: whole directories, since pairs and sentences recur inside.
+    """-> training examples without those directories, and those of them: whole directories, since
+    pairs and sentences recur inside.
 
     SettingsError if one of them has no examples, or no other is left.
     """
     directories = sorted(set(directories))
     there = np.unique(sentences.directory)
     if there[0] < 0:
-        raise DataError(f"{(sentences.directory < 0).sum():,} examples have no directory, so they are not NLVR2's train.json")
+        raise DataError(
+            f"{(sentences.directory < 0).sum():,} examples have no directory, so they are not NLVR2's train.json"
+        )
     absent = [number for number in directories if number not in there]
     if absent or not directories or len(directories) == len(there):
         raise SettingsError(
@@ -115,7 +135,8 @@ def hold_out(sentences: Sentences, directories: Iterable[int]) -> tuple[Sentence
 
 
 def balance(sentences: Sentences) -> tuple[np.ndarray, np.ndarray]:
-    """-> bool [n] balanced, bool [n] unbalanced: whether the same two URLs occur again, with another label or always with this one.
+    """-> bool [n] balanced, bool [n] unbalanced: whether the same two URLs occur again, with
+    another label or always with this one.
 
     The rule of the published subsets; a pair that occurs once is in neither.
     """
@@ -127,17 +148,21 @@ def balance(sentences: Sentences) -> tuple[np.ndarray, np.ndarray]:
 
 
 def subset(sentences: Sentences, source: Source | Path) -> np.ndarray:
-    """bool [n]: which examples a published subset has (balanced_dev.json ...). DataError if it has others."""
+    """bool [n]: which examples a published subset has (balanced_dev.json ...). DataError if it has
+    others."""
     of = read_nlvr2(source)
     strangers = of.identifier[~np.isin(of.identifier, sentences.identifier)]
     if len(strangers):
-        raise DataError(f"{source}: {len(strangers):,} of {len(of):,} examples are not in the split, first {strangers[0]}")
+        raise DataError(
+            f"{source}: {len(strangers):,} of {len(of):,} examples are not in the split, first {strangers[0]}"
+        )
     return np.isin(sentences.identifier, of.identifier)
 
 
 def image_path(root: Path, sentences: Sentences) -> tuple[list[Path | None], list[Path | None]]:
-    """Files of the left and of the right photographs [n], None where there is none. Every folder below `root`/images (or `root`, if
-    that has no images) is listed once. DataError if there is no photograph at all."""
+    """Files of the left and of the right photographs [n], None where there is none. Every folder
+    below `root`/images (or `root`, if that has no images) is listed once. DataError if there is no
+    photograph at all."""
     folder_of = _list(root / "images" if (root / "images").is_dir() else root)
     if not folder_of:
         raise DataError(
@@ -152,14 +177,22 @@ def image_path(root: Path, sentences: Sentences) -> tuple[list[Path | None], lis
 
 
 def _list(root: Path) -> dict[str, str]:
-    """{file name: its folder} of all photographs below `root`; names say the split, so one table serves every layout."""
+    """{file name: its folder} of all photographs below `root`; names say the split, so one table
+    serves every layout."""
     walked = os.walk(root, followlinks=True)
-    return {name: folder for folder, _, names in walked for name in names if name.endswith(("-img0.png", "-img1.png"))}
+    return {
+        name: folder
+        for folder, _, names in walked
+        for name in names
+        if name.endswith(("-img0.png", "-img1.png"))
+    }
 
 
 def coverage(sentences: Sentences, left: list[Path | None], right: list[Path | None]) -> list[str]:
     """A line per split: pairs with both photographs, what is missing, and the first that is."""
-    there = np.array([[path is not None for path in side] for side in (left, right)], bool).T.reshape(-1, 2)
+    there = np.array(
+        [[path is not None for path in side] for side in (left, right)], bool
+    ).T.reshape(-1, 2)
     whole = there.all(axis=1)
     lines = []
     for code, name in enumerate(sentences.split.strings):

@@ -1,4 +1,5 @@
-"""NLVR2: the experts on one shared backbone or on its cached features, and the optimiser's groups of parameters."""
+"""NLVR2: the experts on one shared backbone or on its cached features, and the optimiser's groups
+of parameters."""
 
 from __future__ import annotations
 
@@ -15,11 +16,22 @@ from VQA_and_NLVR2.backbones.base import Backbone
 from VQA_and_NLVR2.backbones.heads import make_head
 
 IMAGES = 2  # of an example, left and right
-READS = {"image": ("image",), "text": ("text",), INTER: ("image", "text")}  # the modalities of each expert
+READS = {
+    "image": ("image",),
+    "text": ("text",),
+    INTER: ("image", "text"),
+}  # the modalities of each expert
 KIND = {"image": "image", "text": "text", INTER: "fused"}  # the backbone's vector that each sees
 BETAS = (0.9, 0.98)  # of AdamW, in every published recipe
 FUSION = ("cross_modal", "i2t", "t2i")  # parts of parameters' names, as in FIBER's published groups
-NO_DECAY = ("bias", "LayerNorm.weight", "norm.weight", "norm1.weight", "norm2.weight", "layernorm")  # the last: FLAVA's
+NO_DECAY = (
+    "bias",
+    "LayerNorm.weight",
+    "norm.weight",
+    "norm1.weight",
+    "norm2.weight",
+    "layernorm",
+)  # the last: FLAVA's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +39,8 @@ class NLVR2Model:
     """What is trained, and how its parts differ.
 
     Args:
-        train: all: backbone and heads, as in the paper; heads: on features of the backbone as it is, computed once
+        train: all: backbone and heads, as in the paper; heads: on features of the backbone as it
+            is, computed once
         hidden: width of the heads' hidden layer
         head_rate: learning rate of the heads, as a multiple of optim.lr
         fusion_rate: that of the backbone's fusion (cross-attention, gates, transforms, poolers)
@@ -42,7 +55,8 @@ class NLVR2Model:
 
 
 class VectorExpert(nn.Module):
-    """An expert's head on the vectors that stand under `key` in the inputs: [B, features] -> logits [B, 2]."""
+    """An expert's head on the vectors that stand under `key` in the inputs: [B, features] -> logits
+    [B, 2]."""
 
     def __init__(self, key: str, modalities: tuple[str, ...], features: int, hidden: int) -> None:
         super().__init__()
@@ -58,32 +72,52 @@ def features_of(name: str, widths: Mapping[str, int]) -> int:
     return widths[KIND[name]] * (1 if name == "text" else IMAGES)
 
 
-def heads_on_features(widths: Mapping[str, int], names: tuple[str, ...], hidden: int) -> ProductOfExperts:
-    """The experts `names` on cached features, {image [B, 2 D], text [B, D], fused [B, 2 D]}; `widths`: D of each kind."""
-    return ProductOfExperts({name: VectorExpert(KIND[name], (KIND[name],), features_of(name, widths), hidden) for name in names})
+def heads_on_features(
+    widths: Mapping[str, int], names: tuple[str, ...], hidden: int
+) -> ProductOfExperts:
+    """The experts `names` on cached features, {image [B, 2 D], text [B, D], fused [B, 2 D]};
+    `widths`: D of each kind."""
+    return ProductOfExperts(
+        {
+            name: VectorExpert(KIND[name], (KIND[name],), features_of(name, widths), hidden)
+            for name in names
+        }
+    )
 
 
 class SharedBackbone(ProductOfExperts):
-    """The experts `names` on one backbone, each of whose parts runs once for all of them, and not at all if none needs it.
+    """The experts `names` on one backbone, each of whose parts runs once for all of them, and not
+    at all if none needs it.
 
-    Inputs: `image` [B, 2, 3, s, s], left and right, normalised; `text` {"ids", "mask"} [B, L]. What the experts see: `image`
-    [image 0 ; image 1], `text`, `inter` [fused(image 0, text) ; fused(image 1, text)]: both images pass through the same weights,
-    and their order alone tells left from right.
+    Inputs: `image` [B, 2, 3, s, s], left and right, normalised; `text` {"ids", "mask"} [B, L]. What
+    the experts see: `image` [image 0 ; image 1], `text`, `inter` [fused(image 0, text) ;
+    fused(image 1, text)]: both images pass through the same weights, and their order alone tells
+    left from right.
     """
 
     def __init__(self, backbone: Backbone, names: tuple[str, ...], hidden: int) -> None:
-        super().__init__({name: VectorExpert(name, READS[name], features_of(name, backbone.widths), hidden) for name in names})
+        super().__init__(
+            {
+                name: VectorExpert(name, READS[name], features_of(name, backbone.widths), hidden)
+                for name in names
+            }
+        )
         self.backbone = backbone
 
     def shared(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """`inputs` and, for every expert that can be computed from them, its vector [B, features] under its name."""
-        wanted = {name for name, expert in self.experts.items() if set(expert.modalities) <= set(inputs)}
+        """`inputs` and, for every expert that can be computed from them, its vector [B, features]
+        under its name."""
+        wanted = {
+            name for name, expert in self.experts.items() if set(expert.modalities) <= set(inputs)
+        }
         return {**inputs, **dict(self._vectors(inputs, wanted))}
 
     def _vectors(self, inputs: Mapping[str, Any], wanted: set[str]) -> Iterator[tuple[str, Tensor]]:
         if wanted & {"image", INTER}:
             pairs = inputs["image"]
-            image, image_state = self.backbone.encode_image(pairs.flatten(0, 1), vector="image" in wanted)
+            image, image_state = self.backbone.encode_image(
+                pairs.flatten(0, 1), vector="image" in wanted
+            )
             if "image" in wanted:
                 yield "image", image.reshape(len(pairs), -1)
         if wanted & {"text", INTER}:
@@ -95,8 +129,11 @@ class SharedBackbone(ProductOfExperts):
             yield INTER, self.backbone.fuse(image_state, text_state[row]).reshape(len(pairs), -1)
 
 
-def parameter_groups(model: ProductOfExperts, optim: OptimConfig, settings: NLVR2Model) -> list[dict[str, Any]]:
-    """FIBER's groups of what is trained: rates of the backbone, its fusion and the heads, with and without weight decay."""
+def parameter_groups(
+    model: ProductOfExperts, optim: OptimConfig, settings: NLVR2Model
+) -> list[dict[str, Any]]:
+    """FIBER's groups of what is trained: rates of the backbone, its fusion and the heads, with and
+    without weight decay."""
     groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -105,7 +142,12 @@ def parameter_groups(model: ProductOfExperts, optim: OptimConfig, settings: NLVR
     rates = {"backbone": 1.0, "fusion": settings.fusion_rate, "heads": settings.head_rate}
     betas = {"betas": BETAS} if optim.name == "adamw" else {}
     return [
-        {"params": groups[part, decays], "lr": rate * optim.lr, "weight_decay": optim.weight_decay if decays else 0.0, **betas}
+        {
+            "params": groups[part, decays],
+            "lr": rate * optim.lr,
+            "weight_decay": optim.weight_decay if decays else 0.0,
+            **betas,
+        }
         for part, rate in rates.items()
         for decays in (True, False)
         if (part, decays) in groups

@@ -17,14 +17,17 @@ Rows = dict[str, np.ndarray]  # of the features: {image [n, 2], text [n, 1], fus
 
 
 def plan_of(config: NLVR2Data) -> tuple[Plan, list[Path]]:
-    """What of the data needs features, and the files of the images; examples without both images are left out, and counted."""
+    """What of the data needs features, and the files of the images; examples without both images
+    are left out, and counted."""
     examples, _, lines = read_examples(config)
     say([f"nlvr2: {line}" for line in lines])
     plan, paths, _ = plan_for(examples, describe(config.folder))
     return plan, paths
 
 
-def plan_for(examples: Mapping[str, Examples], about: Mapping[str, Any]) -> tuple[Plan, list[Path], dict[str, Rows]]:
+def plan_for(
+    examples: Mapping[str, Examples], about: Mapping[str, Any]
+) -> tuple[Plan, list[Path], dict[str, Rows]]:
     """-> (what needs features, files of the images, {split: its rows}).
 
     Everything is in the order in which it first occurs, so that what training needs comes first.
@@ -32,7 +35,9 @@ def plan_for(examples: Mapping[str, Examples], about: Mapping[str, Any]) -> tupl
     identifiers = np.concatenate([part.sentences.identifier for part in examples.values()])
     stems = [identifier.rsplit("-", 1)[0] for identifier in identifiers.tolist()]
     images = Interned.of([f"{stem}-img{side}" for stem in stems for side in (0, 1)])
-    texts = Interned.of([text for part in examples.values() for text in part.sentences.sentence.texts()])
+    texts = Interned.of(
+        [text for part in examples.values() for text in part.sentences.sentence.texts()]
+    )
     image, text = images.codes.reshape(-1, 2), texts.codes.reshape(-1, 1)
     pairs, fused = _in_order(np.stack(np.broadcast_arrays(image, text), axis=-1).reshape(-1, 2))
     rows = {"image": image, "text": text, "fused": fused.reshape(-1, 2)}
@@ -48,12 +53,19 @@ def plan_for(examples: Mapping[str, Examples], about: Mapping[str, Any]) -> tupl
         about={name: about[name] for name in ("variant", "synthetic", "description")},
         index={"identifier": identifiers},
     )
-    parts = {kind: dict(zip(examples, np.split(of, ends[:-1]), strict=True)) for kind, of in rows.items()}
-    return plan, [Path(file) for file in files], {name: {kind: parts[kind][name] for kind in rows} for name in examples}
+    parts = {
+        kind: dict(zip(examples, np.split(of, ends[:-1]), strict=True)) for kind, of in rows.items()
+    }
+    return (
+        plan,
+        [Path(file) for file in files],
+        {name: {kind: parts[kind][name] for kind in rows} for name in examples},
+    )
 
 
 def _in_order(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """-> (the distinct rows, in the order in which they first occur; which of them each row is [n])."""
+    """-> (the distinct rows, in the order in which they first occur; which of them each row is
+    [n])."""
     distinct, first, which = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
     place = np.empty_like(order)
@@ -62,9 +74,18 @@ def _in_order(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def on_features(data: Data, features: Features, rows: Mapping[str, Rows]) -> Data:
-    """The same examples with features for inputs, those of training in views that change with the epoch."""
+    """The same examples with features for inputs, those of training in views that change with the
+    epoch."""
     splits = {
-        name: CachedExamples(features, rows[name], split.y, split.id, split.group, split.columns, varied=name == "train")
+        name: CachedExamples(
+            features,
+            rows[name],
+            split.y,
+            split.id,
+            split.group,
+            split.columns,
+            varied=name == "train",
+        )
         for name, split in data.splits.items()
     }
     return data._replace(splits=splits)

@@ -13,7 +13,8 @@ def accuracy(right: np.ndarray) -> float:
 
 
 def consistency(group: np.ndarray, right: np.ndarray) -> float:
-    """Share of groups (the same sentence about several image pairs) of which every example is right; NaN over none."""
+    """Share of groups (the same sentence about several image pairs) of which every example is
+    right; NaN over none."""
     if not len(right):
         return float("nan")
     _, group = np.unique(group, return_inverse=True)
@@ -21,9 +22,13 @@ def consistency(group: np.ndarray, right: np.ndarray) -> float:
 
 
 def scores(
-    sentences: Sentences, predicted: np.ndarray, balanced: np.ndarray | None = None, unbalanced: np.ndarray | None = None
+    sentences: Sentences,
+    predicted: np.ndarray,
+    balanced: np.ndarray | None = None,
+    unbalanced: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """accuracy, consistency and, where masks [n] of the subsets are given, accuracy_balanced and accuracy_unbalanced."""
+    """accuracy, consistency and, where masks [n] of the subsets are given, accuracy_balanced and
+    accuracy_unbalanced."""
     right = np.asarray(predicted) == sentences.label
     found = {"accuracy": accuracy(right), "consistency": consistency(sentences.group, right)}
     masks = {"accuracy_balanced": balanced, "accuracy_unbalanced": unbalanced}

@@ -1,4 +1,5 @@
-"""Parity of the backbone, the heads, their product, losses and scores with stored numbers of the published code."""
+"""Parity of the backbone, the heads, their product, losses and scores with stored numbers of the
+published code."""
 
 from __future__ import annotations
 
@@ -18,7 +19,12 @@ from i2m2.errors import DataError
 from i2m2.losses import negative_log_likelihood
 from i2m2.model import product_of_experts
 from VQA_and_NLVR2.backbones.fiber import FIBER, FIBERSizes, read_sizes
-from VQA_and_NLVR2.backbones.fiber_checkpoint import TABLE, adapt_table, load_entries, load_head_entries
+from VQA_and_NLVR2.backbones.fiber_checkpoint import (
+    TABLE,
+    adapt_table,
+    load_entries,
+    load_head_entries,
+)
 from VQA_and_NLVR2.backbones.heads import make_head
 from VQA_and_NLVR2.backbones.swin import SMALLEST
 
@@ -31,7 +37,8 @@ Compared = tuple[str, float, float]  # array, largest absolute deviation, tolera
 
 
 def check_fiber(folder: Path, tolerance: float) -> tuple[list[Compared], list[str]]:
-    """Every output in io.npz and position_adapt.npz against this code -> compared arrays, names of those not compared.
+    """Every output in io.npz and position_adapt.npz against this code -> compared arrays, names of
+    those not compared.
 
     DataError where the folder's files do not fit its config.json, or each other.
     """
@@ -60,7 +67,11 @@ def _check(folder: Path, tolerance: float) -> tuple[list[Compared], list[str]]:
         if (folder / "position_adapt.npz").is_file():
             stored = read_arrays(folder / "position_adapt.npz")
             computed = at_another_size(sizes, stored, weights, source)
-            more, more_left = _compare(stored, computed, lambda name: tolerance if name.startswith("out/") else TABLE_TOLERANCE)
+            more, more_left = _compare(
+                stored,
+                computed,
+                lambda name: tolerance if name.startswith("out/") else TABLE_TOLERANCE,
+            )
             found += [(f"position_adapt/{name}", *numbers) for name, *numbers in more]
             left += [f"position_adapt/{name}" for name in more_left]
     return found, left
@@ -76,20 +87,26 @@ def read_arrays(path: Path) -> Arrays:
 
 
 def passes(model: FIBER, stored: Mapping[str, Tensor]) -> Arrays:
-    """The text-only pass, the image-only and the fused pass of every image, and what comes in between, named as stored."""
+    """The text-only pass, the image-only and the fused pass of every image, and what comes in
+    between, named as stored."""
     ids, mask = _needed(stored, "input/text_ids").long(), _needed(stored, "input/text_masks").bool()
     vector, text = model.encode_text(ids, mask)
     tokens = model.text_tokens(text)
     found = {"text_only/text_last_hidden": tokens, "text_only/text_cls_feats": vector}
     found["text_only/text_feats"] = model.cross_modal_text_transform_itc(tokens)
-    for number in [name.removeprefix("input/image_") for name in stored if name.startswith("input/image_")]:
+    for number in [
+        name.removeprefix("input/image_") for name in stored if name.startswith("input/image_")
+    ]:
         images = stored[f"input/image_{number}"].float()
         vector, state = model.encode_image(images)
         tokens = model.image_tokens(state)
         alone = {"image_last_hidden": tokens, "image_cls_feats": vector}
         alone["image_feats"] = model.cross_modal_image_transform_itc(tokens)
         found |= {f"image_only{number}/{name}": value for name, value in alone.items()}
-        found |= {f"fused{number}/{name}": value for name, value in fused_pass(model, images, ids, mask).items()}
+        found |= {
+            f"fused{number}/{name}": value
+            for name, value in fused_pass(model, images, ids, mask).items()
+        }
     return found
 
 
@@ -97,11 +114,21 @@ def fused_pass(model: FIBER, images: Tensor, ids: Tensor, mask: Tensor) -> Array
     """The fused vector, and the outputs of the modules on the way to it."""
     vit, text = model.vit_model, model.text_transformer
     watched = {f"image_stage{t}_out": vit.layers[t].downsample for t in range(2)}
-    watched |= {"image_stage2_downsampled": vit.layers[2].downsample, "image_patch_embed": vit.patch_embed}
+    watched |= {
+        "image_stage2_downsampled": vit.layers[2].downsample,
+        "image_patch_embed": vit.patch_embed,
+    }
     watched |= {"text_embeddings": text.embeddings}
-    watched |= {f"image_fusion_step{k}": block for k, block in enumerate(vit.blocks[model.image_alone :])}
-    watched |= {f"text_fusion_step{k}": layer for k, layer in enumerate(text.layers[model.text_alone :])}
-    watched |= {"cls_text": model.cross_modal_text_pooler, "cls_image": model.cross_modal_image_pooler}
+    watched |= {
+        f"image_fusion_step{k}": block for k, block in enumerate(vit.blocks[model.image_alone :])
+    }
+    watched |= {
+        f"text_fusion_step{k}": layer for k, layer in enumerate(text.layers[model.text_alone :])
+    }
+    watched |= {
+        "cls_text": model.cross_modal_text_pooler,
+        "cls_image": model.cross_modal_image_pooler,
+    }
     found: Arrays = {}
     hooks = [module.register_forward_hook(_keep(found, name)) for name, module in watched.items()]
     _, image_state = model.encode_image(images, vector=False)
@@ -124,28 +151,49 @@ def _keep(found: Arrays, name: str) -> Callable[..., None]:
 
 
 def classifiers(
-    task: str, vectors: Mapping[str, Tensor], stored: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str
+    task: str,
+    vectors: Mapping[str, Tensor],
+    stored: Mapping[str, Tensor],
+    weights: Mapping[str, Tensor],
+    source: str,
 ) -> Arrays:
-    """Every expert's logits and log-probabilities, their products, and the loss and score of each, named as stored."""
+    """Every expert's logits and log-probabilities, their products, and the loss and score of each,
+    named as stored."""
     numbers = IMAGES[task]
     inputs = {
-        "image": torch.cat([vectors[f"image_only{number}/image_cls_feats"] for number in numbers], dim=1),
+        "image": torch.cat(
+            [vectors[f"image_only{number}/image_cls_feats"] for number in numbers], dim=1
+        ),
         "text": vectors["text_only/text_cls_feats"],
         "inter": torch.cat([vectors[f"fused{number}/cls_feats"] for number in numbers], dim=1),
     }
-    hidden, classes = (len(_needed(weights, f"{task}_classifier.cat_model.{part}.bias")) for part in (0, 3))
+    hidden, classes = (
+        len(_needed(weights, f"{task}_classifier.cat_model.{part}.bias")) for part in (0, 3)
+    )
     heads = {name: make_head(x.shape[1], classes, hidden) for name, x in inputs.items()}
     print(load_head_entries(heads, weights, task, source))
     logits = {name: head(inputs[name]) for name, head in heads.items()}
     log_probs = {name: z.log_softmax(dim=-1) for name, z in logits.items()}
-    log_probs |= {name: product_of_experts(log_probs[expert] for expert in experts) for name, experts in PRODUCTS.items()}
-    found = {f"{name}_logits": z for name, z in logits.items()} | {f"{name}_logprobs": z for name, z in log_probs.items()}
-    target = _needed(stored, "input/vqa_targets").float() if task == "vqa" else _needed(stored, "input/nlvr2_labels").long()
+    log_probs |= {
+        name: product_of_experts(log_probs[expert] for expert in experts)
+        for name, experts in PRODUCTS.items()
+    }
+    found = {f"{name}_logits": z for name, z in logits.items()} | {
+        f"{name}_logprobs": z for name, z in log_probs.items()
+    }
+    target = (
+        _needed(stored, "input/vqa_targets").float()
+        if task == "vqa"
+        else _needed(stored, "input/nlvr2_labels").long()
+    )
     for name, log_prob in log_probs.items():
         best = log_prob.argmax(dim=-1)
         if task == "vqa":
-            # As published: of an expert alone the logits, of a product its normalised log-probabilities.
-            found[f"loss_bce_{name}"] = F.binary_cross_entropy_with_logits(logits.get(name, log_prob), target) * classes
+            # As published: of an expert alone the logits, of a product its normalised
+            # log-probabilities.
+            found[f"loss_bce_{name}"] = (
+                F.binary_cross_entropy_with_logits(logits.get(name, log_prob), target) * classes
+            )
             found[f"score_{name}"] = target.gather(1, best[:, None]).mean()
         else:
             found[f"loss_ce_{name}"] = negative_log_likelihood(log_prob, target).mean()
@@ -153,25 +201,39 @@ def classifiers(
     return {f"{task}/{name}": value for name, value in found.items()}
 
 
-def at_another_size(sizes: FIBERSizes, stored: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str) -> Arrays:
-    """Position tables adapted to the size of the stored image, and what the model then computes, named as stored."""
+def at_another_size(
+    sizes: FIBERSizes, stored: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str
+) -> Arrays:
+    """Position tables adapted to the size of the stored image, and what the model then computes,
+    named as stored."""
     images = _needed(stored, "input/image").float()
     swin = dataclasses.replace(sizes.swin, image_size=images.shape[-1])
     model = FIBER(dataclasses.replace(sizes, swin=swin)).eval()
     print(load_entries(model, weights, source))
-    found = {f"adapted/{name}": value for name, value in model.state_dict().items() if name.endswith(TABLE)}
+    found = {
+        f"adapted/{name}": value
+        for name, value in model.state_dict().items()
+        if name.endswith(TABLE)
+    }
     ids, mask = _needed(stored, "input/text_ids").long(), _needed(stored, "input/text_masks").bool()
     fused = fused_pass(model, images, ids, mask)
-    found |= {f"out/{name}": value for name, value in fused.items()} | {"out/fused_cls_feats": fused["cls_feats"]}
+    found |= {f"out/{name}": value for name, value in fused.items()} | {
+        "out/fused_cls_feats": fused["cls_feats"]
+    }
     found["out/image_only_cls_feats"] = model.encode_image(images)[0]
     return found | _tables(stored)
 
 
 def _tables(stored: Mapping[str, Tensor]) -> Arrays:
-    """Tables of real size: `table_<s0>_to_<s1>/heads<h>/after`, from the `before` of the same s0 and h."""
+    """Tables of real size: `table_<s0>_to_<s1>/heads<h>/after`, from the `before` of the same s0
+    and h."""
     pattern = re.compile(r"table_(\d+)_to_(\d+)/(heads\d+)/(before|after)")
     matches = {name: match.groups() for name in stored if (match := pattern.fullmatch(name))}
-    before = {(size, heads): stored[name] for name, (size, _, heads, which) in matches.items() if which == "before"}
+    before = {
+        (size, heads): stored[name]
+        for name, (size, _, heads, which) in matches.items()
+        if which == "before"
+    }
     return {
         name: adapt_table(before[size, heads], int(wanted) // SMALLEST)
         for name, (size, wanted, heads, which) in matches.items()
@@ -182,9 +244,16 @@ def _tables(stored: Mapping[str, Tensor]) -> Arrays:
 def _compare(
     stored: Mapping[str, Tensor], computed: Mapping[str, Tensor], tolerance: Callable[[str], float]
 ) -> tuple[list[Compared], list[str]]:
-    """Float32 itself is coarser than a tolerance where a sum over thousands of answers is large: a few of its steps are allowed."""
-    outputs = [name for name in stored if not name.startswith("input/") and not name.endswith("/before")]
-    steps = {name: STEPS * EPSILON * float(stored[name].double().abs().max()) for name in outputs if stored[name].numel() == 1}
+    """Float32 itself is coarser than a tolerance where a sum over thousands of answers is large: a
+    few of its steps are allowed."""
+    outputs = [
+        name for name in stored if not name.startswith("input/") and not name.endswith("/before")
+    ]
+    steps = {
+        name: STEPS * EPSILON * float(stored[name].double().abs().max())
+        for name in outputs
+        if stored[name].numel() == 1
+    }
     found = [
         (name, _deviation(stored[name], computed[name]), max(tolerance(name), steps.get(name, 0.0)))
         for name in outputs

@@ -1,7 +1,8 @@
-"""Answers, labels and scores against stored output of the public scorers: a folder such as parity/vqa_nlvr_metrics.
+"""Answers, labels and scores against stored output of the public scorers: a folder such as
+parity/vqa_nlvr_metrics.
 
-Its JSON files are told apart by what they hold, and so are the annotations they were made from: questions and answers of VQA-VS,
-sentences of NLVR2, under whatever names.
+Its JSON files are told apart by what they hold, and so are the annotations they were made from:
+questions and answers of VQA-VS, sentences of NLVR2, under whatever names.
 """
 
 from __future__ import annotations
@@ -17,39 +18,59 @@ from i2m2.errors import DataError
 from VQA_and_NLVR2.inputs.records import Interned, files_with, open_text, positions
 from VQA_and_NLVR2.nlvr2.files import LABELS, read_nlvr2
 from VQA_and_NLVR2.nlvr2.scores import accuracy, consistency
-from VQA_and_NLVR2.vqa_vs.answers import SoftLabels, Vocabulary, build_vocabulary, count_answers, normalise, soft_labels
+from VQA_and_NLVR2.vqa_vs.answers import (
+    SoftLabels,
+    Vocabulary,
+    build_vocabulary,
+    count_answers,
+    normalise,
+    soft_labels,
+)
 from VQA_and_NLVR2.vqa_vs.files import ANSWER_TYPES, Annotations, read_annotations
 from VQA_and_NLVR2.vqa_vs.scores import official_table, training_score, upper_bounds
 
-# Name, deviation (for what must be exact: how many rows differ; None for what nothing of ours answers to), tolerance
+# Name, deviation (for what must be exact: how many rows differ; None for what nothing of ours
+# answers to), tolerance
 Check = tuple[str, float | None, float]
 REAL = 1e-6  # tolerance of a number that is no count
 PROSE = ("about", "definition")
 
 
 def check_metrics(directory: Path, data: Path | None = None) -> tuple[list[Check], list[str]]:
-    """Compare every entry of the folder's JSON files with ours -> checks, and names of entries that nothing of ours answers to.
+    """Compare every entry of the folder's JSON files with ours -> checks, and names of entries that
+    nothing of ours answers to.
 
-    `data`: the folder with vqa_vs/*.json.gz and nlvr2/*.json.gz, or with such files itself; default: data/ beside the folder's
-    parent. DataError where the folder or the annotations lack what is needed, or hold something else.
+    `data`: the folder with vqa_vs/*.json.gz and nlvr2/*.json.gz, or with such files itself;
+    default: data/ beside the folder's parent. DataError where the folder or the annotations lack
+    what is needed, or hold something else.
     """
     data = data or directory.resolve().parent.parent / "data"
     paths = sorted([*directory.glob("*.json"), *directory.glob("*.json.gz")])
     stored = {path.name.partition(".json")[0]: _load(path) for path in paths}
     if not stored:
-        raise DataError(f"{directory}: holds no .json files; give a folder such as parity/vqa_nlvr_metrics")
+        raise DataError(
+            f"{directory}: holds no .json files; give a folder such as parity/vqa_nlvr_metrics"
+        )
     kinds = {name: _kind(name, value) for name, value in stored.items()}
-    answers = _answers(_part(data, "vqa_vs")) if {"labels", "vqa_scores"} & set(kinds.values()) else None
+    answers = (
+        _answers(_part(data, "vqa_vs")) if {"labels", "vqa_scores"} & set(kinds.values()) else None
+    )
     sentences = _sentences(_part(data, "nlvr2")) if "nlvr2_scores" in kinds.values() else {}
-    answer_list = next((stored[name].get("label2ans") for name, kind in kinds.items() if kind == "labels"), None)
+    answer_list = next(
+        (stored[name].get("label2ans") for name, kind in kinds.items() if kind == "labels"), None
+    )
     checks: list[Check] = []
     for name, value in stored.items():
         try:
             checks += _checks_of(name, kinds[name], value, answers, sentences, answer_list)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             what = f"no entry {error}" if isinstance(error, KeyError) else error
-            raise DataError(f"{directory / name}.json: cannot be compared ({what}); copy the folder again") from error
-    return [check for check in checks if check[1] is not None], [name for name, deviation, _ in checks if deviation is None]
+            raise DataError(
+                f"{directory / name}.json: cannot be compared ({what}); copy the folder again"
+            ) from error
+    return [check for check in checks if check[1] is not None], [
+        name for name, deviation, _ in checks if deviation is None
+    ]
 
 
 def _part(data: Path, name: str) -> Path:
@@ -64,9 +85,23 @@ def _checks_of(
         case "normalisation":
             if not value:
                 raise ValueError("nothing in it")
-            return [(name, _differing(map(normalise, (raw for raw, _ in value)), (wanted for _, wanted in value)), 0.0)]
+            return [
+                (
+                    name,
+                    _differing(
+                        map(normalise, (raw for raw, _ in value)), (wanted for _, wanted in value)
+                    ),
+                    0.0,
+                )
+            ]
         case "labels":
-            return _compare(name, value, _labels(value, answers), given=("min_count",), needed=("label2ans", "rows"))
+            return _compare(
+                name,
+                value,
+                _labels(value, answers),
+                given=("min_count",),
+                needed=("label2ans", "rows"),
+            )
         case "vqa_scores":
             ours = _vqa_scores(value, answers, answer_list)
             return _compare(name, value, ours, given=("predictions",), needed=("overall",))
@@ -75,7 +110,9 @@ def _checks_of(
             for key, entry in value.items():
                 if key not in PROSE:
                     found = _nlvr2_scores(entry, sentences)
-                    checks += _compare(f"{name}.{key}", entry, found, given=("predictions",), needed=("accuracy",))
+                    checks += _compare(
+                        f"{name}.{key}", entry, found, given=("predictions",), needed=("accuracy",)
+                    )
             if checks:
                 return checks
     return [_not_compared(name)]
@@ -95,11 +132,15 @@ NAMES = {
 
 
 def _kind(name: str, value: Any) -> str | None:
-    """What a stored file holds: normalisation, labels, vqa_scores, nlvr2_scores, by its name or else by its entries; None for
-    anything else."""
+    """What a stored file holds: normalisation, labels, vqa_scores, nlvr2_scores, by its name or
+    else by its entries; None for anything else."""
     if name in NAMES:
         return NAMES[name]
-    if isinstance(value, list) and value and all(isinstance(row, list) and len(row) == 2 for row in value):
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(row, list) and len(row) == 2 for row in value)
+    ):
         return "normalisation"
     if not isinstance(value, dict):
         return None
@@ -108,13 +149,22 @@ def _kind(name: str, value: Any) -> str | None:
     if "predictions" in value:
         return "vqa_scores"
     entries = [entry for key, entry in value.items() if key not in PROSE]
-    return "nlvr2_scores" if any(isinstance(entry, dict) and "predictions" in entry for entry in entries) else None
+    return (
+        "nlvr2_scores"
+        if any(isinstance(entry, dict) and "predictions" in entry for entry in entries)
+        else None
+    )
 
 
 def _compare(
-    name: str, stored: Any, ours: Mapping[str, Any], given: tuple[str, ...] = (), needed: tuple[str, ...] = ()
+    name: str,
+    stored: Any,
+    ours: Mapping[str, Any],
+    given: tuple[str, ...] = (),
+    needed: tuple[str, ...] = (),
 ) -> list[Check]:
-    """Entry by entry; `given` are the inputs of the computation. ValueError if an entry is missing that is `needed`."""
+    """Entry by entry; `given` are the inputs of the computation. ValueError if an entry is missing
+    that is `needed`."""
     if lacking := [key for key in needed if key not in stored]:
         raise ValueError(f"{name} has no {', '.join(lacking)}")
     checks: list[Check] = []
@@ -145,7 +195,9 @@ def _deviation(ours: float, wanted: float | None) -> float:
 def _differing(ours: Iterable[Any], wanted: Iterable[Any]) -> float:
     """How many rows differ, a row too few or too many included."""
     ours, wanted = list(ours), list(wanted)
-    return float(sum(a != b for a, b in zip(ours, wanted, strict=False)) + abs(len(ours) - len(wanted)))
+    return float(
+        sum(a != b for a, b in zip(ours, wanted, strict=False)) + abs(len(ours) - len(wanted))
+    )
 
 
 def _not_compared(name: str) -> Check:
@@ -156,13 +208,20 @@ def _answers(folder: Path) -> Annotations:
     """All annotated questions of the folder, one that is in several files once."""
     read = [read_annotations(path) for path in files_with(folder, "question_id", "answers")]
     if not read:
-        raise DataError(f"{folder}: holds no file of annotated questions (VQA-VS's *-Ans.json.gz); give --data")
+        raise DataError(
+            f"{folder}: holds no file of annotated questions (VQA-VS's *-Ans.json.gz); give --data"
+        )
     for one in read:
         if (one.majority.codes < 0).any():
-            raise DataError(f"{one.source}: has questions without multiple_choice_answer; give the published *-Ans.json")
+            raise DataError(
+                f"{one.source}: has questions without multiple_choice_answer; give the published *-Ans.json"
+            )
     ids, rows = np.unique(np.concatenate([one.question_id for one in read]), return_index=True)
     answers = Interned.of([row for one in read for row in _ten(one.answers)])
-    columns = [np.concatenate([getattr(one, name) for one in read])[rows] for name in ("image_id", "answer_type")]
+    columns = [
+        np.concatenate([getattr(one, name) for one in read])[rows]
+        for name in ("image_id", "answer_type")
+    ]
     majority = Interned.of([text for one in read for text in one.majority.texts()])
     return Annotations(str(folder), ids, *columns, answers[rows], majority[rows])
 
@@ -199,23 +258,42 @@ def _labels(stored: Mapping[str, Any], answers: Annotations) -> dict[str, Any]:
 
 
 def _as_rows(question_id: np.ndarray, labels: SoftLabels) -> Iterable[list[Any]]:
-    for number, start, end in zip(question_id.tolist(), labels.offsets[:-1], labels.offsets[1:], strict=True):
-        yield [number, labels.labels[start:end].tolist(), [round(score, 6) for score in labels.scores[start:end].tolist()]]
+    for number, start, end in zip(
+        question_id.tolist(), labels.offsets[:-1], labels.offsets[1:], strict=True
+    ):
+        yield [
+            number,
+            labels.labels[start:end].tolist(),
+            [round(score, 6) for score in labels.scores[start:end].tolist()],
+        ]
 
 
-def _vqa_scores(stored: Mapping[str, Any], answers: Annotations, answer_list: list[str] | None) -> dict[str, Any]:
+def _vqa_scores(
+    stored: Mapping[str, Any], answers: Annotations, answer_list: list[str] | None
+) -> dict[str, Any]:
     """Scores in percent with two decimals; the mean over the subsets is that of the rounded scores."""
     ids = [number for number, _ in stored["predictions"]]
     rows = _rows(ids, answers)
     given, kind = answers.answers[rows], answers.answer_type[rows]
-    vocabulary = Vocabulary(tuple(answer_list)) if answer_list else build_vocabulary(answers.majority[rows].texts())
+    vocabulary = (
+        Vocabulary(tuple(answer_list))
+        if answer_list
+        else build_vocabulary(answers.majority[rows].texts())
+    )
     predicted = vocabulary.labels(answer for _, answer in stored["predictions"])
     score, bound = official_table(given, vocabulary).score_of(predicted), upper_bounds(given)
     found: dict[str, Any] = {"n_questions": len(ids), **_by_type(score, kind)}
-    found |= {"upper_bound": _percent(bound)} | {f"upper_bound_{name}": value for name, value in _by_type(bound, kind).items()}
+    found |= {"upper_bound": _percent(bound)} | {
+        f"upper_bound_{name}": value for name, value in _by_type(bound, kind).items()
+    }
     training, n = training_score(predicted, soft_labels(given, vocabulary), vocabulary)
-    subsets = {name: _subset(entry["question_ids"], ids, score) for name, entry in stored.get("subsets", {}).items()}
-    mean = float(np.mean([entry["score"] for entry in subsets.values()])) if subsets else float("nan")
+    subsets = {
+        name: _subset(entry["question_ids"], ids, score)
+        for name, entry in stored.get("subsets", {}).items()
+    }
+    mean = (
+        float(np.mean([entry["score"] for entry in subsets.values()])) if subsets else float("nan")
+    )
     means = {key: mean for key in stored if key.startswith("mean_of_")}
     return found | means | {"subsets": subsets, "training_style_score": {"n": n, "value": training}}
 
@@ -231,7 +309,8 @@ def _by_type(score: np.ndarray, kind: np.ndarray) -> dict[str, float]:
 
 
 def _percent(scores: np.ndarray) -> float:
-    """The mean in percent, two decimals; summed up in the order of the rows, as the benchmark does, on which a tie may depend."""
+    """The mean in percent, two decimals; summed up in the order of the rows, as the benchmark does,
+    on which a tie may depend."""
     values = scores.tolist()
     return round(100 * float(sum(values)) / len(values), 2) if values else float("nan")
 
@@ -241,17 +320,31 @@ def _sentences(folder: Path) -> dict[str, int]:
     read = [read_nlvr2(path) for path in files_with(folder, "identifier", "sentence")]
     if not read:
         raise DataError(f"{folder}: holds no file of NLVR2 sentences; give --data")
-    return {name: label for one in read for name, label in zip(one.identifier.tolist(), one.label.tolist(), strict=True)}
+    return {
+        name: label
+        for one in read
+        for name, label in zip(one.identifier.tolist(), one.label.tolist(), strict=True)
+    }
 
 
 def _nlvr2_scores(stored: Mapping[str, Any], label_of: Mapping[str, int]) -> dict[str, Any]:
     names = [name for name, _ in stored["predictions"]]
     strangers = [name for name in names if name not in label_of]
     if strangers:
-        raise DataError(f"nlvr2: no annotation of {len(strangers):,} of {len(names):,} examples, first {strangers[0]}")
-    right = np.array([LABELS[str(answer).capitalize()] == label_of[name] for name, answer in stored["predictions"]])
+        raise DataError(
+            f"nlvr2: no annotation of {len(strangers):,} of {len(names):,} examples, first {strangers[0]}"
+        )
+    right = np.array(
+        [
+            LABELS[str(answer).capitalize()] == label_of[name]
+            for name, answer in stored["predictions"]
+        ]
+    )
     parts = [name.rsplit("-", 3) for name in names]
-    group = np.unique([f"{split}-{number}-{sentence}" for split, number, _, sentence in parts], return_inverse=True)[1]
+    group = np.unique(
+        [f"{split}-{number}-{sentence}" for split, number, _, sentence in parts],
+        return_inverse=True,
+    )[1]
     return {
         "n": len(names),
         "accuracy": accuracy(right),

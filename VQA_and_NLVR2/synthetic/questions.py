@@ -2,20 +2,24 @@
 
 What each part of I2M2 can learn here, and why the parts differ:
 
-* The text alone: things have habits (circles are mostly red), people ask for what is there rather than for what is not, and some
-  grounds and times of day are common. So the answer depends strongly on the question's type and key words, in every split.
-* The image alone: every scene has a tone (a colour that many of its things share whatever their shape), one ground and one time of
-  day. A classifier that knows no question can only guess which of these was asked for.
-* The two without their interaction (intra): questions about the whole scene. The question tells what kind of answer is wanted, the
-  image which one; no thing has to be found.
-* The fusion (inter): which thing is meant, and what it is like. It could answer every question, but the backbone is frozen, and the
-  pre-training of its fused vector read captions, which speak of things and their ground, not of the time of day (`UNSAID`). The
-  image-only vector has it. That is why I2M2 is better than the fusion alone: its image and text experts say what the fused vector
-  was not made for.
+* The text alone: things have habits (circles are mostly red), people ask for what is there rather
+  than for what is not, and some grounds and times of day are common. So the answer depends strongly
+  on the question's type and key words, in every split.
+* The image alone: every scene has a tone (a colour that many of its things share whatever their
+  shape), one ground and one time of day. A classifier that knows no question can only guess which
+  of these was asked for.
+* The two without their interaction (intra): questions about the whole scene. The question tells
+  what kind of answer is wanted, the image which one; no thing has to be found.
+* The fusion (inter): which thing is meant, and what it is like. It could answer every question, but
+  the backbone is frozen, and the pre-training of its fused vector read captions, which speak of
+  things and their ground, not of the time of day (`UNSAID`). The image-only vector has it. That is
+  why I2M2 is better than the fusion alone: its image and text experts say what the fused vector was
+  not made for.
 
-The nine OOD sets are the tail of the IID test: questions whose answer is rare in training given a concept (`tails`). The habits
-fail there, but tone, ground and time still hold: what the image says does not depend on the wording of the question. So the
-advantage of I2M2 over the fusion persists, or grows.
+The nine OOD sets are the tail of the IID test: questions whose answer is rare in training given a
+concept (`tails`). The habits fail there, but tone, ground and time still hold: what the image says
+does not depend on the wording of the question. So the advantage of I2M2 over the fusion persists,
+or grows.
 """
 
 from __future__ import annotations
@@ -54,7 +58,8 @@ FIRST = {kind: ANSWERS.index(words[0]) for kind, words in KINDS.items()}
 
 
 class Family(NamedTuple):
-    """A kind of question. In its templates {s}, {p}, {c}, {a} are a shape, its plural, a colour and the colour's article."""
+    """A kind of question. In its templates {s}, {p}, {c}, {a} are a shape, its plural, a colour and
+    the colour's article."""
 
     share: float  # of the questions drawn; a scene is asked each of them once
     kind: str  # of answers
@@ -67,48 +72,96 @@ FAMILIES = {
         0.26,
         "color",
         "color",
-        (("what color is the", "What color is the {s}?"), ("what is the color of the", "What is the color of the {s}?")),
+        (
+            ("what color is the", "What color is the {s}?"),
+            ("what is the color of the", "What is the color of the {s}?"),
+        ),
     ),
     "shape": Family(
-        0.12, "shape", "shape", (("what shape is", "What shape is the {c} thing?"), ("what is the", "What is the {c} thing?"))
+        0.12,
+        "shape",
+        "shape",
+        (
+            ("what shape is", "What shape is the {c} thing?"),
+            ("what is the", "What is the {c} thing?"),
+        ),
     ),
-    "exist": Family(0.10, "yes", "", (("is there a", "Is there {a} {c} {s}?"), ("do you see a", "Do you see {a} {c} {s}?"))),
+    "exist": Family(
+        0.10,
+        "yes",
+        "",
+        (("is there a", "Is there {a} {c} {s}?"), ("do you see a", "Do you see {a} {c} {s}?")),
+    ),
     "count_color": Family(
         0.08,
         "number",
         "many",
-        (("how many", "How many {c} things are there?"), ("what number of", "What number of things are {c}?")),
+        (
+            ("how many", "How many {c} things are there?"),
+            ("what number of", "What number of things are {c}?"),
+        ),
     ),
     "count_shape": Family(
-        0.07, "number", "many", (("how many", "How many {p} are there?"), ("what number of", "What number of {p} do you see?"))
+        0.07,
+        "number",
+        "many",
+        (
+            ("how many", "How many {p} are there?"),
+            ("what number of", "What number of {p} do you see?"),
+        ),
     ),
-    "big": Family(0.04, "yes", "big", (("is the", "Is the {s} big?"), ("is this a", "Is this a big {s}?"))),
+    "big": Family(
+        0.04, "yes", "big", (("is the", "Is the {s} big?"), ("is this a", "Is this a big {s}?"))
+    ),
     "where": Family(
-        0.05, "corner", "where", (("where is the", "Where is the {s}?"), ("none of the above", "In what corner is the {s}?"))
+        0.05,
+        "corner",
+        "where",
+        (
+            ("where is the", "Where is the {s}?"),
+            ("none of the above", "In what corner is the {s}?"),
+        ),
     ),
     "ground": Family(
         0.20,
         "ground",
         "ground",
-        (("what is the", "What is the ground made of?"), ("what is on the", "What is on the ground?")),
+        (
+            ("what is the", "What is the ground made of?"),
+            ("what is on the", "What is on the ground?"),
+        ),
     ),
-    "time": Family(0.08, "time", "time", (("what time", "What time of day is it?"), ("when was", "When was this picture taken?"))),
+    "time": Family(
+        0.08,
+        "time",
+        "time",
+        (("what time", "What time of day is it?"), ("when was", "When was this picture taken?")),
+    ),
 }
 SECOND_PHRASING = 0.35  # probability
 ASKED_FOR = 0.6  # share of `exist` questions whose answer is yes: people ask for what they see
 
-UNSAID = ("time",)  # families that captions do not speak of: left out of the pre-training of the fused vector
+UNSAID = (
+    "time",
+)  # families that captions do not speak of: left out of the pre-training of the fused vector
 OOD_SETS = ("QT", "KW", "KWP", "QT+KW", "KO", "KOP", "QT+KO", "KW+KO", "QT+KW+KO")
-TAIL = 0.6  # an answer is in the tail of a concept below this share of the mean count of its answers in training
+# An answer is in the tail of a concept below this share of the mean count of its answers in
+# training
+TAIL = 0.6
 
 
 def _candidates() -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Every question that can be asked of a scene: family [C], shape [C] and colour [C], -1 where it names none."""
+    """Every question that can be asked of a scene: family [C], shape [C] and colour [C], -1 where
+    it names none."""
     shapes, colors = range(len(SHAPES)), range(len(COLORS))
     rows = [("color", s, -1) for s in shapes] + [("shape", -1, c) for c in colors]
     rows += [("exist", s, c) for s in shapes for c in colors]
     rows += [("count_color", -1, c) for c in colors] + [("count_shape", s, -1) for s in shapes]
-    rows += [("big", s, -1) for s in shapes] + [("where", s, -1) for s in shapes] + [("ground", -1, -1), ("time", -1, -1)]
+    rows += (
+        [("big", s, -1) for s in shapes]
+        + [("where", s, -1) for s in shapes]
+        + [("ground", -1, -1), ("time", -1, -1)]
+    )
     family, shape, color = zip(*rows, strict=True)
     return list(family), np.array(shape), np.array(color)
 
@@ -126,16 +179,23 @@ def question_text(candidate: int, phrasing: int) -> str:
 
 def all_texts() -> list[str]:
     """Every question there is, for the tokenizer's vocabulary."""
-    return [question_text(candidate, phrasing) for phrasing in (0, 1) for candidate in range(len(FAMILY))]
+    return [
+        question_text(candidate, phrasing)
+        for phrasing in (0, 1)
+        for candidate in range(len(FAMILY))
+    ]
 
 
 def true_answers(scenes: Scenes) -> np.ndarray:
-    """The true answer to every candidate question: [n, C] index into ANSWERS, -1 where it cannot be asked."""
+    """The true answer to every candidate question: [n, C] index into ANSWERS, -1 where it cannot be
+    asked."""
     number = counts(scenes)  # [n, S, K]
     of_shape, of_color = number.sum(axis=2), number.sum(axis=1)
     only_shape, only_color = of_shape == 1, of_color == 1
     n, shapes = len(number), len(SHAPES)
-    slot = (scenes.shape[:, None] == np.arange(shapes)[:, None]).argmax(axis=2)  # [n, S]: where the first of a shape is
+    slot = (scenes.shape[:, None] == np.arange(shapes)[:, None]).argmax(
+        axis=2
+    )  # [n, S]: where the first of a shape is
     row = np.arange(n)[:, None]
     cell, big = scenes.cell[row, slot], scenes.big[row, slot]
     half, wide = SIDE // CELL // 2, SIDE // CELL
@@ -155,8 +215,9 @@ def true_answers(scenes: Scenes) -> np.ndarray:
 
 
 def statements() -> list[str]:
-    """What can be said of a scene, true or not, for the pre-training: each in the words of a left and of a right image, which make
-    no difference to one image. In the order of `statement_names`."""
+    """What can be said of a scene, true or not, for the pre-training: each in the words of a left
+    and of a right image, which make no difference to one image. In the order of `statement_names`.
+    """
     made = []
     for side in ("left", "right"):
         made += [f"The {side} image contains a {s}." for s in SHAPES]
@@ -177,10 +238,13 @@ def statement_names() -> tuple[np.ndarray, np.ndarray]:
 
 
 def statement_truths(number: np.ndarray) -> np.ndarray:
-    """Whether each statement is true of scenes with these counts [n, shapes, colours]: [n, statements] bool."""
+    """Whether each statement is true of scenes with these counts [n, shapes, colours]: [n,
+    statements] bool."""
     there = number > 0
     shape, color = there.any(axis=2), there.any(axis=1)
-    return np.tile(np.concatenate([shape, color, there.reshape(len(number), -1), ~shape, ~color], axis=1), 2)
+    return np.tile(
+        np.concatenate([shape, color, there.reshape(len(number), -1), ~shape, ~color], axis=1), 2
+    )
 
 
 class Questions(NamedTuple):
@@ -201,20 +265,32 @@ class Questions(NamedTuple):
 
     def types(self) -> list[str]:
         """Their question types: the first words."""
-        return [FAMILIES[FAMILY[c]].phrasings[p][0] for c, p in zip(self.candidate, self.phrasing, strict=True)]
+        return [
+            FAMILIES[FAMILY[c]].phrasings[p][0]
+            for c, p in zip(self.candidate, self.phrasing, strict=True)
+        ]
 
 
-def ask(scenes: Scenes, per_scene: int, rng: np.random.Generator, without: Collection[str] = ()) -> Questions:
-    """`per_scene` different questions about every scene, drawn by the families' shares, some families left out."""
+def ask(
+    scenes: Scenes, per_scene: int, rng: np.random.Generator, without: Collection[str] = ()
+) -> Questions:
+    """`per_scene` different questions about every scene, drawn by the families' shares, some
+    families left out."""
     truth = true_answers(scenes)
-    group = 2 * FAMILY_INDEX + (truth == ANSWERS.index("yes"))  # [n, C]: a family, its questions with answer yes apart
+    group = 2 * FAMILY_INDEX + (
+        truth == ANSWERS.index("yes")
+    )  # [n, C]: a family, its questions with answer yes apart
     eligible = truth >= 0
     size = np.zeros((len(truth), 2 * len(FAMILIES)))
     np.add.at(size, (np.nonzero(eligible)[0], group[eligible]), 1)
-    share = np.repeat([0 if name in without else family.share for name, family in FAMILIES.items()], 2)
+    share = np.repeat(
+        [0 if name in without else family.share for name, family in FAMILIES.items()], 2
+    )
     exist = 2 * list(FAMILIES).index("exist")
     share[exist], share[exist + 1] = share[exist] * (1 - ASKED_FOR), share[exist + 1] * ASKED_FOR
-    weight = np.where(eligible, share[group] / np.maximum(np.take_along_axis(size, group, axis=1), 1), 0)
+    weight = np.where(
+        eligible, share[group] / np.maximum(np.take_along_axis(size, group, axis=1), 1), 0
+    )
     # Gumbel's trick: the largest of log weight + noise is a draw without replacement.
     with np.errstate(divide="ignore"):
         key = np.log(weight) + rng.gumbel(size=weight.shape)
@@ -227,20 +303,27 @@ def ask(scenes: Scenes, per_scene: int, rng: np.random.Generator, without: Colle
 def concepts(scenes: Scenes, questions: Questions) -> dict[str, np.ndarray]:
     """What each question may take a short cut by: {set: [n] number of the concept}.
 
-    QT question type; KW key word; KWP both key words; KO key object: the shape of the scene's key thing; KOP: that of the two first
-    things; their combinations.
+    QT question type; KW key word; KWP both key words; KO key object: the shape of the scene's key
+    thing; KOP: that of the two first things; their combinations.
     """
     type_names, qt = np.unique(questions.types(), return_inverse=True)
     s, c = SHAPE[questions.candidate], COLOR[questions.candidate]
     whole = -1 - (FAMILY_INDEX[questions.candidate] == list(FAMILIES).index("time"))
-    word = np.where(c >= 0, len(SHAPES) + c, np.where(s >= 0, s, whole))  # the colour where there is one
+    word = np.where(
+        c >= 0, len(SHAPES) + c, np.where(s >= 0, s, whole)
+    )  # the colour where there is one
     keys = [family.key for family in FAMILIES.values()]
     _, second = np.unique(keys, return_inverse=True)
     pair = np.where((c >= 0) & (s >= 0), 100 + s, second[FAMILY_INDEX[questions.candidate]])
     ko, other = scenes.shape[questions.scene, 0], scenes.shape[questions.scene, 1]
     single = {"QT": qt, "KW": word + 2, "KO": ko}
-    sets = {"+".join(names): names for r in (1, 2, 3) for names in itertools.combinations(single, r)}
-    made = {name: sum(single[part] * 1000**i for i, part in enumerate(parts)) for name, parts in sets.items()}
+    sets = {
+        "+".join(names): names for r in (1, 2, 3) for names in itertools.combinations(single, r)
+    }
+    made = {
+        name: sum(single[part] * 1000**i for i, part in enumerate(parts))
+        for name, parts in sets.items()
+    }
     made |= {"KWP": (word + 2) * 1000 + pair, "KOP": ko * 10 + other}
     return {name: made[name] for name in OOD_SETS}
 
@@ -248,7 +331,8 @@ def concepts(scenes: Scenes, questions: Questions) -> dict[str, np.ndarray]:
 def tails(concept: np.ndarray, answer: np.ndarray, train: np.ndarray) -> np.ndarray:
     """Which questions have an answer that is rare given their concept: [n] bool.
 
-    Rare: of the training questions with this concept fewer than TAIL times the mean count over their answers have it.
+    Rare: of the training questions with this concept fewer than TAIL times the mean count over
+    their answers have it.
     """
     _, concept = np.unique(concept, return_inverse=True)
     count = np.zeros((concept.max() + 1, len(ANSWERS)))

@@ -9,11 +9,14 @@ import torch
 from i2m2.files import make_once
 from VQA_and_NLVR2.backbones.base import BackboneSettings
 
-FOLDER = Path("data/fiber_tiny")  # of weights.ckpt and the tokenizer, which the synthetic configs name
+FOLDER = Path(
+    "data/fiber_tiny"
+)  # of weights.ckpt and the tokenizer, which the synthetic configs name
 
 
 def make_tiny_fiber_once(settings: BackboneSettings) -> None:
-    """Pre-train the weights that `settings` names if they are those of FOLDER and not there yet: minutes on a CPU."""
+    """Pre-train the weights that `settings` names if they are those of FOLDER and not there yet:
+    minutes on a CPU."""
     if settings.checkpoint is not None and Path(settings.checkpoint) == FOLDER / "weights.ckpt":
         make_once(FOLDER, _make)
 

@@ -1,7 +1,9 @@
-"""Synthetic questions with ten people's answers each, written as VQA-VS publishes them, and their pictures as COCO's.
+"""Synthetic questions with ten people's answers each, written as VQA-VS publishes them, and their
+pictures as COCO's.
 
-Quirks of the real files that a reader has to stand: people disagree, write capitals, leave out apostrophes and spell numbers; some
-questions have no answer that anybody else gives; a picture's name says train2014 or val2014, whatever split its questions are in.
+Quirks of the real files that a reader has to stand: people disagree, write capitals, leave out
+apostrophes and spell numbers; some questions have no answer that anybody else gives; a picture's
+name says train2014 or val2014, whatever split its questions are in.
 """
 
 from __future__ import annotations
@@ -40,20 +42,54 @@ ODD = 0.015  # share of questions whose answers are nobody else's
 LARGEST_ID = 581_929  # of COCO 2014
 NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five")
 ODD_WORDS = (
-    ("old", "tiny", "broken", "second", "hidden", "wet", "folded", "quiet", "crooked", "plastic", "paper", "empty", "rusty"),
-    ("hat", "kite", "door", "lamp", "boat", "spoon", "fence", "shoe", "ladder", "basket", "clock", "pillow", "bridge", "candle"),
+    (
+        "old",
+        "tiny",
+        "broken",
+        "second",
+        "hidden",
+        "wet",
+        "folded",
+        "quiet",
+        "crooked",
+        "plastic",
+        "paper",
+        "empty",
+        "rusty",
+    ),
+    (
+        "hat",
+        "kite",
+        "door",
+        "lamp",
+        "boat",
+        "spoon",
+        "fence",
+        "shoe",
+        "ladder",
+        "basket",
+        "clock",
+        "pillow",
+        "bridge",
+        "candle",
+    ),
     ("on left", "on right", "behind", "in front", "upside down", "far away", "maybe"),
 )
 
 
 def people_answers(questions: Questions, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """What ten people write to each question [n, 10], and the majority's answer, spelled plainly [n]: two arrays of strings."""
+    """What ten people write to each question [n, 10], and the majority's answer, spelled plainly
+    [n]: two arrays of strings."""
     n = len(questions.truth)
     kinds = [family.kind for family in FAMILIES.values()]
     first = np.array([FIRST[kind] for kind in kinds])[FAMILY_INDEX[questions.candidate]]
     size = np.array([len(KINDS[kind]) for kind in kinds])[FAMILY_INDEX[questions.candidate]]
     right = rng.random((n, PEOPLE)) < np.where(rng.random(n) < HARD, AGREE_HARD, AGREE)[:, None]
-    code = np.where(right, questions.truth[:, None], first[:, None] + rng.integers(0, size[:, None], (n, PEOPLE)))
+    code = np.where(
+        right,
+        questions.truth[:, None],
+        first[:, None] + rng.integers(0, size[:, None], (n, PEOPLE)),
+    )
     votes = np.zeros((n, len(ANSWERS)), np.int64)
     np.add.at(votes, (np.arange(n).repeat(PEOPLE), code.ravel()), 1)
     votes[np.arange(n), questions.truth] += 1  # breaks ties
@@ -66,9 +102,19 @@ def people_answers(questions: Questions, rng: np.random.Generator) -> tuple[np.n
     text = np.where(kind < SPELLED, spelled[code], text)
     text = np.where(kind > 1 - CAPITAL, capital[code], text)
     unknown = rng.random((n, PEOPLE)) < DONT_KNOW
-    text = np.where(unknown, np.array(["don't know", "dont know"], object)[rng.integers(0, 2, (n, PEOPLE))], text)
+    text = np.where(
+        unknown,
+        np.array(["don't know", "dont know"], object)[rng.integers(0, 2, (n, PEOPLE))],
+        text,
+    )
     odd = np.flatnonzero(rng.random(n) < ODD)
-    phrases = np.array([" ".join(words) for words in zip(*(rng.choice(list, len(odd)) for list in ODD_WORDS), strict=True)], object)
+    phrases = np.array(
+        [
+            " ".join(words)
+            for words in zip(*(rng.choice(list, len(odd)) for list in ODD_WORDS), strict=True)
+        ],
+        object,
+    )
     majority[odd], text[odd] = phrases, phrases[:, None]
     return text, majority
 
@@ -97,39 +143,69 @@ def write_vqa_vs(folder: Path, scenes: int, seed: int) -> dict[str, int]:
     for name, concept in concepts(drawn, questions).items():
         rows = np.flatnonzero(test & tails(concept, questions.truth, train)).tolist()
         sizes[name] = len(rows)
-        write_json(folder / "OOD-Test" / name / f"OOD-Test-{name}-Ques.json", [asked[row] for row in rows])
+        write_json(
+            folder / "OOD-Test" / name / f"OOD-Test-{name}-Ques.json", [asked[row] for row in rows]
+        )
     assert set(OOD_SETS) < set(sizes)
     return sizes
 
 
-def _write_pictures(folder: Path, image_id: np.ndarray, pictures: np.ndarray, rng: np.random.Generator) -> None:
+def _write_pictures(
+    folder: Path, image_id: np.ndarray, pictures: np.ndarray, rng: np.random.Generator
+) -> None:
     parts = np.where(rng.random(len(image_id)) < 2 / 3, "train2014", "val2014")
     for part in ("train2014", "val2014"):
         (folder / part).mkdir(parents=True)
-    paths = [folder / part / f"COCO_{part}_{number:012d}.jpg" for part, number in zip(parts, image_id.tolist(), strict=True)]
+    paths = [
+        folder / part / f"COCO_{part}_{number:012d}.jpg"
+        for part, number in zip(parts, image_id.tolist(), strict=True)
+    ]
     save_pictures(paths, pictures, np.ones(len(paths), bool))
 
 
-def _question_records(questions: Questions, owner: np.ndarray, ids: np.ndarray) -> list[dict[str, Any]]:
+def _question_records(
+    questions: Questions, owner: np.ndarray, ids: np.ndarray
+) -> list[dict[str, Any]]:
     columns = zip(owner.tolist(), questions.texts(), ids.tolist(), strict=True)
-    return [{"image_id": image, "question": text, "question_id": number} for image, text, number in columns]
+    return [
+        {"image_id": image, "question": text, "question_id": number}
+        for image, text, number in columns
+    ]
 
 
 def _answer_records(
-    questions: Questions, owner: np.ndarray, ids: np.ndarray, text: np.ndarray, majority: np.ndarray, rng: np.random.Generator
+    questions: Questions,
+    owner: np.ndarray,
+    ids: np.ndarray,
+    text: np.ndarray,
+    majority: np.ndarray,
+    rng: np.random.Generator,
 ) -> list[dict[str, Any]]:
     kinds = {"yes": "yes/no", "number": "number"}
     kind = [kinds.get(family.kind, "other") for family in FAMILIES.values()]
     sure = rng.choice(np.array(["yes", "maybe", "no"], object), text.shape, p=[0.85, 0.12, 0.03])
-    columns = (owner, ids, questions.types(), FAMILY_INDEX[questions.candidate], text, sure, majority)
-    rows = zip(*(column if isinstance(column, list) else column.tolist() for column in columns), strict=True)
+    columns = (
+        owner,
+        ids,
+        questions.types(),
+        FAMILY_INDEX[questions.candidate],
+        text,
+        sure,
+        majority,
+    )
+    rows = zip(
+        *(column if isinstance(column, list) else column.tolist() for column in columns),
+        strict=True,
+    )
     return [
         {
             "question_type": question_type,
             "multiple_choice_answer": most,
             "answers": [
                 {"answer": answer, "answer_confidence": confidence, "answer_id": person + 1}
-                for person, (answer, confidence) in enumerate(zip(answers, confidences, strict=True))
+                for person, (answer, confidence) in enumerate(
+                    zip(answers, confidences, strict=True)
+                )
             ],
             "image_id": image,
             "answer_type": kind[family],

@@ -1,4 +1,5 @@
-"""VQA-VS's own part of `python -m i2m2.results` and `i2m2.compare`: its scores resampled by image, and what its experts know."""
+"""VQA-VS's own part of `python -m i2m2.results` and `i2m2.compare`: its scores resampled by image,
+and what its experts know."""
 
 from __future__ import annotations
 
@@ -12,19 +13,34 @@ from i2m2.training.experiment import Predictions
 from VQA_and_NLVR2.vqa_vs.answers import TRAINING
 from VQA_and_NLVR2.vqa_vs.combination import combination
 from VQA_and_NLVR2.vqa_vs.files import ANSWER_TYPES, OOD_SETS
-from VQA_and_NLVR2.vqa_vs.predictions import PRODUCT, answer_entropy, calibration, names_in, official, people, rescues, soft_nll
+from VQA_and_NLVR2.vqa_vs.predictions import (
+    PRODUCT,
+    answer_entropy,
+    calibration,
+    names_in,
+    official,
+    people,
+    rescues,
+    soft_nll,
+)
 from VQA_and_NLVR2.vqa_vs.scores import SUB_MEANS
 
 
 def study(predictions: Predictions) -> dict[str, Any]:
-    """As `i2m2.report.studies.study`. The official score stands for the accuracy; Brier and NLL are against the soft target."""
+    """As `i2m2.report.studies.study`. The official score stands for the accuracy; Brier and NLL are
+    against the soft target."""
     found: dict[str, Any] = {"calibration": {}, "reliability": {}}
     names = names_in(predictions)
     for name in names:
         found["calibration"][name], found["reliability"][name] = calibration(predictions, name)
     if len(names) > 2:
-        entropies = {name: float(predictions[f"{name}_entropy"].mean(dtype=np.float64)) for name in names}
-        found |= {"entropy": {"y": answer_entropy(predictions), **entropies}, "rescue": rescues(predictions)}
+        entropies = {
+            name: float(predictions[f"{name}_entropy"].mean(dtype=np.float64)) for name in names
+        }
+        found |= {
+            "entropy": {"y": answer_entropy(predictions), **entropies},
+            "rescue": rescues(predictions),
+        }
     return found
 
 
@@ -50,7 +66,9 @@ def _of_type(code: int) -> Any:
     """The mean over the questions of an answer type."""
 
     def own(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
-        return _mean_of_means(official(predictions), (predictions["answer_type"] == code)[:, None], index, groups)
+        return _mean_of_means(
+            official(predictions), (predictions["answer_type"] == code)[:, None], index, groups
+        )
 
     return own
 
@@ -60,22 +78,35 @@ def _of_sets(names: tuple[str, ...]) -> Any:
 
     def own(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
         if "member" not in predictions:
-            raise DataError(f"only the test split has the OOD sets {', '.join(names)}; take it, or another metric")
+            raise DataError(
+                f"only the test split has the OOD sets {', '.join(names)}; take it, or another metric"
+            )
         columns = [OOD_SETS.index(name) for name in names]
-        return _mean_of_means(official(predictions), predictions["member"][:, columns], index, groups)
+        return _mean_of_means(
+            official(predictions), predictions["member"][:, columns], index, groups
+        )
 
     return own
 
 
-def _mean_of_means(score: np.ndarray, member: np.ndarray, index: np.ndarray, groups: int) -> Resampled:
-    """[n] scores, [n, S] memberships of sets -> the mean over the sets of their mean score; NaN where a set is empty."""
+def _mean_of_means(
+    score: np.ndarray, member: np.ndarray, index: np.ndarray, groups: int
+) -> Resampled:
+    """[n] scores, [n, S] memberships of sets -> the mean over the sets of their mean score; NaN
+    where a set is empty."""
     columns = range(member.shape[1])
-    sums = np.stack([np.bincount(index, score * member[:, k], minlength=groups) for k in columns], axis=1)
-    sizes = np.stack([np.bincount(index, member[:, k], minlength=groups) for k in columns], axis=1).astype(np.float64)
+    sums = np.stack(
+        [np.bincount(index, score * member[:, k], minlength=groups) for k in columns], axis=1
+    )
+    sizes = np.stack(
+        [np.bincount(index, member[:, k], minlength=groups) for k in columns], axis=1
+    ).astype(np.float64)
 
     def metric(drawn: np.ndarray) -> np.ndarray:
         there = drawn @ sizes
-        return np.divide(drawn @ sums, there, out=np.full(there.shape, np.nan), where=there > 0).mean(axis=1)
+        return np.divide(
+            drawn @ sums, there, out=np.full(there.shape, np.nan), where=there > 0
+        ).mean(axis=1)
 
     return metric
 

@@ -1,7 +1,9 @@
-"""Answers as labels: the normaliser, the vocabulary, and the soft scores of each question's ten answers.
+"""Answers as labels: the normaliser, the vocabulary, and the soft scores of each question's ten
+answers.
 
-Only the majority answer that the vocabulary is counted from is normalised; people's ten answers are matched as they stand. That is
-the rule of the published code, and of the vocabulary sizes that are published.
+Only the majority answer that the vocabulary is counted from is normalised; people's ten answers are
+matched as they stand. That is the rule of the published code, and of the vocabulary sizes that are
+published.
 """
 
 from __future__ import annotations
@@ -21,11 +23,15 @@ from VQA_and_NLVR2.inputs.records import Interned
 MINIMUM = 9  # questions with the same majority answer, for it to be in the vocabulary
 MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _TEN = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
-NUMBERS = {"none": "0", "zero": "0"} | {word: str(number) for number, word in enumerate(_TEN, start=1)}
+NUMBERS = {"none": "0", "zero": "0"} | {
+    word: str(number) for number, word in enumerate(_TEN, start=1)
+}
 ARTICLES = {"a", "an", "the"}
 _DIGITS_WITH_COMMA = re.compile(r"\d,\d")
 _FULL_STOP = re.compile(r"\.(?!\d)")
-_AT_MOST = 32  # full stops are deleted: the published code passes a flag (re.UNICODE) where the count goes
+_AT_MOST = (
+    32  # full stops are deleted: the published code passes a flag (re.UNICODE) where the count goes
+)
 _SINGLE = """
     ain't aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll how's isn't it'd it'll
     ma'am mightn't might've mustn't must've needn't not've o'clock oughtn't shan't should've shouldn't somebody'll somebody's
@@ -41,7 +47,9 @@ _DOUBLE = """
 
 def _contractions() -> dict[str, str]:
     """Word with one apostrophe missing -> the full form; and the published table's oddities."""
-    table = {"somebody'd": "somebodyd"} | dict.fromkeys(("ow's'at", "'ows'at", "'ow'sat"), "'ow's'at")
+    table = {"somebody'd": "somebodyd"} | dict.fromkeys(
+        ("ow's'at", "'ows'at", "'ow'sat"), "'ow's'at"
+    )
     for full in (_SINGLE + _DOUBLE).split():
         for place in (match.start() for match in re.finditer("'", full)):
             table[full[:place] + full[place + 1 :]] = full
@@ -53,9 +61,11 @@ CONTRACTIONS = _contractions()
 
 @lru_cache(maxsize=1 << 17)
 def normalise(answer: str) -> str:
-    """An answer in the form that the vocabulary holds: 'The  Frisbee.' -> 'frisbee', 'two' -> '2', 'dont' -> "don't".
+    """An answer in the form that the vocabulary holds: 'The  Frisbee.' -> 'frisbee', 'two' -> '2',
+    'dont' -> "don't".
 
-    The rule of the public code that the vocabulary of 3,129 answers comes from, its oddities included.
+    The rule of the public code that the vocabulary of 3,129 answers comes from, its oddities
+    included.
     """
     comma_in_number = _DIGITS_WITH_COMMA.search(answer) is not None
     text = answer
@@ -65,7 +75,9 @@ def normalise(answer: str) -> str:
         text = text.replace(mark, "" if beside_space or comma_in_number else " ")
     text = _FULL_STOP.sub("", text, count=_AT_MOST)
     words = (NUMBERS.get(word, word) for word in text.lower().split())
-    return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES).replace(",", "")
+    return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES).replace(
+        ",", ""
+    )
 
 
 @dataclass(frozen=True)
@@ -94,15 +106,20 @@ class Rule(NamedTuple):
     published: int
 
 
-# fiber: train and val of VQA v2, as FIBER and ViLT do. VQA-VS is another split of these very questions, so this vocabulary has seen
-# the answers of its test questions; `training` (the rule of VQA-VS's own baselines) has not.
+# fiber: train and val of VQA v2, as FIBER and ViLT do. VQA-VS is another split of these very
+# questions, so this vocabulary has seen the answers of its test questions; `training` (the rule of
+# VQA-VS's own baselines) has not.
 RULES = {"fiber": Rule(("train", "val", "test"), 3_129), "training": Rule(("train",), 2_486)}
 
 
 def vocabulary_line(vocabulary: Vocabulary, rule: str) -> str:
     """'vocabulary fiber: 3,129 answers, as published'."""
     published = RULES[rule].published
-    same = "as published" if len(vocabulary) == published else f"published: {published:,}, so the files counted are others"
+    same = (
+        "as published"
+        if len(vocabulary) == published
+        else f"published: {published:,}, so the files counted are others"
+    )
     return f"vocabulary {rule}: {len(vocabulary):,} answers, {same}"
 
 
@@ -116,11 +133,14 @@ def count_answers(multiple_choice_answers: Iterable[str]) -> dict[str, int]:
 
 
 def build_vocabulary(multiple_choice_answers: Iterable[str], minimum: int = MINIMUM) -> Vocabulary:
-    """Majority answers of at least `minimum` questions, in order of first appearance. DataError if there is none."""
+    """Majority answers of at least `minimum` questions, in order of first appearance. DataError if
+    there is none."""
     counts = count_answers(multiple_choice_answers)
     answers = tuple(answer for answer, number in counts.items() if number >= minimum)
     if not answers:
-        raise DataError(f"no answer of {sum(counts.values()):,} questions occurs {minimum} times: the vocabulary would be empty")
+        raise DataError(
+            f"no answer of {sum(counts.values()):,} questions occurs {minimum} times: the vocabulary would be empty"
+        )
     return Vocabulary(answers)
 
 
@@ -140,7 +160,8 @@ class SoftLabels(NamedTuple):
         return len(self.offsets) - 1
 
     def score_of(self, predicted: np.ndarray) -> np.ndarray:
-        """[n] scores of one predicted label per question; 0 for a label that nobody gave, and for -1."""
+        """[n] scores of one predicted label per question; 0 for a label that nobody gave, and for
+        -1."""
         row = np.repeat(np.arange(len(self)), np.diff(self.offsets))
         hit = self.labels == np.asarray(predicted)[row]
         score = np.zeros(len(self), self.scores.dtype)
@@ -155,10 +176,16 @@ class SoftLabels(NamedTuple):
         return SoftLabels(offsets, self.labels[at], self.scores[at])
 
 
-def soft_labels(answers: Interned | Sequence[Sequence[str]], vocabulary: Vocabulary, table: np.ndarray = TRAINING) -> SoftLabels:
-    """Labels and scores of [n] questions from the ten raw answers of each; answers outside the vocabulary are left out.
+def soft_labels(
+    answers: Interned | Sequence[Sequence[str]],
+    vocabulary: Vocabulary,
+    table: np.ndarray = TRAINING,
+) -> SoftLabels:
+    """Labels and scores of [n] questions from the ten raw answers of each; answers outside the
+    vocabulary are left out.
 
-    `table`: score by number of people. A question none of whose answers is in the vocabulary gets no label.
+    `table`: score by number of people. A question none of whose answers is in the vocabulary gets
+    no label.
     """
     answers = answers if isinstance(answers, Interned) else Interned.of(answers)
     codes = answers.codes.reshape(len(answers), -1)
@@ -170,7 +197,8 @@ def soft_labels(answers: Interned | Sequence[Sequence[str]], vocabulary: Vocabul
 
 
 def counts_of(answers: Interned) -> tuple[np.ndarray, np.ndarray]:
-    """-> int8 [n, 10], how many of a question's answers equal this one (0 where there is none); bool, whether it is the first."""
+    """-> int8 [n, 10], how many of a question's answers equal this one (0 where there is none);
+    bool, whether it is the first."""
     codes = answers.codes.reshape(len(answers), -1)
     count, first = np.zeros(codes.shape, np.int8), codes >= 0
     for place in range(codes.shape[1]):

@@ -1,6 +1,8 @@
-"""VQA-VS on the features of a frozen backbone: settings, data, models and losses; the paper's Table 3 and Fig. C.6.
+"""VQA-VS on the features of a frozen backbone: settings, data, models and losses; the paper's Table
+3 and Fig. C.6.
 
-An example is a question about an image; its answer one of thousands, with a soft score for each that any of ten people gave.
+An example is a question about an image; its answer one of thousands, with a soft score for each
+that any of ten people gave.
 """
 
 from __future__ import annotations
@@ -53,8 +55,9 @@ class VQAConfig(RunConfig):
         dataset: name of the data set
         method: unimodal_image, unimodal_text, intra, inter or i2m2
         fusion: the backbone's own
-        loss: paper: binary cross-entropy, of products on their normalised log-probabilities; soft_cross_entropy: with the answers'
-            scores scaled to sum to 1; bernoulli: binary cross-entropy on the summed logits, each answer on its own
+        loss: paper: binary cross-entropy, of products on their normalised log-probabilities;
+            soft_cross_entropy: with the answers' scores scaled to sum to 1; bernoulli: binary
+            cross-entropy on the summed logits, each answer on its own
         save_all: of predictions the log-probabilities of all answers too
         data: where the data lie, and which answers there are
         features: of the frozen backbone
@@ -77,30 +80,51 @@ class VQAConfig(RunConfig):
 
     @property
     def features_folder(self) -> Path:
-        return Path(self.features.dir or self.data.folder.with_name(f"{self.data.folder.name}-features"))
+        return Path(
+            self.features.dir or self.data.folder.with_name(f"{self.data.folder.name}-features")
+        )
 
 
 def open_vqa(config: VQAConfig) -> tuple[Features, Vocabulary]:
-    """The features, and the vocabulary of the configured rule. DataError if either is not to be had."""
+    """The features, and the vocabulary of the configured rule. DataError if either is not to be
+    had."""
     files = files_of(config.data.folder)
-    features = open_features(config.features_folder, config.backbone, config.features, extract_command(config), files)
+    features = open_features(
+        config.features_folder, config.backbone, config.features, extract_command(config), files
+    )
     return features, vocabulary_of(features, config.data.vocabulary)
 
 
 def extract_command(config: VQAConfig) -> str:
-    """What makes the features of these settings: the command with all that its config file has otherwise."""
+    """What makes the features of these settings: the command with all that its config file has
+    otherwise."""
     file = "VQA_and_NLVR2/configs/vqa_vs.yaml"
-    usual = flatten(to_dict(load_config(VQAConfig, ["--config", str(Path(__file__).parents[2] / file)], "VQA_and_NLVR2")))
-    wanted = flatten(to_dict(config)) | {"data.dir": config.data.folder, "features.dir": config.features_folder}
+    usual = flatten(
+        to_dict(
+            load_config(
+                VQAConfig, ["--config", str(Path(__file__).parents[2] / file)], "VQA_and_NLVR2"
+            )
+        )
+    )
+    wanted = flatten(to_dict(config)) | {
+        "data.dir": config.data.folder,
+        "features.dir": config.features_folder,
+    }
     words = ["python", "-m", "VQA_and_NLVR2.extract_features", "--config", file]
     for name, value in wanted.items():
-        if name.startswith(("data.", "features.", "backbone.")) and (value != usual[name] or name.endswith(".dir")):
-            words += [f"--{name}", str(value) if isinstance(value, (str, Path)) else json.dumps(value)]
+        if name.startswith(("data.", "features.", "backbone.")) and (
+            value != usual[name] or name.endswith(".dir")
+        ):
+            words += [
+                f"--{name}",
+                str(value) if isinstance(value, (str, Path)) else json.dumps(value),
+            ]
     return shlex.join(words)
 
 
 def load(config: VQAConfig) -> Data:
-    """The three splits as features; what is left out of them is printed, once where several processes load them."""
+    """The three splits as features; what is left out of them is printed, once where several
+    processes load them."""
     if config.data.source == "synthetic":
         from VQA_and_NLVR2.extract_features import extract_features  # here: it imports this module
 
@@ -115,7 +139,9 @@ def load(config: VQAConfig) -> Data:
             )
     about, made_of = features.facts["about"], features.facts["made_of"]
     without = sum(size["without_image"] for size in sizes.values())
-    left_out = f"; {without:,} questions LEFT OUT, whose images are missing or damaged" if without else ""
+    left_out = (
+        f"; {without:,} questions LEFT OUT, whose images are missing or damaged" if without else ""
+    )
     facts = {
         "variant": about["variant"],
         "synthetic": about["synthetic"],
@@ -136,15 +162,22 @@ def build_model(config: VQAConfig) -> ProductOfExperts:
     """A head per expert of the configured method, on its own vector of the backbone's."""
     features, vocabulary = open_vqa(config)
     widths = {name: features.widths[KINDS[name]] for name in config.experts}
-    heads = {name: make_head(width, len(vocabulary), config.model.hidden) for name, width in widths.items()}
-    # The published loss takes the logits of one expert as they are, but normalised log-probabilities of a product.
+    heads = {
+        name: make_head(width, len(vocabulary), config.model.hidden)
+        for name, width in widths.items()
+    }
+    # The published loss takes the logits of one expert as they are, but normalised
+    # log-probabilities of a product.
     normalise = config.loss == "soft_cross_entropy" or (config.loss == "paper" and len(heads) > 1)
-    experts = {name: UnimodalExpert(KINDS[name], nn.Identity(), head) for name, head in heads.items()}
+    experts = {
+        name: UnimodalExpert(KINDS[name], nn.Identity(), head) for name, head in heads.items()
+    }
     return ProductOfExperts(experts, normalise)
 
 
 def loss_of(config: VQAConfig, data: Data, device: torch.device) -> Loss:
-    """The configured loss: [B, K] log-probabilities or logits, {"answer": [B, 10], "score": [B, 10]} -> [B]."""
+    """The configured loss: [B, K] log-probabilities or logits, {"answer": [B, 10], "score": [B,
+    10]} -> [B]."""
 
     def loss(log_prob: Tensor, y: Mapping[str, Tensor]) -> Tensor:
         target = soft_target(y, log_prob.shape[1])
@@ -164,7 +197,12 @@ def soft_target(y: Mapping[str, Tensor], classes: int) -> Tensor:
 
 def parameters(config: VQAConfig, model: nn.Module) -> list[dict[str, Any]]:
     """One group, with weight decay on everything, as published."""
-    return [{"params": list(model.parameters()), **({"betas": BETAS} if config.optim.name == "adamw" else {})}]
+    return [
+        {
+            "params": list(model.parameters()),
+            **({"betas": BETAS} if config.optim.name == "adamw" else {}),
+        }
+    ]
 
 
 def validate(predictions: Predictions) -> dict[str, float]:
@@ -173,4 +211,6 @@ def validate(predictions: Predictions) -> dict[str, float]:
     return {name: found[name] for name in ("vqa_score", *OTHERS)}
 
 
-VQA_VS = Experiment(VQAConfig, load, build_model, loss_of, scores, parameters, keep, validate, report)
+VQA_VS = Experiment(
+    VQAConfig, load, build_model, loss_of, scores, parameters, keep, validate, report
+)

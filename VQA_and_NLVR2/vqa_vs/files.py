@@ -1,10 +1,12 @@
-"""VQA-VS as its authors publish it: JSON files of questions and annotations, images in COCO's folders.
+"""VQA-VS as its authors publish it: JSON files of questions and annotations, images in COCO's
+folders.
 
     Training/Training-{Ques,Ans}.json   Val/Val-{Ques,Ans}.json   IID-Test/IID-Test-{Ques,Ans}.json
     OOD-Test/<SET>/OOD-Test-<SET>-Ques.json: nine sets, each a part of the IID test
     test_annotations.json: the IID test's answers and the sets' ids, in place of IID-Test-Ans.json and of OOD-Test
 
-Each may also be .gz or .zip, or lie in Val.zip, IID-Test.zip, OOD-Test.zip, all of them in the folder itself or in its `data/`.
+Each may also be .gz or .zip, or lie in Val.zip, IID-Test.zip, OOD-Test.zip, all of them in the
+folder itself or in its `data/`.
 """
 
 from __future__ import annotations
@@ -20,13 +22,26 @@ import numpy as np
 
 from i2m2.errors import DataError, SettingsError
 from VQA_and_NLVR2.inputs import records
-from VQA_and_NLVR2.inputs.records import BAD_RECORD, Interned, Interner, Source, bad_record, check_ids, find_source, positions
+from VQA_and_NLVR2.inputs.records import (
+    BAD_RECORD,
+    Interned,
+    Interner,
+    Source,
+    bad_record,
+    check_ids,
+    find_source,
+    positions,
+)
 from VQA_and_NLVR2.vqa_vs.answers import MINIMUM, RULES, Vocabulary, build_vocabulary
 
 ANSWER_TYPES = ("yes/no", "number", "other")
 OOD_SETS = ("QT", "KW", "KWP", "QT+KW", "KO", "KOP", "QT+KO", "KW+KO", "QT+KW+KO")
 PUBLISHED = {"train": 461_124, "val": 32_723, "test": 164_264} | dict(
-    zip(OOD_SETS, (23_816, 27_730, 14_358, 17_630, 38_423, 42_806, 27_484, 17_447, 9_249), strict=True)
+    zip(
+        OOD_SETS,
+        (23_816, 27_730, 14_358, 17_630, 38_423, 42_806, 27_484, 17_447, 9_249),
+        strict=True,
+    )
 )
 FOLDERS = {"train": "Training", "val": "Val", "test": "IID-Test"}
 PEOPLE = 10  # who answer a question
@@ -77,7 +92,8 @@ class VqaSplit:
 
 @dataclass(frozen=True)
 class VqaVs:
-    """The three splits, and which questions of the IID test each OOD set has: bool [test, 9], in the order of OOD_SETS."""
+    """The three splits, and which questions of the IID test each OOD set has: bool [test, 9], in
+    the order of OOD_SETS."""
 
     train: VqaSplit
     val: VqaSplit
@@ -91,7 +107,8 @@ class VqaVs:
 
 
 def read_questions(source: Source | Path) -> Questions:
-    """Read a question file: a bare list, or VQA v2's object with `questions`. DataError names file and record."""
+    """Read a question file: a bare list, or VQA v2's object with `questions`. DataError names file
+    and record."""
     question_id, image_id, text = array("q"), array("q"), Interner()
     for number, record in enumerate(records.read_list(source, "questions")):
         try:
@@ -100,18 +117,27 @@ def read_questions(source: Source | Path) -> Questions:
             text.add_text(record["question"])
         except BAD_RECORD as error:
             wanted = "{question_id: integer, image_id: integer, question: string}"
-            raise bad_record(f"{source}: record {number}", record, "question_id", wanted, error) from error
+            raise bad_record(
+                f"{source}: record {number}", record, "question_id", wanted, error
+            ) from error
     ids = records.column(question_id, np.int64)
     check_ids(source, ids)
     return Questions(str(source), ids, records.column(image_id, np.int64), text.finish(len(ids)))
 
 
 def read_annotations(source: Source | Path, rest: dict[str, Any] | None = None) -> Annotations:
-    """Read an answer file: a bare list, VQA v2's object with `annotations`, or test_annotations.json, which counts the answers.
+    """Read an answer file: a bare list, VQA v2's object with `annotations`, or
+    test_annotations.json, which counts the answers.
 
     DataError names file and record. The other entries of an object go to `rest`.
     """
-    question_id, image_id, kind, answers, majority = array("q"), array("q"), array("b"), Interner(), Interner()
+    question_id, image_id, kind, answers, majority = (
+        array("q"),
+        array("q"),
+        array("b"),
+        Interner(),
+        Interner(),
+    )
     majority.number = answers.number  # one table of strings for both
     for number, record in enumerate(records.read_list(source, "annotations", rest)):
         try:
@@ -127,7 +153,9 @@ def read_annotations(source: Source | Path, rest: dict[str, Any] | None = None) 
                 majority.codes.append(-1)
         except BAD_RECORD as error:
             wanted = "{question_id, image_id, answer_type, multiple_choice_answer, answers: ten of {answer}}"
-            raise bad_record(f"{source}: record {number}", record, "question_id", wanted, error) from error
+            raise bad_record(
+                f"{source}: record {number}", record, "question_id", wanted, error
+            ) from error
     ids = records.column(question_id, np.int64)
     check_ids(source, ids)
     columns = (
@@ -159,7 +187,8 @@ def _answers(record: dict[str, Any]) -> list[str]:
 
 
 def join(questions: Questions, annotations: Annotations) -> VqaSplit:
-    """Every question with its annotation, by id. DataError names file and id where one has no partner, or another image."""
+    """Every question with its annotation, by id. DataError names file and id where one has no
+    partner, or another image."""
     at = positions(questions.question_id, annotations.question_id)
     for ids, missing, have, lack in (
         (questions.question_id, at < 0, questions.source, annotations.source),
@@ -187,16 +216,25 @@ def join(questions: Questions, annotations: Annotations) -> VqaSplit:
 
 
 def read_vqa_vs(root: Path) -> VqaVs:
-    """Read the whole data set. DataError: a file is missing, a question is in two splits, or in an OOD set but not in the test."""
+    """Read the whole data set. DataError: a file is missing, a question is in two splits, or in an
+    OOD set but not in the test."""
     bases = _bases(root)
     names = {split: f"{folder}/{folder}" for split, folder in FOLDERS.items()}
-    sources = {name: find_source(bases, name) for stem in names.values() for name in (f"{stem}-Ques.json", f"{stem}-Ans.json")}
+    sources = {
+        name: find_source(bases, name)
+        for stem in names.values()
+        for name in (f"{stem}-Ques.json", f"{stem}-Ans.json")
+    }
     extra = find_source(bases, "test_annotations.json")
     missing = [
-        name for name, source in sources.items() if source is None and not (name.startswith("IID-Test/IID-Test-A") and extra)
+        name
+        for name, source in sources.items()
+        if source is None and not (name.startswith("IID-Test/IID-Test-A") and extra)
     ]
     if missing:
-        raise DataError(f"{root}: {len(missing)} of 6 files are missing: {', '.join(missing)}; {HOW_TO_GET}")
+        raise DataError(
+            f"{root}: {len(missing)} of 6 files are missing: {', '.join(missing)}; {HOW_TO_GET}"
+        )
     rest: dict[str, Any] = {}
     splits = {}
     for split, stem in names.items():
@@ -209,9 +247,14 @@ def read_vqa_vs(root: Path) -> VqaVs:
 
 def files_of(root: Path) -> dict[str, Path]:
     """{name: file} of all that `read_vqa_vs` and `count_vocabulary` read, as far as it is there."""
-    names = [f"{folder}/{folder}-{what}.json" for folder in FOLDERS.values() for what in ("Ques", "Ans")]
+    names = [
+        f"{folder}/{folder}-{what}.json" for folder in FOLDERS.values() for what in ("Ques", "Ans")
+    ]
     names += [f"OOD-Test/{name}/OOD-Test-{name}-Ques.json" for name in OOD_SETS]
-    names += ["test_annotations.json", *(f"v2_mscoco_{part}2014_annotations.json" for part in ("train", "val"))]
+    names += [
+        "test_annotations.json",
+        *(f"v2_mscoco_{part}2014_annotations.json" for part in ("train", "val")),
+    ]
     found = {name: find_source((root, root / "data"), name) for name in names}
     return {name: source.path for name, source in found.items() if source is not None}
 
@@ -238,7 +281,9 @@ def _check_disjoint(root: Path, splits: dict[str, VqaSplit]) -> None:
                 )
 
 
-def _members(bases: Sequence[Path], test_ids: np.ndarray, extra: Source | None, rest: dict[str, Any]) -> np.ndarray:
+def _members(
+    bases: Sequence[Path], test_ids: np.ndarray, extra: Source | None, rest: dict[str, Any]
+) -> np.ndarray:
     """bool [test, 9], from the sets' own files, else from the id lists of test_annotations.json."""
     member = np.zeros((len(test_ids), len(OOD_SETS)), bool)
     for place, name in enumerate(OOD_SETS):
@@ -250,10 +295,15 @@ def _members(bases: Sequence[Path], test_ids: np.ndarray, extra: Source | None, 
         if source is not None:
             ids = read_questions(source).question_id
         elif key in rest:
-            source, ids = Source(extra.path, f"{extra.member}[{key}]"), np.array(rest[key], np.int64)
+            source, ids = (
+                Source(extra.path, f"{extra.member}[{key}]"),
+                np.array(rest[key], np.int64),
+            )
             check_ids(source, ids)
         else:
-            raise DataError(f"{bases[0]}: no {file}, nor test_annotations.json with {key}; {HOW_TO_GET}")
+            raise DataError(
+                f"{bases[0]}: no {file}, nor test_annotations.json with {key}; {HOW_TO_GET}"
+            )
         at = positions(ids, test_ids)
         if (at < 0).any():
             raise DataError(
@@ -264,18 +314,27 @@ def _members(bases: Sequence[Path], test_ids: np.ndarray, extra: Source | None, 
     return member
 
 
-def count_vocabulary(data: VqaVs, rule: str, root: Path | None = None, minimum: int = MINIMUM) -> Vocabulary:
+def count_vocabulary(
+    data: VqaVs, rule: str, root: Path | None = None, minimum: int = MINIMUM
+) -> Vocabulary:
     """The vocabulary of a rule in RULES. `fiber` counts VQA v2's own files where `root` has them
-    (v2_mscoco_{train,val}2014_annotations.json), else all of VQA-VS: the same questions, so the same answers under other labels.
+    (v2_mscoco_{train,val}2014_annotations.json), else all of VQA-VS: the same questions, so the
+    same answers under other labels.
 
     DataError where answers of test_annotations.json would be needed, which has no majority answers.
     """
     if rule not in RULES:
         raise SettingsError(f"vocabulary={rule!r} is unknown; choose one of {', '.join(RULES)}")
     if rule == "fiber" and root is not None:
-        files = [find_source(_bases(root), f"v2_mscoco_{part}2014_annotations.json") for part in ("train", "val")]
+        files = [
+            find_source(_bases(root), f"v2_mscoco_{part}2014_annotations.json")
+            for part in ("train", "val")
+        ]
         if all(files):
-            return build_vocabulary((text for file in files for text in read_annotations(file).majority.texts()), minimum)
+            return build_vocabulary(
+                (text for file in files for text in read_annotations(file).majority.texts()),
+                minimum,
+            )
     for split in RULES[rule].splits:
         lacking = (data.splits[split].majority.codes < 0).sum()
         if lacking:
@@ -283,30 +342,43 @@ def count_vocabulary(data: VqaVs, rule: str, root: Path | None = None, minimum: 
                 f"{split}: {lacking:,} questions have no majority answer, which vocabulary {rule} counts; add IID-Test-Ans.json or "
                 "VQA v2's v2_mscoco_{train,val}2014_annotations.json, or choose the vocabulary `training`"
             )
-    return build_vocabulary((text for split in RULES[rule].splits for text in data.splits[split].majority.texts()), minimum)
+    return build_vocabulary(
+        (text for split in RULES[rule].splits for text in data.splits[split].majority.texts()),
+        minimum,
+    )
 
 
 def find_images(root: Path, image_id: np.ndarray) -> np.ndarray:
-    """int8 [n]: which of PARTS has each image, -1 where neither has; no field of VQA-VS says it. Each folder is listed once.
+    """int8 [n]: which of PARTS has each image, -1 where neither has; no field of VQA-VS says it.
+    Each folder is listed once.
 
     DataError if neither folder exists.
     """
     image_id = np.asarray(image_id, np.int64)
     folders = [root / part for part in PARTS]
     if not any(folder.is_dir() for folder in folders):
-        raise DataError(f"{root}: neither {PARTS[0]} nor {PARTS[1]} is there; unpack COCO 2014's images, or see {HOW_TO_GET}")
+        raise DataError(
+            f"{root}: neither {PARTS[0]} nor {PARTS[1]} is there; unpack COCO 2014's images, or see {HOW_TO_GET}"
+        )
     found = np.full(len(image_id), -1, np.int8)
     for part in reversed(range(len(PARTS))):
         start, end = f"COCO_{PARTS[part]}_", ".jpg"
         names = os.listdir(folders[part]) if folders[part].is_dir() else []
-        digits = [name[len(start) : -len(end)] for name in names if name.startswith(start) and name.endswith(end)]
-        there = np.array([int(number) for number in digits if len(number) == 12 and number.isdecimal()], np.int64)
+        digits = [
+            name[len(start) : -len(end)]
+            for name in names
+            if name.startswith(start) and name.endswith(end)
+        ]
+        there = np.array(
+            [int(number) for number in digits if len(number) == 12 and number.isdecimal()], np.int64
+        )
         found[np.isin(image_id, there)] = part
     return found
 
 
 def image_path(root: Path, image_id: np.ndarray) -> list[Path | None]:
-    """The file of each image, None where there is none. Say `missing_images` of it: nothing takes the place of a missing image."""
+    """The file of each image, None where there is none. Say `missing_images` of it: nothing takes
+    the place of a missing image."""
     image_id = np.asarray(image_id, np.int64)
     parts = find_images(root, image_id)
     return [
@@ -316,7 +388,8 @@ def image_path(root: Path, image_id: np.ndarray) -> list[Path | None]:
 
 
 def missing_images(image_id: np.ndarray, found: np.ndarray, first: int = 3) -> str:
-    """'images: 2 of 940 missing: 57, 99' for ids [n] and whether each was found [n]; each image counts once."""
+    """'images: 2 of 940 missing: 57, 99' for ids [n] and whether each was found [n]; each image
+    counts once."""
     missing, everything = np.unique(np.asarray(image_id)[~found]), np.unique(image_id)
     if not len(missing):
         return f"images: all {len(everything):,} found"

@@ -8,8 +8,9 @@ Of the product and of every expert (`<name>`, of a single expert `product` only)
     <name>_entropy [n]       in nats
     <name>_square [n]        sum of the squared probabilities, for the Brier score
 
-beside the data set's own columns: `answer` int16 [n, 10], the labels that people gave, -1 where there is none; `count` int8
-[n, 10], how many of the ten gave it; `answer_type` int8 [n]; `member` bool [n, 9], of the test; and `vocabulary`.
+beside the data set's own columns: `answer` int16 [n, 10], the labels that people gave, -1 where
+there is none; `count` int8 [n, 10], how many of the ten gave it; `answer_type` int8 [n]; `member`
+bool [n, 9], of the test; and `vocabulary`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ MEANS = ("vqa_score", *SUB_MEANS)
 OTHERS = ("training_score", "yes_no", "number", "other", "nll", "entropy")
 
 
-def keep(log_prob: Tensor, by_expert: Mapping[str, Tensor], y: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def keep(
+    log_prob: Tensor, by_expert: Mapping[str, Tensor], y: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """The columns above, of one batch: [B, K] log-probabilities, y["answer"] [B, 10]."""
     found = {}
     answer = y["answer"].long()
@@ -45,9 +48,13 @@ def keep(log_prob: Tensor, by_expert: Mapping[str, Tensor], y: Mapping[str, Tens
         total = value.logsumexp(dim=1)
         normalised = value - total[:, None]
         found |= {
-            f"{name}_top": top.indices.to(torch.int32),  # the smallest type that several GPUs can exchange
+            f"{name}_top": top.indices.to(
+                torch.int32
+            ),  # the smallest type that several GPUs can exchange
             f"{name}_top_log_prob": top.values.half(),
-            f"{name}_answer_log_prob": value.gather(1, answer.clamp(min=0)).masked_fill(answer < 0, 0),
+            f"{name}_answer_log_prob": value.gather(1, answer.clamp(min=0)).masked_fill(
+                answer < 0, 0
+            ),
             f"{name}_logsumexp": total,
             f"{name}_entropy": -(normalised.exp() * normalised).sum(dim=1),
             f"{name}_square": normalised.mul(2).exp().sum(dim=1),
@@ -55,9 +62,13 @@ def keep(log_prob: Tensor, by_expert: Mapping[str, Tensor], y: Mapping[str, Tens
     return found
 
 
-def keep_everything(log_prob: Tensor, by_expert: Mapping[str, Tensor], y: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def keep_everything(
+    log_prob: Tensor, by_expert: Mapping[str, Tensor], y: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """The same, and `<name>_log_prob` [B, K]."""
-    return keep(log_prob, by_expert, y) | {f"{name}_log_prob": value for name, value in _named(log_prob, by_expert).items()}
+    return keep(log_prob, by_expert, y) | {
+        f"{name}_log_prob": value for name, value in _named(log_prob, by_expert).items()
+    }
 
 
 def _named(log_prob: Tensor, by_expert: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -81,8 +92,11 @@ def official(predictions: Predictions, name: str = PRODUCT) -> np.ndarray:
 
 
 def soft_target(predictions: Predictions) -> np.ndarray:
-    """[n, 10] scores of training of the answers given, scaled to sum to 1; NaN where none is in the vocabulary."""
-    target = np.where(predictions["answer"] >= 0, TRAINING[predictions["count"]], 0).astype(np.float64)
+    """[n, 10] scores of training of the answers given, scaled to sum to 1; NaN where none is in the
+    vocabulary."""
+    target = np.where(predictions["answer"] >= 0, TRAINING[predictions["count"]], 0).astype(
+        np.float64
+    )
     total = target.sum(axis=1, keepdims=True)
     return np.divide(target, total, out=np.full(target.shape, np.nan), where=total > 0)
 
@@ -95,31 +109,50 @@ def soft_nll(predictions: Predictions, name: str = PRODUCT) -> np.ndarray:
 def soft_brier(predictions: Predictions, name: str = PRODUCT) -> np.ndarray:
     """[n] squared distance from the soft target, 0 to 2; NaN where no answer is in the vocabulary."""
     target, p = soft_target(predictions), np.exp(answer_log_prob(predictions, name))
-    return predictions[f"{name}_square"].astype(np.float64) + (target * (target - 2 * p)).sum(axis=1)
+    return predictions[f"{name}_square"].astype(np.float64) + (target * (target - 2 * p)).sum(
+        axis=1
+    )
 
 
 def answer_log_prob(predictions: Predictions, name: str = PRODUCT) -> np.ndarray:
-    """[n, 10] normalised log-probabilities of the answers given; 0 less the normaliser where there is none."""
-    return predictions[f"{name}_answer_log_prob"].astype(np.float64) - predictions[f"{name}_logsumexp"][:, None]
+    """[n, 10] normalised log-probabilities of the answers given; 0 less the normaliser where there
+    is none."""
+    return (
+        predictions[f"{name}_answer_log_prob"].astype(np.float64)
+        - predictions[f"{name}_logsumexp"][:, None]
+    )
 
 
 def confidence(predictions: Predictions, name: str = PRODUCT) -> np.ndarray:
     """[n] probability of the predicted answer."""
-    return np.exp(predictions[f"{name}_top_log_prob"][:, 0].astype(np.float64) - predictions[f"{name}_logsumexp"])
+    return np.exp(
+        predictions[f"{name}_top_log_prob"][:, 0].astype(np.float64)
+        - predictions[f"{name}_logsumexp"]
+    )
 
 
-def calibration(predictions: Predictions, name: str = PRODUCT) -> tuple[dict[str, float], dict[str, list]]:
-    """-> (official score, ECE against it, Brier score and NLL against the soft target; reliability diagram of the score)."""
+def calibration(
+    predictions: Predictions, name: str = PRODUCT
+) -> tuple[dict[str, float], dict[str, list]]:
+    """-> (official score, ECE against it, Brier score and NLL against the soft target; reliability
+    diagram of the score)."""
     score, known = official(predictions, name), (predictions["answer"] >= 0).any(axis=1)
     shown = diagram(confidence(predictions, name), score)
-    soft = {"brier": soft_brier(predictions, name)[known], "nll": soft_nll(predictions, name)[known]}
-    soft = {metric: float(values.mean()) if len(values) else float("nan") for metric, values in soft.items()}
+    soft = {
+        "brier": soft_brier(predictions, name)[known],
+        "nll": soft_nll(predictions, name)[known],
+    }
+    soft = {
+        metric: float(values.mean()) if len(values) else float("nan")
+        for metric, values in soft.items()
+    }
     return {"vqa_score": float(score.mean()), "ece": ece_of(shown), **soft}, shown
 
 
 def metrics_of(predictions: Predictions, name: str = PRODUCT) -> dict[str, float]:
-    """Official score of all questions (of the test: the IID score), of the OOD sets and their means, and by answer type; mean
-    entropy; over the questions that have an answer in the vocabulary: the score of training, and the NLL."""
+    """Official score of all questions (of the test: the IID score), of the OOD sets and their
+    means, and by answer type; mean entropy; over the questions that have an answer in the
+    vocabulary: the score of training, and the NLL."""
     score = official(predictions, name)
     found = {"vqa_score": float(score.mean())}
     if "member" in predictions:
@@ -142,9 +175,14 @@ def scores(predictions: Mapping[str, Predictions]) -> dict[str, dict[str, float]
 
 
 def report(predictions: Predictions) -> str:
-    """Tables of product and experts: means, OOD sets, other scores; of several experts, what the product rescues."""
+    """Tables of product and experts: means, OOD sets, other scores; of several experts, what the
+    product rescues."""
     metrics = {name: metrics_of(predictions, name) for name in names_in(predictions)}
-    parts = [table_of(_columns(metrics, names)) for names in (MEANS, OOD_SETS, OTHERS) if any(n in metrics[PRODUCT] for n in names)]
+    parts = [
+        table_of(_columns(metrics, names))
+        for names in (MEANS, OOD_SETS, OTHERS)
+        if any(n in metrics[PRODUCT] for n in names)
+    ]
     parts.append(
         f"vqa_score, its OOD sets and answer types: official, over all questions. Entropy of the answers that people gave: "
         f"{answer_entropy(predictions):.4f}"
@@ -167,12 +205,18 @@ def rescues(predictions: Predictions) -> dict[str, Any]:
     return rescue_rate(right.pop(PRODUCT), np.stack(list(right.values())))
 
 
-def _columns(metrics: Mapping[str, Mapping[str, float]], names: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    return {row: {name: values[name] for name in names if name in values} for row, values in metrics.items()}
+def _columns(
+    metrics: Mapping[str, Mapping[str, float]], names: tuple[str, ...]
+) -> dict[str, dict[str, float]]:
+    return {
+        row: {name: values[name] for name in names if name in values}
+        for row, values in metrics.items()
+    }
 
 
 def answer_entropy(predictions: Predictions) -> float:
-    """Entropy of the mean soft target, in nats: what a prediction has that knows the answers' frequencies and nothing else."""
+    """Entropy of the mean soft target, in nats: what a prediction has that knows the answers'
+    frequencies and nothing else."""
     given = predictions["answer"] >= 0
     target = TRAINING[predictions["count"]] * given
     share = target / np.maximum(target.sum(axis=1, keepdims=True), 1e-9)

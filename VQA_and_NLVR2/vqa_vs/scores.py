@@ -1,7 +1,9 @@
-"""The VQA score: of the IID test and the nine OOD sets in one pass, by answer type, and the file that the benchmark's scorer reads.
+"""The VQA score: of the IID test and the nine OOD sets in one pass, by answer type, and the file
+that the benchmark's scorer reads.
 
-Two scores must not be mixed. The official one counts min(1, people / 3) over all questions; the one of training takes 0, 0.3, 0.6,
-0.9 or 1 and leaves out the questions that have no answer in the vocabulary. Fractions everywhere; `percent` prints them.
+Two scores must not be mixed. The official one counts min(1, people / 3) over all questions; the one
+of training takes 0, 0.3, 0.6, 0.9 or 1 and leaves out the questions that have no answer in the
+vocabulary. Fractions everywhere; `percent` prints them.
 """
 
 from __future__ import annotations
@@ -26,24 +28,36 @@ SUB_MEANS = {
 }
 
 
-def official_table(answers: Interned | Sequence[Sequence[str]], vocabulary: Vocabulary) -> SoftLabels:
-    """Official score of every vocabulary answer of [n] questions, sparse; every other answer scores 0. Build it once."""
+def official_table(
+    answers: Interned | Sequence[Sequence[str]], vocabulary: Vocabulary
+) -> SoftLabels:
+    """Official score of every vocabulary answer of [n] questions, sparse; every other answer scores
+    0. Build it once."""
     return soft_labels(answers, vocabulary, OFFICIAL)
 
 
 def official_score(
-    predicted: Sequence[str] | np.ndarray, answers: Interned | Sequence[Sequence[str]], vocabulary: Vocabulary
+    predicted: Sequence[str] | np.ndarray,
+    answers: Interned | Sequence[Sequence[str]],
+    vocabulary: Vocabulary,
 ) -> float:
-    """Mean over all questions of min(1, people / 3), people being those of the ten who gave the predicted answer as it stands.
+    """Mean over all questions of min(1, people / 3), people being those of the ten who gave the
+    predicted answer as it stands.
 
-    `predicted` [n]: strings, or labels. What is not in the vocabulary scores 0, as in the benchmark's scorer.
+    `predicted` [n]: strings, or labels. What is not in the vocabulary scores 0, as in the
+    benchmark's scorer.
     """
-    return float(official_table(answers, vocabulary).score_of(_labels(predicted, vocabulary)).mean())
+    return float(
+        official_table(answers, vocabulary).score_of(_labels(predicted, vocabulary)).mean()
+    )
 
 
-def training_score(predicted: Sequence[str] | np.ndarray, labels: SoftLabels, vocabulary: Vocabulary) -> tuple[float, int]:
-    """-> mean of the soft score at the predicted answer, and over how many questions: those that have a label, and whose predicted
-    answer is in the vocabulary (always so for a classifier). NaN over none."""
+def training_score(
+    predicted: Sequence[str] | np.ndarray, labels: SoftLabels, vocabulary: Vocabulary
+) -> tuple[float, int]:
+    """-> mean of the soft score at the predicted answer, and over how many questions: those that
+    have a label, and whose predicted answer is in the vocabulary (always so for a classifier). NaN
+    over none."""
     predicted = _labels(predicted, vocabulary)
     counted = (np.diff(labels.offsets) > 0) & (predicted >= 0)
     score = labels.score_of(predicted).astype(np.float64)[counted]
@@ -55,22 +69,35 @@ def upper_bounds(answers: Interned) -> np.ndarray:
     return OFFICIAL[counts_of(answers)[0].max(axis=1)]
 
 
-def score_sets(score: np.ndarray, member: np.ndarray, sets: Sequence[str] = OOD_SETS) -> dict[str, float]:
-    """{"iid", each OOD set, "ood_mean", and the means of the language, visual and mixed sets} from [n] scores of the IID test's
-    questions and [n, 9] memberships: plain means, each set counting once. NaN for a set without questions."""
+def score_sets(
+    score: np.ndarray, member: np.ndarray, sets: Sequence[str] = OOD_SETS
+) -> dict[str, float]:
+    """{"iid", each OOD set, "ood_mean", and the means of the language, visual and mixed sets} from
+    [n] scores of the IID test's questions and [n, 9] memberships: plain means, each set counting
+    once. NaN for a set without questions."""
     size = member.sum(axis=0)
     sums = score.astype(np.float64) @ member
-    by_set = {name: float(s / n) if n else float("nan") for name, s, n in zip(sets, sums, size, strict=True)}
-    means = {name: float(np.mean([by_set[one] for one in of])) for name, of in SUB_MEANS.items() if set(of) <= set(sets)}
+    by_set = {
+        name: float(s / n) if n else float("nan")
+        for name, s, n in zip(sets, sums, size, strict=True)
+    }
+    means = {
+        name: float(np.mean([by_set[one] for one in of]))
+        for name, of in SUB_MEANS.items()
+        if set(of) <= set(sets)
+    }
     return {"iid": float(score.mean(dtype=np.float64)), **by_set, **means}
 
 
 def score_types(score: np.ndarray, answer_type: np.ndarray) -> dict[str, float]:
-    """{"yes_no", "number", "other"}: mean of [n] scores by answer type; NaN for a type that does not occur."""
+    """{"yes_no", "number", "other"}: mean of [n] scores by answer type; NaN for a type that does
+    not occur."""
     means = {}
     for code, name in enumerate(ANSWER_TYPES):
         chosen = score[answer_type == code]
-        means[name.replace("/", "_")] = float(chosen.mean(dtype=np.float64)) if len(chosen) else float("nan")
+        means[name.replace("/", "_")] = (
+            float(chosen.mean(dtype=np.float64)) if len(chosen) else float("nan")
+        )
     return means
 
 
@@ -79,8 +106,11 @@ def percent(scores: Mapping[str, float]) -> dict[str, float]:
     return {name: round(100 * score, 2) for name, score in scores.items()}
 
 
-def write_predictions(path: Path, question_id: np.ndarray, predicted: np.ndarray, vocabulary: Vocabulary) -> None:
-    """Write [{"question_id", "answer"}] ascending by id, which the benchmark's scorer pairs with the annotations by position.
+def write_predictions(
+    path: Path, question_id: np.ndarray, predicted: np.ndarray, vocabulary: Vocabulary
+) -> None:
+    """Write [{"question_id", "answer"}] ascending by id, which the benchmark's scorer pairs with
+    the annotations by position.
 
     `predicted`: labels [n]. DataError if an id occurs twice or a label is not in the vocabulary.
     """
@@ -98,11 +128,18 @@ def write_predictions(path: Path, question_id: np.ndarray, predicted: np.ndarray
         )
     order = np.argsort(question_id)
     rows = zip(question_id[order].tolist(), predicted[order].tolist(), strict=True)
-    write_text(path, json.dumps([{"question_id": number, "answer": vocabulary.answers[label]} for number, label in rows]) + "\n")
+    write_text(
+        path,
+        json.dumps(
+            [{"question_id": number, "answer": vocabulary.answers[label]} for number, label in rows]
+        )
+        + "\n",
+    )
 
 
 def _labels(predicted: Sequence[str] | np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
-    """int [n] of strings or of labels. DataError for a label that the vocabulary does not have (-1 stands for none)."""
+    """int [n] of strings or of labels. DataError for a label that the vocabulary does not have (-1
+    stands for none)."""
     if len(predicted) and isinstance(predicted[0], str):
         return vocabulary.labels(predicted)
     predicted = np.asarray(predicted)

@@ -27,8 +27,28 @@ from i2m2.files import write_atomic, write_text
 
 RECIPE = 1  # counts up when the same settings give other volumes
 HEADER = ("volume", "slice", "part", "patient", *LABELS)
-REQUIRED = {"scale", "width", "header_width", "acquisition", "patient_id", "source", "source_bytes", "settings_hash", "crc32"}
-FACTS = {"variant", "settings", "settings_hash", "labelled_with", "split", "checks", "audit", "counts", "slices_csv_sha256"}
+REQUIRED = {
+    "scale",
+    "width",
+    "header_width",
+    "acquisition",
+    "patient_id",
+    "source",
+    "source_bytes",
+    "settings_hash",
+    "crc32",
+}
+FACTS = {
+    "variant",
+    "settings",
+    "settings_hash",
+    "labelled_with",
+    "split",
+    "checks",
+    "audit",
+    "counts",
+    "slices_csv_sha256",
+}
 AGAIN = "delete it and give the command of the preparation again"
 
 
@@ -45,10 +65,15 @@ def stamp(path: Path) -> str:
 def write_volume(path: Path, volume: Volume, settings: Mapping[str, Any]) -> None:
     """Write one prepared volume atomically.
 
-    Attributes: scale (by which image and RSS were divided), width, header_width, acquired (columns of k-space), acquisition,
-    patient_id, source, source_bytes, esc_deviation and rss_deviation (where they were compared), settings, settings_hash, crc32.
+    Attributes: scale (by which image and RSS were divided), width, header_width, acquired (columns
+    of k-space), acquisition, patient_id, source, source_bytes, esc_deviation and rss_deviation
+    (where they were compared), settings, settings_hash, crc32.
     """
-    facts = {**volume.facts, "settings": json.dumps(settings, sort_keys=True), "settings_hash": settings_hash(settings)}
+    facts = {
+        **volume.facts,
+        "settings": json.dumps(settings, sort_keys=True),
+        "settings_hash": settings_hash(settings),
+    }
 
     def write(temporary: Path) -> None:
         try:
@@ -72,10 +97,14 @@ def crc32(*arrays: np.ndarray) -> int:
 
 
 def describe(path: Path) -> dict[str, Any] | None:
-    """The attributes of a prepared volume as plain values, and its number of `slices`; None if there is none, or it is damaged."""
+    """The attributes of a prepared volume as plain values, and its number of `slices`; None if
+    there is none, or it is damaged."""
     try:
         with h5py.File(path, "r") as file:
-            facts = {key: value.tolist() if hasattr(value, "tolist") else value for key, value in file.attrs.items()}
+            facts = {
+                key: value.tolist() if hasattr(value, "tolist") else value
+                for key, value in file.attrs.items()
+            }
             facts |= {"slices": len(file["image"]), "settings": json.loads(facts["settings"])}
             return facts if set(facts) >= REQUIRED else None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError):
@@ -84,13 +113,21 @@ def describe(path: Path) -> dict[str, Any] | None:
 
 def volumes_in(out: Path) -> dict[str, Path]:
     """{volume: file} of the prepared volumes, ascending."""
-    return {path.stem: path for path in sorted((out / "volumes").glob("*.h5")) if not path.name.startswith(".")}
+    return {
+        path.stem: path
+        for path in sorted((out / "volumes").glob("*.h5"))
+        if not path.name.startswith(".")
+    }
 
 
-def begin(out: Path, settings: Mapping[str, Any], relevant: Mapping[str, Any], sources: Mapping[str, Path]) -> dict[str, Any]:
-    """Remove what a killed preparation left half written, and return {volume: facts} of what it finished.
+def begin(
+    out: Path, settings: Mapping[str, Any], relevant: Mapping[str, Any], sources: Mapping[str, Path]
+) -> dict[str, Any]:
+    """Remove what a killed preparation left half written, and return {volume: facts} of what it
+    finished.
 
-    SettingsError if the folder was made with other `settings` (of the volumes), or other `relevant` things (of labels and parts).
+    SettingsError if the folder was made with other `settings` (of the volumes), or other `relevant`
+    things (of labels and parts).
     """
     for folder in (out, out / "volumes"):
         for leftover in folder.glob(".*.tmp.*"):
@@ -124,7 +161,8 @@ def differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def finish(out: Path, rows: list[tuple[Any, ...]], facts: dict[str, Any]) -> None:
-    """Write slices.csv and dataset.json; files that hold the same already are left alone, as runs know the data by them."""
+    """Write slices.csv and dataset.json; files that hold the same already are left alone, as runs
+    know the data by them."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
@@ -134,7 +172,9 @@ def finish(out: Path, rows: list[tuple[Any, ...]], facts: dict[str, Any]) -> Non
     for name, content in (("slices.csv", text.getvalue()), ("dataset.json", described)):
         path = out / name
         if not path.exists() or path.read_bytes() != content.encode():
-            (out / "dataset.json").unlink(missing_ok=True)  # never beside a table that it does not describe
+            (out / "dataset.json").unlink(
+                missing_ok=True
+            )  # never beside a table that it does not describe
             write_text(path, content)
 
 
@@ -142,8 +182,14 @@ def read_facts(out: Path) -> dict[str, Any]:
     """dataset.json."""
     path = out / "dataset.json"
     if not path.exists():
-        missing = "is missing, so the preparation has not finished" if out.is_dir() else "is missing, as is the folder"
-        raise DataError(f"{path} {missing}; give its command again (python -m fastMRI.prepare --help)")
+        missing = (
+            "is missing, so the preparation has not finished"
+            if out.is_dir()
+            else "is missing, as is the folder"
+        )
+        raise DataError(
+            f"{path} {missing}; give its command again (python -m fastMRI.prepare --help)"
+        )
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         if missing := FACTS - set(facts):

@@ -1,4 +1,5 @@
-"""Audit of a prepared folder: every volume readable, whole, finite and unchanged; the table of slices in agreement with it all."""
+"""Audit of a prepared folder: every volume readable, whole, finite and unchanged; the table of
+slices in agreement with it all."""
 
 from __future__ import annotations
 
@@ -38,7 +39,12 @@ class Expected(NamedTuple):
     settings_hash: str
 
 
-def check(out: Path, annotations: Path | None = None, file_list: Path | None = None, workers: int | None = None) -> None:
+def check(
+    out: Path,
+    annotations: Path | None = None,
+    file_list: Path | None = None,
+    workers: int | None = None,
+) -> None:
     """Read everything and print a short report; DataError names the first thing that is wrong.
 
     With the annotations, the labels are derived once more and compared.
@@ -51,7 +57,13 @@ def check(out: Path, annotations: Path | None = None, file_list: Path | None = N
         _compare_labels(out, tables, annotations, file_list)
     size = SIZE // facts["settings"]["average"]
     jobs = [
-        Expected(out / "volumes" / f"{name}.h5", len(rows.slices), min(rows.homes)[1], size, facts["settings_hash"])
+        Expected(
+            out / "volumes" / f"{name}.h5",
+            len(rows.slices),
+            min(rows.homes)[1],
+            size,
+            facts["settings_hash"],
+        )
         for name, rows in tables.items()
     ]
     for _ in each(check_volume, jobs, workers or os.cpu_count() or 1, "checking"):
@@ -69,13 +81,19 @@ def check_volume(expected: Expected) -> None:
     if facts["settings_hash"] != expected.settings_hash:
         _fail(path, f"was made with other settings ({facts['settings']}) than dataset.json records")
     if facts["patient_id"] != expected.patient or not 0 < facts["scale"] < np.inf:
-        _fail(path, f"patient {facts['patient_id']}, scale {facts['scale']}: slices.csv says patient {expected.patient}")
+        _fail(
+            path,
+            f"patient {facts['patient_id']}, scale {facts['scale']}: slices.csv says patient {expected.patient}",
+        )
     shape, value = (expected.slices, expected.size, expected.size), {}
     try:
         with h5py.File(path, "r") as file:
             for key, kind in (("image", np.complex64), ("rss", np.float32)):
                 if file[key].shape != shape or file[key].dtype != kind:
-                    _fail(path, f"{key} is {file[key].dtype} {list(file[key].shape)}, not {np.dtype(kind)} {list(shape)}")
+                    _fail(
+                        path,
+                        f"{key} is {file[key].dtype} {list(file[key].shape)}, not {np.dtype(kind)} {list(shape)}",
+                    )
                 value[key] = file[key][()]
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         _fail(path, f"cannot be read ({error})")
@@ -115,13 +133,18 @@ def _tables(out: Path, facts: dict[str, Any]) -> dict[str, Rows]:
 def _compare_files(out: Path, names: list[str]) -> None:
     files = set(cache.volumes_in(out))
     if missing := sorted(set(names) - files):
-        raise DataError(f"{out}/volumes: {len(missing)} volumes are missing, such as {missing[0]}.h5; prepare again")
+        raise DataError(
+            f"{out}/volumes: {len(missing)} volumes are missing, such as {missing[0]}.h5; prepare again"
+        )
     if more := sorted(files - set(names)):
-        raise DataError(f"{out}/volumes: {len(more)} volumes are not in slices.csv, such as {more[0]}.h5; prepare again")
+        raise DataError(
+            f"{out}/volumes: {len(more)} volumes are not in slices.csv, such as {more[0]}.h5; prepare again"
+        )
 
 
 def _compare_counts(out: Path, facts: dict[str, Any], tables: dict[str, Rows]) -> None:
-    """Slices 0, 1, 2 ... of every volume, one part per volume (and per patient, if split so), counts and hashes as recorded."""
+    """Slices 0, 1, 2 ... of every volume, one part per volume (and per patient, if split so),
+    counts and hashes as recorded."""
     path, part_of, parts_of = out / "slices.csv", {}, defaultdict(set)
     for name, rows in tables.items():
         if rows.slices != [str(index) for index in range(len(rows.slices))] or len(rows.homes) != 1:
@@ -131,7 +154,10 @@ def _compare_counts(out: Path, facts: dict[str, Any], tables: dict[str, Rows]) -
     counts, _ = report.counts_of(part_of, {name: rows.labels for name, rows in tables.items()})
     hashes = {part: digest(name for name in part_of if part_of[name] == part) for part in PARTS}
     if counts != facts["counts"] or hashes != facts["split"]["prepared_sha256"]:
-        _fail(out / "dataset.json", "its counts, or the hashes of its parts, are not those of slices.csv")
+        _fail(
+            out / "dataset.json",
+            "its counts, or the hashes of its parts, are not those of slices.csv",
+        )
     crossing = [patient for patient, parts in parts_of.items() if len(parts) > 1]
     if crossing and facts["split"]["by"] == "patient":
         _fail(path, f"patient {crossing[0]} is in several parts")
@@ -140,7 +166,9 @@ def _compare_counts(out: Path, facts: dict[str, Any], tables: dict[str, Rows]) -
 def _compare_labels(out: Path, tables: dict[str, Rows], annotations: Path, file_list: Path) -> None:
     found, (listed, _) = read_annotations(annotations), read_file_list(file_list)
     for name, rows in tables.items():
-        if name not in set(listed) or not np.array_equal(rows.labels, found.labels(name, len(rows.slices))):
+        if name not in set(listed) or not np.array_equal(
+            rows.labels, found.labels(name, len(rows.slices))
+        ):
             raise DataError(
                 f"{out}/slices.csv: the labels of volume {name} are not those of {annotations}; "
                 "delete dataset.json and slices.csv and prepare again"

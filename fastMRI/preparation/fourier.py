@@ -1,4 +1,5 @@
-"""From k-space to the cropped complex image: centred, orthonormal inverse Fourier transforms in single precision."""
+"""From k-space to the cropped complex image: centred, orthonormal inverse Fourier transforms in
+single precision."""
 
 from __future__ import annotations
 
@@ -10,12 +11,15 @@ PADDED_WIDTH = 400  # columns that the published code fills k-space up to
 
 
 def centred_ifft(array: np.ndarray, axis: int) -> np.ndarray:
-    """Inverse FFT along `axis`, orthonormal; frequency 0 and position 0 are both at index n // 2. complex64 stays complex64.
+    """Inverse FFT along `axis`, orthonormal; frequency 0 and position 0 are both at index n // 2.
+    complex64 stays complex64.
 
     For odd n the order matters: ifftshift before, fftshift after.
     """
     shifted = scipy.fft.ifftshift(array, axes=axis)
-    return scipy.fft.fftshift(scipy.fft.ifft(shifted, axis=axis, norm="ortho", overwrite_x=True, workers=1), axes=axis)
+    return scipy.fft.fftshift(
+        scipy.fft.ifft(shifted, axis=axis, norm="ortho", overwrite_x=True, workers=1), axes=axis
+    )
 
 
 def fit(array: np.ndarray, size: int, axis: int) -> np.ndarray:
@@ -32,9 +36,10 @@ def fit(array: np.ndarray, size: int, axis: int) -> np.ndarray:
 def image_of(kspace: np.ndarray, geometry: str = "native") -> np.ndarray:
     """K-space [..., H, W] -> complex image [..., 320, 320].
 
-    native: inverse FFT at the width W that was measured, then the centre: what reconstruction_esc shows. Narrow images are padded.
-    official_code: columns of zeros up to 400 first, as published. The field of view stays and the pixel shrinks, so the image is
-    stretched by 400/W across and the crop shows 0.8 W native columns. Unlike there, the centre stays in place where W is odd.
+    native: inverse FFT at the width W that was measured, then the centre: what reconstruction_esc
+    shows. Narrow images are padded. official_code: columns of zeros up to 400 first, as published.
+    The field of view stays and the pixel shrinks, so the image is stretched by 400/W across and the
+    crop shows 0.8 W native columns. Unlike there, the centre stays in place where W is odd.
     """
     if geometry == "official_code":
         kspace = fit(kspace, PADDED_WIDTH, -1)
@@ -44,7 +49,8 @@ def image_of(kspace: np.ndarray, geometry: str = "native") -> np.ndarray:
 
 
 def block_mean(array: np.ndarray, n: int) -> np.ndarray:
-    """Mean of n x n pixels: [S, H, W] -> [S, H/n, W/n]. Of complex pixels, since angles have no mean."""
+    """Mean of n x n pixels: [S, H, W] -> [S, H/n, W/n]. Of complex pixels, since angles have no
+    mean."""
     if n == 1:
         return array
     slices, height, width = array.shape

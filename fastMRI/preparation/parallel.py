@@ -18,15 +18,20 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
-def each(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> Iterator[Result]:
-    """function(job) of every job, in the order of completion, behind a progress bar. The first error ends it all."""
+def each(
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str
+) -> Iterator[Result]:
+    """function(job) of every job, in the order of completion, behind a progress bar. The first
+    error ends it all."""
     with tqdm(total=len(jobs), desc=what, unit="volume", leave=False, disable=None) as bar:
         for result in _results(function, jobs, min(workers, len(jobs))):
             bar.update()
             yield result
 
 
-def _results(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
+def _results(
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int
+) -> Iterator[Result]:
     if workers <= 1:
         yield from map(function, jobs)
         return
@@ -45,7 +50,8 @@ def _results(function: Callable[[Job], Result], jobs: Sequence[Job], workers: in
 
 
 def _begin() -> None:
-    """In a worker: leave Ctrl-C to the parent, and end if the parent is killed, which a pool's workers do not do by themselves."""
+    """In a worker: leave Ctrl-C to the parent, and end if the parent is killed, which a pool's
+    workers do not do by themselves."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

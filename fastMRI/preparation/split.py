@@ -1,4 +1,5 @@
-"""The split into train, val and test: by volume, or by patient where somebody was scanned more than once."""
+"""The split into train, val and test: by volume, or by patient where somebody was scanned more than
+once."""
 
 from __future__ import annotations
 
@@ -11,26 +12,35 @@ PARTS = ("train", "val", "test")
 
 
 def split(names: Iterable[str]) -> dict[str, str]:
-    """{name: part}: 70 % train, then half of the rest test and half val, as published, but of the sorted names. Fewer than four,
-    too few for three parts, are all train.
+    """{name: part}: 70 % train, then half of the rest test and half val, as published, but of the
+    sorted names. Fewer than four, too few for three parts, are all train.
 
-    The published code split a set of strings, whose order, and with it the parts, changed with every start of Python.
+    The published code split a set of strings, whose order, and with it the parts, changed with
+    every start of Python.
     """
-    from sklearn.model_selection import train_test_split  # slow to import, and the worker processes need none of it
+    from sklearn.model_selection import (
+        train_test_split,
+    )  # slow to import, and the worker processes need none of it
 
     names = sorted(set(names))
     if len(names) < 4:
         return dict.fromkeys(names, "train")
     train, rest = train_test_split(names, test_size=0.3, random_state=0)
     test, val = train_test_split(rest, test_size=0.5, random_state=0)
-    return {name: part for part, members in zip(PARTS, (train, val, test), strict=True) for name in sorted(members)}
+    return {
+        name: part
+        for part, members in zip(PARTS, (train, val, test), strict=True)
+        for name in sorted(members)
+    }
 
 
-def split_volumes(listed: Iterable[str], patient_of: Mapping[str, str], by: str) -> tuple[dict[str, str], dict[str, Any]]:
+def split_volumes(
+    listed: Iterable[str], patient_of: Mapping[str, str], by: str
+) -> tuple[dict[str, str], dict[str, Any]]:
     """-> {volume: part} of the volumes in `patient_of`, and what dataset.json says of it.
 
-    By volume, all `listed` volumes are split, so that a volume's part does not depend on which others are there. `auto`: by patient
-    if one has several volumes, else by volume.
+    By volume, all `listed` volumes are split, so that a volume's part does not depend on which
+    others are there. `auto`: by patient if one has several volumes, else by volume.
     """
     volumes_of = defaultdict(list)
     for volume, patient in patient_of.items():
@@ -41,14 +51,21 @@ def split_volumes(listed: Iterable[str], patient_of: Mapping[str, str], by: str)
     crossing = sum(len({by_volume[volume] for volume in volumes}) > 1 for volumes in several)
     used = by if by != "auto" else "patient" if several else "volume"
     by_patient = split(volumes_of) if used == "patient" else {}
-    part_of = {volume: by_patient[patient] if by_patient else by_volume[volume] for volume, patient in patient_of.items()}
+    part_of = {
+        volume: by_patient[patient] if by_patient else by_volume[volume]
+        for volume, patient in patient_of.items()
+    }
     return part_of, {
         "by": used,
         "patients": len(volumes_of),
         "patients_with_several_volumes": len(several),
         "patients_crossing_parts_by_volume": crossing,
-        "listed_by_volume_sha256": {part: digest(name for name in listed if by_volume[name] == part) for part in PARTS},
-        "prepared_sha256": {part: digest(name for name in part_of if part_of[name] == part) for part in PARTS},
+        "listed_by_volume_sha256": {
+            part: digest(name for name in listed if by_volume[name] == part) for part in PARTS
+        },
+        "prepared_sha256": {
+            part: digest(name for name in part_of if part_of[name] == part) for part in PARTS
+        },
     }
 
 

@@ -1,7 +1,9 @@
-"""One raw volume of fastMRI's knee data, as its owners publish it: checked, transformed, cropped, scaled.
+"""One raw volume of fastMRI's knee data, as its owners publish it: checked, transformed, cropped,
+scaled.
 
-Single-coil file: `kspace` complex64 [S, 640, W], `reconstruction_esc` and `reconstruction_rss` float32 [S, 320, 320], attributes
-`acquisition`, `max`, `patient_id`, and an XML header. Multi-coil file: `kspace` complex64 [S, coils, 640, W].
+Single-coil file: `kspace` complex64 [S, 640, W], `reconstruction_esc` and `reconstruction_rss`
+float32 [S, 320, 320], attributes `acquisition`, `max`, `patient_id`, and an XML header. Multi-coil
+file: `kspace` complex64 [S, coils, 640, W].
 """
 
 from __future__ import annotations
@@ -31,8 +33,10 @@ class Rules:
     """How a raw volume becomes a prepared one.
 
     Args:
-        geometry: native (as in reconstruction_esc) or official_code (k-space zero-filled to 400 columns)
-        scale: what image and RSS are divided by: the 99.5th percentile of the volume's magnitudes, or its `max` attribute
+        geometry: native (as in reconstruction_esc) or official_code (k-space zero-filled to 400
+            columns)
+        scale: what image and RSS are divided by: the 99.5th percentile of the volume's magnitudes,
+            or its `max` attribute
         average: stored pixels are means of so many by so many complex ones
         rss: as stored in the single-coil file, or computed from the coils of the multi-coil file
     """
@@ -44,7 +48,9 @@ class Rules:
 
     def __post_init__(self) -> None:
         if self.average < 1 or SIZE % self.average:
-            raise SettingsError(f"--average {self.average} does not divide {SIZE}; give one of 1, 2, 4, 5, 8, 10, 16, 20")
+            raise SettingsError(
+                f"--average {self.average} does not divide {SIZE}; give one of 1, 2, 4, 5, 8, 10, 16, 20"
+            )
 
 
 class Volume(NamedTuple):
@@ -55,8 +61,11 @@ class Volume(NamedTuple):
     facts: dict[str, Any]  # scale, width, acquisition, patient_id, source, ...
 
 
-def find_volumes(folders: Sequence[Path], coils: Literal["singlecoil", "multicoil"] = "singlecoil") -> dict[str, Path]:
-    """{volume: its file}, ascending, of the `_train` and `_val` folders in `folders`; a folder of .h5 files is taken itself.
+def find_volumes(
+    folders: Sequence[Path], coils: Literal["singlecoil", "multicoil"] = "singlecoil"
+) -> dict[str, Path]:
+    """{volume: its file}, ascending, of the `_train` and `_val` folders in `folders`; a folder of
+    .h5 files is taken itself.
 
     Test and challenge folders hold under-sampled k-space and are ignored.
     """
@@ -64,21 +73,32 @@ def find_volumes(folders: Sequence[Path], coils: Literal["singlecoil", "multicoi
     for folder in folders:
         inside = [folder / f"{coils}_{part}" for part in ("train", "val")]
         inside = [path for path in inside if path.is_dir()] or [folder]
-        files = [path for place in inside for path in place.glob("*.h5") if not path.name.startswith(".")]
+        files = [
+            path for place in inside for path in place.glob("*.h5") if not path.name.startswith(".")
+        ]
         if not files:
-            expected = f"give the folder that holds {coils}_train and {coils}_val, or these themselves"
-            raise DataError(f"{folder}: {'no .h5 files there' if folder.is_dir() else 'no such folder'}; {expected}")
+            expected = (
+                f"give the folder that holds {coils}_train and {coils}_val, or these themselves"
+            )
+            raise DataError(
+                f"{folder}: {'no .h5 files there' if folder.is_dir() else 'no such folder'}; {expected}"
+            )
         for path in files:
             if other := found.get(path.stem):
-                raise DataError(f"{path}: {other} has the same name, but a volume may be given only once; leave one of them out")
+                raise DataError(
+                    f"{path}: {other} has the same name, but a volume may be given only once; leave one of them out"
+                )
             found[path.stem] = path
     return dict(sorted(found.items()))
 
 
-def read_volume(path: Path, rules: Rules, multicoil: Path | None = None, last_annotated: int = -1) -> Volume:
+def read_volume(
+    path: Path, rules: Rules, multicoil: Path | None = None, last_annotated: int = -1
+) -> Volume:
     """Read and transform a raw volume. DataError, in one line, for whatever is wrong with the file.
 
-    `multicoil`: its file with the coils, where rules.rss asks for it; `last_annotated`: the highest slice with an annotation.
+    `multicoil`: its file with the coils, where rules.rss asks for it; `last_annotated`: the highest
+    slice with an annotation.
     """
     with _open(path) as file:
         kspace = _kspace(path, file, ("slices", HEIGHT, "columns"), "singlecoil")
@@ -94,10 +114,17 @@ def read_volume(path: Path, rules: Rules, multicoil: Path | None = None, last_an
         facts = {"width": width, **_attributes(path, file, rules), **_header(path, file)}
         image = _images(path, kspace, rules.geometry)
         magnitude = np.abs(image)
-        # The other geometry shows the knee stretched, so there is nothing stored that it could be compared with.
+        # The other geometry shows the knee stretched, so there is nothing stored that it could be
+        # compared with.
         if rules.geometry == "native":
-            facts["esc_deviation"] = _compare(path, magnitude, _target(path, file, "reconstruction_esc", slices))
-        stored = _target(path, file, "reconstruction_rss", slices) if rules.rss == "file" or "reconstruction_rss" in file else None
+            facts["esc_deviation"] = _compare(
+                path, magnitude, _target(path, file, "reconstruction_esc", slices)
+            )
+        stored = (
+            _target(path, file, "reconstruction_rss", slices)
+            if rules.rss == "file" or "reconstruction_rss" in file
+            else None
+        )
     rss = stored if rules.rss == "file" else _rss_of_coils(path, multicoil, slices)
     if rules.rss == "coils" and stored is not None:
         facts["rss_deviation"] = _deviation(rss, stored)
@@ -105,39 +132,55 @@ def read_volume(path: Path, rules: Rules, multicoil: Path | None = None, last_an
         facts["scale"] = float(np.percentile(magnitude, PERCENTILE, overwrite_input=True))
     scale = np.float32(facts["scale"])
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        image, rss = block_mean(image, rules.average) / scale, block_mean(rss, rules.average) / scale
+        image, rss = (
+            block_mean(image, rules.average) / scale,
+            block_mean(rss, rules.average) / scale,
+        )
     if not (np.isfinite(image).all() and np.isfinite(rss).all()):
-        raise DataError(f"{path}: cannot be divided by its scale {scale:g} (usual: 1e-5 to 1e-3); download the volume again")
+        raise DataError(
+            f"{path}: cannot be divided by its scale {scale:g} (usual: 1e-5 to 1e-3); download the volume again"
+        )
     return Volume(image, rss, facts | {"source": path.name, "source_bytes": path.stat().st_size})
 
 
 @contextmanager
 def _open(path: Path) -> Iterator[h5py.File]:
-    """The HDF5 file; what the library says of a damaged one becomes a DataError, while it is opened and while it is read."""
+    """The HDF5 file; what the library says of a damaged one becomes a DataError, while it is opened
+    and while it is read."""
     try:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())  # the library's may be of several lines
-        raise DataError(f"{path}: no HDF5 file, or a damaged one ({reason}); download it again") from error
+        raise DataError(
+            f"{path}: no HDF5 file, or a damaged one ({reason}); download it again"
+        ) from error
 
 
 def _array(path: Path, file: h5py.File, key: str) -> h5py.Dataset:
     if not isinstance(file.get(key), h5py.Dataset):
-        raise DataError(f"{path}: has no array {key}, only {', '.join(file) or 'nothing'}; download the volume again")
+        raise DataError(
+            f"{path}: has no array {key}, only {', '.join(file) or 'nothing'}; download the volume again"
+        )
     return file[key]
 
 
 def _kspace(path: Path, file: h5py.File, axes: Sequence[str | int], coils: str) -> h5py.Dataset:
     """The k-space, fully sampled, of the right type and shape."""
     if "mask" in file:
-        raise DataError(f"{path}: holds a mask, that is under-sampled k-space (test or challenge data); use {coils}_train and _val")
+        raise DataError(
+            f"{path}: holds a mask, that is under-sampled k-space (test or challenge data); use {coils}_train and _val"
+        )
     kspace = _array(path, file, "kspace")
     expected = f"[{', '.join(map(str, axes))}]"
     if kspace.ndim != len(axes) or kspace.shape[-2] != HEIGHT or 0 in kspace.shape:
-        raise DataError(f"{path}: kspace has shape {list(kspace.shape)}, not {expected}; use fastMRI's {coils} knee volumes")
+        raise DataError(
+            f"{path}: kspace has shape {list(kspace.shape)}, not {expected}; use fastMRI's {coils} knee volumes"
+        )
     if kspace.dtype != np.complex64:
-        raise DataError(f"{path}: kspace is {kspace.dtype}, not complex64; use the files as fastMRI publishes them")
+        raise DataError(
+            f"{path}: kspace is {kspace.dtype}, not complex64; use the files as fastMRI publishes them"
+        )
     return kspace
 
 
@@ -147,7 +190,9 @@ def _images(path: Path, kspace: h5py.Dataset, geometry: str) -> np.ndarray:
     for index in range(len(kspace)):
         images[index] = image_of(kspace[index], geometry)
         if not np.isfinite(images[index]).all():  # one such sample spreads over the whole image
-            raise DataError(f"{path}: k-space of slice {index} holds NaN or infinity; download the volume again")
+            raise DataError(
+                f"{path}: k-space of slice {index} holds NaN or infinity; download the volume again"
+            )
     return images
 
 
@@ -155,11 +200,15 @@ def _target(path: Path, file: h5py.File, key: str, slices: int) -> np.ndarray:
     """A stored reconstruction, float32 [S, 320, 320], finite."""
     stored = _array(path, file, key)
     if stored.shape != (slices, SIZE, SIZE) or stored.dtype.kind != "f":
-        raise DataError(f"{path}: {key} is {stored.dtype} {list(stored.shape)}, not float32 {[slices, SIZE, SIZE]}")
+        raise DataError(
+            f"{path}: {key} is {stored.dtype} {list(stored.shape)}, not float32 {[slices, SIZE, SIZE]}"
+        )
     array = stored[()].astype(np.float32)
     finite = np.isfinite(array).all(axis=(1, 2))
     if not finite.all():
-        raise DataError(f"{path}: {key} of slice {int(np.argmin(finite))} holds NaN or infinity; download the volume again")
+        raise DataError(
+            f"{path}: {key} of slice {int(np.argmin(finite))} holds NaN or infinity; download the volume again"
+        )
     return array
 
 
@@ -168,31 +217,51 @@ def _attributes(path: Path, file: h5py.File, rules: Rules) -> dict[str, Any]:
     for key in ("acquisition", "patient_id"):
         facts[key] = _text(file.attrs.get(key, b""))
         if not facts[key]:
-            raise DataError(f"{path}: has no attribute {key}; use the files as fastMRI publishes them")
+            raise DataError(
+                f"{path}: has no attribute {key}; use the files as fastMRI publishes them"
+            )
     if rules.scale == "max":
         largest = file.attrs.get("max")
-        if np.size(largest) != 1 or largest is None or not 0 < float(np.ravel(largest)[0]) < math.inf:
-            raise DataError(f"{path}: attribute max is {largest}, not a positive number; use --scale percentile")
+        if (
+            np.size(largest) != 1
+            or largest is None
+            or not 0 < float(np.ravel(largest)[0]) < math.inf
+        ):
+            raise DataError(
+                f"{path}: attribute max is {largest}, not a positive number; use --scale percentile"
+            )
         facts["scale"] = float(np.ravel(largest)[0])
     return facts
 
 
 def _text(value: Any) -> str:
     """Text that was written as str, as bytes, or as an array of one of them."""
-    value = value.item() if isinstance(value, np.ndarray | np.generic) and np.size(value) == 1 else value
+    value = (
+        value.item()
+        if isinstance(value, np.ndarray | np.generic) and np.size(value) == 1
+        else value
+    )
     return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
 
 
 def _header(path: Path, file: h5py.File) -> dict[str, Any]:
-    """The width that the header announces, and the columns [left, right) that were measured; the others hold zeros."""
+    """The width that the header announces, and the columns [left, right) that were measured; the
+    others hold zeros."""
     try:
-        encoding = ElementTree.fromstring(_text(_array(path, file, "ismrmrd_header")[()])).find("i:encoding", NAMESPACE)
+        encoding = ElementTree.fromstring(_text(_array(path, file, "ismrmrd_header")[()])).find(
+            "i:encoding", NAMESPACE
+        )
         width = int(encoding.find("i:encodedSpace/i:matrixSize/i:y", NAMESPACE).text)
         limits = encoding.find("i:encodingLimits/i:kspace_encoding_step_1", NAMESPACE)
         left = width // 2 - int(limits.find("i:center", NAMESPACE).text)
-        return {"header_width": width, "acquired": (left, left + int(limits.find("i:maximum", NAMESPACE).text) + 1)}
+        return {
+            "header_width": width,
+            "acquired": (left, left + int(limits.find("i:maximum", NAMESPACE).text) + 1),
+        }
     except (ElementTree.ParseError, AttributeError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: ismrmrd_header is not fastMRI's XML ({error}); download the volume again") from error
+        raise DataError(
+            f"{path}: ismrmrd_header is not fastMRI's XML ({error}); download the volume again"
+        ) from error
 
 
 def _deviation(array: np.ndarray, reference: np.ndarray) -> float:
@@ -213,18 +282,25 @@ def _compare(path: Path, magnitude: np.ndarray, esc: np.ndarray) -> float:
 
 
 def _rss_of_coils(path: Path, multicoil: Path | None, slices: int) -> np.ndarray:
-    """Root sum of squares over the coils, float32 [S, 320, 320]; always in the native geometry, like reconstruction_rss."""
+    """Root sum of squares over the coils, float32 [S, 320, 320]; always in the native geometry,
+    like reconstruction_rss."""
     if multicoil is None:
-        raise DataError(f"{path}: the multi-coil folders have no volume of this name; RSS cannot be computed")
+        raise DataError(
+            f"{path}: the multi-coil folders have no volume of this name; RSS cannot be computed"
+        )
     rss = np.zeros((slices, SIZE, SIZE), np.float32)
     with _open(multicoil) as file:
         kspace = _kspace(multicoil, file, ("slices", "coils", HEIGHT, "columns"), "multicoil")
         if len(kspace) != slices:
-            raise DataError(f"{multicoil}: {len(kspace)} slices, but the single-coil volume has {slices}")
+            raise DataError(
+                f"{multicoil}: {len(kspace)} slices, but the single-coil volume has {slices}"
+            )
         for index in range(slices):
             for coil in kspace[index]:
                 image = image_of(coil)
                 rss[index] += image.real**2 + image.imag**2
             if not np.isfinite(rss[index]).all():
-                raise DataError(f"{multicoil}: k-space of slice {index} holds NaN or infinity; download the volume again")
+                raise DataError(
+                    f"{multicoil}: k-space of slice {index} holds NaN or infinity; download the volume again"
+                )
     return np.sqrt(rss)

@@ -1,4 +1,5 @@
-"""Synthetic volumes as files: fastMRI's HDF5 layout and header, fastMRI+'s two lists with their quirks, damaged files for tests."""
+"""Synthetic volumes as files: fastMRI's HDF5 layout and header, fastMRI+'s two lists with their
+quirks, damaged files for tests."""
 
 from __future__ import annotations
 
@@ -59,7 +60,11 @@ class Row(NamedTuple):
 
 def write_singlecoil(path: Path, plan: Plan, volume: Volume) -> None:
     """One file of singlecoil_train or singlecoil_val."""
-    arrays = {"kspace": volume.kspace, "reconstruction_esc": volume.esc, "reconstruction_rss": volume.rss}
+    arrays = {
+        "kspace": volume.kspace,
+        "reconstruction_esc": volume.esc,
+        "reconstruction_rss": volume.rss,
+    }
     _write(path, plan, arrays, volume.esc)
 
 
@@ -100,30 +105,39 @@ def header(plan: Plan, height: int = HEIGHT) -> bytes:
 
 
 def write_lists(out: Path, plans: list[Plan], row_beyond: bool = False) -> None:
-    """Write knee.csv and knee_file_list.csv; `row_beyond` adds an annotated slice that its volume does not have."""
+    """Write knee.csv and knee_file_list.csv; `row_beyond` adds an annotated slice that its volume
+    does not have."""
     rows = annotations(plans)
     if row_beyond:
         last = next(row for row in reversed(rows) if row.study_level == "No")
-        rows.append(last._replace(slice=next(plan.slices for plan in plans if plan.name == last.file)))
+        rows.append(
+            last._replace(slice=next(plan.slices for plan in plans if plan.name == last.file))
+        )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Row._fields)
     writer.writerows(rows)
     write_text(out / "knee.csv", text.getvalue())
-    write_text(out / "knee_file_list.csv", "".join(f"{name}\n" for name in (*(plan.name for plan in plans), "Knee data")))
+    write_text(
+        out / "knee_file_list.csv",
+        "".join(f"{name}\n" for name in (*(plan.name for plan in plans), "Knee data")),
+    )
 
 
 def annotations(plans: list[Plan]) -> list[Row]:
     """Every finding's box in every slice, and the irregularities of the real file.
 
-    Slices ascend within a volume; volumes ascend twice, since there, too, a late batch of them comes at the end.
+    Slices ascend within a volume; volumes ascend twice, since there, too, a late batch of them
+    comes at the end.
     """
     rows = {plan.name: _boxes(plan) for plan in plans}
     _add_duplicates(rows)
     _add_empty_box(rows)
     _add_tall_boxes(rows)
     healthy = [plan for plan in plans if not rows[plan.name]]
-    for plan in {plan.index: plan for plan in (*healthy[:1], *plans[3::80])}.values():  # not labels of slice 0, despite the zero
+    for plan in {
+        plan.index: plan for plan in (*healthy[:1], *plans[3::80])
+    }.values():  # not labels of slice 0, despite the zero
         rows[plan.name].insert(0, Row(plan.name, 0, "Yes", "", "", "", "", "artifact"))
     late = [plan.name for plan in plans if plan.index % 6 == 2]
     order = [plan.name for plan in plans if plan.name not in late] + late
@@ -136,7 +150,18 @@ def _boxes(plan: Plan) -> list[Row]:
         width, height = round(site.width), round(site.height)
         for index in range(site.first, site.last + 1) if site.finding else ():
             x, y = site.centre(index)
-            rows.append(Row(plan.name, index, "No", round(x - width / 2), round(y - height / 2), width, height, site.label))
+            rows.append(
+                Row(
+                    plan.name,
+                    index,
+                    "No",
+                    round(x - width / 2),
+                    round(y - height / 2),
+                    width,
+                    height,
+                    site.label,
+                )
+            )
     return sorted(rows, key=lambda row: row.slice)
 
 
@@ -160,10 +185,15 @@ def _add_empty_box(rows: dict[str, list[Row]]) -> None:
 
 
 def _add_tall_boxes(rows: dict[str, list[Row]]) -> None:
-    """Effusions whose box begins above the image, at y = -1: one in each of the first volumes that can have one, at most six."""
-    suitable = [boxes for boxes in rows.values() if any(row.label in LABELS["others"] for row in boxes)]
+    """Effusions whose box begins above the image, at y = -1: one in each of the first volumes that
+    can have one, at most six."""
+    suitable = [
+        boxes for boxes in rows.values() if any(row.label in LABELS["others"] for row in boxes)
+    ]
     for boxes in suitable[: max(1, min(6, len(rows) // 12))]:
-        index, row = next((index, row) for index, row in enumerate(boxes) if row.label in LABELS["others"])
+        index, row = next(
+            (index, row) for index, row in enumerate(boxes) if row.label in LABELS["others"]
+        )
         boxes[index] = row._replace(y=-1, height=row.y + row.height + 1, label="Joint Effusion ")
 
 
@@ -196,7 +226,9 @@ def write_faulty(path: Path, plan: Plan, seed: int, fault: str) -> None:
     """A single-coil file with one of the FAULTS: for the error paths of whatever reads the files."""
     if fault not in FAULTS:
         raise SettingsError(f"fault={fault!r} is unknown; choose one of {', '.join(FAULTS)}")
-    write_singlecoil(path, plan, make_volume(plan, seed, height=512 if fault == "height 512" else HEIGHT))
+    write_singlecoil(
+        path, plan, make_volume(plan, seed, height=512 if fault == "height 512" else HEIGHT)
+    )
     with h5py.File(path, "r+") as file:
         FAULTS[fault](file)
     if fault == "truncated":

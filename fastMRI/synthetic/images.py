@@ -1,10 +1,12 @@
 """The physics of the synthetic knees: anatomy, phase, coils, noise, sites, k-space.
 
-Lengths in pixels of the native image; x to the right, y *down in the annotations' frame*, which is upside down: rows of
-the arrays run against y. Brightness in units of the brightest tissue until `SCALE` brings it to fastMRI's.
+Lengths in pixels of the native image; x to the right, y *down in the annotations' frame*, which is
+upside down: rows of the arrays run against y. Brightness in units of the brightest tissue until
+`SCALE` brings it to fastMRI's.
 
-Coil images are never transformed: an orthonormal transform maps white noise to white noise, so they are made in image space, and
-only in the rows that the crop keeps; the other rows need them only for multi-coil files. All arrays are float32 or complex64.
+Coil images are never transformed: an orthonormal transform maps white noise to white noise, so they
+are made in image space, and only in the rows that the crop keeps; the other rows need them only for
+multi-coil files. All arrays are float32 or complex64.
 """
 
 from __future__ import annotations
@@ -22,19 +24,33 @@ CROP = 320
 COILS = 8
 PIXEL_MM = 0.5
 SCALE = 1.0e-4  # brings the root mean square of `reconstruction_esc` near 5e-5
-NOISE = 0.04  # standard deviation of a coil's noise, real and imaginary part each, in units of brightness
-TEXTURE, SWIRL = 0.04, 0.08  # standard deviation of harmless smooth variations: relative magnitude, phase in radians
+# Standard deviation of a coil's noise, real and imaginary part each, in units of brightness
+NOISE = 0.04
+TEXTURE, SWIRL = (
+    0.04,
+    0.08,
+)  # standard deviation of harmless smooth variations: relative magnitude, phase in radians
 GRAIN = 20.0  # their length
-REACH = np.sqrt(1.5)  # radius of a finding in half-widths of its box: drawn boxes hug what stands out
+REACH = np.sqrt(
+    1.5
+)  # radius of a finding in half-widths of its box: drawn boxes hug what stands out
 
 # Tissue: brightness without and with fat suppression.
-MUSCLE, FAT, MARROW, CARTILAGE, FLUID, MENISCUS = (0.50, 0.45), (0.95, 0.20), (0.80, 0.35), (0.65, 0.70), (0.55, 0.90), (0.35, 0.30)
+MUSCLE, FAT, MARROW, CARTILAGE, FLUID, MENISCUS = (
+    (0.50, 0.45),
+    (0.95, 0.20),
+    (0.80, 0.35),
+    (0.65, 0.70),
+    (0.55, 0.90),
+    (0.35, 0.30),
+)
 SUPPRESSED_SCALE = 0.7  # the whole image is dimmer with fat suppression
 
 
 @dataclass(frozen=True)
 class Volume:
-    """Arrays of one volume: kspace complex64 [S, H, W], esc and rss float32 [S, 320, 320], coils complex64 [S, C, H, W] or None."""
+    """Arrays of one volume: kspace complex64 [S, H, W], esc and rss float32 [S, 320, 320], coils
+    complex64 [S, C, H, W] or None."""
 
     kspace: np.ndarray
     esc: np.ndarray
@@ -49,7 +65,9 @@ def to_kspace(image: np.ndarray) -> np.ndarray:
 
 def to_image(kspace: np.ndarray) -> np.ndarray:
     """Inverse of `to_kspace`, for odd sizes too."""
-    return fft.fftshift(fft.ifft2(fft.ifftshift(kspace, axes=(-2, -1)), norm="ortho"), axes=(-2, -1))
+    return fft.fftshift(
+        fft.ifft2(fft.ifftshift(kspace, axes=(-2, -1)), norm="ortho"), axes=(-2, -1)
+    )
 
 
 def crop(image: np.ndarray) -> np.ndarray:
@@ -59,8 +77,12 @@ def crop(image: np.ndarray) -> np.ndarray:
 
 
 def make_volume(plan: Plan, seed: int, multicoil: bool = False, height: int = HEIGHT) -> Volume:
-    """Images and k-space of one volume: the same whether `multicoil` asks for the coils' k-space or not."""
-    rng, outer_rng = np.random.default_rng((seed, 3, plan.index)), np.random.default_rng((seed, 4, plan.index))
+    """Images and k-space of one volume: the same whether `multicoil` asks for the coils' k-space or
+    not."""
+    rng, outer_rng = (
+        np.random.default_rng((seed, 3, plan.index)),
+        np.random.default_rng((seed, 4, plan.index)),
+    )
     clean = SCALE * _clean(plan, height, rng)
     maps = _sensitivities(height, plan.width, plan.knee, rng)
     weights = _weights(maps)
@@ -80,7 +102,9 @@ def make_volume(plan: Plan, seed: int, multicoil: bool = False, height: int = HE
         rss[index] = np.sqrt((np.abs(crop(_filtered(stack, measured))) ** 2).sum(0))
         if coils is not None:
             coils[index, :, inner] = stack
-            outer_stack = clean[index, outer] * maps[:, outer] + _split(outer_noise, weights, outer_rng)
+            outer_stack = clean[index, outer] * maps[:, outer] + _split(
+                outer_noise, weights, outer_rng
+            )
             coils[index, :, outer] = np.moveaxis(outer_stack, 1, 0)
             coils[index] = to_kspace(coils[index]) * measured
     kspace = to_kspace(image) * measured
@@ -99,21 +123,27 @@ def _measured(plan: Plan) -> np.ndarray:
 
 
 def _filtered(stack: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Coil images [C, rows, W] without the columns of k-space that were not measured; rows do not mix, so any of them will do."""
+    """Coil images [C, rows, W] without the columns of k-space that were not measured; rows do not
+    mix, so any of them will do."""
     if measured.all():
         return stack
     kspace = fft.fft(stack, axis=-1)
-    kspace[..., ~fft.ifftshift(measured)] = 0  # the image's own shift is a phase in k-space, which the mask leaves alone
+    kspace[..., ~fft.ifftshift(measured)] = (
+        0  # the image's own shift is a phase in k-space, which the mask leaves alone
+    )
     return fft.ifft(kspace, axis=-1)
 
 
 def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Complex Gaussian noise of one coil's strength: complex64."""
-    return (SCALE * NOISE * rng.standard_normal((*shape, 2), dtype=np.float32)).view(np.complex64)[..., 0]
+    return (SCALE * NOISE * rng.standard_normal((*shape, 2), dtype=np.float32)).view(np.complex64)[
+        ..., 0
+    ]
 
 
 def _split(noise: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Noise of the single-coil image [rows, W] -> independent noise of the coils [C, rows, W] whose weighted sum it is."""
+    """Noise of the single-coil image [rows, W] -> independent noise of the coils [C, rows, W] whose
+    weighted sum it is."""
     free = _noise((COILS, *noise.shape), rng)
     toward = (np.conj(weights) / np.linalg.norm(weights) ** 2)[:, None, None]
     return free + toward * (noise - _combined(weights, free))
@@ -122,36 +152,54 @@ def _split(noise: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> 
 def _bumps(plan: Plan, index: int) -> Iterator[tuple[slice, slice, np.ndarray]]:
     """Where in [320, W] the slice's sites lie, and what multiplies the noisy image there.
 
-    Image and noise are multiplied alike. Were the signal alone changed, the phase's noise would tell the magnitude's change.
+    Image and noise are multiplied alike. Were the signal alone changed, the phase's noise would
+    tell the magnitude's change.
     """
-    return (_bump(site, index, plan.width) for site in plan.sites if site.first <= index <= site.last)
+    return (
+        _bump(site, index, plan.width) for site in plan.sites if site.first <= index <= site.last
+    )
 
 
 def _bump(site: Site, index: int, width: int) -> tuple[slice, slice, np.ndarray]:
-    """A paraboloid, 1 at the site's centre, 1/3 at the middle of its box's edges, 0 a little outside."""
+    """A paraboloid, 1 at the site's centre, 1/3 at the middle of its box's edges, 0 a little
+    outside."""
     x, y = site.centre(index)
     centre = CROP - y - 0.5, x - 0.5 + (width - CROP) // 2  # a pixel's middle is a whole number
     radii = REACH * site.height / 2, REACH * site.width / 2
     rows, columns = (
-        np.arange(max(0, int(middle - radius)), min(size, int(middle + radius) + 2), dtype=np.float32)
+        np.arange(
+            max(0, int(middle - radius)), min(size, int(middle + radius) + 2), dtype=np.float32
+        )
         for middle, radius, size in zip(centre, radii, (CROP, width), strict=True)
     )
-    distance = ((rows[:, None] - centre[0]) / radii[0]) ** 2 + ((columns - centre[1]) / radii[1]) ** 2
+    distance = ((rows[:, None] - centre[0]) / radii[0]) ** 2 + (
+        (columns - centre[1]) / radii[1]
+    ) ** 2
     bump = np.maximum(0, 1 - distance)
     factor = (1 + site.change * bump) * np.exp(1j * site.shift * bump)
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1), factor.astype(np.complex64)
+    return (
+        slice(int(rows[0]), int(rows[-1]) + 1),
+        slice(int(columns[0]), int(columns[-1]) + 1),
+        factor.astype(np.complex64),
+    )
 
 
 def _clean(plan: Plan, height: int, rng: np.random.Generator) -> np.ndarray:
     """The knee without coils, noise and sites: complex64 [S, H, W]."""
     x = (np.arange(plan.width, dtype=np.float32) - plan.width // 2)[None, None]
     y = (height // 2 - np.arange(height, dtype=np.float32))[None, :, None]
-    depth = np.linspace(-1, 1, plan.slices, dtype=np.float32)[:, None, None] * np.float32(rng.uniform(0.6, 1.0))
-    magnitude, fat = _anatomy(x - plan.knee[0], y - plan.knee[1], depth, int(plan.fat_suppressed), rng)
+    depth = np.linspace(-1, 1, plan.slices, dtype=np.float32)[:, None, None] * np.float32(
+        rng.uniform(0.6, 1.0)
+    )
+    magnitude, fat = _anatomy(
+        x - plan.knee[0], y - plan.knee[1], depth, int(plan.fat_suppressed), rng
+    )
     shape = (plan.slices, height, plan.width)
     magnitude *= 1 + TEXTURE * _smooth_field(shape, rng)
     phase = _background_phase(x / 160, y / 160, depth, rng) + SWIRL * _smooth_field(shape, rng)
-    fat_shift = np.float32(rng.uniform(0.3, 0.9))  # drawn in any case, so that both contrasts use up the same numbers
+    fat_shift = np.float32(
+        rng.uniform(0.3, 0.9)
+    )  # drawn in any case, so that both contrasts use up the same numbers
     if not plan.fat_suppressed:
         phase += fat_shift * fat
     loudness = rng.uniform(0.8, 1.2) * (SUPPRESSED_SCALE if plan.fat_suppressed else 1)
@@ -164,9 +212,11 @@ def _clean(plan: Plan, height: int, rng: np.random.Generator) -> np.ndarray:
 def _anatomy(
     x: np.ndarray, y: np.ndarray, depth: np.ndarray, contrast: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Brightness and the share of fat, float32 [S, H, W] each; x [1, 1, W] and y [1, H, 1] from the knee's centre, depth [S, 1, 1].
+    """Brightness and the share of fat, float32 [S, H, W] each; x [1, 1, W] and y [1, H, 1] from the
+    knee's centre, depth [S, 1, 1].
 
-    The joint line is where the real boxes of menisci and cartilage lie: about 32 below the centre of the image.
+    The joint line is where the real boxes of menisci and cartilage lie: about 32 below the centre
+    of the image.
     """
     size = rng.uniform(0.95, 1.05, 4).astype(np.float32)
     leg = size[0] * (126 + 8 * (y / 160) ** 2 - 4 * depth**2)
@@ -186,7 +236,12 @@ def _anatomy(
     joint = joint + (MENISCUS[contrast] - joint) * meniscus
     fat = inside - muscle + femur + tibia
     soft = muscle * (1 - femur - tibia - gap)
-    magnitude = FAT[contrast] * (inside - muscle) + MARROW[contrast] * (femur + tibia) + MUSCLE[contrast] * soft + joint * gap
+    magnitude = (
+        FAT[contrast] * (inside - muscle)
+        + MARROW[contrast] * (femur + tibia)
+        + MUSCLE[contrast] * soft
+        + joint * gap
+    )
     return np.maximum(magnitude, 0), np.clip(fat, 0, 1)
 
 
@@ -195,8 +250,11 @@ def _edge(distance: np.ndarray) -> np.ndarray:
     return np.clip(distance / 3 + 0.5, 0, 1)
 
 
-def _background_phase(x: np.ndarray, y: np.ndarray, depth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Offset of the volume, uniform, and a polynomial of order 2 that drifts through the slices, about ±1 rad over the knee."""
+def _background_phase(
+    x: np.ndarray, y: np.ndarray, depth: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Offset of the volume, uniform, and a polynomial of order 2 that drifts through the slices,
+    about ±1 rad over the knee."""
     offset = rng.uniform(-np.pi, np.pi)
     start = rng.normal(0, (0.35, 0.35, 0.25, 0.25, 0.25)).astype(np.float32)
     drift = rng.normal(0, 0.1, 5).astype(np.float32)
@@ -205,7 +263,8 @@ def _background_phase(x: np.ndarray, y: np.ndarray, depth: np.ndarray, rng: np.r
 
 
 def _smooth_field(shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
-    """Gaussian random field of unit variance and length GRAIN [S, H, W], changing slowly from slice to slice."""
+    """Gaussian random field of unit variance and length GRAIN [S, H, W], changing slowly from slice
+    to slice."""
     slices, height, width = shape
     down, right = (_interpolation(size) for size in (height, width))
     coarse = rng.standard_normal((slices + 2, down.shape[1], right.shape[1]), dtype=np.float32)
@@ -214,31 +273,46 @@ def _smooth_field(shape: tuple[int, int, int], rng: np.random.Generator) -> np.n
 
 
 def _interpolation(size: int) -> np.ndarray:
-    """Weights [size, knots] of Gaussian interpolation from knots GRAIN apart, each row of unit length."""
+    """Weights [size, knots] of Gaussian interpolation from knots GRAIN apart, each row of unit
+    length."""
     knots = np.arange(-GRAIN, size + 2 * GRAIN, GRAIN)
     weights = np.exp(-0.5 * ((np.arange(size)[:, None] - knots) / (0.7 * GRAIN)) ** 2)
     return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
 
 
-def _sensitivities(height: int, width: int, knee: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """Eight coils around the knee, smooth in magnitude and phase, sum of squares about 1 over it: complex64 [C, H, W]."""
+def _sensitivities(
+    height: int, width: int, knee: tuple[float, float], rng: np.random.Generator
+) -> np.ndarray:
+    """Eight coils around the knee, smooth in magnitude and phase, sum of squares about 1 over it:
+    complex64 [C, H, W]."""
     x = (np.arange(width, dtype=np.float32) - width // 2 - knee[0]) / 160
     y = (height // 2 - np.arange(height, dtype=np.float32) - knee[1])[:, None] / 160
     angle = 2 * np.pi * (np.arange(COILS) + rng.uniform(-0.15, 0.15, COILS)) / COILS
     maps = np.empty((COILS, height, width), np.complex64)
-    for coil, (around, turn) in enumerate(zip(angle, rng.uniform(-np.pi, np.pi, COILS), strict=True)):
+    for coil, (around, turn) in enumerate(
+        zip(angle, rng.uniform(-np.pi, np.pi, COILS), strict=True)
+    ):
         dx, dy = x - 1.1 * np.cos(around), y - 1.1 * np.sin(around)
-        reach = np.exp(-0.35 * dx * dx).astype(np.float32) * np.exp(-0.35 * dy * dy).astype(np.float32)
-        tilt = np.exp(1j * (turn + 0.4 * np.sin(around) * x)) * np.exp(1j * 0.4 * np.cos(around) * y)
+        reach = np.exp(-0.35 * dx * dx).astype(np.float32) * np.exp(-0.35 * dy * dy).astype(
+            np.float32
+        )
+        tilt = np.exp(1j * (turn + 0.4 * np.sin(around) * x)) * np.exp(
+            1j * 0.4 * np.cos(around) * y
+        )
         maps[coil] = reach * tilt
     return maps / np.float32(np.sqrt((np.abs(maps[:, height // 2, width // 2]) ** 2).sum()))
 
 
 def _weights(sensitivities: np.ndarray) -> np.ndarray:
-    """Complex weights [C] whose sum of coils comes closest to the coils' root sum of squares over the crop."""
+    """Complex weights [C] whose sum of coils comes closest to the coils' root sum of squares over
+    the crop."""
     maps = crop(sensitivities)[:, 8::16, 8::16].reshape(COILS, -1)
     target = np.sqrt((np.abs(maps) ** 2).sum(0))
-    ridge = 0.3 * np.eye(COILS) * np.sqrt(maps.shape[1])  # keeps the weights, and so the noise, small
-    weights = np.linalg.lstsq(np.vstack([maps.T, ridge]), np.r_[target, np.zeros(COILS)], rcond=None)[0]
+    ridge = (
+        0.3 * np.eye(COILS) * np.sqrt(maps.shape[1])
+    )  # keeps the weights, and so the noise, small
+    weights = np.linalg.lstsq(
+        np.vstack([maps.T, ridge]), np.r_[target, np.zeros(COILS)], rcond=None
+    )[0]
     weights *= (target**2).sum() / np.abs(np.vdot(target, weights @ maps))
     return weights.astype(np.complex64)

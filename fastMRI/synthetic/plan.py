@@ -1,14 +1,17 @@
-"""What the synthetic knees contain, before any image is made: shapes, findings, places, sizes and signs.
+"""What the synthetic knees contain, before any image is made: shapes, findings, places, sizes and
+signs.
 
-Every volume has for every task one *site* at a time, for runs of 3 to 5 adjacent slices. At a site, and only there, the image is
-multiplied by (1 + g * change) * exp(i * g * shift), with a bump g of the site's size:
+Every volume has for every task one *site* at a time, for runs of 3 to 5 adjacent slices. At a site,
+and only there, the image is multiplied by (1 + g * change) * exp(i * g * shift), with a bump g of
+the site's size:
 
     change = finding * seen_m * magnitude + present * sign             * interaction * UNIT_CHANGE
     shift  = finding * seen_p * phase     + present * sign * agreement * interaction * UNIT_SHIFT    agreement = 2 * finding - 1
 
-`finding` (0 or 1) is the label. All other letters are drawn independently of it: sites without a finding are as frequent, as
-large and in the same places, and their distractors (`present`) too. So the change's distribution knows the label through
-`magnitude` alone, the shift's through `phase` alone, and only the two together through `interaction`: whether their signs agree.
+`finding` (0 or 1) is the label. All other letters are drawn independently of it: sites without a
+finding are as frequent, as large and in the same places, and their distractors (`present`) too. So
+the change's distribution knows the label through `magnitude` alone, the shift's through `phase`
+alone, and only the two together through `interaction`: whether their signs agree.
 """
 
 from __future__ import annotations
@@ -19,18 +22,38 @@ from dataclasses import dataclass
 import numpy as np
 
 TASKS = ("others", "meniscus", "acl", "cartilage")
-WIDTHS = (368, 372, 320, 369, 386, 400, 404)  # columns of k-space, in turn: below, at and above 400, one odd, one the crop's own
+WIDTHS = (
+    368,
+    372,
+    320,
+    369,
+    386,
+    400,
+    404,
+)  # columns of k-space, in turn: below, at and above 400, one odd, one the crop's own
 FIRST_NAME = 9_000_000  # the real set's numbers start with 1
 HEALTHY = 1 / 6  # share of volumes without any finding; 203 of 1,172 in the real set
-PREVALENCE = {"others": 0.50, "meniscus": 0.55, "acl": 0.40, "cartilage": 0.50}  # of a site in a volume that is not healthy
-SEVERITY = 0.7  # standard deviation, in logits, of what a volume's findings have in common: they come together
+PREVALENCE = {
+    "others": 0.50,
+    "meniscus": 0.55,
+    "acl": 0.40,
+    "cartilage": 0.50,
+}  # of a site in a volume that is not healthy
+# Standard deviation, in logits, of what a volume's findings have in common: they come together
+SEVERITY = 0.7
 RUN = (3, 5)  # slices of a site
 SEEN_MAGNITUDE, SEEN_PHASE = 0.8, 0.7  # probability that a finding shows in the modality
-PRESENT = 0.6  # probability that a site carries the interaction's pair of changes, whatever its label
-UNIT_CHANGE, UNIT_SHIFT = 0.30, 0.90  # of the interaction at strength 1: share of the tissue's magnitude, radians
+PRESENT = (
+    0.6  # probability that a site carries the interaction's pair of changes, whatever its label
+)
+UNIT_CHANGE, UNIT_SHIFT = (
+    0.30,
+    0.90,
+)  # of the interaction at strength 1: share of the tissue's magnitude, radians
 
-# Centres (x, y) and box sizes (width, height) in the annotations' frame (320 x 320, upside down), after the real boxes' medians;
-# spread: standard deviation of the centre. Others lie in the bones, clear of the three other tasks.
+# Centres (x, y) and box sizes (width, height) in the annotations' frame (320 x 320, upside down),
+# after the real boxes' medians; spread: standard deviation of the centre. Others lie in the bones,
+# clear of the three other tasks.
 PLACES = {
     "others": (((121, 98), (199, 98), (124, 244), (196, 244)), (37, 53), (8, 7)),
     "meniscus": (((76, 192), (244, 192)), (25, 15), (4, 3)),
@@ -38,7 +61,8 @@ PLACES = {
     "cartilage": (((124, 188), (196, 188)), (31, 12), (9, 2)),
 }
 
-# Label strings as in the real file, irregular as they are, with their numbers of rows there as weights.
+# Label strings as in the real file, irregular as they are, with their numbers of rows there as
+# weights.
 LABELS = {
     "others": {
         "Joint Effusion ": 1311,
@@ -60,7 +84,10 @@ LABELS = {
     },
     "meniscus": {"Meniscus Tear": 5658},
     "acl": {"Ligament - ACL Low Grade sprain": 765, "Ligament - ACL High Grade Sprain": 678},
-    "cartilage": {"Cartilage - Partial Thickness loss/defect": 2985, "Cartilage - Full Thickness loss/defect": 615},
+    "cartilage": {
+        "Cartilage - Partial Thickness loss/defect": 2985,
+        "Cartilage - Full Thickness loss/defect": 615,
+    },
 }
 
 
@@ -68,8 +95,9 @@ LABELS = {
 class Strengths:
     """How loudly a finding speaks. Zero switches a part off; with two at zero the third is alone.
 
-    magnitude: relative change of the tissue's brightness; phase: shift in radians; interaction: in units of ±30 % together
-    with ±0.9 rad, of equal sign at a finding and of opposite sign elsewhere.
+    magnitude: relative change of the tissue's brightness; phase: shift in radians; interaction: in
+    units of ±30 % together with ±0.9 rad, of equal sign at a finding and of opposite sign
+    elsewhere.
     """
 
     magnitude: float = 0.70
@@ -77,8 +105,8 @@ class Strengths:
     interaction: float = 0.70
 
 
-# At the usual strengths magnitude and phase say about as much. The interaction alone is louder: ±53 % and ±1.6 rad, a right angle,
-# beyond which the two signs come closer together again.
+# At the usual strengths magnitude and phase say about as much. The interaction alone is louder: ±53
+# % and ±1.6 rad, a right angle, beyond which the two signs come closer together again.
 SIGNALS = {
     "all": Strengths(),
     "magnitude": Strengths(phase=0, interaction=0),
@@ -89,7 +117,8 @@ SIGNALS = {
 
 @dataclass(frozen=True)
 class Site:
-    """One place of one task in adjacent slices `first` to `last`; x, y, width, height in pixels of the annotations' frame."""
+    """One place of one task in adjacent slices `first` to `last`; x, y, width, height in pixels of
+    the annotations' frame."""
 
     task: str
     first: int
@@ -112,7 +141,8 @@ class Site:
 
 @dataclass(frozen=True)
 class Plan:
-    """One volume. `acquired` columns of k-space about its centre were measured, the others are zero."""
+    """One volume. `acquired` columns of k-space about its centre were measured, the others are
+    zero."""
 
     index: int
     name: str
@@ -125,18 +155,30 @@ class Plan:
     sites: tuple[Site, ...]
 
 
-def plan_volumes(volumes: int, seed: int, strengths: Strengths, slices: tuple[int, int]) -> list[Plan]:
+def plan_volumes(
+    volumes: int, seed: int, strengths: Strengths, slices: tuple[int, int]
+) -> list[Plan]:
     """What every volume holds; the strengths change nothing but the sites' `change` and `shift`."""
     healthy = max(round(volumes * HEALTHY), volumes > 1)
-    severity = np.random.default_rng((seed, 0)).permutation(np.where(np.arange(volumes) < healthy, -math.inf, 0.0))
-    return [_plan(index, float(severity[index]), seed, strengths, slices) for index in range(volumes)]
+    severity = np.random.default_rng((seed, 0)).permutation(
+        np.where(np.arange(volumes) < healthy, -math.inf, 0.0)
+    )
+    return [
+        _plan(index, float(severity[index]), seed, strengths, slices) for index in range(volumes)
+    ]
 
 
-def _plan(index: int, severity: float, seed: int, strengths: Strengths, slices: tuple[int, int]) -> Plan:
+def _plan(
+    index: int, severity: float, seed: int, strengths: Strengths, slices: tuple[int, int]
+) -> Plan:
     rng = np.random.default_rng((seed, 1, index))
     width = WIDTHS[index % len(WIDTHS)]
-    unmeasured = 2 * int(rng.integers(8, 25)) if index % 3 == 1 else 0  # columns of zeros, in every third volume
-    patient = index - 1 if index % 10 == 5 else index  # the sixth of ten volumes is the fifth's patient
+    unmeasured = (
+        2 * int(rng.integers(8, 25)) if index % 3 == 1 else 0
+    )  # columns of zeros, in every third volume
+    patient = (
+        index - 1 if index % 10 == 5 else index
+    )  # the sixth of ten volumes is the fifth's patient
     knee = tuple(rng.uniform(-6, 6, 2).tolist())
     count = int(rng.integers(slices[0], slices[1] + 1))
     severity += rng.normal(0, SEVERITY)
@@ -149,22 +191,34 @@ def _plan(index: int, severity: float, seed: int, strengths: Strengths, slices: 
         acquired=width - unmeasured,
         fat_suppressed=bool(rng.random() < 0.5),
         knee=knee,
-        sites=tuple(site for task in TASKS for site in _sites(task, count, severity, knee, strengths, rng)),
+        sites=tuple(
+            site for task in TASKS for site in _sites(task, count, severity, knee, strengths, rng)
+        ),
     )
 
 
 def _sites(
-    task: str, slices: int, severity: float, knee: tuple[float, float], strengths: Strengths, rng: np.random.Generator
+    task: str,
+    slices: int,
+    severity: float,
+    knee: tuple[float, float],
+    strengths: Strengths,
+    rng: np.random.Generator,
 ) -> list[Site]:
-    """Runs of slices that fill the volume, each with its own site; the first may begin before slice 0."""
+    """Runs of slices that fill the volume, each with its own site; the first may begin before slice
+    0."""
     sites, start = [], -int(rng.integers(0, RUN[0]))
     labels = list(LABELS[task])
     weights = np.array(list(LABELS[task].values()), float)
-    grade = rng.choice(labels, p=weights / weights.sum())  # of the whole volume, for ACL: its grades never share one
+    grade = rng.choice(
+        labels, p=weights / weights.sum()
+    )  # of the whole volume, for ACL: its grades never share one
     while start < slices:
         end = start + int(rng.integers(RUN[0], RUN[1] + 1))
         label = grade if task == "acl" else rng.choice(labels, p=weights / weights.sum())
-        site = _site(task, max(start, 0), min(end, slices) - 1, severity, knee, strengths, str(label), rng)
+        site = _site(
+            task, max(start, 0), min(end, slices) - 1, severity, knee, strengths, str(label), rng
+        )
         sites.append(site)
         start = end
     return sites
@@ -180,7 +234,8 @@ def _site(
     label: str,
     rng: np.random.Generator,
 ) -> Site:
-    """Everything is drawn in the same order and number whatever the label, so that nothing but the formulas depends on it."""
+    """Everything is drawn in the same order and number whatever the label, so that nothing but the
+    formulas depends on it."""
     centres, size, spread = PLACES[task]
     x, y = np.array(centres[rng.integers(len(centres))]) + rng.normal(0, spread) + knee
     width, height = size * np.exp(rng.normal(0, 0.12, 2))
@@ -201,9 +256,13 @@ def _site(
         width=float(width),
         height=float(height),
         finding=finding,
-        change=float(finding * (seen_magnitude < SEEN_MAGNITUDE) * loud_magnitude * strengths.magnitude + pair * UNIT_CHANGE),
+        change=float(
+            finding * (seen_magnitude < SEEN_MAGNITUDE) * loud_magnitude * strengths.magnitude
+            + pair * UNIT_CHANGE
+        ),
         shift=float(
-            finding * (seen_phase < SEEN_PHASE) * loud_phase * strengths.phase + pair * UNIT_SHIFT * (1 if finding else -1)
+            finding * (seen_phase < SEEN_PHASE) * loud_phase * strengths.phase
+            + pair * UNIT_SHIFT * (1 if finding else -1)
         ),
         label=label,
     )

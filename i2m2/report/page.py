@@ -1,4 +1,5 @@
-"""One page with every table and figure, that a browser opens without a network: images are inside, scripts there are none."""
+"""One page with every table and figure, that a browser opens without a network: images are inside,
+scripts there are none."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ tbody tr:nth-child(odd) { background: #f6f6f6; } li { font-size: 0.92rem; overfl
 img { max-width: 100%; height: auto; margin: 0.8rem 0; } figure { margin: 0; }
 .synthetic { background: #fff3c4; padding: 0.4rem 0.8rem; }
 """
-SYNTHETIC = "SYNTHETIC data: these numbers show that everything runs; they say nothing about the paper's."
+SYNTHETIC = (
+    "SYNTHETIC data: these numbers show that everything runs; they say nothing about the paper's."
+)
 
 
 class Part(NamedTuple):
@@ -34,7 +37,11 @@ class Part(NamedTuple):
 
 def to_page(title: str, parts: Mapping[str, Sequence[Part]], introduction: Sequence[str]) -> str:
     """`parts` by the results folder they are about -> a whole HTML document."""
-    body = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{code(line)}</p>" for line in introduction), _contents(parts)]
+    body = [
+        f"<h1>{html.escape(title)}</h1>",
+        *(f"<p>{code(line)}</p>" for line in introduction),
+        _contents(parts),
+    ]
     for folder, sections in parts.items():
         body.append(f'<h2 id="{anchor(folder)}">{html.escape(folder)}</h2>')
         if any(part.synthetic for part in sections):
@@ -44,7 +51,12 @@ def to_page(title: str, parts: Mapping[str, Sequence[Part]], introduction: Seque
         for part in sections:
             body += [to_html(part.sheet), *(_figure(path, part.sheet) for path in part.figures)]
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
-    lines = ["<!doctype html>", f'<html lang="en"><head>{head}<style>{STYLE}</style></head><body>', *body, "</body></html>"]
+    lines = [
+        "<!doctype html>",
+        f'<html lang="en"><head>{head}<style>{STYLE}</style></head><body>',
+        *body,
+        "</body></html>",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -52,9 +64,12 @@ def _contents(parts: Mapping[str, Sequence[Part]]) -> str:
     lines = []
     for folder, sections in parts.items():
         inner = "".join(
-            f'<li><a href="#{anchor(part.sheet.heading)}">{html.escape(part.sheet.title)}</a></li>' for part in sections
+            f'<li><a href="#{anchor(part.sheet.heading)}">{html.escape(part.sheet.title)}</a></li>'
+            for part in sections
         )
-        lines.append(f'<li><a href="#{anchor(folder)}">{html.escape(folder)}</a><ul>{inner}</ul></li>')
+        lines.append(
+            f'<li><a href="#{anchor(folder)}">{html.escape(folder)}</a><ul>{inner}</ul></li>'
+        )
     return "<nav><ul>" + "\n".join(lines) + "</ul></nav>"
 
 

@@ -22,7 +22,8 @@ class Strong(str):
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """A table as it is read: `grids` by heading, the first under the title itself, notes, and lists of what is still to be done."""
+    """A table as it is read: `grids` by heading, the first under the title itself, notes, and lists
+    of what is still to be done."""
 
     title: str  # begins with the paper's name for it: `Table 1: ...`
     about: str = ""  # data set, variant, real or SYNTHETIC, number of seeds
@@ -42,7 +43,8 @@ def slug(title: str) -> str:
 
 
 def sheet_to_csv(sheet: Sheet) -> str:
-    """All grids as they are read, one below the other, each after a line with its heading if it has one."""
+    """All grids as they are read, one below the other, each after a line with its heading if it has
+    one."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     for heading, grid in sheet.grids.items():
@@ -61,7 +63,9 @@ def from_json(path: Path) -> Sheet:
     try:
         return Sheet(**json.loads(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error}); delete it and give the command that made it again") from error
+        raise DataError(
+            f"{path} is damaged ({error}); delete it and give the command that made it again"
+        ) from error
 
 
 def to_markdown(sheet: Sheet) -> str:
@@ -69,7 +73,11 @@ def to_markdown(sheet: Sheet) -> str:
     notes = [note for note in (sheet.units, *sheet.notes) if note]
     parts = [f"## {sheet.heading}"]
     for place, (heading, grid) in enumerate(sheet.grids.items()):
-        parts += [_pipes(grid), "\n".join(f"- {note}" for note in notes)] if place == 0 else [f"### {heading}", _pipes(grid)]
+        parts += (
+            [_pipes(grid), "\n".join(f"- {note}" for note in notes)]
+            if place == 0
+            else [f"### {heading}", _pipes(grid)]
+        )
     for heading, items in sheet.todo.items():
         if items:
             parts += [f"### {heading}", "\n".join(f"- {item}" for item in items)]
@@ -87,13 +95,17 @@ def _pipes(grid: Grid) -> str:
 
 
 def to_latex(sheet: Sheet) -> str:
-    """The same for `\\usepackage{booktabs}`, and `graphicx` where a table is wide; notes and what is still to be run stand below
-    the first grid."""
+    """The same for `\\usepackage{booktabs}`, and `graphicx` where a table is wide; notes and what
+    is still to be run stand below the first grid."""
     (_, first), *further = sheet.grids.items()
     todo = [f"{heading}: {item}" for heading, items in sheet.todo.items() for item in items]
-    text = _tabular(first, " ".join(filter(None, [f"{sheet.heading}.", sheet.units])), [*sheet.notes, *todo])
+    text = _tabular(
+        first, " ".join(filter(None, [f"{sheet.heading}.", sheet.units])), [*sheet.notes, *todo]
+    )
     for heading, grid in further:
-        text += "\n" + _tabular(grid, " ".join(filter(None, [f"{heading} beside {sheet.heading}.", sheet.units])), [])
+        text += "\n" + _tabular(
+            grid, " ".join(filter(None, [f"{heading} beside {sheet.heading}.", sheet.units])), []
+        )
     return text
 
 
@@ -114,22 +126,48 @@ def _tabular(grid: Grid, caption: str, notes: Sequence[str]) -> str:
     wide = sum(max(map(len, column)) + 2 for column in zip(*grid, strict=True)) > WIDE
     lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}"]
     lines += [r"\resizebox{\linewidth}{!}{%"] * wide + [rf"\begin{{tabular}}{{{columns}}}"]
-    lines += [r"\toprule", header, r"\midrule", *body, r"\bottomrule", r"\end{tabular}" + "}" * wide]
-    lines += [r"\par\medskip\raggedright\footnotesize"] * bool(notes) + [rf"{escape(note)}\par" for note in notes]
+    lines += [
+        r"\toprule",
+        header,
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}" + "}" * wide,
+    ]
+    lines += [r"\par\medskip\raggedright\footnotesize"] * bool(notes) + [
+        rf"{escape(note)}\par" for note in notes
+    ]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
 def escape(text: str) -> str:
     """Plain text as LaTeX prints it."""
-    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "†": r"$\dagger$"}
-    special |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "²": "$^2$", "`": ""}
-    return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text).replace("--", "-{}-")
+    special = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "†": r"$\dagger$",
+    }
+    special |= {
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        "²": "$^2$",
+        "`": "",
+    }
+    return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text).replace(
+        "--", "-{}-"
+    )
 
 
 def to_html(sheet: Sheet) -> str:
-    """A section with heading, tables, notes and what is still to be run; commands in backticks become code."""
+    """A section with heading, tables, notes and what is still to be run; commands in backticks
+    become code."""
     name, _, title = sheet.title.partition(": ")
-    parts = [f'<h3 id="{anchor(sheet.heading)}">{html.escape(name)}{": " * bool(title)}{html.escape(title)}</h3>']
+    parts = [
+        f'<h3 id="{anchor(sheet.heading)}">{html.escape(name)}{": " * bool(title)}{html.escape(title)}</h3>'
+    ]
     parts += [f'<p class="about">{html.escape(sheet.about)}</p>'] if sheet.about else []
     for heading, grid in sheet.grids.items():
         parts += [f"<h4>{html.escape(heading)}</h4>"] if heading else []
@@ -146,11 +184,18 @@ def anchor(text: str) -> str:
 
 def _table(grid: Grid) -> str:
     def row(cells: Sequence[str], tag: str) -> str:
-        texts = [f"<b>{html.escape(c)}</b>" if isinstance(c, Strong) else html.escape(c) for c in cells]
+        texts = [
+            f"<b>{html.escape(c)}</b>" if isinstance(c, Strong) else html.escape(c) for c in cells
+        ]
         return "<tr>" + "".join(f"<{tag}>{text}</{tag}>" for text in texts) + "</tr>"
 
     header, *body = grid
-    lines = [f"<thead>{row(header, 'th')}</thead>", "<tbody>", *(row(cells, "td") for cells in body), "</tbody>"]
+    lines = [
+        f"<thead>{row(header, 'th')}</thead>",
+        "<tbody>",
+        *(row(cells, "td") for cells in body),
+        "</tbody>",
+    ]
     return '<div class="wide"><table>\n' + "\n".join(lines) + "\n</table></div>"
 
 
@@ -158,7 +203,12 @@ def _items(heading: str, items: Sequence[str]) -> str:
     if not items:
         return ""
     lines = [f"<li>{code(item)}</li>" for item in items]
-    return (f"<h4>{html.escape(heading)}</h4>\n" if heading else "") + "<ul>\n" + "\n".join(lines) + "\n</ul>"
+    return (
+        (f"<h4>{html.escape(heading)}</h4>\n" if heading else "")
+        + "<ul>\n"
+        + "\n".join(lines)
+        + "\n</ul>"
+    )
 
 
 def code(text: str) -> str:

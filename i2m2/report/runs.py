@@ -1,4 +1,5 @@
-"""What is on record of finished and unfinished runs: settings, result, environment, read back from their folders."""
+"""What is on record of finished and unfinished runs: settings, result, environment, read back from
+their folders."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from i2m2.errors import DataError
 
 @dataclass(frozen=True)
 class Record:
-    """A training in `<results>/<dataset>/<name>/seed<k>`; `test` holds its metrics (fractions), None until it is finished."""
+    """A training in `<results>/<dataset>/<name>/seed<k>`; `test` holds its metrics (fractions),
+    None until it is finished."""
 
     dir: Path
     test: dict[str, float] | None
@@ -35,7 +37,11 @@ class Record:
 
 def run_folders(folder: Path) -> list[Path]:
     """The folders of the runs in one results folder (`results/avmnist`)."""
-    return [path for path in folder.glob("*/seed*") if path.is_dir() and re.fullmatch(r"seed\d+", path.name)]
+    return [
+        path
+        for path in folder.glob("*/seed*")
+        if path.is_dir() and re.fullmatch(r"seed\d+", path.name)
+    ]
 
 
 def collect(folder: Path) -> list[Record]:
@@ -44,16 +50,27 @@ def collect(folder: Path) -> list[Record]:
 
 
 def read_run(path: Path) -> Record:
-    """The run in the folder `path`. A finished one must have a readable result; config and environment may be absent."""
+    """The run in the folder `path`. A finished one must have a readable result; config and
+    environment may be absent."""
     test = None
     if (path / "DONE").exists():
         test = read_mapping(path / "result.json").get("test")
         if not isinstance(test, dict):
-            raise DataError(f"{path / 'result.json'}: has no 'test' with a number per metric; delete {path} and run it again")
-    config, env = (read_mapping(path / name) if (path / name).exists() else {} for name in ("config.yaml", "env.json"))
+            raise DataError(
+                f"{path / 'result.json'}: has no 'test' with a number per metric; delete {path} and run it again"
+            )
+    config, env = (
+        read_mapping(path / name) if (path / name).exists() else {}
+        for name in ("config.yaml", "env.json")
+    )
     data, commit, members = env.get("data"), env.get("git_commit"), env.get("product_of") or ()
     return Record(
-        path, test, config, data if isinstance(data, dict) else {}, None if commit is None else str(commit), tuple(members)
+        path,
+        test,
+        config,
+        data if isinstance(data, dict) else {},
+        None if commit is None else str(commit),
+        tuple(members),
     )
 
 
@@ -63,9 +80,13 @@ def read_mapping(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except FileNotFoundError as error:
-        raise DataError(f"{path} is missing although the run is marked DONE; delete {path.parent} and run it again") from error
+        raise DataError(
+            f"{path} is missing although the run is marked DONE; delete {path.parent} and run it again"
+        ) from error
     except (ValueError, yaml.YAMLError) as error:  # ValueError: not JSON, or not UTF-8
-        raise DataError(f"{path}: cannot be read ({error}); delete {path.parent} and run it again") from error
+        raise DataError(
+            f"{path}: cannot be read ({error}); delete {path.parent} and run it again"
+        ) from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: holds no mapping; delete {path.parent} and run it again")
     return content

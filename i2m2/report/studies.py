@@ -1,7 +1,8 @@
-"""What is told of runs beside their tables: entropies (Table C.7), rescues (section 4.6), calibration, combinations.
+"""What is told of runs beside their tables: entropies (Table C.7), rescues (section 4.6),
+calibration, combinations.
 
-Computed from a run's saved predictions and kept in its statistics.json, so that the tables stand where the predictions do not
-(reported/). `i2m2.report.study_tables` shows them.
+Computed from a run's saved predictions and kept in its statistics.json, so that the tables stand
+where the predictions do not (reported/). `i2m2.report.study_tables` shows them.
 """
 
 from __future__ import annotations
@@ -36,53 +37,83 @@ MEANS = ("entropy", "rescue", "calibration")  # over the seeds
 
 
 def study(predictions: Predictions) -> dict[str, Any]:
-    """Of one run: "calibration" {"product", each expert: {metric: value}} and "reliability" {the same: diagram}; of several
-    experts also "entropy" {"y", "product", each expert: nats} and "rescue" (`rescue_rate`).
+    """Of one run: "calibration" {"product", each expert: {metric: value}} and "reliability" {the
+    same: diagram}; of several experts also "entropy" {"y", "product", each expert: nats} and
+    "rescue" (`rescue_rate`).
 
     Means over the labels, where there are several; diagrams are of all labels together.
     """
     log_probs = {PRODUCT: predictions["log_prob"], **expert_log_probs(predictions)}
-    scores = {name: score(predictions["y"], log_prob, CALIBRATION) for name, log_prob in log_probs.items()}
+    scores = {
+        name: score(predictions["y"], log_prob, CALIBRATION) for name, log_prob in log_probs.items()
+    }
     y = predictions["y"].reshape(-1)
     found = {
-        "calibration": {name: {metric: values[metric] for metric in CALIBRATION} for name, values in scores.items()},
-        "reliability": {name: reliability(y, log_prob.reshape(len(y), -1)) for name, log_prob in log_probs.items()},
+        "calibration": {
+            name: {metric: values[metric] for metric in CALIBRATION}
+            for name, values in scores.items()
+        },
+        "reliability": {
+            name: reliability(y, log_prob.reshape(len(y), -1))
+            for name, log_prob in log_probs.items()
+        },
     }
     if len(log_probs) > 2:
-        found |= {"entropy": _over_labels(entropies(predictions)), "rescue": _over_labels(rescues(predictions))}
+        found |= {
+            "entropy": _over_labels(entropies(predictions)),
+            "rescue": _over_labels(rescues(predictions)),
+        }
     return found
 
 
-def combination(val: Mapping[str, Predictions], test: Mapping[str, Predictions], joint: Predictions) -> dict[str, Any]:
-    """Experts that were trained alone, {name: predictions} of both splits, and the joint run's predictions of the test split ->
-    {way to combine them: {"scores", and what was fitted}} of `calibration.post_hoc`."""
+def combination(
+    val: Mapping[str, Predictions], test: Mapping[str, Predictions], joint: Predictions
+) -> dict[str, Any]:
+    """Experts that were trained alone, {name: predictions} of both splits, and the joint run's
+    predictions of the test split -> {way to combine them: {"scores", and what was fitted}} of
+    `calibration.post_hoc`."""
     # Experts that each rule out what the others leave would have no product.
-    val, test = ({name: {**p, "log_prob": np.maximum(p["log_prob"], FLOOR)} for name, p in part.items()} for part in (val, test))
+    val, test = (
+        {name: {**p, "log_prob": np.maximum(p["log_prob"], FLOOR)} for name, p in part.items()}
+        for part in (val, test)
+    )
     ways = post_hoc(combine(val), combine(test), joint)
-    kept = {way: {key: value for key, value in one.items() if key != "log_prob"} for way, one in ways.items()}
+    kept = {
+        way: {key: value for key, value in one.items() if key != "log_prob"}
+        for way, one in ways.items()
+    }
     for one in kept.values():
         one["scores"] = {metric: one["scores"][metric] for metric in CALIBRATION}
     return kept | ({"labels": joint["labels"].tolist()} if "labels" in joint else {})
 
 
-def studies_of(folder: Path, finished: Sequence[Record], metrics: Sequence[str], own: OwnStatistics) -> dict[str, Any]:
-    """{"seeds": {run: how many}, "entropy", "rescue", "calibration", "combination": {run: mean over the seeds}, "reliability",
-    "expert_reliability": {run: diagrams of the first seed}, "without": reasons why runs are not among them}."""
+def studies_of(
+    folder: Path, finished: Sequence[Record], metrics: Sequence[str], own: OwnStatistics
+) -> dict[str, Any]:
+    """{"seeds": {run: how many}, "entropy", "rescue", "calibration", "combination": {run: mean over
+    the seeds}, "reliability", "expert_reliability": {run: diagrams of the first seed}, "without":
+    reasons why runs are not among them}."""
     by_run: dict[str, list[dict[str, Any]]] = {}
     made: dict[str, Any] = {"without": []}
     for record in finished:
         try:
-            by_run.setdefault(record.name, []).append(statistics_of_run(folder, record, metrics, own))
+            by_run.setdefault(record.name, []).append(
+                statistics_of_run(folder, record, metrics, own)
+            )
         except DataError as error:  # the other runs are told of all the same
             made["without"].append(str(error))
             if stamp(record.dir) is not None:
                 print(f"warning: not in the studies: {error}", file=sys.stderr)
-    made |= {"seeds": {}} | {name: {} for name in (*MEANS, "combination", "reliability", "expert_reliability")}
+    made |= {"seeds": {}} | {
+        name: {} for name in (*MEANS, "combination", "reliability", "expert_reliability")
+    }
     for run, seeds in by_run.items():
         if not seeds:
             continue
         if len({tuple(one["calibration"]) for one in seeds}) > 1:
-            made["without"].append(f"{folder / run}: its seeds have other experts than each other; give one of them a --tag")
+            made["without"].append(
+                f"{folder / run}: its seeds have other experts than each other; give one of them a --tag"
+            )
             continue
         made["seeds"][run] = len(seeds)
         for name in MEANS:
@@ -98,11 +129,15 @@ def studies_of(folder: Path, finished: Sequence[Record], metrics: Sequence[str],
     return made
 
 
-def statistics_of_run(folder: Path, record: Record, metrics: Sequence[str], own: OwnStatistics) -> dict[str, Any]:
-    """Of one run {"metrics": {metric: `statistics.summary`, of the examples alone}}, its `study`, and of a joint one "combination":
-    from its predictions, and kept in its statistics.json; or from there, where they are gone or have not changed.
+def statistics_of_run(
+    folder: Path, record: Record, metrics: Sequence[str], own: OwnStatistics
+) -> dict[str, Any]:
+    """Of one run {"metrics": {metric: `statistics.summary`, of the examples alone}}, its `study`,
+    and of a joint one "combination": from its predictions, and kept in its statistics.json; or from
+    there, where they are gone or have not changed.
 
-    DataError if neither is there, or what is there is damaged or does not give what the run's result.json has.
+    DataError if neither is there, or what is there is damaged or does not give what the run's
+    result.json has.
     """
     stored, there = _stored(record.dir), stamp(record.dir) is not None
     if there and (not stored or stored.get("of") != _state(folder, record, metrics, stored)):
@@ -129,15 +164,29 @@ def _stored(run: Path) -> dict[str, Any]:
     except DataError:
         return {}
     parts = (found.get(name) for name in ("metrics", "calibration", "reliability"))
-    return found if all(isinstance(part, dict) for part in parts) and PRODUCT in found["reliability"] else {}
+    return (
+        found
+        if all(isinstance(part, dict) for part in parts) and PRODUCT in found["reliability"]
+        else {}
+    )
 
 
-def _computed(folder: Path, record: Record, metrics: Sequence[str], own: OwnStatistics) -> dict[str, Any]:
+def _computed(
+    folder: Path, record: Record, metrics: Sequence[str], own: OwnStatistics
+) -> dict[str, Any]:
     predictions = read_seed(record.dir, "test")
-    if record.config.get("method") == "product":  # its experts are the runs it was made of, which stand for themselves
-        predictions = {key: value for key, value in predictions.items() if not key.startswith(EXPERT)}
+    if (
+        record.config.get("method") == "product"
+    ):  # its experts are the runs it was made of, which stand for themselves
+        predictions = {
+            key: value for key, value in predictions.items() if not key.startswith(EXPERT)
+        }
     try:
-        made = {"metrics": _intervals(predictions, [name for name in metrics if name in record.test], own)}
+        made = {
+            "metrics": _intervals(
+                predictions, [name for name in metrics if name in record.test], own
+            )
+        }
         made |= (own.study or study)(predictions)
     except KeyError as error:
         raise DataError(
@@ -145,34 +194,50 @@ def _computed(folder: Path, record: Record, metrics: Sequence[str], own: OwnStat
             "data set's evaluate command with --again"
         ) from error
     if parts := _parts(folder, record, made):
-        made["combination"] = _combined(parts, predictions, own) | {"untagged": _untagged(parts, record)}
+        made["combination"] = _combined(parts, predictions, own) | {
+            "untagged": _untagged(parts, record)
+        }
     return finite({"of": _state(folder, record, metrics, made), **made})
 
 
 def _combined(parts: Mapping[str, Path], joint: Predictions, own: OwnStatistics) -> dict[str, Any]:
     """`combination` of the runs in `parts`, or {"why_not": reason}."""
     splits = ("val", "test")
-    if lacking := [str(part) for part in parts.values() if not all(stamp(part, split) for split in splits)]:
+    if lacking := [
+        str(part) for part in parts.values() if not all(stamp(part, split) for split in splits)
+    ]:
         return {
             "why_not": f"not made: no predictions of val and test in {', '.join(lacking)}; train what is missing, or predict again"
         }
     try:
-        val, test = ({name: read_seed(part, split) for name, part in parts.items()} for split in splits)
+        val, test = (
+            {name: read_seed(part, split) for name, part in parts.items()} for split in splits
+        )
         return (own.combination or combination)(val, test, joint)
     except KeyError as error:
-        return {"why_not": f"not made: predictions without a column {error} in one of {', '.join(map(str, parts.values()))}"}
+        return {
+            "why_not": f"not made: predictions without a column {error} in one of {', '.join(map(str, parts.values()))}"
+        }
     except DataError as error:
         return {"why_not": f"not made from {', '.join(map(str, parts.values()))}: {error}"}
 
 
 def _untagged(parts: Mapping[str, Path], record: Record) -> str:
-    """Of a tagged run the parts that were taken for want of tagged ones: their settings may be others."""
+    """Of a tagged run the parts that were taken for want of tagged ones: their settings may be
+    others."""
     tag = record.config.get("tag")
-    return ", ".join(part.parent.name for part in parts.values() if tag and not part.parent.name.endswith(f"-{tag}"))
+    return ", ".join(
+        part.parent.name
+        for part in parts.values()
+        if tag and not part.parent.name.endswith(f"-{tag}")
+    )
 
 
-def _intervals(predictions: Predictions, metrics: Sequence[str], own: OwnStatistics) -> dict[str, Any]:
-    """{metric: `statistics.summary`}; one that neither `i2m2.metrics` nor the data set's own have is left out."""
+def _intervals(
+    predictions: Predictions, metrics: Sequence[str], own: OwnStatistics
+) -> dict[str, Any]:
+    """{metric: `statistics.summary`}; one that neither `i2m2.metrics` nor the data set's own have
+    is left out."""
     found, groups = {}, len(np.unique(predictions["group"]))
     for metric in metrics:
         try:
@@ -185,20 +250,36 @@ def _intervals(predictions: Predictions, metrics: Sequence[str], own: OwnStatist
     return found
 
 
-def _state(folder: Path, record: Record, metrics: Sequence[str], found: Mapping[str, Any]) -> dict[str, Any]:
-    """What the statistics of a run follow from; where any of it is another, they are computed again."""
-    parts = {name: [stamp(part, split) for split in ("val", "test")] for name, part in _parts(folder, record, found).items()}
-    return {"version": VERSION, "metrics": list(metrics), "predictions": stamp(record.dir), "parts": parts}
+def _state(
+    folder: Path, record: Record, metrics: Sequence[str], found: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the statistics of a run follow from; where any of it is another, they are computed
+    again."""
+    parts = {
+        name: [stamp(part, split) for split in ("val", "test")]
+        for name, part in _parts(folder, record, found).items()
+    }
+    return {
+        "version": VERSION,
+        "metrics": list(metrics),
+        "predictions": stamp(record.dir),
+        "parts": parts,
+    }
 
 
 def _parts(folder: Path, record: Record, found: Mapping[str, Any]) -> dict[str, Path]:
     """Of a run of i2m2 {expert: the run that trained it alone}."""
     experts = [name for name in found.get("calibration", {}) if name != PRODUCT]
-    return {name: _part(folder, record, name) for name in experts} if record.name.startswith("i2m2") and len(experts) > 1 else {}
+    return (
+        {name: _part(folder, record, name) for name in experts}
+        if record.name.startswith("i2m2") and len(experts) > 1
+        else {}
+    )
 
 
 def _part(folder: Path, record: Record, expert: str) -> Path:
-    """The run that trained an expert of a joint one alone: of the same seed and tag, else of the same seed without a tag."""
+    """The run that trained an expert of a joint one alone: of the same seed and tag, else of the
+    same seed without a tag."""
     method = INTER if expert == INTER else f"unimodal_{expert}"
     fusion = record.config.get("fusion") if expert == INTER else None
     preset = record.config.get("preset", "paper")
@@ -213,7 +294,8 @@ def _over_labels(by_label: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _mean(values: Sequence[Any]) -> Any:
-    """Of equal nested structures; a number that is missing in any is missing, and of words the first are taken."""
+    """Of equal nested structures; a number that is missing in any is missing, and of words the
+    first are taken."""
     first = values[0]
     if isinstance(first, str):
         return first

@@ -1,25 +1,31 @@
-"""95 % intervals of a metric, and p-values of a difference, from its bootstrap over groups: of one run, or of the mean over seeds.
+"""95 % intervals of a metric, and p-values of a difference, from its bootstrap over groups: of one
+run, or of the mean over seeds.
 
-One run: what a model scores on other examples; the training is as it is. With G groups the percentiles of the bootstrap are taken
-a little further out than 2.5 and 97.5 %, by the ratio of Student's t (G - 1 degrees of freedom) to the normal distribution and by
-sqrt(G / (G - 1)): a percentile interval is too short for a few groups (Hesterberg 2015, "expanded percentile interval").
+One run: what a model scores on other examples; the training is as it is. With G groups the
+percentiles of the bootstrap are taken a little further out than 2.5 and 97.5 %, by the ratio of
+Student's t (G - 1 degrees of freedom) to the normal distribution and by sqrt(G / (G - 1)): a
+percentile interval is too short for a few groups (Hesterberg 2015, "expanded percentile interval").
 
-Several seeds, evaluated on the same examples: what the method scores on other examples *and* with other seeds. The score of seed s
-is theta + e + u_s: e is what these examples do to all seeds alike, u_s what is a seed's own (its quality, and its luck with these
-examples). The mean over S seeds misses theta by e + mean(u), so
+Several seeds, evaluated on the same examples: what the method scores on other examples *and* with
+other seeds. The score of seed s is theta + e + u_s: e is what these examples do to all seeds alike,
+u_s what is a seed's own (its quality, and its luck with these examples). The mean over S seeds
+misses theta by e + mean(u), so
 
     half width^2 = t(G - 1)^2 * var(e) + t(S - 1)^2 * var(u) / S
 
-var(e) is the covariance of two seeds' scores over the resamples (mean over all pairs), var(u) the sample variance of the scores
-over the seeds, which quality and luck both enlarge, so that nothing has to be told apart. Each variance keeps the t of its own
-degrees of freedom: for two independent normal terms such an interval never covers less than 95 %, whatever their ratio (Banerjee
-1960), and some 97 % at most with five seeds, 98 % with three. A plain two-level percentile bootstrap of five seeds has 4/5 of
-var(u) and no t: it covers far less where seeds matter. Assumed: seeds are independent and their scores roughly normal, groups are
-independent. The training set is given: what another would do is not in it. benchmarks/coverage.py measures all of this.
+var(e) is the covariance of two seeds' scores over the resamples (mean over all pairs), var(u) the
+sample variance of the scores over the seeds, which quality and luck both enlarge, so that nothing
+has to be told apart. Each variance keeps the t of its own degrees of freedom: for two independent
+normal terms such an interval never covers less than 95 %, whatever their ratio (Banerjee 1960), and
+some 97 % at most with five seeds, 98 % with three. A plain two-level percentile bootstrap of five
+seeds has 4/5 of var(u) and no t: it covers far less where seeds matter. Assumed: seeds are
+independent and their scores roughly normal, groups are independent. The training set is given: what
+another would do is not in it. benchmarks/coverage.py measures all of this.
 
-The ECE is biased: noise in the bins adds to it, and once more in every resample, so that all percentiles may lie above the truth.
-Its resamples are reflected about the value (the "basic" bootstrap), and the mean over seeds is moved by the same bias. Where the
-true error is near zero even that covers little more than half the time: read such an interval as "close to calibrated".
+The ECE is biased: noise in the bins adds to it, and once more in every resample, so that all
+percentiles may lie above the truth. Its resamples are reflected about the value (the "basic"
+bootstrap), and the mean over seeds is moved by the same bias. Where the true error is near zero
+even that covers little more than half the time: read such an interval as "close to calibrated".
 """
 
 from __future__ import annotations
@@ -32,15 +38,20 @@ from scipy.optimize import brentq
 
 LEVEL = 0.95
 FEW = 10  # resamples on the far side of 0, below which their share says little of p
-EXAMPLES, SEEDS_AND_EXAMPLES = "percentile bootstrap, examples only (one seed)", "t, seeds and examples"
+EXAMPLES, SEEDS_AND_EXAMPLES = (
+    "percentile bootstrap, examples only (one seed)",
+    "t, seeds and examples",
+)
 BIASED = ", less the bias of the bootstrap"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A metric, or a difference of two, with its interval; `low`, `high` and `p` are NaN where there is none, and `rule` says why.
+    """A metric, or a difference of two, with its interval; `low`, `high` and `p` are NaN where
+    there is none, and `rule` says why.
 
-    `p`: two-sided, of the value being 0; only of use for a difference. `left_out`: resamples in which the metric is not defined.
+    `p`: two-sided, of the value being 0; only of use for a difference. `left_out`: resamples in
+    which the metric is not defined.
     """
 
     value: float
@@ -58,20 +69,30 @@ def interval(
     bounds: tuple[float, float] = (-np.inf, np.inf),
     biased: bool = False,
 ) -> Interval:
-    """[S] values of the seeds and [R, S] of their resamples, drawn alike for all seeds -> the interval of the mean over the seeds.
+    """[S] values of the seeds and [R, S] of their resamples, drawn alike for all seeds -> the
+    interval of the mean over the seeds.
 
     `bounds`: of what the metric can be; the interval ends there. `biased`: as the ECE is.
     """
     value = float(values.mean())
     known = np.isfinite(resampled).all(axis=1)
-    left_out, resampled = int((~known).sum()), 2 * values - resampled[known] if biased else resampled[known]
+    left_out, resampled = (
+        int((~known).sum()),
+        2 * values - resampled[known] if biased else resampled[known],
+    )
     reason = _no_interval(values, resampled, groups)
     if reason:
-        return no_interval(values, reason, p=1.0 if reason == SAME and value == 0 else np.nan, left_out=left_out)
+        return no_interval(
+            values, reason, p=1.0 if reason == SAME and value == 0 else np.nan, left_out=left_out
+        )
     if len(values) == 1:
-        low, high, p = _of_one(resampled[:, 0], groups, float(resampled.mean()) if biased else value)
+        low, high, p = _of_one(
+            resampled[:, 0], groups, float(resampled.mean()) if biased else value
+        )
     else:
-        low, high, p = _of_seeds(values, resampled, groups, float(resampled.mean()) if biased else value)
+        low, high, p = _of_seeds(
+            values, resampled, groups, float(resampled.mean()) if biased else value
+        )
     low, high = (float(np.clip(end, *bounds)) for end in (low, high))
     rule = (EXAMPLES if len(values) == 1 else SEEDS_AND_EXAMPLES) + (BIASED if biased else "")
     return Interval(value=value, low=low, high=high, p=p, rule=rule, left_out=left_out)
@@ -79,7 +100,14 @@ def interval(
 
 def no_interval(values: np.ndarray, reason: str, p: float = np.nan, left_out: int = 0) -> Interval:
     """The mean of [S] values alone, and why there is no more to say."""
-    return Interval(value=float(values.mean()), low=np.nan, high=np.nan, p=p, rule=f"no interval: {reason}", left_out=left_out)
+    return Interval(
+        value=float(values.mean()),
+        low=np.nan,
+        high=np.nan,
+        p=p,
+        rule=f"no interval: {reason}",
+        left_out=left_out,
+    )
 
 
 SAME = "every resample and seed gives the same value"
@@ -101,29 +129,42 @@ def _of_one(resampled: np.ndarray, groups: int, centre: float) -> tuple[float, f
     beyond = min((resampled <= 0).sum(), (resampled >= 0).sum())
     p = 2 * stats.t.cdf(stats.norm.ppf((1 + beyond) / (1 + len(resampled))) / wider, groups - 1)
     if beyond < FEW and (spread := resampled.std(ddof=1)) > 0:
-        # R resamples tell nothing of a p below 1 / R, which a table of many comparisons asks for: there t, by their spread.
+        # R resamples tell nothing of a p below 1 / R, which a table of many comparisons asks for:
+        # there t, by their spread.
         p = min(p, 2 * stats.t.sf(abs(centre) / (wider * spread), groups - 1))
     return *np.quantile(resampled, [tail, 1 - tail]), float(min(1, p))
 
 
-def _of_seeds(values: np.ndarray, resampled: np.ndarray, groups: int, centre: float) -> tuple[float, float, float]:
+def _of_seeds(
+    values: np.ndarray, resampled: np.ndarray, groups: int, centre: float
+) -> tuple[float, float, float]:
     """-> low, high, p."""
     of_examples, of_seeds = variances(values, resampled, groups)
     seeds = len(values)
-    # Few seeds can score alike by chance; these very models on other examples are no more certain than the bootstrap says.
+    # Few seeds can score alike by chance; these very models on other examples are no more certain
+    # than the bootstrap says.
     of_mean = float(resampled.mean(axis=1).var(ddof=1)) * groups / (groups - 1)
 
     def half_width(p: float) -> float:
         t_examples, t_seeds = stats.t.isf(p / 2, [groups - 1, seeds - 1])
-        return np.sqrt(max(t_examples**2 * of_examples + t_seeds**2 * of_seeds / seeds, t_examples**2 * of_mean))
+        return np.sqrt(
+            max(
+                t_examples**2 * of_examples + t_seeds**2 * of_seeds / seeds, t_examples**2 * of_mean
+            )
+        )
 
     half, least = half_width(1 - LEVEL), 1e-12
-    p = least if half_width(least) <= abs(centre) else brentq(lambda p: half_width(p) - abs(centre), least, 1)
+    p = (
+        least
+        if half_width(least) <= abs(centre)
+        else brentq(lambda p: half_width(p) - abs(centre), least, 1)
+    )
     return centre - half, centre + half, float(p)
 
 
 def variances(values: np.ndarray, resampled: np.ndarray, groups: int) -> tuple[float, float]:
-    """-> (var(e), var(u)) of the model above, from the [S] values and their [R, S] resamples; S > 1."""
+    """-> (var(e), var(u)) of the model above, from the [S] values and their [R, S] resamples; S >
+    1."""
     seeds = len(values)
     covariance = np.cov(resampled, rowvar=False) * groups / (groups - 1)
     of_examples = (covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1))

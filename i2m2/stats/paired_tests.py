@@ -1,7 +1,9 @@
-"""Tests of two methods on the same examples, from arrays: McNemar, DeLong, and Holm's correction of a family of p-values.
+"""Tests of two methods on the same examples, from arrays: McNemar, DeLong, and Holm's correction of
+a family of p-values.
 
-McNemar and DeLong take two trained models as given and each example as independent of the others. Where examples come in groups
-(slices of a volume) both are too sure of themselves: believe the bootstrap over groups (i2m2.report.estimates) instead.
+McNemar and DeLong take two trained models as given and each example as independent of the others.
+Where examples come in groups (slices of a volume) both are too sure of themselves: believe the
+bootstrap over groups (i2m2.report.estimates) instead.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from scipy import stats
 
 @dataclass(frozen=True, kw_only=True)
 class McNemar:
-    """Examples that only the first, or only the second, gets right, and p-values: exact binomial, and mid-p (less conservative)."""
+    """Examples that only the first, or only the second, gets right, and p-values: exact binomial,
+    and mid-p (less conservative)."""
 
     won: int
     lost: int
@@ -24,19 +27,26 @@ class McNemar:
 
 
 def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
-    """Whether two models are right equally often: [n] bool each -> two-sided exact p of Binomial(won + lost, 1/2).
+    """Whether two models are right equally often: [n] bool each -> two-sided exact p of
+    Binomial(won + lost, 1/2).
 
     The mid-p counts the observed outcome by half (Fagerland, Lydersen and Laake 2013 recommend it).
     """
     won, lost = int((first & ~second).sum()), int((second & ~first).sum())
     fewer = stats.binom(won + lost, 0.5)
     tail = 2 * fewer.cdf(min(won, lost))
-    return McNemar(won=won, lost=lost, p=float(min(1, tail)), mid_p=float(min(1, tail - fewer.pmf(min(won, lost)))))
+    return McNemar(
+        won=won,
+        lost=lost,
+        p=float(min(1, tail)),
+        mid_p=float(min(1, tail - fewer.pmf(min(won, lost)))),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeLong:
-    """Two areas under the ROC curve, the variance of their difference, and the two-sided p-value of no difference."""
+    """Two areas under the ROC curve, the variance of their difference, and the two-sided p-value of
+    no difference."""
 
     first: float
     second: float
@@ -45,7 +55,8 @@ class DeLong:
 
 
 def delong(positive: np.ndarray, first: np.ndarray, second: np.ndarray) -> DeLong:
-    """Whether two scores rank alike (DeLong, DeLong and Clarke-Pearson 1988): [n] bool, [n] scores of the positive class each.
+    """Whether two scores rank alike (DeLong, DeLong and Clarke-Pearson 1988): [n] bool, [n] scores
+    of the positive class each.
 
     NaN variance and p with fewer than two examples of a class.
     """
@@ -58,12 +69,14 @@ def delong(positive: np.ndarray, first: np.ndarray, second: np.ndarray) -> DeLon
 
 
 def delong_covariance(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[n] bool and [K, n] scores -> (areas [K], their covariance [K, K]), through midranks (Sun and Xu 2014): O(K n log n)."""
+    """[n] bool and [K, n] scores -> (areas [K], their covariance [K, K]), through midranks (Sun and
+    Xu 2014): O(K n log n)."""
     m, n = int(positive.sum()), int((~positive).sum())
     if min(m, n) == 0:
         return np.full(len(scores), np.nan), np.full((len(scores), len(scores)), np.nan)
     ranks = stats.rankdata(scores, axis=1)
-    # Of each positive the share of negatives below it, of each negative the share of positives above it; ties count half.
+    # Of each positive the share of negatives below it, of each negative the share of positives
+    # above it; ties count half.
     above = (ranks[:, positive] - stats.rankdata(scores[:, positive], axis=1)) / n
     below = 1 - (ranks[:, ~positive] - stats.rankdata(scores[:, ~positive], axis=1)) / m
     areas = above.mean(axis=1)
@@ -73,8 +86,9 @@ def delong_covariance(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndar
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-    """Holm's step-down correction: the chance that any of the family is a false alarm stays below the level at which the adjusted
-    values are read. NaN (no test) is no member of the family and stays NaN."""
+    """Holm's step-down correction: the chance that any of the family is a false alarm stays below
+    the level at which the adjusted values are read. NaN (no test) is no member of the family and
+    stays NaN."""
     p = np.asarray(p, dtype=np.float64)
     adjusted = np.full(p.shape, np.nan)
     order = np.argsort(p)[: np.isfinite(p).sum()]

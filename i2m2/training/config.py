@@ -1,4 +1,5 @@
-"""Settings: frozen dataclasses, a YAML file, dotted overrides. Unknown keys and wrong types fail before any data is read."""
+"""Settings: frozen dataclasses, a YAML file, dotted overrides. Unknown keys and wrong types fail
+before any data is read."""
 
 from __future__ import annotations
 
@@ -31,9 +32,11 @@ class OptimConfig:
         momentum: of sgd and rmsprop
         epochs: passes over the training split
         batch_size: examples per update, over all devices and micro-batches
-        micro_batches: parts into which a device splits its share of an update (gradient accumulation)
+        micro_batches: parts into which a device splits its share of an update (gradient
+            accumulation)
         clip_norm: largest global L2 norm of the gradient; null: no clipping
-        schedule: of the learning rate, per update: constant, or after the warm-up down to 0 along a line or a cosine
+        schedule: of the learning rate, per update: constant, or after the warm-up down to 0 along a
+            line or a cosine
         warmup: share of all updates over which the rate rises from 0
         select: metric on the validation split that picks the best epoch
         patience: training ends once this many epochs in a row brought no improvement; null: never
@@ -55,7 +58,8 @@ class OptimConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What every data set's settings share; a data set adds `data` and `model`, and says which modalities it has.
+    """What every data set's settings share; a data set adds `data` and `model`, and says which
+    modalities it has.
 
     Args:
         dataset: name of the data set
@@ -63,13 +67,15 @@ class RunConfig:
         fusion: of the inter-modality expert
         seed: of the initialisation and the order of the examples, nothing else
         preset: named group of settings of the YAML file
-        init: how joint models start: warm from the finished runs of their parts with the same seed, or from scratch
+        init: how joint models start: warm from the finished runs of their parts with the same seed,
+            or from scratch
         tag: sets a run apart from others of its method; part of its folder's name
         out: folder of all results
         device: auto takes a GPU where there is one
         precision: mixed precision, or no
         compile: use torch.compile
-        threads: CPU threads; null: those a broken-off run began with, else PyTorch's choice (OMP_NUM_THREADS)
+        threads: CPU threads; null: those a broken-off run began with, else PyTorch's choice
+            (OMP_NUM_THREADS)
         workers: processes that load data
         tracker: a further log for TensorBoard or Weights & Biases, beside metrics.jsonl
         optim: how a model is trained
@@ -77,9 +83,13 @@ class RunConfig:
 
     modalities: ClassVar[tuple[str, ...]] = ()
     baselines: ClassVar[tuple[str, ...]] = ()  # modalities that only have a unimodal row
-    from_zero: ClassVar[frozenset[str]] = frozenset({"seed", "workers"})  # whole numbers that may be 0
+    from_zero: ClassVar[frozenset[str]] = frozenset(
+        {"seed", "workers"}
+    )  # whole numbers that may be 0
     metrics: ClassVar[tuple[str, ...]] = tuple(METRICS)  # that `optim.select` may name
-    unused_parameters: ClassVar[bool] = False  # a step may leave some of the trained parameters without a gradient
+    unused_parameters: ClassVar[bool] = (
+        False  # a step may leave some of the trained parameters without a gradient
+    )
 
     dataset: str
     method: str
@@ -104,12 +114,14 @@ class RunConfig:
 
     @property
     def step_size(self) -> int:
-        """Examples of one forward pass over all devices, in training and so in evaluation: it fits wherever training does."""
+        """Examples of one forward pass over all devices, in training and so in evaluation: it fits
+        wherever training does."""
         return -(-self.optim.batch_size // self.optim.micro_batches)
 
     @property
     def run_name(self) -> str:
-        """`<method>[-<fusion>][-<preset>][-scratch][-<tag>]`; the preset `paper` and a warm start are not named."""
+        """`<method>[-<fusion>][-<preset>][-scratch][-<tag>]`; the preset `paper` and a warm start
+        are not named."""
         tags = [self.fusion, self.preset if self.preset != "paper" else None, self.tag]
         tags.insert(2, "scratch" if self.init == "scratch" and len(self.experts) > 1 else None)
         return "-".join([self.method, *filter(None, tags)])
@@ -119,17 +131,26 @@ ABOVE_ZERO = {"optim.lr", "optim.clip_norm"}
 
 
 def load_config(cls: type[RunConfig], argv: list[str] | None, prog: str) -> RunConfig:
-    """Settings from `--config FILE` and dotted overrides in `argv`. SettingsError on anything unknown or of the wrong type.
+    """Settings from `--config FILE` and dotted overrides in `argv`. SettingsError on anything
+    unknown or of the wrong type.
 
-    Later ones win: the dataclasses' defaults, the file, its `per_task` and `per_method` parts, its preset, that preset's `per_task`
-    and `per_method` parts, argv. A part may be for one task or method (`icd9_1`, `unimodal_image`) or a kind (`icd9`, `unimodal`).
+    Later ones win: the dataclasses' defaults, the file, its `per_task` and `per_method` parts, its
+    preset, that preset's `per_task` and `per_method` parts, argv. A part may be for one task or
+    method (`icd9_1`, `unimodal_image`) or a kind (`icd9`, `unimodal`).
     """
     argv = [_expand_alias(word) for word in (sys.argv[1:] if argv is None else argv)]
     print_config = "--print_config" in argv
     argv = [word for word in argv if word != "--print_config"]
     about = f"{cls.__doc__.splitlines()[0]} Add --print_config to see what is in force without running anything."
-    parser = ArgumentParser(prog=f"python -m {prog}", description=about, exit_on_error=False, default_env=False)
-    parser.add_argument("--config", type=str, metavar="FILE", help="YAML file of settings, or config.yaml of a run to repeat it")
+    parser = ArgumentParser(
+        prog=f"python -m {prog}", description=about, exit_on_error=False, default_env=False
+    )
+    parser.add_argument(
+        "--config",
+        type=str,
+        metavar="FILE",
+        help="YAML file of settings, or config.yaml of a run to repeat it",
+    )
     parser.add_class_arguments(cls)
     known = set(_type_hints(cls))
     if (path := _option(argv, "--config")) is not None:
@@ -153,7 +174,8 @@ def load_config(cls: type[RunConfig], argv: list[str] | None, prog: str) -> RunC
 
 
 def peek(name: str, argv: list[str]) -> str | None:
-    """A setting of the command line, else of its --config file, before it is known which dataclass describes the settings."""
+    """A setting of the command line, else of its --config file, before it is known which dataclass
+    describes the settings."""
     path = _option(argv, "--config")
     given = _option(argv, f"--{name}") or (_read_yaml(Path(path)).get(name) if path else None)
     return None if given is None else str(given)
@@ -162,45 +184,70 @@ def peek(name: str, argv: list[str]) -> str | None:
 def _read_settings(path: str, argv: list[str], known: set[str]) -> dict[str, Any]:
     """Dotted settings of a YAML file for the preset and the method that `argv` or the file names."""
     values = _read_yaml(Path(path))
-    method, task = (str(_option(argv, f"--{name}") or values.get(name)) for name in ("method", "task"))
+    method, task = (
+        str(_option(argv, f"--{name}") or values.get(name)) for name in ("method", "task")
+    )
     preset = str(_option(argv, "--preset") or values.get("preset", "paper"))
-    flat = merge_preset(values, path, preset, {"per_task": task, "per_method": METHOD_ALIASES.get(method, method)})
-    for group in [name for name in flat if any(setting.startswith(f"{name}.") for setting in known)]:
+    flat = merge_preset(
+        values, path, preset, {"per_task": task, "per_method": METHOD_ALIASES.get(method, method)}
+    )
+    for group in [
+        name for name in flat if any(setting.startswith(f"{name}.") for setting in known)
+    ]:
         _mapping(flat[group], f"{path}: {group}")
     _refuse_unknown(flat, known, path)
     return flat
 
 
 def _check(config: RunConfig) -> None:
-    """Ranges that types cannot say. No setting is negative; whole numbers are at least 1, but for the few that count from 0."""
+    """Ranges that types cannot say. No setting is negative; whole numbers are at least 1, but for
+    the few that count from 0."""
     for name, value in flatten(to_dict(config)).items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
         least = 1 if isinstance(value, int) and name not in config.from_zero else 0
         if not least <= value < math.inf or (name in ABOVE_ZERO and value == 0):
-            raise SettingsError(f"{name}={value} must be {'above 0' if name in ABOVE_ZERO else f'at least {least}'}")
+            raise SettingsError(
+                f"{name}={value} must be {'above 0' if name in ABOVE_ZERO else f'at least {least}'}"
+            )
     for name in ("warmup", "momentum"):
         if (value := getattr(config.optim, name)) >= 1:
             raise SettingsError(f"optim.{name}={value} must be below 1")
     if config.optim.select not in config.metrics:
-        raise SettingsError(f"optim.select={config.optim.select!r} is not a metric; choose one of {', '.join(config.metrics)}")
+        raise SettingsError(
+            f"optim.select={config.optim.select!r} is not a metric; choose one of {', '.join(config.metrics)}"
+        )
     for name in ("dataset", "tag", "preset"):
-        if (value := getattr(config, name)) and not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value):
-            raise SettingsError(f"{name}={value!r} becomes part of a folder's name: use letters, digits, '.', '-' and '_'")
+        if (value := getattr(config, name)) and not re.fullmatch(
+            r"[A-Za-z0-9_][A-Za-z0-9_.-]*", value
+        ):
+            raise SettingsError(
+                f"{name}={value!r} becomes part of a folder's name: use letters, digits, '.', '-' and '_'"
+            )
 
 
 def to_dict(config: Any) -> dict[str, Any]:
     """A settings dataclass as nested plain values, in the order of its fields, for YAML."""
     if is_dataclass(config):
         return {f.name: to_dict(getattr(config, f.name)) for f in fields(config)}
-    return dict(config) if isinstance(config, Mapping) else list(config) if isinstance(config, tuple) else config
+    return (
+        dict(config)
+        if isinstance(config, Mapping)
+        else list(config)
+        if isinstance(config, tuple)
+        else config
+    )
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{'optim': {'lr': 1}} -> {'optim.lr': 1}."""
     flat = {}
     for key, value in values.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+        flat |= (
+            flatten(value, f"{prefix}{key}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{key}": value}
+        )
     return flat
 
 
@@ -216,20 +263,32 @@ def _type_hints(cls: type, prefix: str = "") -> dict[str, Any]:
     """Dotted name -> type of every setting of a dataclass."""
     hints = {}
     for f, hint in ((f, get_type_hints(cls)[f.name]) for f in fields(cls)):
-        hints |= _type_hints(hint, f"{prefix}{f.name}.") if is_dataclass(hint) else {f"{prefix}{f.name}": hint}
+        hints |= (
+            _type_hints(hint, f"{prefix}{f.name}.")
+            if is_dataclass(hint)
+            else {f"{prefix}{f.name}": hint}
+        )
     return hints
 
 
-def merge_preset(values: dict[str, Any], path: str, preset: str, parts: Mapping[str, str]) -> dict[str, Any]:
-    """Content of a config file -> dotted settings. SettingsError for a preset that is not there; `path` is for messages.
+def merge_preset(
+    values: dict[str, Any], path: str, preset: str, parts: Mapping[str, str]
+) -> dict[str, Any]:
+    """Content of a config file -> dotted settings. SettingsError for a preset that is not there;
+    `path` is for messages.
 
-    `presets`, and `per_method` and the like (`parts`: their names and what to choose in them), are resolved, and go from `values`.
+    `presets`, and `per_method` and the like (`parts`: their names and what to choose in them), are
+    resolved, and go from `values`.
     """
-    own = values.get("preset", "paper")  # a run's config.yaml is resolved already, and says which preset it was
+    own = values.get(
+        "preset", "paper"
+    )  # a run's config.yaml is resolved already, and says which preset it was
     presets = _mapping(values.pop("presets", {}), f"{path}: presets")
     choices = list(dict.fromkeys([own, "paper", *presets]))
     if preset not in choices:
-        raise SettingsError(f"preset={preset!r} is unknown in {path}; choose one of {', '.join(choices)}")
+        raise SettingsError(
+            f"preset={preset!r} is unknown in {path}; choose one of {', '.join(choices)}"
+        )
     named = f"{path}: presets.{preset}"
     merged: dict[str, Any] = {}
     for where, group in ((path, values), (named, _mapping(presets.get(preset, {}), named))):
@@ -268,7 +327,9 @@ def _refuse_unknown(names: Any, known: set[str], where: str) -> None:
         if name not in known and not any(k.startswith(f"{name}.") for k in known):
             close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
             group = name.rpartition(".")[0]
-            siblings = sorted(k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == group) or sorted(known)
+            siblings = sorted(
+                k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == group
+            ) or sorted(known)
             hint = f" Did you mean {close[0]}?" if close else ""
             raise SettingsError(
                 f"{where}: {name} is not a setting.{hint} Settings{' of ' + group if group else ''}: {', '.join(siblings)}"
@@ -279,15 +340,26 @@ def _parse(cls: type, parse: Any, values: Any, where: str) -> Namespace:
     try:
         return parse(values)
     except (ArgumentError, TypeError, ValueError) as error:
-        key, value = re.search(r'key "([\w.]+)"', str(error)), re.search(r"(?:Got|Given) value: (.*)", str(error))
+        key, value = (
+            re.search(r'key "([\w.]+)"', str(error)),
+            re.search(r"(?:Got|Given) value: (.*)", str(error)),
+        )
         if key and value and key[1] in (hints := _type_hints(cls)):
-            raise SettingsError(f"{where}: {key[1]}={value[1]} is not possible; it takes {_describe(hints[key[1]])}") from error
+            raise SettingsError(
+                f"{where}: {key[1]}={value[1]} is not possible; it takes {_describe(hints[key[1]])}"
+            ) from error
         raise SettingsError(f"{where}: {error}") from error
 
 
 def _describe(hint: Any) -> str:
     """A type as a user would say it: `a number`, `one of sgd, adamw`, `an integer or null`."""
-    names = {float: "a number", int: "an integer", bool: "true or false", str: "a text", type(None): "null"}
+    names = {
+        float: "a number",
+        int: "an integer",
+        bool: "true or false",
+        str: "a text",
+        type(None): "null",
+    }
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
     return names.get(hint) or " or ".join(map(_describe, get_args(hint))) or str(hint)
@@ -307,4 +379,8 @@ def _option(argv: list[str], name: str) -> str | None:
 def _expand_alias(word: str) -> str:
     """`lf` and `--fusion=lf` -> the fusion's name; other words as they are."""
     option, equals, value = word.rpartition("=")
-    return f"{option}{equals}{FUSION_ALIASES.get(value, value)}" if option in ("", "--fusion") else word
+    return (
+        f"{option}{equals}{FUSION_ALIASES.get(value, value)}"
+        if option in ("", "--fusion")
+        else word
+    )

@@ -1,12 +1,15 @@
 """The batch contract, checks on loading, and loaders whose order depends on seed and epoch alone.
 
-A data set is a `torch.utils.data.Dataset` that is indexed by an array of positions and returns one batch:
+A data set is a `torch.utils.data.Dataset` that is indexed by an array of positions and returns one
+batch:
 
-    {"inputs": {modality: tensor [B, ...] in its stored type}, "y": tensor [B(, L)], "present": {modality: bool [B]} (optional)}
+    {"inputs": {modality: tensor [B, ...] in its stored type}, "y": tensor [B(, L)], "present":
+    {modality: bool [B]} (optional)}
 
-It also has arrays `id` [n], `group` [n] (the unit a bootstrap resamples) and `y` [n(, L)]; `prepare(inputs)`, which runs on the
-device and turns the stored types (uint8, complex64) into what the encoders take; `only(modalities)`, the same examples without what
-nobody reads; and where there are several labels their names, `labels`. A training split that looks different in every epoch has
+It also has arrays `id` [n], `group` [n] (the unit a bootstrap resamples) and `y` [n(, L)];
+`prepare(inputs)`, which runs on the device and turns the stored types (uint8, complex64) into what
+the encoders take; `only(modalities)`, the same examples without what nobody reads; and where there
+are several labels their names, `labels`. A training split that looks different in every epoch has
 `set_epoch(epoch)`, which the training loop calls. `ArrayDataset` is one such class.
 """
 
@@ -30,7 +33,8 @@ Batch = dict[str, Any]
 
 
 class ArrayDataset(Dataset):
-    """Rows of one array per modality, memory-mapped or not; a batch is one fancy index per array, no loop over examples."""
+    """Rows of one array per modality, memory-mapped or not; a batch is one fancy index per array,
+    no loop over examples."""
 
     def __init__(
         self,
@@ -42,7 +46,8 @@ class ArrayDataset(Dataset):
         group: np.ndarray | None = None,
         source: Mapping[str, str] | None = None,
     ) -> None:
-        """`rows` [n] picks from the arrays of `inputs`; `y`, `id`, `group` are picked already. `source`: file names, for errors."""
+        """`rows` [n] picks from the arrays of `inputs`; `y`, `id`, `group` are picked already.
+        `source`: file names, for errors."""
         self.inputs = dict(inputs)
         self.y = y
         self.rows = rows
@@ -54,7 +59,9 @@ class ArrayDataset(Dataset):
     def only(self, modalities: Iterable[str]) -> ArrayDataset:
         """The same examples without the modalities that nobody reads."""
         inputs = {modality: self.inputs[modality] for modality in modalities}
-        return ArrayDataset(inputs, self.y, self.rows, self.id, self.prepare, self.group, self.source)
+        return ArrayDataset(
+            inputs, self.y, self.rows, self.id, self.prepare, self.group, self.source
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -67,7 +74,9 @@ class ArrayDataset(Dataset):
             picked = np.asarray(array[rows])
             if picked.dtype.kind == "f" and not np.isfinite(picked).all():
                 bad = rows[~np.isfinite(picked.reshape(len(rows), -1)).all(axis=1)][0]
-                raise DataError(f"{self.source.get(modality, modality)}: row {bad} holds NaN or infinity; prepare the data again")
+                raise DataError(
+                    f"{self.source.get(modality, modality)}: row {bad} holds NaN or infinity; prepare the data again"
+                )
             inputs[modality] = torch.from_numpy(picked)
         return {"inputs": inputs, "y": torch.from_numpy(self.y[positions])}
 
@@ -76,17 +85,26 @@ class MicroBatch(NamedTuple):
     """What one device does in one forward and backward pass."""
 
     positions: np.ndarray  # of the examples in the training split
-    scale: float  # of the summed loss: 1 / examples of the whole update, or 0 for a device without a share in it
+    # Of the summed loss: 1 / examples of the whole update, or 0 for a device without a share in it
+    scale: float
     last: bool  # of its update: gradients are exchanged and the weights change
 
 
 def training_plan(
-    examples: int, batch_size: int, seed: int, epoch: int, micro_batches: int = 1, rank: int = 0, world_size: int = 1
+    examples: int,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    micro_batches: int = 1,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> list[MicroBatch]:
-    """One epoch's micro-batches of one device. A permutation that depends on (seed, epoch) alone, cut into updates of `batch_size`
-    examples (the last may be smaller), each dealt out to the devices and cut into `micro_batches`.
+    """One epoch's micro-batches of one device. A permutation that depends on (seed, epoch) alone,
+    cut into updates of `batch_size` examples (the last may be smaller), each dealt out to the
+    devices and cut into `micro_batches`.
 
-    Every division of an update gives the same gradient: each example weighs 1 / examples of its update.
+    Every division of an update gives the same gradient: each example weighs 1 / examples of its
+    update.
     """
     order = np.random.default_rng([seed, epoch]).permutation(examples)
     plan = []
@@ -94,19 +112,28 @@ def training_plan(
         update = order[start : start + batch_size]
         share = update[rank::world_size]
         scale = 1 / len(update)
-        if not len(share):  # fewer examples than devices: take part in the exchange of gradients, with a weight of nothing
+        if not len(
+            share
+        ):  # fewer examples than devices: take part in the exchange of gradients, with a weight of nothing
             share, scale = update[:1], 0.0
         parts = [part for part in np.array_split(share, micro_batches) if len(part)]
         plan += [MicroBatch(part, scale, part is parts[-1]) for part in parts]
     return plan
 
 
-def loader(dataset: Dataset, positions: Iterable[np.ndarray], workers: int = 0, pin_memory: bool = False) -> Iterable[Batch]:
+def loader(
+    dataset: Dataset, positions: Iterable[np.ndarray], workers: int = 0, pin_memory: bool = False
+) -> Iterable[Batch]:
     """Batches of the given positions, in that order."""
     if not workers and not pin_memory:
         return (dataset[part] for part in positions)  # a DataLoader adds nothing here but time
     return DataLoader(
-        dataset, batch_size=None, sampler=list(positions), num_workers=workers, pin_memory=pin_memory, collate_fn=_as_it_is
+        dataset,
+        batch_size=None,
+        sampler=list(positions),
+        num_workers=workers,
+        pin_memory=pin_memory,
+        collate_fn=_as_it_is,
     )
 
 
@@ -114,7 +141,9 @@ def _as_it_is(batch: Batch) -> Batch:
     return batch
 
 
-def to_device(batch: Batch, device: torch.device, prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Batch:
+def to_device(
+    batch: Batch, device: torch.device, prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]]
+) -> Batch:
     """Move a batch in its stored types, then prepare its inputs there."""
     moved = {key: _move(value, device) for key, value in batch.items()}
     return moved | {"inputs": prepare(moved["inputs"])}
@@ -127,8 +156,8 @@ def _move(value: Any, device: torch.device) -> Any:
 
 
 def seed_everything(*seed: int) -> None:
-    """Seed Python, NumPy and PyTorch from some integers, say (seed, epoch, rank). Every epoch begins so, which is why a run that
-    was broken off has no random states to restore."""
+    """Seed Python, NumPy and PyTorch from some integers, say (seed, epoch, rank). Every epoch
+    begins so, which is why a run that was broken off has no random states to restore."""
     # Their number comes first, since a seed sequence takes (0,) and (0, 0) for the same.
     state = [int(word) for word in np.random.SeedSequence([len(seed), *seed]).generate_state(3)]
     random.seed(state[0])
@@ -145,23 +174,33 @@ class Data(NamedTuple):
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """dataset.json of a prepared folder, with at least `variant`, `synthetic` and `description`. DataError if it has not."""
+    """dataset.json of a prepared folder, with at least `variant`, `synthetic` and `description`.
+    DataError if it has not."""
     path = folder / "dataset.json"
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is missing or is not valid JSON ({error}); prepare the data again") from error
+        raise DataError(
+            f"{path} is missing or is not valid JSON ({error}); prepare the data again"
+        ) from error
     types = {"variant": str, "synthetic": bool, "description": str}
-    wrong = [key for key, kind in types.items() if not isinstance(described, dict) or not isinstance(described.get(key), kind)]
+    wrong = [
+        key
+        for key, kind in types.items()
+        if not isinstance(described, dict) or not isinstance(described.get(key), kind)
+    ]
     if wrong:
         raise DataError(f"{path} does not say {', '.join(wrong)}; prepare the data again")
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", described["variant"]):
-        raise DataError(f"{path} names no variant in letters, digits, '.', '-' and '_'; prepare the data again")
+        raise DataError(
+            f"{path} names no variant in letters, digits, '.', '-' and '_'; prepare the data again"
+        )
     return described
 
 
 def check_dataset(splits: Mapping[str, ArrayDataset], num_classes: int) -> None:
-    """DataError unless every split has examples, labels in 0..C-1, arrays that reach its rows, and ids that no other split has."""
+    """DataError unless every split has examples, labels in 0..C-1, arrays that reach its rows, and
+    ids that no other split has."""
     seen: dict[Any, str] = {}
     for name, split in splits.items():
         if not len(split):
@@ -169,7 +208,9 @@ def check_dataset(splits: Mapping[str, ArrayDataset], num_classes: int) -> None:
         wrong = (split.y < 0) | (split.y >= num_classes)
         if wrong.any():
             where = int(np.flatnonzero(wrong.reshape(len(split), -1).any(axis=1))[0])
-            raise DataError(f"{name}: label {split.y[where]} of id {split.id[where]} is outside 0..{num_classes - 1}")
+            raise DataError(
+                f"{name}: label {split.y[where]} of id {split.id[where]} is outside 0..{num_classes - 1}"
+            )
         for modality, array in getattr(split, "inputs", {}).items():
             if split.rows.max() >= len(array):
                 file = split.source.get(modality, modality)
@@ -180,5 +221,7 @@ def check_dataset(splits: Mapping[str, ArrayDataset], num_classes: int) -> None:
             raise DataError(f"{name}: an id occurs twice")
         for other in seen.values():
             if len(shared := np.intersect1d(splits[other].id, split.id)):
-                raise DataError(f"{name} and {other} share {len(shared)} ids, first {shared[0]}; splits must be disjoint")
+                raise DataError(
+                    f"{name} and {other} share {len(shared)} ids, first {shared[0]}; splits must be disjoint"
+                )
         seen[name] = name

@@ -1,4 +1,5 @@
-"""A run's folder: settings, environment, log, checkpoints, predictions, result, DONE; a kill at any moment does it no harm."""
+"""A run's folder: settings, environment, log, checkpoints, predictions, result, DONE; a kill at any
+moment does it no harm."""
 
 from __future__ import annotations
 
@@ -27,13 +28,27 @@ from i2m2.files import write_atomic, write_json, write_text
 from i2m2.predictions import SavedPredictions, read_predictions
 from i2m2.training.config import RunConfig, flatten, to_dict
 
-# Settings that have no influence on the numbers: a run may go on with others. (What the data are, their fingerprint says.)
-WITHOUT_INFLUENCE = {"out", "tracker", "workers", "data.dir", "data.images", "features.dir", "features.batch_size"}
+# Settings that have no influence on the numbers: a run may go on with others. (What the data are,
+# their fingerprint says.)
+WITHOUT_INFLUENCE = {
+    "out",
+    "tracker",
+    "workers",
+    "data.dir",
+    "data.images",
+    "features.dir",
+    "features.batch_size",
+}
 
 
 def run_dir(config: RunConfig, variant: str = "") -> Path:
     """<out>/<dataset>[-<variant>]/<run name>/seed<k>."""
-    return Path(config.out) / "-".join(filter(None, [config.dataset, variant])) / config.run_name / f"seed{config.seed}"
+    return (
+        Path(config.out)
+        / "-".join(filter(None, [config.dataset, variant]))
+        / config.run_name
+        / f"seed{config.seed}"
+    )
 
 
 class Run:
@@ -45,12 +60,17 @@ class Run:
         self.writes = writes  # one process of a distributed run does
 
     @classmethod
-    def open(cls, directory: Path, config: RunConfig, data: Mapping[str, Any], writes: bool = True) -> Run:
-        """Begin a run or go on with it. SettingsError if its folder holds other settings, DataError if its data have changed.
+    def open(
+        cls, directory: Path, config: RunConfig, data: Mapping[str, Any], writes: bool = True
+    ) -> Run:
+        """Begin a run or go on with it. SettingsError if its folder holds other settings, DataError
+        if its data have changed.
 
         `data` describes the data set (variant, synthetic, fingerprint ...) for env.json.
         """
-        stored = _read_yaml(directory / "config.yaml") if (directory / "last.pt").exists() else None  # else nothing was trained yet
+        stored = (
+            _read_yaml(directory / "config.yaml") if (directory / "last.pt").exists() else None
+        )  # else nothing was trained yet
         threads = config.threads or (stored or {}).get("threads") or torch.get_num_threads()
         run = cls(directory, replace(config, threads=threads), writes)
         if stored is not None:
@@ -59,11 +79,17 @@ class Run:
         if writes:
             directory.mkdir(parents=True, exist_ok=True)
             run._lock()
-            for leftover in directory.glob(".*.tmp.*"):  # of a process that was killed while writing
+            for leftover in directory.glob(
+                ".*.tmp.*"
+            ):  # of a process that was killed while writing
                 leftover.unlink()
             if stored is None:
-                write_json(directory / "env.json", environment(config.device) | {"data": finite(data)})  # an AUROC may be undefined
-                write_text(directory / "config.yaml", yaml.safe_dump(to_dict(run.config), sort_keys=False))
+                write_json(
+                    directory / "env.json", environment(config.device) | {"data": finite(data)}
+                )  # an AUROC may be undefined
+                write_text(
+                    directory / "config.yaml", yaml.safe_dump(to_dict(run.config), sort_keys=False)
+                )
         return run
 
     @property
@@ -76,19 +102,28 @@ class Run:
         return (self.dir / "last.pt").exists()
 
     def save_best(self, weights: Mapping[str, Tensor]) -> None:
-        # Cloned, since the format refuses tensors that share memory, as those of an encoder that two experts use do.
-        own = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in weights.items()}
+        # Cloned, since the format refuses tensors that share memory, as those of an encoder that
+        # two experts use do.
+        own = {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+            for name, tensor in weights.items()
+        }
         self._write("best.safetensors", lambda path: path.write_bytes(safetensors.torch.save(own)))
 
     def load_best(self) -> dict[str, Tensor]:
-        """Weights of the best epoch, {parameter name: tensor}. SettingsError if there are none yet, DataError if damaged."""
+        """Weights of the best epoch, {parameter name: tensor}. SettingsError if there are none yet,
+        DataError if damaged."""
         path = self.dir / "best.safetensors"
         if not path.exists():
-            raise SettingsError(f"{path} does not exist: this run has not finished an epoch yet; train it first")
+            raise SettingsError(
+                f"{path} does not exist: this run has not finished an epoch yet; train it first"
+            )
         try:
             return safetensors.torch.load_file(path)
         except safetensors.SafetensorError as error:
-            raise DataError(f"{path} is damaged ({error}); delete its folder and run it again") from error
+            raise DataError(
+                f"{path} is damaged ({error}); delete its folder and run it again"
+            ) from error
 
     def save_last(self, state: Mapping[str, Any]) -> None:
         # Through memory: a full disk is then an OSError of ours, not an abort inside torch.save.
@@ -104,10 +139,13 @@ class Run:
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            raise DataError(f"{path} is damaged ({error}); delete its folder and run it again") from error
+            raise DataError(
+                f"{path} is damaged ({error}); delete its folder and run it again"
+            ) from error
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
-        """metrics.jsonl, a line per epoch; whole every time, so that it never tells of an epoch that was not kept."""
+        """metrics.jsonl, a line per epoch; whole every time, so that it never tells of an epoch
+        that was not kept."""
         lines = "".join(json.dumps(finite(record), allow_nan=False) + "\n" for record in history)
         self._write("metrics.jsonl", lambda path: path.write_text(lines, encoding="utf-8"))
 
@@ -120,7 +158,10 @@ class Run:
     def add_to_environment(self, **facts: Any) -> None:
         """Further facts for env.json, such as where a warm start came from."""
         if self.writes:
-            write_json(self.dir / "env.json", json.loads((self.dir / "env.json").read_text(encoding="utf-8")) | facts)
+            write_json(
+                self.dir / "env.json",
+                json.loads((self.dir / "env.json").read_text(encoding="utf-8")) | facts,
+            )
 
     def finish(self, result: Mapping[str, Mapping[str, float]]) -> None:
         """result.json ({split: {metric: value}}, null where a metric is not defined), then DONE."""
@@ -134,14 +175,21 @@ class Run:
 
     def _refuse_other_settings(self, stored: Mapping[str, Any]) -> None:
         there, now = flatten(stored), flatten(to_dict(self.config))
-        differing = [k for k in sorted({*there, *now} - WITHOUT_INFLUENCE) if there.get(k) != now.get(k)]
+        differing = [
+            k for k in sorted({*there, *now} - WITHOUT_INFLUENCE) if there.get(k) != now.get(k)
+        ]
         if differing:
-            keys = ", ".join(f"{key} ({there.get(key)} there, {now.get(key)} now)" for key in differing)
-            raise SettingsError(f"{self.dir} holds a run of other settings: {keys}; give this one a --tag, or delete that folder")
+            keys = ", ".join(
+                f"{key} ({there.get(key)} there, {now.get(key)} now)" for key in differing
+            )
+            raise SettingsError(
+                f"{self.dir} holds a run of other settings: {keys}; give this one a --tag, or delete that folder"
+            )
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the run recorded about its data: variant, synthetic, description, sizes, fingerprint."""
+        """What the run recorded about its data: variant, synthetic, description, sizes,
+        fingerprint."""
         return read_facts(self.dir)
 
     def refuse_other_data(self, data: Mapping[str, Any]) -> None:
@@ -157,7 +205,8 @@ class Run:
         """The system frees the lock when this process ends, however it ends."""
         self._lock_file = open(self.dir / ".lock", "w")  # noqa: SIM115 (held open until the process ends)
         try:
-            # Of this process alone (flock would stay with the data loader's workers, who outlive a kill by seconds).
+            # Of this process alone (flock would stay with the data loader's workers, who outlive a
+            # kill by seconds).
             fcntl.lockf(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise SettingsError(
@@ -170,17 +219,30 @@ def read_facts(directory: Path) -> dict[str, Any]:
     try:
         return json.loads((directory / "env.json").read_text(encoding="utf-8"))["data"]
     except (OSError, ValueError, KeyError) as error:
-        raise DataError(f"{directory}/env.json does not say what data the run had; delete that folder, run it again") from error
+        raise DataError(
+            f"{directory}/env.json does not say what data the run had; delete that folder, run it again"
+        ) from error
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:
-    """Versions, device (as in the settings: auto takes a GPU where there is one) and commit: what a number depends on beside the
-    settings and the data."""
-    packages = ["torch", "torchvision", "numpy", "scikit-learn", "accelerate", "transformers", "h5py", "i2m2"]
+    """Versions, device (as in the settings: auto takes a GPU where there is one) and commit: what a
+    number depends on beside the settings and the data."""
+    packages = [
+        "torch",
+        "torchvision",
+        "numpy",
+        "scikit-learn",
+        "accelerate",
+        "transformers",
+        "h5py",
+        "i2m2",
+    ]
     return {
         "python": platform.python_version(),
         "versions": {name: installed for name in packages if (installed := _version(name))},
-        "device": torch.cuda.get_device_name() if device != "cpu" and torch.cuda.is_available() else _processor(),
+        "device": torch.cuda.get_device_name()
+        if device != "cpu" and torch.cuda.is_available()
+        else _processor(),
         "git_commit": git_commit(),
         "command": " ".join(["python", *sys.orig_argv[1:]]),
     }
@@ -193,8 +255,12 @@ def git_commit() -> str | None:
         return None
     git = ["git", "-C", str(root)]
     try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True).stdout.strip()
+        commit = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        dirty = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+" if dirty else "")
@@ -210,8 +276,14 @@ def finite(value: Any) -> Any:
 
 
 def _processor() -> str:
-    names = re.findall(r"model name\s*: (.*)", path.read_text()) if (path := Path("/proc/cpuinfo")).exists() else []
-    return f"{names[0]}, {len(names)} cores" if names else platform.processor() or platform.machine()
+    names = (
+        re.findall(r"model name\s*: (.*)", path.read_text())
+        if (path := Path("/proc/cpuinfo")).exists()
+        else []
+    )
+    return (
+        f"{names[0]}, {len(names)} cores" if names else platform.processor() or platform.machine()
+    )
 
 
 def _version(package: str) -> str | None:
@@ -227,7 +299,11 @@ def _read_yaml(path: Path) -> dict[str, Any] | None:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is damaged ({error}); delete its folder and run it again") from error
+        raise DataError(
+            f"{path} is damaged ({error}); delete its folder and run it again"
+        ) from error
     if not isinstance(content, dict):
-        raise DataError(f"{path} is damaged: it holds no settings; delete its folder and run it again")
+        raise DataError(
+            f"{path} is damaged: it holds no settings; delete its folder and run it again"
+        )
     return content

@@ -1,4 +1,5 @@
-"""Warm start: a joint model begins with the experts that were trained alone with the same seed (paper section 5, Table 5)."""
+"""Warm start: a joint model begins with the experts that were trained alone with the same seed
+(paper section 5, Table 5)."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from i2m2.training.run import WITHOUT_INFLUENCE, Run
 
 
 def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
-    """Load every expert's weights from the finished run that trained it alone -> {expert: that run's folder}.
+    """Load every expert's weights from the finished run that trained it alone -> {expert: that
+    run's folder}.
 
     `command` is the one that trains a source, for the error that names the missing ones.
     """
@@ -30,7 +32,9 @@ def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
             f"--init warm needs the finished runs {', '.join(str(sources[name]) for name in missing)}; "
             f"make them with: {commands}; or add --init scratch"
         )
-    own = {key: value for key, value in model.state_dict().items() if not key.startswith("experts.")}
+    own = {
+        key: value for key, value in model.state_dict().items() if not key.startswith("experts.")
+    }
     shared = {}
     for name, path in sources.items():
         source = Run(path, config)
@@ -38,9 +42,16 @@ def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
         _refuse_other_parts(config, path)
         weights = source.load_best()
         prefix = f"experts.{name}."
-        model.experts[name].load_state_dict({k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)})
-        # What the experts share, a backbone say, comes from the run that changed it; of several, from the last: the fused one.
-        shared |= {key: value for key, value in weights.items() if key in own and not torch.equal(value, own[key])}
+        model.experts[name].load_state_dict(
+            {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        )
+        # What the experts share, a backbone say, comes from the run that changed it; of several,
+        # from the last: the fused one.
+        shared |= {
+            key: value
+            for key, value in weights.items()
+            if key in own and not torch.equal(value, own[key])
+        }
     if shared:
         model.load_state_dict(shared, strict=False)
     return {name: str(path) for name, path in sources.items()}
@@ -49,12 +60,16 @@ def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
 def source_runs(config: RunConfig, directory: Path) -> Mapping[str, Path]:
     """{expert: folder of the run that trains it alone}, with the joint run's preset, tag and seed.
 
-    Where there is no run of that tag, the untagged one: an ablation of the joint training alone need not repeat its parts.
+    Where there is no run of that tag, the untagged one: an ablation of the joint training alone
+    need not repeat its parts.
     """
     sources = {}
     for name in config.experts:
         alone = _alone(config, name)
-        tagged, untagged = (directory.parent.parent / c.run_name / directory.name for c in (alone, replace(alone, tag=None)))
+        tagged, untagged = (
+            directory.parent.parent / c.run_name / directory.name
+            for c in (alone, replace(alone, tag=None))
+        )
         sources[name] = tagged if tagged.exists() or not (untagged / "DONE").exists() else untagged
     return sources
 
@@ -62,11 +77,14 @@ def source_runs(config: RunConfig, directory: Path) -> Mapping[str, Path]:
 def arguments_of(config: RunConfig, expert: str) -> str:
     """Arguments that train one expert alone: `--method inter --fusion concat`."""
     alone = _alone(config, expert)
-    return shlex.join(["--method", alone.method, *(["--fusion", alone.fusion] if alone.fusion else [])])
+    return shlex.join(
+        ["--method", alone.method, *(["--fusion", alone.fusion] if alone.fusion else [])]
+    )
 
 
 def training_command(program: str, argv: list[str]) -> str:
-    """The command line at hand without what makes it a joint run: with `arguments_of` an expert it trains that expert."""
+    """The command line at hand without what makes it a joint run: with `arguments_of` an expert it
+    trains that expert."""
     kept = []
     words = iter(argv)
     for word in words:
@@ -79,14 +97,19 @@ def training_command(program: str, argv: list[str]) -> str:
 
 def _alone(config: RunConfig, expert: str) -> RunConfig:
     method = INTER if expert == INTER else f"unimodal_{expert}"
-    return replace(config, method=method, fusion=config.fusion if expert == INTER else None, init="warm")
+    return replace(
+        config, method=method, fusion=config.fusion if expert == INTER else None, init="warm"
+    )
 
 
 def _refuse_other_parts(config: RunConfig, source: Path) -> None:
-    """A part that saw other examples, or has another architecture, would make the joint run's numbers mean something else."""
+    """A part that saw other examples, or has another architecture, would make the joint run's
+    numbers mean something else."""
     there = flatten(yaml.safe_load((source / "config.yaml").read_text(encoding="utf-8")))
     now = flatten(to_dict(config))
-    compared = {key for key in {*there, *now} if key.startswith(("data.", "model.", "backbone."))} - WITHOUT_INFLUENCE
+    compared = {
+        key for key in {*there, *now} if key.startswith(("data.", "model.", "backbone."))
+    } - WITHOUT_INFLUENCE
     differing = [key for key in sorted(compared) if there.get(key) != now.get(key)]
     if differing:
         keys = ", ".join(f"{key} ({there.get(key)} there, {now.get(key)} now)" for key in differing)

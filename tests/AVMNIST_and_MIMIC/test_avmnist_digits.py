@@ -30,7 +30,11 @@ def made(tmp_path_factory) -> Path:
 
 def test_says_what_it_is(made):
     facts = json.loads((made / "dataset.json").read_text())
-    assert facts["variant"] == "digits" and facts["synthetic"] is True and facts["validation_rows"] == [1200, 1400]
+    assert (
+        facts["variant"] == "digits"
+        and facts["synthetic"] is True
+        and facts["validation_rows"] == [1200, 1400]
+    )
     assert facts["description"] == "real handwritten digits (scikit-learn), synthesised speech"
     assert facts["counts"] == {"train": 1200, "val": 200, "test": 397}
     assert facts["speech"]["recordings"] == {"train": 480, "val": 180, "test": 240}
@@ -48,14 +52,19 @@ def test_passes_its_own_audit(made, capsys):
 
 def test_voices_are_in_every_part_and_takes_in_one(made):
     with open(made / "pairs.csv", newline="") as file:
-        heard = {(row["part"], int(row["recording"].split("_")[2][:-4])) for row in csv.DictReader(file)}
+        heard = {
+            (row["part"], int(row["recording"].split("_")[2][:-4])) for row in csv.DictReader(file)
+        }
     takes = {part: {take for name, take in heard if name == part} for part in audio.PARTS}
     assert takes == {"test": {0, 1, 2, 3}, "val": {4, 5, 6}, "train": set(range(7, TAKES))}
 
 
 def test_made_again_it_has_the_same_bytes_and_is_not_written_twice(made, tmp_path):
     make_digits(tmp_path / "again")
-    assert all((made / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in (*FILES, "dataset.json"))
+    assert all(
+        (made / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+        for name in (*FILES, "dataset.json")
+    )
     assert not make_digits(tmp_path / "again")
 
 
@@ -75,18 +84,24 @@ def test_two_processes_at_once_leave_one_whole_folder(tmp_path):
 def test_enlarging_keeps_the_mean_and_the_corners():
     images = load_digits().images[:50]
     large = enlarge(images).reshape(-1, 28, 28)
-    np.testing.assert_allclose(large.mean(axis=(1, 2)) / 255, images.mean(axis=(1, 2)) / 16, atol=0.02)
+    np.testing.assert_allclose(
+        large.mean(axis=(1, 2)) / 255, images.mean(axis=(1, 2)) / 16, atol=0.02
+    )
     np.testing.assert_allclose(large[:, 0, 0] / 255, images[:, 0, 0] / 16, atol=0.01)
 
 
 def test_every_take_is_a_different_waveform_of_a_plausible_length():
-    takes = [speak(digit, voice, take) for digit, voice, take in itertools.product((0, 6), VOICES[:2], range(3))]
+    takes = [
+        speak(digit, voice, take)
+        for digit, voice, take in itertools.product((0, 6), VOICES[:2], range(3))
+    ]
     assert all(0.15 < len(take) / audio.RATE < 1 for take in takes)
     assert len({take.tobytes() for take in takes}) == len(takes)
 
 
 def test_vowels_have_their_formants(monkeypatch):
-    """The last third of `three` is strongest near the first formant of its vowel, 270 Hz, and strong near the second, 2290 Hz."""
+    """The last third of `three` is strongest near the first formant of its vowel, 270 Hz, and
+    strong near the second, 2290 Hz."""
     voice = avmnist_digits.Voice("monotone", 100, 1.0, 1.0, 0.0)
     monkeypatch.setattr(avmnist_digits, "VOICES", (voice,))
     wave = speak(3, voice, 0)
@@ -97,13 +112,23 @@ def test_vowels_have_their_formants(monkeypatch):
 
 
 def test_words_can_be_told_apart_across_takes_without_noise():
-    spoken = {(d, take): audio.normalise(speak(d, v, take)) for d, v, take in itertools.product(range(10), VOICES[:1], range(10))}
+    spoken = {
+        (d, take): audio.normalise(speak(d, v, take))
+        for d, v, take in itertools.product(range(10), VOICES[:1], range(10))
+    }
     pictures = {
-        key: audio.spectrograms(wave.astype(np.float32)[None])[0].reshape(14, 8, 14, 8).mean((1, 3)) for key, wave in spoken.items()
+        key: audio.spectrograms(wave.astype(np.float32)[None])[0].reshape(14, 8, 14, 8).mean((1, 3))
+        for key, wave in spoken.items()
     }
     x, y, take = (
         np.array(list(column))
-        for column in ([p.ravel() for p in pictures.values()], [k[0] for k in pictures], [k[1] for k in pictures])
+        for column in (
+            [p.ravel() for p in pictures.values()],
+            [k[0] for k in pictures],
+            [k[1] for k in pictures],
+        )
     )
-    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(x[take < 6], y[take < 6])
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(
+        x[take < 6], y[take < 6]
+    )
     assert model.score(x[take >= 6], y[take >= 6]) > 0.95

@@ -1,4 +1,5 @@
-"""The series encoder is a GRU: on the CPU its own passes give what `nn.GRU` gives, and anywhere else `nn.GRU` runs."""
+"""The series encoder is a GRU: on the CPU its own passes give what `nn.GRU` gives, and anywhere
+else `nn.GRU` runs."""
 
 import copy
 
@@ -22,7 +23,9 @@ def output_and_gradients(forward, x, parameters):
 @pytest.mark.parametrize("projection", [None, 3])
 @pytest.mark.parametrize("examples, steps", [(5, 7), (1, 1), (40, 24)])
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float64, 1e-12), (torch.float32, 2e-5)])
-def test_values_and_all_gradients_equal_those_of_torch(examples, steps, projection, dtype, tolerance):
+def test_values_and_all_gradients_equal_those_of_torch(
+    examples, steps, projection, dtype, tolerance
+):
     torch.manual_seed(0)
     encoder = SeriesGRU(12, 30, projection).to(dtype)
     x = torch.randn(examples, steps, 12, dtype=dtype, requires_grad=True)
@@ -51,7 +54,10 @@ def test_weights_have_the_names_and_the_start_of_torch():
     torch.manual_seed(0)
     gru = torch.nn.GRU(12, 30, batch_first=True)
     assert list(encoder.state_dict()) == [f"gru.{name}" for name in gru.state_dict()]
-    assert all(torch.equal(encoder.gru.state_dict()[name], value) for name, value in gru.state_dict().items())
+    assert all(
+        torch.equal(encoder.gru.state_dict()[name], value)
+        for name, value in gru.state_dict().items()
+    )
 
 
 def test_evaluation_gives_the_values_of_training():

@@ -1,4 +1,5 @@
-"""Synthetic MIMIC-III tables: real columns, the same bytes every time, every trap of the real tables, learnable labels."""
+"""Synthetic MIMIC-III tables: real columns, the same bytes every time, every trap of the real
+tables, learnable labels."""
 
 from __future__ import annotations
 
@@ -38,27 +39,41 @@ def raw(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def read(raw):
     """table -> frame of texts; empty fields are missing, the text None is a text."""
-    return {table: pd.read_csv(raw / f"{table}.csv.gz", dtype=str, keep_default_na=False, na_values="") for table in tables.TABLES}
+    return {
+        table: pd.read_csv(raw / f"{table}.csv.gz", dtype=str, keep_default_na=False, na_values="")
+        for table in tables.TABLES
+    }
 
 
 @pytest.fixture(scope="module")
 def charts(read) -> pd.DataFrame:
     frame = read["CHARTEVENTS"].copy()
-    frame["ITEMID"], frame["VALUENUM"] = frame["ITEMID"].astype(int), frame["VALUENUM"].astype(float)
+    frame["ITEMID"], frame["VALUENUM"] = (
+        frame["ITEMID"].astype(int),
+        frame["VALUENUM"].astype(float),
+    )
     return frame
 
 
 @pytest.fixture(scope="module")
 def labs(read) -> pd.DataFrame:
     frame = read["LABEVENTS"].copy()
-    frame["ITEMID"], frame["VALUENUM"] = frame["ITEMID"].astype(int), frame["VALUENUM"].astype(float)
+    frame["ITEMID"], frame["VALUENUM"] = (
+        frame["ITEMID"].astype(int),
+        frame["VALUENUM"].astype(float),
+    )
     return frame
 
 
 @pytest.fixture(scope="module")
 def first(read) -> pd.DataFrame:
     """First admissions with their patients and first ICU stays; times as datetime64[s]."""
-    admissions = read["ADMISSIONS"].merge(read["PATIENTS"], on="SUBJECT_ID").sort_values("ADMITTIME").drop_duplicates("SUBJECT_ID")
+    admissions = (
+        read["ADMISSIONS"]
+        .merge(read["PATIENTS"], on="SUBJECT_ID")
+        .sort_values("ADMITTIME")
+        .drop_duplicates("SUBJECT_ID")
+    )
     stays = read["ICUSTAYS"].groupby("HADM_ID", as_index=False)["INTIME"].min()
     admissions = admissions.merge(stays, on="HADM_ID")
     for name in ("ADMITTIME", "DISCHTIME", "DEATHTIME", "DOB", "DOD", "INTIME"):
@@ -90,12 +105,15 @@ def test_columns_quotes_and_times_equal_the_demo(table, raw, shared):
     assert header(raw / demo.name) == header(demo)
     ours, real = _shapes(raw / demo.name), _shapes(demo)
     for column in ours.keys() & real.keys():
-        kinds = real[column] | ({"number"} if "text" not in real[column] and "time" not in real[column] else set())
+        kinds = real[column] | (
+            {"number"} if "text" not in real[column] and "time" not in real[column] else set()
+        )
         assert ours[column] <= kinds, f"{table}.{column}"
 
 
 def _shapes(path: Path, rows: int = 3000) -> dict[str, set[str]]:
-    """column -> kinds of its fields that are not empty, of the first rows: text (quoted), time, number."""
+    """column -> kinds of its fields that are not empty, of the first rows: text (quoted), time,
+    number."""
     found: dict[str, set[str]] = {}
     field = re.compile(r'("[^"]*")|([^,]*)')
     with gzip.open(path, "rt", encoding="utf-8") as file:
@@ -111,7 +129,9 @@ def _shapes(path: Path, rows: int = 3000) -> dict[str, set[str]]:
             for column, cell in zip(columns, cells, strict=True):
                 if cell:
                     time = re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", cell)
-                    found.setdefault(column, set()).add("text" if cell[0] == '"' else "time" if time else "number")
+                    found.setdefault(column, set()).add(
+                        "text" if cell[0] == '"' else "time" if time else "number"
+                    )
                     assert time or cell[0] == '"' or re.fullmatch(r"-?\d*\.?\d+", cell), cell
     return found
 
@@ -119,7 +139,9 @@ def _shapes(path: Path, rows: int = 3000) -> dict[str, set[str]]:
 def test_same_arguments_give_the_same_bytes_and_another_seed_does_not(tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         make_raw_tables(tmp_path / name, 15, seed, chart_rows=3000)
-    a, b, c = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "abc")
+    a, b, c = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "abc"
+    )
     assert a == b
     assert not [name for name in a if a[name] == c[name]]
     assert sorted(a) == sorted([*(f"{table}.csv.gz" for table in tables.TABLES), "SYNTHETIC.txt"])
@@ -132,14 +154,28 @@ def test_folder_says_that_no_patient_is_real(raw):
 
 def test_keys_are_unique_and_refer_to_each_other(read):
     admissions, stays = read["ADMISSIONS"], read["ICUSTAYS"]
-    assert read["PATIENTS"]["SUBJECT_ID"].is_unique and admissions["HADM_ID"].is_unique and stays["ICUSTAY_ID"].is_unique
+    assert (
+        read["PATIENTS"]["SUBJECT_ID"].is_unique
+        and admissions["HADM_ID"].is_unique
+        and stays["ICUSTAY_ID"].is_unique
+    )
     pairs = set(zip(admissions["SUBJECT_ID"], admissions["HADM_ID"], strict=True))
-    for table in ("ICUSTAYS", "SERVICES", "DIAGNOSES_ICD", "CHARTEVENTS", "LABEVENTS", "OUTPUTEVENTS", "TRANSFERS"):
+    for table in (
+        "ICUSTAYS",
+        "SERVICES",
+        "DIAGNOSES_ICD",
+        "CHARTEVENTS",
+        "LABEVENTS",
+        "OUTPUTEVENTS",
+        "TRANSFERS",
+    ):
         frame = read[table].dropna(subset="HADM_ID")
         assert set(zip(frame["SUBJECT_ID"], frame["HADM_ID"], strict=True)) <= pairs, table
         assert list(read[table]["ROW_ID"].astype(int)) == list(range(1, len(read[table]) + 1))
     assert set(read["CHARTEVENTS"]["ICUSTAY_ID"].dropna()) <= set(stays["ICUSTAY_ID"])
-    assert (stays["OUTTIME"] > stays["INTIME"]).all() and (admissions["DISCHTIME"] > admissions["ADMITTIME"]).all()
+    assert (stays["OUTTIME"] > stays["INTIME"]).all() and (
+        admissions["DISCHTIME"] > admissions["ADMITTIME"]
+    ).all()
     known = set(read["D_ITEMS"]["ITEMID"])
     assert set(read["CHARTEVENTS"]["ITEMID"]) | set(read["OUTPUTEVENTS"]["ITEMID"]) <= known
     assert set(read["LABEVENTS"]["ITEMID"]) <= set(read["D_LABITEMS"]["ITEMID"])
@@ -147,7 +183,11 @@ def test_keys_are_unique_and_refer_to_each_other(read):
 
 def test_patients_of_every_kind_occur(read, first):
     age = (first["ADMITTIME"] - first["DOB"]).dt.days / 365.25
-    assert (age < 15).any() and ((age > 299) & (age < 301)).any() and not ((age > 91) & (age < 299)).any()
+    assert (
+        (age < 15).any()
+        and ((age > 299) & (age < 301)).any()
+        and not ((age > 91) & (age < 299)).any()
+    )
     admissions, stays = read["ADMISSIONS"], read["ICUSTAYS"]
     assert admissions["SUBJECT_ID"].duplicated().any() and stays["HADM_ID"].duplicated().any()
     assert set(admissions["HADM_ID"]) - set(stays["HADM_ID"])  # never in an ICU
@@ -155,42 +195,78 @@ def test_patients_of_every_kind_occur(read, first):
     assert set(stays["DBSOURCE"]) == {"carevue", "metavision"}
     assert not admissions["HADM_ID"].astype(int).is_monotonic_increasing
     services = read["SERVICES"]
-    assert services["HADM_ID"].duplicated().any() and services["CURR_SERVICE"].isin(["ORTHO", "GYN", "NSURG"]).any()
+    assert (
+        services["HADM_ID"].duplicated().any()
+        and services["CURR_SERVICE"].isin(["ORTHO", "GYN", "NSURG"]).any()
+    )
     medical = services.drop_duplicates("HADM_ID").query("CURR_SERVICE == 'MED'")["HADM_ID"]
     assert (admissions.set_index("HADM_ID").loc[medical, "ADMISSION_TYPE"] == "ELECTIVE").any()
     codes = read["DIAGNOSES_ICD"]["ICD9_CODE"]
-    assert codes.isna().any() and codes.str.startswith("V").any() and codes.str.startswith("E").any() and "0389" in set(codes)
-    assert codes.isin(["1970", "1983", "1985", "19889"]).any() and codes.isin(["20500", "2386"]).any()
+    assert (
+        codes.isna().any()
+        and codes.str.startswith("V").any()
+        and codes.str.startswith("E").any()
+        and "0389" in set(codes)
+    )
+    assert (
+        codes.isin(["1970", "1983", "1985", "19889"]).any() and codes.isin(["20500", "2386"]).any()
+    )
 
 
 def test_charts_hold_every_trap(charts):
     by_item = charts.groupby("ITEMID")["VALUENUM"]
     assert set(NEEDED) <= set(charts["ITEMID"])
-    assert charts["ICUSTAY_ID"].isna().any() and (charts["ERROR"] == "1").any() and charts["ERROR"].isna().any()
+    assert (
+        charts["ICUSTAY_ID"].isna().any()
+        and (charts["ERROR"] == "1").any()
+        and charts["ERROR"].isna().any()
+    )
     assert {"1.0 ET/Trach", "No Response-ETT", "None", "NA"} <= set(charts["VALUE"].dropna())
     assert ((charts["VALUE"] == "None") & (charts["ITEMID"] == 220739)).any()
     heart = charts[charts["ITEMID"].isin([211, 220045])]
-    assert (heart["VALUENUM"] >= 300).any() and (heart["VALUENUM"] <= 0).any() and heart["VALUENUM"].isna().any()
+    assert (
+        (heart["VALUENUM"] >= 300).any()
+        and (heart["VALUENUM"] <= 0).any()
+        and heart["VALUENUM"].isna().any()
+    )
     assert by_item.median()[678] > 90 and by_item.median()[676] < 40 < by_item.quantile(0.999)[676]
     fractions, percents = charts.query("ITEMID == 190"), charts.query("ITEMID == 3420")
-    assert (fractions["VALUENUM"] == 1.0).any() and fractions["VALUENUM"].median() < 1 and percents["VALUENUM"].median() > 21
+    assert (
+        (fractions["VALUENUM"] == 1.0).any()
+        and fractions["VALUENUM"].median() < 1
+        and percents["VALUENUM"].median() > 21
+    )
     machine = charts.query("ITEMID == 223835")["VALUENUM"]
     assert machine.between(0.2, 1).any() and machine.between(21, 100).any()
     assert charts["CHARTTIME"].str.endswith(":00:00").mean() > 0.2
-    assert charts[charts["ITEMID"].isin(NEEDED)].duplicated(["ICUSTAY_ID", "ITEMID", "CHARTTIME"]).any()
+    assert (
+        charts[charts["ITEMID"].isin(NEEDED)]
+        .duplicated(["ICUSTAY_ID", "ITEMID", "CHARTTIME"])
+        .any()
+    )
 
 
 def test_labs_and_outputs_hold_every_trap(read, labs):
     assert labs["HADM_ID"].isna().any()
-    known = labs.dropna(subset="HADM_ID").merge(read["ICUSTAYS"].groupby("HADM_ID", as_index=False)["INTIME"].min())
+    known = labs.dropna(subset="HADM_ID").merge(
+        read["ICUSTAYS"].groupby("HADM_ID", as_index=False)["INTIME"].min()
+    )
     before = known["INTIME"].astype("datetime64[s]") - known["CHARTTIME"].astype("datetime64[s]")
-    assert ((before > pd.Timedelta(0)) & (before < pd.Timedelta("6h"))).any() and (before > pd.Timedelta("6h")).any()
-    gases = labs[labs["ITEMID"].between(50800, 50828)].groupby(["HADM_ID", "CHARTTIME"])["ITEMID"].agg(set)
+    assert ((before > pd.Timedelta(0)) & (before < pd.Timedelta("6h"))).any() and (
+        before > pd.Timedelta("6h")
+    ).any()
+    gases = (
+        labs[labs["ITEMID"].between(50800, 50828)]
+        .groupby(["HADM_ID", "CHARTTIME"])["ITEMID"]
+        .agg(set)
+    )
     oxygen = gases[[50821 in items for items in gases]]
     named = np.array([50800 in items for items in oxygen])
     assert named.any() and (~named).any() and any(50816 not in items for items in oxygen)
     assert {"ART", "VEN", "MIX"} <= set(labs.query("ITEMID == 50800")["VALUE"])
-    assert (labs.query("ITEMID == 50821")["VALUENUM"] > 800).any() and (labs.query("ITEMID == 51006")["VALUENUM"] > 300).any()
+    assert (labs.query("ITEMID == 50821")["VALUENUM"] > 800).any() and (
+        labs.query("ITEMID == 51006")["VALUENUM"] > 300
+    ).any()
     admissions = labs["HADM_ID"].nunique()
     for item, share in ((50885, 0.9), (50821, 0.8)):  # often absent
         assert labs[labs["ITEMID"] == item]["HADM_ID"].nunique() < share * admissions
@@ -206,17 +282,28 @@ def test_label_shares_lie_in_their_bands():
     assert 0.70 < share[0] < 0.76 and 0.10 < share[4] < 0.18 and 0.05 < share[5] < 0.10
     assert (share[1:4] > 0.002).all() and (share[1:4] < 0.03).all()
     grown = adult[hospital.admissions["patient"]]
-    cancer = hospital.admissions["group_1"] | hospital.admissions["metastatic"] | hospital.admissions["haematological"]
-    assert 0.16 < cancer[grown].mean() < 0.21 and 0.45 < hospital.admissions["group_7"][grown].mean() < 0.50
+    cancer = (
+        hospital.admissions["group_1"]
+        | hospital.admissions["metastatic"]
+        | hospital.admissions["haematological"]
+    )
+    assert (
+        0.16 < cancer[grown].mean() < 0.21
+        and 0.45 < hospital.admissions["group_7"][grown].mean() < 0.50
+    )
 
 
 def test_dates_give_the_classes_that_were_drawn(first, read):
     """The notes' rules, applied to the written dates, against the drawn classes."""
     hours = (first["DEATHTIME"] - first["INTIME"]) / pd.Timedelta("1h")
     days = (first["DOD"] - first["DISCHTIME"]) / pd.Timedelta("1D")
-    found = np.select([hours <= 24, hours <= 48, hours <= 72, days <= 30, days <= 365.245], [1, 2, 3, 4, 5], 0)
+    found = np.select(
+        [hours <= 24, hours <= 48, hours <= 72, days <= 30, days <= 365.245], [1, 2, 3, 4, 5], 0
+    )
     hospital = make_hospital(PATIENTS, np.random.default_rng((0, 0)))
-    drawn = dict(zip(hospital.patients["subject_id"].astype(str), hospital.patients["class"], strict=True))
+    drawn = dict(
+        zip(hospital.patients["subject_id"].astype(str), hospital.patients["class"], strict=True)
+    )
     assert found.tolist() == [drawn[subject] for subject in first["SUBJECT_ID"]]
 
 
@@ -224,8 +311,12 @@ def test_log_odds_are_three_parts_and_the_interaction_is_in_neither_alone():
     task = Task(0.5, (2.0, 3.0, 4.0), {"age": 3, "old": 4}, {"shock": 1}, ("old", "drive"))
     features = {"age": np.array([1.0, 0.0]), "old": np.array([1.0, -1.0])}
     latents = {"shock": np.array([1.0, 2.0]), "drive": np.array([0.5, 0.5])}
-    assert np.allclose(task.log_odds(features, latents), [0.5 + 2 * 1.4 + 3 + 2, 0.5 - 2 * 0.8 + 6 - 2])
-    assert all(task.both[1] not in task.series and task.both[1] in LATENTS for task in TASKS.values())
+    assert np.allclose(
+        task.log_odds(features, latents), [0.5 + 2 * 1.4 + 3 + 2, 0.5 - 2 * 0.8 + 6 - 2]
+    )
+    assert all(
+        task.both[1] not in task.series and task.both[1] in LATENTS for task in TASKS.values()
+    )
 
 
 @pytest.mark.parametrize("rows", [200, 9001])
@@ -265,7 +356,9 @@ def test_mistakes_are_named(arguments, message, tmp_path):
 
 def test_existing_folder_is_refused_in_one_line(raw):
     command = [sys.executable, "-m", "AVMNIST_and_MIMIC.make_synthetic_mimic", "--out", str(raw)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
     assert "exists and is not an empty folder" in done.stderr
 
@@ -283,8 +376,13 @@ def test_nothing_is_left_of_a_failed_writing(tmp_path, monkeypatch):
 def test_benchmark_fits_a_line_through_seconds_and_says_what_is_projected():
     costs = [mimic_extract.Cost(2 + 0.5 * millions, 1 + millions, 1.0) for millions in (1, 5, 20)]
     text = "\n".join(mimic_extract.fit_lines([1, 5, 20], costs))
-    assert "clock: 2.00 s + 0.500 s per million rows, R² 1.0000; last step over first: 1.00 (target <= 1.2: met)" in text
-    assert "PROJECTION" in text and f"{2 + 0.5 * 330.712483:.0f} s" in text and "peak 1.0 GB" in text
+    assert (
+        "clock: 2.00 s + 0.500 s per million rows, R² 1.0000; last step over first: 1.00 (target <= 1.2: met)"
+        in text
+    )
+    assert (
+        "PROJECTION" in text and f"{2 + 0.5 * 330.712483:.0f} s" in text and "peak 1.0 GB" in text
+    )
 
 
 def test_benchmark_measures_the_child_and_not_itself():

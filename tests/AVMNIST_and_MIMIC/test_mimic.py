@@ -1,4 +1,5 @@
-"""MIMIC: encoders, models, loader, every preset with every method and task, corruptions, and bad input."""
+"""MIMIC: encoders, models, loader, every preset with every method and task, corruptions, and bad
+input."""
 
 import json
 import shutil
@@ -31,7 +32,16 @@ def train(mimic_files, tmp_path):
     """train("--method", "inter") -> folder of the run, after one epoch on the tiny files."""
 
     def call(*arguments: str):
-        common = ["--data.dir", str(mimic_files), "--out", str(tmp_path), "--threads", "1", "--optim.epochs", "1"]
+        common = [
+            "--data.dir",
+            str(mimic_files),
+            "--out",
+            str(tmp_path),
+            "--threads",
+            "1",
+            "--optim.epochs",
+            "1",
+        ]
         main(["--config", MIMIC_CONFIG, *common, *arguments])
         return max(tmp_path.rglob("DONE"), key=lambda path: path.stat().st_mtime_ns).parent
 
@@ -56,7 +66,9 @@ def test_models_have_the_published_numbers_of_parameters(method, six, two):
 def test_low_rank_tensor_fusion_has_the_published_size():
     fusion = build_model(config("--method", "inter", "--fusion", "lrtf")).experts["inter"].fusion
     factors = sum(p.numel() for p in fusion.parameters())
-    assert factors == 40 * (11 + 721) * 100 + 40 + 100  # factors of 10 and 720 features and a one, weights and bias of the ranks
+    assert (
+        factors == 40 * (11 + 721) * 100 + 40 + 100
+    )  # factors of 10 and 720 features and a one, weights and bias of the ranks
 
 
 @pytest.mark.parametrize("preset", ["paper", "official_code"])
@@ -80,16 +92,27 @@ def test_i2m2_starts_from_its_parts_and_evaluate_scores_every_expert(train, caps
     for method in ("unimodal_static", "unimodal_series", "inter"):
         train("--method", method, "--task", "icd9_1")
     run = train("--method", "i2m2", "--task", "icd9_1")
-    assert set(json.loads((run / "env.json").read_text())["warm_start"]) == {"static", "series", "inter"}
+    assert set(json.loads((run / "env.json").read_text())["warm_start"]) == {
+        "static",
+        "series",
+        "inter",
+    }
     evaluate([str(run), "--split", "val"])
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-4:]] == ["product", "static", "series", "inter"]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-4:]] == [
+        "product",
+        "static",
+        "series",
+        "inter",
+    ]
 
 
 def test_presets_choose_what_selects_by_task_and_method():
     def select(*arguments):
         return config(*arguments).optim.select
 
-    assert {select("--method", m, "--task", t) for m in METHODS for t in ("mortality", "icd9_1")} == {"accuracy"}
+    assert {
+        select("--method", m, "--task", t) for m in METHODS for t in ("mortality", "icd9_1")
+    } == {"accuracy"}
     official = ("--preset", "official_code", "--task")
     assert {select("--method", m, *official, "mortality") for m in METHODS} == {"accuracy"}
     assert {m: select("--method", m, *official, "icd9_7") for m in METHODS} == {
@@ -101,7 +124,15 @@ def test_presets_choose_what_selects_by_task_and_method():
 
 
 def test_mortality_is_the_first_column_of_five_that_holds_and_leaves_the_labels_alone():
-    labels = np.array([[1, 0, 0, 0, 1, 1], [0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 1], [1, 0, 1, 1, 1, 1]])
+    labels = np.array(
+        [
+            [1, 0, 0, 0, 1, 1],
+            [0, 0, 0, 0, 0, 0],
+            [1, 1, 1, 1, 1, 1],
+            [0, 0, 0, 0, 0, 1],
+            [1, 0, 1, 1, 1, 1],
+        ]
+    )
     before = labels.copy()
     assert class_of("mortality", {"mortality_labels": labels}).tolist() == [4, 0, 1, 5, 2]
     np.testing.assert_array_equal(labels, before)
@@ -114,14 +145,20 @@ def test_reference_split_is_the_published_permutation():
     assert [*small.val, *small.test, *small.train] == [5, 2, 7, 1, 8, 4, 3, 6, 0, 9]
     large = reference_split(32_620)
     assert large.val[:5].tolist() == [28912, 18467, 27677, 25830, 2348]
-    assert (large.test[:5].tolist(), len(large.val), len(large.test)) == ([21404, 4841, 15616, 25299, 26336], 3262, 3262)
+    assert (large.test[:5].tolist(), len(large.val), len(large.test)) == (
+        [21404, 4841, 15616, 25299, 26336],
+        3262,
+        3262,
+    )
 
 
 def test_patient_split_keeps_a_patient_together_and_survives_another_cohort():
     subjects = np.random.default_rng(0).integers(0, 400, 1000)
     split = patient_split(subjects)
     parts = [set(subjects[rows]) for rows in split]
-    assert sum(map(len, parts)) == len(set().union(*parts)) and sorted(np.concatenate(split)) == list(range(1000))
+    assert sum(map(len, parts)) == len(set().union(*parts)) and sorted(
+        np.concatenate(split)
+    ) == list(range(1000))
     assert len(parts[1]) == len(parts[2]) == len(set(subjects)) // 10
     fewer = subjects[subjects >= 20]  # 5 % of the patients are not in this cohort
     again = {subject: k for k, rows in enumerate(patient_split(fewer)) for subject in fewer[rows]}
@@ -136,7 +173,9 @@ def test_standardised_values_equal_a_hand_calculation():
     )  # feature 0: mean 2, std 1 of two values; feature 1: constant in training
     np.testing.assert_allclose(z, [[-1, 0], [1, 0], [0, 0], [98, 2]])
     assert flat == [1]
-    z, flat = standardise(x, np.array([0, 1, 2]), "reference")  # missing is 0, statistics over all rows
+    z, flat = standardise(
+        x, np.array([0, 1, 2]), "reference"
+    )  # missing is 0, statistics over all rows
     column = np.array([1.0, 3.0, 0.0, 100.0])
     np.testing.assert_allclose(z[:, 0], (column - column.mean()) / column.std(), rtol=1e-6)
     assert flat == [] and z.dtype == np.float32
@@ -151,25 +190,48 @@ def test_training_statistics_do_not_see_the_other_splits(mimic_files, tmp_path):
     np.savez(folder / "mimic.npz", **arrays)
     after = load_mimic(MIMICConfig(method="intra", data=MIMICData(dir=str(folder))))
     rows = before.splits["train"].rows
-    np.testing.assert_array_equal(before.splits["train"].inputs["static"][rows], after.splits["train"].inputs["static"][rows])
+    np.testing.assert_array_equal(
+        before.splits["train"].inputs["static"][rows], after.splits["train"].inputs["static"][rows]
+    )
 
 
 def test_facts_name_constant_features_and_score_the_class_frequencies(mimic_files):
-    data = load_mimic(MIMICConfig(method="intra", task="icd9_1", data=MIMICData(dir=str(mimic_files))))
+    data = load_mimic(
+        MIMICConfig(method="intra", task="icd9_1", data=MIMICData(dir=str(mimic_files)))
+    )
     assert data.variant == "icd9_1" and data.facts["constant_features"] == ["AIDS"]
-    assert data.facts["description"].endswith("; no spread in AIDS; 120 stays prove the pipeline, not the method")
+    assert data.facts["description"].endswith(
+        "; no spread in AIDS; 120 stays prove the pipeline, not the method"
+    )
     y = data.splits["test"].y
     majority = np.bincount(data.splits["train"].y).argmax()
-    assert data.facts["baseline"]["accuracy"] == np.mean(y == majority) and data.facts["baseline"]["auroc"] == 0.5
+    assert (
+        data.facts["baseline"]["accuracy"] == np.mean(y == majority)
+        and data.facts["baseline"]["auroc"] == 0.5
+    )
 
 
-def test_a_group_that_no_test_row_has_trains_and_leaves_what_is_undefined_open(mimic_files, train, tmp_path):
+def test_a_group_that_no_test_row_has_trains_and_leaves_what_is_undefined_open(
+    mimic_files, train, tmp_path
+):
     folder = shutil.copytree(mimic_files, tmp_path / "data")
     save("icd9", lambda a: a * (np.arange(20) != 10))(folder)
-    run = train("--method", "unimodal_static", "--task", "icd9_10", "--preset", "official_code", "--data.dir", str(folder))
+    run = train(
+        "--method",
+        "unimodal_static",
+        "--task",
+        "icd9_10",
+        "--preset",
+        "official_code",
+        "--data.dir",
+        str(folder),
+    )
     baseline = json.loads((run / "env.json").read_text())["data"]["baseline"]
     result = json.loads((run / "result.json").read_text())["test"]
-    assert baseline["accuracy"] == 1 and baseline["auroc"] is result["auroc"] is result["auprc"] is None
+    assert (
+        baseline["accuracy"] == 1
+        and baseline["auroc"] is result["auroc"] is result["auprc"] is None
+    )
 
 
 def test_tables_set_the_majority_class_above_every_number(train, tmp_path, capsys):
@@ -179,40 +241,61 @@ def test_tables_set_the_majority_class_above_every_number(train, tmp_path, capsy
     results([str(tmp_path), "--dataset", "mimic"])
     lines = capsys.readouterr().out.splitlines()
     header = next(line for line in lines if line.startswith("| model"))
-    assert header.split("|")[2:-1] == [" accuracy ", " auroc ", " auprc ", " balanced_accuracy ", " nll ", " ece ", " verdict "]
+    assert header.split("|")[2:-1] == [
+        " accuracy ",
+        " auroc ",
+        " auprc ",
+        " balanced_accuracy ",
+        " nll ",
+        " ece ",
+        " verdict ",
+    ]
     assert lines[lines.index(header) + 2].startswith("| Majority class (class frequencies) |")
-    assert "--task icd9_7" in next(line for line in lines if line.startswith("- Time series, seed 0"))
+    assert "--task icd9_7" in next(
+        line for line in lines if line.startswith("- Time series, seed 0")
+    )
 
 
 @pytest.mark.parametrize("name", mimic_corruptions(0))
 def test_level_zero_changes_nothing_and_level_one_leaves_nothing_or_only_noise(name):
     rng = np.random.default_rng(0)
-    x = {"static": rng.normal(size=(200, 5)).astype(np.float32), "series": rng.normal(size=(200, 24, 12)).astype(np.float32)}
+    x = {
+        "static": rng.normal(size=(200, 5)).astype(np.float32),
+        "series": rng.normal(size=(200, 24, 12)).astype(np.float32),
+    }
     for modality, corrupt in mimic_corruptions(0)[name].items():
         assert np.array_equal(corrupt(x[modality], 0.0), x[modality])
         one, half = corrupt(x[modality], 1.0), corrupt(x[modality], 0.5)
         if name == "series_noise":
-            assert np.std(one - x[modality]) == pytest.approx(1, abs=0.01) and np.std(half - x[modality]) == pytest.approx(
-                0.5, abs=0.01
-            )
+            assert np.std(one - x[modality]) == pytest.approx(1, abs=0.01) and np.std(
+                half - x[modality]
+            ) == pytest.approx(0.5, abs=0.01)
         else:
             assert not one.any()
         assert np.array_equal(corrupt(x[modality][:50], 0.5), half[:50])
-        assert not np.array_equal(mimic_corruptions(1)[name][modality](x[modality], 0.5), half), "another seed, another corruption"
+        assert not np.array_equal(mimic_corruptions(1)[name][modality](x[modality], 0.5), half), (
+            "another seed, another corruption"
+        )
 
 
 def test_corruptions_drop_what_they_name():
     x = np.ones((300, 24, 24), np.float32)  # with masks
     by = mimic_corruptions(0)
     entries = by["series_entries"]["series"](x, 0.3)
-    np.testing.assert_array_equal(entries[..., :12], entries[..., 12:])  # what is dropped is not observed
+    np.testing.assert_array_equal(
+        entries[..., :12], entries[..., 12:]
+    )  # what is dropped is not observed
     assert entries.mean() == pytest.approx(0.7, abs=0.01)
     steps = by["series_steps"]["series"](x, 0.3)
-    assert set(np.unique(steps.mean(axis=2))) == {0.0, 1.0} and 0 < steps.mean(axis=(1, 2)).min() < 1
+    assert (
+        set(np.unique(steps.mean(axis=2))) == {0.0, 1.0} and 0 < steps.mean(axis=(1, 2)).min() < 1
+    )
     stays = by["series_dropped"]["series"](x, 0.3)
     assert set(np.unique(stays.mean(axis=(1, 2)))) == {0.0, 1.0}
     noise = by["series_noise"]["series"](x, 0.3)
-    assert np.array_equal(noise[..., 12:], x[..., 12:]) and len(np.unique(noise[0, :, 0])) == 24  # another for every step
+    assert (
+        np.array_equal(noise[..., 12:], x[..., 12:]) and len(np.unique(noise[0, :, 0])) == 24
+    )  # another for every step
 
 
 def test_robustness_of_finished_runs(train, tmp_path, capsys):
@@ -247,14 +330,29 @@ def pickled(folder):
 @pytest.mark.parametrize(
     "damage, message",
     [
-        (lambda folder: (folder / "mimic.npz").unlink(), "mimic.npz is missing; how to make it: .*README.md"),
+        (
+            lambda folder: (folder / "mimic.npz").unlink(),
+            "mimic.npz is missing; how to make it: .*README.md",
+        ),
         (truncate, "mimic.npz cannot be read .* truncated or damaged"),
         (pickled, "mimic.npz cannot be read"),
-        (lambda folder: (folder / "dataset.json").unlink(), "dataset.json is missing or is not valid JSON"),
-        (lambda folder: (folder / "dataset.json").write_text("{}"), "dataset.json does not say variant, synthetic, description"),
-        (save("series", lambda a: a[:, :20]), r"series has shape \(120, 20, 12\).* of shape \(120, 24, 12\); set --data.steps"),
+        (
+            lambda folder: (folder / "dataset.json").unlink(),
+            "dataset.json is missing or is not valid JSON",
+        ),
+        (
+            lambda folder: (folder / "dataset.json").write_text("{}"),
+            "dataset.json does not say variant, synthetic, description",
+        ),
+        (
+            save("series", lambda a: a[:, :20]),
+            r"series has shape \(120, 20, 12\).* of shape \(120, 24, 12\); set --data.steps",
+        ),
         (save("static", lambda a: a[:-1]), r"static has shape \(119, 5\)"),
-        (save("static", lambda a: a.astype(str)), "dtype <U.*; it should be floating-point numbers"),
+        (
+            save("static", lambda a: a.astype(str)),
+            "dtype <U.*; it should be floating-point numbers",
+        ),
         (save("icd9", lambda a: a + 1), "icd9 holds values other than 0 and 1"),
         (save("hadm_id", lambda a: a * 0), "an id occurs twice"),
     ],
@@ -263,14 +361,29 @@ def test_bad_data_are_named_with_file_and_remedy(damage, message, mimic_files, t
     folder = shutil.copytree(mimic_files, tmp_path / "data")
     damage(folder)
     with pytest.raises(DataError, match=message):
-        main(["--config", MIMIC_CONFIG, "--method", "unimodal_static", "--data.dir", str(folder), "--out", str(tmp_path / "out")])
+        main(
+            [
+                "--config",
+                MIMIC_CONFIG,
+                "--method",
+                "unimodal_static",
+                "--data.dir",
+                str(folder),
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
     assert not list((tmp_path / "out").rglob("*"))
 
 
 def test_unknown_task_and_data_set_are_refused():
-    with pytest.raises(SettingsError, match="task=icd9_20 is not possible; it takes one of mortality, icd9_0"):
+    with pytest.raises(
+        SettingsError, match="task=icd9_20 is not possible; it takes one of mortality, icd9_0"
+    ):
         main(["--config", MIMIC_CONFIG, "--method", "intra", "--task", "icd9_20"])
-    with pytest.raises(SettingsError, match="dataset='mnist' is unknown here; choose one of avmnist, mimic"):
+    with pytest.raises(
+        SettingsError, match="dataset='mnist' is unknown here; choose one of avmnist, mimic"
+    ):
         main(["--dataset", "mnist", "--method", "intra"])
 
 

@@ -19,8 +19,16 @@ def _content(rows: int = 7) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     series = rng.normal(size=(rows, 24, 12))
     series[0, :, 4], series[1, 2, 3] = np.nan, np.inf
-    labels = {"adm_labels_all": rng.integers(0, 2, (rows, 6)), "y_icd9": np.asfortranarray(rng.integers(0, 2, (rows, 20)))}
-    return {"ep_tdata": series, "adm_features_all": rng.normal(size=(rows, 5)), **labels, "y_los": np.arange(3.0)}
+    labels = {
+        "adm_labels_all": rng.integers(0, 2, (rows, 6)),
+        "y_icd9": np.asfortranarray(rng.integers(0, 2, (rows, 20))),
+    }
+    return {
+        "ep_tdata": series,
+        "adm_features_all": rng.normal(size=(rows, 5)),
+        **labels,
+        "y_los": np.arange(3.0),
+    }
 
 
 def _python_2(protocol: int) -> bytes:
@@ -38,22 +46,31 @@ def test_im_pk_is_read_as_it_is(tmp_path, protocol):
     for key, name in NAMES.items():
         np.testing.assert_array_equal(prepared.arrays[name], content[key])
     np.testing.assert_array_equal(prepared.arrays["series_mask"], np.isfinite(content["ep_tdata"]))
-    assert prepared.arrays["hadm_id"].tolist() == list(range(7)) and "row numbers" in prepared.facts["notes"][0]
+    assert (
+        prepared.arrays["hadm_id"].tolist() == list(range(7))
+        and "row numbers" in prepared.facts["notes"][0]
+    )
     assert prepared.facts["variant"] == "im_pk" and prepared.facts["ignored"] == ["y_los"]
     main(["--check", str(tmp_path / "out")])
 
 
 def test_im_pk_with_the_byte_strings_of_python_2_is_read(tmp_path):
-    """Protocol 2 written by hand, text as SHORT_BINSTRING and BINSTRING, which Python 3 no longer writes."""
+    """Protocol 2 written by hand, text as SHORT_BINSTRING and BINSTRING, which Python 3 no longer
+    writes."""
 
     def text(value: bytes) -> bytes:
         return b"T" + len(value).to_bytes(4, "little") + value
 
     def array(values: np.ndarray) -> bytes:
         shape = b"(" + b"".join(b"J" + n.to_bytes(4, "little") for n in values.shape) + b"t"
-        number, state = text(values.dtype.str[1:].encode()), b"K\x03" + text(b"<") + b"NNN" + 2 * b"J\xff\xff\xff\xff" + b"K\x00"
+        number, state = (
+            text(values.dtype.str[1:].encode()),
+            b"K\x03" + text(b"<") + b"NNN" + 2 * b"J\xff\xff\xff\xff" + b"K\x00",
+        )
         dtype = b"cnumpy\ndtype\n(" + number + b"K\x00K\x01tR(" + state + b"tb"
-        start = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00t" + text(b"b") + b"tR"
+        start = (
+            b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00t" + text(b"b") + b"tR"
+        )
         return start + b"(K\x01" + shape + dtype + b"\x89" + text(values.tobytes()) + b"tb"
 
     content = {key: np.ascontiguousarray(value) for key, value in _content().items()}
@@ -79,16 +96,28 @@ _OBJECTS = np.array([[1, "x"]], object)
 BAD_PICKLES = {
     "a call": (_with(y_los=_Runs(os.mkdir, "hacked")), "asks for posix.mkdir"),
     "eval": (_with(y_los=_Runs(eval, "1")), "asks for builtins.eval"),
-    "a numpy function that reads files": (_with(y_los=_Runs(np.fromfile, "x")), "asks for numpy.*fromfile"),
+    "a numpy function that reads files": (
+        _with(y_los=_Runs(np.fromfile, "x")),
+        "asks for numpy.*fromfile",
+    ),
     "codecs beyond Latin-1": (b"c_codecs\nencode\n(Vx\nVrot13\ntR.", "_codecs.encode with 'rot13'"),
     "a structured array": (_with(y_los=np.zeros(2, [("a", "O")])), "a structured array"),
-    "a wanted array of objects": (_with(adm_features_all=_OBJECTS), "adm_features_all is no array of numbers"),
+    "a wanted array of objects": (
+        _with(adm_features_all=_OBJECTS),
+        "adm_features_all is no array of numbers",
+    ),
     "a list for an array": (_with(y_icd9=[1, 2]), "y_icd9 is no array of numbers"),
     "cut short": (_with()[:5000], "cut short"),
     "no pickle": (b"hello there", "not a pickle"),
     "another thing": (pickle.dumps([1, 2]), "holds a list"),
-    "a missing key": (pickle.dumps({"ep_tdata": np.zeros((2, 24, 12))}), "no adm_features_all, adm_labels_all, y_icd9"),
-    "a wrong shape": (_with(ep_tdata=np.zeros((7, 30, 12))), r"ep_tdata is of shape \(7, 30, 12\); \(N, 24, 12\) is needed"),
+    "a missing key": (
+        pickle.dumps({"ep_tdata": np.zeros((2, 24, 12))}),
+        "no adm_features_all, adm_labels_all, y_icd9",
+    ),
+    "a wrong shape": (
+        _with(ep_tdata=np.zeros((7, 30, 12))),
+        r"ep_tdata is of shape \(7, 30, 12\); \(N, 24, 12\) is needed",
+    ),
     "rows that differ": (_with(y_icd9=np.zeros((6, 20), int)), "rows differ"),
     "labels beyond 0 and 1": (_with(y_icd9=np.full((7, 20), 2)), "y_icd9, row 0, holds 2"),
     "bytes that do not fit": (_with().replace(b"K\x07K\x18K\x0c", b"K\x08K\x18K\x0c"), "cut short"),
@@ -105,5 +134,16 @@ def test_a_bad_im_pk_is_one_line_and_runs_nothing(tmp_path, monkeypatch, data, m
 
 
 def test_settings_of_the_extraction_are_not_silently_ignored(tmp_path):
-    with pytest.raises(SettingsError, match="--mode, --horizon-hours and --bin-hours belong to --raw"):
-        main(["--im-pk", str(tmp_path / "im.pk"), "--out", str(tmp_path / "out"), "--mode", "reference"])
+    with pytest.raises(
+        SettingsError, match="--mode, --horizon-hours and --bin-hours belong to --raw"
+    ):
+        main(
+            [
+                "--im-pk",
+                str(tmp_path / "im.pk"),
+                "--out",
+                str(tmp_path / "out"),
+                "--mode",
+                "reference",
+            ]
+        )

@@ -1,4 +1,5 @@
-"""The rules of the MIMIC-III extraction, one by one, on hand-made tables: clean and reference beside values worked by hand."""
+"""The rules of the MIMIC-III extraction, one by one, on hand-made tables: clean and reference
+beside values worked by hand."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def near(*values: float):
     return pytest.approx(list(values), rel=1e-6, nan_ok=True)
 
 
-# Bins and imputation -----------------------------------------------------------------------------------------------------
+# Bins and imputation
+# -----------------------------------------------------------------------------------------------------
 
 
 def test_a_stamp_on_an_edge_counts_twice_in_reference_and_once_in_clean(tmp_path):
@@ -40,12 +42,18 @@ def test_a_stamp_on_an_edge_counts_twice_in_reference_and_once_in_clean(tmp_path
     clean, reference = both(hospital, tmp_path)
     assert clean.row("series", one)[:3, RATE] == near(60, 90, 90)
     assert reference.row("series", one)[:3, RATE] == near(80, 90, 90)
-    assert clean.row("series_mask", one)[:3, RATE].tolist() == reference.row("series_mask", one)[:3, RATE].tolist() == [1, 1, 0]
+    assert (
+        clean.row("series_mask", one)[:3, RATE].tolist()
+        == reference.row("series_mask", one)[:3, RATE].tolist()
+        == [1, 1, 0]
+    )
 
 
 def test_the_last_stamp_opens_no_bin_of_its_own_in_reference(tmp_path):
     hospital = Hospital()
-    one = hospital.patient(1, length=30)  # 1 mL at 0 h (bin 0) and at 30 h (bin 29 only): the mean of all bins is 1, not 2
+    one = hospital.patient(
+        1, length=30
+    )  # 1 mL at 0 h (bin 0) and at 30 h (bin 29 only): the mean of all bins is 1, not 2
     hospital.output(one, 29.5, 5)  # bin 29: mean of 5 and 1
     _, reference = both(hospital, tmp_path)
     assert reference.row("series", one)[5, VOLUME] == pytest.approx((1 + 3) / 2)
@@ -61,7 +69,9 @@ def test_time_starts_at_the_first_record_in_reference_and_at_intime_in_clean(tmp
     clean, reference = both(hospital, tmp_path)
     assert np.flatnonzero(clean.row("series_mask", one)[:, RATE]).tolist() == [0]
     assert np.flatnonzero(reference.row("series_mask", one)[:, RATE]).tolist() == [2]
-    assert clean.row("series", one)[:5, SODIUM] == near(130, 130, 130, 140, 140), "known before INTIME: carried in"
+    assert clean.row("series", one)[:5, SODIUM] == near(130, 130, 130, 140, 140), (
+        "known before INTIME: carried in"
+    )
     assert clean.row("series_mask", one)[:5, SODIUM].tolist() == [0, 0, 0, 1, 0], "but not observed"
     assert reference.row("series_mask", one)[:7, SODIUM].tolist() == [1, 0, 0, 0, 0, 1, 0]
 
@@ -75,34 +85,58 @@ def test_clean_fills_from_the_past_alone_and_reference_from_the_whole_stay(tmp_p
     clean, reference = both(hospital, tmp_path)
     assert clean.row("series", one)[[0, 4, 5, 23], RATE] == near(NAN, NAN, 70, 70)
     assert (reference.row("series", one)[:, RATE] == 70).all()
-    assert np.isnan(clean.row("series", one)[:, SYSTOLIC]).all() and (reference.row("series", one)[:, SYSTOLIC] == 120).all()
-    assert np.isnan(reference.row("series", one)[:, TEMPERATURE]).all(), "never measured: stays missing"
+    assert (
+        np.isnan(clean.row("series", one)[:, SYSTOLIC]).all()
+        and (reference.row("series", one)[:, SYSTOLIC] == 120).all()
+    )
+    assert np.isnan(reference.row("series", one)[:, TEMPERATURE]).all(), (
+        "never measured: stays missing"
+    )
 
 
 def test_urine_is_a_mean_in_reference_and_a_sum_in_clean_and_irrigant_is_taken_off(tmp_path):
     hospital = Hospital()
     one = hospital.patient(1)
-    for hours, amount, item in ((2.2, 50, URINE), (2.5, 30, URINE), (3.2, 20, 227488), (3.2, 50, 227489)):
+    for hours, amount, item in (
+        (2.2, 50, URINE),
+        (2.5, 30, URINE),
+        (3.2, 20, 227488),
+        (3.2, 50, 227489),
+    ):
         hospital.output(one, hours, amount, item)
     hospital.output(one, 4.5, 28_000)
     hospital.output(one, 6.5, 40, error=1)
     clean, reference = both(hospital, tmp_path)
     assert clean.row("series", one)[:8, VOLUME] == near(1, NAN, 80, 30, NAN, NAN, NAN, NAN)
     whole_stay = (1 + 40 + 30 + 28_000 + 40 + 1) / 6
-    assert reference.row("series", one)[:8, VOLUME] == near(1, whole_stay, 40, 30, 28_000, whole_stay, 40, whole_stay)
+    assert reference.row("series", one)[:8, VOLUME] == near(
+        1, whole_stay, 40, 30, 28_000, whole_stay, 40, whole_stay
+    )
     assert clean.facts["events"]["urine"] == {"kept": 6, "dropped": 2}
 
 
 def test_nothing_after_the_horizon_changes_the_clean_series(tmp_path):
     rng = np.random.default_rng(0)
     hospital = Hospital()
-    items = {"chart": [HEART_RATE, PRESSURE, 678, 723, 454, 184, 190, 646], "lab": [SODIUM_ITEM, PAO2, GAS_FIO2, 51006, 50885]}
+    items = {
+        "chart": [HEART_RATE, PRESSURE, 678, 723, 454, 184, 190, 646],
+        "lab": [SODIUM_ITEM, PAO2, GAS_FIO2, 51006, 50885],
+    }
     scale = {678: 98, 723: 3, 454: 4, 184: 3, 190: 0.5}
     for hadm in range(1, 9):
         hospital.patient(hadm, length=90)
         for kind, numbers in items.items():
-            for item, hours in zip(rng.choice(numbers, 150), rng.uniform(-5 if kind == "lab" else 0, 80, 150), strict=True):
-                getattr(hospital, kind)(hadm, int(item), round(hours * 60) / 60, scale.get(item, 90) + round(rng.random(), 2))
+            for item, hours in zip(
+                rng.choice(numbers, 150),
+                rng.uniform(-5 if kind == "lab" else 0, 80, 150),
+                strict=True,
+            ):
+                getattr(hospital, kind)(
+                    hadm,
+                    int(item),
+                    round(hours * 60) / 60,
+                    scale.get(item, 90) + round(rng.random(), 2),
+                )
     before = prepare(hospital, tmp_path / "a", "clean")
     other = copy.deepcopy(hospital)
     for name in ("CHARTEVENTS", "LABEVENTS", "OUTPUTEVENTS"):
@@ -121,7 +155,10 @@ def test_nothing_after_the_horizon_changes_the_clean_series(tmp_path):
         np.testing.assert_array_equal(before.arrays[name], after.arrays[name])
     early = {hadm: np.isfinite(before.row("series", hadm)[:, RATIO]).any() for hadm in range(1, 9)}
     assert any(early.values()), "the test must see P/F ratios"
-    changed = [prepare(h, tmp_path / f, "reference").arrays["series"] for h, f in ((hospital, "a"), (other, "b"))]
+    changed = [
+        prepare(h, tmp_path / f, "reference").arrays["series"]
+        for h, f in ((hospital, "a"), (other, "b"))
+    ]
     assert not np.array_equal(*changed, equal_nan=True), "the published rules do look ahead"
 
 
@@ -131,10 +168,14 @@ def test_horizon_and_bins_are_free(tmp_path):
     hospital.chart(one, HEART_RATE, 47.75, 66)
     long = prepare(hospital, tmp_path, "clean", horizon_hours=48, bin_hours=0.5)
     assert long.arrays["series"].shape == (1, 96, 12) and long.arrays["hadm_id"].tolist() == [one]
-    assert long.row("series", one)[94:, RATE] == near(NAN, 66) and long.facts["variant"] == "clean-h48-b0.5"
+    assert (
+        long.row("series", one)[94:, RATE] == near(NAN, 66)
+        and long.facts["variant"] == "clean-h48-b0.5"
+    )
 
 
-# Variables ---------------------------------------------------------------------------------------------------------------
+# Variables
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def test_coma_scale_follows_its_four_rules(tmp_path):
@@ -143,20 +184,35 @@ def test_coma_scale_follows_its_four_rules(tmp_path):
     verbal, motor, eyes = 723, 454, 184
     for hours, item, number, value in (
         (1, verbal, 1, "1.0 ET/Trach"), (1, motor, 1, ""), (1, eyes, 1, ""),  # 1: intubated -> 15
-        (2, motor, 5, ""), (2, eyes, 3, "None"),                              # 2: no verbal, intubated before -> 15
-        (3, motor, 4, ""),                                # 4: eyes 3 from before, verbal not known before: 4 + 5 + 3
+        # 2: no verbal, intubated before -> 15
+        (2, motor, 5, ""), (2, eyes, 3, "None"),
+        # 4: eyes 3 from before, verbal not known before: 4 + 5 + 3
+        (3, motor, 4, ""),
         (10, 223900, 1, "No Response-ETT"),               # 1 again, in MetaVision's words
-        (12, verbal, 4, ""), (12, eyes, 2, ""),           # 3: intubated before, so nothing is taken from there: 6 + 4 + 2
-        (18, motor, 1, ""),                               # 4: the record before is 6 h old: 1 + 5 + 4
-        (20, verbal, 2, ""), (20, verbal, 3, ""),         # 4: the larger of two, motor from before: 1 + 3 + 4
-        (21, verbal, 1, "No Response-ETT"),               # MetaVision's words in a CareVue item; no motor before: 6 + 1 + 4
+        # 3: intubated before, so nothing is taken from there: 6 + 4 + 2
+        (12, verbal, 4, ""), (12, eyes, 2, ""),
+        # 4: the record before is 6 h old: 1 + 5 + 4
+        (18, motor, 1, ""),
+        # 4: the larger of two, motor from before: 1 + 3 + 4
+        (20, verbal, 2, ""), (20, verbal, 3, ""),
+        # MetaVision's words in a CareVue item; no motor before: 6 + 1 + 4
+        (21, verbal, 1, "No Response-ETT"),
     ):  # fmt: skip
         hospital.chart(one, item, hours, number, value)
     hospital.chart(one, motor, 22, 6, error=1)
     clean, _ = both(hospital, tmp_path)
     found = clean.row("series", one)[:, GCS]
     assert found[[1, 2, 3, 10, 12, 18, 20, 21, 22]] == near(15, 15, 12, 15, 12, 10, 8, 11, 11)
-    assert np.flatnonzero(clean.row("series_mask", one)[:, GCS]).tolist() == [1, 2, 3, 10, 12, 18, 20, 21]
+    assert np.flatnonzero(clean.row("series_mask", one)[:, GCS]).tolist() == [
+        1,
+        2,
+        3,
+        10,
+        12,
+        18,
+        20,
+        21,
+    ]
 
 
 def test_vital_signs_are_in_range_averaged_per_stamp_and_in_celsius(tmp_path):
@@ -174,7 +230,9 @@ def test_vital_signs_are_in_range_averaged_per_stamp_and_in_celsius(tmp_path):
         hospital.chart(one, item, hours, number)
     hospital.chart(one, HEART_RATE, 6, 99, error=1)
     hospital.chart(one, HEART_RATE, -0.5, 99)  # before its ICU stay
-    hospital.rows["CHARTEVENTS"].append({**hospital.rows["CHARTEVENTS"][-1], "charttime": at(7), "icustay_id": 1})  # of no stay
+    hospital.rows["CHARTEVENTS"].append(
+        {**hospital.rows["CHARTEVENTS"][-1], "charttime": at(7), "icustay_id": 1}
+    )  # of no stay
     clean, reference = both(hospital, tmp_path)
     assert clean.row("series", one)[[1, 2, 3], TEMPERATURE] == near(38, 38, 38)
     assert clean.row("series", one)[[4, 5], SYSTOLIC] == near(NAN, 110)
@@ -185,9 +243,17 @@ def test_vital_signs_are_in_range_averaged_per_stamp_and_in_celsius(tmp_path):
 def test_laboratory_conflicts_take_the_minimum_and_impossible_values_are_dropped(tmp_path):
     hospital = Hospital()
     one = hospital.patient(1)
-    for hours, item, number in ((1, 50983, 141), (1, 50824, 139), (2, 50983, 201), (2, 51006, 300), (2, 51300, 0)):
+    for hours, item, number in (
+        (1, 50983, 141),
+        (1, 50824, 139),
+        (2, 50983, 201),
+        (2, 51006, 300),
+        (2, 51300, 0),
+    ):
         hospital.lab(one, item, hours, number)
-    hospital.add("LABEVENTS", subject_id=1001, hadm_id="", itemid=50983, charttime=at(3), valuenum=100)  # an outpatient's
+    hospital.add(
+        "LABEVENTS", subject_id=1001, hadm_id="", itemid=50983, charttime=at(3), valuenum=100
+    )  # an outpatient's
     clean, _ = both(hospital, tmp_path)
     assert clean.row("series", one)[[1, 2, 3], SODIUM] == near(139, 139, 139)
     assert clean.row("series", one)[2, SERIES.index("urea nitrogen")] == 300
@@ -214,13 +280,19 @@ def test_fio2_is_converted_item_by_item(tmp_path):
         hospital.lab(hadm, SPECIMEN, 2, "", "ART")
     clean, reference = both(hospital, tmp_path)
     for hadm, (_, _, published, mended) in enumerate(FIO2, start=1):
-        assert reference.row("series", hadm)[23, RATIO] == pytest.approx(100 / published if published else NAN, nan_ok=True)
-        assert clean.row("series", hadm)[23, RATIO] == pytest.approx(100 / mended if mended else NAN, nan_ok=True)
+        assert reference.row("series", hadm)[23, RATIO] == pytest.approx(
+            100 / published if published else NAN, nan_ok=True
+        )
+        assert clean.row("series", hadm)[23, RATIO] == pytest.approx(
+            100 / mended if mended else NAN, nan_ok=True
+        )
 
 
 def test_a_blood_gas_takes_the_last_fio2_of_the_four_hours_before(tmp_path):
     hospital = Hospital()
-    for hadm, charted in enumerate([((2, 0.5),), ((1.99, 0.5),), ((6, 0.5),), ((6.01, 0.5),), ((3, 0.5), (4, 5.0))], start=1):
+    for hadm, charted in enumerate(
+        [((2, 0.5),), ((1.99, 0.5),), ((6, 0.5),), ((6.01, 0.5),), ((3, 0.5), (4, 5.0))], start=1
+    ):
         hospital.patient(hadm)
         hospital.lab(hadm, PAO2, 6, 100)
         hospital.lab(hadm, SPECIMEN, 6, "", "ART")
@@ -228,13 +300,24 @@ def test_a_blood_gas_takes_the_last_fio2_of_the_four_hours_before(tmp_path):
             hospital.chart(hadm, 190, hours, number)
     clean, reference = both(hospital, tmp_path)
     ratio = [prepared.arrays["series"][:, 23, RATIO] for prepared in (clean, reference)]
-    assert ratio[0] == near(2, NAN, 2, NAN, 2), "4 h before, earlier, at the gas, after it, behind an impossible entry"
-    assert ratio[1] == near(2, NAN, 2, NAN, NAN), "as published, an impossible entry hides the one before it"
-    assert clean.row("series", 1)[:6, RATIO] == near(*[NAN] * 6) and reference.row("series", 1)[0, RATIO] == 2
+    assert ratio[0] == near(2, NAN, 2, NAN, 2), (
+        "4 h before, earlier, at the gas, after it, behind an impossible entry"
+    )
+    assert ratio[1] == near(2, NAN, 2, NAN, NAN), (
+        "as published, an impossible entry hides the one before it"
+    )
+    assert (
+        clean.row("series", 1)[:6, RATIO] == near(*[NAN] * 6)
+        and reference.row("series", 1)[0, RATIO] == 2
+    )
 
 
 def test_a_gas_of_unknown_specimen_needs_an_arterial_probability_above_three_quarters(tmp_path):
-    unknown = sum(coefficient * mean + offset for name, (coefficient, mean, offset) in TERMS.items() if name != "gas_fio2")
+    unknown = sum(
+        coefficient * mean + offset
+        for name, (coefficient, mean, offset) in TERMS.items()
+        if name != "gas_fio2"
+    )
     assert unknown == pytest.approx(-1.656447, abs=1e-6)  # worked from the published table
     threshold = (math.log(3) + 0.02544 - unknown - 0.01480 * 50) / 0.04598  # where p = 3/4
     hospital = Hospital()
@@ -253,7 +336,8 @@ def test_a_gas_of_unknown_specimen_needs_an_arterial_probability_above_three_qua
     assert kept == [False, True, True, True, False]
 
 
-# Cohort, static features, labels -----------------------------------------------------------------------------------------
+# Cohort, static features, labels
+# -----------------------------------------------------------------------------------------
 
 
 def test_cohort_is_the_first_adult_admission_with_an_icu_stay_and_a_long_record(tmp_path):
@@ -269,7 +353,14 @@ def test_cohort_is_the_first_adult_admission_with_an_icu_stay_and_a_long_record(
     clean, reference = both(hospital, tmp_path)
     assert clean.arrays["hadm_id"].tolist() == reference.arrays["hadm_id"].tolist() == [5, 7, 8]
     assert clean.arrays["subject_id"].tolist() == [1, 1007, 1008]
-    assert [(step["rows"], step["dropped"]) for step in clean.facts["funnel"]] == [(8, 0), (6, 2), (5, 1), (4, 1), (4, 0), (3, 1)]
+    assert [(step["rows"], step["dropped"]) for step in clean.facts["funnel"]] == [
+        (8, 0),
+        (6, 2),
+        (5, 1),
+        (4, 1),
+        (4, 0),
+        (3, 1),
+    ]
 
 
 def test_ages_above_89_are_clipped_in_clean_alone(tmp_path):
@@ -277,7 +368,9 @@ def test_ages_above_89_are_clipped_in_clean_alone(tmp_path):
     hospital.patient(1, born="1800-01-01 00:00:00")
     hospital.patient(2, born="2060-01-01 00:00:00")
     clean, reference = both(hospital, tmp_path)
-    assert reference.arrays["static"][:, 0] == near(300.00 * 365.242, 40.00 * 365.242)  # 109,572 and 14,610 days, to 0.01 years
+    assert reference.arrays["static"][:, 0] == near(
+        300.00 * 365.242, 40.00 * 365.242
+    )  # 109,572 and 14,610 days, to 0.01 years
     assert clean.arrays["static"][:, 0] == near(89 * 365.242, 40 * 365.242)
 
 
@@ -302,9 +395,15 @@ def test_diagnosis_flags_compare_codes_as_text(tmp_path):
     for hadm, code in enumerate(cases, start=1):
         hospital.patient(hadm, codes=("4019", code))
     prepared = prepare(hospital, tmp_path, "clean")
-    assert ["".join(str(int(flag)) for flag in row) for row in prepared.arrays["static"][:, 1:4]] == list(cases.values())
+    assert [
+        "".join(str(int(flag)) for flag in row) for row in prepared.arrays["static"][:, 1:4]
+    ] == list(cases.values())
     groups = [[ICD9[k] for k in np.flatnonzero(row)] for row in prepared.arrays["icd9"]]
-    assert groups[0] == ["001-139", "390-459"] and groups[-2] == ["390-459", "780-789"] and groups[-1] == ["390-459"]
+    assert (
+        groups[0] == ["001-139", "390-459"]
+        and groups[-2] == ["390-459", "780-789"]
+        and groups[-1] == ["390-459"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -325,6 +424,14 @@ def test_mortality_labels_count_days_as_published(tmp_path):
     }  # fmt: skip
     hospital = Hospital()
     for hadm, (death, dod) in enumerate(cases, start=1):
-        hospital.patient(hadm, left=left, dead_in_hospital="" if death is None else at(death), died="" if dod is None else at(dod))
-    found = ["".join(str(label) for label in row) for row in prepare(hospital, tmp_path, "clean").arrays["mortality_labels"]]
+        hospital.patient(
+            hadm,
+            left=left,
+            dead_in_hospital="" if death is None else at(death),
+            died="" if dod is None else at(dod),
+        )
+    found = [
+        "".join(str(label) for label in row)
+        for row in prepare(hospital, tmp_path, "clean").arrays["mortality_labels"]
+    ]
     assert found == list(cases.values())

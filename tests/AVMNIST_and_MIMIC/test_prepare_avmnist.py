@@ -20,7 +20,12 @@ from threadpoolctl import threadpool_limits
 
 from AVMNIST_and_MIMIC.avmnist.preparation import audio
 from AVMNIST_and_MIMIC.avmnist.preparation.build import FILES, Rules
-from AVMNIST_and_MIMIC.avmnist.preparation.images import count_components, fit_pca, keep_components, read_mnist
+from AVMNIST_and_MIMIC.avmnist.preparation.images import (
+    count_components,
+    fit_pca,
+    keep_components,
+    read_mnist,
+)
 from AVMNIST_and_MIMIC.avmnist.preparation.noise import KINDS, Mixer, coloured, read_noise
 from AVMNIST_and_MIMIC.prepare_avmnist import main
 from i2m2.errors import DataError, SettingsError
@@ -48,18 +53,27 @@ def tone(frequency: float, seconds: float = 0.3, rate: int = 8000) -> np.ndarray
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    """MNIST-like idx files of smooth images, and recordings of two speakers with three takes of every digit."""
+    """MNIST-like idx files of smooth images, and recordings of two speakers with three takes of
+    every digit."""
     rng = np.random.default_rng(0)
     folder = tmp_path / "raw"
     (folder / "speech").mkdir(parents=True)
     for part, rows in (("train", TRAIN), ("t10k", TEST)):
         bases = rng.random((10, 784))
         images = (bases.T @ rng.dirichlet(np.ones(10), rows).T).T * 255
-        (folder / f"{part}-images-idx3-ubyte").write_bytes(idx(images.astype(np.uint8).reshape(rows, 28, 28)))
-        (folder / f"{part}-labels-idx1-ubyte").write_bytes(idx((np.arange(rows) % 10).astype(np.uint8)))
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(
+            idx(images.astype(np.uint8).reshape(rows, 28, 28))
+        )
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(
+            idx((np.arange(rows) % 10).astype(np.uint8))
+        )
     for digit, speaker, take in itertools.product(range(10), ("ann", "bob"), range(3)):
-        samples = tone(200 + 100 * digit, 0.15 + 0.02 * take) + 0.01 * rng.standard_normal(int((0.15 + 0.02 * take) * 8000))
-        (folder / "speech" / f"{digit}_{speaker}_{take}.wav").write_bytes(wav((samples * 32767).astype(np.int16)))
+        samples = tone(200 + 100 * digit, 0.15 + 0.02 * take) + 0.01 * rng.standard_normal(
+            int((0.15 + 0.02 * take) * 8000)
+        )
+        (folder / "speech" / f"{digit}_{speaker}_{take}.wav").write_bytes(
+            wav((samples * 32767).astype(np.int16))
+        )
     return folder
 
 
@@ -78,20 +92,29 @@ def contents(out: Path) -> dict[str, bytes]:
     return {name: (out / name).read_bytes() for name in FILES}
 
 
-# What is written ---------------------------------------------------------------------------------------------------------
+# What is written
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_folder_has_the_official_layout(raw, tmp_path):
     facts = prepare(raw, tmp_path / "out")
-    shapes = {name: (tuple(f["shape"]), f["dtype"]) for name, f in facts["files"].items() if "shape" in f}
+    shapes = {
+        name: (tuple(f["shape"]), f["dtype"]) for name, f in facts["files"].items() if "shape" in f
+    }
     assert shapes == {
         "image/train_data.npy": ((TRAIN, 784), "float32"), "image/test_data.npy": ((TEST, 784), "float32"),
         "audio/train_data.npy": ((TRAIN, 112, 112), "uint8"), "audio/test_data.npy": ((TEST, 112, 112), "uint8"),
         "train_labels.npy": ((TRAIN,), "uint8"), "test_labels.npy": ((TEST,), "uint8"),
     }  # fmt: skip
-    assert facts["variant"] == "calibrated" and facts["synthetic"] is False and facts["validation_rows"] == [TRAIN - 20, TRAIN]
+    assert (
+        facts["variant"] == "calibrated"
+        and facts["synthetic"] is False
+        and facts["validation_rows"] == [TRAIN - 20, TRAIN]
+    )
     assert facts["counts"] == {"train": TRAIN - 20, "val": 20, "test": TEST}
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"], "nothing temporary is left"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"], (
+        "nothing temporary is left"
+    )
 
 
 def test_rows_are_in_label_order_and_recordings_in_one_part(raw, tmp_path):
@@ -102,8 +125,14 @@ def test_rows_are_in_label_order_and_recordings_in_one_part(raw, tmp_path):
         own = [row for row in rows if row["file"] == name]
         assert [int(row["row"]) for row in own] == list(range(len(labels)))
         assert [int(row["recording"][0]) for row in own] == labels.tolist()
-    heard = {part: {row["recording"] for row in rows if row["part"] == part} for part in audio.PARTS}
-    assert not heard["train"] & heard["val"] and not heard["train"] & heard["test"] and not heard["val"] & heard["test"]
+    heard = {
+        part: {row["recording"] for row in rows if row["part"] == part} for part in audio.PARTS
+    }
+    assert (
+        not heard["train"] & heard["val"]
+        and not heard["train"] & heard["test"]
+        and not heard["val"] & heard["test"]
+    )
     main(["--check", str(tmp_path / "out")])
 
 
@@ -122,17 +151,30 @@ def test_same_seed_same_bytes_other_seed_other_bytes(raw, tmp_path):
         prepare(raw, tmp_path / name, "--seed", seed)
     a, b, c = (contents(tmp_path / name) for name in "abc")
     assert a == b
-    assert {name for name in FILES if a[name] != c[name]} == {"audio/train_data.npy", "audio/test_data.npy", "pairs.csv"}
+    assert {name for name in FILES if a[name] != c[name]} == {
+        "audio/train_data.npy",
+        "audio/test_data.npy",
+        "pairs.csv",
+    }
 
 
 def test_mfas_is_the_published_recipe(raw, tmp_path):
-    facts = prepare(raw, tmp_path / "out", "--variant", "mfas", "--name", "mfas-two", "--components", "2")
-    assert facts["variant"] == "mfas-two" and facts["settings"]["noise"] == [] and facts["settings"]["val_takes"] == []
+    facts = prepare(
+        raw, tmp_path / "out", "--variant", "mfas", "--name", "mfas-two", "--components", "2"
+    )
+    assert (
+        facts["variant"] == "mfas-two"
+        and facts["settings"]["noise"] == []
+        and facts["settings"]["val_takes"] == []
+    )
     for name in ("train", "test"):
         images = np.load(tmp_path / f"out/image/{name}_data.npy")
         assert np.abs(images.mean(axis=0)).max() < 1e-3, "each file is centred by its own mean"
         assert np.linalg.matrix_rank(images[:50].astype(float), tol=1e-1) == 2
-    heard = {part: {row["recording"] for row in pairs(tmp_path / "out") if row["part"] == part} for part in audio.PARTS}
+    heard = {
+        part: {row["recording"] for row in pairs(tmp_path / "out") if row["part"] == part}
+        for part in audio.PARTS
+    }
     assert heard["val"] & heard["train"] and not heard["test"] & (heard["train"] | heard["val"])
 
 
@@ -153,7 +195,10 @@ def test_the_same_command_again_does_nothing_and_other_rules_are_refused(raw, tm
     prepare(raw, tmp_path / "out")
     before = (tmp_path / "out/dataset.json").stat().st_mtime_ns
     prepare(raw, tmp_path / "out")
-    assert "nothing done" in capsys.readouterr().out and (tmp_path / "out/dataset.json").stat().st_mtime_ns == before
+    assert (
+        "nothing done" in capsys.readouterr().out
+        and (tmp_path / "out/dataset.json").stat().st_mtime_ns == before
+    )
     with pytest.raises(SettingsError, match="settings.snr_max.*another --out"):
         prepare(raw, tmp_path / "out", "--snr-max", "3.5")
     (tmp_path / "mine").mkdir()
@@ -170,13 +215,18 @@ def test_a_failure_half_way_leaves_nothing(raw, tmp_path, monkeypatch):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
 
 
-# Images ------------------------------------------------------------------------------------------------------------------
+# Images
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def test_component_rules_on_a_worked_example():
     ratio = np.array([0.10, 0.10, 0.10, 0.70])
-    assert count_components(ratio, 0.25, "reach") == 3 and count_components(ratio, 0.25, "within") == 2
-    assert count_components(ratio, 0.20, "reach") == 2 and count_components(ratio, 0.20, "within") == 2
+    assert (
+        count_components(ratio, 0.25, "reach") == 3 and count_components(ratio, 0.25, "within") == 2
+    )
+    assert (
+        count_components(ratio, 0.20, "reach") == 2 and count_components(ratio, 0.20, "within") == 2
+    )
     with pytest.raises(SettingsError, match="keeps nothing"):
         count_components(ratio, 0.05, "within")
 
@@ -188,16 +238,38 @@ def test_pca_agrees_with_singular_values_and_all_components_restore_the_image():
     np.testing.assert_allclose(pca.ratio, squares / squares.sum(), rtol=1e-6, atol=1e-12)
     np.testing.assert_allclose(keep_components(images, pca, 784, add_mean=True), images, atol=0.01)
     one = keep_components(images, pca, 1, add_mean=False)
-    assert abs(one.astype(float).var(axis=0).sum() / images.astype(float).var(axis=0).sum() - pca.ratio[0]) < 1e-4
+    assert (
+        abs(
+            one.astype(float).var(axis=0).sum() / images.astype(float).var(axis=0).sum()
+            - pca.ratio[0]
+        )
+        < 1e-4
+    )
 
 
-@pytest.mark.skipif(not (SHARED / "data/avmnist_raw").is_dir(), reason="needs the real MNIST under $I2M2_SHARED/data/avmnist_raw")
+@pytest.mark.skipif(
+    not (SHARED / "data/avmnist_raw").is_dir(),
+    reason="needs the real MNIST under $I2M2_SHARED/data/avmnist_raw",
+)
 def test_real_mnist_keeps_4_components_to_reach_a_quarter_and_3_to_stay_within():
     train, test = read_mnist(SHARED / "data/avmnist_raw")
-    assert np.bincount(train.labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert np.bincount(train.labels).tolist() == [
+        5923,
+        6742,
+        5958,
+        6131,
+        5842,
+        5421,
+        5918,
+        6265,
+        5851,
+        5949,
+    ]
     assert len(test.labels) == 10_000
     ratio = fit_pca(train.images).ratio
-    assert count_components(ratio, 0.25, "reach") == 4 and count_components(ratio, 0.25, "within") == 3
+    assert (
+        count_components(ratio, 0.25, "reach") == 4 and count_components(ratio, 0.25, "within") == 3
+    )
     assert ratio[:3].sum() == pytest.approx(0.230, abs=5e-4)
 
 
@@ -210,11 +282,14 @@ def test_idx_files_are_found_plain_or_gzipped_in_both_spellings(raw, compress, d
         data = path.read_bytes()
         path.unlink()
         (raw / "below").mkdir(exist_ok=True)
-        (raw / "below" / (name + ".gz" * compress)).write_bytes(gzip.compress(data) if compress else data)
+        (raw / "below" / (name + ".gz" * compress)).write_bytes(
+            gzip.compress(data) if compress else data
+        )
     np.testing.assert_array_equal(read_mnist(raw)[0].images, expected)
 
 
-# Audio -------------------------------------------------------------------------------------------------------------------
+# Audio
+# -------------------------------------------------------------------------------------------------------------------
 
 
 def test_window_of_4000_samples_is_81_with_overlap_46():
@@ -223,7 +298,12 @@ def test_window_of_4000_samples_is_81_with_overlap_46():
 
 def test_window_is_the_smallest_that_gives_112_frames():
     for length in (800, 1120, 1999, 3360, 5000, 9111, 18240, audio.LONGEST):
-        fits = ((w, o) for w in range(max(1, -(-length // 112) - 1), 400) for o in range(w) if (length - o) // (w - o) == 112)
+        fits = (
+            (w, o)
+            for w in range(max(1, -(-length // 112) - 1), 400)
+            for o in range(w)
+            if (length - o) // (w - o) == 112
+        )
         assert audio.window_of(length) == next(fits)
         assert audio.window_of(length)[0] <= audio.FFT
 
@@ -242,7 +322,9 @@ def test_power_equals_a_zero_padded_fft():
 def test_a_tone_is_a_dark_row_at_its_frequency_counted_from_the_bottom():
     picture = audio.spectrograms(tone(1000, 0.5).astype(np.float32)[None])[0]
     row = int(picture.mean(axis=1).argmin())
-    assert abs((111 - row) - 1000 / (8000 / 223)) <= 1 and picture.min() == 0 and picture.max() == 255
+    assert (
+        abs((111 - row) - 1000 / (8000 / 223)) <= 1 and picture.min() == 0 and picture.max() == 255
+    )
 
 
 def test_grey_values_follow_the_published_scale():
@@ -274,7 +356,9 @@ def test_any_wav_becomes_the_same_8_khz_mono(encode, rate):
     samples = audio.decode_wav("x.wav", wav(encode(tone(440, 0.3, rate)), rate))
     inner = slice(100, -100)  # resampling rings at the ends
     assert len(samples) == pytest.approx(2400, abs=1)
-    np.testing.assert_allclose(samples[inner], tone(440)[: len(samples)][inner], atol=0.02)  # 8 bits: steps of 1/128
+    np.testing.assert_allclose(
+        samples[inner], tone(440)[: len(samples)][inner], atol=0.02
+    )  # 8 bits: steps of 1/128
 
 
 def test_24_bit_wav_is_read():
@@ -298,13 +382,18 @@ def test_speech_is_the_same_from_a_folder_and_from_a_nested_zip(raw):
 
 
 def _recordings(takes: range) -> list[audio.Recording]:
-    return [audio.Recording(f"{d}_{s}_{t}.wav", d, s, t, np.zeros(1)) for d, s, t in itertools.product(range(10), "ab", takes)]
+    return [
+        audio.Recording(f"{d}_{s}_{t}.wav", d, s, t, np.zeros(1))
+        for d, s, t in itertools.product(range(10), "ab", takes)
+    ]
 
 
 def test_takes_are_held_out_by_number_where_they_exist_and_by_order_elsewhere():
     recordings = _recordings(range(50))
     held = audio.split_by_take(recordings, range(40, 50), ())
-    assert {recordings[i].take for i in held["test"]} == set(range(40, 50)) and held["val"] == held["train"]
+    assert {recordings[i].take for i in held["test"]} == set(range(40, 50)) and held["val"] == held[
+        "train"
+    ]
     held = audio.split_by_take(_recordings(range(7, 12)), range(5), range(5, 10))
     assert {part: len(i) for part, i in held.items()} == {"train": 80, "val": 10, "test": 10}
 
@@ -325,7 +414,9 @@ def test_noise_has_the_drawn_signal_to_noise_ratio_and_depends_on_the_row_alone(
     mixer = Mixer(7, (kind,), (-12.0, 3.0), voices={"train": voices})
     mixed, kinds, snrs = mixer.mix(speech, "train", [5, 6, 900])
     noise = mixed - speech
-    np.testing.assert_allclose(10 * np.log10((speech**2).mean() / (noise**2).mean(axis=1)), snrs, atol=1e-3)
+    np.testing.assert_allclose(
+        10 * np.log10((speech**2).mean() / (noise**2).mean(axis=1)), snrs, atol=1e-3
+    )
     assert kinds == [kind] * 3 and len(set(snrs)) == 3 and ((snrs >= -12) & (snrs <= 3)).all()
     np.testing.assert_array_equal(mixer.mix(speech, "train", [900])[0][0], mixed[2])
 
@@ -339,17 +430,28 @@ def test_coloured_noise_falls_with_its_exponent(exponent):
 
 def test_noise_recordings_keep_takes_of_one_source_in_one_part(tmp_path):
     for i, take in itertools.product(range(20), "AB"):
-        (tmp_path / f"1-{1000 + i}-{take}-{i}.wav").write_bytes(wav(tone(100 + 50 * i, 0.5).astype(np.float32)))
+        (tmp_path / f"1-{1000 + i}-{take}-{i}.wav").write_bytes(
+            wav(tone(100 + 50 * i, 0.5).astype(np.float32))
+        )
     clips = read_noise(tmp_path).clips
     assert {part: len(waves) for part, waves in clips.items()} == {"train": 32, "val": 4, "test": 4}
-    peaks = {part: {int(np.abs(np.fft.rfft(wave, 8000)).argmax()) for wave in waves} for part, waves in clips.items()}
-    assert not peaks["train"] & peaks["test"] and not peaks["train"] & peaks["val"] and not peaks["val"] & peaks["test"]
+    peaks = {
+        part: {int(np.abs(np.fft.rfft(wave, 8000)).argmax()) for wave in waves}
+        for part, waves in clips.items()
+    }
+    assert (
+        not peaks["train"] & peaks["test"]
+        and not peaks["train"] & peaks["val"]
+        and not peaks["val"] & peaks["test"]
+    )
 
 
 def test_recorded_noise_is_mixed_in(raw, tmp_path):
     (tmp_path / "noise").mkdir()
     for i in range(4):
-        (tmp_path / f"noise/{i}.wav").write_bytes(wav(tone(100 + 500 * i, 0.5, 44100).astype(np.float32), 44100))
+        (tmp_path / f"noise/{i}.wav").write_bytes(
+            wav(tone(100 + 500 * i, 0.5, 44100).astype(np.float32), 44100)
+        )
     facts = prepare(raw, tmp_path / "out", "--noise", str(tmp_path / "noise"))
     assert (
         facts["settings"]["noise"] == ["clips"]
@@ -358,7 +460,8 @@ def test_recorded_noise_is_mixed_in(raw, tmp_path):
     )
 
 
-# Mistakes: one line each -------------------------------------------------------------------------------------------------
+# Mistakes: one line each
+# -------------------------------------------------------------------------------------------------
 
 
 def _cut(path: Path, size: int) -> None:
@@ -389,15 +492,33 @@ def _misnamed(raw: Path) -> None:
 
 
 BAD_INPUT = {
-    "a missing idx file": (lambda raw: (raw / "t10k-images-idx3-ubyte").unlink(), "t10k-images-idx3-ubyte"),
-    "a truncated idx file": (lambda raw: _cut(raw / "train-images-idx3-ubyte", 5000), "train-images-idx3-ubyte.*announces"),
-    "a truncated gzip file": (lambda raw: _cut_gzip(raw / "train-images-idx3-ubyte"), "damaged or cut short"),
+    "a missing idx file": (
+        lambda raw: (raw / "t10k-images-idx3-ubyte").unlink(),
+        "t10k-images-idx3-ubyte",
+    ),
+    "a truncated idx file": (
+        lambda raw: _cut(raw / "train-images-idx3-ubyte", 5000),
+        "train-images-idx3-ubyte.*announces",
+    ),
+    "a truncated gzip file": (
+        lambda raw: _cut_gzip(raw / "train-images-idx3-ubyte"),
+        "damaged or cut short",
+    ),
     "an empty idx file": (lambda raw: _cut(raw / "train-labels-idx1-ubyte", 0), "not an idx file"),
     "a wrong magic": (_wrong_magic, "magic 2049, expected 2051"),
     "a label outside 0..9": (_label_11, "row 0 has label 11"),
-    "an empty speech folder": (lambda raw: [path.unlink() for path in (raw / "speech").iterdir()], "no recordings"),
-    "a WAV that is not audio": (lambda raw: (raw / "speech/3_bob_1.wav").write_bytes(b"RIFF it is not"), "3_bob_1.wav: not a WAV"),
-    "a WAV cut short": (lambda raw: _cut(raw / "speech/3_bob_1.wav", 900), "3_bob_1.wav: not a WAV file, or cut short"),
+    "an empty speech folder": (
+        lambda raw: [path.unlink() for path in (raw / "speech").iterdir()],
+        "no recordings",
+    ),
+    "a WAV that is not audio": (
+        lambda raw: (raw / "speech/3_bob_1.wav").write_bytes(b"RIFF it is not"),
+        "3_bob_1.wav: not a WAV",
+    ),
+    "a WAV cut short": (
+        lambda raw: _cut(raw / "speech/3_bob_1.wav", 900),
+        "3_bob_1.wav: not a WAV file, or cut short",
+    ),
     "a WAV of a few samples": (
         lambda raw: (raw / "speech/3_bob_1.wav").write_bytes(wav(np.zeros(9, np.int16))),
         "3_bob_1.wav: 0.001 s",
@@ -430,7 +551,16 @@ def test_misnamed_wavs_are_counted_and_reported(raw, tmp_path, capsys):
 def test_an_unreadable_zip_is_one_line(raw, tmp_path):
     (tmp_path / "speech.zip").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(DataError, match="not a readable zip"):
-        main(["--mnist", str(raw), "--speech", str(tmp_path / "speech.zip"), "--out", str(tmp_path / "out")])
+        main(
+            [
+                "--mnist",
+                str(raw),
+                "--speech",
+                str(tmp_path / "speech.zip"),
+                "--out",
+                str(tmp_path / "out"),
+            ]
+        )
 
 
 @pytest.mark.parametrize(
@@ -456,11 +586,20 @@ def test_a_wrong_setting_is_one_line(raw, tmp_path, options, message):
 def test_the_command_exits_2_for_settings_and_3_for_data_without_a_traceback(raw, tmp_path):
     def run(*argv: str) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", "AVMNIST_and_MIMIC.prepare_avmnist", *argv]
-        return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=Path(__file__).parents[2]
+        )
 
-    for code, argv in ((2, ["--mnist", str(raw)]), (3, ["--mnist", str(tmp_path / "nowhere"), "--speech", str(raw)])):
+    for code, argv in (
+        (2, ["--mnist", str(raw)]),
+        (3, ["--mnist", str(tmp_path / "nowhere"), "--speech", str(raw)]),
+    ):
         result = run(*argv, "--out", str(tmp_path / "out"))
-        assert result.returncode == code and result.stderr.count("\n") == 1 and result.stderr.startswith("error: ")
+        assert (
+            result.returncode == code
+            and result.stderr.count("\n") == 1
+            and result.stderr.startswith("error: ")
+        )
 
 
 def test_download_without_internet_is_one_line(tmp_path, monkeypatch):
@@ -475,7 +614,8 @@ def test_download_without_internet_is_one_line(tmp_path, monkeypatch):
     assert "\n" not in str(error.value)
 
 
-# --check -----------------------------------------------------------------------------------------------------------------
+# --check
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def _rewrite(path: Path, change) -> None:
@@ -489,24 +629,48 @@ def _set(array: np.ndarray, row: int, value: float) -> np.ndarray:
 
 
 SPOILT = {
-    "a missing file": (lambda out: (out / "train_labels.npy").unlink(), "train_labels.npy missing in"),
+    "a missing file": (
+        lambda out: (out / "train_labels.npy").unlink(),
+        "train_labels.npy missing in",
+    ),
     "a truncated array": (
         lambda out: _cut(out / "audio/train_data.npy", 5000),
         "audio/train_data.npy cannot be read .* truncated or damaged",
     ),
-    "NaN": (lambda out: _rewrite(out / "image/train_data.npy", lambda a: _set(a, 7, np.nan)), "row 7 holds NaN"),
-    "a wrong label": (lambda out: _rewrite(out / "test_labels.npy", lambda a: _set(a, 5, 12)), "row 5 has label 12"),
+    "NaN": (
+        lambda out: _rewrite(out / "image/train_data.npy", lambda a: _set(a, 7, np.nan)),
+        "row 7 holds NaN",
+    ),
+    "a wrong label": (
+        lambda out: _rewrite(out / "test_labels.npy", lambda a: _set(a, 5, 12)),
+        "row 5 has label 12",
+    ),
     "rows missing": (
         lambda out: _rewrite(out / "audio/test_data.npy", lambda a: a[:-1]),
         r"shape \(59, 112, 112\).* a row per label",
     ),
-    "a wrong shape": (lambda out: _rewrite(out / "audio/test_data.npy", lambda a: a[:, :100]), r"shape \(60, 100, 112\)"),
-    "images on another scale": (lambda out: _rewrite(out / "image/test_data.npy", lambda a: a / 255), "scale should be 0..255"),
+    "a wrong shape": (
+        lambda out: _rewrite(out / "audio/test_data.npy", lambda a: a[:, :100]),
+        r"shape \(60, 100, 112\)",
+    ),
+    "images on another scale": (
+        lambda out: _rewrite(out / "image/test_data.npy", lambda a: a / 255),
+        "scale should be 0..255",
+    ),
 }
 CHANGED = {
-    "another value": (lambda out: _rewrite(out / "audio/test_data.npy", lambda a: _set(a, 3, 9)), "sha256 differs"),
-    "labels in another order": (lambda out: _rewrite(out / "train_labels.npy", lambda a: np.roll(a, 1)), "sha256 differs"),
-    "a damaged dataset.json": (lambda out: (out / "dataset.json").write_text("{"), "not a description"),
+    "another value": (
+        lambda out: _rewrite(out / "audio/test_data.npy", lambda a: _set(a, 3, 9)),
+        "sha256 differs",
+    ),
+    "labels in another order": (
+        lambda out: _rewrite(out / "train_labels.npy", lambda a: np.roll(a, 1)),
+        "sha256 differs",
+    ),
+    "a damaged dataset.json": (
+        lambda out: (out / "dataset.json").write_text("{"),
+        "not a description",
+    ),
 }
 
 
@@ -537,7 +701,10 @@ def test_check_takes_the_tarballs_files_as_the_loader_does(raw, tmp_path):
     for name in ("dataset.json", "pairs.csv"):
         (tmp_path / "out" / name).unlink()
     for part in ("train", "test"):
-        _rewrite(tmp_path / f"out/image/{part}_data.npy", lambda a: a.reshape(-1, 28, 28).astype(np.float64))
+        _rewrite(
+            tmp_path / f"out/image/{part}_data.npy",
+            lambda a: a.reshape(-1, 28, 28).astype(np.float64),
+        )
         _rewrite(tmp_path / f"out/audio/{part}_data.npy", lambda a: a.astype(np.float64))
     main(["--check", str(tmp_path / "out")])
 
@@ -556,4 +723,10 @@ def test_check_finds_a_recording_that_does_not_speak_the_label(raw, tmp_path):
 
 def test_defaults_are_the_calibrated_variant():
     rules = Rules()
-    assert (rules.energy, rules.energy_rule, rules.add_mean, rules.pca_fit, rules.noise) == (0.25, "reach", True, "train", KINDS)
+    assert (rules.energy, rules.energy_rule, rules.add_mean, rules.pca_fit, rules.noise) == (
+        0.25,
+        "reach",
+        True,
+        "train",
+        KINDS,
+    )

@@ -1,4 +1,5 @@
-"""The MIMIC-III command: the open demo against the original extraction's numbers, mistakes in one line, im.pk, --check."""
+"""The MIMIC-III command: the open demo against the original extraction's numbers, mistakes in one
+line, im.pk, --check."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ from AVMNIST_and_MIMIC.prepare_mimic import extract, main
 from i2m2.errors import DataError, SettingsError
 from tests.AVMNIST_and_MIMIC.tiny_mimic import HEART_RATE, Hospital, Prepared
 
-# The open demo -----------------------------------------------------------------------------------------------------------
+# The open demo
+# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,9 @@ def _prepared(raw: Path, out: Path, mode: str) -> Prepared:
     return prepared
 
 
-SERIES_OF_THE_DEMO = [  # mean, std, min, max, admissions without a value, share observed: computed once by the original code
+# Mean, std, min, max, admissions without a value, share observed: computed once by the original
+# code
+SERIES_OF_THE_DEMO = [
     (14.1046, 2.3370, 3, 15, 1, 0.3047), (121.2080, 23.5003, 62, 199, 1, 0.8177), (86.1545, 18.5926, 32.5, 149, 1, 0.8347),
     (36.6796, 0.8912, 33.8333, 39.6667, 1, 0.3051), (2.7430, 1.6991, 0.6000, 9.4400, 51, 0.0493),
     (120.7412, 128.0352, 0, 1300, 1, 0.6039), (29.0349, 22.7535, 3, 126, 0, 0.1026), (11.5918, 8.6608, 1.2, 78.2, 0, 0.0954),
@@ -60,7 +64,14 @@ SERIES_OF_THE_DEMO = [  # mean, std, min, max, admissions without a value, share
 @pytest.mark.parametrize("k, expected", list(enumerate(SERIES_OF_THE_DEMO)), ids=SERIES)
 def test_reference_series_of_the_demo_equal_the_original_extraction(reference, k, expected):
     x, mask = reference.arrays["series"][..., k], reference.arrays["series_mask"][..., k]
-    found = np.nanmean(x), np.nanstd(x), np.nanmin(x), np.nanmax(x), np.isnan(x).all(axis=1).sum(), mask.mean()
+    found = (
+        np.nanmean(x),
+        np.nanstd(x),
+        np.nanmin(x),
+        np.nanmax(x),
+        np.isnan(x).all(axis=1).sum(),
+        mask.mean(),
+    )
     assert found == pytest.approx(expected, abs=5.1e-5)
 
 
@@ -74,9 +85,14 @@ def test_reference_rows_of_the_demo_equal_the_original_extraction(reference):
         (100969, 23): (12, 144, 81, 37.1111, 1.68, 80, 19, 15.9, 24, 142, 4.1, nan),
     }
     for (hadm, hour), expected in rows.items():
-        assert reference.row("series", hadm)[hour] == pytest.approx(expected, abs=5.1e-5, nan_ok=True)
+        assert reference.row("series", hadm)[hour] == pytest.approx(
+            expected, abs=5.1e-5, nan_ok=True
+        )
     assert 181.5625 in reference.row("series", 101361)[:, SERIES.index("urine output")]
-    for hadm, age, labels in ((101361, 20_102.91968, [0, 0, 0, 0, 0, 1]), (100969, 29_569.99232, [1, 0, 0, 0, 1, 1])):
+    for hadm, age, labels in (
+        (101361, 20_102.91968, [0, 0, 0, 0, 0, 1]),
+        (100969, 29_569.99232, [1, 0, 0, 0, 1, 1]),
+    ):
         assert reference.row("static", hadm) == pytest.approx([age, 0, 0, 0, 0], abs=5e-6)
         assert reference.row("mortality_labels", hadm).tolist() == labels
 
@@ -86,7 +102,13 @@ def test_cohort_static_and_labels_of_the_demo(reference, clean, demo, tmp_path):
     for prepared in (reference, clean):
         arrays = prepared.arrays
         ids = arrays["hadm_id"].tolist()
-        assert ids[:5] == [100375, 100969, 101361, 102203, 103379] and ids[-5:] == [197611, 198480, 198503, 199207, 199395]
+        assert ids[:5] == [100375, 100969, 101361, 102203, 103379] and ids[-5:] == [
+            197611,
+            198480,
+            198503,
+            199207,
+            199395,
+        ]
         assert len(ids) == 93 and not dropped & set(ids)
         assert arrays["mortality_labels"].sum(axis=0).tolist() == [27, 3, 4, 12, 39, 66]
         classes = class_of("mortality", arrays)
@@ -98,8 +120,12 @@ def test_cohort_static_and_labels_of_the_demo(reference, clean, demo, tmp_path):
         assert np.bincount(arrays["static"][:, 4].astype(int)).tolist() == [73, 6, 14]
         assert np.median(arrays["static"][:, 0]) == pytest.approx(28_083.46, abs=5e-3)
         assert [step["rows"] for step in prepared.facts["funnel"]] == [129, 100, 100, 100, 100, 93]
-        assert ids[arrays["subject_id"].tolist().index(40310)] == 186361, "the first admission, not 157609"
-        assert prepared.facts["release"] == "MIMIC-III demo v1.4" and prepared.facts["tables"] == DEMO
+        assert ids[arrays["subject_id"].tolist().index(40310)] == 186361, (
+            "the first admission, not 157609"
+        )
+        assert (
+            prepared.facts["release"] == "MIMIC-III demo v1.4" and prepared.facts["tables"] == DEMO
+        )
     ages = reference.arrays["static"][:, 0]
     assert (ages.mean(), ages.max()) == pytest.approx((32_123.94, 109_572.6), abs=5e-2)
     assert clean.arrays["static"][:, 0].max() == pytest.approx(89 * 365.242)
@@ -119,28 +145,54 @@ def test_raw_lists_of_the_demo_before_any_selection(demo, tmp_path):
         rows = scratch.arrays(
             "SELECT variable, count(*) AS n, count(DISTINCT hadm_id) AS admissions, avg(value) AS mean FROM records GROUP BY ALL"
         )
-        found = {int(k): (int(n), int(admissions), mean) for k, n, admissions, mean in zip(*rows.values(), strict=True)}
-        gases = scratch.arrays("SELECT coalesce(specimen, '') AS specimen, count(*) AS n FROM gases GROUP BY ALL ORDER BY n DESC")
-        empty = scratch.value("SELECT count(*) FROM (SELECT hadm_id, time FROM urine GROUP BY ALL HAVING count(value) = 0)")
-        stays = scratch.value("SELECT count(DISTINCT hadm_id) FROM records WHERE variable IN (1, 2, 3)")
-        arterial, fio2 = scratch.value("SELECT count(*) FROM gases WHERE arterial"), found[NUMBER["fio2"]][0]
-    counts = {"gcs": (3_982, 125), "urine": (9_158 - empty, 123), "pao2": (1_104, 88)}  # empty: stamps of urine without an amount
+        found = {
+            int(k): (int(n), int(admissions), mean)
+            for k, n, admissions, mean in zip(*rows.values(), strict=True)
+        }
+        gases = scratch.arrays(
+            "SELECT coalesce(specimen, '') AS specimen, count(*) AS n FROM gases GROUP BY ALL ORDER BY n DESC"
+        )
+        empty = scratch.value(
+            "SELECT count(*) FROM (SELECT hadm_id, time FROM urine GROUP BY ALL HAVING count(value) = 0)"
+        )
+        stays = scratch.value(
+            "SELECT count(DISTINCT hadm_id) FROM records WHERE variable IN (1, 2, 3)"
+        )
+        arterial, fio2 = (
+            scratch.value("SELECT count(*) FROM gases WHERE arterial"),
+            found[NUMBER["fio2"]][0],
+        )
+    counts = {
+        "gcs": (3_982, 125),
+        "urine": (9_158 - empty, 123),
+        "pao2": (1_104, 88),
+    }  # empty: stamps of urine without an amount
     assert {name: found[k][2] for name, k in NUMBER.items()} == pytest.approx(means, abs=5.1e-5)
     assert {name: found[NUMBER[name]][:2] for name in counts} == counts
     assert empty == 17
-    assert gases["n"].tolist() == [1_166, 42, 37, 10, 1] and (arterial, fio2, stays) == (1_217, 764, 125)
+    assert gases["n"].tolist() == [1_166, 42, 37, 10, 1] and (arterial, fio2, stays) == (
+        1_217,
+        764,
+        125,
+    )
     assert list(tmp_path.iterdir()) == [], "the scratch database is gone"
 
 
 def test_clean_and_reference_of_the_demo_describe_the_same_patients(clean, reference):
     np.testing.assert_array_equal(clean.arrays["hadm_id"], reference.arrays["hadm_id"])
-    assert clean.arrays["series"].dtype == np.float32 and reference.arrays["series"].dtype == np.float64
+    assert (
+        clean.arrays["series"].dtype == np.float32
+        and reference.arrays["series"].dtype == np.float64
+    )
     for k in (1, 2, 3, 6, 9):  # other bins, other filling, the same measurements
-        both = [float(np.nanmean(prepared.arrays["series"][..., k])) for prepared in (clean, reference)]
+        both = [
+            float(np.nanmean(prepared.arrays["series"][..., k])) for prepared in (clean, reference)
+        ]
         assert both[0] == pytest.approx(both[1], rel=0.02)
 
 
-# The command -------------------------------------------------------------------------------------------------------------
+# The command
+# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -158,7 +210,9 @@ def test_spelling_and_compression_of_the_files_do_not_matter(raw, tmp_path):
     for path in list(raw.iterdir()):
         content = gzip.decompress(path.read_bytes()).decode()
         header, _, rows = content.partition("\n")
-        (raw / path.name.lower().removesuffix(".gz")).write_text(header.lower().replace('"', "") + "\n" + rows)
+        (raw / path.name.lower().removesuffix(".gz")).write_text(
+            header.lower().replace('"', "") + "\n" + rows
+        )
         path.unlink()
     extract(raw, tmp_path / "b")
     assert (tmp_path / "a/mimic.npz").read_bytes() == (tmp_path / "b/mimic.npz").read_bytes()
@@ -169,7 +223,10 @@ def test_the_same_command_again_does_nothing_and_another_replaces(raw, tmp_path,
     main(["--raw", str(raw), "--out", str(out)])
     before = (out / "mimic.npz").stat().st_mtime_ns
     main(["--raw", str(raw), "--out", str(out)])
-    assert "nothing done" in capsys.readouterr().out and (out / "mimic.npz").stat().st_mtime_ns == before
+    assert (
+        "nothing done" in capsys.readouterr().out
+        and (out / "mimic.npz").stat().st_mtime_ns == before
+    )
     main(["--raw", str(raw), "--out", str(out), "--mode", "reference"])
     assert json.loads((out / "dataset.json").read_text())["variant"] == "reference"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
@@ -180,7 +237,11 @@ def test_synthetic_tables_say_so(raw, tmp_path):
     (raw / "SYNTHETIC.txt").write_text("three patients that\nnever were\n")
     extract(raw, tmp_path / "out", "reference")
     facts = json.loads((tmp_path / "out/dataset.json").read_text())
-    assert facts["variant"] == "synthetic-reference" and facts["synthetic"] is True and facts["release"] == "unknown"
+    assert (
+        facts["variant"] == "synthetic-reference"
+        and facts["synthetic"] is True
+        and facts["release"] == "unknown"
+    )
     assert facts["description"] == "three patients that never were"
 
 
@@ -239,7 +300,9 @@ def test_bad_tables_are_one_line_and_leave_what_was_there(raw, tmp_path, spoil, 
 
 
 def test_a_table_that_does_not_fit_its_release_is_named():
-    assert release_of(V1_4) == "MIMIC-III v1.4" and release_of({**DEMO, "PATIENTS": 99}) == "unknown"
+    assert (
+        release_of(V1_4) == "MIMIC-III v1.4" and release_of({**DEMO, "PATIENTS": 99}) == "unknown"
+    )
     with pytest.raises(DataError, match="CHARTEVENTS has 330,000,000 rows, but MIMIC-III v1.4"):
         release_of({**V1_4, "CHARTEVENTS": 330_000_000})
 
@@ -262,20 +325,35 @@ def test_a_wrong_setting_is_one_line(raw, tmp_path, options, message):
 
 
 def test_the_command_exits_2_for_settings_and_3_for_data_without_a_traceback(tmp_path):
-    command = [sys.executable, "-m", "AVMNIST_and_MIMIC.prepare_mimic", "--out", str(tmp_path / "out")]
+    command = [
+        sys.executable,
+        "-m",
+        "AVMNIST_and_MIMIC.prepare_mimic",
+        "--out",
+        str(tmp_path / "out"),
+    ]
     for code, options in ((2, []), (3, ["--raw", str(tmp_path / "nowhere")])):
-        result = subprocess.run([*command, *options], capture_output=True, text=True, cwd=Path(__file__).parents[2])
-        assert result.returncode == code and result.stderr.count("\n") == 1 and result.stderr.startswith("error: ")
+        result = subprocess.run(
+            [*command, *options], capture_output=True, text=True, cwd=Path(__file__).parents[2]
+        )
+        assert (
+            result.returncode == code
+            and result.stderr.count("\n") == 1
+            and result.stderr.startswith("error: ")
+        )
 
 
-# --check -----------------------------------------------------------------------------------------------------------------
+# --check
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def test_check_of_the_demo_passes_and_says_what_differs(reference, clean, capsys):
     for prepared, judged in ((reference, 28), (clean, 15)):
         main(["--check", str(prepared.folder)])
         lines = capsys.readouterr().out.splitlines()
-        assert sum(line.startswith("PASS") for line in lines) == judged and lines[-1].startswith("checked, all well")
+        assert sum(line.startswith("PASS") for line in lines) == judged and lines[-1].startswith(
+            "checked, all well"
+        )
         assert not any(line.startswith("DIFFERS") for line in lines)
 
 
@@ -310,12 +388,24 @@ def _put(value, *index):
 DAMAGE = {
     "a missing file": (lambda out: (out / "mimic.npz").unlink(), "mimic.npz: is missing"),
     "another byte": (lambda out: _flip(out / "mimic.npz"), "sha256 differs"),
-    "a damaged description": (lambda out: (out / "dataset.json").write_text("{"), "not a description"),
-    "another dtype": (lambda out: _save(out, static=lambda x: x.astype(np.float64)), "static is float64"),
+    "a damaged description": (
+        lambda out: (out / "dataset.json").write_text("{"),
+        "not a description",
+    ),
+    "another dtype": (
+        lambda out: _save(out, static=lambda x: x.astype(np.float64)),
+        "static is float64",
+    ),
     "other ids": (lambda out: _save(out, hadm_id=lambda x: x[::-1]), "hadm_id is not ascending"),
     "a repeated patient": (lambda out: _save(out, subject_id=_put(1001, 1)), "subject_id repeats"),
-    "observed but missing": (lambda out: _save(out, series=_put(np.nan, 0, 0, 5)), r"NaN at \[0, 0, 5\]"),
-    "labels that contradict": (lambda out: _save(out, mortality_labels=_put(1, 0, 1)), "contradict each other"),
+    "observed but missing": (
+        lambda out: _save(out, series=_put(np.nan, 0, 0, 5)),
+        r"NaN at \[0, 0, 5\]",
+    ),
+    "labels that contradict": (
+        lambda out: _save(out, mortality_labels=_put(1, 0, 1)),
+        "contradict each other",
+    ),
 }
 
 

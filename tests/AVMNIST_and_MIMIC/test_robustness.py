@@ -1,4 +1,5 @@
-"""Corruptions against what they promise, robustness scores against hand calculations, and the command on tiny runs."""
+"""Corruptions against what they promise, robustness scores against hand calculations, and the
+command on tiny runs."""
 
 from __future__ import annotations
 
@@ -67,7 +68,10 @@ def test_type_shape_and_range_stay_and_the_seed_decides(modality, images, audio)
     stored = {"image": images[:300], "audio": audio[:100]}[modality]
     result = corrupt(modality, stored, 0.5, seed=3)
     assert result.dtype == stored.dtype and result.shape == stored.shape
-    assert result.min() >= stored.min() - 1e-3 - (modality == "audio") and result.max() <= stored.max() + 1e-3
+    assert (
+        result.min() >= stored.min() - 1e-3 - (modality == "audio")
+        and result.max() <= stored.max() + 1e-3
+    )
     assert np.array_equal(result, corrupt(modality, stored, 0.5, seed=3))
     assert not np.array_equal(result, corrupt(modality, stored, 0.5, seed=4))
 
@@ -103,7 +107,9 @@ def test_the_three_audio_corruptions_are_equally_frequent_and_what_they_say():
     after = after[changed(clips, after)].astype(int)
     dropped = np.isin(after, (0, 128)).all(axis=(1, 2))  # noise leaves other values
     silent = (after[dropped] == 0).all(axis=1)  # [n, time]
-    assert np.array_equal(silent, (after[dropped] == 0).any(axis=1))  # whole time steps, which are columns
+    assert np.array_equal(
+        silent, (after[dropped] == 0).any(axis=1)
+    )  # whole time steps, which are columns
     starts = np.diff(silent.astype(int), axis=1, prepend=0) == 1
     in_runs = silent.sum(axis=1) > 60  # 30 % of single steps are about 34 of 112, runs about 80
     assert abs(dropped.mean() - 2 / 3) < 0.12 and abs(in_runs.mean() - 1 / 2) < 0.15
@@ -113,7 +119,9 @@ def test_the_three_audio_corruptions_are_equally_frequent_and_what_they_say():
     noise = after[~dropped]
     inside = noise[(noise > 0) & (noise < 255)]  # the rest is clipped: |z| > 127.5 / 76.5
     assert abs(np.mean((noise == 0) | (noise == 255)) - 0.0956) < 0.005
-    assert abs(inside.mean() - 128) < 0.5 and len(np.unique(noise[0, 0])) > 50  # another number in every pixel
+    assert (
+        abs(inside.mean() - 128) < 0.5 and len(np.unique(noise[0, 0])) > 50
+    )  # another number in every pixel
 
 
 def test_runs_begin_at_sounding_steps_only_and_never_within_a_run():
@@ -164,16 +172,26 @@ def test_turn_moves_a_spot_as_trigonometry_says(u, degrees):
     expected = np.array([9 * np.cos(angle), -9 * np.sin(angle)])
     assert spot(x) == pytest.approx((9, 0), abs=1e-4)
     assert spot(corruptions.turn(x, no, yes, no, -5.0, Fixed(u))) == pytest.approx((-9, 0), abs=0.1)
-    assert spot(corruptions.turn(x, yes, no, no, -5.0, Fixed(u))) == pytest.approx(expected, abs=0.1)
-    assert spot(corruptions.turn(x, yes, yes, no, -5.0, Fixed(u))) == pytest.approx(expected * [-1, 1], abs=0.1)
-    assert spot(corruptions.turn(x, no, no, yes, -5.0, Fixed(0.5))) == pytest.approx((9 / 0.8, 0), abs=0.1)  # a centred crop
-    assert corruptions.turn(x, yes, no, no, -5.0, Fixed(u)).min() == pytest.approx(-5.0)  # outside is dark, not 0
+    assert spot(corruptions.turn(x, yes, no, no, -5.0, Fixed(u))) == pytest.approx(
+        expected, abs=0.1
+    )
+    assert spot(corruptions.turn(x, yes, yes, no, -5.0, Fixed(u))) == pytest.approx(
+        expected * [-1, 1], abs=0.1
+    )
+    assert spot(corruptions.turn(x, no, no, yes, -5.0, Fixed(0.5))) == pytest.approx(
+        (9 / 0.8, 0), abs=0.1
+    )  # a centred crop
+    assert corruptions.turn(x, yes, no, no, -5.0, Fixed(u)).min() == pytest.approx(
+        -5.0
+    )  # outside is dark, not 0
 
 
 def test_relative_robustness_is_the_area_under_the_curve():
     assert relative_robustness([0.8] * 11) == pytest.approx(0.8)
     assert relative_robustness([1 - step / 10 for step in range(11)]) == pytest.approx(0.5)
-    assert relative_robustness([0.9, 0.5, 0.3], [0, 0.5, 1]) == pytest.approx(0.5 * (0.9 + 0.5) / 2 + 0.5 * (0.5 + 0.3) / 2)
+    assert relative_robustness([0.9, 0.5, 0.3], [0, 0.5, 1]) == pytest.approx(
+        0.5 * (0.9 + 0.5) / 2 + 0.5 * (0.5 + 0.3) / 2
+    )
 
 
 def test_effective_robustness_is_what_is_kept_beyond_the_shifted_baseline():
@@ -187,13 +205,22 @@ def test_effective_robustness_is_what_is_kept_beyond_the_shifted_baseline():
 
 def test_summary_pairs_a_run_with_the_baseline_of_its_seed():
     def curve(run: str, seed: int, values: list[float]) -> list[Point]:
-        return [Point(run, seed, "image", level, value, 0) for level, value in zip((0.0, 0.5, 1.0), values, strict=True)]
+        return [
+            Point(run, seed, "image", level, value, 0)
+            for level, value in zip((0.0, 0.5, 1.0), values, strict=True)
+        ]
 
-    points = [*curve("a", 0, [0.9, 0.8, 0.7]), *curve("a", 1, [0.5, 0.4, 0.2]), Point("a", 0, "missing_image", None, 0.3, 0)]
+    points = [
+        *curve("a", 0, [0.9, 0.8, 0.7]),
+        *curve("a", 1, [0.5, 0.4, 0.2]),
+        Point("a", 0, "missing_image", None, 0.3, 0),
+    ]
     summary = summarise([*points, *curve("base", 1, [0.8, 0.5, 0.1])], "base")
     assert summary["a"]["image", "clean"] == [0.9, 0.5]
     assert summary["a"]["image", "relative"] == pytest.approx([0.8, 0.375])
-    assert summary["a"]["image", "effective"] == pytest.approx([0.6])  # (-0.1 + 0.3) + (-0.3 + 0.7); seed 0 has no baseline
+    assert summary["a"]["image", "effective"] == pytest.approx(
+        [0.6]
+    )  # (-0.1 + 0.3) + (-0.3 + 0.7); seed 0 has no baseline
     assert summary["a"]["missing_image", "accuracy"] == [0.3]
 
 
@@ -201,14 +228,21 @@ def toy() -> tuple[dict[str, ProductOfExperts], ArrayDataset]:
     """Untrained linear experts of three classes on two modalities, and 40 examples."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    experts = {name: UnimodalExpert(name, nn.Identity(), nn.Linear(4, 3)) for name in ("left", "right")}
+    experts = {
+        name: UnimodalExpert(name, nn.Identity(), nn.Linear(4, 3)) for name in ("left", "right")
+    }
 
     class Mean(nn.Module):
         def forward(self, features):
             return torch.stack(list(features.values())).mean(0)
 
-    experts["inter"] = FusionExpert({"left": nn.Identity(), "right": nn.Identity()}, Mean(), nn.Linear(4, 3))
-    models = {"i2m2": ProductOfExperts(experts), "unimodal_left": ProductOfExperts({"left": experts["left"]})}
+    experts["inter"] = FusionExpert(
+        {"left": nn.Identity(), "right": nn.Identity()}, Mean(), nn.Linear(4, 3)
+    )
+    models = {
+        "i2m2": ProductOfExperts(experts),
+        "unimodal_left": ProductOfExperts({"left": experts["left"]}),
+    }
     inputs = {name: rng.standard_normal((60, 4)).astype(np.float32) for name in ("left", "right")}
     rows = rng.permutation(60)[:40]
     return models, ArrayDataset(inputs, rng.integers(0, 3, 40), rows, np.arange(40))
@@ -227,7 +261,9 @@ def test_a_missing_modality_equals_removing_its_experts_by_hand():
 
 def test_a_unimodal_row_without_its_modality_answers_every_example_uniformly():
     models, test = toy()
-    answered = predict(models["unimodal_left"], Without(test, "left"), Accelerator(cpu=True), 7)["log_prob"]
+    answered = predict(models["unimodal_left"], Without(test, "left"), Accelerator(cpu=True), 7)[
+        "log_prob"
+    ]
     assert np.allclose(answered, -np.log(3)) and uniform_answers(answered) == len(test)
 
 
@@ -246,7 +282,9 @@ def test_measure_alters_only_what_it_says_once_per_level_and_asks_no_model_twice
         present = inputs.get("present", {})
         read = {modality for expert in model.experts.values() for modality in expert.modalities}
         asked.append(len(read))
-        return Answer(sum(float(inputs["inputs"][m].mean()) if m not in present else -100.0 for m in read), 0)
+        return Answer(
+            sum(float(inputs["inputs"][m].mean()) if m not in present else -100.0 for m in read), 0
+        )
 
     by = {modality: partial(corrupt_by_level, modality) for modality in ("left", "right")}
     both = {"left": {"left": by["left"]}, "right": {"right": by["right"]}, "multimodal": by}
@@ -258,7 +296,9 @@ def test_measure_alters_only_what_it_says_once_per_level_and_asks_no_model_twice
     assert asked.count(1) == 1 + 2 + 1 and asked.count(2) == 1 + 6 + 2  # clean, levels, missing
     for level in (0.5, 1.0):
         assert value["i2m2", "left", level] == pytest.approx(clean["i2m2"] + level, abs=1e-5)
-        assert value["i2m2", "multimodal", level] == pytest.approx(clean["i2m2"] + 2 * level, abs=1e-5)
+        assert value["i2m2", "multimodal", level] == pytest.approx(
+            clean["i2m2"] + 2 * level, abs=1e-5
+        )
         assert value["unimodal_left", "right", level] == clean["unimodal_left"]
         assert value["unimodal_left", "multimodal", level] == value["unimodal_left", "left", level]
     assert value["unimodal_left", "missing_right", None] == clean["unimodal_left"]
@@ -273,11 +313,26 @@ def folder(tmp_path_factory) -> Path:
     for name in ("image", "audio"):
         (root / "data" / name).mkdir(parents=True)
     for part, rows in (("train", 48), ("test", 30)):
-        np.save(root / f"data/image/{part}_data.npy", rng.uniform(0, 255, (rows, 784)).astype(np.float32))
-        np.save(root / f"data/audio/{part}_data.npy", rng.integers(0, 256, (rows, 112, 112), dtype=np.uint8))
+        np.save(
+            root / f"data/image/{part}_data.npy",
+            rng.uniform(0, 255, (rows, 784)).astype(np.float32),
+        )
+        np.save(
+            root / f"data/audio/{part}_data.npy",
+            rng.integers(0, 256, (rows, 112, 112), dtype=np.uint8),
+        )
         np.save(root / f"data/{part}_labels.npy", np.arange(rows) % 10)
-    (root / "data/dataset.json").write_text(json.dumps({"variant": "tiny", "synthetic": True, "description": "made up"}))
-    base = ["--config", str(ROOT / "AVMNIST_and_MIMIC/configs/avmnist.yaml"), "--optim.epochs", "1", "--threads", "1"]
+    (root / "data/dataset.json").write_text(
+        json.dumps({"variant": "tiny", "synthetic": True, "description": "made up"})
+    )
+    base = [
+        "--config",
+        str(ROOT / "AVMNIST_and_MIMIC/configs/avmnist.yaml"),
+        "--optim.epochs",
+        "1",
+        "--threads",
+        "1",
+    ]
     base += ["--data.dir", str(root / "data"), "--out", str(root / "results"), "--device", "cpu"]
     for method in ("unimodal_image", "inter"):
         train.main([*base, "--method", method])
@@ -293,8 +348,14 @@ def test_the_command_writes_tables_and_figures_of_finished_runs(folder, capsys):
         lines = list(csv.DictReader(file))
     assert len(lines) == 2 * (3 * 2 + 2)
     for run in ("unimodal_image", "inter-concat"):
-        accuracy = json.loads((folder / run / "seed0" / "result.json").read_text())["test"]["accuracy"]
-        clean = [float(line["accuracy"]) for line in lines if line["run"] == run and line["level"] == "0.0"]
+        accuracy = json.loads((folder / run / "seed0" / "result.json").read_text())["test"][
+            "accuracy"
+        ]
+        clean = [
+            float(line["accuracy"])
+            for line in lines
+            if line["run"] == run and line["level"] == "0.0"
+        ]
         assert clean == pytest.approx([accuracy] * 3)
     uniform = {(line["run"], line["corruption"]): int(line["answered_uniformly"]) for line in lines}
     assert {key for key, count in uniform.items() if count} == {
@@ -303,7 +364,10 @@ def test_the_command_writes_tables_and_figures_of_finished_runs(folder, capsys):
         ("inter-concat", "missing_audio"),
     }
     with open(folder / "robustness_summary.csv", newline="") as file:
-        summary = {(line["run"], line["corruption"], line["measure"]): float(line["mean"]) for line in csv.DictReader(file)}
+        summary = {
+            (line["run"], line["corruption"], line["measure"]): float(line["mean"])
+            for line in csv.DictReader(file)
+        }
     assert summary["inter-concat", "multimodal", "effective"] == 0
     assert all((folder / f"robustness.{kind}").stat().st_size > 1000 for kind in ("png", "pdf"))
 
@@ -330,6 +394,8 @@ def test_data_that_are_gone_or_others_are_refused(folder, tmp_path):
         main([str(folder), "--data.dir", str(tmp_path)])
     other = tmp_path / "other"
     shutil.copytree(folder.parents[1] / "data", other)
-    (other / "dataset.json").write_text(json.dumps({"variant": "tiny", "synthetic": True, "description": "others"}))
+    (other / "dataset.json").write_text(
+        json.dumps({"variant": "tiny", "synthetic": True, "description": "others"})
+    )
     with pytest.raises(DataError, match="was made with other data"):
         main([str(folder), "--data.dir", str(other)])

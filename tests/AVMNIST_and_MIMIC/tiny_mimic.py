@@ -45,12 +45,20 @@ class Hospital:
         admitted: float = -1, left: float = 100, length: float = 30, kind: str = "EMERGENCY", services: tuple[str, ...] = ("MED",),
         codes: tuple[str, ...] = ("4019",), stay: bool = True,
     ) -> int:  # fmt: skip
-        """An admission with an ICU stay from hour 0; its record is urine of 1 mL at hours 0 and `length`. -> its HADM_ID."""
+        """An admission with an ICU stay from hour 0; its record is urine of 1 mL at hours 0 and
+        `length`. -> its HADM_ID."""
         subject = subject or hadm + 1000
         ids = {"subject_id": subject, "hadm_id": hadm}
         if all(row["subject_id"] != subject for row in self.rows["PATIENTS"]):
             self.add("PATIENTS", subject_id=subject, dob=born, dod=died)
-        self.add("ADMISSIONS", **ids, admittime=at(admitted), dischtime=at(left), deathtime=dead_in_hospital, admission_type=kind)
+        self.add(
+            "ADMISSIONS",
+            **ids,
+            admittime=at(admitted),
+            dischtime=at(left),
+            deathtime=dead_in_hospital,
+            admission_type=kind,
+        )
         if stay:
             self.add("ICUSTAYS", **ids, icustay_id=hadm + 2000, intime=at(0))
         for k, service in enumerate(services):
@@ -61,20 +69,38 @@ class Hospital:
         self.output(hadm, length, 1)
         return hadm
 
-    def chart(self, hadm: int, item: int, hours: float, number: object, value: str = "", error: object = "") -> None:
+    def chart(
+        self,
+        hadm: int,
+        item: int,
+        hours: float,
+        number: object,
+        value: str = "",
+        error: object = "",
+    ) -> None:
         ids = {"hadm_id": hadm, "icustay_id": hadm + 2000, "itemid": item}
-        self.add("CHARTEVENTS", **ids, charttime=at(hours), value=value or number, valuenum=number, error=error)
+        self.add(
+            "CHARTEVENTS",
+            **ids,
+            charttime=at(hours),
+            value=value or number,
+            valuenum=number,
+            error=error,
+        )
 
     def lab(self, hadm: int, item: int, hours: float, number: object, value: str = "") -> None:
         ids = {"subject_id": hadm + 1000, "hadm_id": hadm, "itemid": item}
         self.add("LABEVENTS", **ids, charttime=at(hours), value=value, valuenum=number)
 
-    def output(self, hadm: int, hours: float, amount: object, item: int = URINE, error: object = "") -> None:
+    def output(
+        self, hadm: int, hours: float, amount: object, item: int = URINE, error: object = ""
+    ) -> None:
         ids = {"hadm_id": hadm, "icustay_id": hadm + 2000, "itemid": item}
         self.add("OUTPUTEVENTS", **ids, charttime=at(hours), value=amount, iserror=error)
 
     def write(self, folder: Path, upper: bool = True, compress: bool = True) -> Path:
-        """Every table as CSV, text quoted; a row of each event table of no interest keeps none of them empty."""
+        """Every table as CSV, text quoted; a row of each event table of no interest keeps none of
+        them empty."""
         folder.mkdir(parents=True, exist_ok=True)
         first = self.rows["ADMISSIONS"][-1]["hadm_id"]
         if not self.rows["CHARTEVENTS"]:

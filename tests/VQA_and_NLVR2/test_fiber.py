@@ -72,15 +72,28 @@ def test_parity_names_what_deviates_and_what_it_does_not_know(shared, tmp_path, 
         arrays = dict(file)
     arrays["fused0/cls_feats"][0, 0] += 1e-3
     np.savez(tmp_path / "io.npz", **arrays, **{"fused0/something_else": np.zeros(3)})
-    with pytest.raises(FloatingPointError, match=r"1 of \d+ arrays deviate too much: fused0/cls_feats$"):
+    with pytest.raises(
+        FloatingPointError, match=r"1 of \d+ arrays deviate too much: fused0/cls_feats$"
+    ):
         main([str(tmp_path)])
     assert "not compared: fused0/something_else" in capsys.readouterr().out
     main([str(tmp_path), "--tolerance", "2e-3"])
-    np.savez(tmp_path / "io.npz", **{name: value for name, value in arrays.items() if name != "input/image_1"})
-    with pytest.raises(FloatingPointError, match=r"\d+ could not be compared for want of inputs or weights: fused1/"):
+    np.savez(
+        tmp_path / "io.npz",
+        **{name: value for name, value in arrays.items() if name != "input/image_1"},
+    )
+    with pytest.raises(
+        FloatingPointError,
+        match=r"\d+ could not be compared for want of inputs or weights: fused1/",
+    ):
         main([str(tmp_path), "--tolerance", "2e-3"])
-    np.savez(tmp_path / "io.npz", **arrays | {"input/image_0": arrays["input/image_0"].astype(np.float16)})
-    with pytest.raises(FloatingPointError, match="arrays deviate too much"):  # half precision is read, and is not enough
+    np.savez(
+        tmp_path / "io.npz",
+        **arrays | {"input/image_0": arrays["input/image_0"].astype(np.float16)},
+    )
+    with pytest.raises(
+        FloatingPointError, match="arrays deviate too much"
+    ):  # half precision is read, and is not enough
         main([str(tmp_path)])
     np.savez(tmp_path / "io.npz", **arrays | {"input/text_ids": arrays["input/text_ids"] + 10_000})
     with pytest.raises(DataError, match="inputs and weights do not fit the sizes in config.json"):
@@ -90,17 +103,28 @@ def test_parity_names_what_deviates_and_what_it_does_not_know(shared, tmp_path, 
 def test_parity_of_a_backbone_without_heads(shared, tmp_path, capsys):
     shutil.copy(shared / "parity/fiber/config.json", tmp_path)
     with np.load(shared / "parity/fiber/io.npz") as file:
-        np.savez(tmp_path / "io.npz", **{name: file[name] for name in file.files if not name.startswith(("vqa/", "nlvr2/"))})
+        np.savez(
+            tmp_path / "io.npz",
+            **{name: file[name] for name in file.files if not name.startswith(("vqa/", "nlvr2/"))},
+        )
     with np.load(shared / "parity/fiber/weights.npz") as file:
-        np.savez(tmp_path / "weights.npz", **{name: file[name] for name in file.files if "classifier" not in name})
+        np.savez(
+            tmp_path / "weights.npz",
+            **{name: file[name] for name in file.files if "classifier" not in name},
+        )
     main([str(tmp_path)])
-    assert re.search(r"parity: \d+ arrays within their tolerance, 0 not compared", capsys.readouterr().out)
+    assert re.search(
+        r"parity: \d+ arrays within their tolerance, 0 not compared", capsys.readouterr().out
+    )
 
 
 def test_a_loss_over_thousands_of_answers_may_differ_by_what_float32_cannot_tell():
     stored = {"loss": torch.tensor(2169.0), "vector": torch.full((3,), 2169.0)}
     computed = {name: value + 3e-4 for name, value in stored.items()}
-    found = {name: deviation <= tolerance for name, deviation, tolerance in _compare(stored, computed, lambda _: 5e-5)[0]}
+    found = {
+        name: deviation <= tolerance
+        for name, deviation, tolerance in _compare(stored, computed, lambda _: 5e-5)[0]
+    }
     assert found == {"loss": True, "vector": False}
 
 
@@ -110,7 +134,8 @@ def test_parity_refuses_a_folder_of_another_layout(tmp_path):
 
 
 def test_window_masks_equal_those_worked_by_hand():
-    # 4 x 4 positions, windows of 2, rolled by 1: only the last row and column of windows holds parts of both sides of the image.
+    # 4 x 4 positions, windows of 2, rolled by 1: only the last row and column of windows holds
+    # parts of both sides of the image.
     o, x = 0.0, -100.0
     columns = [[o, x, o, x], [x, o, x, o], [o, x, o, x], [x, o, x, o]]
     rows = [[o, o, x, x], [o, o, x, x], [x, x, o, o], [x, x, o, o]]
@@ -119,18 +144,28 @@ def test_window_masks_equal_those_worked_by_hand():
 
 
 def test_rows_of_the_bias_table_equal_those_worked_by_hand():
-    assert relative_position_index(2).tolist() == [[4, 3, 1, 0], [5, 4, 2, 1], [7, 6, 4, 3], [8, 7, 5, 4]]
+    assert relative_position_index(2).tolist() == [
+        [4, 3, 1, 0],
+        [5, 4, 2, 1],
+        [7, 6, 4, 3],
+        [8, 7, 5, 4],
+    ]
 
 
 def test_the_sizes_are_the_published_ones():
     def count(part):
         return sum(p.numel() for p in part.parameters())
 
-    unused = 590_592 + 6 * 1536 + 6  # pooler, norms of the cross-attentions, gates of the first six layers
+    unused = (
+        590_592 + 6 * 1536 + 6
+    )  # pooler, norms of the cross-attentions, gates of the first six layers
     with torch.device("meta"):
         model = FIBER(FIBERSizes())
         larger = FIBER(FIBERSizes(swin=SwinSizes(image_size=576)))
-    assert [count(model.vit_model), count(model.text_transformer)] == [99_486_078, 138_042_636 - unused]
+    assert [count(model.vit_model), count(model.text_transformer)] == [
+        99_486_078,
+        138_042_636 - unused,
+    ]
     assert count(model) - count(model.vit_model) - count(model.text_transformer) == 5_117_952
     assert count(larger.vit_model) == 99_747_774
     assert model.widths == {"image": 768, "text": 768, "fused": 1536}
@@ -140,7 +175,14 @@ def test_with_closed_gates_both_streams_are_the_separate_encoders():
     sizes, (images, ids, mask) = TINY, examples(tiny_fiber())
     torch.manual_seed(3)
     swin = SwinModel(
-        SwinConfig(image_size=64, window_size=2, embed_dim=8, depths=[2, 2, 4, 2], num_heads=[1, 2, 4, 8], layer_norm_eps=1e-5)
+        SwinConfig(
+            image_size=64,
+            window_size=2,
+            embed_dim=8,
+            depths=[2, 2, 4, 2],
+            num_heads=[1, 2, 4, 8],
+            layer_norm_eps=1e-5,
+        )
     ).eval()
     config = {name: getattr(ROBERTA, name) for name in ROBERTA.__dataclass_fields__}
     roberta = RobertaModel(RobertaConfig(**config), add_pooling_layer=False).eval()
@@ -149,10 +191,17 @@ def test_with_closed_gates_both_streams_are_the_separate_encoders():
             torch.nn.init.normal_(parameter, std=0.3)
     model = FIBER(sizes).eval()
     entries = {f"vit_model.{key}": value for key, value in swin_entries(swin.state_dict()).items()}
-    load_entries(model, entries | {f"text_transformer.{key}": value for key, value in roberta.state_dict().items()}, "hub")
+    load_entries(
+        model,
+        entries | {f"text_transformer.{key}": value for key, value in roberta.state_dict().items()},
+        "hub",
+    )
     with torch.no_grad():
         image_state, text_state = model.encode_image(images)[1], model.encode_text(ids, mask)[1]
-        image, text = swin(images).last_hidden_state, roberta(ids, attention_mask=mask.long()).last_hidden_state[mask]
+        image, text = (
+            swin(images).last_hidden_state,
+            roberta(ids, attention_mask=mask.long()).last_hidden_state[mask],
+        )
         torch.testing.assert_close(model.image_tokens(image_state), image, rtol=0, atol=1e-4)
         torch.testing.assert_close(model.text_tokens(text_state)[mask], text, rtol=0, atol=1e-4)
         x, y = model.fused_tokens(image_state, text_state)  # both without their last norm
@@ -168,7 +217,9 @@ def test_open_gates_let_each_stream_see_the_other():
     image, text = model.encode_image(images)[1], model.encode_text(ids, mask)[1]
     fused = model.fuse(image, text)
     turned = torch.tensor([1, 2, 0])
-    assert (model.fuse(image, text[turned]) - fused)[:, 24:].abs().max() > 1e-3  # the image's half, with another text
+    assert (model.fuse(image, text[turned]) - fused)[
+        :, 24:
+    ].abs().max() > 1e-3  # the image's half, with another text
     assert (model.fuse(image[turned], text) - fused)[:, :24].abs().max() > 1e-3
 
 
@@ -177,7 +228,9 @@ def test_shared_prefixes_change_nothing():
     images, ids, mask = examples(model)
     shared_pass = vectors(model, images, ids, mask)
     alone = {"image": model.encode_image(images)[0], "text": model.encode_text(ids, mask)[0]}
-    alone["fused"] = model.fuse(model.encode_image(images, vector=False)[1], model.encode_text(ids, mask, vector=False)[1])
+    alone["fused"] = model.fuse(
+        model.encode_image(images, vector=False)[1], model.encode_text(ids, mask, vector=False)[1]
+    )
     assert all(torch.equal(shared_pass[name], alone[name]) for name in alone)
 
 
@@ -187,7 +240,10 @@ def test_what_is_not_wanted_is_not_computed():
     for name, module in model.named_modules():
         module.register_forward_hook(lambda *_, name=name: ran.append(name))
     images, ids, mask = examples(model)
-    (nothing, _), (no_text, _) = model.encode_image(images, vector=False), model.encode_text(ids, mask, vector=False)
+    (nothing, _), (no_text, _) = (
+        model.encode_image(images, vector=False),
+        model.encode_text(ids, mask, vector=False),
+    )
     assert nothing is None and no_text is None
     late = (
         "vit_model.norm",
@@ -199,15 +255,24 @@ def test_what_is_not_wanted_is_not_computed():
     assert ran and not [name for name in ran if name.startswith(late)]
     ran.clear()
     model.encode_image(images), model.encode_text(ids, mask)
-    assert not [name for name in ran if "i2t" in name or "t2i" in name or name.startswith("cross_modal") and "_itc" not in name]
+    assert not [
+        name
+        for name in ran
+        if "i2t" in name or "t2i" in name or name.startswith("cross_modal") and "_itc" not in name
+    ]
 
 
 def test_rows_of_a_state_equal_the_encoded_rows():
     model = tiny_fiber()
     images, ids, mask = examples(model)
     image, text = model.encode_image(images)[1], model.encode_text(ids, mask)[1]
-    rows, questions = torch.tensor([0, 0, 2, 1]), torch.tensor([2, 1, 0, 0])  # two questions of one image, one of two images
-    again = model.fuse(model.encode_image(images[rows])[1], model.encode_text(ids[questions], mask[questions])[1])
+    rows, questions = (
+        torch.tensor([0, 0, 2, 1]),
+        torch.tensor([2, 1, 0, 0]),
+    )  # two questions of one image, one of two images
+    again = model.fuse(
+        model.encode_image(images[rows])[1], model.encode_text(ids[questions], mask[questions])[1]
+    )
     torch.testing.assert_close(model.fuse(image[rows], text[questions]), again, rtol=0, atol=1e-6)
 
 
@@ -245,7 +310,11 @@ def test_activation_checkpointing_gives_equal_gradients(training):
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-5, atol=1e-6)
-    assert all(gradient.abs().sum() > 0 for name, gradient in gradients[0].items() if ".key.bias" not in name)
+    assert all(
+        gradient.abs().sum() > 0
+        for name, gradient in gradients[0].items()
+        if ".key.bias" not in name
+    )
 
 
 def test_at_the_start_only_the_gates_of_the_fusion_get_a_gradient():
@@ -253,7 +322,9 @@ def test_at_the_start_only_the_gates_of_the_fusion_get_a_gradient():
     model = FIBER(TINY).eval()
     vectors(model, *examples(model))["fused"].sum().backward()
     gates = {name: p.grad for name, p in model.named_parameters() if "alpha_" in name}
-    fusion = {name: p.grad for name, p in model.named_parameters() if "i2t" in name or "t2i" in name}
+    fusion = {
+        name: p.grad for name, p in model.named_parameters() if "i2t" in name or "t2i" in name
+    }
     assert len(gates) == 8 and all(gradient.abs().item() > 0 for gradient in gates.values())
     assert all(torch.count_nonzero(fusion[name]) == 0 for name in fusion.keys() - gates.keys())
 
@@ -275,7 +346,10 @@ def test_only_training_drops_anything():
     once, again = (vectors(model, images, ids, mask) for _ in range(2))
     assert all(torch.equal(once[name], again[name]) for name in once)
     model.train()
-    assert all((vectors(model, images, ids, mask)[name] - once[name]).abs().max() > 1e-4 for name in ("text", "fused"))
+    assert all(
+        (vectors(model, images, ids, mask)[name] - once[name]).abs().max() > 1e-4
+        for name in ("text", "fused")
+    )
     rates = [block.rate for block in model.vit_model.blocks]
     assert rates == pytest.approx([0.1 * k / 9 for k in range(10)])
 
@@ -291,7 +365,9 @@ def test_half_precision_stays_close():
 
 def test_images_of_another_size_are_refused():
     model = tiny_fiber()
-    with pytest.raises(ValueError, match=r"images are \[3, 3, 96, 96\]; this backbone takes \[B, 3, 64, 64\]"):
+    with pytest.raises(
+        ValueError, match=r"images are \[3, 3, 96, 96\]; this backbone takes \[B, 3, 64, 64\]"
+    ):
         model.encode_image(torch.zeros(3, 3, 96, 96))
 
 
@@ -305,7 +381,11 @@ def test_images_of_another_size_are_refused():
         ("roberta", {"vocab_size": None}, "roberta.vocab_size is None"),
         ("roberta", {"num_attention_heads": 5}, "hidden_size 16 must be divisible by 5 heads"),
         ("fiber", {"num_fuse_block": 7}, "7 fusion steps must be 1 to 6"),
-        ("fiber", {"input_text_embed_size": 768}, "fiber.input_text_embed_size is 768, but the encoder's is 16"),
+        (
+            "fiber",
+            {"input_text_embed_size": 768},
+            "fiber.input_text_embed_size is 768, but the encoder's is 16",
+        ),
     ],
 )
 def test_sizes_that_cannot_be_are_refused_by_name(tmp_path, section, changes, message):

@@ -1,4 +1,5 @@
-"""Images: decoding whatever the file is, the transforms of evaluation and training, each operation against a hand calculation."""
+"""Images: decoding whatever the file is, the transforms of evaluation and training, each operation
+against a hand calculation."""
 
 import io
 
@@ -8,7 +9,16 @@ import torch
 from PIL import Image, ImageFilter
 
 from i2m2.errors import DataError
-from VQA_and_NLVR2.inputs.augment import DEGREES, FACTOR, OPERATIONS, PIXELS, SHEAR, crop_box, rand_augment, training_transform
+from VQA_and_NLVR2.inputs.augment import (
+    DEGREES,
+    FACTOR,
+    OPERATIONS,
+    PIXELS,
+    SHEAR,
+    crop_box,
+    rand_augment,
+    training_transform,
+)
 from VQA_and_NLVR2.inputs.images import evaluation_transform, load_rgb, normalise_images
 
 HEIGHT, WIDTH = 40, 50
@@ -19,7 +29,9 @@ def photo():
     """uint8 [40, 50, 3]: smooth, with all grey levels, and noise."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:HEIGHT, :WIDTH]
-    smooth = np.stack([5 * x, 6 * y, 255 - 3 * (x + y)], axis=-1) + rng.integers(-30, 30, (HEIGHT, WIDTH, 3))
+    smooth = np.stack([5 * x, 6 * y, 255 - 3 * (x + y)], axis=-1) + rng.integers(
+        -30, 30, (HEIGHT, WIDTH, 3)
+    )
     return np.clip(smooth, 0, 255).astype(np.uint8)
 
 
@@ -37,7 +49,10 @@ def test_content_decides_not_the_name(photo, tmp_path):
     path = save(tmp_path / "named.jpg", Image.fromarray(photo), format="png")
     np.testing.assert_array_equal(np.array(load_rgb(path)), photo)
     path = save(tmp_path / "photo.png", Image.fromarray(photo), format="jpeg", quality=95)
-    assert load_rgb(path).size == (WIDTH, HEIGHT) and np.abs(np.array(load_rgb(path)).astype(int) - photo).mean() < 12
+    assert (
+        load_rgb(path).size == (WIDTH, HEIGHT)
+        and np.abs(np.array(load_rgb(path)).astype(int) - photo).mean() < 12
+    )
 
 
 def test_every_kind_of_pixel_becomes_rgb(photo, tmp_path):
@@ -50,7 +65,10 @@ def test_every_kind_of_pixel_becomes_rgb(photo, tmp_path):
     bits = Image.fromarray(photo[..., 0] > 99)
     assert set(np.unique(load_rgb(save(tmp_path / "bits.png", bits)))) == {0, 255}
     palette = grey.convert("P")
-    np.testing.assert_array_equal(np.array(load_rgb(save(tmp_path / "palette.gif", palette))), np.array(palette.convert("RGB")))
+    np.testing.assert_array_equal(
+        np.array(load_rgb(save(tmp_path / "palette.gif", palette))),
+        np.array(palette.convert("RGB")),
+    )
     cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))  # no cyan, all magenta and yellow: red
     red = np.array(load_rgb(save(tmp_path / "cmyk.jpg", cmyk))).reshape(-1, 3)
     assert (red[:, 0] > 250).all() and (red[:, 1:] < 5).all()
@@ -97,12 +115,15 @@ def test_a_truncated_image_is_an_error_that_names_it(photo, tmp_path, kind):
 
 
 def cubic(size_in, size_out):
-    """[out, in] weights of bicubic resizing (a = -0.5) whose kernel widens with the reduction, as Pillow's does."""
+    """[out, in] weights of bicubic resizing (a = -0.5) whose kernel widens with the reduction, as
+    Pillow's does."""
     scale = size_in / size_out
     wide = max(scale, 1)
     centre = (np.arange(size_out)[:, None] + 0.5) * scale - 0.5
     d = np.abs((np.arange(size_in) - centre) / wide)
-    weight = np.where(d < 1, 1.5 * d**3 - 2.5 * d**2 + 1, np.where(d < 2, -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2, 0))
+    weight = np.where(
+        d < 1, 1.5 * d**3 - 2.5 * d**2 + 1, np.where(d < 2, -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2, 0)
+    )
     return weight / weight.sum(axis=1, keepdims=True)
 
 
@@ -111,10 +132,14 @@ def test_evaluation_transform_is_bicubic_with_antialiasing_and_ignores_the_aspec
     resized = evaluation_transform(torch.from_numpy(photo).permute(2, 0, 1), side)
     assert resized.shape == (3, side, side)
     # Pillow resizes the rows first, and rounds and clips in between.
-    rows = np.clip(np.rint(np.einsum("ow,hwc->hoc", cubic(WIDTH, side), photo.astype(float))), 0, 255)
+    rows = np.clip(
+        np.rint(np.einsum("ow,hwc->hoc", cubic(WIDTH, side), photo.astype(float))), 0, 255
+    )
     expected = np.clip(np.einsum("oh,hwc->owc", cubic(HEIGHT, side), rows), 0, 255)
     assert np.abs(hwc(resized) - expected).max() <= 1
-    np.testing.assert_array_equal(hwc(resized), hwc(evaluation_transform(Image.fromarray(photo), side)))
+    np.testing.assert_array_equal(
+        hwc(resized), hwc(evaluation_transform(Image.fromarray(photo), side))
+    )
 
 
 def test_normalising_by_hand():
@@ -136,15 +161,21 @@ def test_pool_is_the_published_one():
 
 def test_identity_and_brightness(photo):
     np.testing.assert_array_equal(apply("identity", photo), photo)
-    np.testing.assert_array_equal(apply("brightness", photo), np.minimum(photo.astype(int) * 136 // 100, 255))
+    np.testing.assert_array_equal(
+        apply("brightness", photo), np.minimum(photo.astype(int) * 136 // 100, 255)
+    )
 
 
 def test_auto_contrast_stretches_each_channel_to_the_whole_range():
-    dull = np.stack([np.arange(50, 150), np.arange(100), np.full(100, 9)], axis=-1).astype(np.uint8)[None]
+    dull = np.stack([np.arange(50, 150), np.arange(100), np.full(100, 9)], axis=-1).astype(
+        np.uint8
+    )[None]
     stretched = apply("auto_contrast", dull)
     for channel in (0, 1):
         assert stretched[0, 0, channel] == 0
-        assert np.abs(stretched[0, :, channel] - np.arange(100) * 255 / 99).max() <= 1  # cut off, not rounded
+        assert (
+            np.abs(stretched[0, :, channel] - np.arange(100) * 255 / 99).max() <= 1
+        )  # cut off, not rounded
     assert (stretched[..., 2] == 9).all()  # one level only: as it was
 
 
@@ -154,16 +185,22 @@ def test_equalise_by_the_histogram(photo):
         counts = np.bincount(photo[..., channel].ravel(), minlength=256)
         step = (counts.sum() - counts[counts > 0][-1]) // 255
         table = (step // 2 + np.cumsum(counts) - counts) // step
-        np.testing.assert_array_equal(found[..., channel], np.minimum(table, 255)[photo[..., channel]])
+        np.testing.assert_array_equal(
+            found[..., channel], np.minimum(table, 255)[photo[..., channel]]
+        )
 
 
 def test_sharpness_blends_with_a_smoothing_and_spares_the_border(photo):
     x = photo.astype(float)
     smooth = x.copy()
     neighbours = [(i, j, 5 if i == j == 0 else 1) for i in (-1, 0, 1) for j in (-1, 0, 1)]
-    total = sum(weight * x[1 + i : HEIGHT - 1 + i, 1 + j : WIDTH - 1 + j] for i, j, weight in neighbours)
+    total = sum(
+        weight * x[1 + i : HEIGHT - 1 + i, 1 + j : WIDTH - 1 + j] for i, j, weight in neighbours
+    )
     smooth[1:-1, 1:-1] = np.floor(total / 13 + 0.5)
-    np.testing.assert_array_equal(np.asarray(Image.fromarray(photo).filter(ImageFilter.SMOOTH)), smooth)
+    np.testing.assert_array_equal(
+        np.asarray(Image.fromarray(photo).filter(ImageFilter.SMOOTH)), smooth
+    )
     found = apply("sharpness", photo)
     assert np.abs(found - np.clip(smooth + 1.36 * (x - smooth), 0, 255)).max() <= 1
     border = np.ones((HEIGHT, WIDTH), bool)
@@ -174,7 +211,11 @@ def test_sharpness_blends_with_a_smoothing_and_spares_the_border(photo):
 @pytest.mark.parametrize("sign", [1, -1])
 def test_translations_move_by_seven_pixels_and_fill_with_grey(photo, sign):
     for name, turn in (("translate_x", photo), ("translate_y", photo.transpose(1, 0, 2))):
-        found = apply(name, photo, sign) if turn is photo else apply(name, photo, sign).transpose(1, 0, 2)
+        found = (
+            apply(name, photo, sign)
+            if turn is photo
+            else apply(name, photo, sign).transpose(1, 0, 2)
+        )
         kept, filled = (np.s_[:, :-7], np.s_[:, -7:]) if sign > 0 else (np.s_[:, 7:], np.s_[:, :7])
         np.testing.assert_array_equal(found[kept], turn[:, 7:] if sign > 0 else turn[:, :-7])
         assert (found[filled] == 128).all()
@@ -209,7 +250,9 @@ def test_shears_and_rotation_sample_where_they_should(photo, name, sign):
 def test_two_operations_are_drawn_and_each_is_applied_half_of_the_time(monkeypatch, photo):
     calls = []
     for name in list(OPERATIONS):
-        monkeypatch.setitem(OPERATIONS, name, lambda image, sign, name=name: calls.append((name, sign)) or image)
+        monkeypatch.setitem(
+            OPERATIONS, name, lambda image, sign, name=name: calls.append((name, sign)) or image
+        )
     rng = np.random.default_rng(0)
     for _ in range(2000):
         rand_augment(Image.fromarray(photo), rng)
@@ -224,8 +267,18 @@ def test_crops_have_the_published_areas_and_aspects():
     left, top, width, height = boxes.T
     area, aspect = width * height / (640 * 480), width / height
     assert area.min() > 0.49 and area.max() <= 1.001 and aspect.min() > 0.74 and aspect.max() < 1.34
-    assert (left >= 0).all() and (top >= 0).all() and (left + width <= 640).all() and (top + height <= 480).all()
-    assert crop_box(1000, 100, rng) == (433, 0, 133, 100) and crop_box(90, 600, rng) == (0, 240, 90, 120)
+    assert (
+        (left >= 0).all()
+        and (top >= 0).all()
+        and (left + width <= 640).all()
+        and (top + height <= 480).all()
+    )
+    assert crop_box(1000, 100, rng) == (433, 0, 133, 100) and crop_box(90, 600, rng) == (
+        0,
+        240,
+        90,
+        120,
+    )
 
 
 def test_the_key_alone_decides_and_only_flip_mirrors(photo):
@@ -244,7 +297,9 @@ def test_half_of_the_images_are_mirrored_if_asked_for(monkeypatch, photo):
     image = torch.from_numpy(photo).permute(2, 0, 1)
     mirrored = 0
     for key in range(200):
-        plain, flipped = (training_transform(image, 32, (key,), flip=flip) for flip in (False, True))
+        plain, flipped = (
+            training_transform(image, 32, (key,), flip=flip) for flip in (False, True)
+        )
         mirrored += (same := torch.equal(flipped, plain.flip(2)))
         assert same or torch.equal(flipped, plain)
     assert 70 < mirrored < 130

@@ -1,4 +1,5 @@
-"""NLVR2's files: sentences, subsets, photographs in either layout, scores, and what is wrong with a line."""
+"""NLVR2's files: sentences, subsets, photographs in either layout, scores, and what is wrong with a
+line."""
 
 import gzip
 import json
@@ -24,8 +25,17 @@ EXAMPLES = [
 
 def line(identifier, label, directory=None):
     set_, pair = identifier.split("-")[1:3]
-    record = {"identifier": identifier, "label": label, "sentence": f"About {identifier[-1]}.", "synset": "x", "validation": {}}
-    record |= {"left_url": f"http://a/{set_}-{pair}.jpg?x=[1]", "right_url": f"http://b/{set_}-{pair}.jpg"}
+    record = {
+        "identifier": identifier,
+        "label": label,
+        "sentence": f"About {identifier[-1]}.",
+        "synset": "x",
+        "validation": {},
+    }
+    record |= {
+        "left_url": f"http://a/{set_}-{pair}.jpg?x=[1]",
+        "right_url": f"http://b/{set_}-{pair}.jpg",
+    }
     return json.dumps(record | ({} if directory is None else {"directory": directory})) + "\n"
 
 
@@ -40,7 +50,9 @@ def test_columns_by_hand(train):
     sentences = read_nlvr2(train)
     assert sentences.identifier.tolist() == [name for name, *_ in EXAMPLES]
     assert sentences.label.tolist() == [1, 0, 1, 1, 0, 1] and sentences.label.dtype == np.int8
-    assert sentences.numbers[1].tolist() == [7, 1, 0] and sentences.directory.tolist() == [3] * 5 + [12]
+    assert sentences.numbers[1].tolist() == [7, 1, 0] and sentences.directory.tolist() == [
+        3
+    ] * 5 + [12]
     assert sentences.sentence.texts()[2] == "About 1." and len(sentences.sentence.strings) == 2
     assert sentences.urls[4].texts() == ["http://a/8-0.jpg?x=[1]", "http://b/8-0.jpg"]
     assert [len(np.unique(part)) for part in (sentences.pair, sentences.group)] == [4, 4]
@@ -52,7 +64,14 @@ def test_columns_by_hand(train):
 
 def test_balanced_pairs_by_hand(train):
     balanced, unbalanced = balance(read_nlvr2(train))
-    assert balanced.tolist() == [False, True, False, True, False, False]  # pair 1 of set 7 is false, then true
+    assert balanced.tolist() == [
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]  # pair 1 of set 7 is false, then true
     assert unbalanced.tolist() == [True, False, True, False, False, False]
 
 
@@ -69,11 +88,19 @@ def test_accuracy_and_consistency_by_hand(train):
     assert np.isnan(consistency(np.array([]), np.array([])))
 
 
-def test_real_files_have_the_statistics_of_their_readme_and_the_url_rule_finds_the_published_subset(shared):
+def test_real_files_have_the_statistics_of_their_readme_and_the_url_rule_finds_the_published_subset(
+    shared,
+):
     folder = shared / "data/nlvr2"
-    whole, dev = read_nlvr2(folder / "balanced_dev.json.gz"), read_nlvr2(folder / "dev_first300.json.gz")
+    whole, dev = (
+        read_nlvr2(folder / "balanced_dev.json.gz"),
+        read_nlvr2(folder / "dev_first300.json.gz"),
+    )
     test = read_nlvr2(folder / "test1_first300.json.gz")
-    facts = [[len(s), len(np.unique(s.pair)), len(np.unique(s.group)), int(s.label.sum())] for s in (whole, dev, test)]
+    facts = [
+        [len(s), len(np.unique(s.pair)), len(np.unique(s.group)), int(s.label.sum())]
+        for s in (whole, dev, test)
+    ]
     assert facts == [[2300, 1150, 1116, 1150], [300, 171, 88, 155], [300, 172, 87, 157]]
     balanced, unbalanced = balance(dev)
     assert balanced.sum() == 94 and not (balanced & unbalanced).any()
@@ -82,8 +109,13 @@ def test_real_files_have_the_statistics_of_their_readme_and_the_url_rule_finds_t
     with pytest.raises(DataError, match="2,206 of 2,300 examples are not in the split"):
         subset(dev, folder / "balanced_dev.json.gz")
     text = "\n".join(audit_nlvr2(folder))
-    assert "balanced_dev.json.gz: 2,300 examples, 1,150 image pairs, 1,150 true, as published" in text
-    assert "1,116 groups" in text and "dev_first300.json.gz: 300 examples, 171 image pairs, 155 true" in text
+    assert (
+        "balanced_dev.json.gz: 2,300 examples, 1,150 image pairs, 1,150 true, as published" in text
+    )
+    assert (
+        "1,116 groups" in text
+        and "dev_first300.json.gz: 300 examples, 171 image pairs, 155 true" in text
+    )
 
 
 def test_subset_is_found_by_identifier(train, tmp_path):
@@ -95,7 +127,9 @@ def test_subset_is_found_by_identifier(train, tmp_path):
 def test_whole_directories_are_held_out(train, tmp_path):
     sentences = read_nlvr2(train)
     kept, held = hold_out(sentences, [12])
-    assert kept.identifier.tolist() == [name for name, *_ in EXAMPLES[:5]] and held.identifier.tolist() == ["train-9-0-0"]
+    assert kept.identifier.tolist() == [
+        name for name, *_ in EXAMPLES[:5]
+    ] and held.identifier.tolist() == ["train-9-0-0"]
     for directories in ([3, 12], [5], []):
         with pytest.raises(SettingsError, match=r"the file has 2, 3..12"):
             hold_out(sentences, directories)
@@ -122,7 +156,9 @@ def test_photographs_are_found_in_every_layout_and_missing_ones_counted(train, t
     assert left[0].name == "train-7-0-img0.png" and right[0].name == "train-7-0-img1.png"
     assert all(path is None or path.is_file() for path in left + right)
     (text,) = coverage(sentences, left, right)
-    assert text == ("train: 2 of 6 examples and 1 of 4 image pairs are complete; 4 photographs missing, first train-7-1-img1.png")
+    assert text == (
+        "train: 2 of 6 examples and 1 of 4 image pairs are complete; 4 photographs missing, first train-7-1-img1.png"
+    )
 
 
 def test_a_folder_without_photographs_is_named(train, tmp_path):
@@ -133,12 +169,18 @@ def test_a_folder_without_photographs_is_named(train, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (line("train-1-0-0", "true"), r"line 7 \(identifier train-1-0-0\): label 'true' is neither 'True' nor 'False'"),
+        (
+            line("train-1-0-0", "true"),
+            r"line 7 \(identifier train-1-0-0\): label 'true' is neither 'True' nor 'False'",
+        ),
         (line("train-1-0-0", True), "label True is neither"),
         (line("train-1-0", "True"), "'train-1-0' is not split-set-pair-sentence"),
         (line("train-1-0-x", "True"), "'train-1-0-x' is not split-set-pair-sentence"),
         (line("train-1-0-0", "True").replace('"sentence"', '"text"'), "no 'sentence'"),
-        (json.dumps(json.loads(line("train-1-0-0", "True")) | {"sentence": " "}), r"line 7 \(identifier .*\): its text is empty"),
+        (
+            json.dumps(json.loads(line("train-1-0-0", "True")) | {"sentence": " "}),
+            r"line 7 \(identifier .*\): its text is empty",
+        ),
         (line("train-1-0-0", "True")[:60], "line 7: "),
         ("17\n", "line 7"),
         (line(*EXAMPLES[0]), "1 records repeat another's identifier, first train-7-0-0"),

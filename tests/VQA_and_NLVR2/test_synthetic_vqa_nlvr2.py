@@ -1,4 +1,5 @@
-"""Synthetic VQA-VS and NLVR2: the published formats, a signal that is where it should be, the tiny tokenizer and pre-training."""
+"""Synthetic VQA-VS and NLVR2: the published formats, a signal that is where it should be, the tiny
+tokenizer and pre-training."""
 
 from __future__ import annotations
 
@@ -36,7 +37,19 @@ from VQA_and_NLVR2.synthetic.questions import (
     tails,
     true_answers,
 )
-from VQA_and_NLVR2.synthetic.scenes import CELL, COLORS, GROUNDS, RGB, SHAPES, SIDE, TIMES, Scenes, counts, draw, draw_scenes
+from VQA_and_NLVR2.synthetic.scenes import (
+    CELL,
+    COLORS,
+    GROUNDS,
+    RGB,
+    SHAPES,
+    SIDE,
+    TIMES,
+    Scenes,
+    counts,
+    draw,
+    draw_scenes,
+)
 from VQA_and_NLVR2.vqa_vs.files import find_images, read_vqa_vs
 
 SCENES, SENTENCES = 300, 60
@@ -59,19 +72,40 @@ def nlvr2(tmp_path_factory) -> Path:
 
 def hashes(folder: Path) -> dict[str, str]:
     return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
     }
 
 
-def one_scene(*things: tuple[str, str, bool, int], ground: str = "sand", time: str = "noon") -> Scenes:
+def one_scene(
+    *things: tuple[str, str, bool, int], ground: str = "sand", time: str = "noon"
+) -> Scenes:
     """A scene of (shape, colour, big, cell)."""
-    shape, color, big, cell = np.full((1, 5), -1), np.zeros((1, 5), int), np.zeros((1, 5), bool), np.arange(11, 16)[None].copy()
+    shape, color, big, cell = (
+        np.full((1, 5), -1),
+        np.zeros((1, 5), int),
+        np.zeros((1, 5), bool),
+        np.arange(11, 16)[None].copy(),
+    )
     for slot, (s, c, b, where) in enumerate(things):
-        shape[0, slot], color[0, slot], big[0, slot], cell[0, slot] = SHAPES.index(s), COLORS.index(c), b, where
-    return Scenes(shape, color, big, cell, np.array([GROUNDS.index(ground)]), np.array([TIMES.index(time)]))
+        shape[0, slot], color[0, slot], big[0, slot], cell[0, slot] = (
+            SHAPES.index(s),
+            COLORS.index(c),
+            b,
+            where,
+        )
+    return Scenes(
+        shape, color, big, cell, np.array([GROUNDS.index(ground)]), np.array([TIMES.index(time)])
+    )
 
 
-SCENE = one_scene(("circle", "red", True, 0), ("square", "blue", False, 7), ("ring", "red", False, 13), ("ring", "pink", False, 2))
+SCENE = one_scene(
+    ("circle", "red", True, 0),
+    ("square", "blue", False, 7),
+    ("ring", "red", False, 13),
+    ("ring", "pink", False, 2),
+)
 
 
 @pytest.mark.parametrize("dataset", ["vqa_vs", "nlvr2"])
@@ -80,7 +114,9 @@ def test_same_settings_give_the_same_bytes_and_another_seed_others(dataset, tmp_
         make_synthetic(tmp_path / name, dataset, 20, seed)
     a, b, c = (hashes(tmp_path / name) for name in "abc")
     assert a == b
-    assert not {value for key, value in a.items() if key.endswith((".jpg", ".png"))} & set(c.values())
+    assert not {value for key, value in a.items() if key.endswith((".jpg", ".png"))} & set(
+        c.values()
+    )
 
 
 def test_every_thing_is_drawn_in_its_cell_in_its_colour_and_nowhere_else():
@@ -91,12 +127,21 @@ def test_every_thing_is_drawn_in_its_cell_in_its_colour_and_nowhere_else():
     for cell, color in ((0, "red"), (7, "blue")):
         y, x = cell // 4 * CELL + middle, cell % 4 * CELL + middle
         assert np.abs(picture[y - 1 : y + 1, x - 1 : x + 1] - RGB[COLORS.index(color)]).max() < 40
-    changed = (np.abs(picture - empty).max(axis=2) > 30).reshape(4, CELL, 4, CELL).sum(axis=(1, 3)).ravel()
+    changed = (
+        (np.abs(picture - empty).max(axis=2) > 30)
+        .reshape(4, CELL, 4, CELL)
+        .sum(axis=(1, 3))
+        .ravel()
+    )
     assert {cell for cell in range(16) if changed[cell] > 20} == {0, 7, 13, 2}
 
 
 def test_true_answers_of_a_scene_worked_by_hand():
-    truth = {question_text(i, 0): ANSWERS[answer] for i, answer in enumerate(true_answers(SCENE)[0]) if answer >= 0}
+    truth = {
+        question_text(i, 0): ANSWERS[answer]
+        for i, answer in enumerate(true_answers(SCENE)[0])
+        if answer >= 0
+    }
     expected = {
         "What color is the circle?": "red",
         "What color is the square?": "blue",
@@ -115,37 +160,53 @@ def test_true_answers_of_a_scene_worked_by_hand():
         "What time of day is it?": "noon",
     }
     assert {text: truth[text] for text in expected} == expected
-    ambiguous = ("What color is the ring?", "What shape is the red thing?", "Where is the cross?", "Is the ring big?")
+    ambiguous = (
+        "What color is the ring?",
+        "What shape is the red thing?",
+        "Where is the cross?",
+        "Is the ring big?",
+    )
     assert not set(ambiguous) & set(truth)
 
 
 def test_things_have_habits_only_where_asked_for():
     for habit, low, high in ((0.0, 0.0, 0.2), (0.45, 0.45, 0.6)):
         number = counts(draw_scenes(np.random.default_rng(0), 4000, habit=habit))
-        assert low < number[:, SHAPES.index("circle"), COLORS.index("red")].sum() / number[:, 0].sum() < high
+        assert (
+            low
+            < number[:, SHAPES.index("circle"), COLORS.index("red")].sum() / number[:, 0].sum()
+            < high
+        )
 
 
 def test_no_question_is_asked_twice_of_a_scene_and_none_without_an_answer():
     scenes = draw_scenes(np.random.default_rng(0), 500)
     asked = ask(scenes, 6, np.random.default_rng(1))
     assert len(set(zip(asked.scene.tolist(), asked.candidate.tolist(), strict=True))) == 3000
-    assert (asked.truth == true_answers(scenes)[asked.scene, asked.candidate]).all() and asked.truth.min() >= 0
+    assert (
+        asked.truth == true_answers(scenes)[asked.scene, asked.candidate]
+    ).all() and asked.truth.min() >= 0
 
 
 def test_tail_of_a_concept_worked_by_hand():
     concept = np.array([7] * 12 + [9] * 3)
     answer = np.array([0] * 7 + [1] * 2 + [2] + [1, 2] + [5] * 3)
     train = np.array([True] * 10 + [False] * 5)
-    # Concept 7: 7, 2 and 1 of its 10 training questions, on average 3.3 for an answer; rare is less than 0.6 times that: below 2.
+    # Concept 7: 7, 2 and 1 of its 10 training questions, on average 3.3 for an answer; rare is less
+    # than 0.6 times that: below 2.
     assert np.flatnonzero(tails(concept, answer, train)).tolist() == [9, 11]
 
 
 def test_vqa_files_are_read_as_the_published_ones_and_every_image_is_there(vqa):
     data = read_vqa_vs(vqa)
     sizes = json.loads((vqa / "dataset.json").read_text())["examples"]
-    assert [len(data.train), len(data.val), len(data.test)] == [sizes[name] for name in ("Training", "Val", "IID-Test")]
+    assert [len(data.train), len(data.val), len(data.test)] == [
+        sizes[name] for name in ("Training", "Val", "IID-Test")
+    ]
     assert sum(map(len, data.splits.values())) == 4 * SCENES
-    assert dict(zip(OOD_SETS, data.member.sum(axis=0).tolist(), strict=True)) == {name: sizes[name] for name in OOD_SETS}
+    assert dict(zip(OOD_SETS, data.member.sum(axis=0).tolist(), strict=True)) == {
+        name: sizes[name] for name in OOD_SETS
+    }
     for split in data.splits.values():
         parts = find_images(vqa, split.image_id)
         assert set(parts.tolist()) == {0, 1}  # both of COCO's folders
@@ -156,8 +217,17 @@ def test_records_have_exactly_the_published_fields(vqa):
     question = json.loads((vqa / "IID-Test/IID-Test-Ques.json").read_text())[0]
     answer = json.loads((vqa / "IID-Test/IID-Test-Ans.json").read_text())[0]
     assert set(question) == {"image_id", "question", "question_id"}
-    assert set(answer) == {"question_id", "image_id", "question_type", "answer_type", "multiple_choice_answer", "answers"}
-    assert [set(given) for given in answer["answers"]] == [{"answer", "answer_confidence", "answer_id"}] * 10
+    assert set(answer) == {
+        "question_id",
+        "image_id",
+        "question_type",
+        "answer_type",
+        "multiple_choice_answer",
+        "answers",
+    }
+    assert [set(given) for given in answer["answers"]] == [
+        {"answer", "answer_confidence", "answer_id"}
+    ] * 10
     assert [given["answer_id"] for given in answer["answers"]] == list(range(1, 11))
 
 
@@ -168,12 +238,16 @@ def test_annotations_and_questions_of_the_shared_slices_have_the_same_fields(vqa
         with gzip.open(shared / f"data/vqa_vs/Val-slice-{name}.json.gz") as file:
             real = json.load(file)[0]
         ours = json.loads((vqa / f"Val/Val-{name}.json").read_text())[0]
-        assert {key: type(value) for key, value in ours.items()} == {key: type(value) for key, value in real.items()}
+        assert {key: type(value) for key, value in ours.items()} == {
+            key: type(value) for key, value in real.items()
+        }
     for split in ("dev", "test1"):
         with gzip.open(shared / f"data/nlvr2/{split}_first300.json.gz", "rt") as file:
             real = json.loads(file.readline())
         ours = json.loads((nlvr2 / f"{split}.json").read_text().splitlines()[0])
-        assert {key: type(value) for key, value in ours.items()} == {key: type(value) for key, value in real.items()}
+        assert {key: type(value) for key, value in ours.items()} == {
+            key: type(value) for key, value in real.items()
+        }
 
 
 def test_people_disagree_write_capitals_and_some_questions_have_no_common_answer(vqa):
@@ -183,12 +257,18 @@ def test_people_disagree_write_capitals_and_some_questions_have_no_common_answer
     assert {"Yes", "don't know", "dont know", "two", "2"} <= raw
     majority = Counter(one["multiple_choice_answer"] for one in annotations)
     odd = [
-        one for one in annotations if majority[one["multiple_choice_answer"]] < 9 and one["multiple_choice_answer"] not in ANSWERS
+        one
+        for one in annotations
+        if majority[one["multiple_choice_answer"]] < 9
+        and one["multiple_choice_answer"] not in ANSWERS
     ]
     assert 0.005 < len(odd) / len(annotations) < 0.03
     split = [len({text.lower() for text in texts}) > 1 for texts in given]
     assert 0.3 < np.mean(split) < 0.9
-    agree = [sum(text == one["multiple_choice_answer"] for text in texts) for one, texts in zip(annotations, given, strict=True)]
+    agree = [
+        sum(text == one["multiple_choice_answer"] for text in texts)
+        for one, texts in zip(annotations, given, strict=True)
+    ]
     assert np.mean(np.array(agree) >= 4) > 0.9
 
 
@@ -196,12 +276,16 @@ def test_language_prior_holds_in_the_iid_test_and_breaks_in_every_ood_set(tmp_pa
     make_synthetic(tmp_path / "data", "vqa_vs", 1200)
     data = read_vqa_vs(tmp_path / "data")
     usual = defaultdict(Counter)
-    for question, answer in zip(data.train.question.texts(), data.train.majority.texts(), strict=True):
+    for question, answer in zip(
+        data.train.question.texts(), data.train.majority.texts(), strict=True
+    ):
         usual[question][answer] += 1
     right = np.array(
         [
             bool(usual[question]) and usual[question].most_common(1)[0][0] == answer
-            for question, answer in zip(data.test.question.texts(), data.test.majority.texts(), strict=True)
+            for question, answer in zip(
+                data.test.question.texts(), data.test.majority.texts(), strict=True
+            )
         ]
     )
     assert right.mean() > 0.45
@@ -218,7 +302,10 @@ def test_nlvr2_files_are_read_as_the_published_ones_and_every_image_is_there(nlv
         assert None not in left and None not in right and len(coverage(sentences, left, right)) == 1
         if split == "train":
             assert len(np.unique(sentences.directory)) > 1
-            assert all(path.parent.name == str(d) for path, d in zip(left, sentences.directory.tolist(), strict=True))
+            assert all(
+                path.parent.name == str(d)
+                for path, d in zip(left, sentences.directory.tolist(), strict=True)
+            )
         balanced, unbalanced = balance(sentences)
         assert balanced.any() and unbalanced.any() and (balanced ^ unbalanced).all()
 
@@ -249,7 +336,8 @@ def test_every_sentence_and_every_pair_of_pictures_is_true_as_often_as_false(nlv
 
 def test_no_sum_of_a_score_of_the_sentence_and_one_of_the_pair_fits_the_labels(nlvr2):
     lines = [json.loads(line) for line in (nlvr2 / "train.json").read_text().splitlines()]
-    # Twin sets show the same pictures at other addresses: the address of the twin is that of its original.
+    # Twin sets show the same pictures at other addresses: the address of the twin is that of its
+    # original.
     rows = [[line["sentence"], line["left_url"].rpartition("/")[2]] for line in lines]
     y = [line["label"] == "True" for line in lines]
     x = OneHotEncoder().fit_transform(rows)
@@ -264,7 +352,11 @@ def said(sentence: str, left: Counter, right: Counter) -> bool:
     colors = [word for word in words if word in COLORS]
 
     def number(things: Counter) -> int:
-        return sum(n for (s, c), n in things.items() if (not shapes or s == shapes[0]) and (not colors or c == colors[0]))
+        return sum(
+            n
+            for (s, c), n in things.items()
+            if (not shapes or s == shapes[0]) and (not colors or c == colors[0])
+        )
 
     here, there = number(left), number(right)
     if "total" in words:
@@ -283,17 +375,28 @@ def test_truth_of_every_sentence_agrees_with_reading_it_word_by_word():
     number = counts(scenes)
     text, _ = synthetic_nlvr2.sentences()
     truth = synthetic_nlvr2.truths(number[:20], number[20:])
-    things = [Counter({(SHAPES[s], COLORS[c]): int(one[s, c]) for s, c in zip(*np.nonzero(one), strict=True)}) for one in number]
+    things = [
+        Counter(
+            {(SHAPES[s], COLORS[c]): int(one[s, c]) for s, c in zip(*np.nonzero(one), strict=True)}
+        )
+        for one in number
+    ]
     assert len(set(text)) == len(text) == truth.shape[1]
     for pair in range(20):
         left, right = things[pair], things[20 + pair]
-        wrong = [sentence for sentence, true in zip(text, truth[pair], strict=True) if said(sentence, left, right) != true]
+        wrong = [
+            sentence
+            for sentence, true in zip(text, truth[pair], strict=True)
+            if said(sentence, left, right) != true
+        ]
         assert not wrong
 
 
 def test_truth_of_every_statement_agrees_with_reading_it_word_by_word():
     number = counts(SCENE)
-    things = Counter({(SHAPES[s], COLORS[c]): 1 for s, c in zip(*np.nonzero(number[0]), strict=True)})
+    things = Counter(
+        {(SHAPES[s], COLORS[c]): 1 for s, c in zip(*np.nonzero(number[0]), strict=True)}
+    )
     for statement, true in zip(statements(), statement_truths(number)[0], strict=True):
         assert said(statement, things, things) == true
 
@@ -301,7 +404,11 @@ def test_truth_of_every_statement_agrees_with_reading_it_word_by_word():
 def test_described_as_synthetic(vqa, nlvr2):
     for folder in (vqa, nlvr2):
         facts = read_description(folder)
-        assert facts["synthetic"] and facts["variant"] == "synthetic" and facts["description"].startswith("SYNTHETIC")
+        assert (
+            facts["synthetic"]
+            and facts["variant"] == "synthetic"
+            and facts["description"].startswith("SYNTHETIC")
+        )
 
 
 def test_mistakes_are_one_line_and_leave_nothing_behind(tmp_path, vqa):
@@ -310,9 +417,18 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(tmp_path, vqa):
     (full / "file").write_text("")
     for arguments, said_of in (
         (["--dataset", "vqa_vs", "--out", str(full)], "not an empty folder"),
-        (["--dataset", "vqa_vs", "--out", str(tmp_path / "x"), "--sentences", "50"], "--sentences belongs to --dataset nlvr2"),
-        (["--dataset", "nlvr2", "--out", str(tmp_path / "x"), "--sentences", "3"], "--sentences 3 must be 20.."),
-        (["--dataset", "nlvr2", "--out", str(tmp_path / "x"), "--seed", "-1"], "--seed -1 must be 0..19999"),
+        (
+            ["--dataset", "vqa_vs", "--out", str(tmp_path / "x"), "--sentences", "50"],
+            "--sentences belongs to --dataset nlvr2",
+        ),
+        (
+            ["--dataset", "nlvr2", "--out", str(tmp_path / "x"), "--sentences", "3"],
+            "--sentences 3 must be 20..",
+        ),
+        (
+            ["--dataset", "nlvr2", "--out", str(tmp_path / "x"), "--seed", "-1"],
+            "--seed -1 must be 0..19999",
+        ),
     ):
         with pytest.raises(SettingsError, match=re.escape(said_of)):
             main(arguments)
@@ -340,7 +456,9 @@ def test_tokenize_pads_masks_counts_what_it_cuts_and_keeps_the_end(tmp_path):
 
 def test_tokenizer_that_is_not_there_is_one_line(tmp_path):
     for name in (tmp_path, tmp_path / "nothing"):
-        with pytest.raises(SettingsError, match="tokenizer .*none there that can be loaded") as error:
+        with pytest.raises(
+            SettingsError, match="tokenizer .*none there that can be loaded"
+        ) as error:
             load_tokenizer(str(name))
         assert "\n" not in str(error.value)
 
@@ -355,20 +473,31 @@ def test_tokenizer_of_the_data_knows_every_word_and_fits_the_tiny_sizes(vqa, nlv
     assert len(tokenizer) <= sizes["roberta"]["vocab_size"]
 
 
-def test_pretraining_writes_a_file_of_the_published_layout_that_loads_whole(vqa, tmp_path, monkeypatch):
+def test_pretraining_writes_a_file_of_the_published_layout_that_loads_whole(
+    vqa, tmp_path, monkeypatch
+):
     monkeypatch.setattr(pretrain_tiny, "SCENES", 64)
     monkeypatch.setattr(pretrain_tiny, "TESTED", 16)
     arguments = ["--data", str(vqa), "--steps", "2", "--threads", "1", "--out"]
     for name in ("a.ckpt", "b.ckpt"):
         pretrain_tiny.main([*arguments, str(tmp_path / name)])
-    a, b = (torch.load(tmp_path / name, weights_only=True)["state_dict"] for name in ("a.ckpt", "b.ckpt"))
-    assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)  # the same settings, the same weights
+    a, b = (
+        torch.load(tmp_path / name, weights_only=True)["state_dict"]
+        for name in ("a.ckpt", "b.ckpt")
+    )
+    assert a.keys() == b.keys() and all(
+        torch.equal(a[key], b[key]) for key in a
+    )  # the same settings, the same weights
     settings = BackboneSettings(
-        checkpoint=str(tmp_path / "a.ckpt"), sizes=str(pretrain_tiny.SIZES), tokenizer=str(vqa / "tokenizer")
+        checkpoint=str(tmp_path / "a.ckpt"),
+        sizes=str(pretrain_tiny.SIZES),
+        tokenizer=str(vqa / "tokenizer"),
     )
     backbone = build_backbone(settings)
     assert set(backbone.state_dict()) == set(a) and "missing" not in backbone.name
-    assert all((value != 0).all() for key, value in a.items() if "alpha" in key)  # the fusion is open
+    assert all(
+        (value != 0).all() for key, value in a.items() if "alpha" in key
+    )  # the fusion is open
     with pytest.raises(SettingsError, match="exists; remove it"):
         pretrain_tiny.main([*arguments, str(tmp_path / "a.ckpt")])
     with pytest.raises(DataError, match="tokenizer is missing"):
@@ -384,4 +513,9 @@ def test_pretraining_scenes_have_no_habits_and_half_of_the_statements_are_true(v
     assert abs(true[stated].mean() - 0.5) < 0.05
     truths = torch.from_numpy(corpus.truth)[owner[stated], texts[stated] - 2 * len(FAMILY)]
     assert (truths == true[stated].bool()).all()
-    assert (answer[~stated] == torch.from_numpy(true_answers(corpus.scenes))[owner[~stated], texts[~stated] % len(FAMILY)]).all()
+    assert (
+        answer[~stated]
+        == torch.from_numpy(true_answers(corpus.scenes))[
+            owner[~stated], texts[~stated] % len(FAMILY)
+        ]
+    ).all()

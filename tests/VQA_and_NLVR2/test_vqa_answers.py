@@ -1,4 +1,5 @@
-"""VQA answers: normaliser, vocabulary, soft labels, scores, and the stored output of the public scorers."""
+"""VQA answers: normaliser, vocabulary, soft labels, scores, and the stored output of the public
+scorers."""
 
 import json
 import shutil
@@ -86,9 +87,13 @@ def test_size_is_compared_with_the_published_one():
 def test_soft_labels_by_hand():
     labels = soft_labels(PEOPLE, WORDS)
     assert labels.offsets.tolist() == [0, 2, 5, 6, 6] and labels.offsets.dtype == np.int64
-    assert labels.labels.tolist() == [0, 1, 2, 3, 1, 3] and labels.labels.dtype == np.int32  # first appearance; "two" is raw
+    assert (
+        labels.labels.tolist() == [0, 1, 2, 3, 1, 3] and labels.labels.dtype == np.int32
+    )  # first appearance; "two" is raw
     np.testing.assert_allclose(labels.scores, [1, 0.6, 0.9, 0.3, 0.6, 1])
-    np.testing.assert_allclose(soft_labels(PEOPLE, WORDS, OFFICIAL).scores, [1, 2 / 3, 1, 1 / 3, 2 / 3, 1])
+    np.testing.assert_allclose(
+        soft_labels(PEOPLE, WORDS, OFFICIAL).scores, [1, 2 / 3, 1, 1 / 3, 2 / 3, 1]
+    )
 
 
 def test_soft_labels_equal_a_loop_over_dictionaries():
@@ -100,7 +105,11 @@ def test_soft_labels_equal_a_loop_over_dictionaries():
         counts = {}
         for answer in answers:
             counts[answer] = counts.get(answer, 0) + 1
-        expected = {vocabulary.index[a]: [0, 0.3, 0.6, 0.9, 1][min(n, 4)] for a, n in counts.items() if a in vocabulary.index}
+        expected = {
+            vocabulary.index[a]: [0, 0.3, 0.6, 0.9, 1][min(n, 4)]
+            for a, n in counts.items()
+            if a in vocabulary.index
+        }
         inside = slice(*labels.offsets[row : row + 2])
         assert labels.labels[inside].tolist() == list(expected)
         np.testing.assert_allclose(labels.scores[inside], list(expected.values()))
@@ -111,9 +120,16 @@ def test_soft_labels_equal_a_loop_over_dictionaries():
 
 
 def test_official_score_counts_every_question_and_training_score_only_labelled_ones():
-    predicted = ["no", "red", "green", "yes"]  # two people; one; outside the vocabulary; "Yes" is another string
+    predicted = [
+        "no",
+        "red",
+        "green",
+        "yes",
+    ]  # two people; one; outside the vocabulary; "Yes" is another string
     assert official_score(predicted, PEOPLE, WORDS) == pytest.approx((2 / 3 + 1 / 3 + 0 + 0) / 4)
-    assert official_score(np.array([1, 3, -1, 0]), PEOPLE, WORDS) == official_score(predicted, PEOPLE, WORDS)
+    assert official_score(np.array([1, 3, -1, 0]), PEOPLE, WORDS) == official_score(
+        predicted, PEOPLE, WORDS
+    )
     score, n = training_score(predicted, soft_labels(PEOPLE, WORDS), WORDS)
     assert (score, n) == (pytest.approx((0.6 + 0.3) / 2), 2)
     assert upper_bounds(Interned.of(PEOPLE)).tolist() == [1, 1, 1, 1]
@@ -124,12 +140,18 @@ def test_official_score_counts_every_question_and_training_score_only_labelled_o
 
 def test_one_pass_scores_every_set_like_scoring_each_alone():
     rng = np.random.default_rng(0)
-    score, member, kind = rng.integers(0, 4, 200) / 3, rng.random((200, 9)) < 0.3, rng.integers(0, 3, 200)
+    score, member, kind = (
+        rng.integers(0, 4, 200) / 3,
+        rng.random((200, 9)) < 0.3,
+        rng.integers(0, 3, 200),
+    )
     scores = score_sets(score, member)
     for column, name in enumerate(SUB_MEANS["ood_mean"]):
         assert scores[name] == pytest.approx(score[member[:, column]].mean())
     assert scores["iid"] == pytest.approx(score.mean())
-    assert scores["ood_mean"] == pytest.approx(np.mean([scores[name] for name in SUB_MEANS["ood_mean"]]))
+    assert scores["ood_mean"] == pytest.approx(
+        np.mean([scores[name] for name in SUB_MEANS["ood_mean"]])
+    )
     assert scores["visual_mean"] == pytest.approx((scores["KO"] + scores["KOP"]) / 2)
     sizes = [len(SUB_MEANS[name]) for name in ("language_mean", "visual_mean", "mixed_mean")]
     assert sizes == [4, 2, 3]
@@ -142,7 +164,10 @@ def test_one_pass_scores_every_set_like_scoring_each_alone():
 def test_predictions_are_written_ascending_by_id_and_strange_labels_refused(tmp_path):
     path = tmp_path / "predictions.json"
     write_predictions(path, np.array([30, 10]), np.array([3, 0]), WORDS)
-    assert json.loads(path.read_text()) == [{"question_id": 10, "answer": "yes"}, {"question_id": 30, "answer": "red"}]
+    assert json.loads(path.read_text()) == [
+        {"question_id": 10, "answer": "yes"},
+        {"question_id": 30, "answer": "red"},
+    ]
     with pytest.raises(DataError, match="label 4 of question_id 10 is outside the vocabulary 0..3"):
         write_predictions(path, np.array([30, 10]), np.array([3, 4]), WORDS)
     with pytest.raises(DataError, match="occurs twice"):
@@ -173,10 +198,16 @@ def test_parity_finds_what_differs_and_names_what_it_cannot_compare(shared, tmp_
     labels["rows"][3][2] = [0.5]
     labels["strange"] = 3
     stored = json.loads((folder / "nlvr2_scores.json").read_text())
-    (folder / "nlvr2_scores.json").write_text(json.dumps({"first": stored["dev_300"] | {"consistency": 0.5}}))
+    (folder / "nlvr2_scores.json").write_text(
+        json.dumps({"first": stored["dev_300"] | {"consistency": 0.5}})
+    )
     (folder / "vqa_labels.json").write_text(json.dumps(labels))
     (folder / "other.json").write_text("[1, 2]")
-    found = {name: deviation for name, deviation, tolerance in check_metrics(folder, data)[0] if not deviation <= tolerance}
+    found = {
+        name: deviation
+        for name, deviation, tolerance in check_metrics(folder, data)[0]
+        if not deviation <= tolerance
+    }
     assert found["nlvr2_scores.first.consistency"] == pytest.approx(0.5340909 - 0.5)
     assert found["vqa_labels.rows"] == 1 and len(found) == 2
     assert check_metrics(folder, data)[1] == ["other", "vqa_labels.strange"]
@@ -192,11 +223,17 @@ def test_parity_finds_what_differs_and_names_what_it_cannot_compare(shared, tmp_
         ("vqa_labels", lambda value: value.pop("rows"), "no entry 'rows'"),
         ("vqa_vs_scores", lambda value: value.pop("predictions"), "no entry 'predictions'"),
         ("vqa_vs_scores", lambda value: value.update(overall="x"), "overall is 'x'"),
-        ("nlvr2_scores", lambda value: value["dev_300"].pop("predictions"), "no entry 'predictions'"),
+        (
+            "nlvr2_scores",
+            lambda value: value["dev_300"].pop("predictions"),
+            "no entry 'predictions'",
+        ),
         ("answer_normalisation", lambda value: value.clear(), "nothing in it"),
     ],
 )
-def test_parity_refuses_a_file_that_lacks_what_is_to_be_compared(shared, tmp_path, name, change, message):
+def test_parity_refuses_a_file_that_lacks_what_is_to_be_compared(
+    shared, tmp_path, name, change, message
+):
     shutil.copytree(shared / "parity/vqa_nlvr_metrics", tmp_path / "stored")
     path = tmp_path / f"stored/{name}.json"
     value = json.loads(path.read_text())

@@ -1,4 +1,5 @@
-"""Separately trained experts of VQA-VS combined afterwards, against the rule for classes, known weights and the product itself."""
+"""Separately trained experts of VQA-VS combined afterwards, against the rule for classes, known
+weights and the product itself."""
 
 import json
 import re
@@ -24,10 +25,15 @@ K = 12
 
 
 def questions(n, rng, log_prob=None, people=None):
-    """Predictions of n questions whose ten answers are drawn from `log_prob` [n, K], or all the same one."""
+    """Predictions of n questions whose ten answers are drawn from `log_prob` [n, K], or all the
+    same one."""
     answer, count = np.full((n, 10), -1, np.int16), np.zeros((n, 10), np.int8)
     for row in range(n):
-        given = rng.choice(K, 10, p=np.exp(log_prob[row])) if people is None else np.full(10, people[row])
+        given = (
+            rng.choice(K, 10, p=np.exp(log_prob[row]))
+            if people is None
+            else np.full(10, people[row])
+        )
         names, times = np.unique(given, return_counts=True)
         answer[row, : len(names)], count[row, : len(names)] = names, times
     columns = {"answer": answer, "count": count, "answer_type": np.zeros(n, np.int8)}
@@ -36,7 +42,9 @@ def questions(n, rng, log_prob=None, people=None):
 
 def saved(base, log_prob):
     """The columns that a run with one expert keeps of it."""
-    kept = keep_everything(torch.from_numpy(log_prob), {}, {"answer": torch.from_numpy(base["answer"])})
+    kept = keep_everything(
+        torch.from_numpy(log_prob), {}, {"answer": torch.from_numpy(base["answer"])}
+    )
     return base | {name: value.numpy() for name, value in kept.items()}
 
 
@@ -49,7 +57,10 @@ def test_where_all_people_agree_it_is_the_rule_for_classes():
     image, text = normal(rng, 400), normal(rng, 400)
     y = np.array([rng.choice(K, p=p / p.sum()) for p in np.exp(0.8 * image + 0.5 * text)])
     base = questions(400, rng, people=y)
-    val = {"image": saved(base, image + 3.0), "text": saved(base, text - 1.0)}  # logits serve as well
+    val = {
+        "image": saved(base, image + 3.0),
+        "text": saved(base, text - 1.0),
+    }  # logits serve as well
     prior = log_shares(val["image"])
     np.testing.assert_allclose(prior, log_frequencies(y, K), atol=1e-12)
     ones, weights, gamma, temperature = fit(val, prior)
@@ -65,8 +76,13 @@ def test_known_weights_are_recovered_from_soft_targets():
     n, weights, gamma = 4000, (0.7, 0.4), -0.6
     image, text = normal(rng, n), normal(rng, n)
     prior = np.log(np.arange(1, K + 1) / np.arange(1, K + 1).sum())
-    true = torch.from_numpy(weights[0] * image + weights[1] * text + gamma * prior).log_softmax(dim=1).numpy()
-    # The score of training rises with the number of people, and not linearly: ask one of them, and it is who is asked.
+    true = (
+        torch.from_numpy(weights[0] * image + weights[1] * text + gamma * prior)
+        .log_softmax(dim=1)
+        .numpy()
+    )
+    # The score of training rises with the number of people, and not linearly: ask one of them, and
+    # it is who is asked.
     base = questions(n, rng, people=[rng.choice(K, p=np.exp(row)) for row in true])
     _, found, exponent, _ = fit({"image": saved(base, image), "text": saved(base, text)}, prior)
     np.testing.assert_allclose([*found, exponent], [*weights, gamma], atol=0.12)
@@ -84,19 +100,35 @@ def test_the_plain_way_is_the_product_and_every_score_is_that_of_all_probabiliti
     prior = log_shares(parts["image"])
     for way in ("prior_divided", "fitted"):
         rule = found[way]
-        logits = sum(rule["weights"][name] * value for name, value in (("image", image), ("text", text))) + rule["gamma"] * prior
+        logits = (
+            sum(rule["weights"][name] * value for name, value in (("image", image), ("text", text)))
+            + rule["gamma"] * prior
+        )
         p = torch.from_numpy(logits).softmax(dim=1).numpy()
         target = np.zeros((300, K))
         rows, places = np.nonzero(base["answer"] >= 0)
         target[rows, base["answer"][rows, places]] = TRAINING[base["count"][rows, places]]
         target = target[7:] / target[7:].sum(axis=1, keepdims=True)
-        assert rule["scores"]["brier"] == pytest.approx(((p[7:] - target) ** 2).sum(axis=1).mean(), rel=1e-6)
-        assert rule["scores"]["nll"] == pytest.approx(-(target * np.log(p[7:])).sum(axis=1).mean(), rel=1e-6)
-        people = [(base["count"][row] * (base["answer"][row] == p[row].argmax())).sum() for row in range(300)]
-        assert rule["scores"]["vqa_score"] == pytest.approx(np.minimum(1, np.array(people) / 3).mean(), abs=1e-6)
+        assert rule["scores"]["brier"] == pytest.approx(
+            ((p[7:] - target) ** 2).sum(axis=1).mean(), rel=1e-6
+        )
+        assert rule["scores"]["nll"] == pytest.approx(
+            -(target * np.log(p[7:])).sum(axis=1).mean(), rel=1e-6
+        )
+        people = [
+            (base["count"][row] * (base["answer"][row] == p[row].argmax())).sum()
+            for row in range(300)
+        ]
+        assert rule["scores"]["vqa_score"] == pytest.approx(
+            np.minimum(1, np.array(people) / 3).mean(), abs=1e-6
+        )
     # What is fitted to these very questions is at least as likely as anything else of its kind.
-    assert found["fitted"]["scores"]["nll"] <= min(found[way]["scores"]["nll"] for way in ("plain", "temperature", "prior_divided"))
-    alone = scores_of(parts, {"image": (np.array([1.0, 0.0]), 0.0), "text": (np.array([0.0, 1.0]), 0.0)}, prior)
+    assert found["fitted"]["scores"]["nll"] <= min(
+        found[way]["scores"]["nll"] for way in ("plain", "temperature", "prior_divided")
+    )
+    alone = scores_of(
+        parts, {"image": (np.array([1.0, 0.0]), 0.0), "text": (np.array([0.0, 1.0]), 0.0)}, prior
+    )
     for name in parts:
         assert alone[name] == pytest.approx(calibration(parts[name])[0], abs=1e-6)
 
@@ -107,10 +139,17 @@ def test_other_questions_and_predictions_of_the_best_answers_alone_are_not_combi
     base = questions(20, rng, log_prob=image)
     whole = {"image": saved(base, image), "text": saved(base, image)}
     compact = keep(torch.from_numpy(image), {}, {"answer": torch.from_numpy(base["answer"])})
-    found = combination(whole, whole | {"text": base | {name: v.numpy() for name, v in compact.items()}}, whole["image"])
+    found = combination(
+        whole,
+        whole | {"text": base | {name: v.numpy() for name, v in compact.items()}},
+        whole["image"],
+    )
     assert set(found) == {"why_not"} and "--save-all" in found["why_not"]
     other = whole | {"text": whole["text"] | {"count": whole["text"]["count"][::-1]}}
-    with pytest.raises(DataError, match="the validation of image and the validation of text predicted other examples"):
+    with pytest.raises(
+        DataError,
+        match="the validation of image and the validation of text predicted other examples",
+    ):
         combination(other, whole, whole["image"])
 
 
@@ -118,7 +157,16 @@ def test_runs_are_combined_once_their_answers_are_all_saved(tmp_path, capsys):
     make_synthetic(tmp_path / "data", "vqa_vs", SCENES)
     extracted(tmp_path / "data", tmp_path / "features")
     for method in ("unimodal_image", "unimodal_text", "inter", "i2m2"):
-        train(arguments(tmp_path / "data", tmp_path / "features", "--out", str(tmp_path / "out"), "--method", method))
+        train(
+            arguments(
+                tmp_path / "data",
+                tmp_path / "features",
+                "--out",
+                str(tmp_path / "out"),
+                "--method",
+                method,
+            )
+        )
     results([str(tmp_path / "out")])
     (folder,) = (path for path in (tmp_path / "out").iterdir() if path.is_dir())
     text = (folder / "studies.md").read_text()
@@ -134,7 +182,9 @@ def test_runs_are_combined_once_their_answers_are_all_saved(tmp_path, capsys):
     text = (folder / "studies.md").read_text()
     assert "not made" not in text
     rows = re.findall(
-        r"^\| (product as it is|one temperature|prior divided out|expert weights.*?|trained jointly.*?) \|", text, re.M
+        r"^\| (product as it is|one temperature|prior divided out|expert weights.*?|trained jointly.*?) \|",
+        text,
+        re.M,
     )
     assert len(rows) == 5 and "| parts of I2M2 | vqa_score | ece | brier | nll |" in text
     stored = json.loads((folder / "i2m2/seed0/statistics.json").read_text())["combination"]
@@ -143,4 +193,7 @@ def test_runs_are_combined_once_their_answers_are_all_saved(tmp_path, capsys):
     for _ in range(2):  # computed, and read back
         results([str(tmp_path / "out")])
         text = (folder / "studies.md").read_text()
-        assert re.search("I2M2: not made: no predictions of val and test in .*inter/seed0;", text) and "trained jointly" not in text
+        assert (
+            re.search("I2M2: not made: no predictions of val and test in .*inter/seed0;", text)
+            and "trained jointly" not in text
+        )

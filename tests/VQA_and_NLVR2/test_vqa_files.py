@@ -1,4 +1,5 @@
-"""VQA-VS's files: every published form reads the same, questions meet their answers, and damage is named."""
+"""VQA-VS's files: every published form reads the same, questions meet their answers, and damage is
+named."""
 
 import gzip
 import json
@@ -38,7 +39,10 @@ def answers(*ids, kind="other"):
             "question_type": "what is",
             "answer_type": kind,
             "multiple_choice_answer": "Red.",
-            "answers": [{"answer": answer, "answer_confidence": "yes", "answer_id": k} for k, answer in enumerate(ten, 1)],
+            "answers": [
+                {"answer": answer, "answer_confidence": "yes", "answer_id": k}
+                for k, answer in enumerate(ten, 1)
+            ],
         }
         for i in ids
     ]
@@ -55,13 +59,17 @@ def write(path, value):
 
 @pytest.fixture
 def root(tmp_path):
-    """A whole data set: 12, 3 and 10 questions; OOD set k has the first k + 1 questions of the IID test."""
+    """A whole data set: 12, 3 and 10 questions; OOD set k has the first k + 1 questions of the IID
+    test."""
     folder = tmp_path / "vqa_vs"
     for part, ids in PARTS.items():
         write(folder / part / f"{part}-Ques.json", questions(*ids))
         write(folder / part / f"{part}-Ans.json", answers(*reversed(ids)))
     for k, name in enumerate(OOD_SETS):
-        write(folder / "OOD-Test" / name / f"OOD-Test-{name}-Ques.json", questions(*list(PARTS["IID-Test"])[k::-1]))
+        write(
+            folder / "OOD-Test" / name / f"OOD-Test-{name}-Ques.json",
+            questions(*list(PARTS["IID-Test"])[k::-1]),
+        )
     return folder
 
 
@@ -77,25 +85,35 @@ def same(a, b):
 
 def test_real_slice_reads_and_its_statistics_are_those_of_its_readme(shared):
     folder = shared / "data/vqa_vs"
-    read = read_questions(folder / "Val-slice-Ques.json.gz"), read_annotations(folder / "Val-slice-Ans.json.gz")
+    read = (
+        read_questions(folder / "Val-slice-Ques.json.gz"),
+        read_annotations(folder / "Val-slice-Ans.json.gz"),
+    )
     split = join(*read)
     assert len(split) == 1500 and len(np.unique(split.image_id)) == 940
     assert np.bincount(split.answer_type).tolist() == [603, 216, 681]
     assert max(len(text.split()) for text in split.question.strings) == 20
     with gzip.open(folder / "Val-slice-Ans.json.gz") as file:
         raw = json.load(file)
-    assert split.answers.texts() == [answer["answer"] for record in raw for answer in record["answers"]]
+    assert split.answers.texts() == [
+        answer["answer"] for record in raw for answer in record["answers"]
+    ]
     assert split.majority.texts() == [record["multiple_choice_answer"] for record in raw]
     text = "\n".join(audit_vqa(folder))
     assert "1,500 questions" in text and "940 images; yes/no 603, number 216, other 681" in text
-    assert "15 answers; 448 distinct normalised majority answers" in text and "546 of 1,500 (36.4%)" in text
+    assert (
+        "15 answers; 448 distinct normalised majority answers" in text
+        and "546 of 1,500 (36.4%)" in text
+    )
     assert "yes_no 100.00, number 98.15, other 95.79" in text
 
 
 def test_questions_meet_their_answers_in_any_order(root):
     data = read_vqa_vs(root)
     assert [len(split) for split in data.splits.values()] == [12, 3, 10]
-    assert data.val.question_id.tolist() == [2000, 2001, 2002] and data.val.question[1:].texts() == ["What is 0?", "What is 1?"]
+    assert data.val.question_id.tolist() == [2000, 2001, 2002] and data.val.question[
+        1:
+    ].texts() == ["What is 0?", "What is 1?"]
     assert data.val.answers[0].texts() == ["red"] * 6 + ["blue"] * 3 + ["wine red"]
     assert data.member.tolist() == [[column >= row for column in range(9)] for row in range(10)]
     taken = data.test.take(np.array([3, 1]))
@@ -116,7 +134,12 @@ def test_every_published_form_reads_the_same(root, tmp_path):
     for part in PARTS:  # VQA v2's objects, compressed
         for name, key in (("Ques", "questions"), ("Ans", "annotations")):
             path = root / part / f"{part}-{name}.json"
-            wrapped = {"info": {"version": "2.0"}, key: json.loads(path.read_text()), "license": {"name": "[x]"}, "n": 17}
+            wrapped = {
+                "info": {"version": "2.0"},
+                key: json.loads(path.read_text()),
+                "license": {"name": "[x]"},
+                "n": 17,
+            }
             with gzip.open(f"{path}.gz", "wt") as file:
                 json.dump(wrapped, file)
             path.unlink()
@@ -133,10 +156,18 @@ def test_reading_in_blocks_equals_reading_at_once(root, monkeypatch):
 def test_test_annotations_stand_in_for_the_answers_and_the_sets(root):
     plain = read_vqa_vs(root)
     counted = [
-        {"question_id": i, "answer_type": "other", "answers_word": ["red"], "answer_count": {"red": 6, "blue": 3, "wine red": 1}}
+        {
+            "question_id": i,
+            "answer_type": "other",
+            "answers_word": ["red"],
+            "answer_count": {"red": 6, "blue": 3, "wine red": 1},
+        }
         for i in PARTS["IID-Test"]
     ]
-    lists = {f"{name.replace('+', '')}_qid": list(PARTS["IID-Test"])[: k + 1] for k, name in enumerate(OOD_SETS)}
+    lists = {
+        f"{name.replace('+', '')}_qid": list(PARTS["IID-Test"])[: k + 1]
+        for k, name in enumerate(OOD_SETS)
+    }
     write(root / "test_annotations.json", {**lists, "annotations": counted})
     (root / "IID-Test/IID-Test-Ans.json").unlink()
     shutil.rmtree(root / "OOD-Test")
@@ -157,7 +188,9 @@ def test_rules_count_their_own_splits(root):
         record["multiple_choice_answer"] = "two"
     write(root / "IID-Test/IID-Test-Ans.json", changed)
     data = read_vqa_vs(root)
-    assert count_vocabulary(data, "fiber").answers == ("red", "2") and count_vocabulary(data, "training").answers == ("red",)
+    assert count_vocabulary(data, "fiber").answers == ("red", "2") and count_vocabulary(
+        data, "training"
+    ).answers == ("red",)
     with pytest.raises(SettingsError, match="choose one of fiber, training"):
         count_vocabulary(data, "vqa")
 
@@ -169,19 +202,55 @@ def _drop(key):
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
-        ("Val/Val-Ans.json", lambda rows: rows[:2], "Val-Ans.json: has nothing for 1 of 3 question_ids .*first 2000"),
-        ("Val/Val-Ques.json", lambda rows: rows[:2], "Val-Ques.json: has nothing for 1 of 3 question_ids .*first 2002"),
-        ("Val/Val-Ques.json", lambda rows: rows + rows[:1], "1 records repeat another's question_id, first 2000"),
+        (
+            "Val/Val-Ans.json",
+            lambda rows: rows[:2],
+            "Val-Ans.json: has nothing for 1 of 3 question_ids .*first 2000",
+        ),
+        (
+            "Val/Val-Ques.json",
+            lambda rows: rows[:2],
+            "Val-Ques.json: has nothing for 1 of 3 question_ids .*first 2002",
+        ),
+        (
+            "Val/Val-Ques.json",
+            lambda rows: rows + rows[:1],
+            "1 records repeat another's question_id, first 2000",
+        ),
         ("Val/Val-Ques.json", lambda rows: [], "holds no records"),
         ("Val/Val-Ques.json", lambda rows: {"info": []}, "nor an object with a list 'questions'"),
         ("Val/Val-Ques.json", lambda rows: [17], "record 0"),
-        ("Val/Val-Ques.json", lambda rows: [row | {"question": ""} for row in rows], r"\(question_id 2000\): its text is empty"),
+        (
+            "Val/Val-Ques.json",
+            lambda rows: [row | {"question": ""} for row in rows],
+            r"\(question_id 2000\): its text is empty",
+        ),
         ("Val/Val-Ques.json", _drop("question"), r"record 0 \(question_id 2000\): no 'question'"),
-        ("Val/Val-Ans.json", lambda rows: [row | {"answer_type": "Other"} for row in rows], "'Other' is none of yes/no, number"),
-        ("Val/Val-Ans.json", lambda rows: [row | {"answers": row["answers"][:9]} for row in rows], "9 answers, not 10"),
-        ("Val/Val-Ans.json", lambda rows: [row | {"image_id": 7} for row in rows], "another image_id .* question_id 2000"),
-        ("Val/Val-Ans.json", lambda rows: [row | {"question_id": "x"} for row in rows], r"record 0 \(question_id x\)"),
-        ("OOD-Test/KO/OOD-Test-KO-Ques.json", lambda rows: rows + questions(1, 2), "2 of 7 questions of OOD set KO .* 1;"),
+        (
+            "Val/Val-Ans.json",
+            lambda rows: [row | {"answer_type": "Other"} for row in rows],
+            "'Other' is none of yes/no, number",
+        ),
+        (
+            "Val/Val-Ans.json",
+            lambda rows: [row | {"answers": row["answers"][:9]} for row in rows],
+            "9 answers, not 10",
+        ),
+        (
+            "Val/Val-Ans.json",
+            lambda rows: [row | {"image_id": 7} for row in rows],
+            "another image_id .* question_id 2000",
+        ),
+        (
+            "Val/Val-Ans.json",
+            lambda rows: [row | {"question_id": "x"} for row in rows],
+            r"record 0 \(question_id x\)",
+        ),
+        (
+            "OOD-Test/KO/OOD-Test-KO-Ques.json",
+            lambda rows: rows + questions(1, 2),
+            "2 of 7 questions of OOD set KO .* 1;",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(root, file, change, message):
@@ -203,7 +272,9 @@ def test_damaged_and_missing_files_are_named(root):
     text = path.read_text()
     for spoiled in (text[:-40], text[:-1], text + "x", text.replace('"Red."', "Red"), ""):
         path.write_text(spoiled)
-        with pytest.raises(DataError, match=r"Val-Ans.json: cut short or damaged \(no JSON: .* at character"):
+        with pytest.raises(
+            DataError, match=r"Val-Ans.json: cut short or damaged \(no JSON: .* at character"
+        ):
             read_vqa_vs(root)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="Val-Ans.json: cut short or damaged"):
@@ -220,7 +291,9 @@ def test_damaged_and_missing_files_are_named(root):
         read_vqa_vs(root)
     (root / "Val.zip").unlink()
     shutil.rmtree(root / "IID-Test")
-    with pytest.raises(DataError, match="3 of 6 files are missing: Val/Val-Ans.json, IID-Test/IID-Test-Ques.json"):
+    with pytest.raises(
+        DataError, match="3 of 6 files are missing: Val/Val-Ans.json, IID-Test/IID-Test-Ques.json"
+    ):
         read_vqa_vs(root)
     with pytest.raises(DataError, match="no such folder"):
         read_vqa_vs(root / "nowhere")
@@ -228,7 +301,10 @@ def test_damaged_and_missing_files_are_named(root):
 
 def test_a_missing_ood_set_is_named(root):
     shutil.rmtree(root / "OOD-Test/QT+KW")
-    with pytest.raises(DataError, match=r"no OOD-Test/QT\+KW/OOD-Test-QT\+KW-Ques.json, nor test_annotations.json with QTKW_qid"):
+    with pytest.raises(
+        DataError,
+        match=r"no OOD-Test/QT\+KW/OOD-Test-QT\+KW-Ques.json, nor test_annotations.json with QTKW_qid",
+    ):
         read_vqa_vs(root)
 
 
@@ -258,12 +334,22 @@ def test_audit_prints_sizes_beside_the_published_ones_and_the_sets_overlap(root,
     (root / "train2014").mkdir()
     main(["--dataset", "vqa_vs", "--data", str(root), "--images", str(root)])
     text = capsys.readouterr().out
-    assert "train: 12 questions; PUBLISHED: 461,124" in text and "images: 3 of 3 missing: 1, 2, 3" in text
+    assert (
+        "train: 12 questions; PUBLISHED: 461,124" in text
+        and "images: 3 of 3 missing: 1, 2, 3" in text
+    )
     row = next(line for line in text.splitlines() if line.startswith("  KWP"))
     assert row.split()[1:] == ["33", "67", *["100"] * 7]  # of three questions, set k has k + 1
-    write(root / "dataset.json", {"variant": "synthetic", "synthetic": True, "description": "a few lines"})
+    write(
+        root / "dataset.json",
+        {"variant": "synthetic", "synthetic": True, "description": "a few lines"},
+    )
     main(["--dataset", "vqa_vs", "--data", str(root)])
-    assert "SYNTHETIC" in (text := capsys.readouterr().out) and "461,124" not in text and "published table" not in text
+    assert (
+        "SYNTHETIC" in (text := capsys.readouterr().out)
+        and "461,124" not in text
+        and "published table" not in text
+    )
 
 
 def test_published_table_of_overlaps_agrees_with_the_published_sizes():

@@ -1,4 +1,5 @@
-"""A small VQA-VS of generated pictures, and the arguments that make its features with a tiny FIBER of random weights."""
+"""A small VQA-VS of generated pictures, and the arguments that make its features with a tiny FIBER
+of random weights."""
 
 from pathlib import Path
 
@@ -14,11 +15,37 @@ SCENES = 60  # six questions each
 
 def arguments(data: Path, features: Path, *more: str) -> list[str]:
     """Later ones win."""
-    backbone = ["--backbone.kind", "fiber_random", "--backbone.checkpoint", "null", "--backbone.sizes", SIZES]
+    backbone = [
+        "--backbone.kind",
+        "fiber_random",
+        "--backbone.checkpoint",
+        "null",
+        "--backbone.sizes",
+        SIZES,
+    ]
     backbone += ["--backbone.image_size", "null", "--backbone.max_text_length", "null"]
     backbone += ["--backbone.tokenizer", str(data / "tokenizer"), "--model.hidden", "32"]
-    where = ["--data.dir", str(data), "--features.dir", str(features), "--features.dtype", "float32"]
-    return ["--config", CONFIG, *backbone, *where, "--threads", "1", "--optim.epochs", "1", "--optim.batch_size", "64", *more]
+    where = [
+        "--data.dir",
+        str(data),
+        "--features.dir",
+        str(features),
+        "--features.dtype",
+        "float32",
+    ]
+    return [
+        "--config",
+        CONFIG,
+        *backbone,
+        *where,
+        "--threads",
+        "1",
+        "--optim.epochs",
+        "1",
+        "--optim.batch_size",
+        "64",
+        *more,
+    ]
 
 
 def settings(data: Path, features: Path, *more: str) -> VQAConfig:

@@ -1,4 +1,5 @@
-"""fastMRI's preparation: annotations and split of the published lists, transforms, every width, restarts, and bad input."""
+"""fastMRI's preparation: annotations and split of the published lists, transforms, every width,
+restarts, and bad input."""
 
 import csv
 import json
@@ -11,7 +12,14 @@ import pytest
 from fastMRI.pictures import read_boxes
 from fastMRI.preparation import cache
 from fastMRI.preparation.fourier import block_mean, centred_ifft, fit, image_of
-from fastMRI.preparation.labels import LABELS, VOCABULARY, audit_labels, label_of, read_annotations, read_file_list
+from fastMRI.preparation.labels import (
+    LABELS,
+    VOCABULARY,
+    audit_labels,
+    label_of,
+    read_annotations,
+    read_file_list,
+)
 from fastMRI.preparation.split import digest, split, split_volumes
 from fastMRI.preparation.volumes import Rules, find_volumes, read_volume
 from fastMRI.prepare import main
@@ -29,13 +37,18 @@ NO_ROWS = "file,slice,study_level,x,y,width,height,label\n"
 def kspace_of(image: np.ndarray) -> np.ndarray:
     """Forward transform in double precision: complex [..., H, W] -> complex64."""
     axes = (-2, -1)
-    return np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image, axes), norm="ortho"), axes).astype(np.complex64)
+    return np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image, axes), norm="ortho"), axes).astype(
+        np.complex64
+    )
 
 
 def knee(width: int, slices: int = 2, seed: int = 0, height: int = 640) -> np.ndarray:
-    """Complex image [S, height, width] of the real data's magnitude, with a bright centre and a phase that differs everywhere."""
+    """Complex image [S, height, width] of the real data's magnitude, with a bright centre and a
+    phase that differs everywhere."""
     rng = np.random.default_rng([seed, width])
-    y, x = np.meshgrid(np.arange(height) - height // 2, np.arange(width) - width // 2, indexing="ij")
+    y, x = np.meshgrid(
+        np.arange(height) - height // 2, np.arange(width) - width // 2, indexing="ij"
+    )
     body = 3e-4 * np.exp(-((y / 90.0) ** 2) - (x / 80.0) ** 2)
     noise = rng.normal(scale=1e-5, size=(slices, height, width, 2))
     return body * np.exp(1j * (x / 40 + y / 70)) + noise[..., 0] + 1j * noise[..., 1]
@@ -50,11 +63,21 @@ def centre(image: np.ndarray) -> np.ndarray:
 
 
 def write_raw(path, image, patient="p0", kind=str, **changed):
-    """A single-coil file in the public layout; `changed` replaces an array, or leaves it out where it is None."""
-    esc = np.abs(centre(image)).astype(np.float32) if image.shape[-2] == 640 else np.zeros((len(image), 320, 320), np.float32)
+    """A single-coil file in the public layout; `changed` replaces an array, or leaves it out where
+    it is None."""
+    esc = (
+        np.abs(centre(image)).astype(np.float32)
+        if image.shape[-2] == 640
+        else np.zeros((len(image), 320, 320), np.float32)
+    )
     width = image.shape[-1]
     header = HEADER.format(width=width, last=width - 1, center=width // 2)
-    arrays = {"kspace": kspace_of(image), "reconstruction_esc": esc, "reconstruction_rss": 1.1 * esc, "ismrmrd_header": header}
+    arrays = {
+        "kspace": kspace_of(image),
+        "reconstruction_esc": esc,
+        "reconstruction_rss": 1.1 * esc,
+        "ismrmrd_header": header,
+    }
     attributes = {"acquisition": "CORPD_FBK", "max": esc.max(), "norm": 1.0, "patient_id": patient}
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
@@ -62,7 +85,9 @@ def write_raw(path, image, patient="p0", kind=str, **changed):
             if array is not None:
                 file[key] = np.bytes_(array) if isinstance(array, str) and kind is bytes else array
         for key, value in attributes.items():
-            file.attrs[key] = np.bytes_(value) if isinstance(value, str) and kind is bytes else value
+            file.attrs[key] = (
+                np.bytes_(value) if isinstance(value, str) and kind is bytes else value
+            )
 
 
 def write_lists(folder, names, rows=""):
@@ -81,13 +106,19 @@ def write_few(folder):
 
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory):
-    """One volume of every width; two volumes of one patient, two annotated volumes, and the lists' irregularities."""
+    """One volume of every width; two volumes of one patient, two annotated volumes, and the lists'
+    irregularities."""
     folder = tmp_path_factory.mktemp("knees")
     names = [f"file10000{index:02}" for index in range(len(WIDTHS))]
     for index, (name, width) in enumerate(zip(names, WIDTHS, strict=True)):
         part = "val" if index > 6 else "train"
         patient = f"p{min(index, 7)}"  # the last two are one patient's
-        write_raw(folder / f"singlecoil_{part}" / f"{name}.h5", knee(width), patient, bytes if index % 2 else str)
+        write_raw(
+            folder / f"singlecoil_{part}" / f"{name}.h5",
+            knee(width),
+            patient,
+            bytes if index % 2 else str,
+        )
     write_lists(
         folder,
         [*names, "file1000099"],
@@ -139,7 +170,8 @@ def rows_of(out):
         return list(csv.DictReader(file))
 
 
-# ---------------------------------------------------------------------------------------------------- the published lists
+# ----------------------------------------------------------------------------------------------------
+# the published lists
 
 
 @pytest.fixture(scope="session")
@@ -159,7 +191,15 @@ def parts(published):
 
 
 def test_published_annotations_have_the_known_counts(published, capsys):
-    main(["--annotations", str(published / "knee.csv"), "--file-list", str(published / "knee_file_list.csv"), "--audit-labels"])
+    main(
+        [
+            "--annotations",
+            str(published / "knee.csv"),
+            "--file-list",
+            str(published / "knee_file_list.csv"),
+            "--audit-labels",
+        ]
+    )
     audit = json.loads(capsys.readouterr().out)
     counts = {label: tuple(entry.values()) for label, entry in audit["labels"].items()}
     assert counts == {
@@ -172,15 +212,33 @@ def test_published_annotations_have_the_known_counts(published, capsys):
     assert list(audit["slices_with_both"].values()) == [1_173, 449, 812, 674, 1_744, 432]
     assert audit["slices_by_number_of_labels"] == {"1": 6_379, "2": 2_332, "3": 756, "4": 114}
     assert audit["volumes_by_number_of_labels"] == {"1": 287, "2": 320, "3": 287, "4": 75}
-    assert (audit["volumes"], audit["volumes_without_rows"], audit["volumes_without_findings"]) == (1_172, 198, 203)
-    assert (audit["study_level"], audit["duplicates"], audit["trailing_blanks"]) == ({"rows": 13, "volumes": 13}, 5, 1_311)
-    assert (audit["stray_lines"], audit["unknown_labels"], audit["annotated_volumes_not_listed"]) == (["Knee data"], {}, [])
+    assert (audit["volumes"], audit["volumes_without_rows"], audit["volumes_without_findings"]) == (
+        1_172,
+        198,
+        203,
+    )
+    assert (audit["study_level"], audit["duplicates"], audit["trailing_blanks"]) == (
+        {"rows": 13, "volumes": 13},
+        5,
+        1_311,
+    )
+    assert (
+        audit["stray_lines"],
+        audit["unknown_labels"],
+        audit["annotated_volumes_not_listed"],
+    ) == (["Knee data"], {}, [])
 
 
 @pytest.mark.parametrize(
     "part, sizes, slices, volumes, sha256",
     [
-        ("train", (820, 676, 6_715), (3_033, 3_502, 1_066, 2_050), (399, 474, 190, 407), "7d2ffe50ab1bc3c0"),
+        (
+            "train",
+            (820, 676, 6_715),
+            (3_033, 3_502, 1_066, 2_050),
+            (399, 474, 190, 407),
+            "7d2ffe50ab1bc3c0",
+        ),
         ("val", (176, 144, 1_406), (759, 593, 186, 437), (94, 91, 32, 84), "9613ade53ebebc13"),
         ("test", (176, 149, 1_460), (692, 763, 187, 499), (84, 98, 32, 103), "9df998dc12544f57"),
     ],
@@ -219,7 +277,9 @@ def test_published_strings_have_the_known_counts(published):
     }
     listed, stray = read_file_list(published / "knee_file_list.csv")
     audit = audit_labels(listed, stray, read_annotations(published / "knee.csv"))
-    assert {finding: tuple(counts.values()) for finding, counts in audit["findings"].items()} == known
+    assert {
+        finding: tuple(counts.values()) for finding, counts in audit["findings"].items()
+    } == known
     assert list(audit["findings"]) == list(known)
     assert known.keys() | {"artifact"} == VOCABULARY  # whose 13 rows are all of the study level
 
@@ -227,14 +287,23 @@ def test_published_strings_have_the_known_counts(published):
 def test_published_boxes_are_read_with_their_irregularities(published):
     boxes = [box for found in read_boxes(published / "knee.csv").values() for box in found]
     assert len(boxes) == 16_154
-    assert sum(box.top + box.height == 321 for box in boxes) == 6  # begins at y = -1, counted from below
+    assert (
+        sum(box.top + box.height == 321 for box in boxes) == 6
+    )  # begins at y = -1, counted from below
     assert sum(box.height == 0 for box in boxes) == 1
 
 
 def test_parts_begin_with_the_known_names(published):
     part_of = split(read_file_list(published / "knee_file_list.csv")[0])
-    first = {part: [name[-4:] for name in sorted(part_of) if part_of[name] == part][:3] for part in ("train", "val", "test")}
-    assert first == {"train": ["0000", "0003", "0005"], "val": ["0001", "0007", "0021"], "test": ["0002", "0015", "0039"]}
+    first = {
+        part: [name[-4:] for name in sorted(part_of) if part_of[name] == part][:3]
+        for part in ("train", "val", "test")
+    }
+    assert first == {
+        "train": ["0000", "0003", "0005"],
+        "val": ["0001", "0007", "0021"],
+        "test": ["0002", "0015", "0039"],
+    }
 
 
 def test_first_rule_that_fits_decides():
@@ -256,7 +325,10 @@ def test_first_rule_that_fits_decides():
     "text, says",
     [
         ("file,slice,label\nfile1,0,x\n", "no column study_level"),
-        (NO_ROWS + "file1000000,-1,No,1,2,3,4,Meniscus Tear\n", "line 2: file 'file1000000', slice '-1'"),
+        (
+            NO_ROWS + "file1000000,-1,No,1,2,3,4,Meniscus Tear\n",
+            "line 2: file 'file1000000', slice '-1'",
+        ),
         (NO_ROWS + "file1000000,3,maybe,1,2,3,4,Meniscus Tear\n", "study_level 'maybe'"),
         (NO_ROWS + "file1000000,3,No,1,2,3,4, \n", "label ' '"),
         (NO_ROWS + "file1000000,3,No\n", "line 2 has not 8 fields"),
@@ -271,7 +343,15 @@ def test_bad_annotations_are_refused(tmp_path, text, says):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "Knee data\n", "file1\nKnee data\nfile2\n", "file1\nfile1\n", "file1\na\nb\n", NO_ROWS + "file1000000,0\n"]
+    "text",
+    [
+        "",
+        "Knee data\n",
+        "file1\nKnee data\nfile2\n",
+        "file1\nfile1\n",
+        "file1\na\nb\n",
+        NO_ROWS + "file1000000,0\n",
+    ],
 )
 def test_bad_file_list_is_refused(tmp_path, text):
     (tmp_path / "list.csv").write_text(text)
@@ -287,15 +367,27 @@ def test_patients_stay_together_and_crossings_are_counted():
     assert split_volumes(names, alone, "auto") == split_volumes(names, alone, "volume")
     twice = alone | dict.fromkeys(crossing, "p")
     part_of, facts = split_volumes(names, twice, "auto")
-    assert (facts["by"], facts["patients_with_several_volumes"], facts["patients_crossing_parts_by_volume"]) == ("patient", 1, 1)
+    assert (
+        facts["by"],
+        facts["patients_with_several_volumes"],
+        facts["patients_crossing_parts_by_volume"],
+    ) == ("patient", 1, 1)
     assert len({part_of[name] for name in crossing}) == 1
     assert part_of == {name: split(twice.values())[patient] for name, patient in twice.items()}
     part_of, facts = split_volumes(names, twice, "volume")
-    assert (part_of, facts["by"], facts["patients_crossing_parts_by_volume"]) == (parts, "volume", 1)
-    some = dict(list(alone.items())[:7])  # a volume's part does not depend on which others are there
+    assert (part_of, facts["by"], facts["patients_crossing_parts_by_volume"]) == (
+        parts,
+        "volume",
+        1,
+    )
+    some = dict(
+        list(alone.items())[:7]
+    )  # a volume's part does not depend on which others are there
     part_of, facts = split_volumes(names, some, "volume")
     assert part_of == {name: parts[name] for name in some}
-    assert facts["listed_by_volume_sha256"]["val"] == digest(name for name in names if parts[name] == "val")
+    assert facts["listed_by_volume_sha256"]["val"] == digest(
+        name for name in names if parts[name] == "val"
+    )
 
 
 def test_a_few_volumes_are_prepared_for_looking_at_them_and_are_all_train(few, tmp_path, capsys):
@@ -308,7 +400,8 @@ def test_a_few_volumes_are_prepared_for_looking_at_them_and_are_all_train(few, t
     main(["--check", str(tmp_path / "out"), "--workers", "1"])
 
 
-# --------------------------------------------------------------------------------------------------------------- transforms
+# ---------------------------------------------------------------------------------------------------------------
+# transforms
 
 
 @pytest.mark.parametrize("n", [1, 2, 8, 9, 15])
@@ -340,12 +433,15 @@ def test_native_image_is_the_centre_of_the_transformed_one(width):
 
 @pytest.mark.parametrize("width", [320, 368, 369, 372, 400])
 def test_official_geometry_stretches_the_image_about_its_centre(width):
-    """A blob 60 columns off the centre appears 60 * 400/W columns off it, dimmer, and with its phase."""
+    """A blob 60 columns off the centre appears 60 * 400/W columns off it, dimmer, and with its
+    phase."""
     y, x = np.meshgrid(np.arange(640) - 320, np.arange(width) - width // 2, indexing="ij")
     blob = np.exp(-(((x - 60) / 4) ** 2) - ((y - 10) / 4) ** 2) * np.exp(0.5j)
     found = image_of(kspace_of(blob), "official_code")
     weight = np.abs(found) ** 2
-    assert (weight.sum(axis=0) @ np.arange(320)) / weight.sum() == pytest.approx(160 + 60 * 400 / width, abs=0.01)
+    assert (weight.sum(axis=0) @ np.arange(320)) / weight.sum() == pytest.approx(
+        160 + 60 * 400 / width, abs=0.01
+    )
     assert (weight.sum(axis=1) @ np.arange(320)) / weight.sum() == pytest.approx(170, abs=0.01)
     row, column = np.unravel_index(weight.argmax(), weight.shape)
     assert np.abs(found[row, column]) == pytest.approx(np.sqrt(width / 400), rel=0.02)
@@ -362,7 +458,8 @@ def test_averaging_is_the_mean_of_complex_pixels():
     assert block_mean(image, 1) is image
 
 
-# --------------------------------------------------------------------------------------------------------- prepared volumes
+# ---------------------------------------------------------------------------------------------------------
+# prepared volumes
 
 
 @pytest.mark.parametrize("index, width", list(enumerate(WIDTHS)))
@@ -371,8 +468,16 @@ def test_prepared_volume_is_the_scaled_image(prepared, index, width):
     rss, _ = stored(prepared, f"file10000{index:02}", "rss")
     expected = centre(knee(width))
     scale = np.percentile(np.abs(expected), 99.5)
-    assert (image.dtype, image.shape, rss.dtype, rss.shape) == (np.complex64, (2, 320, 320), np.float32, (2, 320, 320))
-    assert facts["scale"] == pytest.approx(scale, rel=1e-5) and facts["width"] == facts["header_width"] == width
+    assert (image.dtype, image.shape, rss.dtype, rss.shape) == (
+        np.complex64,
+        (2, 320, 320),
+        np.float32,
+        (2, 320, 320),
+    )
+    assert (
+        facts["scale"] == pytest.approx(scale, rel=1e-5)
+        and facts["width"] == facts["header_width"] == width
+    )
     assert np.abs(image - expected / scale).max() < 1e-5
     assert np.abs(rss - 1.1 * np.abs(expected) / scale).max() < 1e-5
     assert facts["esc_deviation"] < 2e-6
@@ -385,29 +490,50 @@ def test_prepared_volume_is_the_scaled_image(prepared, index, width):
 def test_table_lists_every_slice_with_its_labels(prepared):
     rows = rows_of(prepared)
     assert list(rows[0]) == ["volume", "slice", "part", "patient", *LABELS]
-    assert [(row["volume"], row["slice"]) for row in rows] == [(f"file10000{i:02}", str(s)) for i in range(9) for s in range(2)]
-    found = {(row["volume"][-2:], row["slice"]): [int(row[label]) for label in LABELS] for row in rows}
+    assert [(row["volume"], row["slice"]) for row in rows] == [
+        (f"file10000{i:02}", str(s)) for i in range(9) for s in range(2)
+    ]
+    found = {
+        (row["volume"][-2:], row["slice"]): [int(row[label]) for label in LABELS] for row in rows
+    }
     assert found.pop(("01", "1")) == [1, 0, 1, 0]
     assert found.pop(("03", "0")) == [1, 1, 0, 0]
-    assert not any(map(any, found.values()))  # nor slice 0 of file1000000, whose row is about the study
+    assert not any(
+        map(any, found.values())
+    )  # nor slice 0 of file1000000, whose row is about the study
 
 
 def test_description_holds_counts_and_audit(prepared, capsys):
     facts = json.loads((prepared / "dataset.json").read_text())
-    assert (facts["dataset"], facts["variant"], facts["synthetic"], facts["labels"]) == ("fastmri", "native", False, list(LABELS))
+    assert (facts["dataset"], facts["variant"], facts["synthetic"], facts["labels"]) == (
+        "fastmri",
+        "native",
+        False,
+        list(LABELS),
+    )
     assert sum(part["slices"] for part in facts["counts"].values()) == 18
     assert sum(part["others"]["slices"] for part in facts["counts"].values()) == 2
     assert facts["class_counts"]["train"]["acl"][1] == facts["counts"]["train"]["acl"]["slices"]
     audit = facts["audit"]
-    assert (audit["raw_volumes"], audit["prepared_volumes"], audit["listed_volumes_without_raw_file"]) == (9, 9, 1)
+    assert (
+        audit["raw_volumes"],
+        audit["prepared_volumes"],
+        audit["listed_volumes_without_raw_file"],
+    ) == (9, 9, 1)
     assert audit["widths"] == {str(width): 1 for width in sorted(WIDTHS)}
     assert audit["annotations"]["unknown_labels"] == {"Baker's thing": 1}
     assert (audit["annotations"]["duplicates"], audit["annotations"]["trailing_blanks"]) == (1, 2)
-    assert facts["split"]["by"] == "patient" and facts["split"]["patients_with_several_volumes"] == 1
+    assert (
+        facts["split"]["by"] == "patient" and facts["split"]["patients_with_several_volumes"] == 1
+    )
     assert len({row["part"] for row in rows_of(prepared) if row["patient"] == "p7"}) == 1
     main(["--check", str(prepared), "--workers", "1"])
     printed = capsys.readouterr().out
-    assert "checked, all well" in printed and "5,658 / 663" in printed and "widths: 300 (1), 301 (1), 320 (1)" in printed
+    assert (
+        "checked, all well" in printed
+        and "5,658 / 663" in printed
+        and "widths: 300 (1), 301 (1), 320 (1)" in printed
+    )
 
 
 def test_same_command_again_changes_nothing(raw, prepared, capsys):
@@ -421,7 +547,10 @@ def test_processes_do_not_matter(few, tmp_path):
     main(arguments(few, tmp_path / "one"))
     main(arguments(few, tmp_path / "two", "--workers", "2"))
     for path in sorted((tmp_path / "one").rglob("*.*")):
-        assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
+        assert (
+            path.read_bytes()
+            == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
+        )
 
 
 def test_options_change_what_they_say(few, tmp_path):
@@ -443,20 +572,32 @@ def test_official_code_is_stored_and_refuses_wide_volumes(raw, tmp_path):
     main(arguments(raw, out, "--geometry", "official_code", "--skip-bad"))
     image, facts = stored(out, "file1000002")
     assert "esc_deviation" not in facts
-    assert np.allclose(image * facts["scale"], image_of(kspace_of(knee(369)), "official_code"), atol=1e-9)
+    assert np.allclose(
+        image * facts["scale"], image_of(kspace_of(knee(369)), "official_code"), atol=1e-9
+    )
     described = json.loads((out / "dataset.json").read_text())
-    assert described["variant"] == "official_code" and list(described["audit"]["dropped"]) == ["file1000006"]
+    assert described["variant"] == "official_code" and list(described["audit"]["dropped"]) == [
+        "file1000006"
+    ]
 
 
 def test_rss_is_computed_from_the_coils(few, tmp_path):
-    coils = np.stack([knee(320, 1, seed) * factor for seed, factor in ((7, 1), (8, 0.5j), (9, 2))], axis=1)  # [S, coils, H, W]
+    coils = np.stack(
+        [knee(320, 1, seed) * factor for seed, factor in ((7, 1), (8, 0.5j), (9, 2))], axis=1
+    )  # [S, coils, H, W]
     for index in range(5):
-        write_raw(few / "multicoil_train" / f"file10000{index:02}.h5", knee(320, 1), kspace=kspace_of(coils))
+        write_raw(
+            few / "multicoil_train" / f"file10000{index:02}.h5",
+            knee(320, 1),
+            kspace=kspace_of(coils),
+        )
     main(arguments(few, tmp_path / "out", "--multicoil", str(few)))
     rss, facts = stored(tmp_path / "out", "file1000000", "rss")
     expected = np.sqrt((np.abs(centre(coils)) ** 2).sum(axis=1))
     assert np.allclose(rss * facts["scale"], expected, atol=1e-9)
-    assert facts["rss_deviation"] == pytest.approx(1, abs=0.5)  # what is stored has nothing to do with these coils
+    assert facts["rss_deviation"] == pytest.approx(
+        1, abs=0.5
+    )  # what is stored has nothing to do with these coils
     (few / "multicoil_train/file1000002.h5").unlink()
     with pytest.raises(DataError, match="file1000002.h5: the multi-coil folders have no volume"):
         main(arguments(few, tmp_path / "again", "--multicoil", str(few)))
@@ -464,13 +605,20 @@ def test_rss_is_computed_from_the_coils(few, tmp_path):
 
 def test_note_makes_it_synthetic(few, tmp_path, capsys):
     (few / "SYNTHETIC.txt").write_text("made\nup\n")
-    main(["--raw", str(few / "singlecoil_train"), *arguments(few, tmp_path / "out")[2:]])  # the folder itself
+    main(
+        ["--raw", str(few / "singlecoil_train"), *arguments(few, tmp_path / "out")[2:]]
+    )  # the folder itself
     facts = json.loads((tmp_path / "out/dataset.json").read_text())
-    assert (facts["variant"], facts["synthetic"], facts["description"]) == ("synthetic-native", True, "made up")
+    assert (facts["variant"], facts["synthetic"], facts["description"]) == (
+        "synthetic-native",
+        True,
+        "made up",
+    )
     assert "paper" not in capsys.readouterr().out
 
 
-# ------------------------------------------------------------------------------------------------------------------ restarts
+# ------------------------------------------------------------------------------------------------------------------
+# restarts
 
 
 def test_broken_off_preparation_goes_on(few, tmp_path, monkeypatch, capsys):
@@ -514,7 +662,9 @@ def test_new_and_replaced_raw_files_are_prepared(few, tmp_path, capsys):
     assert len(rows_of(tmp_path / "out")) == 5
     main(["--check", str(tmp_path / "out"), "--workers", "1"])
     moved.unlink()
-    with pytest.raises(SettingsError, match="1 volumes that are not among the raw ones, such as file1000004"):
+    with pytest.raises(
+        SettingsError, match="1 volumes that are not among the raw ones, such as file1000004"
+    ):
         main(arguments(few, tmp_path / "out", "--split", "volume"))
 
 
@@ -522,7 +672,10 @@ def test_new_and_replaced_raw_files_are_prepared(few, tmp_path, capsys):
     "more, says",
     [
         (["--scale", "max"], "scale percentile, now max;"),
-        (["--average", "2", "--geometry", "official_code"], "average 1, now 2, geometry native, now official_code;"),
+        (
+            ["--average", "2", "--geometry", "official_code"],
+            "average 1, now 2, geometry native, now official_code;",
+        ),
         (["--split", "volume"], "split auto, now volume;"),
     ],
 )
@@ -535,34 +688,53 @@ def test_folder_of_other_annotations_is_refused_and_can_be_labelled_anew(few, tm
     out = tmp_path / "out"
     main(arguments(few, out))
     (few / "knee.csv").write_text(NO_ROWS + "file1000001,0,No,1,2,3,4,Meniscus Tear\n")
-    with pytest.raises(SettingsError, match="annotations knee.csv .*, now knee.csv .*delete dataset.json"):
+    with pytest.raises(
+        SettingsError, match="annotations knee.csv .*, now knee.csv .*delete dataset.json"
+    ):
         main(arguments(few, out))
     (out / "dataset.json").unlink()
     main(arguments(few, out))
     assert [row["meniscus"] for row in rows_of(out)] == ["0", "1", "0", "0", "0"]
 
 
-# ----------------------------------------------------------------------------------------------------------------- bad input
+# -----------------------------------------------------------------------------------------------------------------
+# bad input
 
 
 def test_bad_volumes_stop_or_are_listed(few, tmp_path, capsys):
-    write_raw(few / "singlecoil_train/file1000001.h5", knee(320, 1), "p1", reconstruction_esc=np.ones((1, 320, 320), np.float32))
+    write_raw(
+        few / "singlecoil_train/file1000001.h5",
+        knee(320, 1),
+        "p1",
+        reconstruction_esc=np.ones((1, 320, 320), np.float32),
+    )
     write_raw(few / "singlecoil_train/file1000050.h5", knee(320, 1), "p1")
     write_raw(few / "singlecoil_train/file1000051.h5", knee(320, 1), "p5")
-    write_lists(few, [*(f"file10000{i:02}" for i in range(5)), "file1000051"], "file1000051,1,No,1,2,3,4,Meniscus Tear\n")
+    write_lists(
+        few,
+        [*(f"file10000{i:02}" for i in range(5)), "file1000051"],
+        "file1000051,1,No,1,2,3,4,Meniscus Tear\n",
+    )
     with pytest.raises(DataError, match="file1000050.h5: not in .*knee_file_list.csv"):
         main(arguments(few, tmp_path / "out"))
     (few / "singlecoil_train/file1000050.h5").rename(tmp_path / "file1000050.h5")
-    with pytest.raises(DataError, match="file1000001.h5: the inverse FFT .* deviates from reconstruction_esc .*--skip-bad"):
+    with pytest.raises(
+        DataError,
+        match="file1000001.h5: the inverse FFT .* deviates from reconstruction_esc .*--skip-bad",
+    ):
         main(arguments(few, tmp_path / "out"))
     (tmp_path / "file1000050.h5").rename(few / "singlecoil_train/file1000050.h5")
     main(arguments(few, tmp_path / "out", "--skip-bad"))
     dropped = json.loads((tmp_path / "out/dataset.json").read_text())["audit"]["dropped"]
     assert list(dropped) == ["file1000050", "file1000001", "file1000051"]
     assert dropped["file1000050"] == "not in the file list" and "deviates" in dropped["file1000001"]
-    assert "file1000051.h5: slice 1 is annotated, but there are only 0 to 0" in dropped["file1000051"]
+    assert (
+        "file1000051.h5: slice 1 is annotated, but there are only 0 to 0" in dropped["file1000051"]
+    )
     assert "dropped file1000051: " in capsys.readouterr().out
-    assert sorted(path.stem for path in (tmp_path / "out/volumes").iterdir()) == [f"file10000{i:02}" for i in (0, 2, 3, 4)]
+    assert sorted(path.stem for path in (tmp_path / "out/volumes").iterdir()) == [
+        f"file10000{i:02}" for i in (0, 2, 3, 4)
+    ]
     main(["--check", str(tmp_path / "out"), "--workers", "1"])
 
 
@@ -608,7 +780,9 @@ def test_bad_volume_is_refused_in_one_line(tmp_path, changed, says):
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("value, says", [(None, "attribute max is None"), (0.0, "max is 0.0"), (np.nan, "max is nan")])
+@pytest.mark.parametrize(
+    "value, says", [(None, "attribute max is None"), (0.0, "max is 0.0"), (np.nan, "max is nan")]
+)
 def test_bad_attributes_are_refused(tmp_path, value, says):
     path = tmp_path / "file1.h5"
     write_raw(path, knee(320, 1))
@@ -639,7 +813,9 @@ def test_truncated_and_other_files_are_refused(tmp_path):
     with pytest.raises(DataError, match="file2.h5: no HDF5 file"):
         read_volume(tmp_path / "file2.h5", Rules())
     (tmp_path / "file3.h5").mkdir()
-    with pytest.raises(DataError, match="file3.h5: no HDF5 file") as error:  # of which the library complains in two lines
+    with pytest.raises(
+        DataError, match="file3.h5: no HDF5 file"
+    ) as error:  # of which the library complains in two lines
         read_volume(tmp_path / "file3.h5", Rules())
     assert "\n" not in str(error.value)
 
@@ -648,9 +824,18 @@ def test_bad_multicoil_volume_is_named(tmp_path):
     path, coils = tmp_path / "file1.h5", tmp_path / "multicoil_train/file1.h5"
     write_raw(path, knee(320))
     for changed, says in [
-        ({"kspace": kspace_of(knee(320))}, r"multicoil_train/file1.h5: kspace has shape \[2, 640, 320\]"),
-        ({"kspace": nan_at((1, 0, 0, 0), knee(320)[:, None])}, "multicoil_train/file1.h5: k-space of slice 1 holds NaN"),
-        ({"kspace": kspace_of(knee(320, 1)[:, None])}, "1 slices, but the single-coil volume has 2"),
+        (
+            {"kspace": kspace_of(knee(320))},
+            r"multicoil_train/file1.h5: kspace has shape \[2, 640, 320\]",
+        ),
+        (
+            {"kspace": nan_at((1, 0, 0, 0), knee(320)[:, None])},
+            "multicoil_train/file1.h5: k-space of slice 1 holds NaN",
+        ),
+        (
+            {"kspace": kspace_of(knee(320, 1)[:, None])},
+            "1 slices, but the single-coil volume has 2",
+        ),
     ]:
         write_raw(coils, knee(320), **changed)
         with pytest.raises(DataError, match=says):
@@ -659,7 +844,10 @@ def test_bad_multicoil_volume_is_named(tmp_path):
 
 def test_folders_without_volumes_and_with_repeated_ones_are_refused(few, tmp_path):
     for folder, says in ((tmp_path / "none", "no such folder"), (few.parent, "no .h5 files there")):
-        with pytest.raises(DataError, match=f"{says}; give the folder that holds singlecoil_train and singlecoil_val"):
+        with pytest.raises(
+            DataError,
+            match=f"{says}; give the folder that holds singlecoil_train and singlecoil_val",
+        ):
             find_volumes([folder])
     shutil.copytree(few / "singlecoil_train", few / "singlecoil_val")
     with pytest.raises(DataError, match="has the same name"):
@@ -688,13 +876,17 @@ def test_bad_settings_are_refused(raw, tmp_path, more, says):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("given", [[], ["--raw", "x"], ["--annotations", "x"], ["--annotations", "x", "--file-list", "y"]])
+@pytest.mark.parametrize(
+    "given",
+    [[], ["--raw", "x"], ["--annotations", "x"], ["--annotations", "x", "--file-list", "y"]],
+)
 def test_missing_options_are_named(given):
     with pytest.raises(SettingsError, match="--(annotations|raw)"):
         main(given)
 
 
-# ------------------------------------------------------------------------------------------------------------------- --check
+# -------------------------------------------------------------------------------------------------------------------
+# --check
 
 
 def change(key, index, value):
@@ -745,7 +937,12 @@ def test_check_names_what_is_damaged(few_prepared, tmp_path, spoil, says):
 
 def test_check_compares_the_labels_with_the_annotations(few_prepared, tmp_path, capsys):
     few, out = few_prepared
-    lists = ["--annotations", str(tmp_path / "knee.csv"), "--file-list", str(few / "knee_file_list.csv")]
+    lists = [
+        "--annotations",
+        str(tmp_path / "knee.csv"),
+        "--file-list",
+        str(few / "knee_file_list.csv"),
+    ]
     shutil.copy(few / "knee.csv", tmp_path)
     main(["--check", str(out), "--workers", "1", *lists])
     assert "labels: as in" in capsys.readouterr().out

@@ -11,14 +11,25 @@ from i2m2.errors import DataError, SettingsError
 
 
 def save(folder, right, first_id=0, each=1, **other):
-    """A run that gives the label, always 1, 0.8 where it is right and 0.4 where not; half the labels are turned round."""
+    """A run that gives the label, always 1, 0.8 where it is right and 0.4 where not; half the
+    labels are turned round."""
     folder.mkdir(parents=True)
     n = len(right)
     y = np.arange(n) % 2
     p = np.where(np.array(right, bool), 0.8, 0.4)
-    log_prob = np.log(np.where(np.arange(2) == y[:, None], p[:, None], 1 - p[:, None])).astype(np.float32)
-    columns = {"id": np.arange(n) + first_id, "group": np.arange(n) // each, "y": y, "log_prob": log_prob} | other
-    np.savez(folder / "predictions_test.npz", **{name: value for name, value in columns.items() if value is not None})
+    log_prob = np.log(np.where(np.arange(2) == y[:, None], p[:, None], 1 - p[:, None])).astype(
+        np.float32
+    )
+    columns = {
+        "id": np.arange(n) + first_id,
+        "group": np.arange(n) // each,
+        "y": y,
+        "log_prob": log_prob,
+    } | other
+    np.savez(
+        folder / "predictions_test.npz",
+        **{name: value for name, value in columns.items() if value is not None},
+    )
     (folder / "env.json").write_text(json.dumps({"data": {"description": "made by hand"}}))
     (folder / "DONE").touch()
     return folder
@@ -35,7 +46,11 @@ A, B = [1] * 30 + [0] * 10, [1] * 22 + [0] * 16 + [1] * 2  # only A is right in 
 def test_two_runs_side_by_side(tmp_path, capsys):
     a, b = save(tmp_path / "a/seed0", A), save(tmp_path / "b/seed3", B)
     lines = printed(capsys, a, b).splitlines()
-    assert lines[:3] == [f"A  {a}", f"B  {b}", "seed0 and seed3; test split, 40 examples, data: made by hand"]
+    assert lines[:3] == [
+        f"A  {a}",
+        f"B  {b}",
+        "seed0 and seed3; test split, 40 examples, data: made by hand",
+    ]
     row = next(line for line in lines if line.startswith("accuracy"))
     values = [float(text) for text in re.findall(r"[-+]?\d\.\d+", row)]
     assert values[0] == 0.75 and values[3] == 0.6 and values[6] == 0.15
@@ -44,9 +59,13 @@ def test_two_runs_side_by_side(tmp_path, capsys):
     assert any("one seed" in line and "2,000 resamples of 40 groups" in line for line in lines)
     # 2 of 10 by chance: 2 (1 + 10 + 45) / 1024, and without half of the 45
     assert any(re.fullmatch(r"seed0 and seed3\s+8\s+2\s+0.11\s+0.065", line) for line in lines)
-    assert any(line.startswith("DeLong") for line in lines) and not any("come in groups" in line for line in lines)
+    assert any(line.startswith("DeLong") for line in lines) and not any(
+        "come in groups" in line for line in lines
+    )
     (b / "DONE").unlink()
-    assert printed(capsys, a, b).splitlines()[1] == f"B  {b} (NOT FINISHED, as DONE is missing: seed3)"
+    assert (
+        printed(capsys, a, b).splitlines()[1] == f"B  {b} (NOT FINISHED, as DONE is missing: seed3)"
+    )
 
 
 def test_methods_are_compared_over_the_seeds_they_share(tmp_path, capsys):
@@ -59,7 +78,11 @@ def test_methods_are_compared_over_the_seeds_they_share(tmp_path, capsys):
     out = printed(capsys, tmp_path / "a", tmp_path / "b", "--metric", "accuracy")
     assert "without seed0: not finished, or not among the other's" in out
     assert "without seed3, seed10: not finished" in out
-    assert "seed1, seed2; test split" in out and "t, seeds and examples" in out and "come in groups" in out
+    assert (
+        "seed1, seed2; test split" in out
+        and "t, seeds and examples" in out
+        and "come in groups" in out
+    )
     assert not re.search("^(nll|DeLong)", out, re.MULTILINE)
     assert list(pairs_of(tmp_path / "a/seed2", tmp_path / "b", "test")) == ["seed2"]
 
@@ -70,9 +93,23 @@ def test_labels_each_and_their_mean(tmp_path, capsys):
     for name in "ab":
         p = rng.random((40, 2))
         log_prob = np.log(np.stack([1 - p, p], axis=-1))
-        save(tmp_path / name / "seed0", A, y=y, log_prob=log_prob, labels=np.array(["acl", "meniscus"]))
-    lines = printed(capsys, tmp_path / "a", tmp_path / "b", "--metric", "auroc,nll_acl").splitlines()
-    assert [line.split()[0] for line in lines[4:9]] == ["A", "auroc", "auroc_acl", "auroc_meniscus", "nll_acl"]
+        save(
+            tmp_path / name / "seed0",
+            A,
+            y=y,
+            log_prob=log_prob,
+            labels=np.array(["acl", "meniscus"]),
+        )
+    lines = printed(
+        capsys, tmp_path / "a", tmp_path / "b", "--metric", "auroc,nll_acl"
+    ).splitlines()
+    assert [line.split()[0] for line in lines[4:9]] == [
+        "A",
+        "auroc",
+        "auroc_acl",
+        "auroc_meniscus",
+        "nll_acl",
+    ]
     assert sum(line.startswith(("seed0 acl", "seed0 meniscus")) for line in lines) == 2
     one = printed(capsys, tmp_path / "a", tmp_path / "b", "--metric", "auroc_acl")
     assert re.findall(r"^seed0 (\w+)", one, re.MULTILINE) == ["acl"]

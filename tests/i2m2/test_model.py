@@ -8,7 +8,14 @@ from torch import nn
 
 from i2m2.errors import SettingsError
 from i2m2.fusion import Concat
-from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert, experts_of, methods_of, product_of_experts
+from i2m2.model import (
+    FusionExpert,
+    ProductOfExperts,
+    UnimodalExpert,
+    experts_of,
+    methods_of,
+    product_of_experts,
+)
 
 SIZES = {"image": 3, "audio": 4, "text": 5}
 
@@ -37,7 +44,9 @@ def batch(modalities, n=9):
 
 
 @pytest.mark.parametrize("modalities", [("image", "audio"), ("image", "audio", "text")])
-@pytest.mark.parametrize("head", [lambda d: nn.Linear(d, 6), lambda d: Heads(d, 4, 2)], ids=["one label", "four labels"])
+@pytest.mark.parametrize(
+    "head", [lambda d: nn.Linear(d, 6), lambda d: Heads(d, 4, 2)], ids=["one label", "four labels"]
+)
 def test_equals_log_softmax_of_summed_logits(modalities, head):
     torch.manual_seed(0)
     model, inputs = build(modalities, head), batch(modalities)
@@ -93,14 +102,24 @@ def test_a_modality_the_inputs_lack_is_absent_everywhere():
 
 
 def test_with_every_modality_absent_the_answer_is_uniform():
-    model, nobody = build(("image", "audio"), lambda d: Heads(d, 4, 2)), torch.zeros(9, dtype=torch.bool)
+    model, nobody = (
+        build(("image", "audio"), lambda d: Heads(d, 4, 2)),
+        torch.zeros(9, dtype=torch.bool),
+    )
     log_prob, _ = model(batch(("image", "audio")), {"image": nobody, "audio": nobody})
     torch.testing.assert_close(log_prob, torch.full((9, 4, 2), -math.log(2)))
 
 
 def test_methods_and_their_experts():
     modalities = ("image", "audio", "text")
-    assert methods_of(modalities) == ("unimodal_image", "unimodal_audio", "unimodal_text", "intra", "inter", "i2m2")
+    assert methods_of(modalities) == (
+        "unimodal_image",
+        "unimodal_audio",
+        "unimodal_text",
+        "intra",
+        "inter",
+        "i2m2",
+    )
     assert experts_of("unimodal_audio", modalities) == ("audio",)
     assert experts_of("intra_modality", modalities) == experts_of("intra", modalities) == modalities
     assert experts_of("inter", modalities) == ("inter",)
@@ -109,7 +128,9 @@ def test_methods_and_their_experts():
         experts_of("late", modalities)
 
 
-@pytest.mark.parametrize("method, solves", [("unimodal_image", False), ("intra", False), ("inter", True), ("i2m2", True)])
+@pytest.mark.parametrize(
+    "method, solves", [("unimodal_image", False), ("intra", False), ("inter", True), ("i2m2", True)]
+)
 def test_only_models_with_a_fusion_expert_fit_xor(method, solves):
     torch.manual_seed(0)
     bits = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
@@ -120,7 +141,9 @@ def test_only_models_with_a_fusion_expert_fit_xor(method, solves):
         return nn.Sequential(nn.Linear(inside, 16), nn.Tanh(), nn.Linear(16, 2))
 
     experts = {m: UnimodalExpert(m, nn.Identity(), mlp(1)) for m in inputs}
-    experts["inter"] = FusionExpert({m: nn.Identity() for m in inputs}, Concat({"image": 1, "audio": 1}), mlp(2))
+    experts["inter"] = FusionExpert(
+        {m: nn.Identity() for m in inputs}, Concat({"image": 1, "audio": 1}), mlp(2)
+    )
     model = ProductOfExperts({name: experts[name] for name in experts_of(method, tuple(inputs))})
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     for _ in range(150):
@@ -132,7 +155,8 @@ def test_only_models_with_a_fusion_expert_fit_xor(method, solves):
 
 
 def test_without_normalisation_log_odds_are_summed_and_an_absent_modality_says_nothing():
-    """Answers that do not exclude each other: odds of a product of Bernoulli distributions are products of odds."""
+    """Answers that do not exclude each other: odds of a product of Bernoulli distributions are
+    products of odds."""
     experts = {name: UnimodalExpert(name, nn.Identity(), nn.Identity()) for name in ("a", "b")}
     model = ProductOfExperts(experts, normalise=False)
     a, b = torch.tensor([[2.0, -1.0]]), torch.tensor([[0.5, 3.0]])

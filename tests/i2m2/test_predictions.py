@@ -12,15 +12,24 @@ def run(tmp_path):
     """Two columns, of which the bytes of the second have changed since."""
     path = tmp_path / "predictions_test.npz"
     np.savez(path, id=np.arange(5), log_prob=np.full((5, 3), -1.0986))
-    path.write_bytes(path.read_bytes().replace(np.float64(-1.0986).tobytes(), np.float64(-2.5).tobytes(), 1))
+    path.write_bytes(
+        path.read_bytes().replace(np.float64(-1.0986).tobytes(), np.float64(-2.5).tobytes(), 1)
+    )
     return tmp_path
 
 
 def test_no_column_is_read_before_it_is_asked_for(run):
     found = read_predictions(run, "test")
-    assert list(found) == ["id", "log_prob"] and "log_prob" in found and "y" not in found and found.get("y") is None
+    assert (
+        list(found) == ["id", "log_prob"]
+        and "log_prob" in found
+        and "y" not in found
+        and found.get("y") is None
+    )
     assert found["id"].tolist() == list(range(5)) and found["id"] is found["id"]
-    with pytest.raises(DamagedError, match=r"predictions_test.npz is damaged .*; delete it and predict again"):
+    with pytest.raises(
+        DamagedError, match=r"predictions_test.npz is damaged .*; delete it and predict again"
+    ):
         found["log_prob"]
 
 

@@ -27,19 +27,34 @@ def test_joint_rows_wait_for_the_rows_they_start_from_and_for_no_others():
         "inter --fusion concat seed 0",
     ]
     assert jobs["inter --fusion low_rank_tensor seed 0"].needs == []
-    assert jobs["intra seed 1"].command == ["train", "--method", "intra", "--seed", "1", "--tag", "x"]
+    assert jobs["intra seed 1"].command == [
+        "train",
+        "--method",
+        "intra",
+        "--seed",
+        "1",
+        "--tag",
+        "x",
+    ]
     assert not any(job.needs for job in plan(ROWS, ["0"], ["train"], ["--init", "scratch"]))
 
 
 def touch(path, needs_file=None, fail=0):
     wait = f"assert pathlib.Path({str(needs_file)!r}).exists();" if needs_file else ""
-    return [sys.executable, "-c", f"import pathlib, sys; {wait} pathlib.Path({str(path)!r}).touch(); sys.exit({fail})"]
+    return [
+        sys.executable,
+        "-c",
+        f"import pathlib, sys; {wait} pathlib.Path({str(path)!r}).touch(); sys.exit({fail})",
+    ]
 
 
 @pytest.mark.parametrize("at_a_time", [1, 3])
 def test_needs_are_met_before_a_job_starts(at_a_time, tmp_path):
     last = Job("last", touch(tmp_path / "last", tmp_path / "first"), needs=["first"])
-    assert run_jobs([last, Job("first", touch(tmp_path / "first")), Job("other", touch(tmp_path / "other"))], at_a_time) == {
+    assert run_jobs(
+        [last, Job("first", touch(tmp_path / "first")), Job("other", touch(tmp_path / "other"))],
+        at_a_time,
+    ) == {
         "last": 0,
         "first": 0,
         "other": 0,
@@ -48,7 +63,9 @@ def test_needs_are_met_before_a_job_starts(at_a_time, tmp_path):
 
 
 @pytest.mark.parametrize("code, good", [(1, 0), (3, 3)])
-def test_a_failed_job_leaves_out_what_needs_it_and_after_a_mistake_in_the_data_everything(code, good, tmp_path):
+def test_a_failed_job_leaves_out_what_needs_it_and_after_a_mistake_in_the_data_everything(
+    code, good, tmp_path
+):
     jobs = [
         Job("bad", touch(tmp_path / "bad", fail=code)),
         Job("after bad", touch(tmp_path / "never"), needs=["bad"]),
@@ -60,7 +77,8 @@ def test_a_failed_job_leaves_out_what_needs_it_and_after_a_mistake_in_the_data_e
 
 def test_jobs_run_side_by_side_with_the_threads_divided(tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "6")
-    # Each says that it has begun and how many threads it has, and ends only when it has seen all three.
+    # Each says that it has begun and how many threads it has, and ends only when it has seen all
+    # three.
     script = """
 import os, pathlib, sys, time
 folder = pathlib.Path(sys.argv[1]).parent
@@ -75,7 +93,16 @@ while len(list(folder.iterdir())) < 3:
 
 def test_the_exit_code_is_that_of_the_run_that_failed(tmp_path, capsys):
     with pytest.raises(SystemExit) as exit:
-        main(["--train", "AVMNIST_and_MIMIC.train", "--config", "nowhere.yaml", "--rows", "intra, inter --fusion concat"])
+        main(
+            [
+                "--train",
+                "AVMNIST_and_MIMIC.train",
+                "--config",
+                "nowhere.yaml",
+                "--rows",
+                "intra, inter --fusion concat",
+            ]
+        )
     assert exit.value.code == 2
     assert "not made: intra seed 0, inter --fusion concat seed 0" in capsys.readouterr().err
 

@@ -16,9 +16,11 @@ from tqdm import tqdm
 from i2m2.errors import DataError
 from i2m2.files import write_atomic
 
-SPEECH = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/heads/master.zip"  # CC BY-SA 4.0, 16 MB
+# CC BY-SA 4.0, 16 MB
+SPEECH = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/heads/master.zip"
 NOISE = "https://github.com/karolpiczak/ESC-50/archive/refs/heads/master.zip"  # CC BY-NC, 600 MB
-MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"  # torchvision's own list is used; this one is for the message
+# Torchvision's own list is used; this one is for the message
+MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 TIMEOUT = 10  # seconds without an answer
 FAILURES = (
     urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, zipfile.BadZipFile,
@@ -27,7 +29,8 @@ FAILURES = (
 
 
 def download(folder: Path) -> None:
-    """MNIST, FSDD and ESC-50 -> folder/MNIST/raw, folder/fsdd.zip, folder/esc50.zip; what is there already is kept."""
+    """MNIST, FSDD and ESC-50 -> folder/MNIST/raw, folder/fsdd.zip, folder/esc50.zip; what is there
+    already is kept."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
     try:
@@ -35,7 +38,11 @@ def download(folder: Path) -> None:
         _fetch(SPEECH, folder / "fsdd.zip")
         _fetch(NOISE, folder / "esc50.zip")
     except FAILURES as error:
-        reason = str(error).strip().splitlines()[0].rstrip(":") if str(error).strip() else type(error).__name__
+        reason = (
+            str(error).strip().splitlines()[0].rstrip(":")
+            if str(error).strip()
+            else type(error).__name__
+        )
         raise DataError(
             f"{folder}: the download failed ({reason}); on a machine with internet fetch MNIST's four files ({MNIST_URL}: train- "
             f"and t10k-images-idx3-ubyte.gz, train- and t10k-labels-idx1-ubyte.gz) into {folder}, {SPEECH} as "
@@ -43,13 +50,17 @@ def download(folder: Path) -> None:
         ) from None
     finally:
         socket.setdefaulttimeout(before)
-    print(f"downloaded to {folder}; next: prepare_avmnist --mnist {folder} --speech {folder / 'fsdd.zip'} --out data/avmnist")
+    print(
+        f"downloaded to {folder}; next: prepare_avmnist --mnist {folder} --speech {folder / 'fsdd.zip'} --out data/avmnist"
+    )
 
 
 def _mnist(folder: Path) -> None:
     from torchvision.datasets import MNIST  # here, as it takes seconds and nothing else needs it
 
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints a line per mirror that does not answer
+    with contextlib.redirect_stdout(
+        io.StringIO()
+    ):  # it prints a line per mirror that does not answer
         MNIST(folder, download=True)
 
 

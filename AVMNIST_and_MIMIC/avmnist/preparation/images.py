@@ -1,7 +1,8 @@
 """Images of AV-MNIST: read MNIST's idx files, keep a share of their PCA energy.
 
-Reference: the generator of AV-MNIST keeps 25 % of the energy ("75 % removed", paper section 5.1). Read literally that is the
-leading components that first reach 25 % (4 of 784 on MNIST, 28.5 %); the published generator stops one earlier (3, 23.0 %).
+Reference: the generator of AV-MNIST keeps 25 % of the energy ("75 % removed", paper section 5.1).
+Read literally that is the leading components that first reach 25 % (4 of 784 on MNIST, 28.5 %); the
+published generator stops one earlier (3, 23.0 %).
 """
 
 from __future__ import annotations
@@ -15,30 +16,43 @@ import numpy as np
 
 from i2m2.errors import DataError, SettingsError
 
-IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049  # idx: two zero bytes, type 8 (uint8), number of dimensions 3 or 1; big endian
+IMAGES_MAGIC, LABELS_MAGIC = (
+    2051,
+    2049,
+)  # idx: two zero bytes, type 8 (uint8), number of dimensions 3 or 1; big endian
 PIXELS = 28 * 28
 
 
 @dataclass(frozen=True)
 class Digits:
-    """Labelled images of one file pair: `images` uint8 [N, 784] in 0..255, `labels` uint8 [N] in 0..9."""
+    """Labelled images of one file pair: `images` uint8 [N, 784] in 0..255, `labels` uint8 [N] in
+    0..9."""
 
     images: np.ndarray
     labels: np.ndarray
 
 
 def read_mnist(folder: Path) -> tuple[Digits, Digits]:
-    """MNIST's four idx files, plain or .gz, at `folder` or below -> (train, test), in the order of the files."""
+    """MNIST's four idx files, plain or .gz, at `folder` or below -> (train, test), in the order of
+    the files."""
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; --mnist names the folder that holds MNIST's four idx files (plain or .gz)")
-    found = {(part, kind): _find(folder, part, kind) for part in ("train", "t10k") for kind in ("images", "labels")}
+        raise DataError(
+            f"{folder}: no such folder; --mnist names the folder that holds MNIST's four idx files (plain or .gz)"
+        )
+    found = {
+        (part, kind): _find(folder, part, kind)
+        for part in ("train", "t10k")
+        for kind in ("images", "labels")
+    }
     missing = [_spellings(*key)[0] for key, path in found.items() if path is None]
     if missing:
         raise DataError(
             f"{folder}: {len(missing)} of MNIST's 4 files are missing: {', '.join(missing)} (plain or .gz); "
             "copy them there, or fetch them with --download DIR"
         )
-    return tuple(_read_pair(found[part, "images"], found[part, "labels"]) for part in ("train", "t10k"))
+    return tuple(
+        _read_pair(found[part, "images"], found[part, "labels"]) for part in ("train", "t10k")
+    )
 
 
 def _spellings(part: str, kind: str) -> list[str]:
@@ -49,14 +63,19 @@ def _spellings(part: str, kind: str) -> list[str]:
 def _find(folder: Path, part: str, kind: str) -> Path | None:
     """The file in either spelling, plain before .gz, nearest to `folder` first."""
     names = [name + suffix for name in _spellings(part, kind) for suffix in ("", ".gz")]
-    paths = sorted((path for name in names for path in folder.rglob(name) if path.is_file()), key=lambda path: len(path.parts))
+    paths = sorted(
+        (path for name in names for path in folder.rglob(name) if path.is_file()),
+        key=lambda path: len(path.parts),
+    )
     return paths[0] if paths else None
 
 
 def _read_pair(images_path: Path, labels_path: Path) -> Digits:
     images, labels = read_idx(images_path, IMAGES_MAGIC), read_idx(labels_path, LABELS_MAGIC)
     if images.shape[1:] != (28, 28):
-        raise DataError(f"{images_path}: images of {images.shape[1]}x{images.shape[2]} pixels; MNIST's are 28x28")
+        raise DataError(
+            f"{images_path}: images of {images.shape[1]}x{images.shape[2]} pixels; MNIST's are 28x28"
+        )
     if len(images) != len(labels):
         raise DataError(
             f"{images_path}: {len(images)} images, but {labels_path.name} has {len(labels)} labels; take both from one source"
@@ -65,20 +84,29 @@ def _read_pair(images_path: Path, labels_path: Path) -> Digits:
         raise DataError(f"{images_path}: holds no images")
     if labels.max() > 9:
         row = int(np.argmax(labels > 9))
-        raise DataError(f"{labels_path}: row {row} has label {labels[row]}; labels are 0..9. Download the file again")
+        raise DataError(
+            f"{labels_path}: row {row} has label {labels[row]}; labels are 0..9. Download the file again"
+        )
     return Digits(images.reshape(-1, PIXELS), labels)
 
 
 def read_idx(path: Path, magic: int) -> np.ndarray:
-    """An idx file of uint8 values (IMAGES_MAGIC: [N, rows, columns], LABELS_MAGIC: [N]), plain or gzip by its content."""
+    """An idx file of uint8 values (IMAGES_MAGIC: [N, rows, columns], LABELS_MAGIC: [N]), plain or
+    gzip by its content."""
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":
         try:
             data = gzip.decompress(data)
         except (OSError, EOFError, zlib.error):
-            raise DataError(f"{path}: the gzip file is damaged or cut short; download it again") from None
+            raise DataError(
+                f"{path}: the gzip file is damaged or cut short; download it again"
+            ) from None
     dims = magic & 0xFF
-    header = np.frombuffer(data[: 4 + 4 * dims], dtype=">u4") if len(data) >= 4 + 4 * dims else np.zeros(1, int)
+    header = (
+        np.frombuffer(data[: 4 + 4 * dims], dtype=">u4")
+        if len(data) >= 4 + 4 * dims
+        else np.zeros(1, int)
+    )
     if header[0] != magic:
         raise DataError(
             f"{path}: not an idx file of {dims}-dimensional uint8 data (magic {header[0]}, expected {magic}); download it again"
@@ -94,7 +122,8 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PCA:
-    """Principal components of images: `mean` [784], `axes` [784, 784] (rows, falling variance), `ratio` [784] (sums to one)."""
+    """Principal components of images: `mean` [784], `axes` [784, 784] (rows, falling variance),
+    `ratio` [784] (sums to one)."""
 
     mean: np.ndarray
     axes: np.ndarray
@@ -107,7 +136,9 @@ def fit_pca(images: np.ndarray) -> PCA:
     for start in range(0, len(images), 10_000):
         block = images[start : start + 10_000].astype(np.float64)
         sums += block.sum(axis=0)
-        products += block.T @ block  # whole numbers below 2**53: exact, so the result does not depend on threads
+        products += (
+            block.T @ block
+        )  # whole numbers below 2**53: exact, so the result does not depend on threads
     mean = sums / len(images)
     variance, axes = np.linalg.eigh(products / len(images) - np.outer(mean, mean))
     variance = np.clip(variance[::-1], 0, None)
@@ -117,7 +148,8 @@ def fit_pca(images: np.ndarray) -> PCA:
 
 
 def count_components(ratio: np.ndarray, energy: float, rule: str) -> int:
-    """Leading components to keep: `reach`: the fewest whose share is >= energy, `within`: the most whose share is <= energy."""
+    """Leading components to keep: `reach`: the fewest whose share is >= energy, `within`: the most
+    whose share is <= energy."""
     share = np.cumsum(ratio)
     if rule == "reach":
         return min(int(np.searchsorted(share, energy - 1e-12)) + 1, len(ratio))
@@ -131,9 +163,11 @@ def count_components(ratio: np.ndarray, energy: float, rule: str) -> int:
 
 
 def keep_components(images: np.ndarray, pca: PCA, components: int, add_mean: bool) -> np.ndarray:
-    """uint8 images [N, 784] -> float32 [N, 784] on the 0..255 scale, rebuilt from the leading `components`.
+    """uint8 images [N, 784] -> float32 [N, 784] on the 0..255 scale, rebuilt from the leading
+    `components`.
 
-    Without the mean (as published) values are centred on zero; with it they may leave 0..255 a little.
+    Without the mean (as published) values are centred on zero; with it they may leave 0..255 a
+    little.
     """
     axes, mean = pca.axes[:components].astype(np.float32), pca.mean.astype(np.float32)
     reduced = np.empty(images.shape, np.float32)

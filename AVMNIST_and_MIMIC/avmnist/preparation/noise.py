@@ -1,7 +1,8 @@
-"""Noise of AV-MNIST: per pair a kind, a signal-to-noise ratio and a waveform, drawn from (seed, part, row) alone.
+"""Noise of AV-MNIST: per pair a kind, a signal-to-noise ratio and a waveform, drawn from (seed,
+part, row) alone.
 
-The paper mixes FSDD with clips of ESC-50. Without those clips the noise is generated: coloured noise, and babble of
-recordings that belong to the same part as the pair.
+The paper mixes FSDD with clips of ESC-50. Without those clips the noise is generated: coloured
+noise, and babble of recordings that belong to the same part as the pair.
 """
 
 from __future__ import annotations
@@ -26,14 +27,16 @@ _ESC50 = re.compile(r"\d+-(\d+)-[A-Z]+-\d+\.wav", re.IGNORECASE)  # fold-recordi
 
 @dataclass(frozen=True)
 class NoiseClips:
-    """Noise recordings by part, float32 [L] at 8 kHz each, in no two parts; the sha256 of what was read."""
+    """Noise recordings by part, float32 [L] at 8 kHz each, in no two parts; the sha256 of what was
+    read."""
 
     clips: Mapping[str, list[np.ndarray]]
     sha256: str
 
 
 def read_noise(source: Path) -> NoiseClips:
-    """Every WAV of a folder or zip: of ten sources one is kept for test, one for validation, eight for training.
+    """Every WAV of a folder or zip: of ten sources one is kept for test, one for validation, eight
+    for training.
 
     Takes of one ESC-50 recording are one source, so that they stay together.
     """
@@ -46,7 +49,9 @@ def read_noise(source: Path) -> NoiseClips:
         heard = np.flatnonzero(np.abs(samples) > 1e-4)
         if len(heard):  # ESC-50 pads short clips with silence
             match = _ESC50.fullmatch(name)
-            by_source.setdefault(match[1] if match else name, []).append(normalise(samples[heard[0] : heard[-1] + 1]))
+            by_source.setdefault(match[1] if match else name, []).append(
+                normalise(samples[heard[0] : heard[-1] + 1])
+            )
     if len(by_source) < 3:
         raise DataError(
             f"{source}: {len(by_source)} different noise recordings; at least 3 are needed, one each for train, val and test"
@@ -59,7 +64,8 @@ def read_noise(source: Path) -> NoiseClips:
 
 @dataclass(frozen=True)
 class Mixer:
-    """Adds noise to speech: `kinds` as in KINDS or `clips`, none if empty; `snr` in dB, drawn uniformly from this range.
+    """Adds noise to speech: `kinds` as in KINDS or `clips`, none if empty; `snr` in dB, drawn
+    uniformly from this range.
 
     `voices` and `clips` are what babble and clips are cut from: part -> waveforms.
     """
@@ -70,21 +76,30 @@ class Mixer:
     voices: Mapping[str, list[np.ndarray]] = field(default_factory=dict)
     clips: Mapping[str, list[np.ndarray]] = field(default_factory=dict)
 
-    def mix(self, speech: np.ndarray, part: str, rows: Sequence[int]) -> tuple[np.ndarray, list[str], np.ndarray]:
-        """One recording [L] for all these rows of a part -> (clips float32 [B, L], kinds [B], signal-to-noise ratios [B] in dB)."""
+    def mix(
+        self, speech: np.ndarray, part: str, rows: Sequence[int]
+    ) -> tuple[np.ndarray, list[str], np.ndarray]:
+        """One recording [L] for all these rows of a part -> (clips float32 [B, L], kinds [B],
+        signal-to-noise ratios [B] in dB)."""
         mixed = np.repeat(speech[None], len(rows), axis=0)
         kinds, snrs = [], np.full(len(rows), np.inf)
         for i, row in enumerate(rows if self.kinds else ()):
             rng = np.random.default_rng((self.seed, PARTS.index(part), int(row)))
             snrs[i] = rng.uniform(*self.snr)
             kinds.append(self.kinds[rng.integers(len(self.kinds))])
-            mixed[i] += np.float32(10 ** (-snrs[i] / 20)) * self._wave(rng, kinds[i], part, len(speech))
+            mixed[i] += np.float32(10 ** (-snrs[i] / 20)) * self._wave(
+                rng, kinds[i], part, len(speech)
+            )
         return mixed, kinds or ["none"] * len(rows), snrs
 
     def _wave(self, rng: np.random.Generator, kind: str, part: str, length: int) -> np.ndarray:
         if kind == "babble":
             voices = self.voices[part]
-            return normalise(sum(_excerpt(rng, voices[rng.integers(len(voices))], length) for _ in range(TALKERS)))
+            return normalise(
+                sum(
+                    _excerpt(rng, voices[rng.integers(len(voices))], length) for _ in range(TALKERS)
+                )
+            )
         if kind == "clips":
             clips = self.clips[part]
             return normalise(_excerpt(rng, clips[rng.integers(len(clips))], length))
@@ -92,7 +107,8 @@ class Mixer:
 
 
 def coloured(rng: np.random.Generator, length: int, exponent: float) -> np.ndarray:
-    """Gaussian noise float32 [length] whose power falls with frequency ** -exponent, without a mean."""
+    """Gaussian noise float32 [length] whose power falls with frequency ** -exponent, without a
+    mean."""
     padded = fft.next_fast_len(length, real=True)
     spectrum = fft.rfft(rng.standard_normal(padded, dtype=np.float32))
     frequency = np.arange(len(spectrum), dtype=np.float32)
@@ -102,7 +118,8 @@ def coloured(rng: np.random.Generator, length: int, exponent: float) -> np.ndarr
 
 
 def _excerpt(rng: np.random.Generator, wave: np.ndarray, length: int) -> np.ndarray:
-    """`length` samples of `wave` from a random start, or from its loudest sample if that is silence, begun again at its end."""
+    """`length` samples of `wave` from a random start, or from its loudest sample if that is
+    silence, begun again at its end."""
     start = int(rng.integers(len(wave)))
     excerpt = np.take(wave, np.arange(start, start + length), mode="wrap")
     if not np.any(np.abs(excerpt) > 1e-4):

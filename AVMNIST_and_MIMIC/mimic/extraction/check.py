@@ -1,7 +1,9 @@
-"""Audit of a prepared MIMIC folder: structure and checksum, then what was published about the data or is known of the demo.
+"""Audit of a prepared MIMIC folder: structure and checksum, then what was published about the data
+or is known of the demo.
 
-Sources of the published numbers: the benchmark of Purushotham et al. (2018), its repository and notebooks, and MultiBench's. Their
-cohort of 35,637 came from an arbitrary admission per patient, later corrected to the first, so ranges are given, not numbers.
+Sources of the published numbers: the benchmark of Purushotham et al. (2018), its repository and
+notebooks, and MultiBench's. Their cohort of 35,637 came from an arbitrary admission per patient,
+later corrected to the first, so ranges are given, not numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ ICD9_SHARES = (
     0.258, 0.172, 0.688, 0.369, 0.318, 0.294, 0.831, 0.484, 0.391, 0.399, 0.004, 0.102, 0.190, 0.036, 0.320, 0.086, 0.030, 0.450,
     0.479, 0.335,
 )  # fmt: skip
-SPOT = {"hadm_id": 199_999, "age": 32_254.52}  # printed upstream: static (age, 0, 0, 0, 0), labels all 0
+SPOT = {
+    "hadm_id": 199_999,
+    "age": 32_254.52,
+}  # printed upstream: static (age, 0, 0, 0, 0), labels all 0
 
 # The open demo, 24 h in bins of 1 h: computed once by the original queries and scripts.
 DEMO_MORTALITY = [27, 3, 4, 12, 39, 66]
@@ -34,27 +39,39 @@ DEMO_SERIES = (  # reference mode: mean, std, admissions without a value, share 
 
 
 def check(folder: Path) -> None:
-    """Print PASS, DIFFERS or NOT JUDGED per fact. DataError if the folder is damaged, or if v1.4 itself gave other numbers."""
+    """Print PASS, DIFFERS or NOT JUDGED per fact. DataError if the folder is damaged, or if v1.4
+    itself gave other numbers."""
     arrays, facts = read(folder)
     _structure(folder, arrays, facts)
     report = Report()
-    print(f"PASS structure and checksum: {len(arrays['hadm_id']):,} rows, variant {facts['variant']}, {facts['release']}")
+    print(
+        f"PASS structure and checksum: {len(arrays['hadm_id']):,} rows, variant {facts['variant']}, {facts['release']}"
+    )
     _nesting(report, arrays["mortality_labels"])
     if facts["mode"] != "im_pk" and report.differing:
-        raise DataError(f"{folder}: mortality labels contradict each other; prepare the folder again")
+        raise DataError(
+            f"{folder}: mortality labels contradict each other; prepare the folder again"
+        )
     _tables(report, facts)
     settings = facts["settings"]
     if facts["release"] == "MIMIC-III demo v1.4":
         _demo(report, arrays, facts)
     elif facts["synthetic"] or (settings["horizon_hours"], settings["bin_hours"]) != (24, 1):
-        report.skip("published counts", "synthetic data" if facts["synthetic"] else "they hold for 24 h in bins of 1 h")
+        report.skip(
+            "published counts",
+            "synthetic data" if facts["synthetic"] else "they hold for 24 h in bins of 1 h",
+        )
     elif facts["release"] == "MIMIC-III v1.4" or facts["mode"] == "im_pk":
         _published(report, arrays, facts)
     else:
         report.skip("published counts", "the tables are of no known release")
     if report.differing and facts["release"] == "MIMIC-III v1.4":
-        raise DataError(f"{folder}: made from MIMIC-III v1.4, but differs from what is published: {', '.join(report.differing)}")
-    print(f"checked, {f'{len(report.differing)} differ' if report.differing else 'all well'}: {folder}")
+        raise DataError(
+            f"{folder}: made from MIMIC-III v1.4, but differs from what is published: {', '.join(report.differing)}"
+        )
+    print(
+        f"checked, {f'{len(report.differing)} differ' if report.differing else 'all well'}: {folder}"
+    )
 
 
 class Report:
@@ -69,7 +86,9 @@ class Report:
 
     def within(self, name: str, found: float, low: float, high: float) -> None:
         """PASS if low <= found <= high."""
-        self._line(low <= found <= high, f"{name}: {found:,.8g} (expected {low:,.8g} to {high:,.8g})", name)
+        self._line(
+            low <= found <= high, f"{name}: {found:,.8g} (expected {low:,.8g} to {high:,.8g})", name
+        )
 
     def skip(self, name: str, why: str) -> None:
         """A fact without a verdict."""
@@ -109,10 +128,19 @@ def _structure(folder: Path, arrays: dict[str, np.ndarray], facts: dict[str, Any
     if np.isinf(series).any() or not np.isfinite(static).all():
         _fail(folder, "series holds infinity, or static a value that is not finite")
     missing = observed & np.isnan(series)
-    missing[..., SERIES.index("P/F ratio")] &= clean  # the published rules admit FiO2 = 0: observed, and yet no ratio
+    missing[..., SERIES.index("P/F ratio")] &= (
+        clean  # the published rules admit FiO2 = 0: observed, and yet no ratio
+    )
     if missing.any():
-        _fail(folder, f"series is NaN at {np.argwhere(missing)[0].tolist()} (row, bin, feature), which series_mask calls observed")
-    if not (np.isin(static[:, 1:4], (0, 1)).all() and np.isin(static[:, 4], (0, 1, 2)).all() and (static[:, 0] > 0).all()):
+        _fail(
+            folder,
+            f"series is NaN at {np.argwhere(missing)[0].tolist()} (row, bin, feature), which series_mask calls observed",
+        )
+    if not (
+        np.isin(static[:, 1:4], (0, 1)).all()
+        and np.isin(static[:, 4], (0, 1, 2)).all()
+        and (static[:, 0] > 0).all()
+    ):
         _fail(folder, "static holds values outside its range")
 
 
@@ -122,14 +150,20 @@ def _fail(folder: Path, what: str) -> None:
 
 def _nesting(report: Report, labels: np.ndarray) -> None:
     for inner, outer in ((1, 2), (2, 3), (3, 0), (4, 5)):
-        report.equal(f"mortality column {inner} within column {outer}", bool((labels[:, inner] <= labels[:, outer]).all()), True)
+        report.equal(
+            f"mortality column {inner} within column {outer}",
+            bool((labels[:, inner] <= labels[:, outer]).all()),
+            True,
+        )
 
 
 def _tables(report: Report, facts: dict[str, Any]) -> None:
     known = RELEASES.get(facts["release"])
     if known is None:
         return report.skip("table row counts", f"release {facts['release']}")
-    report.equal("table row counts", facts["tables"], {name: known[name] for name in facts["tables"]})
+    report.equal(
+        "table row counts", facts["tables"], {name: known[name] for name in facts["tables"]}
+    )
 
 
 def _published(report: Report, arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> None:
@@ -139,7 +173,9 @@ def _published(report: Report, arrays: dict[str, np.ndarray], facts: dict[str, A
         if step["rule"] == "first admission of its subject":
             report.equal("first admissions", step["rows"], 46_520)
         if step["rule"] == "at least one usable event":
-            report.within("adults with usable events", step["rows"], 38_225, 38_625)  # 38,425 published
+            report.within(
+                "adults with usable events", step["rows"], 38_225, 38_625
+            )  # 38,425 published
     report.within("death in hospital", labels[:, 0].mean(), 0.095, 0.115)  # 0.10489 published
     report.within("death within a day of ICU admission", labels[:, 1].mean(), 0, 0.01)
     report.within(
@@ -150,11 +186,16 @@ def _published(report: Report, arrays: dict[str, np.ndarray], facts: dict[str, A
     row = np.flatnonzero(arrays["hadm_id"] == SPOT["hadm_id"])
     if facts["mode"] == "im_pk" or not len(row):
         return report.skip(
-            f"HADM_ID {SPOT['hadm_id']}", "no ids" if facts["mode"] == "im_pk" else "not its patient's first admission"
+            f"HADM_ID {SPOT['hadm_id']}",
+            "no ids" if facts["mode"] == "im_pk" else "not its patient's first admission",
         )
-    report.equal(f"HADM_ID {SPOT['hadm_id']}, age", round(float(arrays["static"][row[0], 0]), 2), SPOT["age"])
     report.equal(
-        f"HADM_ID {SPOT['hadm_id']}, other static and labels", int(arrays["static"][row[0], 1:].sum() + labels[row[0]].sum()), 0
+        f"HADM_ID {SPOT['hadm_id']}, age", round(float(arrays["static"][row[0], 0]), 2), SPOT["age"]
+    )
+    report.equal(
+        f"HADM_ID {SPOT['hadm_id']}, other static and labels",
+        int(arrays["static"][row[0], 1:].sum() + labels[row[0]].sum()),
+        0,
     )
 
 
@@ -165,14 +206,34 @@ def _demo(report: Report, arrays: dict[str, np.ndarray], facts: dict[str, Any]) 
     if settings["horizon_hours"] != 24:
         return report.skip("the demo's counts", "known for 24 h and 48 h")
     report.equal("admissions", n, 93)
-    report.equal("first HADM_IDs", arrays["hadm_id"][:5].tolist(), [100375, 100969, 101361, 102203, 103379])
-    report.equal("last HADM_IDs", arrays["hadm_id"][-5:].tolist(), [197611, 198480, 198503, 199207, 199395])
-    report.equal("mortality columns", arrays["mortality_labels"].sum(axis=0).tolist(), DEMO_MORTALITY)
-    report.equal("mortality classes", np.bincount(class_of("mortality", arrays), minlength=6).tolist(), DEMO_CLASSES)
+    report.equal(
+        "first HADM_IDs", arrays["hadm_id"][:5].tolist(), [100375, 100969, 101361, 102203, 103379]
+    )
+    report.equal(
+        "last HADM_IDs", arrays["hadm_id"][-5:].tolist(), [197611, 198480, 198503, 199207, 199395]
+    )
+    report.equal(
+        "mortality columns", arrays["mortality_labels"].sum(axis=0).tolist(), DEMO_MORTALITY
+    )
+    report.equal(
+        "mortality classes",
+        np.bincount(class_of("mortality", arrays), minlength=6).tolist(),
+        DEMO_CLASSES,
+    )
     report.equal("ICD-9 columns", arrays["icd9"].sum(axis=0).tolist(), DEMO_ICD9)
-    report.equal("AIDS, haematological, metastatic", arrays["static"][:, 1:4].sum(axis=0).astype(int).tolist(), [0, 6, 18])
-    report.equal("admission types", np.bincount(arrays["static"][:, 4].astype(int), minlength=3).tolist(), [73, 6, 14])
-    report.within("median age in days", float(np.median(arrays["static"][:, 0])), 28_083.45, 28_083.47)
+    report.equal(
+        "AIDS, haematological, metastatic",
+        arrays["static"][:, 1:4].sum(axis=0).astype(int).tolist(),
+        [0, 6, 18],
+    )
+    report.equal(
+        "admission types",
+        np.bincount(arrays["static"][:, 4].astype(int), minlength=3).tolist(),
+        [73, 6, 14],
+    )
+    report.within(
+        "median age in days", float(np.median(arrays["static"][:, 0])), 28_083.45, 28_083.47
+    )
     if facts["mode"] != "reference" or settings["bin_hours"] != 1:
         return report.skip("the demo's series", "known for mode reference in bins of 1 h")
     report.within("mean age in days", float(arrays["static"][:, 0].mean()), 32_123.93, 32_123.95)

@@ -55,7 +55,9 @@ def holds(out: Path, facts: Mapping[str, Any]) -> bool:
         there = json.loads(description.read_text(encoding="utf-8"))
         dataset = there["dataset"]
     except (ValueError, KeyError, TypeError):
-        raise SettingsError(f"{description} is not a description this command wrote; give another --out, or remove it") from None
+        raise SettingsError(
+            f"{description} is not a description this command wrote; give another --out, or remove it"
+        ) from None
     if dataset != "mimic":
         raise SettingsError(f"{out} holds the data set {dataset!r}; give another --out")
     same = all(there.get(key) == facts[key] for key in IDENTITY)
@@ -78,18 +80,29 @@ def write(out: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any])
 
 
 def read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """(arrays, dataset.json) of a prepared folder. DataError if either is missing, unreadable, or does not fit the other."""
+    """(arrays, dataset.json) of a prepared folder. DataError if either is missing, unreadable, or
+    does not fit the other."""
     how = "prepare it again (python -m AVMNIST_and_MIMIC.prepare_mimic --help)"
     for name in ("mimic.npz", "dataset.json"):
         if not (folder / name).is_file():
             raise DataError(f"{folder / name}: is missing; {how}")
     try:
         facts = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        wanted = facts["sha256"], facts["variant"], facts["mode"], facts["release"], facts["settings"]
+        wanted = (
+            facts["sha256"],
+            facts["variant"],
+            facts["mode"],
+            facts["release"],
+            facts["settings"],
+        )
     except (ValueError, KeyError, TypeError):
-        raise DataError(f"{folder / 'dataset.json'}: not a description that prepare_mimic wrote; {how}") from None
+        raise DataError(
+            f"{folder / 'dataset.json'}: not a description that prepare_mimic wrote; {how}"
+        ) from None
     if sha256_of(folder / "mimic.npz") != wanted[0]:
-        raise DataError(f"{folder / 'mimic.npz'}: sha256 differs from dataset.json: changed or damaged; {how}")
+        raise DataError(
+            f"{folder / 'mimic.npz'}: sha256 differs from dataset.json: changed or damaged; {how}"
+        )
     try:
         with np.load(folder / "mimic.npz", allow_pickle=False) as file:
             return dict(file), facts

@@ -1,8 +1,9 @@
 """Reading the distributed `im.pk` without running anything it says.
 
-A pickle is a program. This reader admits plain containers, numbers and text, and the few names by which NumPy describes arrays;
-those are bound to stand-ins that keep the description, and the arrays are made from the raw bytes afterwards. So neither another
-name nor a hostile description (an array of objects, say, made of chosen bytes) reaches NumPy's own unpickling.
+A pickle is a program. This reader admits plain containers, numbers and text, and the few names by
+which NumPy describes arrays; those are bound to stand-ins that keep the description, and the arrays
+are made from the raw bytes afterwards. So neither another name nor a hostile description (an array
+of objects, say, made of chosen bytes) reaches NumPy's own unpickling.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ import numpy as np
 from i2m2.errors import DataError
 
 SHAPES = {"ep_tdata": (24, 12), "adm_features_all": (5,), "adm_labels_all": (6,), "y_icd9": (20,)}
-NAMES = {"ep_tdata": "series", "adm_features_all": "static", "adm_labels_all": "mortality_labels", "y_icd9": "icd9"}
+NAMES = {
+    "ep_tdata": "series",
+    "adm_features_all": "static",
+    "adm_labels_all": "mortality_labels",
+    "y_icd9": "icd9",
+}
 HOW = "copy or download im.pk again, or extract from the raw tables with --raw"
 
 
@@ -72,7 +78,9 @@ def _reconstruct(*_: Any) -> Array:
     return Array()
 
 
-def _from_buffer(data: Any, dtype: Dtype, shape: tuple[int, ...], order: str = "C", *_: Any) -> Array:
+def _from_buffer(
+    data: Any, dtype: Dtype, shape: tuple[int, ...], order: str = "C", *_: Any
+) -> Array:
     array = Array()
     array.fill(data, dtype, shape, order)
     return array
@@ -103,7 +111,8 @@ ADMITTED = {
 
 
 class Reader(pickle.Unpickler):
-    """Admits the names above and nothing else. Python 2's text is read as Latin-1, as NumPy asks for."""
+    """Admits the names above and nothing else. Python 2's text is read as Latin-1, as NumPy asks
+    for."""
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in of an admitted name."""
@@ -125,36 +134,52 @@ def read_im_pk(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         with open(path, "rb") as file:
             content = Reader(file, encoding="latin-1").load()
     except Refused as error:
-        raise DataError(f"{path}: asks for {error}, which is no data and was not run; {HOW}") from None
+        raise DataError(
+            f"{path}: asks for {error}, which is no data and was not run; {HOW}"
+        ) from None
     except (OSError, KeyboardInterrupt):
         raise
     except Exception as error:  # a damaged pickle can fail in any way
-        raise DataError(f"{path}: not a pickle of arrays, or cut short ({type(error).__name__}); {HOW}") from None
+        raise DataError(
+            f"{path}: not a pickle of arrays, or cut short ({type(error).__name__}); {HOW}"
+        ) from None
     if not isinstance(content, dict):
-        raise DataError(f"{path}: holds a {type(content).__name__}; a mapping with {', '.join(SHAPES)} is needed; {HOW}")
+        raise DataError(
+            f"{path}: holds a {type(content).__name__}; a mapping with {', '.join(SHAPES)} is needed; {HOW}"
+        )
     content = {_text(key): value for key, value in content.items()}
     missing = [key for key in SHAPES if key not in content]
     if missing:
-        raise DataError(f"{path}: no {', '.join(missing)} (it has {', '.join(content) or 'nothing'}); {HOW}")
+        raise DataError(
+            f"{path}: no {', '.join(missing)} (it has {', '.join(content) or 'nothing'}); {HOW}"
+        )
     arrays = {NAMES[key]: _checked(path, key, content[key]) for key in SHAPES}
     rows = {key: len(arrays[NAMES[key]]) for key in SHAPES}
     if len(set(rows.values())) > 1:
-        raise DataError(f"{path}: rows differ ({', '.join(f'{key} {n}' for key, n in rows.items())}); {HOW}")
+        raise DataError(
+            f"{path}: rows differ ({', '.join(f'{key} {n}' for key, n in rows.items())}); {HOW}"
+        )
     ids = np.arange(rows["ep_tdata"], dtype=np.int64)
     arrays["series_mask"] = np.isfinite(arrays["series"]).astype(np.uint8)
-    return arrays | {"hadm_id": ids, "subject_id": ids}, [key for key in content if key not in SHAPES]
+    return arrays | {"hadm_id": ids, "subject_id": ids}, [
+        key for key in content if key not in SHAPES
+    ]
 
 
 def _checked(path: Path, key: str, value: Any) -> np.ndarray:
     array = value.value if isinstance(value, Array) else None
     if array is None or array.shape[1:] != SHAPES[key] or not len(array):
         found = "no array of numbers" if array is None else f"of shape {array.shape}"
-        raise DataError(f"{path}: {key} is {found}; (N, {', '.join(map(str, SHAPES[key]))}) is needed; {HOW}")
+        raise DataError(
+            f"{path}: {key} is {found}; (N, {', '.join(map(str, SHAPES[key]))}) is needed; {HOW}"
+        )
     if key in ("ep_tdata", "adm_features_all"):
         return array.astype(np.float64)
     wrong = np.argwhere(~np.isin(array, (0, 1)))
     if len(wrong):
-        raise DataError(f"{path}: {key}, row {wrong[0][0]}, holds {array[tuple(wrong[0])]}; labels are 0 or 1; {HOW}")
+        raise DataError(
+            f"{path}: {key}, row {wrong[0][0]}, holds {array[tuple(wrong[0])]}; labels are 0 or 1; {HOW}"
+        )
     return array.astype(np.int64)
 
 

@@ -1,4 +1,5 @@
-"""What is read of MIMIC-III's tables: items, columns, and the row counts by which a release is known."""
+"""What is read of MIMIC-III's tables: items, columns, and the row counts by which a release is
+known."""
 
 from __future__ import annotations
 
@@ -96,7 +97,8 @@ HOW_TO_GET = "give --raw the folder of MIMIC-III v1.4 as PhysioNet ships it (CSV
 
 
 def release_of(rows: dict[str, int]) -> str:
-    """Which release has these row counts; 'unknown' if none. DataError if a table disagrees with its small fellows."""
+    """Which release has these row counts; 'unknown' if none. DataError if a table disagrees with
+    its small fellows."""
     core = ("PATIENTS", "ADMISSIONS", "ICUSTAYS")
     for release, known in RELEASES.items():
         if all(rows.get(name) == known[name] for name in core):

@@ -13,11 +13,16 @@ from AVMNIST_and_MIMIC.mimic.extraction.variables import NUMBER, VARIABLES
 PAO2, FIO2, URINE = NUMBER["pao2"], NUMBER["fio2"], NUMBER["urine"]
 
 
-def build_series(scratch: Scratch, mode: str, rows: int, bins: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """-> series float64 [N, T, 12], mask uint8 [N, T, 12] (1 = observed in the bin). width: seconds per bin."""
+def build_series(
+    scratch: Scratch, mode: str, rows: int, bins: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """-> series float64 [N, T, 12], mask uint8 [N, T, 12] (1 = observed in the bin). width: seconds
+    per bin."""
     scratch.run("bins", _bins(mode, bins, width))
     values = np.full((rows, bins, len(VARIABLES)), np.nan)
-    found = scratch.arrays(f"SELECT row, bin, variable, value FROM bins WHERE bin >= 0 AND bin < {bins}")
+    found = scratch.arrays(
+        f"SELECT row, bin, variable, value FROM bins WHERE bin >= 0 AND bin < {bins}"
+    )
     values[found["row"], found["bin"], found["variable"]] = found["value"]
     observed = np.isfinite(values)
     if mode == "clean":
@@ -25,10 +30,14 @@ def build_series(scratch: Scratch, mode: str, rows: int, bins: int, width: int) 
         series = impute_clean(values, before)
     else:
         later = _one_per_row(
-            scratch, rows, f"SELECT row, variable, arg_min(value, bin) AS value FROM bins WHERE bin >= {bins} GROUP BY ALL"
+            scratch,
+            rows,
+            f"SELECT row, variable, arg_min(value, bin) AS value FROM bins WHERE bin >= {bins} GROUP BY ALL",
         )
         urine = _one_per_row(
-            scratch, rows, f"SELECT row, variable, mean_of(value) AS value FROM bins WHERE variable = {URINE} GROUP BY ALL"
+            scratch,
+            rows,
+            f"SELECT row, variable, mean_of(value) AS value FROM bins WHERE variable = {URINE} GROUP BY ALL",
         )
         series = impute_reference(values, later, urine[:, URINE])
     observed[:, :, PAO2] &= observed[:, :, FIO2]
@@ -38,8 +47,9 @@ def build_series(scratch: Scratch, mode: str, rows: int, bins: int, width: int) 
 def _bins(mode: str, bins: int, width: int) -> str:
     """Table `bins` (row, bin, variable, value).
 
-    clean: half-open bins within the horizon from INTIME; urine summed; bin -1 is the last value known before INTIME.
-    reference: bins of the whole record from its first stamp, closed at both ends, so a stamp on an edge counts twice; means.
+    clean: half-open bins within the horizon from INTIME; urine summed; bin -1 is the last value
+    known before INTIME. reference: bins of the whole record from its first stamp, closed at both
+    ends, so a stamp on an edge counts twice; means.
     """
     if mode == "clean":
         timed = "SELECT row, variable, time, value, date_diff('second', intime, time) AS s FROM records JOIN cohort USING (hadm_id)"
@@ -65,25 +75,33 @@ def _one_per_row(scratch: Scratch, rows: int, query: str) -> np.ndarray:
 
 
 def impute_clean(values: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Binned values [N, T, 13] and what was known before [N, 13] -> [N, T, 12], from the past alone."""
+    """Binned values [N, T, 13] and what was known before [N, 13] -> [N, T, 12], from the past
+    alone."""
     filled = forward_fill(np.concatenate([before[:, None], values], axis=1))[:, 1:]
-    filled[:, :, URINE] = values[:, :, URINE]  # a sum is no state: what was not recorded is not known
+    filled[:, :, URINE] = values[
+        :, :, URINE
+    ]  # a sum is no state: what was not recorded is not known
     return _with_ratio(filled, finite(filled[:, :, PAO2], filled[:, :, FIO2]))
 
 
 def impute_reference(values: np.ndarray, later: np.ndarray, urine: np.ndarray) -> np.ndarray:
-    """Binned values [N, T, 13], first value after bin T [N, 13], mean urine of the whole record [N] -> [N, T, 12].
+    """Binned values [N, T, 13], first value after bin T [N, 13], mean urine of the whole record [N]
+    -> [N, T, 12].
 
-    Forward, then backward fill over the whole record, so that a value of a later day may fill the first. The ratio is filled
-    forward, then with its mean over the T bins.
+    Forward, then backward fill over the whole record, so that a value of a later day may fill the
+    first. The ratio is filled forward, then with its mean over the T bins.
     """
     filled = forward_fill(values)
     filled = forward_fill(filled[:, ::-1])[:, ::-1]
     filled = np.where(np.isnan(filled), later[:, None], filled)
-    filled[:, :, URINE] = np.where(np.isnan(values[:, :, URINE]), urine[:, None], values[:, :, URINE])
+    filled[:, :, URINE] = np.where(
+        np.isnan(values[:, :, URINE]), urine[:, None], values[:, :, URINE]
+    )
     ratio = forward_fill(finite(filled[:, :, PAO2], filled[:, :, FIO2])[:, :, None])[:, :, 0]
     counts = np.isfinite(ratio).sum(axis=1)
-    mean = np.divide(np.nansum(ratio, axis=1), counts, out=np.full(len(ratio), np.nan), where=counts > 0)
+    mean = np.divide(
+        np.nansum(ratio, axis=1), counts, out=np.full(len(ratio), np.nan), where=counts > 0
+    )
     return _with_ratio(filled, np.where(np.isnan(ratio), mean[:, None], ratio))
 
 

@@ -24,10 +24,11 @@ STATIC_CODES = {
 
 
 def select_cohort(scratch: Scratch, horizon: int) -> list[dict[str, object]]:
-    """Create `cohort` (row, hadm_id, subject_id, intime, first, last) from `records` -> the funnel. horizon: seconds.
+    """Create `cohort` (row, hadm_id, subject_id, intime, first, last) from `records` -> the funnel.
+    horizon: seconds.
 
-    One row per patient, in ascending HADM_ID. Age uses ADMITTIME; the length is that of the record, not of the ICU stay. DataError
-    if nobody is left.
+    One row per patient, in ascending HADM_ID. Age uses ADMITTIME; the length is that of the record,
+    not of the ICU stay. DataError if nobody is left.
     """
     scratch.run(
         "cohort",
@@ -55,7 +56,9 @@ def select_cohort(scratch: Scratch, horizon: int) -> list[dict[str, object]]:
         rows = left
     if not rows:
         steps = "; ".join(f"{step['rule']}: {step['rows']}" for step in funnel)
-        raise DataError(f"no admission passes the cohort rules ({steps}); give the complete tables, or a shorter --horizon-hours")
+        raise DataError(
+            f"no admission passes the cohort rules ({steps}); give the complete tables, or a shorter --horizon-hours"
+        )
     scratch.run(
         "cohort",
         f"""CREATE TABLE cohort AS
@@ -66,7 +69,8 @@ def select_cohort(scratch: Scratch, horizon: int) -> list[dict[str, object]]:
 
 
 def static_and_labels(scratch: Scratch, mode: str) -> dict[str, np.ndarray]:
-    """hadm_id [N], subject_id [N], static float64 [N, 5], mortality_labels int64 [N, 6], icd9 int64 [N, 20]."""
+    """hadm_id [N], subject_id [N], static float64 [N, 5], mortality_labels int64 [N, 6], icd9 int64
+    [N, 20]."""
     code_flags = ", ".join(
         f"coalesce(bool_or({' OR '.join(_between(low, high) for low, high in ranges)}), false) AS {name}"
         for name, ranges in STATIC_CODES.items()
@@ -84,10 +88,21 @@ def static_and_labels(scratch: Scratch, mode: str) -> dict[str, np.ndarray]:
           LEFT JOIN (SELECT hadm_id, {code_flags} FROM diagnoses_icd GROUP BY ALL) USING (hadm_id)
         ORDER BY row"""
     )
-    years = np.round(rows["age"] / DAYS_PER_YEAR, 2)  # as published; a hundredth of a year is finer than any use of it
+    years = np.round(
+        rows["age"] / DAYS_PER_YEAR, 2
+    )  # as published; a hundredth of a year is finer than any use of it
     if mode == "clean":
         years = np.minimum(years, OLDEST)
-    static = np.stack([years * DAYS_PER_YEAR, rows["aids"], rows["haematological"], rows["metastatic"], rows["admission"]], axis=1)
+    static = np.stack(
+        [
+            years * DAYS_PER_YEAR,
+            rows["aids"],
+            rows["haematological"],
+            rows["metastatic"],
+            rows["admission"],
+        ],
+        axis=1,
+    )
     return {
         "hadm_id": rows["hadm_id"].astype(np.int64),
         "subject_id": rows["subject_id"].astype(np.int64),
@@ -102,7 +117,8 @@ def _between(low: str, high: str) -> str:
 
 
 def _mortality(rows: dict[str, np.ndarray]) -> np.ndarray:
-    """int64 [N, 6]: see mimic_layout.MORTALITY. Times before admission or discharge (negative) count as within; NaN as never."""
+    """int64 [N, 6]: see mimic_layout.MORTALITY. Times before admission or discharge (negative)
+    count as within; NaN as never."""
     died = rows["died"].astype(bool)
     in_hospital = [died & (rows["stay_to_death"] <= days * 86_400) for days in (1, 2, 3)]
     after = [rows["discharge_to_death"] <= days * 86_400 for days in (30, 365.245)]
@@ -110,7 +126,8 @@ def _mortality(rows: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _icd9(scratch: Scratch, rows: int) -> np.ndarray:
-    """int64 [N, 20]: 1 if a diagnosis of the admission is in the group; codes of no group (760-779, say) count nowhere."""
+    """int64 [N, 20]: 1 if a diagnosis of the admission is in the group; codes of no group (760-779,
+    say) count nowhere."""
     found = scratch.arrays(
         "SELECT DISTINCT row, left(code, 3) AS code FROM diagnoses_icd JOIN cohort USING (hadm_id) WHERE code IS NOT NULL"
     )
@@ -123,7 +140,8 @@ def _icd9(scratch: Scratch, rows: int) -> np.ndarray:
 
 
 def group_of(code: str) -> int:
-    """Column of an ICD-9 code (text without the dot; its first three characters decide), -1 if it is in no group."""
+    """Column of an ICD-9 code (text without the dot; its first three characters decide), -1 if it
+    is in no group."""
     if code[:1] in ("V", "E"):
         return ICD9.index(code[0])
     if not code[:3].isdigit():

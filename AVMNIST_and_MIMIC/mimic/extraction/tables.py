@@ -1,7 +1,8 @@
 """The raw tables of MIMIC-III, as PhysioNet ships them, filtered into a DuckDB database on disk.
 
-CHARTEVENTS has 330 million rows. Every table is read once, as a stream; what passes the filter (wanted items, wanted columns) goes
-to a temporary database, so that memory stays bounded by `memory_gb` whatever the size of the tables.
+CHARTEVENTS has 330 million rows. Every table is read once, as a stream; what passes the filter
+(wanted items, wanted columns) goes to a temporary database, so that memory stays bounded by
+`memory_gb` whatever the size of the tables.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ import duckdb
 import numpy as np
 from tqdm import tqdm
 
-from AVMNIST_and_MIMIC.mimic.extraction.schema import HOW_TO_GET, OPTIONAL, UNIQUE, WANTED, release_of
+from AVMNIST_and_MIMIC.mimic.extraction.schema import (
+    HOW_TO_GET,
+    OPTIONAL,
+    UNIQUE,
+    WANTED,
+    release_of,
+)
 from i2m2.errors import DataError, SettingsError
 
 
@@ -37,9 +44,13 @@ class RawTable:
     header: tuple[str, ...]
 
     def sql(self) -> str:
-        """read_csv with every column as text: the types are ours, and 'NA' or 'None' is no missing value."""
+        """read_csv with every column as text: the types are ours, and 'NA' or 'None' is no missing
+        value."""
         columns = ", ".join(f"'{_quoted(name)}': 'VARCHAR'" for name in self.header)
-        path, compression = _quoted(glob.escape(str(self.path))), "gzip" if self.path.suffix.lower() == ".gz" else "none"
+        path, compression = (
+            _quoted(glob.escape(str(self.path))),
+            "gzip" if self.path.suffix.lower() == ".gz" else "none",
+        )
         return (
             f"read_csv('{path}', columns = {{{columns}}}, compression = '{compression}', header = true, auto_detect = false, "
             f"""hive_partitioning = false, delim = ',', quote = '"', escape = '"', nullstr = '')"""
@@ -47,7 +58,8 @@ class RawTable:
 
 
 def find_tables(folder: Path) -> dict[str, RawTable]:
-    """The needed tables of `folder`, headers checked, small ones first. DataError names what is missing or of another release."""
+    """The needed tables of `folder`, headers checked, small ones first. DataError names what is
+    missing or of another release."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {HOW_TO_GET}")
     files = {path.name.upper(): path for path in sorted(folder.iterdir()) if path.is_file()}
@@ -55,8 +67,14 @@ def find_tables(folder: Path) -> dict[str, RawTable]:
     found = {name: files.get(f"{name}.CSV") or files.get(f"{name}.CSV.GZ") for name in WANTED}
     missing = [name for name, path in found.items() if path is None and name not in OPTIONAL]
     if missing:
-        raise DataError(f"{folder}: no {', '.join(f'{name}.csv.gz' for name in missing)}; {HOW_TO_GET}")
-    return {name: RawTable(name, path, _header(path, WANTED[name].needs)) for name, path in found.items() if path}
+        raise DataError(
+            f"{folder}: no {', '.join(f'{name}.csv.gz' for name in missing)}; {HOW_TO_GET}"
+        )
+    return {
+        name: RawTable(name, path, _header(path, WANTED[name].needs))
+        for name, path in found.items()
+        if path
+    }
 
 
 def _header(path: Path, needs: tuple[str, ...]) -> tuple[str, ...]:
@@ -65,12 +83,18 @@ def _header(path: Path, needs: tuple[str, ...]) -> tuple[str, ...]:
         with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
             header = tuple(name.strip().lower() for name in next(csv.reader(file)))
     except (StopIteration, EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, csv.Error):
-        raise DataError(f"{path}: empty, damaged or not the kind of file its name says; download it again") from None
+        raise DataError(
+            f"{path}: empty, damaged or not the kind of file its name says; download it again"
+        ) from None
     missing = [name for name in needs if name not in header]
     if missing and "stay_id" in header:
-        raise DataError(f"{path}: has stay_id instead of icustay_id, the layout of MIMIC-IV; {HOW_TO_GET}")
+        raise DataError(
+            f"{path}: has stay_id instead of icustay_id, the layout of MIMIC-IV; {HOW_TO_GET}"
+        )
     if missing:
-        raise DataError(f"{path}: no column {', '.join(missing).upper()} (it has {', '.join(header).upper()}); {HOW_TO_GET}")
+        raise DataError(
+            f"{path}: no column {', '.join(missing).upper()} (it has {', '.join(header).upper()}); {HOW_TO_GET}"
+        )
     return header
 
 
@@ -79,15 +103,21 @@ def _quoted(text: str) -> str:
 
 
 class Scratch:
-    """A DuckDB database in a temporary folder; use as a context: afterwards, also after an error or Ctrl-C, nothing is left.
+    """A DuckDB database in a temporary folder; use as a context: afterwards, also after an error or
+    Ctrl-C, nothing is left.
 
-    memory_gb bounds DuckDB's own memory (decimal gigabytes); threads are DuckDB's default, at most one per quarter of a gigabyte.
+    memory_gb bounds DuckDB's own memory (decimal gigabytes); threads are DuckDB's default, at most
+    one per quarter of a gigabyte.
     """
 
     def __init__(self, near: Path, memory_gb: float) -> None:
-        near = next(folder for folder in (near, *near.parents) if folder.exists())  # no new folder outlives an error
+        near = next(
+            folder for folder in (near, *near.parents) if folder.exists()
+        )  # no new folder outlives an error
         self.memory_gb = memory_gb
-        self._folder = tempfile.TemporaryDirectory(prefix=".mimic-", dir=near, ignore_cleanup_errors=True)
+        self._folder = tempfile.TemporaryDirectory(
+            prefix=".mimic-", dir=near, ignore_cleanup_errors=True
+        )
         self._bar = tqdm(total=0, unit="B", unit_scale=True, delay=0.1, disable=None)
         config = {
             "memory_limit": f"{memory_gb}GB",
@@ -111,7 +141,8 @@ class Scratch:
         self._folder.cleanup()
 
     def load(self, tables: dict[str, RawTable]) -> dict[str, int]:
-        """Read every table into a table of the same name in lower case -> rows of each file, before the filter."""
+        """Read every table into a table of the same name in lower case -> rows of each file, before
+        the filter."""
         self._bar.reset(total=sum(table.path.stat().st_size for table in tables.values()))
         rows: dict[str, int] = {}
         for name, table in tables.items():
@@ -126,17 +157,26 @@ class Scratch:
             count = f"SELECT count(*) FROM {table.sql()}"
             with _errors(self.memory_gb, table.path):
                 return self._wait(count, table.name, size)[0][0]
-        columns = ", ".join(f"{expression} AS {name}" for name, expression in wanted.columns.items())
-        select = f"CREATE TABLE {table.name} AS SELECT {columns} FROM {table.sql()} WHERE {wanted.where}"
+        columns = ", ".join(
+            f"{expression} AS {name}" for name, expression in wanted.columns.items()
+        )
+        select = (
+            f"CREATE TABLE {table.name} AS SELECT {columns} FROM {table.sql()} WHERE {wanted.where}"
+        )
         with _errors(self.memory_gb, table.path):
-            # EXPLAIN ANALYZE runs the statement and also says how many rows the reader saw, without a second reading.
+            # EXPLAIN ANALYZE runs the statement and also says how many rows the reader saw, without
+            # a second reading.
             plan = self._wait(f"EXPLAIN (ANALYZE, FORMAT JSON) {select}", table.name, size)[0][1]
         kept = self.value(f"SELECT count(*) FROM {table.name}")
         if not kept:
-            raise DataError(f"{table.path}: holds no row of use (no wanted item, or no id); {HOW_TO_GET}")
+            raise DataError(
+                f"{table.path}: holds no row of use (no wanted item, or no id); {HOW_TO_GET}"
+            )
         key = UNIQUE.get(table.name)
         if key and kept != self.value(f"SELECT count(DISTINCT {key}) FROM {table.name}"):
-            raise DataError(f"{table.path}: {key.upper()} is missing or repeated in some rows; download it again")
+            raise DataError(
+                f"{table.path}: {key.upper()} is missing or repeated in some rows; download it again"
+            )
         return _rows_read(json.loads(plan))
 
     def run(self, stage: str, *statements: str) -> None:
@@ -149,7 +189,10 @@ class Scratch:
         """The result's columns; a missing DOUBLE is NaN, and no other type may be missing."""
         with _errors(self.memory_gb):
             result = self._connection.execute(query).fetchnumpy()
-        return {name: column.filled(np.nan) if np.ma.is_masked(column) else np.asarray(column) for name, column in result.items()}
+        return {
+            name: column.filled(np.nan) if np.ma.is_masked(column) else np.asarray(column)
+            for name, column in result.items()
+        }
 
     def value(self, query: str) -> int:
         """The one number that `query` asks for."""
@@ -157,7 +200,8 @@ class Scratch:
             return self._connection.execute(query).fetchone()[0]
 
     def _wait(self, statement: str, stage: str, size: int = 0) -> list[tuple]:
-        """Execute in a thread, so that the bar moves and Ctrl-C stops the query; `size` bytes are then done."""
+        """Execute in a thread, so that the bar moves and Ctrl-C stops the query; `size` bytes are
+        then done."""
         self._bar.set_description(stage)
         start = self._bar.n
         progress = getattr(self._connection, "query_progress", lambda: 0)  # DuckDB >= 1.3
@@ -192,7 +236,9 @@ def _errors(memory_gb: float, path: Path | None = None) -> Iterator[None]:
     except duckdb.OutOfMemoryException as error:
         if "temp" in str(error).lower() and "disk" in str(error).lower():
             raise OSError(errno.ENOSPC, "no space for the temporary database") from error
-        raise SettingsError(f"{memory_gb:g} GB of memory are too little for these tables; give more with --memory-gb") from error
+        raise SettingsError(
+            f"{memory_gb:g} GB of memory are too little for these tables; give more with --memory-gb"
+        ) from error
     except duckdb.IOException as error:
         if "space" in str(error).lower():
             raise OSError(errno.ENOSPC, "no space for the temporary database") from error
@@ -200,7 +246,9 @@ def _errors(memory_gb: float, path: Path | None = None) -> Iterator[None]:
             f"{path or 'scratch database'}: {_first_line(error)}; the file is cut short or damaged: download it again"
         ) from error
     except duckdb.Error as error:
-        if path is None and not isinstance(error, duckdb.ConversionException | duckdb.OutOfRangeException):
+        if path is None and not isinstance(
+            error, duckdb.ConversionException | duckdb.OutOfRangeException
+        ):
             raise
         raise DataError(
             f"{path or 'the tables'}: {_first_line(error)}; cut short, damaged or changed: download the tables again"
@@ -209,4 +257,7 @@ def _errors(memory_gb: float, path: Path | None = None) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     lines = str(error).splitlines()
-    return " ".join(lines[:1] + [line for line in lines[1:4] if line.startswith(("Expected", "Value with", "Column"))])
+    return " ".join(
+        lines[:1]
+        + [line for line in lines[1:4] if line.startswith(("Expected", "Value with", "Column"))]
+    )

@@ -1,7 +1,9 @@
-"""The 13 raw variables in SQL: from filtered raw tables to `records` (hadm_id, variable, time, value), one value per time stamp.
+"""The 13 raw variables in SQL: from filtered raw tables to `records` (hadm_id, variable, time,
+value), one value per time stamp.
 
-Faults of the published extraction are kept by `reference` and mended by `clean` (see `prepare_mimic`, which lists them); both
-differ here in FiO2, SpO2 and urine only. Other rules: the benchmark of Purushotham et al. (2018), after MIT-LCP's SAPS-II queries.
+Faults of the published extraction are kept by `reference` and mended by `clean` (see
+`prepare_mimic`, which lists them); both differ here in FiO2, SpO2 and urine only. Other rules: the
+benchmark of Purushotham et al. (2018), after MIT-LCP's SAPS-II queries.
 """
 
 from __future__ import annotations
@@ -15,10 +17,19 @@ VARIABLES = (
     "sodium", "potassium", "bilirubin",
 )  # fmt: skip
 NUMBER = {name: k for k, name in enumerate(VARIABLES)}
-LAB_LIMITS = {"urea_nitrogen": 300, "white_cells": 1000, "bicarbonate": 10_000, "sodium": 200, "potassium": 30, "bilirubin": 150}
-URINE_LIMIT = 5_000  # mL per record, clean mode: no bladder gives more, and single entries of 28,000 and more occur
+LAB_LIMITS = {
+    "urea_nitrogen": 300,
+    "white_cells": 1000,
+    "bicarbonate": 10_000,
+    "sodium": 200,
+    "potassium": 30,
+    "bilirubin": 150,
+}
+# ML per record, clean mode: no bladder gives more, and single entries of 28,000 and more occur
+URINE_LIMIT = 5_000
 
-# log-odds that a blood gas is arterial (MIT-LCP): intercept, PaO2, and per term (coefficient, mean, offset where missing).
+# log-odds that a blood gas is arterial (MIT-LCP): intercept, PaO2, and per term (coefficient, mean,
+# offset where missing).
 INTERCEPT, PAO2_COEFFICIENT, ARTERIAL = -0.02544, 0.04598, 0.75
 TERMS = {
     "spo2": (-0.15356, 97.49420, 0.13429), "charted_fio2": (0.00621, 51.49550, -0.24958),
@@ -34,13 +45,19 @@ GAS_ITEMS = {
 }  # fmt: skip
 GAS_LIMITS = {"pao2": 800, "gas_fio2": 100, "so2": 100, "o2_flow": 70}
 
-# Sums of decimals are exact, so a mean has the same bits whatever the order and the number of threads.
+# Sums of decimals are exact, so a mean has the same bits whatever the order and the number of
+# threads.
 MEAN = "CREATE MACRO mean_of(x) AS sum(CAST(x AS DECIMAL(38, 12))) / count(x)"
 
 
 def build_records(scratch: Scratch) -> None:
-    """Create `records` by the reference rules, and the views of raw values behind them. DataError if tables do not fit together."""
-    scratch.run("ICU stays", MEAN, "CREATE TABLE records (hadm_id INTEGER, variable TINYINT, time TIMESTAMP, value DOUBLE)")
+    """Create `records` by the reference rules, and the views of raw values behind them. DataError
+    if tables do not fit together."""
+    scratch.run(
+        "ICU stays",
+        MEAN,
+        "CREATE TABLE records (hadm_id INTEGER, variable TINYINT, time TIMESTAMP, value DOUBLE)",
+    )
     _check_ids(scratch)
     scratch.run("vital signs", _vitals(), _insert("SELECT * FROM vitals", "mean_of(value)"))
     scratch.run("coma scale", _gcs(), _insert("SELECT * FROM gcs", "max(value)"))
@@ -58,7 +75,8 @@ def mend_records(scratch: Scratch) -> None:
 def count_events(scratch: Scratch) -> dict[str, dict[str, int]]:
     """{variable: {"kept", "dropped"}}: raw rows of ICU stays that hold a number.
 
-    Dropped are those out of range and, in clean mode, urine marked as an error; marked chart rows are not counted.
+    Dropped are those out of range and, in clean mode, urine marked as an error; marked chart rows
+    are not counted.
     """
     rows = scratch.arrays(
         """SELECT variable, count(value) AS kept, count(number) - count(value) AS dropped FROM (
@@ -66,12 +84,21 @@ def count_events(scratch: Scratch) -> dict[str, dict[str, int]]:
              UNION ALL SELECT variable, number, value FROM urine UNION ALL SELECT variable, number, value FROM gas_values
              UNION ALL SELECT variable, number, value FROM coma_rows) GROUP BY variable ORDER BY variable"""
     )
-    found = {int(k): (int(kept), int(dropped)) for k, kept, dropped in zip(*rows.values(), strict=True)}
-    return {name: dict(zip(("kept", "dropped"), found.get(k, (0, 0)), strict=True)) for k, name in enumerate(VARIABLES)}
+    found = {
+        int(k): (int(kept), int(dropped)) for k, kept, dropped in zip(*rows.values(), strict=True)
+    }
+    return {
+        name: dict(zip(("kept", "dropped"), found.get(k, (0, 0)), strict=True))
+        for k, name in enumerate(VARIABLES)
+    }
 
 
 def _check_ids(scratch: Scratch) -> None:
-    joins = {"CHARTEVENTS": "hadm_id, icustay_id", "OUTPUTEVENTS": "hadm_id, icustay_id", "LABEVENTS": "subject_id, hadm_id"}
+    joins = {
+        "CHARTEVENTS": "hadm_id, icustay_id",
+        "OUTPUTEVENTS": "hadm_id, icustay_id",
+        "LABEVENTS": "subject_id, hadm_id",
+    }
     for name, keys in joins.items():
         if not scratch.value(f"SELECT count(*) FROM {name} JOIN icustays USING ({keys})"):
             raise DataError(
@@ -90,14 +117,17 @@ def _build_by_mode(scratch: Scratch, mode: str) -> None:
         _insert(f"SELECT hadm_id, {NUMBER['fio2']} AS variable, time, fio2 AS value FROM gases WHERE arterial", "mean_of(value)"),
     )  # fmt: skip
     # Sums per ICU stay; should two stays share a stamp, their mean.
-    per_stay = (
-        "SELECT hadm_id, icustay_id, variable, time, CAST(sum(CAST(value AS DECIMAL(38, 12))) AS DOUBLE) AS value FROM urine "
+    per_stay = "SELECT hadm_id, icustay_id, variable, time, CAST(sum(CAST(value AS DECIMAL(38, 12))) AS DOUBLE) AS value FROM urine "
+    scratch.run(
+        "urine",
+        _urine(mode),
+        _insert(per_stay + "WHERE value IS NOT NULL GROUP BY ALL", "mean_of(value)"),
     )
-    scratch.run("urine", _urine(mode), _insert(per_stay + "WHERE value IS NOT NULL GROUP BY ALL", "mean_of(value)"))
 
 
 def _vitals() -> str:
-    """View (hadm_id, variable, time, number, value): value is NULL out of range, temperatures are in deg C."""
+    """View (hadm_id, variable, time, number, value): value is NULL out of range, temperatures are
+    in deg C."""
     chart = CHART_ITEMS
     return f"""CREATE VIEW vitals AS
         SELECT hadm_id, charttime AS time, number,
@@ -113,12 +143,14 @@ def _vitals() -> str:
 
 
 def _gcs() -> str:
-    """View (hadm_id, variable, time, value). An intubated patient's verbal component is 0, and the total is then 15 (SAPS-II)."""
+    """View (hadm_id, variable, time, value). An intubated patient's verbal component is 0, and the
+    total is then 15 (SAPS-II)."""
     rows = f"""SELECT icustays.hadm_id, icustay_id, charttime AS time, itemid, CASE WHEN tube THEN 0 ELSE number END AS number
         FROM chartevents JOIN icustays USING (icustay_id) WHERE NOT flagged AND charttime >= intime
           AND itemid IN {items(*(CHART_ITEMS[name] for name in ("verbal", "motor", "eyes")))}"""
     maxima = ", ".join(
-        f"max(number) FILTER (itemid IN {items(CHART_ITEMS[name])}) AS {name}" for name in ("verbal", "motor", "eyes")
+        f"max(number) FILTER (itemid IN {items(CHART_ITEMS[name])}) AS {name}"
+        for name in ("verbal", "motor", "eyes")
     )
     previous = ", ".join(
         f"CASE WHEN lag(time) OVER w > time - INTERVAL 6 HOUR THEN lag({name}) OVER w END AS last_{name}"
@@ -137,9 +169,14 @@ def _gcs() -> str:
 
 
 def _labs() -> str:
-    """View (hadm_id, variable, time, number, value): from 6 h before the admission's first ICU stay."""
-    variable = " ".join(f"WHEN itemid IN {items(LAB_ITEMS[name])} THEN {NUMBER[name]}" for name in LAB_LIMITS)
-    limit = " ".join(f"WHEN itemid IN {items(LAB_ITEMS[name])} THEN {high}" for name, high in LAB_LIMITS.items())
+    """View (hadm_id, variable, time, number, value): from 6 h before the admission's first ICU
+    stay."""
+    variable = " ".join(
+        f"WHEN itemid IN {items(LAB_ITEMS[name])} THEN {NUMBER[name]}" for name in LAB_LIMITS
+    )
+    limit = " ".join(
+        f"WHEN itemid IN {items(LAB_ITEMS[name])} THEN {high}" for name, high in LAB_LIMITS.items()
+    )
     return f"""CREATE VIEW laboratory AS
         SELECT hadm_id, CASE {variable} END AS variable, charttime AS time, number,
           CASE WHEN number > 0 AND number <= CASE {limit} END THEN number END AS value
@@ -160,7 +197,8 @@ def _percent(number: str, mode: str) -> str:
 
 
 def _fio2(mode: str) -> str:
-    """Views: charted FiO2 per ICU stay and time. In reference mode an invalid entry hides the valid one before it."""
+    """Views: charted FiO2 per ICU stay and time. In reference mode an invalid entry hides the valid
+    one before it."""
     dropped = "HAVING value IS NOT NULL" if mode == "clean" else ""
     return f"""CREATE OR REPLACE VIEW charted_fio2 AS
         SELECT icustay_id, charttime AS time, max({_percent("number", mode)}) AS value
@@ -176,7 +214,8 @@ def _spo2(mode: str) -> str:
 
 
 def _gases(mode: str) -> str:
-    """Table of blood gases with PaO2, one per admission, ICU stay and time, with what was charted last before."""
+    """Table of blood gases with PaO2, one per admission, ICU stay and time, with what was charted
+    last before."""
     measured = ", ".join(
         f"max(number) FILTER (itemid = {item} AND number > 0 AND number <= {GAS_LIMITS.get(name, 'number')}) AS {name}"
         for name, item in GAS_ITEMS.items()
@@ -206,7 +245,11 @@ def _gases(mode: str) -> str:
 
 def _gas_values(mode: str) -> str:
     """View (variable, number, value) for the counts: PaO2 and FiO2 as measured and as charted."""
-    gas_fio2 = _percent("number", mode) if mode == "clean" else "CASE WHEN number > 0 AND number <= 100 THEN number END"
+    gas_fio2 = (
+        _percent("number", mode)
+        if mode == "clean"
+        else "CASE WHEN number > 0 AND number <= 100 THEN number END"
+    )
     return f"""CREATE OR REPLACE VIEW gas_values AS
         SELECT CASE itemid WHEN {GAS_ITEMS["pao2"]} THEN {NUMBER["pao2"]} ELSE {NUMBER["fio2"]} END AS variable, number,
           CASE itemid WHEN {GAS_ITEMS["pao2"]} THEN CASE WHEN number > 0 AND number <= {GAS_LIMITS["pao2"]} THEN number END
@@ -217,9 +260,14 @@ def _gas_values(mode: str) -> str:
 
 
 def _urine(mode: str) -> str:
-    """View (hadm_id, icustay_id, variable, time, number, value): mL; irrigant that went in is negative."""
+    """View (hadm_id, icustay_id, variable, time, number, value): mL; irrigant that went in is
+    negative."""
     signed = f"CASE WHEN itemid = {IRRIGANT_IN} THEN -amount ELSE amount END"
-    value = f"CASE WHEN NOT flagged AND abs(amount) <= {URINE_LIMIT} THEN {signed} END" if mode == "clean" else signed
+    value = (
+        f"CASE WHEN NOT flagged AND abs(amount) <= {URINE_LIMIT} THEN {signed} END"
+        if mode == "clean"
+        else signed
+    )
     return f"""CREATE OR REPLACE VIEW urine AS
         SELECT hadm_id, icustay_id, {NUMBER["urine"]} AS variable, charttime AS time, amount AS number, {value} AS value
         FROM outputevents JOIN icustays USING (hadm_id, icustay_id) WHERE charttime >= intime"""

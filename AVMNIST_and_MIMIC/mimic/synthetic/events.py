@@ -1,6 +1,8 @@
-"""Events of the synthetic hospital: charted values, laboratory values and outputs, drawn from the latent factors.
+"""Events of the synthetic hospital: charted values, laboratory values and outputs, drawn from the
+latent factors.
 
-Everything is drawn for a block of patients at once; a block's events depend on the seed and the block only.
+Everything is drawn for a block of patients at once; a block's events depend on the seed and the
+block only.
 """
 
 from __future__ import annotations
@@ -21,9 +23,11 @@ WRONG = (0.0, 999.0, -5.0)  # out of range for every variable
 
 @dataclass(frozen=True)
 class Level:
-    """A variable's mean, the shift per unit of a latent, the spread between patients and between readings, all in its unit.
+    """A variable's mean, the shift per unit of a latent, the spread between patients and between
+    readings, all in its unit.
 
-    `log`: these four are those of the natural logarithm. `trend` is the shift over 24 hours per unit of `course`.
+    `log`: these four are those of the natural logarithm. `trend` is the shift over 24 hours per
+    unit of `course`.
     """
 
     mean: float
@@ -55,7 +59,8 @@ LEVELS = {
 
 @dataclass(frozen=True)
 class Block:
-    """A run of patients: their admissions [A] and ICU stays [S], with `admission` counting inside the block."""
+    """A run of patients: their admissions [A] and ICU stays [S], with `admission` counting inside
+    the block."""
 
     admissions: dict[str, np.ndarray]
     latents: dict[str, np.ndarray]
@@ -68,7 +73,9 @@ class Block:
         shift = sum(weight * self.latents[latent] for latent, weight in level.latents.items())
         return level.mean + shift + level.patients * self.rng.standard_normal(size)
 
-    def readings(self, name: str, levels: np.ndarray, owner: np.ndarray, hours: np.ndarray) -> np.ndarray:
+    def readings(
+        self, name: str, levels: np.ndarray, owner: np.ndarray, hours: np.ndarray
+    ) -> np.ndarray:
         """Values [N] of the admissions `owner` [N], `hours` [N] after the ICU admission."""
         level = LEVELS[name]
         trend = level.trend * self.latents["course"][owner] * (np.clip(hours, 0, 36) / 24 - 0.5)
@@ -82,8 +89,11 @@ def ragged(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return owner, np.arange(len(owner)) - np.repeat(np.cumsum(counts) - counts, counts)
 
 
-def schedule(block: Block, every: float, keep: np.ndarray | bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Stamps every `every` hours of the stays in `keep` -> stay [N], seconds [N], hours since the stay's INTIME [N]."""
+def schedule(
+    block: Block, every: float, keep: np.ndarray | bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Stamps every `every` hours of the stays in `keep` -> stay [N], seconds [N], hours since the
+    stay's INTIME [N]."""
     start = block.stays["intime"]
     length = (block.stays["outtime"] - start) / HOUR
     dense = int(DENSE / every)
@@ -93,18 +103,33 @@ def schedule(block: Block, every: float, keep: np.ndarray | bool = True) -> tupl
     hours = np.where(step < dense, step * every, dense * every + (step - dense) * 4 * every)
     hours = hours + block.rng.uniform(0, 0.3 * every, len(stay))
     stamp = start[stay] + (hours * HOUR).astype(np.int64)
-    stamp = np.where(chance(ON_THE_HOUR, len(stay), block.rng), stamp // HOUR * HOUR, stamp // 60 * 60)
+    stamp = np.where(
+        chance(ON_THE_HOUR, len(stay), block.rng), stamp // HOUR * HOUR, stamp // 60 * 60
+    )
     inside = stamp <= block.stays["outtime"][stay]
     return stay[inside], stamp[inside], hours[inside]
 
 
-def rows(stay: np.ndarray, stamp: np.ndarray, item: np.ndarray, number: np.ndarray, text: np.ndarray | int = -1) -> pd.DataFrame:
+def rows(
+    stay: np.ndarray,
+    stamp: np.ndarray,
+    item: np.ndarray,
+    number: np.ndarray,
+    text: np.ndarray | int = -1,
+) -> pd.DataFrame:
     """Chart rows; `text` counts in TEXTS, -1 where the value is the number alone."""
-    return pd.DataFrame({"stay": stay, "stamp": stamp, "item": item, "number": number, "text": text})
+    return pd.DataFrame(
+        {"stay": stay, "stamp": stamp, "item": item, "number": number, "text": text}
+    )
 
 
 TEXTS = sorted(
-    {text for scale in (tables.EYES, tables.MOTOR, tables.VERBAL) for _, texts in scale for text in texts}
+    {
+        text
+        for scale in (tables.EYES, tables.MOTOR, tables.VERBAL)
+        for _, texts in scale
+        for text in texts
+    }
     | {text for *_, texts in tables.OTHER_TEXTS for text in texts}
     | set(tables.INTUBATED)
 )
@@ -130,18 +155,26 @@ def vital_signs(block: Block, density: float) -> list[pd.DataFrame]:
 
 def _items(name: str, metavision: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """An item id of the variable for every row, of the row's system."""
-    carevue, other = (rng.choice(ids, len(metavision), p=shares) for ids, shares in tables.CHARTED[name])
+    carevue, other = (
+        rng.choice(ids, len(metavision), p=shares) for ids, shares in tables.CHARTED[name]
+    )
     return np.where(metavision, other, carevue)
 
 
-def _in_unit(name: str, item: np.ndarray, value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _in_unit(
+    name: str, item: np.ndarray, value: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     if name == "temperature":
-        in_fahrenheit = np.isin(item, tables.FAHRENHEIT) | chance(0.01, len(item), rng)  # some under the other unit's item
+        in_fahrenheit = np.isin(item, tables.FAHRENHEIT) | chance(
+            0.01, len(item), rng
+        )  # some under the other unit's item
         return np.where(in_fahrenheit, value * 1.8 + 32, value).round(1)
     if name == "spo2":
         return np.minimum(value, 100)
     if name == "fio2":
-        value = np.clip(value / 5, 4.2, 20).round() * 5  # ventilators are set in steps of 5 %, from 21 % on
+        value = (
+            np.clip(value / 5, 4.2, 20).round() * 5
+        )  # ventilators are set in steps of 5 %, from 21 % on
         value = np.where(chance(0.08, len(value), rng), 100.0, np.maximum(value, 21))
         fraction = np.isin(item, tables.FRACTION) | (item == 223835) & chance(0.05, len(value), rng)
         return np.where(fraction, value / 100, value)
@@ -149,7 +182,8 @@ def _in_unit(name: str, item: np.ndarray, value: np.ndarray, rng: np.random.Gene
 
 
 def coma_scale(block: Block, density: float) -> list[pd.DataFrame]:
-    """Eyes, motor, verbal; intubated patients have a text and 1 for verbal. Single components are missing now and then."""
+    """Eyes, motor, verbal; intubated patients have a text and 1 for verbal. Single components are
+    missing now and then."""
     rng, levels = block.rng, block.levels("coma")
     stay, stamp, hours = schedule(block, 4 / density)
     owner = block.stays["admission"][stay]
@@ -157,11 +191,18 @@ def coma_scale(block: Block, density: float) -> list[pd.DataFrame]:
     metavision = block.stays["metavision"][stay].astype(int)
     tube = block.admissions["intubated"][owner] & (hours < block.admissions["tube_hours"][owner])
     found = []
-    for scale, best, slope in ((tables.EYES, 4, 0.9), (tables.MOTOR, 6, 1.1), (tables.VERBAL, 5, 1.3)):
+    for scale, best, slope in (
+        (tables.EYES, 4, 0.9),
+        (tables.MOTOR, 6, 1.1),
+        (tables.VERBAL, 5, 1.3),
+    ):
         score = np.clip(np.rint(best - slope * depth), 1, best).astype(int)
         text = np.array([codes(texts) for _, texts in scale])[metavision, score - 1]
         if scale is tables.VERBAL:
-            score, text = np.where(tube, 1, score), np.where(tube, codes(tables.INTUBATED)[metavision], text)
+            score, text = (
+                np.where(tube, 1, score),
+                np.where(tube, codes(tables.INTUBATED)[metavision], text),
+            )
         item = np.array([item for item, _ in scale])[metavision]
         keep = ~chance(0.05, len(stay), rng)
         found.append(rows(stay, stamp, item, score.astype(float), text)[keep])
@@ -172,11 +213,22 @@ def other_charts(block: Block, size: int) -> pd.DataFrame:
     """`size` rows of items that no series uses, spread evenly over the stays' hours."""
     rng, stays = block.rng, block.stays
     length = (stays["outtime"] - stays["intime"]).astype(float)
-    stay = rng.choice(len(length), size, p=length / length.sum()) if len(length) else np.zeros(0, int)
-    stamp = (stays["intime"][stay] + (rng.random(len(stay)) * length[stay]).astype(np.int64)) // 60 * 60
+    stay = (
+        rng.choice(len(length), size, p=length / length.sum()) if len(length) else np.zeros(0, int)
+    )
+    stamp = (
+        (stays["intime"][stay] + (rng.random(len(stay)) * length[stay]).astype(np.int64)) // 60 * 60
+    )
     kind = rng.integers(0, len(tables.OTHER_NUMBERS) + len(tables.OTHER_TEXTS), len(stay))
-    numbers = np.array([row[2:] for row in tables.OTHER_NUMBERS] + [(np.nan, 0)] * len(tables.OTHER_TEXTS))[kind]
-    texts = np.vstack([np.full((len(tables.OTHER_NUMBERS), 3), -1), *[codes(row[2]) for row in tables.OTHER_TEXTS]])
+    numbers = np.array(
+        [row[2:] for row in tables.OTHER_NUMBERS] + [(np.nan, 0)] * len(tables.OTHER_TEXTS)
+    )[kind]
+    texts = np.vstack(
+        [
+            np.full((len(tables.OTHER_NUMBERS), 3), -1),
+            *[codes(row[2]) for row in tables.OTHER_TEXTS],
+        ]
+    )
     ids = np.array([row[:2] for row in (*tables.OTHER_NUMBERS, *tables.OTHER_TEXTS)])
     number = (numbers[:, 0] + numbers[:, 1] * rng.standard_normal(len(stay))).round()
     item = ids[kind, stays["metavision"][stay].astype(int)]
@@ -184,8 +236,11 @@ def other_charts(block: Block, size: int) -> pd.DataFrame:
 
 
 def chart_events(block: Block, density: float, total: int | None) -> pd.DataFrame:
-    """CHARTEVENTS of a block, by stay and time: `total` rows, or a quarter more than the items that the series use."""
-    needed = pd.concat([*vital_signs(block, density), *coma_scale(block, density)], ignore_index=True)
+    """CHARTEVENTS of a block, by stay and time: `total` rows, or a quarter more than the items that
+    the series use."""
+    needed = pd.concat(
+        [*vital_signs(block, density), *coma_scale(block, density)], ignore_index=True
+    )
     if total is not None and total < len(needed):
         needed = needed.iloc[np.sort(block.rng.choice(len(needed), total, replace=False))]
     others = other_charts(block, len(needed) // 4 if total is None else total - len(needed))
@@ -195,13 +250,16 @@ def chart_events(block: Block, density: float, total: int | None) -> pd.DataFram
 
 
 def _as_charted(found: pd.DataFrame, block: Block) -> pd.DataFrame:
-    """Add who and where, and the mistakes of charting; ERROR, WARNING are MetaVision's, STOPPED is CareVue's."""
+    """Add who and where, and the mistakes of charting; ERROR, WARNING are MetaVision's, STOPPED is
+    CareVue's."""
     rng, size = block.rng, len(found)
     stay, metavision = found["stay"].to_numpy(), block.stays["metavision"][found["stay"]]
     number, text = found["number"].to_numpy().copy(), found["text"].to_numpy().copy()
     error = chance(ERRORS, size, rng) & metavision
     impossible = chance(IMPOSSIBLE, size, rng) & (text < 0)
-    number = np.where(impossible, rng.choice(WRONG, size), np.where(error & (text < 0), number * 1.9, number))
+    number = np.where(
+        impossible, rng.choice(WRONG, size), np.where(error & (text < 0), number * 1.9, number)
+    )
     stopped = chance(DISCONTINUED, size, rng) & ~metavision
     number, text = np.where(stopped, np.nan, number), np.where(stopped, -1, text)
     owner, item = block.stays["admission"][stay], found["item"].to_numpy()
@@ -225,7 +283,10 @@ def _as_charted(found: pd.DataFrame, block: Block) -> pd.DataFrame:
 _IDS = np.array(sorted(item.id for item in tables.ITEMS))
 _UNITS = sorted({item.unit for item in tables.ITEMS if item.unit})
 _UNIT_CODES = np.array(
-    [_UNITS.index(unit) if unit else -1 for unit in (item.unit for item in sorted(tables.ITEMS, key=lambda item: item.id))]
+    [
+        _UNITS.index(unit) if unit else -1
+        for unit in (item.unit for item in sorted(tables.ITEMS, key=lambda item: item.id))
+    ]
 )
 
 
@@ -235,7 +296,8 @@ def units(item: np.ndarray) -> pd.Categorical:
 
 
 def output_events(block: Block) -> pd.DataFrame:
-    """OUTPUTEVENTS: urine, and other outputs; bladders under irrigation have volumes in and out at the same stamps."""
+    """OUTPUTEVENTS: urine, and other outputs; bladders under irrigation have volumes in and out at
+    the same stamps."""
     rng, stays = block.rng, block.stays
     stay, stamp, hours = schedule(block, 1.5)
     value = block.readings("urine", block.levels("urine"), stays["admission"][stay], hours)
@@ -245,7 +307,9 @@ def output_events(block: Block) -> pd.DataFrame:
     again = urine[chance(0.03, len(urine), rng)]  # a second record at the same stamp
     drained = urine[chance(0.08, len(urine), rng)].assign(number=50.0)
     drained["item"] = np.array(tables.DRAINED)[stays["metavision"][drained["stay"]].astype(int)]
-    irrigated = (chance(0.04, len(stays["intime"]), rng) & stays["metavision"])[stay] & chance(0.5, len(stay), rng)
+    irrigated = (chance(0.04, len(stays["intime"]), rng) & stays["metavision"])[stay] & chance(
+        0.5, len(stay), rng
+    )
     into = urine[irrigated].assign(item=tables.IRRIGANT_IN, number=200.0)
     out = urine[irrigated].assign(item=tables.IRRIGANT_OUT, number=190.0)
     found = pd.concat([urine, again, drained, into, out], ignore_index=True)

@@ -1,4 +1,5 @@
-"""The small tables of the synthetic hospital as data frames: PATIENTS, ADMISSIONS, ICUSTAYS, SERVICES, TRANSFERS, diagnoses."""
+"""The small tables of the synthetic hospital as data frames: PATIENTS, ADMISSIONS, ICUSTAYS,
+SERVICES, TRANSFERS, diagnoses."""
 
 from __future__ import annotations
 
@@ -13,7 +14,11 @@ SURGICAL = ("CSURG", "SURG", "NSURG", "TSURG", "VSURG", "PSURG")
 MEDICAL = ("MED", "CMED", "NMED", "OMED", "ORTHO", "GYN", "TRAUM")
 UNITS = ("MICU", "CCU", "SICU", "TSICU", "CSRU")
 WARDS = np.array([52, 7, 57, 14, 12])  # of the units
-NEWBORN = ("V3000", "7742", "769")  # 769 and 7742 belong to 760-779, which is not one of the 20 groups
+NEWBORN = (
+    "V3000",
+    "7742",
+    "769",
+)  # 769 and 7742 belong to 760-779, which is not one of the 20 groups
 EMPTY_CODES = 0.001  # share of diagnoses
 
 
@@ -34,17 +39,24 @@ def small_tables(hospital: Hospital, rng: np.random.Generator) -> dict[str, pd.D
             ]
         ),
     }
-    return {table: frame.iloc[rng.permutation(len(frame))].reset_index(drop=True) for table, frame in made.items()}
+    return {
+        table: frame.iloc[rng.permutation(len(frame))].reset_index(drop=True)
+        for table, frame in made.items()
+    }
 
 
 def stamps(seconds: np.ndarray) -> np.ndarray:
-    """int64 seconds since 1970 (negative before) -> datetime64[s]; exactly -1 stands for none and becomes NaT."""
+    """int64 seconds since 1970 (negative before) -> datetime64[s]; exactly -1 stands for none and
+    becomes NaT."""
     return np.where(seconds == -1, np.datetime64("NaT"), seconds.astype("datetime64[s]"))
 
 
 def _of_admissions(hospital: Hospital) -> dict[str, np.ndarray]:
     admissions = hospital.admissions
-    return {"SUBJECT_ID": hospital.patients["subject_id"][admissions["patient"]], "HADM_ID": admissions["hadm_id"]}
+    return {
+        "SUBJECT_ID": hospital.patients["subject_id"][admissions["patient"]],
+        "HADM_ID": admissions["hadm_id"],
+    }
 
 
 def _patients(hospital: Hospital, rng: np.random.Generator) -> pd.DataFrame:
@@ -94,7 +106,9 @@ def _admissions(hospital: Hospital, rng: np.random.Generator) -> pd.DataFrame:
 def _icustays(hospital: Hospital, rng: np.random.Generator) -> pd.DataFrame:
     stays = hospital.stays
     unit = _unit_of(hospital)
-    of_admissions = {name: values[stays["admission"]] for name, values in _of_admissions(hospital).items()}
+    of_admissions = {
+        name: values[stays["admission"]] for name, values in _of_admissions(hospital).items()
+    }
     return pd.DataFrame(of_admissions | {
         "ICUSTAY_ID": stays["icustay_id"],
         "DBSOURCE": np.where(stays["metavision"], "metavision", "carevue"),
@@ -114,17 +128,23 @@ def _unit_of(hospital: Hospital) -> np.ndarray:
 
 
 def _services(hospital: Hospital, rng: np.random.Generator) -> pd.DataFrame:
-    """The first service says whether the admission is surgical; some change to the other kind later."""
+    """The first service says whether the admission is surgical; some change to the other kind
+    later."""
     admissions = hospital.admissions
     size, surgical = len(admissions["admit"]), admissions["surgical"]
-    surgery, medicine = rng.choice(SURGICAL, size), rng.choice(MEDICAL, size, p=[0.55, 0.2, 0.07, 0.06, 0.06, 0.02, 0.04])
+    surgery, medicine = (
+        rng.choice(SURGICAL, size),
+        rng.choice(MEDICAL, size, p=[0.55, 0.2, 0.07, 0.06, 0.06, 0.02, 0.04]),
+    )
     medicine = np.where(hospital.patients["newborn"][admissions["patient"]], "NB", medicine)
     first, other = np.where(surgical, surgery, medicine), np.where(surgical, medicine, surgery)
     changed = np.flatnonzero(chance(0.15, size, rng))
     owner = np.concatenate([np.arange(size), changed])
     again = np.arange(len(owner)) >= size
     length = (admissions["discharge"] - admissions["admit"])[owner]
-    moved = admissions["admit"][owner] + np.where(again, (rng.uniform(0.2, 0.9, len(owner)) * length).astype(np.int64), 45)
+    moved = admissions["admit"][owner] + np.where(
+        again, (rng.uniform(0.2, 0.9, len(owner)) * length).astype(np.int64), 45
+    )
     of_admissions = {name: values[owner] for name, values in _of_admissions(hospital).items()}
     return pd.DataFrame(of_admissions | {
         "TRANSFERTIME": stamps(moved),
@@ -137,9 +157,17 @@ def _diagnoses(hospital: Hospital, rng: np.random.Generator) -> pd.DataFrame:
     """Codes of the drawn groups and flags, numbered in random order."""
     admissions = hospital.admissions
     newborn = hospital.patients["newborn"][admissions["patient"]]
-    sources = [(admissions[f"group_{group}"] & ~newborn, codes.split()) for group, (_, codes) in enumerate(tables.ICD9_GROUPS)]
-    sources += [(chance(0.4, len(newborn), rng) & has, codes) for has, codes in sources]  # often a second code of the group
-    sources += [(admissions["aids"], [tables.AIDS]), (admissions["haematological"], tables.HAEMATOLOGICAL)]
+    sources = [
+        (admissions[f"group_{group}"] & ~newborn, codes.split())
+        for group, (_, codes) in enumerate(tables.ICD9_GROUPS)
+    ]
+    sources += [
+        (chance(0.4, len(newborn), rng) & has, codes) for has, codes in sources
+    ]  # often a second code of the group
+    sources += [
+        (admissions["aids"], [tables.AIDS]),
+        (admissions["haematological"], tables.HAEMATOLOGICAL),
+    ]
     sources += [(admissions["metastatic"], tables.METASTATIC), (newborn, NEWBORN)]
     owner = np.concatenate([np.flatnonzero(has) for has, _ in sources])
     code = np.concatenate([rng.choice(codes, has.sum()).astype(object) for has, codes in sources])
@@ -150,7 +178,8 @@ def _diagnoses(hospital: Hospital, rng: np.random.Generator) -> pd.DataFrame:
     empty = chance(EMPTY_CODES, len(owner), rng)
     of_admissions = {name: values[owner] for name, values in _of_admissions(hospital).items()}
     return pd.DataFrame(
-        of_admissions | {"SEQ_NUM": np.where(empty, np.nan, number + 1), "ICD9_CODE": np.where(empty, None, code)}
+        of_admissions
+        | {"SEQ_NUM": np.where(empty, np.nan, number + 1), "ICD9_CODE": np.where(empty, None, code)}
     ).drop_duplicates(["HADM_ID", "ICD9_CODE"])
 
 
@@ -166,7 +195,9 @@ def _transfers(hospital: Hospital, rng: np.random.Generator) -> pd.DataFrame:
         ("transfer", stays["admission"], np.full(len(stay), -1), stays["outtime"]),
         ("discharge", everyone, nowhere, admissions["discharge"]),
     ]
-    event = np.repeat(np.array([name for name, *_ in parts]), [len(owner) for _, owner, *_ in parts])
+    event = np.repeat(
+        np.array([name for name, *_ in parts]), [len(owner) for _, owner, *_ in parts]
+    )
     owner, stay, start = (np.concatenate([part[k] for part in parts]) for k in (1, 2, 3))
     order = np.lexsort((event == "discharge", start, owner))
     event, owner, stay, start = event[order], owner[order], stay[order], start[order]

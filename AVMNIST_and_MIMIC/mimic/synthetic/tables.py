@@ -1,13 +1,16 @@
-"""What the synthetic MIMIC-III tables are made of: their columns, item ids, texts and ICD-9 codes. Facts only, no randomness.
+"""What the synthetic MIMIC-III tables are made of: their columns, item ids, texts and ICD-9 codes.
+Facts only, no randomness.
 
-Columns, item ids, labels and units are those of MIMIC-III v1.4 (Johnson et al., Sci. Data 3, 160035, 2016).
+Columns, item ids, labels and units are those of MIMIC-III v1.4 (Johnson et al., Sci. Data 3,
+160035, 2016).
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-# Columns in file order; after the colon: t text (quoted in the file), d time, n number, v text of a value; otherwise an integer.
+# Columns in file order; after the colon: t text (quoted in the file), d time, n number, v text of a
+# value; otherwise an integer.
 _COLUMNS = {
     "PATIENTS": "ROW_ID SUBJECT_ID GENDER:t DOB:d DOD:d DOD_HOSP:d DOD_SSN:d EXPIRE_FLAG",
     "ADMISSIONS": "ROW_ID SUBJECT_ID HADM_ID ADMITTIME:d DISCHTIME:d DEATHTIME:d ADMISSION_TYPE:t ADMISSION_LOCATION:t "
@@ -29,7 +32,9 @@ _COLUMNS = {
 }
 # table -> {column: kind}
 TABLES = {
-    table: {name: kind or "i" for name, _, kind in (column.partition(":") for column in columns.split())}
+    table: {
+        name: kind or "i" for name, _, kind in (column.partition(":") for column in columns.split())
+    }
     for table, columns in _COLUMNS.items()
 }
 
@@ -98,16 +103,40 @@ EYES = (
     (220739, ("None", "To Pain", "To Speech", "Spontaneously")),
 )
 MOTOR = (
-    (454, ("1 No Response", "2 Abnorm extensn", "3 Abnorm flexion", "4 Flex-withdraws", "5 Localizes Pain", "6 Obeys Commands")),
-    (223901, ("No response", "Abnormal extension", "Abnormal Flexion", "Flex-withdraws", "Localizes Pain", "Obeys Commands")),
+    (
+        454,
+        (
+            "1 No Response",
+            "2 Abnorm extensn",
+            "3 Abnorm flexion",
+            "4 Flex-withdraws",
+            "5 Localizes Pain",
+            "6 Obeys Commands",
+        ),
+    ),
+    (
+        223901,
+        (
+            "No response",
+            "Abnormal extension",
+            "Abnormal Flexion",
+            "Flex-withdraws",
+            "Localizes Pain",
+            "Obeys Commands",
+        ),
+    ),
 )
 VERBAL = (
     (723, ("1 No Response", "2 Incomp sounds", "3 Inapprop words", "4 Confused", "5 Oriented")),
-    (223900, ("No Response", "Incomprehensible sounds", "Inappropriate Words", "Confused", "Oriented")),
+    (
+        223900,
+        ("No Response", "Incomprehensible sounds", "Inappropriate Words", "Confused", "Oriented"),
+    ),
 )
 INTUBATED = ("1.0 ET/Trach", "No Response-ETT")
 
-# Charted items that no series uses: (CareVue id, MetaVision id, mean, spread), and those with three usual texts.
+# Charted items that no series uses: (CareVue id, MetaVision id, mean, spread), and those with three
+# usual texts.
 OTHER_NUMBERS = (
     (618, 220210, 19, 4), (52, 220052, 78, 10), (8368, 220051, 60, 9), (8441, 220180, 62, 9), (456, 220181, 79, 10),
     (5815, 220047, 55, 5), (8549, 220046, 120, 8), (581, 224639, 80, 12),
@@ -135,8 +164,9 @@ LAB_ITEMS = {
 }  # fmt: skip
 SPECIMENS = ("ART", "VEN", "MIX", "CENTRAL VENOUS")
 
-# The 20 ICD-9 label groups in their order: share of admissions that have one, and codes. The shares are those of the published
-# 24 h cohort; groups 1 (140-239) and 7 (460-519) are drawn from the tasks' log-odds instead.
+# The 20 ICD-9 label groups in their order: share of admissions that have one, and codes. The shares
+# are those of the published 24 h cohort; groups 1 (140-239) and 7 (460-519) are drawn from the
+# tasks' log-odds instead.
 ICD9_GROUPS = (
     (0.258, "0389 00845 1122 0414 07054"), (None, "1628 1890 2252 1550 1749 2113 1911"), (0.688, "25000 2724 2720 2761 2449"),
     (0.369, "2851 2859 2875 28521"), (0.318, "311 30500 2930 2948"), (0.294, "32723 3453 34982 3572"),

@@ -17,7 +17,8 @@ from i2m2.results import main
 
 ROOT = Path(__file__).resolve().parents[3]
 
-# A made-up data set with a made-up paper: one value known for a row, one known only as the best of two rows.
+# A made-up data set with a made-up paper: one value known for a row, one known only as the best of
+# two rows.
 PAPER = """
 toy:
   - name: Table 9
@@ -32,8 +33,20 @@ toy:
       - {label: I2M2, run: i2m2-concat, args: --method i2m2 --fusion concat}
     best: {value: 72.38, rows: [inter-concat, i2m2-concat], source: a leaderboard, certainty: second-hand}
 """
-CONFIG = {"preset": "paper", "tag": None, "optim": {"epochs": 3}, "data": {"dir": "data/toy", "train_size": None}}
-ENV = {"data": {"variant": "v1", "synthetic": False, "description": "Made by hand.", "fingerprint": "f"}}
+CONFIG = {
+    "preset": "paper",
+    "tag": None,
+    "optim": {"epochs": 3},
+    "data": {"dir": "data/toy", "train_size": None},
+}
+ENV = {
+    "data": {
+        "variant": "v1",
+        "synthetic": False,
+        "description": "Made by hand.",
+        "fingerprint": "f",
+    }
+}
 
 
 @pytest.fixture
@@ -46,7 +59,9 @@ def out(tmp_path, monkeypatch) -> Path:
     return Path("results")
 
 
-def make_run(out: Path, name: str, test: dict | None, config: dict = CONFIG, env: dict | None = ENV) -> Path:
+def make_run(
+    out: Path, name: str, test: dict | None, config: dict = CONFIG, env: dict | None = ENV
+) -> Path:
     """A run's folder, `name` being `<dataset>/<run>/seed<k>`; `test` None leaves it unfinished."""
     path = out / name
     path.mkdir(parents=True)
@@ -54,7 +69,9 @@ def make_run(out: Path, name: str, test: dict | None, config: dict = CONFIG, env
     if env is not None:
         (path / "env.json").write_text(json.dumps(env))
     if test is not None:
-        (path / "result.json").write_text(json.dumps({"val": {"accuracy": 0.99, "auroc": 0.99}, "test": test}))
+        (path / "result.json").write_text(
+            json.dumps({"val": {"accuracy": 0.99, "auroc": 0.99}, "test": test})
+        )
         (path / "DONE").touch()
     return path
 
@@ -65,7 +82,8 @@ def make_three(out: Path, **kwargs) -> None:
     make_run(out, "toy/i2m2-concat/seed0", {"accuracy": 0.75, "auroc": 0.9}, **kwargs)
 
 
-# By hand: mean of 71 and 73 is 72, squared deviations 1 + 1, over n - 1 = 1, square root of 2 is 1.414.
+# By hand: mean of 71 and 73 is 72, squared deviations 1 + 1, over n - 1 = 1, square root of 2 is
+# 1.414.
 MARKDOWN = """\
 ## Table 9: Toys & co (toy, variant v1, real data, 2 seeds)
 
@@ -158,7 +176,10 @@ def test_figure_files_are_images_with_something_on_them(out):
         ([0.724], "72.4 (1)"),
         ([0.71, 0.73], "72.0 ± 1.4 (2)"),
         ([0.5, 0.5, 0.5], "50.0 ± 0.0 (3)"),
-        ([0.70, 0.72, 0.74, 0.76], "73.0 ± 2.6 (4)"),  # deviations 3 1 1 3: 20 / (4 - 1) = 6.67, root 2.58; over n it would be 2.2
+        (
+            [0.70, 0.72, 0.74, 0.76],
+            "73.0 ± 2.6 (4)",
+        ),  # deviations 3 1 1 3: 20 / (4 - 1) = 6.67, root 2.58; over n it would be 2.2
     ],
 )
 def test_cell_is_percent_with_the_sample_deviation(values, text):
@@ -166,7 +187,10 @@ def test_cell_is_percent_with_the_sample_deviation(values, text):
 
 
 def test_latex_escapes_what_latex_reads_as_commands():
-    assert escape(r"50 % of a_b & {c}~\d ±") == r"50 \% of a\_b \& \{c\}\textasciitilde{}\textbackslash{}d $\pm$"
+    assert (
+        escape(r"50 % of a_b & {c}~\d ±")
+        == r"50 \% of a\_b \& \{c\}\textasciitilde{}\textbackslash{}d $\pm$"
+    )
 
 
 def test_a_label_in_brackets_is_no_argument_of_a_rule():
@@ -175,7 +199,11 @@ def test_a_label_in_brackets_is_no_argument_of_a_rule():
 
 
 def test_missing_run_repeats_what_its_neighbour_overrides(out):
-    config = {**CONFIG, "optim": {"epochs": 1}, "data": {"dir": "my data", "train_size": 500, "source": "synthetic"}}
+    config = {
+        **CONFIG,
+        "optim": {"epochs": 1},
+        "data": {"dir": "my data", "train_size": 500, "source": "synthetic"},
+    }
     make_run(out, "toy/unimodal_image/seed4", {"accuracy": 0.7, "auroc": 0.8}, config=config)
     main([str(out)])
     command = (
@@ -186,8 +214,15 @@ def test_missing_run_repeats_what_its_neighbour_overrides(out):
 
 
 def test_epochs_that_may_be_another_methods_own_are_not_repeated(out):
-    (out.parent / "lab" / "toy.yaml").write_text(yaml.safe_dump(CONFIG | {"per_method": {"unimodal": {"optim": {"epochs": 7}}}}))
-    make_run(out, "toy/unimodal_image/seed0", {"accuracy": 0.7, "auroc": 0.8}, config=CONFIG | {"optim": {"epochs": 7}})
+    (out.parent / "lab" / "toy.yaml").write_text(
+        yaml.safe_dump(CONFIG | {"per_method": {"unimodal": {"optim": {"epochs": 7}}}})
+    )
+    make_run(
+        out,
+        "toy/unimodal_image/seed0",
+        {"accuracy": 0.7, "auroc": 0.8},
+        config=CONFIG | {"optim": {"epochs": 7}},
+    )
     main([str(out)])
     assert "--optim.epochs" not in (out / "toy/table.md").read_text()
 
@@ -228,20 +263,31 @@ def test_runs_that_are_no_rows_of_the_paper_make_a_second_table(out):
 """
     assert further in (out / "toy/table.md").read_text()
     assert r"i2m2-concat-scratch & 60.0 (1) & 70.0 (1) \\" in (out / "toy/table.tex").read_text()
-    assert "i2m2-concat-scratch,i2m2-concat-scratch,accuracy,0.6,,,,1,,real,,\n" in (out / "toy/table.csv").read_text()
+    assert (
+        "i2m2-concat-scratch,i2m2-concat-scratch,accuracy,0.6,,,,1,,real,,\n"
+        in (out / "toy/table.csv").read_text()
+    )
 
 
 @pytest.mark.parametrize("mark", ["env", "config", "one run of three"])
 def test_synthetic_data_are_labelled_and_stand_beside_no_number_of_the_paper(out, mark):
     synthetic = {"data": ENV["data"] | {"synthetic": True}}
-    kwargs = {"env": {"env": synthetic}, "config": {"config": CONFIG | {"data": {"source": "synthetic"}}}}
+    kwargs = {
+        "env": {"env": synthetic},
+        "config": {"config": CONFIG | {"data": {"source": "synthetic"}}},
+    }
     make_three(out, **kwargs.get(mark, {}))
     if mark == "one run of three":
         (out / "toy/i2m2-concat/seed0/env.json").write_text(json.dumps(synthetic))
     main([str(out)])
     for kind in ("md", "tex", "csv"):
         text = (out / f"toy/table.{kind}").read_text()
-        assert "synthetic" in text.lower() and "72.38" not in text and "70.00" not in text and "0.7," not in text
+        assert (
+            "synthetic" in text.lower()
+            and "72.38" not in text
+            and "70.00" not in text
+            and "0.7," not in text
+        )
     lines = (out / "toy/table.md").read_text().splitlines()
     assert lines[0] == "## Table 9: Toys & co (toy, variant v1, SYNTHETIC data, 2 seeds)"
     assert lines[2] == "| model | accuracy | auroc | verdict |"
@@ -259,7 +305,11 @@ def test_another_variant_of_the_data_stands_beside_no_number_of_the_paper(out):
     make_run(out, "toy-rebuilt/unimodal_image/seed0", {"accuracy": 0.71, "auroc": 0.8})
     main([str(out)])
     text = (out / "toy-rebuilt/table.md").read_text()
-    assert "70.00" not in text and "72.38" not in text and "Another variant of the data than the paper's" in text
+    assert (
+        "70.00" not in text
+        and "72.38" not in text
+        and "Another variant of the data than the paper's" in text
+    )
 
 
 def test_the_class_frequencies_stand_above_and_what_is_no_share_is_not_in_percent(out):
@@ -273,7 +323,10 @@ def test_the_class_frequencies_stand_above_and_what_is_no_share_is_not_in_percen
     assert lines[place + 2] == "| Majority class (class frequencies) | 60.0 | 0.500 | - | - |"
     assert lines[place + 3].startswith("| Image | 71.0 (1) | 1.250 (1) |")
     assert "In percent (not nll)" in (out / "toy/table.tex").read_text()
-    assert "Majority class (class frequencies),,nll,0.5,,,,0,,real" in (out / "toy/table.csv").read_text()
+    assert (
+        "Majority class (class frequencies),,nll,0.5,,,,0,,real"
+        in (out / "toy/table.csv").read_text()
+    )
 
 
 def test_differing_budgets_and_data_files_are_said(out):
@@ -295,7 +348,10 @@ def test_differing_budgets_and_data_files_are_said(out):
 
 def test_a_seed_of_other_settings_than_its_config_file_is_named(out):
     """What the config file itself has per method, and what a row's arguments say, is no departure."""
-    shipped = CONFIG | {"optim": {"epochs": 3, "lr": 0.1}, "per_method": {"inter": {"optim": {"lr": 0.5}}}}
+    shipped = CONFIG | {
+        "optim": {"epochs": 3, "lr": 0.1},
+        "per_method": {"inter": {"optim": {"lr": 0.5}}},
+    }
     Path("lab/toy.yaml").write_text(yaml.safe_dump(shipped))
 
     def config(method: str, lr: float) -> dict:
@@ -317,11 +373,16 @@ def test_dataset_selects_its_variants_and_a_folder_no_paper_knows_is_a_plain_tab
     make_run(out, "toy-small/i2m2-concat/seed0", {"accuracy": 0.75, "auroc": 0.9})
     make_run(out, "own/inter/seed0", {"accuracy": 0.5, "nll": 1.2})
     main([str(out), "--dataset", "toy"])
-    assert "Table 9: Toys & co (toy-small, variant v1, real data, 1 seed)" in capsys.readouterr().out
+    assert (
+        "Table 9: Toys & co (toy-small, variant v1, real data, 1 seed)" in capsys.readouterr().out
+    )
     assert not (out / "own/table.md").exists()
     main([str(out), "--dataset", "own"])
     table = "| model | accuracy | nll |\n|---|---:|---:|\n| inter | 50.0 (1) | 1.200 (1) |\n"
-    assert f"## own: all runs (own, variant v1, real data, 1 seed)\n\n{table}" in capsys.readouterr().out
+    assert (
+        f"## own: all runs (own, variant v1, real data, 1 seed)\n\n{table}"
+        in capsys.readouterr().out
+    )
 
 
 def test_figure_shows_the_further_runs_where_no_row_has_any(out):
@@ -354,18 +415,25 @@ def test_corrupt_result_is_a_data_error_that_names_the_file(out, content, messag
 
 
 def test_wrong_settings_say_what_there_is_and_what_to_do(out):
-    command = "python -m toy.train --config lab/toy.yaml --method unimodal_image --seed 0 --out results"
+    command = (
+        "python -m toy.train --config lab/toy.yaml --method unimodal_image --seed 0 --out results"
+    )
     with pytest.raises(SettingsError, match="no such results folder"):
         main([str(out)])
     out.mkdir()
     with pytest.raises(SettingsError, match=f"no runs in it; make one with: {command}"):
         main([str(out), "--dataset", "toy"])
     make_run(out, "toy/unimodal_image/seed0", None)
-    with pytest.raises(SettingsError, match=f"none of its 1 runs is finished; make one with: {command}"):
+    with pytest.raises(
+        SettingsError, match=f"none of its 1 runs is finished; make one with: {command}"
+    ):
         main([str(out), "--dataset", "toy"])
     with pytest.raises(SettingsError, match="no runs of data set 'toi'; found: toy$"):
         main([str(out), "--dataset", "toi"])
-    with pytest.raises(SettingsError, match="is one data set's folder; give the one above it: results --dataset toy"):
+    with pytest.raises(
+        SettingsError,
+        match="is one data set's folder; give the one above it: results --dataset toy",
+    ):
         main([str(out / "toy")])
 
 
@@ -386,7 +454,15 @@ def test_collect_reads_only_seed_folders_in_order(out):
 def test_avmnist_tables_have_the_papers_seven_rows_and_its_one_known_number():
     tables = read_paper(ROOT / "AVMNIST_and_MIMIC" / "paper.yaml")
     (real,), (digits,) = tables["avmnist"], tables["avmnist-digits"]
-    labels = ["Image", "Audio", "Intra-modality", "Inter-modality LF", "Inter-modality LRTF", "I2M2 LF", "I2M2 LRTF"]
+    labels = [
+        "Image",
+        "Audio",
+        "Intra-modality",
+        "Inter-modality LF",
+        "Inter-modality LRTF",
+        "I2M2 LF",
+        "I2M2 LRTF",
+    ]
     assert [row.label for row in real.rows] == [row.label for row in digits.rows] == labels
     for row in real.rows:  # the folder's name is what the arguments make: <method>[-<fusion>]
         assert row.run == "-".join(word for word in row.args.split() if not word.startswith("--"))
@@ -399,10 +475,17 @@ def test_a_row_of_five_seeds_is_judged_against_the_paper(out, capsys):
     for seed, value in enumerate((0.69, 0.70, 0.71, 0.70, 0.71)):
         make_run(out, f"toy/unimodal_image/seed{seed}", {"accuracy": value, "auroc": 0.8})
     main([str(out)])
-    assert "| 70.2 ± 0.8 (5) | 80.0 ± 0.0 (5) | 70.00 ± 0.50 | reproduced (within 1) |" in capsys.readouterr().out
-    (out / "toy/unimodal_image/seed4/result.json").write_text(json.dumps({"test": {"accuracy": 0.80, "auroc": 0.8}}))
+    assert (
+        "| 70.2 ± 0.8 (5) | 80.0 ± 0.0 (5) | 70.00 ± 0.50 | reproduced (within 1) |"
+        in capsys.readouterr().out
+    )
+    (out / "toy/unimodal_image/seed4/result.json").write_text(
+        json.dumps({"test": {"accuracy": 0.80, "auroc": 0.8}})
+    )
     main([str(out)])
-    assert "| differs by +2.0 |" in capsys.readouterr().out  # the mean of 69, 70, 71, 70 and 80 is 72
+    assert (
+        "| differs by +2.0 |" in capsys.readouterr().out
+    )  # the mean of 69, 70, 71, 70 and 80 is 72
 
 
 def save_predictions(run: Path, right: list[bool]) -> None:
@@ -410,24 +493,41 @@ def save_predictions(run: Path, right: list[bool]) -> None:
     y = np.arange(len(right)) % 2
     answered = np.where(right, y, 1 - y)
     log_prob = np.log(np.where(np.arange(2) == answered[:, None], 0.75, 0.25)).astype(np.float32)
-    np.savez(run / "predictions_test.npz", id=np.arange(len(y)), group=np.arange(len(y)), y=y, log_prob=log_prob)
+    np.savez(
+        run / "predictions_test.npz",
+        id=np.arange(len(y)),
+        group=np.arange(len(y)),
+        y=y,
+        log_prob=log_prob,
+    )
 
 
 def test_best_row_is_bold_and_what_cannot_be_told_from_it_is_marked(out, capsys):
     """Of 200 examples 190 against 188 right, on the same but two, cannot be told apart; 100 can."""
     right = np.arange(200) < 190
-    rows = {"unimodal_image": np.arange(200) < 100, "inter-concat": np.arange(200) < 188, "i2m2-concat": right}
+    rows = {
+        "unimodal_image": np.arange(200) < 100,
+        "inter-concat": np.arange(200) < 188,
+        "i2m2-concat": right,
+    }
     for name, values in rows.items():
         run = make_run(out, f"toy/{name}/seed0", {"accuracy": float(values.mean()), "auroc": 0.5})
         save_predictions(run, values)
     main([str(out)])
     printed = capsys.readouterr().out
-    lines = {line.split(" | ")[0].strip("| "): line.split(" | ")[1] for line in printed.splitlines() if line.startswith("| ")}
+    lines = {
+        line.split(" | ")[0].strip("| "): line.split(" | ")[1]
+        for line in printed.splitlines()
+        if line.startswith("| ")
+    }
     assert re.fullmatch(r"\*\*95.0 \[9\d.\d, 9\d.\d\] \(1\)\*\*", lines["I2M2"]), lines
     assert lines["Inter_modality"].endswith("(1) †") and lines["Image"].endswith("(1)")
     assert "- Interval: " in printed and "2,000 resamples of 200 groups of examples" in printed
     stored = json.loads((out / "toy/statistics.json").read_text())["Table 9"]
-    assert stored["best"]["accuracy"] == "i2m2-concat" and stored["p"]["accuracy"]["unimodal_image"] < 0.01
+    assert (
+        stored["best"]["accuracy"] == "i2m2-concat"
+        and stored["p"]["accuracy"]["unimodal_image"] < 0.01
+    )
     for run in out.glob("toy/*/seed0"):
         (run / "predictions_test.npz").unlink()
     main([str(out)])  # as in reported/, where there are no predictions
@@ -446,14 +546,20 @@ def test_the_best_of_two_rows_is_judged_by_the_value_that_is_known_of_the_best(o
 
 def test_a_row_is_judged_by_every_metric_that_the_paper_gives(out, capsys):
     path = Path("lab/paper.yaml")
-    path.write_text(path.read_text().replace("accuracy: {value: 70, std: 0.5, source: page 3}", "auroc: {value: 90}"))
+    path.write_text(
+        path.read_text().replace(
+            "accuracy: {value: 70, std: 0.5, source: page 3}", "auroc: {value: 90}"
+        )
+    )
     for seed in range(5):
         make_run(out, f"toy/unimodal_image/seed{seed}", {"accuracy": 0.71, "auroc": 0.8})
         make_run(out, f"toy/i2m2-concat/seed{seed}", {"accuracy": 0.75, "auroc": 0.9})
     main([str(out)])
     lines = capsys.readouterr().out.splitlines()
     assert "| model | accuracy | auroc | accuracy, paper | auroc, paper | verdict |" in lines
-    assert "| Image | 71.0 ± 0.0 (5) | 80.0 ± 0.0 (5) | - | 90.00 | auroc: differs by -10.0 |" in lines
+    assert (
+        "| Image | 71.0 ± 0.0 (5) | 80.0 ± 0.0 (5) | - | 90.00 | auroc: differs by -10.0 |" in lines
+    )
 
 
 def of_two_rows(out: Path) -> tuple[Path, Path]:
@@ -475,7 +581,10 @@ def test_a_row_whose_predictions_are_not_those_of_its_result_has_no_interval(out
     main([str(out)])
     printed = capsys.readouterr().out
     assert row_of(printed, "I2M2").startswith("| I2M2 | **96.0 (1)** |")
-    assert "- I2M2: no interval of accuracy, since its predictions do not give what its result.json has.\n" in printed
+    assert (
+        "- I2M2: no interval of accuracy, since its predictions do not give what its result.json has.\n"
+        in printed
+    )
     assert "- Not compared with the best in accuracy: every row.\n" in printed
     make_run(out, "toy/unimodal_image/seed1", {"accuracy": 0.5})
     main([str(out)])
@@ -507,14 +616,19 @@ def test_a_new_run_beside_those_whose_predictions_are_gone_leaves_them_their_int
     for run in (best, other):
         (run / "predictions_test.npz").unlink()
     right = np.arange(200) < 180
-    save_predictions(make_run(out, "toy/inter-concat/seed0", {"accuracy": 0.9, "auroc": 0.5}), right)
+    save_predictions(
+        make_run(out, "toy/inter-concat/seed0", {"accuracy": 0.9, "auroc": 0.5}), right
+    )
     for _ in range(2):  # computed, and read back
         main([str(out)])
         printed = capsys.readouterr().out
         assert row_of(printed, "I2M2") == before and re.search(
             r"90.0 \[8\d.\d, 9\d.\d\] \(1\) \|", row_of(printed, "Inter_modality")
         )
-        assert "I2M2: its interval is from before its predictions went; without them it is not compared with the best." in printed
+        assert (
+            "I2M2: its interval is from before its predictions went; without them it is not compared with the best."
+            in printed
+        )
 
 
 def test_intervals_that_are_left_stand_although_no_row_has_all_its_predictions(out, capsys):
@@ -526,7 +640,10 @@ def test_intervals_that_are_left_stand_although_no_row_has_all_its_predictions(o
     main([str(out)])
     printed = capsys.readouterr().out
     assert row_of(printed, "I2M2") == before
-    assert row_of(printed, "Image").startswith("| Image | 50.0 ± 0.0 (2) |") and "2,000 resamples of 200 groups" in printed
+    assert (
+        row_of(printed, "Image").startswith("| Image | 50.0 ± 0.0 (2) |")
+        and "2,000 resamples of 200 groups" in printed
+    )
 
 
 def test_damaged_runs_of_one_data_set_leave_the_others_their_tables(out, capsys):
@@ -535,7 +652,9 @@ def test_damaged_runs_of_one_data_set_leave_the_others_their_tables(out, capsys)
     (bad / "result.json").write_text("{")
     with pytest.raises(DataError, match="aaa/inter/seed0/result.json: cannot be read"):
         main([str(out)])
-    assert "## Table 9" in capsys.readouterr().out and "Table 9" in (out / "report.html").read_text()
+    assert (
+        "## Table 9" in capsys.readouterr().out and "Table 9" in (out / "report.html").read_text()
+    )
     main([str(out), "--dataset", "toy"])
 
 
@@ -555,7 +674,10 @@ def test_predictions_that_are_none_are_a_data_error(change, message, tmp_path):
     run.mkdir()
     save_predictions(run, np.ones(200, bool))
     columns = dict(np.load(run / "predictions_test.npz")) | change
-    np.savez(run / "predictions_test.npz", **{name: value for name, value in columns.items() if value is not None})
+    np.savez(
+        run / "predictions_test.npz",
+        **{name: value for name, value in columns.items() if value is not None},
+    )
     with pytest.raises(DataError, match=f"seed0/predictions_test.npz: {message}"):
         read_seed(run, "test")
 
@@ -564,13 +686,21 @@ def test_seeds_that_share_networks_have_no_interval(out, capsys):
     """Three products of two of three runs: their spread would say less than that of three runs."""
     for seed in range(3):
         members = {"product_of": [f"a/seed{seed}", f"a/seed{(seed + 1) % 3}"]}
-        run = make_run(out, f"toy/unimodal_image/seed{seed}", {"accuracy": (100 + seed) / 200}, env=ENV | members)
+        run = make_run(
+            out,
+            f"toy/unimodal_image/seed{seed}",
+            {"accuracy": (100 + seed) / 200},
+            env=ENV | members,
+        )
         save_predictions(run, np.arange(200) < 100 + seed)
         run = make_run(out, f"toy/i2m2-concat/seed{seed}", {"accuracy": (110 + seed) / 200})
         save_predictions(run, np.arange(200) < 110 + seed)
     main([str(out)])
     printed = capsys.readouterr().out
-    assert row_of(printed, "Image").startswith("| Image | 50.5 ± 0.5 (3) |") and "no interval: its seeds share networks" in printed
+    assert (
+        row_of(printed, "Image").startswith("| Image | 50.5 ± 0.5 (3) |")
+        and "no interval: its seeds share networks" in printed
+    )
     assert re.match(r"\| I2M2 \| \*\*55.5 ± 0.5 \[", row_of(printed, "I2M2"))
     assert "- Not compared with the best in accuracy: Image.\n" in printed
 
@@ -592,12 +722,16 @@ def test_a_table_without_any_run_of_its_own_is_missing_beside_one_that_has(out, 
     make_run(out, "toy/unimodal_image-small/seed0", {"accuracy": 0.5})
     main([str(out)])
     printed = capsys.readouterr().out
-    assert row_of(printed, "I2M2").startswith("| I2M2 | missing |") and row_of(printed, "Small").startswith("| Small | 50.0 (1) |")
+    assert row_of(printed, "I2M2").startswith("| I2M2 | missing |") and row_of(
+        printed, "Small"
+    ).startswith("| Small | 50.0 (1) |")
 
 
 def test_settings_that_the_config_file_leaves_to_their_defaults_are_compared_too(out, capsys):
     for seed in range(5):
         config = CONFIG | {"method": "unimodal_image", "optim": {"epochs": 3, "schedule": "cosine"}}
-        make_run(out, f"toy/unimodal_image/seed{seed}", {"accuracy": 0.7, "auroc": 0.8}, config=config)
+        make_run(
+            out, f"toy/unimodal_image/seed{seed}", {"accuracy": 0.7, "auroc": 0.8}, config=config
+        )
     main([str(out)])
     assert "| not judged: other settings (optim.schedule) |" in capsys.readouterr().out

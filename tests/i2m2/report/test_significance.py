@@ -1,4 +1,5 @@
-"""What a table says of how sure it is where runs are few, damaged, changed or unlike each other; and what makes missing ones."""
+"""What a table says of how sure it is where runs are few, damaged, changed or unlike each other;
+and what makes missing ones."""
 
 import json
 import re
@@ -15,11 +16,20 @@ from i2m2.report.runs import collect
 from i2m2.report.tables import read_entries
 from i2m2.results import main
 from i2m2.stats.intervals import interval
-from tests.i2m2.report.test_results import CONFIG, ENV, make_run, of_two_rows, out, row_of, save_predictions  # noqa: F401 (out is a fixture)
+from tests.i2m2.report.test_results import (
+    CONFIG,
+    ENV,
+    make_run,
+    of_two_rows,
+    out,
+    row_of,
+    save_predictions,
+)  # noqa: F401 (out is a fixture)
 
 
 def test_a_difference_that_no_resample_reverses_has_the_p_of_its_t():
-    """By hand: 30 groups, the resampled differences normal with mean 0.5 and standard deviation 0.05."""
+    """By hand: 30 groups, the resampled differences normal with mean 0.5 and standard deviation
+    0.05."""
     normal = stats.norm.ppf((np.arange(2000) + 0.5) / 2000)
     found = interval(np.array([0.5]), (0.5 + 0.05 * normal)[:, None], groups=30)
     wider = np.sqrt(30 / 29) * np.std(0.05 * normal, ddof=1)
@@ -27,7 +37,9 @@ def test_a_difference_that_no_resample_reverses_has_the_p_of_its_t():
     assert found.p * 100 < 0.05  # enough for the largest of our tables
     # Where resamples are on both sides their share decides, as before.
     near = interval(np.array([0.1]), (0.1 + 0.05 * normal)[:, None], groups=30)
-    assert near.p == pytest.approx(2 * stats.t.cdf(stats.norm.ppf(47 / 2001) / np.sqrt(30 / 29), 29), rel=1e-6)
+    assert near.p == pytest.approx(
+        2 * stats.t.cdf(stats.norm.ppf(47 / 2001) / np.sqrt(30 / 29), 29), rel=1e-6
+    )
 
 
 def test_an_interval_of_another_result_is_not_kept(out, capsys):  # noqa: F811
@@ -38,7 +50,10 @@ def test_an_interval_of_another_result_is_not_kept(out, capsys):  # noqa: F811
     main([str(out)])
     printed = capsys.readouterr().out
     assert row_of(printed, "I2M2").startswith("| I2M2 | **80.0 (1)** |")
-    assert "I2M2: no interval of accuracy, since its predictions do not give what its result.json has." in printed
+    assert (
+        "I2M2: no interval of accuracy, since its predictions do not give what its result.json has."
+        in printed
+    )
 
 
 @pytest.mark.parametrize("spoil", ["damage", "other examples"])
@@ -51,9 +66,15 @@ def test_a_run_that_cannot_be_compared_leaves_the_others_their_intervals(out, ca
         save_predictions(bad, np.arange(199) < 100)
     main([str(out)])
     printed = capsys.readouterr().out
-    assert re.match(r"\| I2M2 \| \*\*95.0 \[", row_of(printed, "I2M2")) and " [" in row_of(printed, "Image")
+    assert re.match(r"\| I2M2 \| \*\*95.0 \[", row_of(printed, "I2M2")) and " [" in row_of(
+        printed, "Image"
+    )
     assert row_of(printed, "Inter_modality").startswith("| Inter_modality | 50.0 (1) |")
-    reason = "predictions_test.npz is damaged" if spoil == "damage" else "it predicted other examples than unimodal_image"
+    reason = (
+        "predictions_test.npz is damaged"
+        if spoil == "damage"
+        else "it predicted other examples than unimodal_image"
+    )
     assert re.search(rf"- Inter_modality: no interval: .*{reason}", printed)
     assert "- Not compared with the best in accuracy: Inter_modality.\n" in printed
 
@@ -64,7 +85,9 @@ def test_damaged_statistics_are_computed_again_where_there_are_predictions(out, 
     printed = capsys.readouterr().out
     (out / "toy/statistics.json").write_text("{")
     main([str(out)])
-    assert capsys.readouterr().out == printed and "Table 9" in json.loads((out / "toy/statistics.json").read_text())
+    assert capsys.readouterr().out == printed and "Table 9" in json.loads(
+        (out / "toy/statistics.json").read_text()
+    )
     for run in runs:
         (run / "predictions_test.npz").unlink()
     (out / "toy/statistics.json").write_text("{")
@@ -76,14 +99,20 @@ def test_damaged_statistics_are_computed_again_where_there_are_predictions(out, 
 
 def test_a_mark_beside_intervals_that_lie_apart_is_explained(out, capsys):  # noqa: F811
     """Two seeds of each row."""
-    for name, rights in {"i2m2-concat": (190, 188), "inter-concat": (189, 190), "unimodal_image": (100, 108)}.items():
+    for name, rights in {
+        "i2m2-concat": (190, 188),
+        "inter-concat": (189, 190),
+        "unimodal_image": (100, 108),
+    }.items():
         for seed, right in enumerate(rights):
             run = make_run(out, f"toy/{name}/seed{seed}", {"accuracy": right / 200, "auroc": 0.5})
             save_predictions(run, np.arange(200) < right)
     main([str(out)])
     printed = capsys.readouterr().out
     apart = "† although the intervals lie apart"
-    assert (apart in printed) == ("†" in row_of(printed, "Image")) and "†" in row_of(printed, "I2M2")
+    assert (apart in printed) == ("†" in row_of(printed, "Image")) and "†" in row_of(
+        printed, "I2M2"
+    )
     assert f"{apart} (accuracy of Image): with so few seeds" in printed
 
 
@@ -96,10 +125,18 @@ def test_seeds_of_different_data_are_not_judged(out, capsys):  # noqa: F811
 
 
 def test_a_missing_run_repeats_what_all_beside_it_were_given(out):  # noqa: F811
-    file = CONFIG | {"model": {"rank": 40, "wide": False}, "per_method": {"inter": {"optim": {"lr": 0.5}}}}
+    file = CONFIG | {
+        "model": {"rank": 40, "wide": False},
+        "per_method": {"inter": {"optim": {"lr": 0.5}}},
+    }
     (out.parent / "lab/toy.yaml").write_text(yaml.safe_dump(file))
     given = CONFIG | {"model": {"rank": 7, "wide": True}, "optim": {"epochs": 3, "lr": 0.1}}
-    make_run(out, "toy/unimodal_image/seed0", {"accuracy": 0.7}, config=given | {"method": "unimodal_image"})
+    make_run(
+        out,
+        "toy/unimodal_image/seed0",
+        {"accuracy": 0.7},
+        config=given | {"method": "unimodal_image"},
+    )
     own = given | {"method": "i2m2", "model": {"rank": 7, "wide": False}}
     make_run(out, "toy/i2m2-concat/seed0", {"accuracy": 0.7}, config=own)
     entry, runs = read_entries()["toy"][0], collect(out / "toy")
@@ -124,10 +161,19 @@ def test_no_figure_is_left_of_runs_that_are_gone(out, capsys):  # noqa: F811
     of_two_rows(out)
     wide = make_run(out, "toy/inter-wide/seed0", {"accuracy": 0.5})
     main([str(out)])
-    assert {path.suffix for path in (out / "toy").glob("fig_8*")} == {".md", ".tex", ".csv", ".png", ".pdf"}
+    assert {path.suffix for path in (out / "toy").glob("fig_8*")} == {
+        ".md",
+        ".tex",
+        ".csv",
+        ".png",
+        ".pdf",
+    }
     (wide / "DONE").unlink()
     main([str(out)])
-    assert not list((out / "toy").glob("fig_8*")) and "Fig. 8: wider" in (out / "report.html").read_text()
+    assert (
+        not list((out / "toy").glob("fig_8*"))
+        and "Fig. 8: wider" in (out / "report.html").read_text()
+    )
 
 
 def test_a_run_is_not_compared_with_itself(out):  # noqa: F811

@@ -1,4 +1,5 @@
-"""Intervals, tests of a difference, calibration and rescues: against hand calculations, other routes and simulations."""
+"""Intervals, tests of a difference, calibration and rescues: against hand calculations, other
+routes and simulations."""
 
 import json
 import math
@@ -24,7 +25,15 @@ from i2m2.stats.calibration import (
 from i2m2.stats.complementarity import entropies, rescue_rate, rescues
 from i2m2.stats.intervals import interval, variances
 from i2m2.stats.paired_tests import delong, delong_covariance, holm, mcnemar
-from i2m2.stats.resampling import bootstrap, draws, group_index, mean_of, resampled, resampled_auprc, resampled_auroc
+from i2m2.stats.resampling import (
+    bootstrap,
+    draws,
+    group_index,
+    mean_of,
+    resampled,
+    resampled_auprc,
+    resampled_auroc,
+)
 
 
 def random_predictions(rng, n, classes, labels=None):
@@ -46,7 +55,9 @@ def test_a_resampled_metric_is_that_of_the_repeated_rows(name, classes):
     metric = resampled(name, y, log_prob, index, groups)
     for drawn in next(iter(draws(groups, 20, seed=1))):
         rows = np.repeat(np.arange(60), drawn[index].astype(int))
-        assert metric(drawn[None])[0] == pytest.approx(METRICS[name](y[rows], log_prob[rows]), abs=1e-12)
+        assert metric(drawn[None])[0] == pytest.approx(
+            METRICS[name](y[rows], log_prob[rows]), abs=1e-12
+        )
     assert metric(np.ones((1, groups)))[0] == pytest.approx(METRICS[name](y, log_prob), abs=1e-12)
 
 
@@ -81,9 +92,13 @@ def test_the_interval_of_several_seeds_by_hand():
     values, drawn = np.array([0.70, 0.72, 0.77]), 0.73 + 0.03 * common + 0.01 * own
     of_examples, of_seeds = variances(values, drawn, 50)
     pairs = [np.cov(drawn[:, i], drawn[:, j])[0, 1] * 50 / 49 for i, j in ((0, 1), (0, 2), (1, 2))]
-    assert of_examples == pytest.approx(np.mean(pairs)) and of_examples == pytest.approx(0.03**2, rel=0.1)
+    assert of_examples == pytest.approx(np.mean(pairs)) and of_examples == pytest.approx(
+        0.03**2, rel=0.1
+    )
     assert of_seeds == pytest.approx((0.03**2 + 0.01**2 + 0.04**2) / 2)
-    half = math.sqrt(2.0096**2 * of_examples + 4.3027**2 * of_seeds / 3)  # t of 49 and of 2 degrees of freedom, from a table
+    half = math.sqrt(
+        2.0096**2 * of_examples + 4.3027**2 * of_seeds / 3
+    )  # t of 49 and of 2 degrees of freedom, from a table
     found = interval(values, drawn, 50)
     assert (found.low, found.high) == pytest.approx((0.73 - half, 0.73 + half), rel=1e-4)
     assert found.rule == "t, seeds and examples"
@@ -92,7 +107,9 @@ def test_the_interval_of_several_seeds_by_hand():
 def test_two_seeds_that_score_alike_are_no_surer_than_the_bootstrap_of_their_mean():
     rng = np.random.default_rng(0)
     resampled = 0.8 + 0.02 * rng.standard_normal((2000, 2)) * [1, -1]
-    resampled[:, 1] = 1.6 - resampled[:, 0] + 0.01 * rng.standard_normal(2000)  # luck with the examples that goes opposite ways
+    resampled[:, 1] = (
+        1.6 - resampled[:, 0] + 0.01 * rng.standard_normal(2000)
+    )  # luck with the examples that goes opposite ways
     found = interval(np.array([0.8, 0.8]), resampled, 200)
     expected = stats.t.isf(0.025, 199) * np.sqrt(resampled.mean(axis=1).var(ddof=1) * 200 / 199)
     assert (found.low, found.high) == pytest.approx((0.8 - expected, 0.8 + expected))
@@ -101,7 +118,10 @@ def test_two_seeds_that_score_alike_are_no_surer_than_the_bootstrap_of_their_mea
 def test_p_is_five_percent_where_the_interval_ends_at_zero():
     rng = np.random.default_rng(0)
     for seeds in (1, 4):
-        values, drawn = np.zeros(seeds) + rng.normal(size=seeds), rng.normal(size=(4000, 1)) + rng.normal(size=(4000, seeds))
+        values, drawn = (
+            np.zeros(seeds) + rng.normal(size=seeds),
+            rng.normal(size=(4000, 1)) + rng.normal(size=(4000, seeds)),
+        )
         found = interval(values, drawn + values, 40)
         at_the_end = interval(values - found.low, drawn + values - found.low, 40)
         assert at_the_end.p == pytest.approx(0.05, abs=0.002)
@@ -124,7 +144,8 @@ def test_bounds_and_undefined_resamples():
 
 
 @pytest.mark.parametrize(
-    "metric, size", [("accuracy", "500 examples"), ("accuracy", "150 groups of 10"), ("nll", "150 groups of 10")]
+    "metric, size",
+    [("accuracy", "500 examples"), ("accuracy", "150 groups of 10"), ("nll", "150 groups of 10")],
 )
 def test_bootstrap_of_one_run_covers_as_it_says(metric, size):
     values, drawn, truth = simulate(metric, 1, 0, SIZES[size], sims=1000, resamples=500)
@@ -133,7 +154,9 @@ def test_bootstrap_of_one_run_covers_as_it_says(metric, size):
 
 def test_examples_alone_would_not_cover_where_they_come_in_groups():
     rng = np.random.default_rng(0)
-    right = (np.repeat(rng.normal(size=(400, 60)), 10, axis=1) + rng.normal(size=(400, 600)) < 0).astype(float)
+    right = (
+        np.repeat(rng.normal(size=(400, 60)), 10, axis=1) + rng.normal(size=(400, 600)) < 0
+    ).astype(float)
     by_example, by_group = np.arange(600), np.arange(600) // 10
     shares = {}
     for name, index in (("example", by_example), ("group", by_group)):
@@ -153,8 +176,12 @@ def test_five_seeds_cover_at_three_ratios_of_seed_to_example_variance(ratio):
 
 
 def test_equally_good_methods_are_seldom_said_to_differ():
-    values, drawn, _ = simulate("accuracy", 6, 1, SIZES["150 groups of 10"], sims=500, resamples=300)
-    assert false_alarms(values, drawn, 1) > 0.07  # seeds that differ: one of each says something else
+    values, drawn, _ = simulate(
+        "accuracy", 6, 1, SIZES["150 groups of 10"], sims=500, resamples=300
+    )
+    assert (
+        false_alarms(values, drawn, 1) > 0.07
+    )  # seeds that differ: one of each says something else
     assert 0.02 <= false_alarms(values, drawn, 3) <= 0.07
 
 
@@ -181,10 +208,15 @@ def test_delong_is_its_definition_over_all_pairs_ties_included(seed):
     rng = np.random.default_rng(seed)
     positive = rng.random(150) < 0.3
     shared = rng.normal(size=150)
-    first, second = np.round(shared + positive, 1), np.round(shared + rng.normal(size=150) + 0.7 * positive, 1)
+    first, second = (
+        np.round(shared + positive, 1),
+        np.round(shared + rng.normal(size=150) + 0.7 * positive, 1),
+    )
     found = delong(positive, first, second)
     expected = delong_by_definition(positive, first, second)
-    np.testing.assert_allclose((found.first, found.second, found.variance, found.p), expected, rtol=1e-10)
+    np.testing.assert_allclose(
+        (found.first, found.second, found.variance, found.p), expected, rtol=1e-10
+    )
     areas, covariance = delong_covariance(positive, np.stack([first, second, second]))
     assert covariance[1, 2] == pytest.approx(covariance[1, 1]) and areas[1] == areas[2]
 
@@ -205,13 +237,16 @@ def test_mcnemar_is_the_binomial_test_of_the_pairs_that_differ(won, lost):
     n, fewer = won + lost, min(won, lost)
     by_hand = [sum(math.comb(n, k) for k in range(upto)) / 2**n for upto in (fewer, fewer + 1)]
     assert found.p == pytest.approx(min(1, 2 * by_hand[1]), abs=1e-10)
-    assert found.mid_p == pytest.approx(by_hand[0] + by_hand[1], abs=1e-10)  # half of the observed outcome, on both sides
+    assert found.mid_p == pytest.approx(
+        by_hand[0] + by_hand[1], abs=1e-10
+    )  # half of the observed outcome, on both sides
     if n:
         assert found.p == pytest.approx(stats.binomtest(won, n).pvalue, abs=1e-10)
 
 
 def test_holm_by_hand():
-    # Sorted: 0.01, 0.015, 0.03, 0.04; times 4, 3, 2, 1: 0.04, 0.045, 0.06, 0.04 -> no less than the one before.
+    # Sorted: 0.01, 0.015, 0.03, 0.04; times 4, 3, 2, 1: 0.04, 0.045, 0.06, 0.04 -> no less than the
+    # one before.
     np.testing.assert_allclose(holm([0.04, 0.01, 0.03, 0.015]), [0.06, 0.04, 0.06, 0.045])
     np.testing.assert_allclose(holm([0.6, np.nan, 0.7]), [1, np.nan, 1])
 
@@ -220,22 +255,46 @@ def test_holm_by_hand():
 
 
 def test_reliability_by_hand_adds_up_to_the_ece():
-    p = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.4, 0.6, 0.0001], [0.2, 0.2, 0.6], [0.0001, 0.0001, 1.0]])
+    p = np.array(
+        [
+            [0.7, 0.2, 0.1],
+            [0.1, 0.6, 0.3],
+            [0.4, 0.6, 0.0001],
+            [0.2, 0.2, 0.6],
+            [0.0001, 0.0001, 1.0],
+        ]
+    )
     y = np.array([0, 1, 0, 2, 2])
     found = reliability(y, np.log(p))
-    # (8/15, 9/15] holds three answers at 0.6, two of them right; (10/15, 11/15] the one at 0.7; the last bin certainty.
+    # (8/15, 9/15] holds three answers at 0.6, two of them right; (10/15, 11/15] the one at 0.7; the
+    # last bin certainty.
     assert {k: n for k, n in enumerate(found["count"]) if n} == {8: 3, 10: 1, 14: 1}
-    assert found["confidence"][8] == pytest.approx(0.6) and found["accuracy"][8] == pytest.approx(2 / 3)
-    assert found["accuracy"][0] is None and found["low"][8] == pytest.approx(8 / 15) and found["high"][14] == 1
+    assert found["confidence"][8] == pytest.approx(0.6) and found["accuracy"][8] == pytest.approx(
+        2 / 3
+    )
+    assert (
+        found["accuracy"][0] is None
+        and found["low"][8] == pytest.approx(8 / 15)
+        and found["high"][14] == 1
+    )
     y, log_prob = random_predictions(np.random.default_rng(0), 500, 4)
     found = reliability(y, log_prob)
-    gaps = [n * abs(a - c) for n, a, c in zip(found["count"], found["accuracy"], found["confidence"], strict=True) if n]
+    gaps = [
+        n * abs(a - c)
+        for n, a, c in zip(found["count"], found["accuracy"], found["confidence"], strict=True)
+        if n
+    ]
     assert sum(gaps) / 500 == pytest.approx(ece(y, log_prob))
 
 
 def test_the_study_of_a_run_has_product_and_experts_over_all_labels():
     y, log_prob = random_predictions(np.random.default_rng(0), 90, 2, labels=2)
-    predictions = {"y": y, "log_prob": log_prob, "expert_image": log_prob[::-1], "labels": np.array(["acl", "meniscus"])}
+    predictions = {
+        "y": y,
+        "log_prob": log_prob,
+        "expert_image": log_prob[::-1],
+        "labels": np.array(["acl", "meniscus"]),
+    }
     found = study(predictions)
     assert list(found["calibration"]) == list(found["reliability"]) == ["product", "image"]
     by_label = [METRICS["nll"](y[:, k], log_prob[::-1, k]) for k in range(2)]
@@ -248,14 +307,19 @@ PRIOR = np.array([0.45, 0.25, 0.15, 0.1, 0.05])
 
 
 def exact_experts(n, seed):
-    """Labels by PRIOR, two normal modalities, independent given the label, and the exact p(y | x_1), p(y | x_2) and p(y | both)."""
+    """Labels by PRIOR, two normal modalities, independent given the label, and the exact p(y |
+    x_1), p(y | x_2) and p(y | both)."""
     rng = np.random.default_rng(seed)
     y = rng.choice(5, n, p=PRIOR)
     means = np.random.default_rng(99).normal(size=(2, 5, 3))
     x = means[:, y] + rng.normal(size=(2, n, 3))
     likelihood = -0.5 * ((x[:, :, None] - means[:, None]) ** 2).sum(-1)  # [2, n, C]
     image, audio = log_softmax(likelihood + np.log(PRIOR), axis=-1)
-    return y, {"image": image, "audio": audio, "inter": log_softmax(likelihood.sum(0) + np.log(PRIOR), axis=-1)}
+    return y, {
+        "image": image,
+        "audio": audio,
+        "inter": log_softmax(likelihood.sum(0) + np.log(PRIOR), axis=-1),
+    }
 
 
 def as_predictions(y, experts):
@@ -267,10 +331,16 @@ def as_predictions(y, experts):
 
 def test_fitted_combination_recovers_the_weights_of_distorted_experts():
     y, experts = exact_experts(40_000, 0)
-    # By Bayes log p(y | x_1, x_2) = log q_1 + log q_2 - log p(y): experts to the power of 2 and 1/2 need weights of 1/2 and 2.
-    distorted = {"image": log_softmax(2 * experts["image"], axis=-1), "audio": log_softmax(0.5 * experts["audio"], axis=-1)}
+    # By Bayes log p(y | x_1, x_2) = log q_1 + log q_2 - log p(y): experts to the power of 2 and 1/2
+    # need weights of 1/2 and 2.
+    distorted = {
+        "image": log_softmax(2 * experts["image"], axis=-1),
+        "audio": log_softmax(0.5 * experts["audio"], axis=-1),
+    }
     fitted = fit_combination(y, distorted, np.log(PRIOR))
-    assert fitted.weights == pytest.approx([0.5, 2], rel=0.04) and fitted.gamma == pytest.approx(-1, abs=0.06)
+    assert fitted.weights == pytest.approx([0.5, 2], rel=0.04) and fitted.gamma == pytest.approx(
+        -1, abs=0.06
+    )
     np.testing.assert_allclose(fitted(distorted)[:1000], experts["inter"][:1000], atol=0.25)
 
 
@@ -296,9 +366,17 @@ def test_plain_product_of_exact_experts_is_too_sure_and_the_fitted_one_is_not():
     eces = {name: one["scores"]["ece"] for name, one in found.items()}
     assert 0.08 <= eces["plain"] <= 0.18 and eces["fitted"] <= 0.014
     assert eces["fitted"] < eces["temperature"] < eces["plain"] and eces["prior_divided"] > 0.02
-    assert found["fitted"]["scores"]["nll"] == pytest.approx(found["joint"]["scores"]["nll"], abs=0.002)  # the exact posterior
-    assert set(found["fitted"]["weights"]) == {"image", "audio", "inter"} and found["prior_divided"]["gamma"] == -2
-    json.dumps({name: {k: v for k, v in one.items() if k != "log_prob"} for name, one in found.items()}, allow_nan=False)
+    assert found["fitted"]["scores"]["nll"] == pytest.approx(
+        found["joint"]["scores"]["nll"], abs=0.002
+    )  # the exact posterior
+    assert (
+        set(found["fitted"]["weights"]) == {"image", "audio", "inter"}
+        and found["prior_divided"]["gamma"] == -2
+    )
+    json.dumps(
+        {name: {k: v for k, v in one.items() if k != "log_prob"} for name, one in found.items()},
+        allow_nan=False,
+    )
     with pytest.raises(DataError, match="other examples"):
         post_hoc(val, test, joint | {"id": joint["id"] + 1})
     with pytest.raises(SettingsError, match="two experts"):
@@ -308,7 +386,9 @@ def test_plain_product_of_exact_experts_is_too_sure_and_the_fitted_one_is_not():
 def test_labels_are_fitted_each_by_itself():
     parts = [exact_experts(2000, seed) for seed in (1, 2)]
     y = np.stack([part[0] for part in parts], axis=1)
-    experts = {name: np.stack([part[1][name] for part in parts], axis=1) for name in ("image", "audio")}
+    experts = {
+        name: np.stack([part[1][name] for part in parts], axis=1) for name in ("image", "audio")
+    }
     both = fit_combination(y, experts)
     assert both.weights.shape == (2, 2) and both.gamma.shape == (2,)
     for k, (y_one, all_of_one) in enumerate(parts):
@@ -317,7 +397,11 @@ def test_labels_are_fitted_each_by_itself():
         np.testing.assert_allclose(both.weights[:, k], alone.weights)
         np.testing.assert_allclose(both(experts)[:, k], alone(of_one))
     assert fit_temperature(y, experts["image"]).shape == (2,)
-    assert set(post_hoc(*[as_predictions(y, experts)] * 2)["fitted"]["scores"]) >= {"ece", "ece_0", "ece_1"}
+    assert set(post_hoc(*[as_predictions(y, experts)] * 2)["fitted"]["scores"]) >= {
+        "ece",
+        "ece_0",
+        "ece_1",
+    }
 
 
 def test_temperature_takes_back_a_known_factor():
@@ -330,21 +414,32 @@ def test_temperature_takes_back_a_known_factor():
 
 def test_what_the_labels_leave_open_stays_at_the_plain_product():
     y, experts = exact_experts(300, 6)
-    # The product of the three is the same along (1, 1, -1, -1); nearest to the plain product's (1, 1, 1, 0) is (1, 1, 1, -1) / 2.
+    # The product of the three is the same along (1, 1, -1, -1); nearest to the plain product's (1,
+    # 1, 1, 0) is (1, 1, 1, -1) / 2.
     large, exact = exact_experts(30_000, 7)
     free = fit_combination(large, exact, np.log(PRIOR))
     along = np.array([1, 1, -1, -1])
-    assert along @ (np.array([*free.weights, free.gamma]) - [1, 1, 1, 0]) == pytest.approx(0, abs=1e-3)
+    assert along @ (np.array([*free.weights, free.gamma]) - [1, 1, 1, 0]) == pytest.approx(
+        0, abs=1e-3
+    )
     assert [*free.weights, free.gamma] == pytest.approx([0.5, 0.5, 0.5, -0.5], abs=0.05)
     uniform = np.log(np.full(5, 0.2))
-    fitted = fit_combination(y, {"image": experts["image"], "none": np.tile(uniform, (300, 1))}, uniform)
+    fitted = fit_combination(
+        y, {"image": experts["image"], "none": np.tile(uniform, (300, 1))}, uniform
+    )
     assert fitted.weights[1] == pytest.approx(1) and fitted.gamma == pytest.approx(0)
-    certain = np.where(np.eye(5)[y] > 0, 0.0, -np.inf)  # told apart without error, impossible classes included
-    assert np.isfinite(fit_combination(y, {"image": certain, "audio": experts["audio"]}).weights).all()
+    certain = np.where(
+        np.eye(5)[y] > 0, 0.0, -np.inf
+    )  # told apart without error, impossible classes included
+    assert np.isfinite(
+        fit_combination(y, {"image": certain, "audio": experts["audio"]}).weights
+    ).all()
 
 
 def test_class_frequencies_by_hand():
-    np.testing.assert_allclose(np.exp(log_frequencies(np.array([0, 0, 2]), 3)), [3 / 6, 1 / 6, 2 / 6])
+    np.testing.assert_allclose(
+        np.exp(log_frequencies(np.array([0, 0, 2]), 3)), [3 / 6, 1 / 6, 2 / 6]
+    )
     assert log_frequencies(np.zeros((4, 2), int), 3).shape == (2, 3)
 
 
@@ -355,21 +450,42 @@ def test_rescues_and_their_counterparts_by_hand():
     product = np.array([1, 0, 0, 1, 0, 1], bool)
     experts = np.array([[0, 0, 1, 1, 1, 0], [0, 0, 1, 0, 0, 0]], bool)
     found = rescue_rate(product, experts)
-    # All wrong: 0, 1, 5, of which 0 and 5 are rescued. All right: 2, spoilt. Some right: 2, 3, 4, of which 2 and 4 are lost.
-    assert (found["all_wrong"], found["rescued"], found["rescued_share"], found["rescued_of_all_wrong"]) == (3, 2, 2 / 6, 2 / 3)
-    assert (found["all_right"], found["spoilt"], found["spoilt_share"], found["spoilt_of_all_right"]) == (1, 1, 1 / 6, 1)
-    assert (found["some_right"], found["lost"], found["lost_share"], found["lost_of_some_right"]) == (3, 2, 2 / 6, 2 / 3)
+    # All wrong: 0, 1, 5, of which 0 and 5 are rescued. All right: 2, spoilt. Some right: 2, 3, 4,
+    # of which 2 and 4 are lost.
+    assert (
+        found["all_wrong"],
+        found["rescued"],
+        found["rescued_share"],
+        found["rescued_of_all_wrong"],
+    ) == (3, 2, 2 / 6, 2 / 3)
+    assert (
+        found["all_right"],
+        found["spoilt"],
+        found["spoilt_share"],
+        found["spoilt_of_all_right"],
+    ) == (1, 1, 1 / 6, 1)
+    assert (
+        found["some_right"],
+        found["lost"],
+        found["lost_share"],
+        found["lost_of_some_right"],
+    ) == (3, 2, 2 / 6, 2 / 3)
     assert rescue_rate(product, np.ones((2, 6), bool))["rescued_of_all_wrong"] is None
 
 
 def test_rescues_of_predictions_and_entropies_per_label():
-    image, audio = (np.log([[0.5, 0.1, 0.4], [0.6, 0.3, 0.1]]), np.log([[0.1, 0.5, 0.4], [0.6, 0.3, 0.1]]))
+    image, audio = (
+        np.log([[0.5, 0.1, 0.4], [0.6, 0.3, 0.1]]),
+        np.log([[0.1, 0.5, 0.4], [0.6, 0.3, 0.1]]),
+    )
     y = np.array([2, 0])  # 0.16 beats 0.05: together right where each is wrong
     found = rescues(as_predictions(y, {"image": image, "audio": audio}))[""]
     assert (found["examples"], found["rescued"], found["lost"]) == (2, 1, 0)
     with pytest.raises(SettingsError, match="fewer than two"):
         rescues(as_predictions(y, {"image": image}))
-    table = entropies(as_predictions(np.stack([y, y * 0], axis=1), {"image": np.stack([image, audio], axis=1)}))
+    table = entropies(
+        as_predictions(np.stack([y, y * 0], axis=1), {"image": np.stack([image, audio], axis=1)})
+    )
     assert table["0"]["y"] == pytest.approx(math.log(2)) and table["1"]["y"] == 0
     assert table["1"]["image"] == pytest.approx(METRICS["entropy"](y, audio))
 
@@ -386,21 +502,44 @@ def save_runs(folder, seeds, strength, labels=None, n=300, shift=0):
         run = folder / f"seed{seed}"
         run.mkdir(parents=True)
         named = {"labels": np.array(labels)} if labels else {}
-        np.savez(run / "predictions_test.npz", id=np.arange(n), group=np.arange(n) // 3, y=y, log_prob=log_prob, **named)
+        np.savez(
+            run / "predictions_test.npz",
+            id=np.arange(n),
+            group=np.arange(n) // 3,
+            y=y,
+            log_prob=log_prob,
+            **named,
+        )
     return [folder / f"seed{seed}" for seed in seeds]
 
 
 def test_statistics_of_runs_are_the_metrics_and_fit_into_json(tmp_path):
     runs = save_runs(tmp_path / "a", (0, 1, 2), 1.5)
-    found = json.loads(json.dumps(statistics_of(runs, ["accuracy", "auroc", "nll"], resamples=200), allow_nan=False))
-    assert (found["groups"], found["examples"], found["resamples"], found["level"]) == (100, 300, 200, 0.95)
+    found = json.loads(
+        json.dumps(
+            statistics_of(runs, ["accuracy", "auroc", "nll"], resamples=200), allow_nan=False
+        )
+    )
+    assert (found["groups"], found["examples"], found["resamples"], found["level"]) == (
+        100,
+        300,
+        200,
+        0.95,
+    )
     each = [dict(np.load(run / "predictions_test.npz")) for run in runs]
     values = [accuracy(p["y"], p["log_prob"]) for p in each]
     of_accuracy = found["metrics"]["accuracy"]
-    assert of_accuracy["values"] == pytest.approx(values) and of_accuracy["mean"] == pytest.approx(np.mean(values))
+    assert of_accuracy["values"] == pytest.approx(values) and of_accuracy["mean"] == pytest.approx(
+        np.mean(values)
+    )
     assert of_accuracy["std"] == pytest.approx(np.std(values, ddof=1))
-    assert of_accuracy["low"] < np.mean(values) < of_accuracy["high"] and of_accuracy["rule"] == "t, seeds and examples"
-    assert found["metrics"]["auroc"]["values"] == pytest.approx([auroc(p["y"], p["log_prob"]) for p in each])
+    assert (
+        of_accuracy["low"] < np.mean(values) < of_accuracy["high"]
+        and of_accuracy["rule"] == "t, seeds and examples"
+    )
+    assert found["metrics"]["auroc"]["values"] == pytest.approx(
+        [auroc(p["y"], p["log_prob"]) for p in each]
+    )
     one = statistics_of(runs[:1], ["accuracy"], resamples=200)["metrics"]["accuracy"]
     assert one["std"] is None and "one seed" in one["rule"]
 
@@ -408,20 +547,40 @@ def test_statistics_of_runs_are_the_metrics_and_fit_into_json(tmp_path):
 def test_labels_and_their_mean_are_those_of_score_and_an_undefined_one_is_null(tmp_path):
     (run,) = save_runs(tmp_path / "a", (0,), 1.0, labels=["acl", "meniscus"])
     p = dict(np.load(run / "predictions_test.npz"))
-    found = statistics_of([run], ["auroc", "auroc_acl", "ece_meniscus", "auprc"], resamples=100)["metrics"]
+    found = statistics_of([run], ["auroc", "auroc_acl", "ece_meniscus", "auprc"], resamples=100)[
+        "metrics"
+    ]
     expected = score(p["y"], p["log_prob"], ["auroc", "auprc", "ece"], ["acl", "meniscus"])
-    assert set(found) == {"auroc", "auroc_acl", "auroc_meniscus", "auprc", "auprc_acl", "auprc_meniscus", "ece_meniscus"}
-    assert {name: one["mean"] for name, one in found.items()} == pytest.approx({name: expected[name] for name in found})
+    assert set(found) == {
+        "auroc",
+        "auroc_acl",
+        "auroc_meniscus",
+        "auprc",
+        "auprc_acl",
+        "auprc_meniscus",
+        "ece_meniscus",
+    }
+    assert {name: one["mean"] for name, one in found.items()} == pytest.approx(
+        {name: expected[name] for name in found}
+    )
     p["y"][:, 0] = 0
     np.savez(run / "predictions_test.npz", **p)
     found = statistics_of([run], ["auroc"], resamples=100)["metrics"]
     assert found["auroc_acl"]["mean"] is None and found["auroc_acl"]["low"] is None
-    assert found["auroc"]["mean"] == found["auroc_meniscus"]["mean"] == pytest.approx(expected["auroc_meniscus"])
+    assert (
+        found["auroc"]["mean"]
+        == found["auroc_meniscus"]["mean"]
+        == pytest.approx(expected["auroc_meniscus"])
+    )
 
 
 def test_a_data_sets_own_metric_and_unknown_ones(tmp_path):
     runs = save_runs(tmp_path / "a", (0, 1), 1.0)
-    own = {"vqa_score": lambda p, index, groups: mean_of((p["log_prob"].argmax(-1) == p["y"]) * 0.9, index, groups)}
+    own = {
+        "vqa_score": lambda p, index, groups: mean_of(
+            (p["log_prob"].argmax(-1) == p["y"]) * 0.9, index, groups
+        )
+    }
     found = statistics_of(runs, ["vqa_score", "accuracy"], own=own, resamples=100)["metrics"]
     assert found["vqa_score"]["mean"] == pytest.approx(0.9 * found["accuracy"]["mean"])
     assert found["vqa_score"]["low"] == pytest.approx(0.9 * found["accuracy"]["low"])
@@ -430,19 +589,32 @@ def test_a_data_sets_own_metric_and_unknown_ones(tmp_path):
 
 
 def test_a_difference_is_paired_over_examples_and_seeds(tmp_path):
-    first, second = save_runs(tmp_path / "a", (0, 1, 2), 1.5), save_runs(tmp_path / "b", (0, 1, 2), 1.0, shift=50)
+    first, second = (
+        save_runs(tmp_path / "a", (0, 1, 2), 1.5),
+        save_runs(tmp_path / "b", (0, 1, 2), 1.0, shift=50),
+    )
     found = comparison_of(first, second, ["accuracy", "auroc"], resamples=500)
     of_accuracy = found["metrics"]["accuracy"]
-    apart = [a - b for a, b in zip(of_accuracy["first"]["values"], of_accuracy["second"]["values"], strict=True)]
+    apart = [
+        a - b
+        for a, b in zip(
+            of_accuracy["first"]["values"], of_accuracy["second"]["values"], strict=True
+        )
+    ]
     assert of_accuracy["difference"]["values"] == pytest.approx(apart)
     assert of_accuracy["difference"]["low"] > 0 and of_accuracy["difference"]["p"] < 0.05
-    assert of_accuracy["first"] == statistics_of(first, ["accuracy"], resamples=500)["metrics"]["accuracy"]
+    assert (
+        of_accuracy["first"]
+        == statistics_of(first, ["accuracy"], resamples=500)["metrics"]["accuracy"]
+    )
     a, b = (dict(np.load(runs[0] / "predictions_test.npz")) for runs in (first, second))
     log_odds = [p["log_prob"][:, 1].astype(float) - p["log_prob"][:, 0] for p in (a, b)]
     assert found["tests"][0][""]["delong"]["p"] == delong(a["y"] == 1, *log_odds).p
     won = ((a["log_prob"].argmax(-1) == a["y"]) & (b["log_prob"].argmax(-1) != b["y"])).sum()
     assert found["tests"][0][""]["mcnemar"]["won"] == won
-    nothing = comparison_of(first[:1], [save_runs(tmp_path / "c", (0,), 1.5)[0]], ["accuracy"], resamples=100)
+    nothing = comparison_of(
+        first[:1], [save_runs(tmp_path / "c", (0,), 1.5)[0]], ["accuracy"], resamples=100
+    )
     assert nothing["metrics"]["accuracy"]["difference"]["p"] == 1  # the same predictions
     json.dumps(found, allow_nan=False)
 
@@ -467,4 +639,6 @@ def test_auprc_of_the_repeated_rows_with_many_equal_scores():
     log_prob = np.stack([np.zeros(80), scores], axis=1)
     for drawn in next(iter(draws(80, 10))):
         rows = np.repeat(np.arange(80), drawn.astype(int))
-        assert metric(drawn[None])[0] == pytest.approx(auprc(positive[rows].astype(int), log_prob[rows]), abs=1e-12)
+        assert metric(drawn[None])[0] == pytest.approx(
+            auprc(positive[rows].astype(int), log_prob[rows]), abs=1e-12
+        )

@@ -12,7 +12,9 @@ from tests.conftest import AVMNIST_CONFIG
 
 
 def load(*arguments, config=AVMNIST_CONFIG):
-    return load_config(AVMNISTConfig, ["--config", str(config), *arguments], "AVMNIST_and_MIMIC.train")
+    return load_config(
+        AVMNISTConfig, ["--config", str(config), *arguments], "AVMNIST_and_MIMIC.train"
+    )
 
 
 def test_the_command_line_wins_over_the_file():
@@ -30,11 +32,17 @@ def test_the_command_line_wins_over_the_file():
         ("unimodal_audio", "official_code", 0.01, 30, None, True),
     ],
 )
-def test_presets_are_the_table_of_the_paper_and_the_published_code(method, preset, lr, epochs, patience, frozen):
+def test_presets_are_the_table_of_the_paper_and_the_published_code(
+    method, preset, lr, epochs, patience, frozen
+):
     config = load("--method", method, "--preset", preset)
     assert (config.optim.lr, config.optim.epochs, config.optim.patience) == (lr, epochs, patience)
     assert config.model.frozen_factors == frozen
-    assert (config.optim.batch_size, config.optim.clip_norm, config.optim.select) == (40, 8.0, "accuracy")
+    assert (config.optim.batch_size, config.optim.clip_norm, config.optim.select) == (
+        40,
+        8.0,
+        "accuracy",
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,7 +52,10 @@ def test_presets_are_the_table_of_the_paper_and_the_published_code(method, prese
         ("--method intra", "intra"),
         ("--method inter --fusion lrtf", "inter-low_rank_tensor"),
         ("--method inter_and_intra_modality --fusion=lf", "i2m2-concat"),
-        ("--method i2m2 --init scratch --tag lr0.1 --preset official_code", "i2m2-concat-official_code-scratch-lr0.1"),
+        (
+            "--method i2m2 --init scratch --tag lr0.1 --preset official_code",
+            "i2m2-concat-official_code-scratch-lr0.1",
+        ),
     ],
 )
 def test_a_run_is_named_by_what_sets_it_apart(arguments, name):
@@ -56,11 +67,27 @@ def test_aliases_serve_in_a_file_too_and_print_config_shows_what_is_in_force(tmp
     with pytest.raises(SystemExit):
         load("--print_config", "--seed", "3", config=tmp_path / "x.yaml")
     shown = yaml.safe_load(capsys.readouterr().out)
-    assert (shown["method"], shown["fusion"], shown["seed"], shown["optim"]["epochs"]) == ("inter", "concat", 3, 25)
+    assert (shown["method"], shown["fusion"], shown["seed"], shown["optim"]["epochs"]) == (
+        "inter",
+        "concat",
+        3,
+        25,
+    )
 
 
 def test_a_runs_config_yaml_repeats_exactly_that_run(tmp_path):
-    config = load("--method", "i2m2", "--preset", "official_code", "--tag", "x", "--optim.lr", "0.3", "--out", str(tmp_path))
+    config = load(
+        "--method",
+        "i2m2",
+        "--preset",
+        "official_code",
+        "--tag",
+        "x",
+        "--optim.lr",
+        "0.3",
+        "--out",
+        str(tmp_path),
+    )
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(to_dict(config)))
     assert load(config=path) == config
@@ -69,10 +96,19 @@ def test_a_runs_config_yaml_repeats_exactly_that_run(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ("--optim.weigth_decay 3", "command line: optim.weigth_decay is not a setting. Did you mean optim.weight_decay?"),
+        (
+            "--optim.weigth_decay 3",
+            "command line: optim.weigth_decay is not a setting. Did you mean optim.weight_decay?",
+        ),
         ("--optim.lr fast", "optim.lr=fast is not possible; it takes a number"),
-        ("--fusion sum", "fusion=sum is not possible; it takes one of concat, low_rank_tensor, tensor, gated"),
-        ("--method late", "method='late' is unknown; choose one of unimodal_image, unimodal_audio, intra, inter, i2m2"),
+        (
+            "--fusion sum",
+            "fusion=sum is not possible; it takes one of concat, low_rank_tensor, tensor, gated",
+        ),
+        (
+            "--method late",
+            "method='late' is unknown; choose one of unimodal_image, unimodal_audio, intra, inter, i2m2",
+        ),
         ("--preset fast", "preset='fast' is unknown in .*choose one of paper, official_code"),
         ("--optim.epochs 0", "optim.epochs=0 must be at least 1"),
         ("--optim.lr 0", "optim.lr=0.0 must be above 0"),
@@ -80,7 +116,10 @@ def test_a_runs_config_yaml_repeats_exactly_that_run(tmp_path):
         ("--threads -1", "threads=-1 must be at least 1"),
         ("--data.train_size -5", "data.train_size=-5 must be at least 1"),
         ("--optim.warmup 1", "optim.warmup=1.0 must be below 1"),
-        ("--optim.select acuracy", "optim.select='acuracy' is not a metric; choose one of accuracy"),
+        (
+            "--optim.select acuracy",
+            "optim.select='acuracy' is not a metric; choose one of accuracy",
+        ),
         ("--dataset mimic", "dataset=mimic is not possible"),
         ("--tag a/b", "tag='a/b' becomes part of a folder's name"),
         ("extra", "unrecognized arguments: extra"),
@@ -94,11 +133,17 @@ def test_wrong_settings_are_refused_with_the_way_out(arguments, message):
 def test_wrong_keys_and_values_in_a_file_are_refused_with_its_name(tmp_path):
     for text, message in [
         ("dataset: avmnist\nmethod: intra\nepoch: 3", "x.yaml: epoch is not a setting"),
-        ("dataset: avmnist\nmethod: intra\noptim: {lr: 1e-4, batch_size: many}", "x.yaml: optim.batch_size=many is not possible"),
+        (
+            "dataset: avmnist\nmethod: intra\noptim: {lr: 1e-4, batch_size: many}",
+            "x.yaml: optim.batch_size=many is not possible",
+        ),
         ("- 1", "must hold settings"),
         ("a: [", "not valid YAML"),
         ("dataset: avmnist\nmethod: intra\npresets: x", "x.yaml: presets must hold settings"),
-        ("dataset: avmnist\nmethod: intra\nper_method: {intra: null}", "per_method.intra must hold settings"),
+        (
+            "dataset: avmnist\nmethod: intra\nper_method: {intra: null}",
+            "per_method.intra must hold settings",
+        ),
         ("dataset: avmnist\nmethod: intra\noptim: 3", "optim"),
     ]:
         path = tmp_path / "x.yaml"

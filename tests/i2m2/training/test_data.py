@@ -9,30 +9,48 @@ from i2m2.training.data import ArrayDataset, check_dataset, loader, training_pla
 
 
 def split(n=6, first_id=0, **changes):
-    values = {"inputs": {"image": np.arange(n * 4, dtype=np.float32).reshape(n, 4)}, "y": np.arange(n) % 3, "rows": np.arange(n)}
+    values = {
+        "inputs": {"image": np.arange(n * 4, dtype=np.float32).reshape(n, 4)},
+        "y": np.arange(n) % 3,
+        "rows": np.arange(n),
+    }
     return ArrayDataset(**{**values, "id": np.arange(n) + first_id, **changes})
 
 
 @pytest.mark.parametrize("micro_batches, world_size", [(1, 1), (3, 1), (1, 2), (2, 4)])
-def test_every_division_of_an_epoch_sees_each_example_once_with_the_weight_of_its_update(micro_batches, world_size):
+def test_every_division_of_an_epoch_sees_each_example_once_with_the_weight_of_its_update(
+    micro_batches, world_size
+):
     plans = [
-        training_plan(43, 10, seed=5, epoch=2, micro_batches=micro_batches, rank=r, world_size=world_size)
+        training_plan(
+            43, 10, seed=5, epoch=2, micro_batches=micro_batches, rank=r, world_size=world_size
+        )
         for r in range(world_size)
     ]
     whole = training_plan(43, 10, seed=5, epoch=2)
     seen = np.concatenate([part.positions for plan in plans for part in plan if part.scale])
     assert sorted(seen) == list(range(43))
-    # Each device takes part in every update, and the weights of an update sum to one over the devices.
+    # Each device takes part in every update, and the weights of an update sum to one over the
+    # devices.
     assert {sum(part.last for part in plan) for plan in plans} == {5}
-    assert sum(part.scale * len(part.positions) for plan in plans for part in plan) == pytest.approx(5)
+    assert sum(
+        part.scale * len(part.positions) for plan in plans for part in plan
+    ) == pytest.approx(5)
     ends = [next(i for i, part in enumerate(plan) if part.last) for plan in plans]
-    first = {p for plan, end in zip(plans, ends, strict=True) for part in plan[: end + 1] for p in part.positions}
+    first = {
+        p
+        for plan, end in zip(plans, ends, strict=True)
+        for part in plan[: end + 1]
+        for p in part.positions
+    }
     assert first == set(whole[0].positions)
 
 
 def test_order_depends_on_seed_and_epoch_only():
     def order(seed, epoch):
-        return np.concatenate([part.positions for part in training_plan(30, 7, seed, epoch)]).tolist()
+        return np.concatenate(
+            [part.positions for part in training_plan(30, 7, seed, epoch)]
+        ).tolist()
 
     assert order(0, 0) == order(0, 0)
     assert len({tuple(order(s, e)) for s in (0, 1) for e in (0, 1)}) == 4
@@ -58,10 +76,18 @@ def test_a_value_that_is_not_finite_is_reported_with_file_and_row():
     "train, test, message",
     [
         (split(), split(first_id=5), "test and train share 1 ids, first 5"),
-        (split(y=np.array([0, 1, 10, 0, 0, 0])), split(first_id=9), "train: label 10 of id 2 is outside 0..2"),
+        (
+            split(y=np.array([0, 1, 10, 0, 0, 0])),
+            split(first_id=9),
+            "train: label 10 of id 2 is outside 0..2",
+        ),
         (split(), split(0, first_id=9), "test: no examples"),
         (split(id=np.zeros(6, int)), split(first_id=9), "train: an id occurs twice"),
-        (split(rows=np.arange(6) + 1), split(first_id=9), "image: 6 rows, but the train split needs row 6"),
+        (
+            split(rows=np.arange(6) + 1),
+            split(first_id=9),
+            "image: 6 rows, but the train split needs row 6",
+        ),
     ],
 )
 def test_splits_are_checked(train, test, message):

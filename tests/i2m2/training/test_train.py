@@ -36,12 +36,18 @@ def assert_same_weights(one, other, atol=0.0):
 
 
 def files(folder):
-    return {name: (Path(folder) / name).read_bytes() for name in ("best.safetensors", "predictions_val.npz")}
+    return {
+        name: (Path(folder) / name).read_bytes()
+        for name in ("best.safetensors", "predictions_val.npz")
+    }
 
 
 @pytest.mark.parametrize("name", ["sgd", "rmsprop", "adamw"])
 def test_training_lowers_the_loss_and_reaches_the_labels(name, tmp_path):
-    _, run = train_toy(toy_config(tmp_path, name=name, lr=0.3 if name == "sgd" else 0.01, epochs=25), data=(200, 100))
+    _, run = train_toy(
+        toy_config(tmp_path, name=name, lr=0.3 if name == "sgd" else 0.01, epochs=25),
+        data=(200, 100),
+    )
     history = [json.loads(line) for line in (run.dir / "metrics.jsonl").read_text().splitlines()]
     assert [record["epoch"] for record in history] == list(range(1, 26))
     assert history[-1]["train_loss"] < 0.5 * history[0]["train_loss"]
@@ -49,7 +55,9 @@ def test_training_lowers_the_loss_and_reaches_the_labels(name, tmp_path):
 
 
 def test_first_update_is_the_one_worked_out_by_hand(tmp_path):
-    model, run = train_toy(toy_config(tmp_path, epochs=1, batch_size=50, clip_norm=0.5, weight_decay=0.01))
+    model, run = train_toy(
+        toy_config(tmp_path, epochs=1, batch_size=50, clip_norm=0.5, weight_decay=0.01)
+    )
     torch.manual_seed(0)
     from i2m2.training.data import seed_everything
 
@@ -62,7 +70,9 @@ def test_first_update_is_the_one_worked_out_by_hand(tmp_path):
     for p in expected.parameters():
         p.data -= 0.1 * (p.grad * min(1, 0.5 / norm) + 0.01 * p.data)
     assert_same_weights(weights(run), expected.state_dict(), atol=1e-6)
-    assert json.loads((run.dir / "metrics.jsonl").read_text())["train_loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert json.loads((run.dir / "metrics.jsonl").read_text())["train_loss"] == pytest.approx(
+        loss.item(), rel=1e-5
+    )
 
 
 def test_micro_batches_change_nothing(tmp_path):
@@ -92,7 +102,10 @@ def test_two_processes_train_to_the_weights_of_one_and_evaluate_to_its_predictio
     assert list(theirs["id"]) == list(range(1000, 1027))
     for name in ours.files:
         np.testing.assert_allclose(theirs[name], ours[name], atol=1e-5)
-    one_loss, two_loss = (json.loads((f / "metrics.jsonl").read_text().splitlines()[-1])["train_loss"] for f in (one.dir, folder))
+    one_loss, two_loss = (
+        json.loads((f / "metrics.jsonl").read_text().splitlines()[-1])["train_loss"]
+        for f in (one.dir, folder)
+    )
     assert two_loss == pytest.approx(one_loss, abs=1e-5)
 
 
@@ -117,8 +130,12 @@ def test_schedules_by_hand():
         return [factor(update) for update in range(10)]
 
     assert rates() == [1.0] * 10
-    assert rates(schedule="linear", warmup=0.2) == pytest.approx([1 / 3, 2 / 3, *(1 - k / 8 for k in range(8))])
-    assert rates(schedule="cosine") == pytest.approx([(1 + math.cos(math.pi * k / 10)) / 2 for k in range(10)])
+    assert rates(schedule="linear", warmup=0.2) == pytest.approx(
+        [1 / 3, 2 / 3, *(1 - k / 8 for k in range(8))]
+    )
+    assert rates(schedule="cosine") == pytest.approx(
+        [(1 + math.cos(math.pi * k / 10)) / 2 for k in range(10)]
+    )
 
 
 def history(*values, metric="accuracy"):
@@ -130,7 +147,10 @@ def test_the_best_epoch_is_the_first_best_one_on_validation():
     assert best_epoch(history(0.1, 0.5, 0.05, 0.4, metric="nll"), "nll") == 3
     assert best_epoch(history(None, 0.2, None), "accuracy") == 2
     assert best_epoch(history(None, None), "accuracy") == 1
-    assert stale_epochs(history(0.1, 0.5, 0.5, 0.4), "accuracy") == 2 and stale_epochs([], "accuracy") == 0
+    assert (
+        stale_epochs(history(0.1, 0.5, 0.5, 0.4), "accuracy") == 2
+        and stale_epochs([], "accuracy") == 0
+    )
 
 
 def test_training_stops_after_patience_epochs_without_improvement(tmp_path):
@@ -139,12 +159,18 @@ def test_training_stops_after_patience_epochs_without_improvement(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_epoch_step_and_rate(tmp_path):
-    with pytest.raises(FloatingPointError, match=r"i2m2-concat, seed 0: the loss is (nan|inf) at epoch 1, step \d+ \(lr 1e\+30\)"):
+    with pytest.raises(
+        FloatingPointError,
+        match=r"i2m2-concat, seed 0: the loss is (nan|inf) at epoch 1, step \d+ \(lr 1e\+30\)",
+    ):
         train_toy(toy_config(tmp_path, lr=1e30, clip_norm=None))
 
 
 def test_two_runs_of_one_seed_are_identical_and_another_seed_differs(tmp_path):
-    runs = [train_toy(replace(toy_config(tmp_path / str(i)), seed=seed))[1] for i, seed in enumerate((0, 0, 1))]
+    runs = [
+        train_toy(replace(toy_config(tmp_path / str(i)), seed=seed))[1]
+        for i, seed in enumerate((0, 0, 1))
+    ]
     assert files(runs[0].dir) == files(runs[1].dir) != files(runs[2].dir)
 
 
@@ -154,9 +180,17 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("moment", ["save_best", "save_last", "write_history"])
 @pytest.mark.parametrize("epoch", [1, 2, 4])
-def test_a_run_broken_off_between_any_two_files_goes_on_to_the_same_end(moment, epoch, tmp_path, monkeypatch):
-    _, whole = train_toy(toy_config(tmp_path / "whole", epochs=4, name="adamw", lr=0.01, schedule="cosine", select="nll"))
-    config = toy_config(tmp_path / "broken", epochs=4, name="adamw", lr=0.01, schedule="cosine", select="nll")
+def test_a_run_broken_off_between_any_two_files_goes_on_to_the_same_end(
+    moment, epoch, tmp_path, monkeypatch
+):
+    _, whole = train_toy(
+        toy_config(
+            tmp_path / "whole", epochs=4, name="adamw", lr=0.01, schedule="cosine", select="nll"
+        )
+    )
+    config = toy_config(
+        tmp_path / "broken", epochs=4, name="adamw", lr=0.01, schedule="cosine", select="nll"
+    )
     calls, original = [], getattr(Run, moment)
 
     def broken(self, *arguments):
@@ -172,7 +206,10 @@ def test_a_run_broken_off_between_any_two_files_goes_on_to_the_same_end(moment, 
     assert files(run.dir) == files(whole.dir)
     seconds = ("seconds",)
     lines = [
-        [{k: v for k, v in json.loads(line).items() if k not in seconds} for line in (r.dir / "metrics.jsonl").open()]
+        [
+            {k: v for k, v in json.loads(line).items() if k not in seconds}
+            for line in (r.dir / "metrics.jsonl").open()
+        ]
         for r in (run, whole)
     ]
     assert lines[0] == lines[1]
@@ -182,7 +219,16 @@ def test_a_run_killed_three_times_equals_an_uninterrupted_one(train, avmnist_fil
     arguments = ("--method", "inter", "--optim.epochs", "8")
     whole = train(*arguments, out=tmp_path / "whole")
     folder = tmp_path / "killed/avmnist/inter-concat/seed0"
-    command = [sys.executable, "-m", "AVMNIST_and_MIMIC.train", "--config", AVMNIST_CONFIG, *arguments, "--threads", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "AVMNIST_and_MIMIC.train",
+        "--config",
+        AVMNIST_CONFIG,
+        *arguments,
+        "--threads",
+        "1",
+    ]
     command += ["--data.dir", str(avmnist_files), "--out", str(tmp_path / "killed")]
 
     def epochs():
@@ -228,8 +274,14 @@ def test_a_full_disk_leaves_the_run_resumable(tmp_path, monkeypatch):
 def test_other_settings_and_other_data_are_refused_and_settings_without_influence_are_not(tmp_path):
     config = toy_config(tmp_path)
     _, run = train_toy(config)
-    with pytest.raises(SettingsError, match=r"other settings: optim.lr \(0.1 there, 0.2 now\), seed.*--tag") as error:
-        Run.open(run.dir, replace(config, optim=replace(config.optim, lr=0.2), seed=1), {"fingerprint": "toy"})
+    with pytest.raises(
+        SettingsError, match=r"other settings: optim.lr \(0.1 there, 0.2 now\), seed.*--tag"
+    ) as error:
+        Run.open(
+            run.dir,
+            replace(config, optim=replace(config.optim, lr=0.2), seed=1),
+            {"fingerprint": "toy"},
+        )
     assert "\n" not in str(error.value)
     with pytest.raises(DataError, match="made with other data"):
         Run.open(run.dir, config, {"fingerprint": "another"})
@@ -244,7 +296,12 @@ def test_threads_left_open_are_those_the_run_began_with(tmp_path):
     folder = tmp_path / "run"
     Run.open(folder, replace(config, threads=2), {"fingerprint": "toy"}).save_last({})
     torch.set_num_threads(1)
-    assert Run.open(folder, replace(config, threads=None, workers=3), {"fingerprint": "toy"}).config.threads == 2
+    assert (
+        Run.open(
+            folder, replace(config, threads=None, workers=3), {"fingerprint": "toy"}
+        ).config.threads
+        == 2
+    )
 
 
 def test_a_second_process_is_kept_out_of_a_run_at_work(tmp_path):
@@ -269,7 +326,9 @@ def test_settings_of_a_run_that_never_trained_can_be_corrected(tmp_path):
     assert not list((tmp_path / "run").glob(".*.tmp.*"))
 
 
-@pytest.mark.parametrize("name", ["last.pt", "best.safetensors", "predictions_val.npz", "config.yaml", "env.json"])
+@pytest.mark.parametrize(
+    "name", ["last.pt", "best.safetensors", "predictions_val.npz", "config.yaml", "env.json"]
+)
 def test_a_damaged_file_of_a_run_is_named(name, tmp_path):
     config = toy_config(tmp_path)
     _, run = train_toy(config)
@@ -281,7 +340,10 @@ def test_a_damaged_file_of_a_run_is_named(name, tmp_path):
 
 
 def test_predictions_that_are_nan_stop_the_run_before_they_are_kept(tmp_path):
-    with pytest.raises(FloatingPointError, match=r"validation predictions are NaN at epoch 1, its end .*another --tag"):
+    with pytest.raises(
+        FloatingPointError,
+        match=r"validation predictions are NaN at epoch 1, its end .*another --tag",
+    ):
         train_toy(toy_config(tmp_path, lr=1e30, batch_size=43, clip_norm=None))
     assert not (tmp_path / "toy/i2m2-concat/seed0/last.pt").exists()
 
@@ -298,14 +360,18 @@ def test_predict_ignores_batch_size_and_restores_the_mode(tmp_path):
 
     torch.manual_seed(0)
     model, data = toy_model(), toy_split(27, 1000)
-    model.experts["left"].head = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 3))
+    model.experts["left"].head = torch.nn.Sequential(
+        torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 3)
+    )
     accelerator = make_accelerator(toy_config(tmp_path))
     one, all_at_once = (predict(model, data, accelerator, batch_size=size) for size in (1, 27))
     assert model.training and LeNet(3, 3).training
     for name in one:
         np.testing.assert_allclose(one[name], all_at_once[name], atol=1e-5)
     np.testing.assert_allclose(np.exp(one["log_prob"]).sum(-1), 1, atol=1e-5)
-    mixture = np.mean([np.exp(one[f"expert_{name}"]) for name in ("left", "right", "inter")], axis=0)
+    mixture = np.mean(
+        [np.exp(one[f"expert_{name}"]) for name in ("left", "right", "inter")], axis=0
+    )
     np.testing.assert_allclose(np.exp(mixture_of_experts(one)), mixture, atol=1e-6)
 
 
@@ -327,5 +393,8 @@ def test_bfloat16_training_is_close_to_the_plain_one(tmp_path):
     _, plain = train_toy(toy_config(tmp_path / "plain"))
     AcceleratorState._reset_state(reset_partial_state=True)  # one process has one precision
     _, mixed = train_toy(replace(toy_config(tmp_path / "mixed"), precision="bf16"))
-    difference = max((a - b).abs().max() for a, b in zip(weights(plain).values(), weights(mixed).values(), strict=True))
+    difference = max(
+        (a - b).abs().max()
+        for a, b in zip(weights(plain).values(), weights(mixed).values(), strict=True)
+    )
     assert 0 < difference < 0.05

@@ -1,4 +1,5 @@
-"""A small model and data for tests of the training loop. As a program (under torchrun) it trains and leaves the run in a folder."""
+"""A small model and data for tests of the training loop. As a program (under torchrun) it trains
+and leaves the run in a folder."""
 
 import sys
 from dataclasses import dataclass, replace
@@ -25,13 +26,24 @@ class ToyConfig(RunConfig):
 
 def toy_config(out, **optim):
     settings = {"name": "sgd", "lr": 0.1, "epochs": 3, "batch_size": 10, "clip_norm": 1.0, **optim}
-    return ToyConfig(dataset="toy", method="i2m2", out=str(out), device="cpu", threads=1, optim=OptimConfig(**settings))
+    return ToyConfig(
+        dataset="toy",
+        method="i2m2",
+        out=str(out),
+        device="cpu",
+        threads=1,
+        optim=OptimConfig(**settings),
+    )
 
 
 def toy_split(n, first_id, labels=None):
-    """[n, 3] and [n, 4] inputs whose signs decide among 3 classes, n not a multiple of anything used here."""
+    """[n, 3] and [n, 4] inputs whose signs decide among 3 classes, n not a multiple of anything
+    used here."""
     rng = np.random.default_rng(first_id)
-    inputs = {"left": rng.normal(size=(n, 3)).astype(np.float32), "right": rng.normal(size=(n, 4)).astype(np.float32)}
+    inputs = {
+        "left": rng.normal(size=(n, 3)).astype(np.float32),
+        "right": rng.normal(size=(n, 4)).astype(np.float32),
+    }
     y = (inputs["left"][:, 0] > 0).astype(np.int64) + (inputs["right"][:, 0] > 0)
     if labels:
         y = np.stack([(y > k).astype(np.int64) for k in range(labels)], axis=1)
@@ -42,7 +54,11 @@ def toy_model(head=lambda d: nn.Linear(d, 3)):
     experts = {
         "left": UnimodalExpert("left", nn.Sequential(nn.Linear(3, 8), nn.Tanh()), head(8)),
         "right": UnimodalExpert("right", nn.Sequential(nn.Linear(4, 8), nn.Tanh()), head(8)),
-        "inter": FusionExpert({"left": nn.Linear(3, 8), "right": nn.Linear(4, 8)}, Concat({"left": 8, "right": 8}), head(16)),
+        "inter": FusionExpert(
+            {"left": nn.Linear(3, 8), "right": nn.Linear(4, 8)},
+            Concat({"left": 8, "right": 8}),
+            head(16),
+        ),
     }
     return ProductOfExperts(experts)
 
@@ -51,7 +67,9 @@ def train_toy(config, data=(43, 27), model=None, **fit_options):
     """-> (trained model, its run). `data`: examples of train and val, or the two splits."""
     accelerator = make_accelerator(config)
     with accelerator.main_process_first():
-        run = Run.open(run_dir(config), config, {"fingerprint": "toy"}, writes=accelerator.is_main_process)
+        run = Run.open(
+            run_dir(config), config, {"fingerprint": "toy"}, writes=accelerator.is_main_process
+        )
     torch.set_num_threads(config.threads)
     start_tracker(accelerator, run)
     seed_everything(config.seed)
