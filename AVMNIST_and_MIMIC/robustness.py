@@ -19,10 +19,11 @@ from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.files import write_atomic, write_text
 from i2m2.metrics import accuracy
 from i2m2.report.notes import about, data_kind
-from i2m2.report.runs import Record
 from i2m2.report.tables import read_entries
+from i2m2.runs import RunRecord
+from i2m2.settings import RunConfig
 from i2m2.training import robustness
-from i2m2.training.config import RunConfig, load_config
+from i2m2.training.config import load_config
 from i2m2.training.data import Data
 from i2m2.training.evaluate import predict
 from i2m2.training.experiment import Experiment
@@ -100,7 +101,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def _config(run: Record, dataset: Experiment, args: argparse.Namespace) -> RunConfig:
+def _config(run: RunRecord, dataset: Experiment, args: argparse.Namespace) -> RunConfig:
     """The settings a run was trained with, but for where the data lie and the device."""
     if DATASETS.get(run.config.get("dataset")) is not dataset:
         raise SettingsError(
@@ -143,7 +144,7 @@ def _model(run: Run, dataset: Experiment) -> nn.Module:
 
 def _report(
     args: argparse.Namespace,
-    finished: list[Record],
+    finished: list[RunRecord],
     points: list[robustness.Point],
     data: Data,
     corruptions: robustness.Corruptions,

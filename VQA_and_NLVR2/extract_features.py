@@ -17,7 +17,8 @@ from collections.abc import Callable
 import torch
 
 from i2m2.errors import run_command
-from i2m2.training.config import RunConfig, load_config
+from i2m2.settings import RunConfig
+from i2m2.training.config import load_config
 from i2m2.training.data import seed_everything
 from VQA_and_NLVR2.backbones.base import build_backbone
 from VQA_and_NLVR2.features.cache import read_facts

@@ -24,12 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file
 from benchmarks.timing import beside, choices, machine, table
 from i2m2.metrics import ece
 from i2m2.stats.intervals import interval
-from i2m2.stats.resampling import Resampled, bootstrap, mean_of, resampled, resampled_auroc
+from i2m2.stats.resampling import BootstrapStatistic, bootstrap, mean_of, resampled, resampled_auroc
 
 ACCURACY, AUROC, PREVALENCE = 0.72, 0.80, 0.15  # of AV-MNIST's, fastMRI's order
 # Of an example's difficulty: shares of variance due to its group, to the example (for every seed),
 # to the example and the seed.
-GROUP, EXAMPLE, OWN = 0.2, 0.4, 0.4
+GROUP, EXAMPLE, CUSTOM_METRICS = 0.2, 0.4, 0.4
 RATIOS = {
     "1 : 25": 1 / 25,
     "1 : 1": 1,
@@ -39,7 +39,7 @@ SIZES = {"500 examples": (500, 1), "150 groups of 10": (150, 10), "30 groups of 
 
 # (generator, true score of each seed [S], number of groups, examples per group) -> the metric of
 # each seed's run
-Simulated = Callable[[np.random.Generator, np.ndarray, int, int], list[Resampled]]
+Simulated = Callable[[np.random.Generator, np.ndarray, int, int], list[BootstrapStatistic]]
 
 
 def difficulty(rng: np.random.Generator, seeds: int, groups: int, each: int) -> np.ndarray:
@@ -49,26 +49,30 @@ def difficulty(rng: np.random.Generator, seeds: int, groups: int, each: int) -> 
     return (
         np.sqrt(GROUP) * group
         + np.sqrt(EXAMPLE) * rng.normal(size=n)
-        + np.sqrt(OWN) * rng.normal(size=(seeds, n))
+        + np.sqrt(CUSTOM_METRICS) * rng.normal(size=(seeds, n))
     )
 
 
 def accuracies(
     rng: np.random.Generator, truth: np.ndarray, groups: int, each: int
-) -> list[Resampled]:
+) -> list[BootstrapStatistic]:
     """Right where the difficulty stays below a threshold, which is so with probability `truth`."""
     right = difficulty(rng, len(truth), groups, each) < norm.ppf(truth)[:, None]
     index = np.repeat(np.arange(groups), each)
     return [mean_of(one.astype(np.float64), index, groups) for one in right]
 
 
-def nlls(rng: np.random.Generator, truth: np.ndarray, groups: int, each: int) -> list[Resampled]:
+def nlls(
+    rng: np.random.Generator, truth: np.ndarray, groups: int, each: int
+) -> list[BootstrapStatistic]:
     """Log-normal losses of mean `truth`: skewed, as those of a network are."""
     loss = truth[:, None] * np.exp(0.8 * difficulty(rng, len(truth), groups, each) - 0.32)
     return [mean_of(one, np.repeat(np.arange(groups), each), groups) for one in loss]
 
 
-def aurocs(rng: np.random.Generator, truth: np.ndarray, groups: int, each: int) -> list[Resampled]:
+def aurocs(
+    rng: np.random.Generator, truth: np.ndarray, groups: int, each: int
+) -> list[BootstrapStatistic]:
     """Normal scores around a mean of the class, which stand in order with probability `truth`;
     classes come in groups too."""
     positive = difficulty(rng, 1, groups, each)[0] < norm.ppf(PREVALENCE)

@@ -93,7 +93,7 @@ def read_cache(split: Slices, batch: int = 16) -> None:
 def layout_rows(folder: Path, reference: list[Path], rounds: int) -> tuple[list, list]:
     """-> rows on bytes per slice, rows on slices per second of one process."""
     splits = [split for split in load_fastmri(FastMRIData(dir=str(folder))).splits.values()]
-    image = [split.only(["magnitude", "phase"]) for split in splits]
+    image = [split.select(["magnitude", "phase"]) for split in splits]
     slices = sum(map(len, splits))
     cached = sum(path.stat().st_size for path in folder.glob("volumes/*.h5")) / slices
     published = sum(path.stat().st_size for path in reference) / len(reference)
@@ -146,7 +146,9 @@ def training_step(
 ) -> tuple[float, float, float]:
     """Median seconds of loading and preparing a batch, and of the whole training step of I2M2 at
     full size; a GPU's peak in GB."""
-    split = load_fastmri(FastMRIData(dir=str(folder))).splits["train"].only(["magnitude", "phase"])
+    split = (
+        load_fastmri(FastMRIData(dir=str(folder))).splits["train"].select(["magnitude", "phase"])
+    )
     config = load_config(
         FastMRIConfig,
         ["--config", CONFIG, "--method", "i2m2", "--init", "scratch", *settings],
@@ -252,7 +254,7 @@ def peak_memory(folder: Path, settings: list[str], examples: int) -> Cost:
 def one_step(folder: str, settings: list[str], examples: int) -> None:
     fixed = ["--config", CONFIG, "--method", "unimodal_magnitude", "--device", "cpu"]
     config = load_config(FastMRIConfig, [*fixed, *settings], "benchmark")
-    split = load_fastmri(FastMRIData(dir=folder)).splits["train"].only(["magnitude"])
+    split = load_fastmri(FastMRIData(dir=folder)).splits["train"].select(["magnitude"])
     accelerator, model = (
         Accelerator(cpu=True, mixed_precision=config.precision),
         build_model(config),

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 
 from benchmarks.timing import alternate
 from i2m2.losses import negative_log_likelihood
-from i2m2.training.config import RunConfig, load_config
+from i2m2.settings import RunConfig
+from i2m2.training.config import load_config
 from i2m2.training.data import ArrayDataset, to_device
 from i2m2.training.loop import (
     OPTIMIZERS,
@@ -72,7 +73,7 @@ class Ours:
         self.config, self.model, self.train, self.loss = (
             config,
             model,
-            train.only(model.modalities),
+            train.select(model.modalities),
             loss,
         )
         self.accelerator = make_accelerator(config)

@@ -17,7 +17,7 @@ import torch
 from benchmarks.process import measure
 from benchmarks.timing import machine, table
 from i2m2.errors import CommandParser, run_command
-from i2m2.report.estimates import read_seed
+from i2m2.runs import require_predictions
 from VQA_and_NLVR2.vqa_vs.combination import combination
 from VQA_and_NLVR2.vqa_vs.predictions import keep_everything
 
@@ -54,8 +54,10 @@ def write_predictions(run: Path, split: str, questions: int, answers: int, seed:
 
 def combine_files(folder: Path) -> None:
     """What `i2m2.results` does for one joint run; an expert stands for it."""
-    val, test = ({name: read_seed(folder / name, split) for name in EXPERTS} for split in SIZES)
-    print(json.dumps(combination(val, test, read_seed(folder / "inter", "test"))))
+    val, test = (
+        {name: require_predictions(folder / name, split) for name in EXPERTS} for split in SIZES
+    )
+    print(json.dumps(combination(val, test, require_predictions(folder / "inter", "test"))))
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -107,7 +107,7 @@ class Slices(Dataset):
         self._open_volumes: dict[str, OpenVolume] = {}
         self._process = os.getpid()
 
-    def only(self, modalities: Iterable[str]) -> Slices:
+    def select(self, modalities: Iterable[str]) -> Slices:
         """The same slices without what none of these modalities needs."""
         return Slices(self.folder, self.table, self.config, modalities)
 

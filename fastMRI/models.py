@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from fastMRI.data import LABELS, FastMRIData, class_weights
 from fastMRI.networks import NETWORKS, LabelHeads, Norm
 from i2m2.losses import negative_log_likelihood
-from i2m2.model import INTER, FusionExpert, ProductOfExperts, UnimodalExpert
-from i2m2.training.config import RunConfig
+from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert
+from i2m2.names import INTER
+from i2m2.settings import RunConfig
 from i2m2.training.data import Data
 from i2m2.training.loop import Loss
 

@@ -152,7 +152,7 @@ def scores_under_noise(
     model.load_state_dict(run.load_best())
     accelerator = make_accelerator(config)
     model.to(accelerator.device)
-    test = data.splits["test"].only(model.modalities)
+    test = data.splits["test"].select(model.modalities)
     result = {}
     for level in levels:
         predictions = predict(

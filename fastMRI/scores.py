@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from i2m2.metrics import score
-from i2m2.stats.resampling import Resampled, group_index, resampled_auroc
+from i2m2.stats.resampling import BootstrapStatistic, group_index, resampled_auroc
 from i2m2.stats.resampling import bootstrap as resample
 
 SENSITIVITY = 0.9  # that the operating point must exceed
@@ -173,7 +173,9 @@ def report(val: Predictions, predictions: Predictions) -> str:
     )
 
 
-def _auroc_by_volume(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
+def _auroc_by_volume(
+    predictions: Predictions, index: np.ndarray, groups: int
+) -> BootstrapStatistic:
     """The mean over the labels of the AUROC by volume, among the volumes drawn."""
     log_odds = log_odds_of(predictions["log_prob"])
     by_label = [
@@ -195,4 +197,4 @@ def _auroc_by_volume(predictions: Predictions, index: np.ndarray, groups: int) -
 
 # Of this data set's own, for `i2m2.report.estimates`: intervals and differences by resampled
 # volumes.
-OWN = {"auroc_volume": _auroc_by_volume}
+CUSTOM_METRICS = {"auroc_volume": _auroc_by_volume}

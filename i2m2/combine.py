@@ -15,13 +15,15 @@ import torch
 import yaml
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
-from i2m2.files import write_atomic, write_json, write_text
+from i2m2.files import finite, write_atomic, write_json, write_text
 from i2m2.model import product_of_experts
-from i2m2.predictions import read_predictions
-from i2m2.training.config import flatten, nest
-from i2m2.training.evaluate import EXPERT, scores_of, table_of
-from i2m2.training.experiment import Predictions, Scores, labels_of
-from i2m2.training.run import environment, finite, read_facts
+from i2m2.names import EXPERT
+from i2m2.runs import read_facts, read_predictions
+from i2m2.settings import flatten, nest
+from i2m2.stats.predictions import Predictions, labels_of
+from i2m2.training.evaluate import scores_of, table_of
+from i2m2.training.experiment import Scores
+from i2m2.training.run import environment
 
 
 def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:

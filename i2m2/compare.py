@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
-from i2m2.report.estimates import Own, comparison_of, log_prob_of, read_seed, resample
-from i2m2.report.runs import read_mapping
+from i2m2.report.estimates import CustomMetric, comparison_of, resample
 from i2m2.report.significance import share_members
-from i2m2.report.tables import Entry, listed_under, own_of, read_entries
-from i2m2.training.experiment import Predictions
+from i2m2.report.tables import Entry, custom_statistics_of, listed_under, read_entries
+from i2m2.runs import read_mapping, require_predictions
+from i2m2.stats.predictions import Predictions, log_prob_of
 
 
 def seeds_of(folder: Path, split: str) -> dict[str, Path]:
@@ -66,7 +66,7 @@ def environment_of(run: Path) -> dict[str, Any]:
 
 
 def usual_metrics(
-    predictions: Predictions, listed: Sequence[Entry], own: Mapping[str, Own]
+    predictions: Predictions, listed: Sequence[Entry], own: Mapping[str, CustomMetric]
 ) -> list[str]:
     """Of a data set with metrics of its own those of its first table, as far as the split has them;
     else the general ones."""
@@ -206,11 +206,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     pairs = pairs_of(args.A, args.B, args.split)
     first, second = ([pair[k] for pair in pairs.values()] for k in (0, 1))
     listed = listed_under(first[0].resolve().parents[1].name, read_entries())
-    own = own_of(listed).metrics
+    own = custom_statistics_of(listed).metrics
     metrics = (
         args.metric.split(",")
         if args.metric
-        else usual_metrics(read_seed(first[0], args.split), listed, own)
+        else usual_metrics(require_predictions(first[0], args.split), listed, own)
     )
     shared = tuple(
         share_members([environment_of(run).get("product_of") or [] for run in runs])

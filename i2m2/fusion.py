@@ -4,14 +4,14 @@ modalities."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from i2m2.errors import SettingsError
-
-FUSION_ALIASES = {"lf": "concat", "lrtf": "low_rank_tensor"}  # the paper's LF and LRTF
+from i2m2.names import FUSION_ALIASES
 
 
 class Concat(nn.Module):
@@ -81,14 +81,11 @@ class TensorFusion(nn.Module):
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         product = None
         for name in self.modalities:
-            extended = nn.functional.pad(
-                features[name], (1, 0), value=1.0
-            )  # [B, D_m + 1], the one goes first
-            product = (
-                extended
-                if product is None
-                else (product.unsqueeze(2) * extended.unsqueeze(1)).flatten(1)
-            )
+            extended = F.pad(features[name], (1, 0), value=1.0)  # [B, D_m + 1], the one goes first
+            if product is None:
+                product = extended
+            else:
+                product = (product.unsqueeze(2) * extended.unsqueeze(1)).flatten(1)
         return product
 
 
@@ -110,14 +107,13 @@ class GatedFusion(nn.Module):
         self.gate = nn.Linear(sum(sizes.values()), len(sizes) * out_features)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        candidates = torch.stack(
-            [self.project[name](features[name]).tanh() for name in self.modalities], dim=1
-        )  # [B, M, out]
+        projected = [self.project[name](features[name]).tanh() for name in self.modalities]
+        candidates = torch.stack(projected, dim=1)  # [B, M, out]
         gate = self.gate(torch.cat([features[name] for name in self.modalities], dim=-1))
         return (candidates * gate.view_as(candidates).softmax(dim=1)).sum(dim=1)
 
 
-FUSIONS = {
+FUSIONS = {  # by the names in i2m2.names.FUSIONS
     "concat": Concat,
     "low_rank_tensor": LowRankTensorFusion,
     "tensor": TensorFusion,
@@ -132,24 +128,21 @@ def build_fusion(
     rank: int = 40,
     frozen_factors: bool = False,
 ) -> nn.Module:
-    """The fusion called `name` (aliases `lf`, `lrtf`) for features of these sizes. `out_features`
-    is for low-rank tensor and gated fusion, `rank` and `frozen_factors` for the former; the others
-    have nothing to choose."""
+    """The fusion called `name` (aliases `lf`, `lrtf`) for {modality: its number of features}.
+
+    It gets those of the other arguments that it has: `out_features` (low-rank tensor and gated
+    fusion), `rank` and `frozen_factors` (low-rank tensor fusion). SettingsError for an unknown
+    name, or fewer than two modalities.
+    """
     name = FUSION_ALIASES.get(name, name)
     if name not in FUSIONS:
         raise SettingsError(
-            f"fusion={name!r} is unknown; choose one of {', '.join(FUSIONS)} (aliases: {', '.join(FUSION_ALIASES)})"
+            f"fusion={name!r} is unknown; choose one of {', '.join(FUSIONS)} "
+            f"(aliases: {', '.join(FUSION_ALIASES)})"
         )
     if len(sizes) < 2:
-        raise SettingsError(
-            f"fusion needs two or more modalities, not {', '.join(sizes) or 'none'}"
-        )
-    options = {
-        "low_rank_tensor": {
-            "out_features": out_features,
-            "rank": rank,
-            "frozen_factors": frozen_factors,
-        },
-        "gated": {"out_features": out_features},
-    }
-    return FUSIONS[name](sizes, **options.get(name, {}))
+        names = ", ".join(sizes) or "none"
+        raise SettingsError(f"fusion needs two or more modalities, not {names}")
+    options = {"out_features": out_features, "rank": rank, "frozen_factors": frozen_factors}
+    known = signature(FUSIONS[name]).parameters
+    return FUSIONS[name](sizes, **{key: v for key, v in options.items() if key in known})

@@ -13,20 +13,20 @@ def negative_log_likelihood(
     log_prob: Tensor,
     y: Tensor,
     class_weights: Tensor | None = None,
-    normalise: Literal["expected", "realised"] = "expected",
+    normalise: Literal["expected", "per_batch"] = "expected",
 ) -> Tensor:
     """-log p(y | x), summed over the labels: [B, (L,) C] log-probabilities, [B(, L)] classes ->
     [B].
 
     `class_weights` [(L,) C] weighs each label's classes. `expected` takes them as they are: scaled
     so that their mean over the training examples is 1, a rare class does not make the gradient jump
-    from batch to batch. `realised` divides by the mean weight of the examples at hand, as PyTorch's
+    from batch to batch. `per_batch` divides by the mean weight of the examples at hand, as PyTorch's
     weighted mean does: those of one device and micro-batch.
     """
     loss = F.nll_loss(log_prob.flatten(0, -2), y.flatten(), reduction="none").view(y.shape)
     if class_weights is not None:
         weight = class_weights.expand(log_prob.shape).gather(-1, y.unsqueeze(-1)).squeeze(-1)
-        loss = loss * (weight / weight.mean(dim=0) if normalise == "realised" else weight)
+        loss = loss * (weight / weight.mean(dim=0) if normalise == "per_batch" else weight)
     return loss.flatten(1).sum(dim=1) if loss.dim() > 1 else loss
 
 

@@ -19,23 +19,23 @@ from i2m2.report.missing import command, missing, missing_seeds, unfinished
 from i2m2.report.notes import about, data_kind, how_sure, judged_metrics, notes, verdicts
 from i2m2.report.page import Part, to_page
 from i2m2.report.render import Sheet, from_json, sheet_to_csv, slug, to_latex, to_markdown
-from i2m2.report.runs import Record, collect, lookup, run_folders
 from i2m2.report.significance import best_of, statistics_for
 from i2m2.report.studies import studies_of
 from i2m2.report.study_tables import STUDIES, diagrams_of, diagrams_sheet, sheets_of
 from i2m2.report.tables import (
+    CustomStatistics,
     Entry,
     Line,
-    OwnStatistics,
     Row,
     Table,
+    custom_statistics_of,
     in_percent,
     listed_under,
-    own_of,
     read_entries,
     sheet_of,
     to_csv,
 )
+from i2m2.runs import RunRecord, collect, lookup, run_folders
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +47,7 @@ INTRODUCTION = (
 )
 
 
-def entries_of(folder: str, entries: dict[str, list[Entry]], runs: list[Record]) -> list[Entry]:
+def entries_of(folder: str, entries: dict[str, list[Entry]], runs: list[RunRecord]) -> list[Entry]:
     """The tables of a results folder. One that no `paper.yaml` knows, of one's own data say, is a
     table of all its runs and of every metric that is a fraction."""
     if listed := listed_under(folder, entries):
@@ -91,7 +91,7 @@ def is_number(value: Any) -> bool:
 
 
 def make_table(
-    entry: Entry, runs: list[Record], folder: Path, beside: Iterable[Entry] = ()
+    entry: Entry, runs: list[RunRecord], folder: Path, beside: Iterable[Entry] = ()
 ) -> Table:
     """The table `entry` of the paper, filled with the finished runs of `folder`; those of the
     tables `beside` it stand there."""
@@ -126,7 +126,7 @@ def make_table(
     if by_row:
         best = best_of({run: values[run] for run in by_row}, entry.metrics)
         judged = statistics_for(
-            folder, entry.name, by_row, entry.metrics, best, own_of([entry]).metrics
+            folder, entry.name, by_row, entry.metrics, best, custom_statistics_of([entry]).metrics
         )
     return Table(
         statistics=judged,
@@ -163,7 +163,7 @@ def make_table(
 
 
 def tables_of(
-    folder: Path, runs: list[Record], entries: dict[str, list[Entry]]
+    folder: Path, runs: list[RunRecord], entries: dict[str, list[Entry]]
 ) -> tuple[list[Table], list[Sheet]]:
     """The tables of a results folder, and for each that has no run of its own yet what makes it."""
     listed = entries_of(folder.name, entries, runs)
@@ -192,7 +192,9 @@ def _place(name: str, rows: list[str]) -> int:
     )
 
 
-def values_of(finished: list[Record], name: str, metrics: Iterable[str]) -> dict[str, list[float]]:
+def values_of(
+    finished: list[RunRecord], name: str, metrics: Iterable[str]
+) -> dict[str, list[float]]:
     """Metric -> one fraction per finished seed of the run `name`; a metric recorded as null
     (undefined) is left out, and so is one that is not recorded, but for the first."""
     main, *others = metrics
@@ -224,7 +226,7 @@ SETTINGS = (
 )
 
 
-def settings_sheet(finished: list[Record], labels: Mapping[str, str], about: str) -> list[Sheet]:
+def settings_sheet(finished: list[RunRecord], labels: Mapping[str, str], about: str) -> list[Sheet]:
     """What every row was trained with (Table B.6 for fastMRI); where its seeds differ, all of what
     they had."""
     rows = []
@@ -281,7 +283,7 @@ def find_folders(out: Path, dataset: str | None, entries: dict[str, list[Entry]]
     return chosen
 
 
-def _begun(entry: Entry, before: Iterable[Entry], runs: list[Record]) -> bool:
+def _begun(entry: Entry, before: Iterable[Entry], runs: list[RunRecord]) -> bool:
     """Whether a row is finished that no table before has, or there is no such row."""
     own = {row.run for row in entry.rows} - {row.run for other in before for row in other.rows}
     return not own or any(run.name in own for run in runs if run.test is not None)
@@ -319,7 +321,7 @@ def _save(figure: Figure, path: Path) -> list[Path]:
 
 
 def further_parts(
-    folder: Path, runs: list[Record], tables: list[Table], own: OwnStatistics
+    folder: Path, runs: list[RunRecord], tables: list[Table], own: CustomStatistics
 ) -> list[Part]:
     """What the report tells of a results folder beside its tables: studies, settings in force, what
     other commands left there."""
@@ -389,7 +391,9 @@ def show(folder: Path, entries: dict[str, list[Entry]], parts: list[Part]) -> li
         ):
             path.unlink(missing_ok=True)
     parts += [Part(sheet, [], tables[0].data == "synthetic") for sheet in to_begin]
-    parts += further_parts(folder, runs, tables, own_of(listed_under(folder.name, entries)))
+    parts += further_parts(
+        folder, runs, tables, custom_statistics_of(listed_under(folder.name, entries))
+    )
     return paths
 
 

@@ -13,9 +13,9 @@ import pytest
 from AVMNIST_and_MIMIC.datasets import dataset_of
 from fastMRI.models import FastMRIConfig
 from i2m2.report.render import from_json, to_markdown
-from i2m2.report.runs import collect, run_folders
 from i2m2.report.tables import read_entries, sheet_of
 from i2m2.results import tables_of
+from i2m2.runs import collect, run_folders
 from i2m2.training.config import load_config
 from tests.conftest import ROOT
 from VQA_and_NLVR2.datasets import dataset_of as vqa_nlvr2

@@ -15,8 +15,9 @@ from AVMNIST_and_MIMIC.avmnist.files import NUM_CLASSES, SHAPES, open_part
 from AVMNIST_and_MIMIC.encoders import LeNet, mlp
 from i2m2.errors import DataError
 from i2m2.fusion import build_fusion
-from i2m2.model import INTER, FusionExpert, ProductOfExperts, UnimodalExpert
-from i2m2.training.config import RunConfig
+from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert
+from i2m2.names import INTER
+from i2m2.settings import RunConfig
 from i2m2.training.data import ArrayDataset, Data, check_dataset, read_description
 
 MODALITIES = tuple(SHAPES)

@@ -23,8 +23,9 @@ from AVMNIST_and_MIMIC.mimic.arrays import (
 )
 from i2m2.files import make_once
 from i2m2.fusion import build_fusion
-from i2m2.model import INTER, FusionExpert, ProductOfExperts, UnimodalExpert
-from i2m2.training.config import RunConfig
+from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert
+from i2m2.names import INTER
+from i2m2.settings import RunConfig
 from i2m2.training.data import ArrayDataset, Data, check_dataset, read_description
 from i2m2.training.evaluate import score_of_class_frequencies
 

@@ -283,7 +283,7 @@ class CachedExamples(Dataset):
         self.columns = {"y": y} if columns is None else dict(columns)
         self.view: np.ndarray | None = None
 
-    def only(self, modalities: Iterable[str]) -> CachedExamples:
+    def select(self, modalities: Iterable[str]) -> CachedExamples:
         """The same examples without the features that nobody reads."""
         rows = {kind: self.rows[kind] for kind in modalities}
         return CachedExamples(

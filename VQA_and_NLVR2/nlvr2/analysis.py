@@ -9,9 +9,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from i2m2.metrics import score
-from i2m2.stats.resampling import Resampled
-from i2m2.training.evaluate import EXPERT, experts_in, table_of
-from i2m2.training.experiment import Predictions
+from i2m2.names import EXPERT
+from i2m2.stats.predictions import Predictions, experts_in
+from i2m2.stats.resampling import BootstrapStatistic
+from i2m2.training.evaluate import table_of
 from VQA_and_NLVR2.nlvr2.data import SUBSETS
 from VQA_and_NLVR2.nlvr2.scores import accuracy, consistency
 
@@ -44,7 +45,7 @@ def report(predictions: Predictions) -> str:
     )
 
 
-def _consistency(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
+def _consistency(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
     right = predictions["log_prob"].argmax(axis=-1) == predictions["y"]
     _, first, sentence = np.unique(predictions["sentence"], return_index=True, return_inverse=True)
     whole = np.bincount(sentence.reshape(-1), ~right) == 0
@@ -56,7 +57,7 @@ def _consistency(predictions: Predictions, index: np.ndarray, groups: int) -> Re
 def _on(which: str):
     """Accuracy on a subset of the examples drawn."""
 
-    def own(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
+    def own(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
         right, of = predictions["log_prob"].argmax(axis=-1) == predictions["y"], predictions[which]
         return _ratio(
             *(np.bincount(index, weights, minlength=groups) for weights in (right & of, of))
@@ -65,7 +66,7 @@ def _on(which: str):
     return own
 
 
-def _ratio(sums: np.ndarray, sizes: np.ndarray) -> Resampled:
+def _ratio(sums: np.ndarray, sizes: np.ndarray) -> BootstrapStatistic:
     def metric(drawn: np.ndarray) -> np.ndarray:
         there = drawn @ sizes.astype(np.float64)
         return np.divide(drawn @ sums, there, out=np.full(there.shape, np.nan), where=there > 0)
@@ -74,4 +75,7 @@ def _ratio(sums: np.ndarray, sizes: np.ndarray) -> Resampled:
 
 
 # Of this data set's own, for `i2m2.report.estimates`: intervals and differences by resampled sets.
-OWN = {"consistency": _consistency, **{f"accuracy_{which}": _on(which) for which in SUBSETS}}
+CUSTOM_METRICS = {
+    "consistency": _consistency,
+    **{f"accuracy_{which}": _on(which) for which in SUBSETS},
+}

@@ -122,7 +122,7 @@ class Pairs(Dataset):
         self.columns = {"y": self.y, "sentence": sentence, **examples.subsets}
         self.epoch: int | None = None
 
-    def only(self, modalities: Iterable[str]) -> Pairs:
+    def select(self, modalities: Iterable[str]) -> Pairs:
         """The same examples without what none of these modalities needs."""
         return Pairs(self.examples, self.text, self.view, modalities)
 

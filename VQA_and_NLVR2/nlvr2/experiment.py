@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from i2m2.errors import SettingsError
 from i2m2.model import ProductOfExperts
-from i2m2.training.config import RunConfig
+from i2m2.settings import RunConfig
 from i2m2.training.data import Data, seed_everything
 from i2m2.training.experiment import Experiment
 from VQA_and_NLVR2.backbones.base import BackboneSettings, build_backbone

@@ -10,8 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from i2m2.model import INTER, ProductOfExperts
-from i2m2.training.config import OptimConfig
+from i2m2.model import ProductOfExperts
+from i2m2.names import INTER
+from i2m2.settings import OptimConfig
 from VQA_and_NLVR2.backbones.base import Backbone
 from VQA_and_NLVR2.backbones.heads import make_head
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from i2m2.errors import DataError
-from i2m2.stats.resampling import Resampled, mean_of
-from i2m2.training.experiment import Predictions
+from i2m2.stats.predictions import Predictions
+from i2m2.stats.resampling import BootstrapStatistic, mean_of
 from VQA_and_NLVR2.vqa_vs.answers import TRAINING
 from VQA_and_NLVR2.vqa_vs.combination import combination
 from VQA_and_NLVR2.vqa_vs.files import ANSWER_TYPES, OOD_SETS
@@ -44,20 +44,20 @@ def study(predictions: Predictions) -> dict[str, Any]:
     return found
 
 
-def _of_questions(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
+def _of_questions(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
     return mean_of(official(predictions), index, groups)
 
 
-def _entropy(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
+def _entropy(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
     return mean_of(predictions[f"{PRODUCT}_entropy"].astype(np.float64), index, groups)
 
 
-def _nll(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
+def _nll(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
     loss = soft_nll(predictions)
     return _mean_of_means(np.nan_to_num(loss), np.isfinite(loss)[:, None], index, groups)
 
 
-def _training_score(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
+def _training_score(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
     known = (predictions["answer"] >= 0).any(axis=1)
     return _mean_of_means(TRAINING[people(predictions)], known[:, None], index, groups)
 
@@ -65,7 +65,7 @@ def _training_score(predictions: Predictions, index: np.ndarray, groups: int) ->
 def _of_type(code: int) -> Any:
     """The mean over the questions of an answer type."""
 
-    def own(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
+    def own(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
         return _mean_of_means(
             official(predictions), (predictions["answer_type"] == code)[:, None], index, groups
         )
@@ -76,7 +76,7 @@ def _of_type(code: int) -> Any:
 def _of_sets(names: tuple[str, ...]) -> Any:
     """The mean over OOD sets, each a mean over its questions among those drawn."""
 
-    def own(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
+    def own(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
         if "member" not in predictions:
             raise DataError(
                 f"only the test split has the OOD sets {', '.join(names)}; take it, or another metric"
@@ -91,7 +91,7 @@ def _of_sets(names: tuple[str, ...]) -> Any:
 
 def _mean_of_means(
     score: np.ndarray, member: np.ndarray, index: np.ndarray, groups: int
-) -> Resampled:
+) -> BootstrapStatistic:
     """[n] scores, [n, S] memberships of sets -> the mean over the sets of their mean score; NaN
     where a set is empty."""
     columns = range(member.shape[1])
@@ -111,10 +111,17 @@ def _mean_of_means(
     return metric
 
 
-__all__ = ["OWN", "combination", "study"]  # what `i2m2.report.tables.own_of` looks for
+__all__ = [
+    "CUSTOM_METRICS",
+    "combination",
+    "study",
+]  # what `i2m2.report.tables.custom_statistics_of` looks for
 
 # For `i2m2.report.estimates`: intervals and differences by resampled images.
-OWN = {"vqa_score": _of_questions, **{name: _of_sets(sets) for name, sets in SUB_MEANS.items()}}
-OWN |= {name: _of_sets((name,)) for name in OOD_SETS}
-OWN |= {name.replace("/", "_"): _of_type(code) for code, name in enumerate(ANSWER_TYPES)}
-OWN |= {"training_score": _training_score, "nll": _nll, "entropy": _entropy}
+CUSTOM_METRICS = {
+    "vqa_score": _of_questions,
+    **{name: _of_sets(sets) for name, sets in SUB_MEANS.items()},
+}
+CUSTOM_METRICS |= {name: _of_sets((name,)) for name in OOD_SETS}
+CUSTOM_METRICS |= {name.replace("/", "_"): _of_type(code) for code, name in enumerate(ANSWER_TYPES)}
+CUSTOM_METRICS |= {"training_score": _training_score, "nll": _nll, "entropy": _entropy}

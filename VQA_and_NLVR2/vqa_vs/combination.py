@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from i2m2.report.estimates import refuse_other_examples
 from i2m2.stats.calibration import FLOOR, maximise_likelihood
-from i2m2.training.experiment import Predictions
+from i2m2.stats.predictions import Predictions, refuse_other_examples
 from VQA_and_NLVR2.vqa_vs.predictions import PRODUCT, TOP, calibration, keep, soft_target
 
 ALL = f"{PRODUCT}_log_prob"  # the column of a run that saves everything

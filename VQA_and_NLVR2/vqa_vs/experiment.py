@@ -19,10 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from i2m2.losses import binary_cross_entropy, soft_cross_entropy
-from i2m2.model import INTER, ProductOfExperts, UnimodalExpert
-from i2m2.training.config import RunConfig, flatten, load_config, to_dict
+from i2m2.model import ProductOfExperts, UnimodalExpert
+from i2m2.names import INTER
+from i2m2.settings import RunConfig, flatten, to_dict
+from i2m2.stats.predictions import Predictions
+from i2m2.training.config import load_config
 from i2m2.training.data import Data
-from i2m2.training.experiment import Experiment, Predictions
+from i2m2.training.experiment import Experiment
 from i2m2.training.loop import Loss
 from VQA_and_NLVR2.backbones.base import BackboneSettings
 from VQA_and_NLVR2.backbones.heads import HIDDEN, make_head

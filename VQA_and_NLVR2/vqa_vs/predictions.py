@@ -24,8 +24,8 @@ from torch import Tensor
 
 from i2m2.stats.calibration import diagram, ece_of
 from i2m2.stats.complementarity import rescue_rate
+from i2m2.stats.predictions import Predictions
 from i2m2.training.evaluate import table_of
-from i2m2.training.experiment import Predictions
 from VQA_and_NLVR2.vqa_vs.answers import OFFICIAL, TRAINING
 from VQA_and_NLVR2.vqa_vs.files import OOD_SETS
 from VQA_and_NLVR2.vqa_vs.scores import SUB_MEANS, score_sets, score_types

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from i2m2.report.notes import departures_of
-from i2m2.report.runs import Record, lookup
 from i2m2.report.tables import Entry, Row
+from i2m2.runs import RunRecord, lookup
 
 # What a missing run has to repeat of a run beside it, wherever that differs from the config file
 # its command names, beside what `departures_of` finds. Not the preset, the tag and a start from
@@ -26,7 +26,7 @@ REPEATED = (
 )
 
 
-def missing_seeds(entry: Entry, runs: list[Record]) -> dict[str, list[int]]:
+def missing_seeds(entry: Entry, runs: list[RunRecord]) -> dict[str, list[int]]:
     """{row: the seeds that it lacks and that any row has (seed 0 if none has any)}.
 
     A row that is not trained is missing if it has no seed at all.
@@ -43,7 +43,7 @@ def missing_seeds(entry: Entry, runs: list[Record]) -> dict[str, list[int]]:
     }
 
 
-def missing(entry: Entry, runs: list[Record], folder: Path) -> list[str]:
+def missing(entry: Entry, runs: list[RunRecord], folder: Path) -> list[str]:
     """The seeds that the paper's rows lack, each with the command that makes it."""
     listed = {row.run for row in entry.rows}
     rows = [run for run in runs if run.name in listed]
@@ -55,7 +55,7 @@ def missing(entry: Entry, runs: list[Record], folder: Path) -> list[str]:
     ]
 
 
-def unfinished(entry: Entry, runs: list[Record], folder: Path) -> list[str]:
+def unfinished(entry: Entry, runs: list[RunRecord], folder: Path) -> list[str]:
     """The runs without DONE, each with the command that goes on with it: from its own config, which
     holds every override."""
     rows = {row.run: row for row in entry.rows}
@@ -78,7 +78,7 @@ def unfinished(entry: Entry, runs: list[Record], folder: Path) -> list[str]:
     return items
 
 
-def command(entry: Entry, row: Row, seed: int, folder: Path, siblings: list[Record]) -> str:
+def command(entry: Entry, row: Row, seed: int, folder: Path, siblings: list[RunRecord]) -> str:
     """The command for one run of the table, with what the runs beside it override; of those the
     same row's count first."""
     if row.command:
@@ -104,7 +104,7 @@ def command(entry: Entry, row: Row, seed: int, folder: Path, siblings: list[Reco
     return " ".join(words)
 
 
-def overrides(entry: Entry, row: Row, siblings: list[Record]) -> dict[str, Any]:
+def overrides(entry: Entry, row: Row, siblings: list[RunRecord]) -> dict[str, Any]:
     """{dotted setting: value} that a run of the row has to repeat of the runs beside it: what
     another seed of it was given beside its config file, else what all of them were."""
     config = siblings[0].config if siblings else {}

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from i2m2.errors import SettingsError
-from i2m2.report.runs import Record, lookup
 from i2m2.report.tables import ALPHA, Entry, Row
-from i2m2.training.config import OptimConfig, RunConfig, flatten, merge_preset, to_dict
+from i2m2.runs import RunRecord, lookup
+from i2m2.settings import OptimConfig, RunConfig, flatten, merge_preset, to_dict
 from i2m2.training.run import WITHOUT_INFLUENCE
 
 Values = Mapping[str, Mapping[str, list[float]]]  # run -> metric -> one per seed
@@ -21,7 +21,7 @@ UNKNOWN = "not judged: the paper's value is not known"
 
 
 def verdicts(
-    entry: Entry, values: Values, data: str, finished: list[Record], folder: Path
+    entry: Entry, values: Values, data: str, finished: list[RunRecord], folder: Path
 ) -> dict[str, str]:
     """{run: whether the row comes out as in the paper, or why that cannot be judged}.
 
@@ -61,7 +61,7 @@ def _verdict(
     metric: str,
     values: Values,
     data: str,
-    finished: list[Record],
+    finished: list[RunRecord],
     folder: Path,
 ) -> str:
     seeds = values[row.run][metric]
@@ -116,7 +116,7 @@ def _verdict(
     )
 
 
-def data_kind(entry: Entry, finished: list[Record]) -> str:
+def data_kind(entry: Entry, finished: list[RunRecord]) -> str:
     """real, synthetic (if any of the runs is) or not recorded (if any run does not say)."""
     said = {run.data.get("synthetic") for run in finished}
     if (
@@ -128,7 +128,7 @@ def data_kind(entry: Entry, finished: list[Record]) -> str:
     return "real" if said == {False} else "not recorded"
 
 
-def about(folder: str, data: str, finished: list[Record]) -> str:
+def about(folder: str, data: str, finished: list[RunRecord]) -> str:
     """`avmnist, variant rebuilt, real data, 5 seeds`."""
     variants = sorted({str(run.data["variant"]) for run in finished if run.data.get("variant")})
     seeds = len({run.seed for run in finished})
@@ -145,7 +145,7 @@ def about(folder: str, data: str, finished: list[Record]) -> str:
     )
 
 
-def notes(entry: Entry, finished: list[Record], data: str, folder: str) -> list[str]:
+def notes(entry: Entry, finished: list[RunRecord], data: str, folder: str) -> list[str]:
     """What a reader must know to judge the table: data, budget, and where the paper's numbers come
     from."""
     lines = [
@@ -252,7 +252,7 @@ def _too_few(judged: Mapping[str, Any], labels: Mapping[str, str]) -> list[str]:
     ]
 
 
-def other_data(entry: Entry, finished: list[Record]) -> list[str]:
+def other_data(entry: Entry, finished: list[RunRecord]) -> list[str]:
     """A warning if the runs did not all read the same data files."""
     groups = _grouped(entry, finished, lambda run: _short(run.data.get("fingerprint")))
     if len(groups) < 2:
@@ -265,7 +265,7 @@ def other_data(entry: Entry, finished: list[Record]) -> list[str]:
     ]
 
 
-def versions(entry: Entry, finished: list[Record]) -> list[str]:
+def versions(entry: Entry, finished: list[RunRecord]) -> list[str]:
     """A warning if the runs were not all made by the same code, or by code that no commit holds."""
     groups = _grouped(entry, finished, lambda run: _short(run.commit))
     if len(groups) > 1:
@@ -291,7 +291,7 @@ def _short(value: Any) -> str:
     return text if len(text) < 16 else f"{text[:10]}{'+' * text.endswith('+')}"
 
 
-def other_settings(entry: Entry, finished: list[Record]) -> list[str]:
+def other_settings(entry: Entry, finished: list[RunRecord]) -> list[str]:
     """A warning for every setting in which some rows or seeds depart from what their config file
     says for them, and others do not.
 
@@ -309,7 +309,7 @@ def other_settings(entry: Entry, finished: list[Record]) -> list[str]:
         key for settings in apart.values() for key in settings if key not in BUDGET
     ):
 
-        def value_of(run: Record, key: str = key) -> str | None:
+        def value_of(run: RunRecord, key: str = key) -> str | None:
             return (
                 str(apart[run.dir].get(key, AS_CONFIGURED)) if key in flatten(run.config) else None
             )
@@ -349,7 +349,7 @@ DEFAULTS = {f"optim.{name}": value for name, value in to_dict(OptimConfig()).ite
 }
 
 
-def departures_of(entry: Entry, run: Record, runs: list[Record]) -> dict[str, Any]:
+def departures_of(entry: Entry, run: RunRecord, runs: list[RunRecord]) -> dict[str, Any]:
     """{dotted setting: value} where a run's settings are not those of its table's config file, for
     its preset, method and task.
 
@@ -396,12 +396,12 @@ def departures_of(entry: Entry, run: Record, runs: list[Record]) -> dict[str, An
 
 
 def _grouped(
-    entry: Entry | None, finished: list[Record], key_of: Callable[[Record], str | None]
+    entry: Entry | None, finished: list[RunRecord], key_of: Callable[[RunRecord], str | None]
 ) -> dict[str, str]:
     """{key: the runs that have it, 'Image, Audio seed 1'}; seeds are named where those of a row
     differ. None stands for no key."""
     labels = {row.run: row.label for row in entry.rows} if entry else {}
-    keys: dict[str, dict[str, list[Record]]] = {}
+    keys: dict[str, dict[str, list[RunRecord]]] = {}
     for run in finished:
         if (key := key_of(run)) is not None:
             keys.setdefault(key, {}).setdefault(run.name, []).append(run)
@@ -411,7 +411,7 @@ def _grouped(
         if sum(name in rows for rows in keys.values()) > 1
     }
 
-    def named(name: str, runs: list[Record]) -> str:
+    def named(name: str, runs: list[RunRecord]) -> str:
         seeds = (
             f" seed{'s' * (len(runs) > 1)} {', '.join(str(run.seed) for run in runs)}"
             if name in split
@@ -425,7 +425,7 @@ def _grouped(
     }
 
 
-def budgets(entry: Entry, finished: list[Record]) -> list[str]:
+def budgets(entry: Entry, finished: list[RunRecord]) -> list[str]:
     """One line with the budget of the paper's rows; where they differ, which rows had which."""
     listed = {row.run for row in entry.rows}
     groups = _grouped(

@@ -12,21 +12,13 @@ from typing import Any
 import numpy as np
 
 from i2m2.errors import DamagedError, DataError, SettingsError
-from i2m2.files import write_json
-from i2m2.metrics import LOWER_IS_BETTER, kind
-from i2m2.report.estimates import (
-    Own,
-    read_seed,
-    refuse_other_examples,
-    resample,
-    same_examples,
-    summary,
-)
-from i2m2.report.runs import Record
+from i2m2.files import finite, write_json
+from i2m2.metrics import metric_of
+from i2m2.report.estimates import CustomMetric, resample, summary
+from i2m2.runs import RunRecord, require_predictions
 from i2m2.stats.paired_tests import holm
+from i2m2.stats.predictions import Predictions, refuse_other_examples, same_examples
 from i2m2.stats.resampling import RESAMPLES
-from i2m2.training.experiment import Predictions
-from i2m2.training.run import finite
 
 FILE = "statistics.json"
 # Of what is stored. Until 3 a p-value of one seed was 1 / RESAMPLES at least; what has no
@@ -34,7 +26,7 @@ FILE = "statistics.json"
 VERSION = 3
 WITHIN_COLUMN = 1  # in this one, p-values were corrected within their column
 
-Rows = Mapping[str, Sequence[Record]]  # run name -> its finished seeds
+Rows = Mapping[str, Sequence[RunRecord]]  # run name -> its finished seeds
 
 
 def best_of(
@@ -45,13 +37,13 @@ def best_of(
     metric."""
     found = {}
     for metric in metrics:
-        sign = -1 if kind(metric) in LOWER_IS_BETTER else 1
+        sign = -1 if metric_of(metric).lower_is_better else 1
         means = {
             run: sign * fmean(by_metric[metric])
             for run, by_metric in values.items()
             if by_metric.get(metric)
         }
-        if len(means) > 1 and kind(metric) != "entropy":
+        if len(means) > 1 and metric_of(metric).ranks:
             found[metric] = max(means, key=means.get)
     return found
 
@@ -62,11 +54,11 @@ def statistics_for(
     rows: Rows,
     metrics: Sequence[str],
     best: Mapping[str, str],
-    own: Mapping[str, Own] | None = None,
+    own: Mapping[str, CustomMetric] | None = None,
 ) -> dict[str, Any]:
     """Statistics of the table `name` of a results folder: from the runs' predictions, and kept in
     statistics.json; or from there, where the predictions are gone (as in reported/) or have not
-    changed. `best`: see `best_of`; `own`: see `statistics.Own`.
+    changed. `best`: see `best_of`; `own`: see `statistics.CustomMetric`.
 
     -> {"rows": {run: {metric: `statistics.summary`}}, "best": {metric: run}, "p": {metric: {run:
     corrected p}}, "without": {run: why it has no interval}}; {} without any. All of them are of the
@@ -124,7 +116,7 @@ def statistics_for(
     return made
 
 
-def _lack(there: Sequence[Record], records: Sequence[Record]) -> str:
+def _lack(there: Sequence[RunRecord], records: Sequence[RunRecord]) -> str:
     missing = [str(record.seed) for record in records if record not in there]
     return f"no interval, for want of predictions of seed{'s' * (len(missing) > 1)} {', '.join(missing)}"
 
@@ -159,7 +151,7 @@ def _still_true(stored: Mapping[str, Any], rows: Rows, best: Mapping[str, str]) 
     return {**stored, "rows": kept, "best": dict(best), "p": p, "without": without}
 
 
-def same(values: Sequence[float | None], records: Sequence[Record], metric: str) -> bool:
+def same(values: Sequence[float | None], records: Sequence[RunRecord], metric: str) -> bool:
     """Whether values from predictions are those of result.json, but for rounding."""
     there = [record.test.get(metric) for record in records]
     return len(there) == len(values) and all(
@@ -172,7 +164,7 @@ def judge(
     rows: Rows,
     metrics: Sequence[str],
     best: Mapping[str, str],
-    own: Mapping[str, Own] | None = None,
+    own: Mapping[str, CustomMetric] | None = None,
 ) -> dict[str, Any]:
     """The same, computed. Metrics that neither `i2m2.metrics` nor `own` has are left out. Every row
     is compared with the best of each column over the seeds that both have; all these comparisons
@@ -245,7 +237,9 @@ def read_alike(rows: Rows) -> tuple[dict[tuple[str, int], Predictions], dict[str
     kinds: list[list[str]] = []  # rows of the same examples
     for run, records in rows.items():
         try:
-            predictions[run] = {record.seed: read_seed(record.dir, "test") for record in records}
+            predictions[run] = {
+                record.seed: require_predictions(record.dir, "test") for record in records
+            }
             refuse_other_examples(
                 {f"{run}/seed{seed}": one for seed, one in predictions[run].items()}
             )

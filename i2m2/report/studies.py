@@ -18,18 +18,16 @@ import numpy as np
 
 from i2m2.combine import combine
 from i2m2.errors import DamagedError, DataError, SettingsError
-from i2m2.files import write_json
+from i2m2.files import finite, write_json
 from i2m2.metrics import score
-from i2m2.model import INTER
-from i2m2.report.estimates import read_seed, resample, summary
-from i2m2.report.runs import Record
-from i2m2.report.significance import FILE, read_stored, same, stamp
-from i2m2.report.tables import OwnStatistics
+from i2m2.names import EXPERT, INTER
+from i2m2.report.estimates import resample, summary
+from i2m2.report.significance import FILE, read_stored, same
+from i2m2.report.tables import CustomStatistics
+from i2m2.runs import RunRecord, require_predictions, stamp
 from i2m2.stats.calibration import CALIBRATION, FLOOR, post_hoc, reliability
-from i2m2.stats.complementarity import entropies, expert_log_probs, rescues
-from i2m2.training.evaluate import EXPERT
-from i2m2.training.experiment import Predictions
-from i2m2.training.run import finite
+from i2m2.stats.complementarity import entropies, rescues
+from i2m2.stats.predictions import Predictions, expert_log_probs
 
 VERSION = 5  # counts up when the same predictions give other studies
 PRODUCT = "product"
@@ -88,7 +86,7 @@ def combination(
 
 
 def studies_of(
-    folder: Path, finished: Sequence[Record], metrics: Sequence[str], own: OwnStatistics
+    folder: Path, finished: Sequence[RunRecord], metrics: Sequence[str], own: CustomStatistics
 ) -> dict[str, Any]:
     """{"seeds": {run: how many}, "entropy", "rescue", "calibration", "combination": {run: mean over
     the seeds}, "reliability", "expert_reliability": {run: diagrams of the first seed}, "without":
@@ -130,7 +128,7 @@ def studies_of(
 
 
 def statistics_of_run(
-    folder: Path, record: Record, metrics: Sequence[str], own: OwnStatistics
+    folder: Path, record: RunRecord, metrics: Sequence[str], own: CustomStatistics
 ) -> dict[str, Any]:
     """Of one run {"metrics": {metric: `statistics.summary`, of the examples alone}}, its `study`,
     and of a joint one "combination": from its predictions, and kept in its statistics.json; or from
@@ -172,9 +170,9 @@ def _stored(run: Path) -> dict[str, Any]:
 
 
 def _computed(
-    folder: Path, record: Record, metrics: Sequence[str], own: OwnStatistics
+    folder: Path, record: RunRecord, metrics: Sequence[str], own: CustomStatistics
 ) -> dict[str, Any]:
-    predictions = read_seed(record.dir, "test")
+    predictions = require_predictions(record.dir, "test")
     if (
         record.config.get("method") == "product"
     ):  # its experts are the runs it was made of, which stand for themselves
@@ -200,7 +198,9 @@ def _computed(
     return finite({"of": _state(folder, record, metrics, made), **made})
 
 
-def _combined(parts: Mapping[str, Path], joint: Predictions, own: OwnStatistics) -> dict[str, Any]:
+def _combined(
+    parts: Mapping[str, Path], joint: Predictions, own: CustomStatistics
+) -> dict[str, Any]:
     """`combination` of the runs in `parts`, or {"why_not": reason}."""
     splits = ("val", "test")
     if lacking := [
@@ -211,7 +211,8 @@ def _combined(parts: Mapping[str, Path], joint: Predictions, own: OwnStatistics)
         }
     try:
         val, test = (
-            {name: read_seed(part, split) for name, part in parts.items()} for split in splits
+            {name: require_predictions(part, split) for name, part in parts.items()}
+            for split in splits
         )
         return (own.combination or combination)(val, test, joint)
     except KeyError as error:
@@ -222,7 +223,7 @@ def _combined(parts: Mapping[str, Path], joint: Predictions, own: OwnStatistics)
         return {"why_not": f"not made from {', '.join(map(str, parts.values()))}: {error}"}
 
 
-def _untagged(parts: Mapping[str, Path], record: Record) -> str:
+def _untagged(parts: Mapping[str, Path], record: RunRecord) -> str:
     """Of a tagged run the parts that were taken for want of tagged ones: their settings may be
     others."""
     tag = record.config.get("tag")
@@ -234,7 +235,7 @@ def _untagged(parts: Mapping[str, Path], record: Record) -> str:
 
 
 def _intervals(
-    predictions: Predictions, metrics: Sequence[str], own: OwnStatistics
+    predictions: Predictions, metrics: Sequence[str], own: CustomStatistics
 ) -> dict[str, Any]:
     """{metric: `statistics.summary`}; one that neither `i2m2.metrics` nor the data set's own have
     is left out."""
@@ -251,7 +252,7 @@ def _intervals(
 
 
 def _state(
-    folder: Path, record: Record, metrics: Sequence[str], found: Mapping[str, Any]
+    folder: Path, record: RunRecord, metrics: Sequence[str], found: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What the statistics of a run follow from; where any of it is another, they are computed
     again."""
@@ -267,7 +268,7 @@ def _state(
     }
 
 
-def _parts(folder: Path, record: Record, found: Mapping[str, Any]) -> dict[str, Path]:
+def _parts(folder: Path, record: RunRecord, found: Mapping[str, Any]) -> dict[str, Path]:
     """Of a run of i2m2 {expert: the run that trained it alone}."""
     experts = [name for name in found.get("calibration", {}) if name != PRODUCT]
     return (
@@ -277,7 +278,7 @@ def _parts(folder: Path, record: Record, found: Mapping[str, Any]) -> dict[str, 
     )
 
 
-def _part(folder: Path, record: Record, expert: str) -> Path:
+def _part(folder: Path, record: RunRecord, expert: str) -> Path:
     """The run that trained an expert of a joint one alone: of the same seed and tag, else of the
     same seed without a tag."""
     method = INTER if expert == INTER else f"unimodal_{expert}"

@@ -18,15 +18,13 @@ from typing import Any, NamedTuple
 import yaml
 
 from i2m2.errors import SettingsError
-from i2m2.metrics import kind
+from i2m2.metrics import metric_of
 from i2m2.report.render import Sheet, Strong
-
-NOT_IN_PERCENT = {"nll", "entropy", "brier"}  # nats, nats, and 0..2
 
 
 def in_percent(metric: str) -> bool:
     """Whether a metric is a share, and shown in percent."""
-    return kind(metric) not in NOT_IN_PERCENT
+    return metric_of(metric).percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +77,7 @@ class Entry:
     mean over at least `seeds` is within `tolerance` points (percent) of the paper's value;
     `backbone`: how the name of the paper's begins, where there are several; `variants`: of the data
     that count as the paper's, any if none is named. `own`: module of the data set's own statistics,
-    see `own_of`.
+    see `custom_statistics_of`.
     """
 
     folder: str
@@ -147,7 +145,7 @@ def _entry(path: Path, *, rows: list[dict], best: dict | None = None, **rest: An
     )
 
 
-class OwnStatistics(NamedTuple):
+class CustomStatistics(NamedTuple):
     """What a data set's predictions have of their own: metrics, as `statistics.resample` takes
     them, and what stands in for `studies.study` and `studies.combination`."""
 
@@ -156,14 +154,14 @@ class OwnStatistics(NamedTuple):
     combination: Callable[..., dict[str, Any]] | None = None
 
 
-def own_of(entries: Sequence[Entry]) -> OwnStatistics:
-    """Those of the module that the entries name: its OWN holds metrics, `study` and `combination`
+def custom_statistics_of(entries: Sequence[Entry]) -> CustomStatistics:
+    """Those of the module that the entries name: its CUSTOM_METRICS holds metrics, `study` and `combination`
     are functions, if it has them."""
     if not entries or not entries[0].own:
-        return OwnStatistics()
+        return CustomStatistics()
     module = import_module(entries[0].own)
-    return OwnStatistics(
-        module.OWN, getattr(module, "study", None), getattr(module, "combination", None)
+    return CustomStatistics(
+        module.CUSTOM_METRICS, getattr(module, "study", None), getattr(module, "combination", None)
     )
 
 

@@ -1,17 +1,5 @@
-"""The batch contract, checks on loading, and loaders whose order depends on seed and epoch alone.
-
-A data set is a `torch.utils.data.Dataset` that is indexed by an array of positions and returns one
-batch:
-
-    {"inputs": {modality: tensor [B, ...] in its stored type}, "y": tensor [B(, L)], "present":
-    {modality: bool [B]} (optional)}
-
-It also has arrays `id` [n], `group` [n] (the unit a bootstrap resamples) and `y` [n(, L)];
-`prepare(inputs)`, which runs on the device and turns the stored types (uint8, complex64) into what
-the encoders take; `only(modalities)`, the same examples without what nobody reads; and where there
-are several labels their names, `labels`. A training split that looks different in every epoch has
-`set_epoch(epoch)`, which the training loop calls. `ArrayDataset` is one such class.
-"""
+"""What a data set is for training, checks on loading, and loaders whose order depends on seed and
+epoch alone."""
 
 from __future__ import annotations
 
@@ -20,7 +8,7 @@ import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -29,7 +17,33 @@ from torch.utils.data import DataLoader, Dataset
 
 from i2m2.errors import DataError
 
+Inputs = dict[str, Tensor]
+# {"inputs": {modality: tensor [B, ...] in its stored type}, "y": tensor [B(, L)],
+#  "present": {modality: bool [B]} (optional)}
 Batch = dict[str, Any]
+
+
+class MultimodalDataset(Protocol):
+    """A split: indexed by an array of positions, it gives one batch.
+
+    Where there are several labels it also has their names, `labels`; a training split that looks
+    different in every epoch has `set_epoch(epoch)`, which the training loop calls; one whose `y` is
+    no array has `columns` {name: array [n, ...]} for predictions in its place.
+    """
+
+    id: np.ndarray  # [n]
+    group: np.ndarray  # [n], the unit that a bootstrap resamples: volume, patient, image
+    y: Any  # [n(, L)] classes
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, positions: Sequence[int]) -> Batch: ...
+
+    def prepare(self, inputs: Inputs) -> Inputs:
+        """Turn the stored types (uint8, complex64) into what the encoders take; on the device."""
+
+    def select(self, modalities: Iterable[str]) -> MultimodalDataset:
+        """The same examples without the modalities that nobody reads."""
 
 
 class ArrayDataset(Dataset):
@@ -42,7 +56,7 @@ class ArrayDataset(Dataset):
         y: np.ndarray,
         rows: np.ndarray,
         id: np.ndarray,
-        prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
+        prepare: Callable[[Inputs], Inputs] = dict,
         group: np.ndarray | None = None,
         source: Mapping[str, str] | None = None,
     ) -> None:
@@ -56,7 +70,7 @@ class ArrayDataset(Dataset):
         self.prepare = prepare
         self.source = source or {}
 
-    def only(self, modalities: Iterable[str]) -> ArrayDataset:
+    def select(self, modalities: Iterable[str]) -> ArrayDataset:
         """The same examples without the modalities that nobody reads."""
         inputs = {modality: self.inputs[modality] for modality in modalities}
         return ArrayDataset(
@@ -74,9 +88,8 @@ class ArrayDataset(Dataset):
             picked = np.asarray(array[rows])
             if picked.dtype.kind == "f" and not np.isfinite(picked).all():
                 bad = rows[~np.isfinite(picked.reshape(len(rows), -1)).all(axis=1)][0]
-                raise DataError(
-                    f"{self.source.get(modality, modality)}: row {bad} holds NaN or infinity; prepare the data again"
-                )
+                file = self.source.get(modality, modality)
+                raise DataError(f"{file}: row {bad} holds NaN or infinity; prepare the data again")
             inputs[modality] = torch.from_numpy(picked)
         return {"inputs": inputs, "y": torch.from_numpy(self.y[positions])}
 
@@ -85,8 +98,7 @@ class MicroBatch(NamedTuple):
     """What one device does in one forward and backward pass."""
 
     positions: np.ndarray  # of the examples in the training split
-    # Of the summed loss: 1 / examples of the whole update, or 0 for a device without a share in it
-    scale: float
+    scale: float  # of the summed loss: 1 / examples of the update; 0 for a device without a share
     last: bool  # of its update: gradients are exchanged and the weights change
 
 
@@ -112,9 +124,7 @@ def training_plan(
         update = order[start : start + batch_size]
         share = update[rank::world_size]
         scale = 1 / len(update)
-        if not len(
-            share
-        ):  # fewer examples than devices: take part in the exchange of gradients, with a weight of nothing
+        if not len(share):  # fewer examples than devices: take part in the exchange of gradients
             share, scale = update[:1], 0.0
         parts = [part for part in np.array_split(share, micro_batches) if len(part)]
         plan += [MicroBatch(part, scale, part is parts[-1]) for part in parts]
@@ -122,7 +132,10 @@ def training_plan(
 
 
 def loader(
-    dataset: Dataset, positions: Iterable[np.ndarray], workers: int = 0, pin_memory: bool = False
+    dataset: MultimodalDataset,
+    positions: Iterable[np.ndarray],
+    workers: int = 0,
+    pin_memory: bool = False,
 ) -> Iterable[Batch]:
     """Batches of the given positions, in that order."""
     if not workers and not pin_memory:
@@ -133,17 +146,15 @@ def loader(
         sampler=list(positions),
         num_workers=workers,
         pin_memory=pin_memory,
-        collate_fn=_as_it_is,
+        collate_fn=_unchanged,
     )
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _unchanged(batch: Batch) -> Batch:
     return batch
 
 
-def to_device(
-    batch: Batch, device: torch.device, prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]]
-) -> Batch:
+def to_device(batch: Batch, device: torch.device, prepare: Callable[[Inputs], Inputs]) -> Batch:
     """Move a batch in its stored types, then prepare its inputs there."""
     moved = {key: _move(value, device) for key, value in batch.items()}
     return moved | {"inputs": prepare(moved["inputs"])}
@@ -159,16 +170,16 @@ def seed_everything(*seed: int) -> None:
     """Seed Python, NumPy and PyTorch from some integers, say (seed, epoch, rank). Every epoch
     begins so, which is why a run that was broken off has no random states to restore."""
     # Their number comes first, since a seed sequence takes (0,) and (0, 0) for the same.
-    state = [int(word) for word in np.random.SeedSequence([len(seed), *seed]).generate_state(3)]
-    random.seed(state[0])
-    np.random.seed(state[1])
-    torch.manual_seed(state[2])
+    words = np.random.SeedSequence([len(seed), *seed]).generate_state(3).tolist()
+    random.seed(words[0])
+    np.random.seed(words[1])
+    torch.manual_seed(words[2])
 
 
 class Data(NamedTuple):
     """A data set as training takes it, and what env.json and the results folder say of it."""
 
-    splits: dict[str, ArrayDataset]  # train, val, test
+    splits: dict[str, MultimodalDataset]  # train, val, test
     variant: str  # of the results folder's name; empty for the data set as published
     facts: dict[str, Any]  # at least variant, synthetic, description, fingerprint
 
@@ -183,12 +194,9 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise DataError(
             f"{path} is missing or is not valid JSON ({error}); prepare the data again"
         ) from error
+    described = described if isinstance(described, dict) else {}
     types = {"variant": str, "synthetic": bool, "description": str}
-    wrong = [
-        key
-        for key, kind in types.items()
-        if not isinstance(described, dict) or not isinstance(described.get(key), kind)
-    ]
+    wrong = [key for key, kind in types.items() if not isinstance(described.get(key), kind)]
     if wrong:
         raise DataError(f"{path} does not say {', '.join(wrong)}; prepare the data again")
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", described["variant"]):
@@ -198,30 +206,35 @@ def read_description(folder: Path) -> dict[str, Any]:
     return described
 
 
-def check_dataset(splits: Mapping[str, ArrayDataset], num_classes: int) -> None:
+def check_dataset(splits: Mapping[str, MultimodalDataset], num_classes: int) -> None:
     """DataError unless every split has examples, labels in 0..C-1, arrays that reach its rows, and
     ids that no other split has."""
-    seen: dict[Any, str] = {}
-    for name, split in splits.items():
+    names = list(splits)
+    for place, (name, split) in enumerate(splits.items()):
         if not len(split):
             raise DataError(f"{name}: no examples; every split needs at least one")
         wrong = (split.y < 0) | (split.y >= num_classes)
         if wrong.any():
-            where = int(np.flatnonzero(wrong.reshape(len(split), -1).any(axis=1))[0])
+            row = int(np.flatnonzero(wrong.reshape(len(split), -1).any(axis=1))[0])
             raise DataError(
-                f"{name}: label {split.y[where]} of id {split.id[where]} is outside 0..{num_classes - 1}"
+                f"{name}: label {split.y[row]} of id {split.id[row]} is outside 0..{num_classes - 1}"
             )
-        for modality, array in getattr(split, "inputs", {}).items():
-            if split.rows.max() >= len(array):
-                file = split.source.get(modality, modality)
-                raise DataError(
-                    f"{file}: {len(array)} rows, but the {name} split needs row {split.rows.max()}; prepare the data again"
-                )
+        _check_rows(name, split)
         if len(np.unique(split.id)) != len(split):
             raise DataError(f"{name}: an id occurs twice")
-        for other in seen.values():
+        for other in names[:place]:
             if len(shared := np.intersect1d(splits[other].id, split.id)):
                 raise DataError(
-                    f"{name} and {other} share {len(shared)} ids, first {shared[0]}; splits must be disjoint"
+                    f"{name} and {other} share {len(shared)} ids, first {shared[0]}; "
+                    "splits must be disjoint"
                 )
-        seen[name] = name
+
+
+def _check_rows(name: str, split: MultimodalDataset) -> None:
+    for modality, array in getattr(split, "inputs", {}).items():
+        if (last := split.rows.max()) >= len(array):
+            file = split.source.get(modality, modality)
+            raise DataError(
+                f"{file}: {len(array)} rows, but the {name} split needs row {last}; "
+                "prepare the data again"
+            )

@@ -26,8 +26,8 @@ from tqdm import tqdm
 
 from i2m2.errors import SettingsError
 from i2m2.report.figures import MARKERS
-from i2m2.report.runs import Record, collect
 from i2m2.report.tables import cell
+from i2m2.runs import RunRecord, collect
 from i2m2.training.data import ArrayDataset, Batch
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def summarise(
     return summary
 
 
-def finished_runs(folder: Path) -> list[Record]:
+def finished_runs(folder: Path) -> list[RunRecord]:
     """The finished runs of one results folder (`results/avmnist`). SettingsError if there are none."""
     if not folder.is_dir():
         raise SettingsError(

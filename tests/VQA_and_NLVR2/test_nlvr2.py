@@ -25,7 +25,7 @@ from VQA_and_NLVR2.backbones.base import build_backbone
 from VQA_and_NLVR2.features.cache import read_facts
 from VQA_and_NLVR2.make_synthetic import make_synthetic
 from VQA_and_NLVR2.nlvr2 import data as nlvr2_data
-from VQA_and_NLVR2.nlvr2.analysis import OWN, report, scores
+from VQA_and_NLVR2.nlvr2.analysis import CUSTOM_METRICS, report, scores
 from VQA_and_NLVR2.nlvr2.experiment import NLVR2, NLVR2Config, build_model, load
 from VQA_and_NLVR2.nlvr2.models import (
     NO_DECAY,
@@ -105,7 +105,7 @@ def a_model(files, method="i2m2", *arguments):
         for name, parameter in model.named_parameters():
             if "alpha_" in name:
                 parameter.fill_(0.5)
-    split = load(config).splits["test"].only(model.modalities)
+    split = load(config).splits["test"].select(model.modalities)
     return model, to_device(split[np.array([0, 3, 5, 9])], torch.device("cpu"), split.prepare)
 
 
@@ -225,9 +225,9 @@ def test_a_row_computes_only_what_its_experts_need(method, unused, files):
 def test_the_text_row_decodes_no_image_and_the_image_row_gets_no_text(files, monkeypatch):
     splits = load(settings(files, "--data.check_images", "false")).splits
     monkeypatch.setattr(nlvr2_data, "load_rgb", None)
-    assert set(splits["train"].only(("text",))[np.array([0, 1])]["inputs"]) == {"text"}
+    assert set(splits["train"].select(("text",))[np.array([0, 1])]["inputs"]) == {"text"}
     monkeypatch.undo()
-    assert set(splits["train"].only(("image",))[np.array([0, 1])]["inputs"]) == {"image"}
+    assert set(splits["train"].select(("image",))[np.array([0, 1])]["inputs"]) == {"image"}
 
 
 def test_batches_hold_the_left_image_first_and_no_more_text_than_the_longest(files):
@@ -346,7 +346,7 @@ def test_scores_worked_by_hand():
     drawn, index = np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]]), np.array([0, 0, 0, 1, 0])
     subsets = {"accuracy_balanced": [0.5, 0.5, np.nan], "accuracy_unbalanced": [1.0, 1.0, np.nan]}
     for name, values in ({"consistency": [2 / 3, 1 / 2, 1.0]} | subsets).items():
-        np.testing.assert_allclose(OWN[name](predictions, index, 2)(drawn), values)
+        np.testing.assert_allclose(CUSTOM_METRICS[name](predictions, index, 2)(drawn), values)
 
 
 def test_results_follow_from_the_saved_predictions_and_name_the_backbone(files, tmp_path, capsys):

@@ -29,7 +29,7 @@ from VQA_and_NLVR2.evaluate import main as evaluate
 from VQA_and_NLVR2.features.cache import open_features
 from VQA_and_NLVR2.make_synthetic import make_synthetic
 from VQA_and_NLVR2.train import main
-from VQA_and_NLVR2.vqa_vs.analysis import OWN, study
+from VQA_and_NLVR2.vqa_vs.analysis import CUSTOM_METRICS, study
 from VQA_and_NLVR2.vqa_vs.answers import OFFICIAL, TRAINING, Vocabulary, soft_labels
 from VQA_and_NLVR2.vqa_vs.data import answers_of
 from VQA_and_NLVR2.vqa_vs.experiment import (
@@ -85,7 +85,7 @@ def predictions_of(made, keep, *more):
     with torch.no_grad():
         for expert in model.experts.values():  # so that answers differ
             expert.head[3].weight.mul_(100)
-    split = data.splits["test"].only(model.modalities)
+    split = data.splits["test"].select(model.modalities)
     accelerator = make_accelerator(config)
     return predict(model.to(accelerator.device), split, accelerator, 50, keep=keep), split, model
 
@@ -257,7 +257,7 @@ def test_what_the_loss_gets(made, name, method, form):
     split = load(config).splits["train"]
     model = build_model(config)
     batch = to_device(
-        split.only(model.modalities)[np.arange(5)], torch.device("cpu"), split.prepare
+        split.select(model.modalities)[np.arange(5)], torch.device("cpu"), split.prepare
     )
     output, _ = model(batch["inputs"])
     heads = {
@@ -402,14 +402,14 @@ def test_a_resample_of_every_image_once_is_the_score_itself(made):
     p, _, _ = predictions_of(made, keep, "--method", "i2m2")
     index, groups = group_index(p["group"])
     found = metrics_of(p)
-    for name, own in OWN.items():
+    for name, own in CUSTOM_METRICS.items():
         assert own(p, index, groups)(np.ones((1, groups)))[0] == pytest.approx(
             found[name], abs=1e-9, nan_ok=True
         )
     drawn = np.bincount(np.random.default_rng(0).integers(0, groups, groups), minlength=groups)[
         None
     ]
-    assert OWN["vqa_score"](p, index, groups)(drawn)[0] == pytest.approx(
+    assert CUSTOM_METRICS["vqa_score"](p, index, groups)(drawn)[0] == pytest.approx(
         np.average(official(p), weights=drawn[0][index])
     )
 

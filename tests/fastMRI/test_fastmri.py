@@ -16,7 +16,7 @@ from fastMRI.data import LABELS, FastMRIData, class_weights, load_fastmri, magni
 from fastMRI.models import FastMRIConfig, build_model
 from fastMRI.networks import make_norm, preact_resnet18, wide_resnet20_3
 from fastMRI.scores import (
-    OWN,
+    CUSTOM_METRICS,
     at_threshold,
     bootstrap,
     by_volume,
@@ -218,7 +218,7 @@ def test_the_auroc_by_volume_is_resampled_by_volume():
     log_prob = np.log(rng.dirichlet((1, 1), (36, 4)))
     p = {"y": y, "log_prob": log_prob, "group": group, "labels": np.array(LABELS)}
     index, groups = group_index(group)
-    metric = OWN["auroc_volume"](p, index, groups)
+    metric = CUSTOM_METRICS["auroc_volume"](p, index, groups)
     assert metric(np.ones((1, groups)))[0] == pytest.approx(
         scores({"val": p, "test": p})["test"]["auroc_volume"], abs=1e-12
     )
@@ -266,8 +266,8 @@ def test_workers_read_the_same_batches(fastmri_files):
 
 def test_only_what_is_needed_is_read(fastmri_files):
     split = load_fastmri(FastMRIData(dir=str(fastmri_files))).splits["val"]
-    assert set(split.only(["rss"])[[0]]["inputs"]) == {"rss", "scale"}
-    one = split.only(["phase"])
+    assert set(split.select(["rss"])[[0]]["inputs"]) == {"rss", "scale"}
+    one = split.select(["phase"])
     assert set(one.prepare(one[[0]]["inputs"])) == {"phase"}
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from i2m2.errors import DamagedError
-from i2m2.predictions import read_predictions
+from i2m2.runs import read_predictions
 
 
 @pytest.fixture

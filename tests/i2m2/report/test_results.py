@@ -9,11 +9,10 @@ import pytest
 import yaml
 
 from i2m2.errors import DataError, SettingsError
-from i2m2.report.estimates import read_seed
 from i2m2.report.render import Sheet, escape, to_latex
-from i2m2.report.runs import collect
 from i2m2.report.tables import cell, read_entries, read_paper
 from i2m2.results import main
+from i2m2.runs import collect, require_predictions
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -679,7 +678,7 @@ def test_predictions_that_are_none_are_a_data_error(change, message, tmp_path):
         **{name: value for name, value in columns.items() if value is not None},
     )
     with pytest.raises(DataError, match=f"seed0/predictions_test.npz: {message}"):
-        read_seed(run, "test")
+        require_predictions(run, "test")
 
 
 def test_seeds_that_share_networks_have_no_interval(out, capsys):

@@ -12,16 +12,15 @@ from scipy import stats
 from i2m2.compare import main as compare
 from i2m2.errors import DataError, SettingsError
 from i2m2.report.missing import command
-from i2m2.report.runs import collect
 from i2m2.report.tables import read_entries
 from i2m2.results import main
+from i2m2.runs import collect
 from i2m2.stats.intervals import interval
 from tests.i2m2.report.test_results import (
     CONFIG,
     ENV,
     make_run,
     of_two_rows,
-    out,
     row_of,
     save_predictions,
 )  # noqa: F401 (out is a fixture)

@@ -7,7 +7,8 @@ import yaml
 
 from AVMNIST_and_MIMIC.avmnist.experiment import AVMNISTConfig
 from i2m2.errors import SettingsError
-from i2m2.training.config import load_config, to_dict
+from i2m2.settings import to_dict
+from i2m2.training.config import load_config
 from tests.conftest import AVMNIST_CONFIG
 
 

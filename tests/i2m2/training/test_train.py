@@ -17,7 +17,7 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from i2m2.errors import DataError, SettingsError
-from i2m2.training.config import OptimConfig
+from i2m2.settings import OptimConfig
 from i2m2.training.evaluate import mixture_of_experts, predict
 from i2m2.training.loop import best_epoch, lr_factor, make_accelerator, stale_epochs
 from i2m2.training.run import Run

@@ -12,7 +12,7 @@ from torch import nn
 
 from i2m2.fusion import Concat
 from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert
-from i2m2.training.config import OptimConfig, RunConfig
+from i2m2.settings import OptimConfig, RunConfig
 from i2m2.training.data import ArrayDataset, seed_everything
 from i2m2.training.evaluate import predict
 from i2m2.training.loop import fit, make_accelerator, start_tracker

@@ -1,0 +1,124 @@
+"""What every data set's `train` and `evaluate` commands do before torch is needed: the data set is
+chosen, the settings are read, and mistakes in them are reported."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from i2m2.errors import CommandParser, SettingsError
+from i2m2.settings import RunConfig
+from i2m2.training.config import CommandLine, load_config
+
+if TYPE_CHECKING:
+    from i2m2.stats.predictions import Predictions
+    from i2m2.training.experiment import Experiment
+    from i2m2.training.run import Run
+
+
+class DatasetSpec(NamedTuple):
+    """A data set: its settings, which need no torch, and the module that holds everything else."""
+
+    config: type[RunConfig]
+    module: str  # its EXPERIMENT is an `i2m2.training.experiment.Experiment`
+
+    def experiment(self) -> Experiment:
+        return import_module(self.module).EXPERIMENT
+
+
+Datasets = Mapping[str, DatasetSpec]  # by the name that settings give in `dataset`, the usual first
+
+
+def dataset_of(datasets: Datasets, argv: list[str]) -> DatasetSpec:
+    """The data set that a command line or its --config file names, else the first. SettingsError if
+    there is no such one."""
+    name = CommandLine.parse(argv).get("dataset") or next(iter(datasets))
+    if name not in datasets:
+        choices = ", ".join(datasets)
+        raise SettingsError(f"dataset={name!r} is unknown here; choose one of {choices}")
+    return datasets[name]
+
+
+def train(datasets: Datasets, argv: list[str] | None, program: str) -> None:
+    """Make the run that the command line describes, or go on with it; a finished one is left
+    alone."""
+    argv = sys.argv[1:] if argv is None else argv
+    spec = dataset_of(datasets, argv)
+    config = load_config(spec.config, argv, program)
+    from i2m2.training.experiment import train as train_run
+
+    train_run(spec.experiment(), config, CommandLine.parse(argv).command(program))
+
+
+def evaluate(
+    datasets: Datasets,
+    argv: list[str] | None,
+    program: str,
+    example: str,
+    options: Callable[[CommandParser], object] = lambda parser: None,
+    overrides: Callable[[Namespace, RunConfig], list[str]] = lambda args, config: [],
+) -> tuple[Run, Predictions, Namespace]:
+    """Print the scores of a run from its saved predictions, or from its weights where there are
+    none -> run, predictions, arguments.
+
+    `options` adds a data set's own to the command line, `overrides` says which settings they are.
+    """
+    parser = evaluation_parser(program, example)
+    options(parser)
+    args = parser.parse_args(argv)
+    spec, config = config_of_run(datasets, args.run, args, program, example)
+    if more := overrides(args, config):
+        spec, config = config_of_run(datasets, args.run, args, program, example, more)
+    from i2m2.training.experiment import evaluate as evaluate_run
+
+    run, predictions = evaluate_run(
+        spec.experiment(), config, args.run, args.split, args.combine, again=args.again
+    )
+    return run, predictions, args
+
+
+def evaluation_parser(program: str, example: str) -> CommandParser:
+    about = "Score a run: the product and each of its experts."
+    parser = CommandParser(prog=f"python -m {program}", description=about, allow_abbrev=False)
+    parser.add_argument("run", type=Path, help=f"folder of the run, such as {example}")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="test")
+    about = "mixture: their mean probability"
+    combine = ("product", "mixture")
+    parser.add_argument("--combine", choices=combine, default="product", help=about)
+    add_run_options(parser)
+    about = "predict again from the weights instead of scoring saved predictions"
+    parser.add_argument("--again", action="store_true", help=about)
+    return parser
+
+
+def add_run_options(parser: CommandParser) -> None:
+    """What may differ from a run's own settings when it is evaluated: where its data lie, and the
+    device."""
+    about = "where the data lie, if not where the run found them"
+    parser.add_argument("--data.dir", dest="data_dir", metavar="DIR", help=about)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+
+
+def config_of_run(
+    datasets: Datasets,
+    run: Path,
+    args: Namespace,
+    program: str,
+    example: str,
+    overrides: list[str] | None = None,
+) -> tuple[DatasetSpec, RunConfig]:
+    """The data set and the settings of a run that there is, with the options of
+    `add_run_options`."""
+    path = run / "config.yaml"
+    if not path.exists():
+        raise SettingsError(f"{run} has no config.yaml; give a run's folder such as {example}")
+    stored = ["--config", str(path)]
+    here = ["--device", args.device, "--tracker", "null", *(overrides or [])]
+    if args.data_dir:
+        here += ["--data.dir", args.data_dir]
+    spec = dataset_of(datasets, stored)
+    return spec, load_config(spec.config, [*stored, *here], program)
