@@ -3,40 +3,35 @@ the seeds they share."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from i2m2.errors import CommandParser, DataError, SettingsError, run_command
-from i2m2.report.estimates import CustomMetric, comparison_of, resample
+from i2m2.errors import CommandParser, DataError, SettingsError, aligned, run_command
+from i2m2.report.comparison import Comparison, PairedTests, comparison_of
+from i2m2.report.paper import TableSpec, analysis_of, listed_under, read_specs
 from i2m2.report.significance import share_members
-from i2m2.report.tables import Entry, custom_statistics_of, listed_under, read_entries
-from i2m2.runs import read_mapping, require_predictions
+from i2m2.runs import (
+    is_done,
+    predictions_file,
+    read_environment,
+    require_predictions,
+    seed_folders,
+)
 from i2m2.stats.predictions import Predictions, log_prob_of
+from i2m2.stats.summary import CustomMetrics, Summary, resample
 
 
 def seeds_of(folder: Path, split: str) -> dict[str, Path]:
     """{seed folder's name: its path} of a run with predictions of the split, or of those in the
-    folder above the seeds.
-
-    SettingsError if there are none.
-    """
-    found = {
-        run.resolve().name: run
-        for run in _below(folder) or [folder]
-        if (run / f"predictions_{split}.npz").exists()
-    }
+    folder above the seeds. SettingsError if there are none."""
+    runs = seed_folders(folder) or [folder]
+    found = {run.resolve().name: run for run in runs if predictions_file(run, split).exists()}
     if not found:
         raise SettingsError(
-            f"{folder} has no predictions of the {split} split; give a finished run, or the folder above its seeds"
+            f"{folder} has no predictions of the {split} split; "
+            "give a finished run, or the folder above its seeds"
         )
     return found
-
-
-def _below(folder: Path) -> list[Path]:
-    runs = [path for path in folder.glob("seed*") if re.fullmatch(r"seed\d+", path.name)]
-    return sorted(runs, key=lambda path: int(path.name.removeprefix("seed")))
 
 
 def pairs_of(first: Path, second: Path, split: str) -> dict[str, tuple[Path, Path]]:
@@ -48,194 +43,152 @@ def pairs_of(first: Path, second: Path, split: str) -> dict[str, tuple[Path, Pat
     if {path.resolve() for path in a.values()} & {path.resolve() for path in b.values()}:
         raise SettingsError(f"{first} and {second} have a run in common; give two runs to compare")
     if first in a.values() and second in b.values():
-        return {
-            a_name if a_name == b_name else f"{a_name} and {b_name}": (first, second)
-            for a_name, b_name in zip(a, b, strict=True)
-        }
+        names = dict.fromkeys([*a, *b])
+        return {" and ".join(names): (first, second)}
     if not a.keys() & b.keys():
         raise SettingsError(
-            f"{first} ({', '.join(a)}) and {second} ({', '.join(b)}) have no seed in common; train the same seeds of both"
+            f"{first} ({', '.join(a)}) and {second} ({', '.join(b)}) have no seed in common; "
+            "train the same seeds of both"
         )
     return {seed: (run, b[seed]) for seed, run in a.items() if seed in b}
 
 
-def environment_of(run: Path) -> dict[str, Any]:
-    """env.json of a run; {} where it has none."""
-    env = run / "env.json"
-    return read_mapping(env) if env.exists() else {}
-
-
 def usual_metrics(
-    predictions: Predictions, listed: Sequence[Entry], own: Mapping[str, CustomMetric]
+    predictions: Predictions, listed: Sequence[TableSpec], custom: CustomMetrics
 ) -> list[str]:
     """Of a data set with metrics of its own those of its first table, as far as the split has them;
     else the general ones."""
-    if not own:
-        return ["accuracy", "nll", *(["auroc"] if log_prob_of(predictions).shape[-1] == 2 else [])]
+    if not custom:
+        binary = log_prob_of(predictions).shape[-1] == 2
+        return ["accuracy", "nll", *(["auroc"] if binary else [])]
 
-    def is_there(metric: str) -> bool:
+    def is_defined(metric: str) -> bool:
         try:
-            return bool(resample([predictions], [metric], own, resamples=1))
+            return bool(resample([predictions], [metric], custom, resamples=1))
         except (SettingsError, DataError):
             return False
 
-    return list(filter(is_there, listed[0].metrics))
+    return [metric for metric in listed[0].metrics if is_defined(metric)]
 
 
-def report(found: Mapping[str, Any], seeds: Sequence[str]) -> str:
+def report(found: Comparison, seeds: Sequence[str]) -> str:
     """The text of a comparison: a line per metric, what the intervals account for, and the tests of
     each pair of runs."""
-    lines = [["", "A", "B", "A - B", "p"]]
-    for name, parts in found["metrics"].items():
-        lines.append(
-            [
-                name,
-                *(_with_interval(parts[part]) for part in ("first", "second")),
-                _with_interval(parts["difference"], "+"),
-            ]
-        )
-        lines[-1].append(_number(parts["difference"]["p"], ".2g"))
-    left_out = {
-        name: parts["difference"]["resamples_left_out"] for name, parts in found["metrics"].items()
-    }
-    notes = [
-        f"resamples in which {name} is not defined, left out: {count:,}"
-        for name, count in left_out.items()
-        if count
-    ]
-    for rule in dict.fromkeys(
-        part["rule"] for parts in found["metrics"].values() for part in parts.values()
-    ):
-        notes.append(f"{found['level']:.0%} intervals: {rule}")
-    notes[-1] += f"; {found['resamples']:,} resamples of {found['groups']:,} groups"
+    basis = found.basis
+    rows = [["", "A", "B", "A - B", "p"]]
+    notes = []
+    rules: dict[str, None] = {}
+    for name, contrast in found.metrics.items():
+        parts = (contrast.first, contrast.second, contrast.difference)
+        first, second = (_with_interval(part) for part in parts[:2])
+        difference, p = _with_interval(parts[2], "+"), _number(parts[2].p, ".2g")
+        rows.append([name, first, second, difference, p])
+        if left_out := contrast.difference.resamples_left_out:
+            notes.append(f"resamples in which {name} is not defined, left out: {left_out:,}")
+        rules |= dict.fromkeys(part.rule for part in parts)
+    notes += [f"{basis.level:.0%} intervals: {rule}" for rule in rules]
+    notes[-1] += f"; {basis.resamples:,} resamples of {basis.groups:,} groups"
     tests = [*_mcnemar(found, seeds), *_delong(found, seeds)]
-    if tests and found["groups"] < found["examples"]:
+    if tests and basis.groups < basis.examples:
         tests.append(
-            "McNemar and DeLong take examples as independent, and these come in groups: believe the intervals above"
+            "McNemar and DeLong take examples as independent, and these come in groups: "
+            "believe the intervals above"
         )
-    return "\n".join([_aligned(lines), "", *notes, *tests])
+    return "\n".join([aligned(rows, others="left"), "", *notes, *tests])
 
 
-def _mcnemar(found: Mapping[str, Any], seeds: Sequence[str]) -> list[str]:
-    if not _has(found, "accuracy"):
+def _mcnemar(found: Comparison, seeds: Sequence[str]) -> list[str]:
+    if not _is_compared(found, "accuracy"):
         return []
-    lines = [["McNemar", "only A right", "only B right", "exact p", "mid-p"]]
-    for name, test in _tests(found, seeds, "mcnemar"):
-        lines.append(
-            [
-                name,
-                f"{test['won']:,}",
-                f"{test['lost']:,}",
-                _number(test["p"], ".2g"),
-                _number(test["mid_p"], ".2g"),
-            ]
-        )
-    return ["", _aligned(lines)]
+    rows = [["McNemar", "only A right", "only B right", "exact p", "mid-p"]]
+    for name, tests in _tests(found, seeds, "accuracy"):
+        test = tests.mcnemar
+        p = [_number(value, ".2g") for value in (test.p, test.mid_p)]
+        rows.append([name, f"{test.won:,}", f"{test.lost:,}", *p])
+    return ["", aligned(rows, others="left")]
 
 
-def _delong(found: Mapping[str, Any], seeds: Sequence[str]) -> list[str]:
-    tests = list(_tests(found, seeds, "delong")) if _has(found, "auroc") else []
-    lines = [["DeLong", "AUROC of A", "AUROC of B", "standard error of A - B", "p"]]
-    for name, test in tests:
-        error = None if test["variance"] is None else test["variance"] ** 0.5
-        lines.append(
-            [
-                name,
-                *(_number(value) for value in (test["first"], test["second"], error)),
-                _number(test["p"], ".2g"),
-            ]
-        )
-    return ["", _aligned(lines)] if tests else []
+def _delong(found: Comparison, seeds: Sequence[str]) -> list[str]:
+    rows = [["DeLong", "AUROC of A", "AUROC of B", "standard error of A - B", "p"]]
+    for name, tests in _tests(found, seeds, "auroc"):
+        if (test := tests.delong) is not None:
+            numbers = [_number(value) for value in (test.first, test.second, test.error)]
+            rows.append([name, *numbers, _number(test.p, ".2g")])
+    return ["", aligned(rows, others="left")] if len(rows) > 1 else []
 
 
-def _has(found: Mapping[str, Any], metric: str, label: str = "") -> bool:
+def _is_compared(found: Comparison, metric: str, label: str = "") -> bool:
     """Whether a metric is among those compared, for one label if it is given: by itself, or as the
     mean over all of them."""
-    names = (metric, f"{metric}_{label}") if label else (metric,)
-    return any(
-        name in names or (not label and name.startswith(f"{metric}_")) for name in found["metrics"]
-    )
+    if metric in found.metrics:
+        return True
+    if label:
+        return f"{metric}_{label}" in found.metrics
+    return any(name.startswith(f"{metric}_") for name in found.metrics)
 
 
 def _tests(
-    found: Mapping[str, Any], seeds: Sequence[str], kind: str
-) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    metric = {"mcnemar": "accuracy", "delong": "auroc"}[kind]
-    for seed, by_label in zip(seeds, found["tests"], strict=True):
+    found: Comparison, seeds: Sequence[str], metric: str
+) -> Iterable[tuple[str, PairedTests]]:
+    """(seed and label, tests) of every pair of runs and label for which the metric is compared."""
+    for seed, by_label in zip(seeds, found.tests, strict=True):
         for label, tests in by_label.items():
-            if kind in tests and _has(found, metric, label):
-                yield f"{seed} {label}".strip(), tests[kind]
+            if _is_compared(found, metric, label):
+                yield f"{seed} {label}".strip(), tests
 
 
-def _with_interval(part: Mapping[str, Any], sign: str = "") -> str:
-    return (
-        f"{_number(part['mean'], f'{sign}.4f')} [{_number(part['low'])}, {_number(part['high'])}]"
-    )
+def _with_interval(summary: Summary, sign: str = "") -> str:
+    mean = _number(summary.mean, f"{sign}.4f")
+    return f"{mean} [{_number(summary.low)}, {_number(summary.high)}]"
 
 
 def _number(value: float | None, form: str = ".4f") -> str:
-    return "-" if value is None else format(value, form)
+    return "-" if value is None or value != value else format(value, form)
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+def described(folder: Path, runs: Sequence[Path]) -> str:
+    """What a side of the comparison is, and which of its seeds are missing or unfinished."""
+    others = ", ".join(run.name for run in seed_folders(folder) if run not in runs)
+    unfinished = ", ".join(run.name for run in runs if not is_done(run))
+    remarks = [f"without {others}: not finished, or not among the other's"] if others else []
+    remarks += [f"NOT FINISHED, as DONE is missing: {unfinished}"] if unfinished else []
+    return f"{folder}" + (f" ({'; '.join(remarks)})" if remarks else "")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the comparison of two runs, or of two methods over the seeds that both have."""
-    parser = CommandParser(
-        prog="python -m i2m2.compare",
-        description="Compare two runs, or two methods, on the same examples.",
-    )
+    about = "Compare two runs, or two methods, on the same examples."
+    parser = CommandParser(prog="python -m i2m2.compare", description=about)
+    about = "a run such as results/avmnist/intra/seed0, or the folder above its seeds"
     for name in ("A", "B"):
-        parser.add_argument(
-            name,
-            type=Path,
-            help="a run such as results/avmnist/intra/seed0, or the folder above its seeds",
-        )
+        parser.add_argument(name, type=Path, help=about)
     parser.add_argument("--split", choices=("val", "test"), default="test")
-    parser.add_argument(
-        "--metric",
-        help="separated by commas; default: those of the data set's table, or accuracy, nll, auroc",
-    )
+    about = "separated by commas; default: those of the data set's table, or accuracy, nll, auroc"
+    parser.add_argument("--metric", help=about)
     args = parser.parse_args(argv)
     pairs = pairs_of(args.A, args.B, args.split)
     first, second = ([pair[k] for pair in pairs.values()] for k in (0, 1))
-    listed = listed_under(first[0].resolve().parents[1].name, read_entries())
-    own = custom_statistics_of(listed).metrics
-    metrics = (
-        args.metric.split(",")
-        if args.metric
-        else usual_metrics(require_predictions(first[0], args.split), listed, own)
+    listed = listed_under(first[0].resolve().parents[1].name, read_specs())
+    custom = analysis_of(listed).metrics
+    if args.metric:
+        metrics = args.metric.split(",")
+    else:
+        metrics = usual_metrics(require_predictions(first[0], args.split), listed, custom)
+    environments = {run: read_environment(run) for run in (*first, *second)}
+    shared = tuple(_reuses_models(runs, environments) for runs in (first, second))
+    found = comparison_of(first, second, metrics, args.split, custom, shared=shared)
+    print(f"A  {described(args.A, first)}\nB  {described(args.B, second)}")
+    data = [(env.get("data") or {}).get("description") for env in environments.values()]
+    data = dict.fromkeys(str(text or "not described") for text in data)
+    print(
+        f"{', '.join(pairs)}; {args.split} split, {found.basis.examples:,} examples, "
+        f"data: {'; '.join(data)}\n"
     )
-    shared = tuple(
-        share_members([environment_of(run).get("product_of") or [] for run in runs])
-        for runs in (first, second)
-    )
-    found = comparison_of(first, second, metrics, args.split, own, shared=shared)
-    for name, folder, runs in (("A", args.A, first), ("B", args.B, second)):
-        others = [run.name for run in _below(folder) if run not in runs]
-        broken_off = [run.name for run in runs if not (run / "DONE").exists()]
-        remarks = (
-            [f"without {', '.join(others)}: not finished, or not among the other's"]
-            if others
-            else []
-        )
-        remarks += (
-            [f"NOT FINISHED, as DONE is missing: {', '.join(broken_off)}"] if broken_off else []
-        )
-        print(f"{name}  {folder}" + (f" ({'; '.join(remarks)})" if remarks else ""))
-    described = [
-        (environment_of(run).get("data") or {}).get("description", "not described")
-        for run in (*first, *second)
-    ]
-    data = "; ".join(dict.fromkeys(map(str, described)))
-    print(f"{', '.join(pairs)}; {args.split} split, {found['examples']:,} examples, data: {data}\n")
     print(report(found, list(pairs)))
+
+
+def _reuses_models(runs: Sequence[Path], environments: Mapping[Path, Mapping]) -> bool:
+    return share_members([environments[run].get("product_of") or [] for run in runs])
 
 
 if __name__ == "__main__":

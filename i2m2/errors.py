@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 
@@ -49,14 +49,23 @@ def run_command(main: Callable[[list[str] | None], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _exit(
-            f"{where}{error.strerror or error}; free space or mend the path, then give the same command again",
-            1,
-        )
+        mend = "free space or mend the path, then give the same command again"
+        _exit(f"{where}{error.strerror or error}; {mend}", 1)
     except KeyboardInterrupt:
-        _exit(
-            "interrupted; what was finished is kept, and the same command goes on from there", 130
-        )
+        kept = "what was finished is kept, and the same command goes on from there"
+        _exit(f"interrupted; {kept}", 130)
+
+
+def aligned(rows: Sequence[Sequence[str]], first: str = "left", others: str = "right") -> str:
+    """Rows of cells as an aligned text table."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    pad = {"left": str.ljust, "right": str.rjust}
+    sides = [first] + [others] * (len(widths) - 1)
+    lines = []
+    for row in rows:
+        cells = zip(sides, row, widths, strict=True)
+        lines.append("  ".join(pad[side](cell, width) for side, cell, width in cells).rstrip())
+    return "\n".join(lines)
 
 
 def _exit(message: str, code: int) -> None:

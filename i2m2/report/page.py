@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from i2m2.report.render import Sheet, anchor, code, to_html
+from i2m2.report.render import RenderedTable, anchor, code, to_html
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 68rem; margin: 2rem auto; padding: 0 1.2rem; }
@@ -23,56 +23,52 @@ img { max-width: 100%; height: auto; margin: 0.8rem 0; } figure { margin: 0; }
 .synthetic { background: #fff3c4; padding: 0.4rem 0.8rem; }
 """
 SYNTHETIC = (
-    "SYNTHETIC data: these numbers show that everything runs; they say nothing about the paper's."
+    '<p class="synthetic">SYNTHETIC data: these numbers show that everything runs, '
+    "nothing about the paper's.</p>"
 )
 
 
-class Part(NamedTuple):
+class Section(NamedTuple):
     """A table of the report, with the figures that belong to it."""
 
-    sheet: Sheet
+    table: RenderedTable
     figures: Sequence[Path] = ()  # PNG
     synthetic: bool = False
 
 
-def to_page(title: str, parts: Mapping[str, Sequence[Part]], introduction: Sequence[str]) -> str:
-    """`parts` by the results folder they are about -> a whole HTML document."""
-    body = [
-        f"<h1>{html.escape(title)}</h1>",
-        *(f"<p>{code(line)}</p>" for line in introduction),
-        _contents(parts),
-    ]
-    for folder, sections in parts.items():
+def to_page(
+    title: str, sections: Mapping[str, Sequence[Section]], introduction: Sequence[str]
+) -> str:
+    """`sections` by the results folder they are about -> a whole HTML document."""
+    body = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{code(line)}</p>" for line in introduction)]
+    body.append(_contents(sections))
+    for folder, of_folder in sections.items():
         body.append(f'<h2 id="{anchor(folder)}">{html.escape(folder)}</h2>')
-        if any(part.synthetic for part in sections):
-            body.append(
-                '<p class="synthetic">SYNTHETIC data: these numbers show that everything runs, nothing about the paper\'s.</p>'
-            )
-        for part in sections:
-            body += [to_html(part.sheet), *(_figure(path, part.sheet) for path in part.figures)]
-    head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{html.escape(title)}</title>'
-    lines = [
-        "<!doctype html>",
-        f'<html lang="en"><head>{head}<style>{STYLE}</style></head><body>',
-        *body,
-        "</body></html>",
-    ]
-    return "\n".join(lines) + "\n"
+        if any(section.synthetic for section in of_folder):
+            body.append(SYNTHETIC)
+        for section in of_folder:
+            body.append(to_html(section.table))
+            body += [_figure(path, section.table.heading) for path in section.figures]
+    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head = f"{meta}<title>{html.escape(title)}</title><style>{STYLE}</style>"
+    lines = ["<!doctype html>", f'<html lang="en"><head>{head}</head><body>', *body]
+    return "\n".join([*lines, "</body></html>"]) + "\n"
 
 
-def _contents(parts: Mapping[str, Sequence[Part]]) -> str:
+def _contents(sections: Mapping[str, Sequence[Section]]) -> str:
     lines = []
-    for folder, sections in parts.items():
-        inner = "".join(
-            f'<li><a href="#{anchor(part.sheet.heading)}">{html.escape(part.sheet.title)}</a></li>'
-            for part in sections
-        )
-        lines.append(
-            f'<li><a href="#{anchor(folder)}">{html.escape(folder)}</a><ul>{inner}</ul></li>'
-        )
+    for folder, of_folder in sections.items():
+        tables = [section.table for section in of_folder]
+        inner = "".join(f"<li>{_link(table.heading, table.title)}</li>" for table in tables)
+        lines.append(f"<li>{_link(folder, folder)}<ul>{inner}</ul></li>")
     return "<nav><ul>" + "\n".join(lines) + "</ul></nav>"
 
 
-def _figure(path: Path, sheet: Sheet) -> str:
+def _link(target: str, text: str) -> str:
+    return f'<a href="#{anchor(target)}">{html.escape(text)}</a>'
+
+
+def _figure(path: Path, alt: str) -> str:
     data = base64.b64encode(path.read_bytes()).decode("ascii")
-    return f'<figure><img alt="{html.escape(sheet.heading, quote=True)}" src="data:image/png;base64,{data}"></figure>'
+    alt = html.escape(alt, quote=True)
+    return f'<figure><img alt="{alt}" src="data:image/png;base64,{data}"></figure>'

@@ -1,4 +1,4 @@
-"""A table as text, and what Markdown, LaTeX and HTML make of it."""
+"""A table as text, and what Markdown, LaTeX, HTML and CSV make of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import html
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from i2m2.errors import DataError
 
@@ -21,7 +23,7 @@ class Strong(str):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheet:
+class RenderedTable:
     """A table as it is read: `grids` by heading, the first under the title itself, notes, and lists
     of what is still to be done."""
 
@@ -36,77 +38,91 @@ class Sheet:
     def heading(self) -> str:
         return f"{self.title} ({self.about})" if self.about else self.title
 
+    @property
+    def remarks(self) -> list[str]:
+        return [note for note in (self.units, *self.notes) if note]
+
 
 def slug(title: str) -> str:
     """The name of a table's files: `Fig. 3: ...` -> `fig_3`, `Table C.7: ...` -> `table_c_7`."""
     return re.sub(r"[^a-z0-9]+", "_", title.partition(":")[0].lower()).strip("_")
 
 
-def sheet_to_csv(sheet: Sheet) -> str:
-    """All grids as they are read, one below the other, each after a line with its heading if it has
-    one."""
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as the text of a CSV file."""
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    for heading, grid in sheet.grids.items():
-        writer.writerows([[heading]] if heading else [])
-        writer.writerows(grid)
+    csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()
 
 
-def to_json(sheet: Sheet) -> str:
+def to_csv(table: RenderedTable) -> str:
+    """All grids as they are read, one below the other, each after a line with its heading if it has
+    one."""
+    rows: list[Sequence[str]] = []
+    for heading, grid in table.grids.items():
+        rows += [[heading]] if heading else []
+        rows += grid
+    return csv_text(rows)
+
+
+def to_json(table: RenderedTable) -> str:
     """A table that one command leaves for the report of another."""
-    return json.dumps(asdict(sheet), indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(asdict(table), indent=1, ensure_ascii=False) + "\n"
 
 
-def from_json(path: Path) -> Sheet:
+def from_json(path: Path) -> RenderedTable:
     """DataError if the file holds no table."""
     try:
-        return Sheet(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        return msgspec.json.decode(path.read_bytes(), type=RenderedTable)
+    except msgspec.MsgspecError as error:
         raise DataError(
             f"{path} is damaged ({error}); delete it and give the command that made it again"
         ) from error
 
 
-def to_markdown(sheet: Sheet) -> str:
+def to_markdown(table: RenderedTable) -> str:
     """The first grid under a heading, then notes, the further grids, and what is still to be run."""
-    notes = [note for note in (sheet.units, *sheet.notes) if note]
-    parts = [f"## {sheet.heading}"]
-    for place, (heading, grid) in enumerate(sheet.grids.items()):
-        parts += (
-            [_pipes(grid), "\n".join(f"- {note}" for note in notes)]
-            if place == 0
-            else [f"### {heading}", _pipes(grid)]
-        )
-    for heading, items in sheet.todo.items():
+    parts = [f"## {table.heading}"]
+    for place, (heading, grid) in enumerate(table.grids.items()):
+        if place == 0:
+            parts += [_pipes(grid), _bullets(table.remarks)]
+        else:
+            parts += [f"### {heading}", _pipes(grid)]
+    for heading, items in table.todo.items():
         if items:
-            parts += [f"### {heading}", "\n".join(f"- {item}" for item in items)]
+            parts += [f"### {heading}", _bullets(items)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _pipes(grid: Grid) -> str:
-    def cell(text: str) -> str:
-        escaped = text.replace("|", "\\|")
-        return f"**{escaped}**" if isinstance(text, Strong) else escaped
+def _bullets(items: Sequence[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)
 
+
+def _pipes(grid: Grid) -> str:
+    def line(cells: Sequence[str]) -> str:
+        texts = [text.replace("|", "\\|") for text in cells]
+        bold = [isinstance(text, Strong) for text in cells]
+        texts = [
+            f"**{text}**" if strong else text for text, strong in zip(texts, bold, strict=True)
+        ]
+        return "| " + " | ".join(texts) + " |"
+
+    header, *body = map(line, grid)
     rule = "|---" + "|---:" * (len(grid[0]) - 1) + "|"
-    header, *body = ["| " + " | ".join(map(cell, row)) + " |" for row in grid]
     return "\n".join([header, rule, *body])
 
 
-def to_latex(sheet: Sheet) -> str:
-    """The same for `\\usepackage{booktabs}`, and `graphicx` where a table is wide; notes and what
-    is still to be run stand below the first grid."""
-    (_, first), *further = sheet.grids.items()
-    todo = [f"{heading}: {item}" for heading, items in sheet.todo.items() for item in items]
-    text = _tabular(
-        first, " ".join(filter(None, [f"{sheet.heading}.", sheet.units])), [*sheet.notes, *todo]
-    )
+def to_latex(table: RenderedTable) -> str:
+    """The same for `\\usepackage{booktabs}`, and `graphicx` where a table is wide; notes and what is
+    still to be run stand below the first grid."""
+    (_, first), *further = table.grids.items()
+    todo = [f"{heading}: {item}" for heading, items in table.todo.items() for item in items]
+    caption = " ".join(part for part in (f"{table.heading}.", table.units) if part)
+    texts = [_tabular(first, caption, [*table.notes, *todo])]
     for heading, grid in further:
-        text += "\n" + _tabular(
-            grid, " ".join(filter(None, [f"{heading} beside {sheet.heading}.", sheet.units])), []
-        )
-    return text
+        caption = f"{heading} beside {table.heading}."
+        texts.append(_tabular(grid, " ".join(p for p in (caption, table.units) if p), []))
+    return "\n".join(texts)
 
 
 WIDE = 100  # characters, above which a table is shrunk to the width of the text
@@ -123,57 +139,42 @@ def _tabular(grid: Grid, caption: str, notes: Sequence[str]) -> str:
 
     header, *body = map(line, grid)
     columns = "l" + "r" * (len(grid[0]) - 1)
-    wide = sum(max(map(len, column)) + 2 for column in zip(*grid, strict=True)) > WIDE
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}"]
-    lines += [r"\resizebox{\linewidth}{!}{%"] * wide + [rf"\begin{{tabular}}{{{columns}}}"]
-    lines += [
-        r"\toprule",
-        header,
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}" + "}" * wide,
-    ]
-    lines += [r"\par\medskip\raggedright\footnotesize"] * bool(notes) + [
-        rf"{escape(note)}\par" for note in notes
-    ]
+    widths = [max(map(len, column)) + 2 for column in zip(*grid, strict=True)]
+    begin, end = rf"\begin{{tabular}}{{{columns}}}", r"\end{tabular}"
+    if sum(widths) > WIDE:
+        begin, end = r"\resizebox{\linewidth}{!}{%" + "\n" + begin, end + "}"
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}", begin]
+    lines += [r"\toprule", header, r"\midrule", *body, r"\bottomrule", end]
+    if notes:
+        lines.append(r"\par\medskip\raggedright\footnotesize")
+        lines += [rf"{escape(note)}\par" for note in notes]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+LATEX = {character: f"\\{character}" for character in "&%$#_{}"}
+LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+LATEX |= {"±": r"$\pm$", "†": r"$\dagger$", "²": "$^2$", "`": ""}
 
 
 def escape(text: str) -> str:
     """Plain text as LaTeX prints it."""
-    special = {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "±": r"$\pm$",
-        "†": r"$\dagger$",
-    }
-    special |= {
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        "²": "$^2$",
-        "`": "",
-    }
-    return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text).replace(
-        "--", "-{}-"
-    )
+    return "".join(LATEX.get(c, c) for c in text).replace("--", "-{}-")
 
 
-def to_html(sheet: Sheet) -> str:
+def to_html(table: RenderedTable) -> str:
     """A section with heading, tables, notes and what is still to be run; commands in backticks
     become code."""
-    name, _, title = sheet.title.partition(": ")
-    parts = [
-        f'<h3 id="{anchor(sheet.heading)}">{html.escape(name)}{": " * bool(title)}{html.escape(title)}</h3>'
-    ]
-    parts += [f'<p class="about">{html.escape(sheet.about)}</p>'] if sheet.about else []
-    for heading, grid in sheet.grids.items():
+    name, colon, title = table.title.partition(": ")
+    heading = html.escape(name) + colon + html.escape(title)
+    parts = [f'<h3 id="{anchor(table.heading)}">{heading}</h3>']
+    if table.about:
+        parts.append(f'<p class="about">{html.escape(table.about)}</p>')
+    for heading, grid in table.grids.items():
         parts += [f"<h4>{html.escape(heading)}</h4>"] if heading else []
-        parts.append(_table(grid))
-    notes = [note for note in (sheet.units, *sheet.notes) if note]
-    parts += [_items("", notes), *(_items(heading, items) for heading, items in sheet.todo.items())]
+        parts.append(_html_table(grid))
+    parts += [_html_list("", table.remarks)]
+    parts += [_html_list(heading, items) for heading, items in table.todo.items()]
     return "\n".join(part for part in parts if part)
 
 
@@ -182,33 +183,26 @@ def anchor(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def _table(grid: Grid) -> str:
+def _html_table(grid: Grid) -> str:
+    def cell(text: str, tag: str) -> str:
+        escaped = html.escape(text)
+        return f"<{tag}>{f'<b>{escaped}</b>' if isinstance(text, Strong) else escaped}</{tag}>"
+
     def row(cells: Sequence[str], tag: str) -> str:
-        texts = [
-            f"<b>{html.escape(c)}</b>" if isinstance(c, Strong) else html.escape(c) for c in cells
-        ]
-        return "<tr>" + "".join(f"<{tag}>{text}</{tag}>" for text in texts) + "</tr>"
+        return "<tr>" + "".join(cell(text, tag) for text in cells) + "</tr>"
 
     header, *body = grid
-    lines = [
-        f"<thead>{row(header, 'th')}</thead>",
-        "<tbody>",
-        *(row(cells, "td") for cells in body),
-        "</tbody>",
-    ]
-    return '<div class="wide"><table>\n' + "\n".join(lines) + "\n</table></div>"
+    lines = [f"<thead>{row(header, 'th')}</thead>", "<tbody>"]
+    lines += [row(cells, "td") for cells in body]
+    return '<div class="wide"><table>\n' + "\n".join([*lines, "</tbody>\n</table></div>"])
 
 
-def _items(heading: str, items: Sequence[str]) -> str:
+def _html_list(heading: str, items: Sequence[str]) -> str:
     if not items:
         return ""
+    title = f"<h4>{html.escape(heading)}</h4>\n" if heading else ""
     lines = [f"<li>{code(item)}</li>" for item in items]
-    return (
-        (f"<h4>{html.escape(heading)}</h4>\n" if heading else "")
-        + "<ul>\n"
-        + "\n".join(lines)
-        + "\n</ul>"
-    )
+    return title + "<ul>\n" + "\n".join(lines) + "\n</ul>"
 
 
 def code(text: str) -> str:

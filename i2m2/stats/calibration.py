@@ -23,8 +23,6 @@ from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
-from scipy.optimize import minimize
-from scipy.special import log_softmax
 
 from i2m2.errors import SettingsError
 from i2m2.metrics import ECE_BINS, confidence_bin, confidence_of, score
@@ -97,7 +95,7 @@ class LogarithmicPool:
         logits = np.asarray(self.gamma)[..., None] * self.log_prior
         for name, weight in zip(self.experts, self.weights, strict=True):
             logits = logits + np.asarray(weight)[..., None] * _floored(log_probs[name])
-        return log_softmax(logits, axis=-1)
+        return log_softmax(logits)
 
     def parameters(self) -> dict[str, object]:
         weights = zip(self.experts, self.weights, strict=True)
@@ -149,7 +147,13 @@ def fit_temperature(y: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
 
 def with_temperature(log_prob: np.ndarray, temperature: np.ndarray | float) -> np.ndarray:
     """softmax(log_prob / T) as log-probabilities [n, (L,) C], float64; T is a number or [L]."""
-    return log_softmax(_floored(log_prob) / np.asarray(temperature)[..., None], axis=-1)
+    return log_softmax(_floored(log_prob) / np.asarray(temperature)[..., None])
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Over the last axis, float64."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
 def _floored(log_prob: np.ndarray) -> np.ndarray:
@@ -179,6 +183,8 @@ def maximise_likelihood(
     `target` [n, K]: the features of each example's label, or their mean under a soft target that
     sums to 1. `features` is changed.
     """
+    from scipy.optimize import minimize  # here: it takes a while to import
+
     n = len(features)
     # Centred on the target's: the loss is then a logsumexp, and a constant shift of an expert is
     # seen to change nothing.

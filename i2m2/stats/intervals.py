@@ -33,15 +33,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
-from scipy.optimize import brentq
 
 LEVEL = 0.95
 FEW = 10  # resamples on the far side of 0, below which their share says little of p
-EXAMPLES, SEEDS_AND_EXAMPLES = (
-    "percentile bootstrap, examples only (one seed)",
-    "t, seeds and examples",
-)
+EXAMPLES = "percentile bootstrap, examples only (one seed)"
+SEEDS_AND_EXAMPLES = "t, seeds and examples"
 BIASED = ", less the bias of the bootstrap"
 
 
@@ -74,25 +70,20 @@ def interval(
 
     `bounds`: of what the metric can be; the interval ends there. `biased`: as the ECE is.
     """
-    value = float(values.mean())
+    value = centre = float(values.mean())
     known = np.isfinite(resampled).all(axis=1)
-    left_out, resampled = (
-        int((~known).sum()),
-        2 * values - resampled[known] if biased else resampled[known],
-    )
-    reason = _no_interval(values, resampled, groups)
-    if reason:
-        return no_interval(
-            values, reason, p=1.0 if reason == SAME and value == 0 else np.nan, left_out=left_out
-        )
+    left_out, resampled = int((~known).sum()), resampled[known]
+    if biased:
+        resampled = 2 * values - resampled
+    if reason := _no_interval(values, resampled, groups):
+        p = 1.0 if reason == SAME and value == 0 else np.nan
+        return no_interval(values, reason, p, left_out)
+    if biased:
+        centre = float(resampled.mean())
     if len(values) == 1:
-        low, high, p = _of_one(
-            resampled[:, 0], groups, float(resampled.mean()) if biased else value
-        )
+        low, high, p = _of_one(resampled[:, 0], groups, centre)
     else:
-        low, high, p = _of_seeds(
-            values, resampled, groups, float(resampled.mean()) if biased else value
-        )
+        low, high, p = _of_seeds(values, resampled, groups, centre)
     low, high = (float(np.clip(end, *bounds)) for end in (low, high))
     rule = (EXAMPLES if len(values) == 1 else SEEDS_AND_EXAMPLES) + (BIASED if biased else "")
     return Interval(value=value, low=low, high=high, p=p, rule=rule, left_out=left_out)
@@ -100,14 +91,8 @@ def interval(
 
 def no_interval(values: np.ndarray, reason: str, p: float = np.nan, left_out: int = 0) -> Interval:
     """The mean of [S] values alone, and why there is no more to say."""
-    return Interval(
-        value=float(values.mean()),
-        low=np.nan,
-        high=np.nan,
-        p=p,
-        rule=f"no interval: {reason}",
-        left_out=left_out,
-    )
+    value, rule = float(values.mean()), f"no interval: {reason}"
+    return Interval(value=value, low=np.nan, high=np.nan, p=p, rule=rule, left_out=left_out)
 
 
 SAME = "every resample and seed gives the same value"
@@ -123,6 +108,8 @@ def _no_interval(values: np.ndarray, resampled: np.ndarray, groups: int) -> str:
 
 def _of_one(resampled: np.ndarray, groups: int, centre: float) -> tuple[float, float, float]:
     """-> low, high, p."""
+    from scipy import stats  # here: it takes a second to import
+
     # p is the level at which this interval would end at 0: its two steps backwards.
     wider = np.sqrt(groups / (groups - 1))
     tail = stats.norm.cdf(wider * stats.t.ppf((1 - LEVEL) / 2, groups - 1))
@@ -139,6 +126,9 @@ def _of_seeds(
     values: np.ndarray, resampled: np.ndarray, groups: int, centre: float
 ) -> tuple[float, float, float]:
     """-> low, high, p."""
+    from scipy import stats  # as above
+    from scipy.optimize import brentq
+
     of_examples, of_seeds = variances(values, resampled, groups)
     seeds = len(values)
     # Few seeds can score alike by chance; these very models on other examples are no more certain
@@ -147,18 +137,12 @@ def _of_seeds(
 
     def half_width(p: float) -> float:
         t_examples, t_seeds = stats.t.isf(p / 2, [groups - 1, seeds - 1])
-        return np.sqrt(
-            max(
-                t_examples**2 * of_examples + t_seeds**2 * of_seeds / seeds, t_examples**2 * of_mean
-            )
-        )
+        both = t_examples**2 * of_examples + t_seeds**2 * of_seeds / seeds
+        return np.sqrt(max(both, t_examples**2 * of_mean))
 
-    half, least = half_width(1 - LEVEL), 1e-12
-    p = (
-        least
-        if half_width(least) <= abs(centre)
-        else brentq(lambda p: half_width(p) - abs(centre), least, 1)
-    )
+    half, p = half_width(1 - LEVEL), 1e-12
+    if half_width(p) > abs(centre):
+        p = brentq(lambda p: half_width(p) - abs(centre), p, 1)
     return centre - half, centre + half, float(p)
 
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +31,13 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
 
     The mid-p counts the observed outcome by half (Fagerland, Lydersen and Laake 2013 recommend it).
     """
+    from scipy import stats  # here: it takes a second to import
+
     won, lost = int((first & ~second).sum()), int((second & ~first).sum())
     fewer = stats.binom(won + lost, 0.5)
     tail = 2 * fewer.cdf(min(won, lost))
-    return McNemar(
-        won=won,
-        lost=lost,
-        p=float(min(1, tail)),
-        mid_p=float(min(1, tail - fewer.pmf(min(won, lost)))),
-    )
+    mid_p = float(min(1, tail - fewer.pmf(min(won, lost))))
+    return McNemar(won=won, lost=lost, p=float(min(1, tail)), mid_p=mid_p)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +50,11 @@ class DeLong:
     variance: float
     p: float
 
+    @property
+    def error(self) -> float:
+        """Standard error of the difference."""
+        return self.variance**0.5
+
 
 def delong(positive: np.ndarray, first: np.ndarray, second: np.ndarray) -> DeLong:
     """Whether two scores rank alike (DeLong, DeLong and Clarke-Pearson 1988): [n] bool, [n] scores
@@ -60,6 +62,8 @@ def delong(positive: np.ndarray, first: np.ndarray, second: np.ndarray) -> DeLon
 
     NaN variance and p with fewer than two examples of a class.
     """
+    from scipy import stats  # as above
+
     areas, covariance = delong_covariance(positive, np.stack([first, second]))
     variance = float(np.maximum(0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]))
     difference = abs(areas[0] - areas[1])
@@ -71,6 +75,8 @@ def delong(positive: np.ndarray, first: np.ndarray, second: np.ndarray) -> DeLon
 def delong_covariance(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """[n] bool and [K, n] scores -> (areas [K], their covariance [K, K]), through midranks (Sun and
     Xu 2014): O(K n log n)."""
+    from scipy import stats  # as above
+
     m, n = int(positive.sum()), int((~positive).sum())
     if min(m, n) == 0:
         return np.full(len(scores), np.nan), np.full((len(scores), len(scores)), np.nan)

@@ -11,6 +11,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from i2m2.errors import aligned
 from i2m2.metrics import score
 from i2m2.names import EXPERT, PRODUCT
 from i2m2.stats.predictions import Predictions, expert_log_probs
@@ -110,20 +111,6 @@ def score_of_class_frequencies(
     majority class."""
     counts = np.bincount(train_y, minlength=num_classes) + 1.0
     return score(y, np.tile(np.log(counts / counts.sum()), (len(y), 1)))
-
-
-def aligned(rows: Sequence[Sequence[str]], first: str = "left", others: str = "right") -> str:
-    """Rows of cells as an aligned text table."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    adjust = {"left": str.ljust, "right": str.rjust}
-    sides = [first] + [others] * (len(widths) - 1)
-    lines = [
-        "  ".join(
-            adjust[side](cell, width) for side, cell, width in zip(sides, row, widths, strict=True)
-        )
-        for row in rows
-    ]
-    return "\n".join(line.rstrip() for line in lines)
 
 
 def table_of(scores: Mapping[str, Mapping[str, float]]) -> str:
