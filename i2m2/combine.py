@@ -1,5 +1,5 @@
-"""`python -m i2m2.combine RUN RUN ...`: the product of runs that were trained separately, from their
-saved predictions.
+"""`python -m i2m2.combine RUN RUN ...`: the product of runs that were trained separately, from
+their saved predictions.
 
 What joint training adds is measured against it: the paper's Fig. 3 has it as the parts "not trained
 jointly".

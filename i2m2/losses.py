@@ -20,8 +20,8 @@ def negative_log_likelihood(
 
     `class_weights` [(L,) C] weighs each label's classes. `expected` takes them as they are: scaled
     so that their mean over the training examples is 1, a rare class does not make the gradient jump
-    from batch to batch. `per_batch` divides by the mean weight of the examples at hand, as PyTorch's
-    weighted mean does: those of one device and micro-batch.
+    from batch to batch. `per_batch` divides by the mean weight of the examples at hand, as
+    PyTorch's weighted mean does: those of one device and micro-batch.
     """
     loss = F.nll_loss(log_prob.flatten(0, -2), y.flatten(), reduction="none").view(y.shape)
     if class_weights is not None:

@@ -22,7 +22,8 @@ FUSION_ALIASES = {"lf": "concat", "lrtf": "low_rank_tensor"}
 
 
 def methods_of(modalities: Sequence[str], baselines: Sequence[str] = ()) -> tuple[str, ...]:
-    """Every method for these modalities: `unimodal_image`, `unimodal_audio`, `intra`, `inter`, `i2m2`.
+    """Every method for these modalities: `unimodal_image`, `unimodal_audio`, `intra`, `inter`,
+    `i2m2`.
 
     `baselines` are modalities with a unimodal row of their own that no joint row has.
     """

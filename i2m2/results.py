@@ -1,5 +1,5 @@
-"""`python -m i2m2.results results [--dataset avmnist]`: tables and figures of the finished runs, the
-paper beside them.
+"""`python -m i2m2.results results [--dataset avmnist]`: tables and figures of the finished runs,
+the paper beside them.
 
 What a table looks like is read from the `paper.yaml` of each data-set folder; nothing here knows a
 data set.
@@ -14,15 +14,16 @@ from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.files import write_text
 from i2m2.report.fill import Specs, tables_of
 from i2m2.report.missing import command
-from i2m2.report.page import Section, to_page
 from i2m2.report.paper import TableSpec, analysis_of, listed_under, read_specs
 from i2m2.report.render import (
     RenderedTable,
+    Section,
     from_json,
     slug,
     to_csv,
     to_latex,
     to_markdown,
+    to_page,
 )
 from i2m2.report.study_tables import (
     STUDIES,

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from i2m2.training.robustness import Corruptions
+from i2m2.stats.robustness import ArrayCorruptions
 
 BLOCK = 500  # examples that share a random generator; part of the result
 SCALE = 255.0  # stored units of a value of 1
@@ -26,7 +26,7 @@ CROP = 0.8  # side of the crop over side of the image
 RUN = 10  # time steps that one structured drop silences
 
 
-def avmnist_corruptions(seed: int) -> Corruptions:
+def avmnist_corruptions(seed: int) -> ArrayCorruptions:
     """What is corrupted: one modality, or both."""
     by_modality = {modality: partial(corrupt, modality, seed=seed) for modality in SIDES}
     return {

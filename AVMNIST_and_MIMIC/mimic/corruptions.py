@@ -15,10 +15,10 @@ from functools import partial
 import numpy as np
 
 from AVMNIST_and_MIMIC.mimic.arrays import SERIES
-from i2m2.training.robustness import Corruptions
+from i2m2.stats.robustness import ArrayCorruptions
 
 
-def mimic_corruptions(seed: int) -> Corruptions:
+def mimic_corruptions(seed: int) -> ArrayCorruptions:
     """What is corrupted, and how; `multimodal` is MultiBench's: static entries, then noise, entries
     and steps of the series."""
     by = {kind: partial(corrupt, kind, seed=seed) for kind in KINDS}

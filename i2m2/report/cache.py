@@ -1,5 +1,5 @@
-"""statistics.json: what was computed from predictions, of a run (in its folder) and of the tables of
-a results folder (in that), so that tables stand where the predictions do not (reported/)."""
+"""statistics.json: what was computed from predictions, of a run (in its folder) and of the tables
+of a results folder (in that), so that tables stand where the predictions do not (reported/)."""
 
 from __future__ import annotations
 

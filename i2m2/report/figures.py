@@ -184,8 +184,8 @@ def _draw_diagram(axes: Axes, diagram: Diagram, name: str, place: int) -> None:
 def draw_curve(
     axes: Axes, levels: Sequence[float], values: Sequence[Sequence[float]], label: str, place: int
 ) -> None:
-    """A metric in percent against levels: `values`, fractions, one per seed at each level; mean over
-    the seeds, a band of one sample standard deviation."""
+    """A metric in percent against levels: `values`, fractions, one per seed at each level; mean
+    over the seeds, a band of one sample standard deviation."""
     mean = [100 * statistics.fmean(of_level) for of_level in values]
     std = [100 * statistics.stdev(v) if len(v) > 1 else 0.0 for v in values]
     color, marker = f"C{place % 10}", MARKERS[place % len(MARKERS)]

@@ -62,8 +62,8 @@ def unfinished(spec: TableSpec, runs: Sequence[RunRecord], folder: Path) -> list
 def command(
     spec: TableSpec, row: RowSpec, seed: int, folder: Path, siblings: Sequence[RunRecord]
 ) -> str:
-    """The command for one run of the table, with what the runs beside it override; of those the same
-    row's count first."""
+    """The command for one run of the table, with what the runs beside it override; of those the
+    same row's count first."""
     if row.command:
         return row.command.format(folder=shlex.quote(str(folder)))
     if not spec.train:

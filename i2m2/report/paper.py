@@ -21,8 +21,8 @@ from i2m2.stats.summary import CustomMetrics
 
 @dataclass(frozen=True, kw_only=True)
 class PaperValue:
-    """A number the paper reports, in `unit` (percent, or the metric's own such as nats), and how far
-    it can be trusted.
+    """A number the paper reports, in `unit` (percent, or the metric's own such as nats), and how
+    far it can be trusted.
 
     In a table's `best` it belongs to the best of `rows` (run names), where the source does not say
     which of them it is.
@@ -132,8 +132,8 @@ def listed_under(folder: str, specs: Mapping[str, list[TableSpec]]) -> list[Tabl
 
 
 def read_paper(path: Path) -> dict[str, list[TableSpec]]:
-    """The tables of one `paper.yaml` by results folder. Keys starting with `_` only hold what others
-    repeat by an anchor. SettingsError for what is no such file."""
+    """The tables of one `paper.yaml` by results folder. Keys starting with `_` only hold what
+    others repeat by an anchor. SettingsError for what is no such file."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         listed = {key: tables for key, tables in content.items() if not key.startswith("_")}

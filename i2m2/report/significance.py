@@ -163,8 +163,8 @@ class _Column:
 
 
 def read_alike(rows: Rows) -> tuple[dict[tuple[str, int], Predictions], dict[str, str]]:
-    """-> {(row, seed): its predictions of the test split}, {row: why it is not among them}: damaged,
-    or not of the examples that most rows predicted."""
+    """-> {(row, seed): its predictions of the test split}, {row: why it is not among them}:
+    damaged, or not of the examples that most rows predicted."""
     predictions: dict[str, dict[int, Predictions]] = {}
     left_out: dict[str, str] = {}
     alike: list[list[str]] = []  # rows of the same examples
@@ -195,8 +195,8 @@ def _first(of_run: Mapping[int, Predictions]) -> Predictions:
 
 
 def share_members(products: Sequence[Sequence[str]]) -> bool:
-    """Whether the seeds of a product of separately trained runs, each given by the folders of these,
-    have any in common: they are not independent then."""
+    """Whether the seeds of a product of separately trained runs, each given by the folders of
+    these, have any in common: they are not independent then."""
     members = [member for product in products for member in product]
     return len(set(members)) < len(members) and len(products) > 1
 

@@ -181,8 +181,8 @@ def parts_of(folder: Path, record: RunRecord, calibration: Mapping[str, Any]) ->
 
 
 def mean_of_all(values: Sequence[Any]) -> Any:
-    """Of equal nested structures; a number that is missing in any is missing, and of words the first
-    are taken."""
+    """Of equal nested structures; a number that is missing in any is missing, and of words the
+    first are taken."""
     first = values[0]
     if isinstance(first, str):
         return first

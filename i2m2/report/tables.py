@@ -115,9 +115,9 @@ def rendered(table: ResultTable) -> RenderedTable:
 def _grid(
     table: ResultTable, rows: Sequence[ResultRow], first: str, judged: bool
 ) -> list[list[str]]:
-    """The table as text, header first: label, a column per metric, and of rows that are `judged` the
-    paper's values of the metrics that may be compared, and the verdict. What the class frequencies
-    alone reach stands above, where it is recorded."""
+    """The table as text, header first: label, a column per metric, and of rows that are `judged`
+    the paper's values of the metrics that may be compared, and the verdict. What the class
+    frequencies alone reach stands above, where it is recorded."""
     header = [first, *table.metrics]
     if judged:
         header += [*(f"{metric}, paper" for metric in table.compared), "verdict"]

@@ -50,8 +50,8 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """-> (the metrics [K], what they are in each resample [R, K]); all see the same draws. NaN where
-    a metric is not defined."""
+    """-> (the metrics [K], what they are in each resample [R, K]); all see the same draws. NaN
+    where a metric is not defined."""
     whole = np.array([statistic(np.ones((1, groups)))[0] for statistic in statistics])
     blocks = [
         np.stack([statistic(counts) for statistic in statistics], axis=1)
