@@ -1,4 +1,5 @@
-"""The two kinds of mistake a user can make, and how a command reports them: one line, no traceback."""
+"""The two kinds of mistake a user can make, and how a command reports them: one line, no
+traceback."""
 
 from __future__ import annotations
 

@@ -39,9 +39,9 @@ from i2m2.runs import RunRecord, collect, is_done, run_folders
 
 TITLE = "I2M2: does this data need inter-modality modelling, intra-modality modelling, or both?"
 INTRODUCTION = (
-    "Made by `python -m i2m2.results` from the runs' saved predictions. Tables and figures bear the "
-    "paper's names for them (Madaan et al., NeurIPS 2024); what each rests on (data, seeds, budget, "
-    "code) stands below it.",
+    "Made by `python -m i2m2.results` from the runs' saved predictions. Tables and figures bear "
+    "the paper's names for them (Madaan et al., NeurIPS 2024); what each rests on (data, seeds, "
+    "budget, code) stands below it.",
 )
 FILES = ("md", "tex", "csv", "png", "pdf")  # of a table
 

@@ -3,7 +3,7 @@ JOBS says.
 
     python -m i2m2.sweep --train AVMNIST_and_MIMIC.train \\
         --config AVMNIST_and_MIMIC/configs/avmnist.yaml \\
-        --rows "unimodal_image, unimodal_audio, inter --fusion concat, intra, i2m2 --fusion concat" \\
+        --rows "unimodal_image, unimodal_audio, inter --fusion concat, i2m2 --fusion concat" \\
         --seeds "0 1 2" [overrides]
 
 Runs that need nothing of each other go side by side; `intra` and `i2m2` wait for the rows they

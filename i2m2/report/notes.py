@@ -161,7 +161,8 @@ def notes(spec: TableSpec, finished: Sequence[RunRecord], data: str, folder: str
             "compared with them"
         )
     elif data != "real":
-        not_comparable = "Not every env.json says whether its data are real, so the paper's numbers are not shown"
+        unknown = "Not every env.json says whether its data are real"
+        not_comparable = f"{unknown}, so the paper's numbers are not shown"
     elif folder != spec.folder:
         not_comparable = (
             f"Another variant of the data than the paper's (that one is {spec.folder}), "

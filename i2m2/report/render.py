@@ -83,7 +83,7 @@ def from_json(path: Path) -> RenderedTable:
 
 
 def to_markdown(table: RenderedTable) -> str:
-    """The first grid under a heading, then notes, the further grids, and what is still to be run."""
+    """The first grid under a heading, then notes, the further grids, what is still to be run."""
     parts = [f"## {table.heading}"]
     for place, (heading, grid) in enumerate(table.grids.items()):
         if place == 0:

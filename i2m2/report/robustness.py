@@ -36,7 +36,8 @@ def finished_runs(folder: Path) -> list[RunRecord]:
     below = sorted(path.name for path in folder.iterdir() if path.is_dir() and collect(path))
     if not finished and below:
         raise SettingsError(
-            f"{folder}: holds the folders of several data sets; give one of them: {', '.join(below)}"
+            f"{folder}: holds the folders of several data sets; "
+            f"give one of them: {', '.join(below)}"
         )
     if not finished:
         state = f"none of its {len(runs)} runs is finished" if runs else "no runs in it"

@@ -217,7 +217,8 @@ def check_dataset(splits: Mapping[str, MultimodalDataset], num_classes: int) -> 
         if wrong.any():
             row = int(np.flatnonzero(wrong.reshape(len(split), -1).any(axis=1))[0])
             raise DataError(
-                f"{name}: label {split.y[row]} of id {split.id[row]} is outside 0..{num_classes - 1}"
+                f"{name}: label {split.y[row]} of id {split.id[row]} "
+                f"is outside 0..{num_classes - 1}"
             )
         _check_rows(name, split)
         if len(np.unique(split.id)) != len(split):

@@ -34,7 +34,8 @@ Evaluate = Callable[[nn.Module, MultimodalDataset], Answer]
 
 
 class Corruption(NamedTuple):
-    """What is done to a split at a level above 0; {modality that is altered: what identifies how}."""
+    """What is done to a split at a level above 0, and {modality that it alters: what identifies
+    how}."""
 
     alterations: Mapping[str, Hashable]
     alter: Callable[[MultimodalDataset, float], MultimodalDataset]

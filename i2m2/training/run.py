@@ -190,9 +190,10 @@ def shown(differing: Mapping[str, tuple[Any, Any]]) -> str:
 def environment(device: str = "cpu") -> dict[str, Any]:
     """Versions, device (as in the settings: auto takes a GPU where there is one) and commit: what a
     number depends on beside the settings and the data."""
-    packages = [
-        "torch", "torchvision", "numpy", "scikit-learn", "accelerate", "transformers", "h5py", "i2m2",
-    ]  # fmt: skip
+    packages = (
+        "torch", "torchvision", "numpy", "scikit-learn", "accelerate", "transformers", "h5py",
+        "i2m2",
+    )  # fmt: skip
     on_gpu = device != "cpu" and torch.cuda.is_available()
     return {
         "python": platform.python_version(),
