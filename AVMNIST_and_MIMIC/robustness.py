@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 
 from AVMNIST_and_MIMIC.avmnist.corruptions import avmnist_corruptions
-from AVMNIST_and_MIMIC.datasets import DATASETS, dataset_of
+from AVMNIST_and_MIMIC.datasets import DATASETS
 from AVMNIST_and_MIMIC.mimic.corruptions import mimic_corruptions
 from i2m2 import results
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
@@ -23,6 +23,7 @@ from i2m2.report.tables import read_entries
 from i2m2.runs import RunRecord
 from i2m2.settings import RunConfig
 from i2m2.training import robustness
+from i2m2.training.commands import DatasetSpec, dataset_of
 from i2m2.training.config import load_config
 from i2m2.training.data import Data
 from i2m2.training.evaluate import predict
@@ -37,8 +38,9 @@ CORRUPTIONS = {"avmnist": avmnist_corruptions, "mimic": mimic_corruptions}
 def main(argv: list[str] | None = None) -> None:
     args = _parse(argv)
     finished = robustness.finished_runs(args.results)
-    dataset = dataset_of(["--config", str(finished[0].dir / "config.yaml")])
-    runs = [Run(run.dir, _config(run, dataset, args)) for run in finished]
+    spec = dataset_of(DATASETS, ["--config", str(finished[0].dir / "config.yaml")])
+    runs = [Run(run.dir, _config(run, spec, args)) for run in finished]
+    dataset = spec.experiment()
     groups = _by_data(runs, dataset)
     accelerator = make_accelerator(replace(runs[0].config, tracker=None, precision="no"))
 
@@ -101,7 +103,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def _config(run: RunRecord, dataset: Experiment, args: argparse.Namespace) -> RunConfig:
+def _config(run: RunRecord, dataset: DatasetSpec, args: argparse.Namespace) -> RunConfig:
     """The settings a run was trained with, but for where the data lie and the device."""
     if DATASETS.get(run.config.get("dataset")) is not dataset:
         raise SettingsError(
