@@ -86,8 +86,7 @@ def scores(predictions: Mapping[str, Predictions]) -> dict[str, dict[str, float]
     """{split: {metric: value}}: the general metrics and those of `_scores_at`."""
     thresholds = _thresholds(predictions["val"])
     return {
-        split: score(p["y"], p["log_prob"], labels=p["labels"].tolist())
-        | _scores_at(thresholds, p)
+        split: score(p["y"], p["log_prob"], labels=p["labels"].tolist()) | _scores_at(thresholds, p)
         for split, p in predictions.items()
     }
 
