@@ -1,6 +1,7 @@
 """From filtered raw tables to `records` (hadm_id, variable, time, value): one per time stamp.
 
-Faults of the published extraction are kept by `reference` and mended by `clean` (README.md lists them); both differ here in FiO2, SpO2 and urine only.
+Faults of the published extraction are kept by `reference` and mended by `clean` (README.md lists
+them); both differ here in FiO2, SpO2 and urine only.
 """
 
 from __future__ import annotations
