@@ -64,36 +64,6 @@ class Volume(NamedTuple):
     facts: VolumeFacts
 
 
-def find_volumes(
-    folders: Sequence[Path], coils: Literal["singlecoil", "multicoil"] = "singlecoil"
-) -> dict[str, Path]:
-    """{volume: its file}, ascending, of the `_train` and `_val` folders in `folders`; a folder of
-    .h5 files is taken itself.
-
-    Test and challenge folders hold under-sampled k-space and are ignored.
-    """
-    volumes: dict[str, Path] = {}
-    for folder in folders:
-        inside = [folder / f"{coils}_{part}" for part in ("train", "val")]
-        inside = [path for path in inside if path.is_dir()] or [folder]
-        files = [path for place in inside for path in place.glob("*.h5")]
-        files = [path for path in files if not path.name.startswith(".")]
-        if not files:
-            what = "no .h5 files there" if folder.is_dir() else "no such folder"
-            raise DataError(
-                f"{folder}: {what}; give the folder that holds {coils}_train and {coils}_val, "
-                "or these themselves"
-            )
-        for path in files:
-            if other := volumes.get(path.stem):
-                raise DataError(
-                    f"{path}: {other} has the same name, but a volume may be given only once; "
-                    "leave one of them out"
-                )
-            volumes[path.stem] = path
-    return dict(sorted(volumes.items()))
-
-
 def read_volume(
     path: Path, rules: Rules, multicoil: Path | None = None, last_annotated: int = -1
 ) -> Volume:
