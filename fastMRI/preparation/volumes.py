@@ -72,7 +72,7 @@ def read_volume(
     `multicoil`: its file with the coils, where rules.rss asks for it; `last_annotated`: the highest
     slice with an annotation.
     """
-    esc_deviation = rss_deviation = stored_rss = None
+    esc_deviation = rss_deviation = None
     with _open(path) as file:
         kspace = _kspace(path, file, ("slices", HEIGHT, "columns"), "singlecoil")
         slices, _, width = kspace.shape
@@ -88,12 +88,10 @@ def read_volume(
         if rules.geometry == "native":
             esc = _target(path, file, "reconstruction_esc", slices)
             esc_deviation = _compare(path, magnitude, esc)
-        if rules.rss == "file" or "reconstruction_rss" in file:
-            stored_rss = _target(path, file, "reconstruction_rss", slices)
-    rss = stored_rss
+        rss = _stored_rss(path, file, rules, slices)
     if rules.rss == "coils":
-        rss = _rss_of_coils(path, multicoil, slices)
-        rss_deviation = None if stored_rss is None else _deviation(rss, stored_rss)
+        stored, rss = rss, _rss_of_coils(path, multicoil, slices)
+        rss_deviation = None if stored is None else _deviation(rss, stored)
     if scale is None:
         scale = float(np.percentile(magnitude, PERCENTILE, overwrite_input=True))
     facts = VolumeFacts(
@@ -201,6 +199,13 @@ def _target(path: Path, file: h5py.File, key: str, slices: int) -> np.ndarray:
     if not finite.all():
         raise _not_finite(path, key, int(np.argmin(finite)))
     return array
+
+
+def _stored_rss(path: Path, file: h5py.File, rules: Rules, slices: int) -> np.ndarray | None:
+    """reconstruction_rss, which may be missing where RSS is computed from the coils."""
+    if rules.rss == "coils" and "reconstruction_rss" not in file:
+        return None
+    return _target(path, file, "reconstruction_rss", slices)
 
 
 def _not_finite(path: Path, what: str, index: int) -> DataError:

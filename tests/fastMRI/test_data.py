@@ -28,8 +28,8 @@ def test_magnitude_is_in_units_of_the_volumes_scale_or_as_measured():
         (rss, FastMRIData(), [[[[2.0, 1.0]]]]),
         (rss, RAW, [[[[1e-4, 5e-5]]]]),
     ):
-        found = magnitude_of(given, scale, settings)
-        torch.testing.assert_close(found, torch.tensor(expected))
+        view = magnitude_of(given, scale, settings)
+        torch.testing.assert_close(view, torch.tensor(expected))
 
 
 def test_phase_is_the_angle_or_its_cosine_and_sine():
@@ -47,8 +47,8 @@ def test_subtracting_the_mean_phase_leaves_nothing_of_a_global_one(mean):
     image = torch.randn(3, 8, 8, dtype=torch.complex64)
     turned = image * torch.polar(torch.ones(3), torch.tensor([0.5, 2.0, -3.0])).view(3, 1, 1)
     settings = FastMRIData(phase_mean=mean, phase="cos_sin")
-    found, expected = phase_of(turned, settings), phase_of(image, settings)
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    view, expected = phase_of(turned, settings), phase_of(image, settings)
+    torch.testing.assert_close(view, expected, rtol=1e-4, atol=1e-4)
     assert image.sum((1, 2)).angle().abs().min() > 0
     assert not torch.allclose(phase_of(image, FastMRIData()), expected[:, :1])
 

@@ -29,9 +29,9 @@ def test_fit_keeps_the_centre(old, new):
 @pytest.mark.parametrize("width", WIDTHS)
 def test_native_image_is_the_centre_of_the_transformed_one(width):
     image = knee(width, 1)[0]
-    found = image_of(kspace_of(image))
-    assert found.dtype == np.complex64
-    assert np.abs(found - centre(image)).max() < 1e-6 * np.abs(image).max()
+    result = image_of(kspace_of(image))
+    assert result.dtype == np.complex64
+    assert np.abs(result - centre(image)).max() < 1e-6 * np.abs(image).max()
 
 
 @pytest.mark.parametrize("width", [320, 368, 369, 372, 400])
@@ -40,22 +40,22 @@ def test_official_geometry_stretches_the_image_about_its_centre(width):
     phase."""
     y, x = np.meshgrid(np.arange(640) - 320, np.arange(width) - width // 2, indexing="ij")
     blob = np.exp(-(((x - 60) / 4) ** 2) - ((y - 10) / 4) ** 2) * np.exp(0.5j)
-    found = image_of(kspace_of(blob), "official_code")
-    weight = np.abs(found) ** 2
+    result = image_of(kspace_of(blob), "official_code")
+    weight = np.abs(result) ** 2
     share = weight / weight.sum()
     column, row = share.sum(axis=0) @ np.arange(320), share.sum(axis=1) @ np.arange(320)
     assert column == pytest.approx(160 + 60 * 400 / width, abs=0.01)
     assert row == pytest.approx(170, abs=0.01)
     row, column = np.unravel_index(weight.argmax(), weight.shape)
-    assert np.abs(found[row, column]) == pytest.approx(np.sqrt(width / 400), rel=0.02)
+    assert np.abs(result[row, column]) == pytest.approx(np.sqrt(width / 400), rel=0.02)
     # No ramp: where k-space lies one column off, the phase turns by 2 pi over 400 columns.
-    inside = np.abs(found) > 0.1
-    assert np.abs(np.angle(found[inside]) - 0.5).max() < 1e-3
+    inside = np.abs(result) > 0.1
+    assert np.abs(np.angle(result[inside]) - 0.5).max() < 1e-3
 
 
 def test_averaging_is_the_mean_of_complex_pixels():
     image = np.arange(32, dtype=np.complex64).reshape(2, 4, 4) * (1 + 2j)
-    found = block_mean(image, 2)
-    assert found.dtype == np.complex64 and found.shape == (2, 2, 2)
-    assert found[0, 0, 0] == image[0, :2, :2].mean() and found[1, 1, 0] == image[1, 2:, :2].mean()
+    result = block_mean(image, 2)
+    assert result.dtype == np.complex64 and result.shape == (2, 2, 2)
+    assert result[0, 0, 0] == image[0, :2, :2].mean() and result[1, 1, 0] == image[1, 2:, :2].mean()
     assert block_mean(image, 1) is image

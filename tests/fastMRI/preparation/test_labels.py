@@ -105,7 +105,7 @@ def test_published_strings_have_the_known_counts(published):
 
 
 def test_published_boxes_are_read_with_their_irregularities(published):
-    boxes = [box for found in read_boxes(published / "knee.csv").values() for box in found]
+    boxes = sum(read_boxes(published / "knee.csv").values(), [])
     assert len(boxes) == 16_154
     # Six begin at y = -1, counted from below.
     assert sum(box.top + box.height == 321 for box in boxes) == 6

@@ -50,7 +50,7 @@ def test_each_part_alone_shows_in_its_modality_alone():
 def test_every_task_has_many_positives_and_findings_come_together():
     made = plans(200)
     tasks = [{site.task for site in plan.sites if site.finding} for plan in made]
-    positive = np.array([[task in found for task in TASKS] for found in tasks])
+    positive = np.array([[task in shown for task in TASKS] for shown in tasks])
     share = positive.mean(0)
     assert ((share > 0.4) & (share < 0.8)).all()
     assert (~positive.any(1)).mean() == pytest.approx(1 / 6, abs=0.05)
