@@ -151,7 +151,7 @@ class FIBER(nn.Module):
         blocks, layers = self.vit_model.blocks, self.text_transformer.layers
         for step in range(self.sizes.fusion_steps):
             k, last = self.image_alone + step, step == self.sizes.fusion_steps - 1
-            x = self.vit_model.entering(x, k)
+            x = self.vit_model.downsample_before(x, k)
             x, y = (
                 self._run(blocks[k], x, y, mask),
                 self._run(layers[self.text_alone + step], y, mask, x, not last),
@@ -160,7 +160,7 @@ class FIBER(nn.Module):
 
     def _blocks(self, x: Tensor, first: int, stop: int) -> Tensor:
         for k, block in list(enumerate(self.vit_model.blocks))[first:stop]:
-            x = self._run(block, self.vit_model.entering(x, k))
+            x = self._run(block, self.vit_model.downsample_before(x, k))
         return x
 
     def _layers(self, y: Tensor, mask: Tensor, first: int, stop: int) -> Tensor:

@@ -25,8 +25,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from i2m2.errors import DataError, SettingsError
-from VQA_and_NLVR2.backbones.base import BackboneSettings, called, text_length
 from VQA_and_NLVR2.backbones.fiber import FIBER, FIBERSizes, read_sizes
+from VQA_and_NLVR2.backbones.settings import BackboneSettings, display_name, text_length
 from VQA_and_NLVR2.backbones.swin import SMALLEST
 
 BACKBONE = ("vit_model.", "text_transformer.", "cross_modal_")
@@ -90,7 +90,10 @@ def build_fiber(settings: BackboneSettings) -> FIBER:
     model = sized_fiber(sizes, settings)
     if settings.checkpoint is not None:
         report = load_fiber(model, Path(settings.checkpoint))
-        model.name, model.report = named("FIBER", called(settings.checkpoint), report), str(report)
+        model.name, model.report = (
+            named("FIBER", display_name(settings.checkpoint), report),
+            str(report),
+        )
     return model
 
 

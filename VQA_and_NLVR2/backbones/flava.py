@@ -9,8 +9,9 @@ from transformers import FlavaModel
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from i2m2.errors import SettingsError
-from VQA_and_NLVR2.backbones.base import BackboneSettings, State, called, text_length
+from VQA_and_NLVR2.backbones.base import State
 from VQA_and_NLVR2.backbones.hub import from_hub
+from VQA_and_NLVR2.backbones.settings import BackboneSettings, display_name, text_length
 
 
 class FLAVA(nn.Module):
@@ -93,4 +94,6 @@ def build_flava(settings: BackboneSettings) -> FLAVA:
         enable({"use_reentrant": False})
     length = text_length(settings, 50, model.config.text_config.max_position_embeddings)
     tokenizer = settings.tokenizer or settings.flava
-    return FLAVA(model, f"FLAVA, weights {called(settings.flava)}", tokenizer, image_size, length)
+    return FLAVA(
+        model, f"FLAVA, weights {display_name(settings.flava)}", tokenizer, image_size, length
+    )

@@ -18,10 +18,10 @@ from transformers import AutoConfig, PreTrainedModel, RobertaModel, SwinModel
 from transformers.utils import logging
 
 from i2m2.errors import DataError, SettingsError
-from VQA_and_NLVR2.backbones.base import BackboneSettings, called
 from VQA_and_NLVR2.backbones.fiber import FIBER, FIBERSizes
 from VQA_and_NLVR2.backbones.fiber_checkpoint import load_entries, sized_fiber, some
 from VQA_and_NLVR2.backbones.roberta import RobertaSizes
+from VQA_and_NLVR2.backbones.settings import BackboneSettings, display_name
 from VQA_and_NLVR2.backbones.swin import PATCH, SwinSizes
 
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -61,7 +61,7 @@ def build_fiber_from_hub(settings: BackboneSettings) -> FIBER:
     model = sized_fiber(sizes, settings)
     entries = {f"vit_model.{key}": value for key, value in swin_entries(swin.state_dict()).items()}
     entries |= {f"text_transformer.{key}": value for key, value in roberta.state_dict().items()}
-    source = f"{called(settings.image_encoder)} and {called(settings.text_encoder)}"
+    source = f"{display_name(settings.image_encoder)} and {display_name(settings.text_encoder)}"
     report = load_entries(model, entries, source)
     if lost := [key for key in report.missing if not FUSION.fullmatch(key)]:
         raise DataError(f"{source}: no weights for {some(lost)}; name complete encoders")

@@ -73,7 +73,7 @@ class Swin(nn.Module):
     """Patch embedding, blocks and mergings, to be run one after another by the owner: images [B, 3,
     s, s] -> tokens [B, G * G, C].
 
-    `blocks` lists the blocks of all stages in order; `entering(x, k)` gives what block k works on.
+    `blocks` lists the blocks of all stages in order; `downsample_before(x, k)` gives what block k works on.
     The last `fused` blocks can take text tokens of width `text_width`. `norm` belongs to the
     image-only path.
     """
@@ -98,7 +98,7 @@ class Swin(nn.Module):
     def blocks(self) -> list[SwinBlock]:
         return [block for stage in self.layers for block in stage.blocks]
 
-    def entering(self, x: Tensor, k: int) -> Tensor:
+    def downsample_before(self, x: Tensor, k: int) -> Tensor:
         """Tokens after the patch merging that stands before block k, if one does."""
         for t, depth in enumerate(self.sizes.depths[:-1]):
             k -= depth

@@ -31,6 +31,7 @@ from VQA_and_NLVR2.inputs.records import (
 )
 
 LABELS = {"False": 0, "True": 1}
+SUBSETS = ("balanced", "unbalanced")
 # Examples, image pairs and true examples of the published files; of the training file, only the
 # number of examples.
 PUBLISHED = {

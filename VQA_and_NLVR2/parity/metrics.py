@@ -18,6 +18,7 @@ from i2m2.errors import DataError
 from VQA_and_NLVR2.inputs.records import Interned, files_with, open_text, positions
 from VQA_and_NLVR2.nlvr2.files import LABELS, read_nlvr2
 from VQA_and_NLVR2.nlvr2.scores import accuracy, consistency
+from VQA_and_NLVR2.vqa_vs.annotations import ANSWER_TYPES, Annotations, read_annotations
 from VQA_and_NLVR2.vqa_vs.answers import (
     SoftLabels,
     Vocabulary,
@@ -26,7 +27,6 @@ from VQA_and_NLVR2.vqa_vs.answers import (
     normalise,
     soft_labels,
 )
-from VQA_and_NLVR2.vqa_vs.files import ANSWER_TYPES, Annotations, read_annotations
 from VQA_and_NLVR2.vqa_vs.scores import official_table, training_score, upper_bounds
 
 # Name, deviation (for what must be exact: how many rows differ; None for what nothing of ours

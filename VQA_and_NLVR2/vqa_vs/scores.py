@@ -17,8 +17,9 @@ import numpy as np
 from i2m2.errors import DataError
 from i2m2.files import write_text
 from VQA_and_NLVR2.inputs.records import Interned
+from VQA_and_NLVR2.vqa_vs.annotations import ANSWER_TYPES
 from VQA_and_NLVR2.vqa_vs.answers import OFFICIAL, SoftLabels, Vocabulary, counts_of, soft_labels
-from VQA_and_NLVR2.vqa_vs.files import ANSWER_TYPES, OOD_SETS
+from VQA_and_NLVR2.vqa_vs.files import OOD_SETS
 
 SUB_MEANS = {
     "ood_mean": OOD_SETS,
@@ -26,6 +27,8 @@ SUB_MEANS = {
     "visual_mean": ("KO", "KOP"),
     "mixed_mean": ("QT+KO", "KW+KO", "QT+KW+KO"),
 }
+MEANS = ("vqa_score", *SUB_MEANS)
+OTHERS = ("training_score", "yes_no", "number", "other", "nll", "entropy")
 
 
 def official_table(
