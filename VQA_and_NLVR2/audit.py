@@ -15,7 +15,7 @@ import numpy as np
 
 from i2m2.errors import CommandParser, DataError, run_command
 from i2m2.training.data import read_description
-from VQA_and_NLVR2.inputs.records import files_with
+from VQA_and_NLVR2.inputs.json_files import files_with
 from VQA_and_NLVR2.nlvr2 import files as nlvr2_files
 from VQA_and_NLVR2.nlvr2.files import Sentences, read_nlvr2
 from VQA_and_NLVR2.vqa_vs import files as vqa_files

@@ -27,7 +27,7 @@ from VQA_and_NLVR2.nlvr2.settings import NLVR2Config
 from VQA_and_NLVR2.vqa_vs.settings import VQAConfig
 
 if TYPE_CHECKING:
-    from VQA_and_NLVR2.features.cache import Plan
+    from VQA_and_NLVR2.features.plan import Plan
 
 PROGRAM = "VQA_and_NLVR2.extract_features"
 
@@ -46,8 +46,8 @@ def main(argv: list[str] | None = None) -> None:
 def extract_features(config: VQAConfig | NLVR2Config, again: bool = False) -> None:
     """The same from Python. Features that are complete are left alone, with `again` only if they
     would be the same again."""
-    from VQA_and_NLVR2.features.cache import is_complete
     from VQA_and_NLVR2.features.extraction import extract_from_settings
+    from VQA_and_NLVR2.features.plan import is_complete
 
     if again or not is_complete(config.features_folder):
         extract_from_settings(*_plan_of(config), config)

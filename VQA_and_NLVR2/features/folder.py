@@ -72,23 +72,18 @@ def begin(
     Where only the data set's own arrays have changed these are written again, and where image files
     have been exchanged the parts that they belong to are to be made again: `todo`.
     """
-    facts, sizes = read_facts(folder), picture_bytes(paths)
+    sizes = picture_bytes(paths)
+    facts = read_facts(folder)
     if facts is None:
-        facts = {
-            "layout": LAYOUT,
-            "complete": False,
-            "key": key_of(made_of),
-            "made_of": dict(made_of),
-            "todo": None,
-            "shard": shard,
-        }
+        facts = {"layout": LAYOUT, "complete": False, "key": key_of(made_of)}
+        facts |= {"made_of": dict(made_of), "todo": None, "shard": shard}
         exchanged = np.empty(0, int)
+    elif differing := differences(facts["made_of"], made_of):
+        raise DataError(
+            f"{folder} holds features of something else: {differing}; "
+            "give another --features.dir, or delete it"
+        )
     else:
-        if differing := differences(facts["made_of"], made_of):
-            raise DataError(
-                f"{folder} holds features of something else: {differing}; "
-                "give another --features.dir, or delete it"
-            )
         exchanged = np.flatnonzero(_read_sizes(folder, len(sizes)) != sizes)
     now = facts | {
         "about": dict(plan.about),

@@ -14,7 +14,7 @@ from i2m2.errors import DataError
 from i2m2.files import make_once
 from i2m2.training.data import read_description
 from VQA_and_NLVR2.inputs.checked_images import unreadable
-from VQA_and_NLVR2.inputs.records import Source, find_source
+from VQA_and_NLVR2.inputs.json_files import Source, find_source
 from VQA_and_NLVR2.nlvr2.files import (
     SUBSETS,
     Sentences,
@@ -106,7 +106,7 @@ def _photographs(config: NLVR2Data, sentences: Sentences) -> tuple[np.ndarray, l
         lines.append(
             f"{len(broken):,} photographs cannot be read and count as missing, first {first}"
         )
-    paths = np.array([["" if path is None else str(path) for path in side] for side in sides]).T
+    paths = np.array([[str(path or "") for path in side] for side in sides]).T
     if config.incomplete == "refuse" and (paths == "").any():
         raise DataError(f"nlvr2: {'; '.join(lines)}; get them, or set data.incomplete to leave_out")
     return paths, lines

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from i2m2.errors import DataError
-from VQA_and_NLVR2.inputs.records import Interned, files_with, open_text, positions
+from VQA_and_NLVR2.inputs.json_files import files_with, open_text
+from VQA_and_NLVR2.inputs.records import Interned, positions
 from VQA_and_NLVR2.nlvr2.files import LABELS, read_nlvr2
 from VQA_and_NLVR2.nlvr2.scores import accuracy, consistency
 from VQA_and_NLVR2.vqa_vs.annotations import ANSWER_TYPES, Annotations, read_annotations

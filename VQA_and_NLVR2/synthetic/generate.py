@@ -12,6 +12,7 @@ from i2m2.files import write_json
 from VQA_and_NLVR2.backbones.tokenizer import make_tiny_tokenizer
 from VQA_and_NLVR2.synthetic import questions
 from VQA_and_NLVR2.synthetic.nlvr2_files import sentences, write_nlvr2
+from VQA_and_NLVR2.synthetic.statements import statements
 from VQA_and_NLVR2.synthetic.vqa_vs_files import write_vqa_vs
 
 RECIPE = 1  # counts up when the same settings give other data
@@ -69,7 +70,7 @@ def describe(dataset: str, number: int, seed: int) -> str:
 
 def save_tokenizer(folder: Path) -> None:
     """The tokenizer of every text that either data set or the pre-training can have."""
-    texts = [*questions.all_texts(), *sentences()[0], *questions.ANSWERS, *questions.statements()]
+    texts = [*questions.all_texts(), *sentences()[0], *questions.ANSWERS, *statements()]
     make_tiny_tokenizer(texts).save_pretrained(folder)
 
 

@@ -26,9 +26,6 @@ from VQA_and_NLVR2.synthetic.questions import (
     UNSAID,
     all_texts,
     ask,
-    statement_names,
-    statement_truths,
-    statements,
 )
 from VQA_and_NLVR2.synthetic.scenes import (
     CELLS,
@@ -42,6 +39,7 @@ from VQA_and_NLVR2.synthetic.scenes import (
     draw,
     draw_scenes,
 )
+from VQA_and_NLVR2.synthetic.statements import statement_names, statement_truths, statements
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -86,20 +84,19 @@ class Corpus:
         self.pictures = torch.from_numpy(draw(self.scenes, rng)).permute(0, 3, 1, 2)
         number = counts(self.scenes)
         self.truth = statement_truths(number)
-        ground, time_ = (
+        present = [
+            number.any(axis=2),
+            number.any(axis=1),
             np.eye(len(GROUNDS))[self.scenes.ground],
             np.eye(len(TIMES))[self.scenes.time],
-        )
-        present = (number.any(axis=2), number.any(axis=1), ground, time_)
+        ]
         self.present = torch.from_numpy(np.concatenate(present, axis=1)).float()  # [n, PRESENT]
         self.cells = torch.from_numpy(_cells(self.scenes))
         self.questions = len(FAMILY)
         # Shape and colour that a text names, -1 for none: [texts, 2].
         shape, color = statement_names()
-        shapes, colors = (
-            np.concatenate([SHAPE, SHAPE, shape]),
-            np.concatenate([COLOR, COLOR, color]),
-        )
+        shapes = np.concatenate([SHAPE, SHAPE, shape])
+        colors = np.concatenate([COLOR, COLOR, color])
         self.names = torch.from_numpy(np.stack([shapes, colors], axis=1))
         ids, mask, cut = tokenize(tokenizer, all_texts() + statements(), max_length)
         if cut or (ids[mask] == tokenizer.unk_token_id).any():

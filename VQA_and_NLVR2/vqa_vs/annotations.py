@@ -10,16 +10,15 @@ from typing import Any
 import numpy as np
 
 from i2m2.errors import DataError
+from VQA_and_NLVR2.inputs.json_files import Source, read_list
 from VQA_and_NLVR2.inputs.records import (
     BAD_RECORD,
     Interned,
     Interner,
-    Source,
     bad_record,
     check_ids,
     column,
     positions,
-    read_list,
 )
 
 ANSWER_TYPES = ("yes/no", "number", "other")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypedDict
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,8 +31,13 @@ from VQA_and_NLVR2.vqa_vs.images import image_path
 from VQA_and_NLVR2.vqa_vs.predictions import metrics_of
 from VQA_and_NLVR2.vqa_vs.settings import VQAData
 
+# Arrays that are kept beside the features, and the pairs that these are of.
+INDEX = (
+    "pairs", "question_id", "image_id", "sizes", "answer_type", "answers", "answer_texts", "member",
+)  # fmt: skip
 
-class SplitSize(TypedDict):
+
+class SplitSize(NamedTuple):
     """What is used of a split, and what is left out."""
 
     questions: int
@@ -153,17 +158,14 @@ def vocabulary_of(features: Features, rule: str) -> Vocabulary:
 
 def splits_of(
     features: Features, vocabulary: Vocabulary, config: VQAData
-) -> tuple[dict[str, CachedExamples], dict[str, SplitSize]]:
+) -> tuple[dict[str, CachedExamples], dict[str, dict[str, int]]]:
     """-> the splits, and {split: counts of questions and of what is left out}.
 
     Without an answer in the vocabulary a question is left out of training, and scored in validation
     and test; without a readable image it is left out of all of them. DataError if a split has none
     left.
     """
-    index = features.index(
-        "question_id", "image_id", "pairs", "sizes", "answer_type", "answers", "answer_texts",
-        "member",
-    )  # fmt: skip
+    index = features.index(*INDEX)
     answers = Interned(index["answers"], _unpacked(index["answer_texts"]))
     answer, count = answers_of(answers, vocabulary)
     score = np.where(answer >= 0, TRAINING[count], 0).astype(np.float32)
@@ -173,38 +175,34 @@ def splits_of(
     splits, sizes = {}, {}
     for name, begin, end in zip(SPLITS, ends - index["sizes"], ends, strict=True):
         rows = np.arange(begin, end)
-        kept = rows[readable[rows]]
+        used = rows[readable[rows]]
         if name == "train":
-            kept = kept[labelled[kept]][: config.train_size]
-        if not len(kept):
+            used = used[labelled[used]][: config.train_size]
+        if not len(used):
             raise DataError(
                 f"{features.folder}: {name}: none of {len(rows):,} questions can be used; "
                 "every split needs at least one"
             )
-        columns = {"answer": answer[kept], "count": count[kept]}
-        columns["answer_type"] = index["answer_type"][kept]
+        columns = {"answer": answer[used], "count": count[used]}
+        columns["answer_type"] = index["answer_type"][used]
         columns["vocabulary"] = np.array(vocabulary.answers)
         if name == "test":
-            columns["member"] = index["member"][kept - begin]
+            columns["member"] = index["member"][used - begin]
         splits[name] = CachedExamples(
             features,
-            rows={"image": image[kept, None], "text": text[kept, None], "fused": kept[:, None]},
-            y={"answer": answer[kept], "score": score[kept]},
-            id=index["question_id"][kept],
-            group=index["image_id"][kept],
+            rows={"image": image[used, None], "text": text[used, None], "fused": used[:, None]},
+            y={"answer": answer[used], "score": score[used]},
+            id=index["question_id"][used],
+            group=index["image_id"][used],
             columns=columns,
             varied=name == "train",
         )
-        sizes[name] = SplitSize(
-            questions=len(kept),
-            of=len(rows),
-            without_label=int((~labelled[rows]).sum()),
-            without_image=int((~readable[rows]).sum()),
-        )
-    return splits, sizes
+        without_label, without_image = (~labelled[rows]).sum(), (~readable[rows]).sum()
+        sizes[name] = SplitSize(len(used), len(rows), int(without_label), int(without_image))
+    return splits, {name: size._asdict() for name, size in sizes.items()}
 
 
-def left_out_line(sizes: Mapping[str, SplitSize], vocabulary: Vocabulary, rule: str) -> str:
+def left_out_line(sizes: Mapping[str, Mapping[str, int]], vocabulary: Vocabulary, rule: str) -> str:
     """What is left out of the splits, in a line."""
     parts = [f"{name} {size['without_label']:,} of {size['of']:,}" for name, size in sizes.items()]
     missing = {name: size["without_image"] for name, size in sizes.items()}

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from i2m2.errors import DataError, SettingsError
-from VQA_and_NLVR2.inputs.records import Source, check_ids, find_source, positions
+from VQA_and_NLVR2.inputs.json_files import Source, find_source
+from VQA_and_NLVR2.inputs.records import check_ids, positions
 from VQA_and_NLVR2.vqa_vs.annotations import VqaSplit, join, read_annotations, read_questions
 from VQA_and_NLVR2.vqa_vs.answers import MINIMUM, RULES, Vocabulary, build_vocabulary
 
