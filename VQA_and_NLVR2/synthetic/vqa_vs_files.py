@@ -153,17 +153,13 @@ def _answer_records(
     kind = [kinds.get(family.kind, "other") for family in FAMILIES.values()]
     sure = rng.choice(np.array(["yes", "maybe", "no"], object), text.shape, p=[0.85, 0.12, 0.03])
     types, family = questions.types(), FAMILY_INDEX[questions.candidate]
-    return [
-        {
-            "question_type": types[row],
-            "multiple_choice_answer": majority[row],
-            "answers": _people(text[row].tolist(), sure[row].tolist()),
-            "image_id": int(owner[row]),
-            "answer_type": kind[family[row]],
-            "question_id": int(ids[row]),
-        }
-        for row in range(len(ids))
-    ]
+    made = []
+    for row, number in enumerate(ids.tolist()):
+        record = {"question_type": types[row], "multiple_choice_answer": majority[row]}
+        record["answers"] = _people(text[row].tolist(), sure[row].tolist())
+        record |= {"image_id": int(owner[row]), "answer_type": kind[family[row]]}
+        made.append(record | {"question_id": number})
+    return made
 
 
 def _people(answers: list[str], confidences: list[str]) -> list[Record]:
