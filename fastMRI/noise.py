@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
-from fastMRI.data import LABELS, Slices
-from fastMRI.experiment import FASTMRI
-from fastMRI.models import FastMRIConfig
+from fastMRI.experiment import EXPERIMENT
+from fastMRI.preparation.labels import LABELS
+from fastMRI.rician_noise import Noisy
+from fastMRI.settings import FastMRIConfig
 from i2m2.errors import CommandParser, SettingsError, run_command
 from i2m2.files import write_atomic, write_text
 from i2m2.metrics import score
@@ -34,7 +33,6 @@ from i2m2.report.render import Sheet, to_json, to_markdown
 from i2m2.report.tables import cell, read_entries
 from i2m2.results import entries_of
 from i2m2.training.config import load_config
-from i2m2.training.data import Batch
 from i2m2.training.evaluate import predict
 from i2m2.training.loop import make_accelerator
 from i2m2.training.robustness import finished_runs
@@ -47,47 +45,6 @@ LEVELS = (0.0, 2.0, 4.0, 5.0, 10.0, 15.0, 20.0, 25.0)  # percent of the slice's 
 COLUMNS = ("auroc", *(f"auroc_{label}" for label in LABELS))
 
 Scores = dict[tuple[str, int, float], dict[str, float]]  # (run, seed, level) -> {metric: value}
-
-
-class Noisy(Dataset):
-    """Slices with noise of `percent` of each one's largest magnitude, drawn from `seed` and the
-    slice's place alone."""
-
-    def __init__(self, slices: Slices, percent: float, seed: int = 0) -> None:
-        self.slices, self.percent, self.seed = slices, percent, seed
-        self.id, self.group, self.y, self.labels, self.prepare = (
-            slices.id,
-            slices.group,
-            slices.y,
-            slices.labels,
-            slices.prepare,
-        )
-
-    def __len__(self) -> int:
-        return len(self.slices)
-
-    def __getitem__(self, positions: Sequence[int]) -> Batch:
-        batch = self.slices[positions]
-        inputs = dict(batch["inputs"])
-        for name in self.slices.reads:
-            inputs[name] = self._add_noise(inputs[name], positions)
-        return batch | {"inputs": inputs}
-
-    def _add_noise(self, images: torch.Tensor, positions: Sequence[int]) -> torch.Tensor:
-        """Complex or real [B, H, W] -> the same with noise; real ones as the magnitude of a noisy
-        complex one."""
-        shape = images.shape[1:]
-        drawn = np.stack(
-            [
-                np.random.default_rng([self.seed, p]).standard_normal((*shape, 2), np.float32)
-                for p in positions
-            ]
-        )
-        largest = images.abs().amax(dim=(-2, -1), keepdim=True)
-        noisy = images + self.percent / 100 * largest * torch.view_as_complex(
-            torch.from_numpy(drawn)
-        )
-        return noisy if images.is_complex() else noisy.abs()
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -146,9 +103,9 @@ def scores_under_noise(
     """{level: AUROC of the test slices, the mean over the labels and each one's}. DataError if the
     run's data have changed."""
     config = run.config
-    data = FASTMRI.load(config)
+    data = EXPERIMENT.load(config)
     run.refuse_other_data(data.facts)
-    model = FASTMRI.build_model(config)
+    model = EXPERIMENT.build_model(config)
     model.load_state_dict(run.load_best())
     accelerator = make_accelerator(config)
     model.to(accelerator.device)
