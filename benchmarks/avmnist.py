@@ -28,13 +28,14 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
 from AVMNIST_and_MIMIC.avmnist.digits import make_digits
-from AVMNIST_and_MIMIC.avmnist.experiment import AVMNISTData, Data, load_avmnist
+from AVMNIST_and_MIMIC.avmnist.experiment import load_avmnist
+from AVMNIST_and_MIMIC.avmnist.settings import AVMNISTData
 from benchmarks.avmnist_encoder import encoder_tables
 from benchmarks.avmnist_loops import ROWS, config_of, loop_ratio, new_model, steps_of, usual_ratio
 from benchmarks.timing import alternate, beside, choices, machine, table
 from benchmarks.training import ROOT, Ours, subset
 from i2m2.errors import run_command
-from i2m2.training.data import loader, to_device, training_plan
+from i2m2.training.data import Data, loader, to_device, training_plan
 from i2m2.training.evaluate import predict
 
 WORKERS = (8, 0)  # of the usual data loader

@@ -7,10 +7,11 @@ import copy
 import numpy as np
 from torch import nn
 
-from AVMNIST_and_MIMIC.avmnist.experiment import AVMNISTConfig, Data, build_model
+from AVMNIST_and_MIMIC.avmnist.experiment import build_model
+from AVMNIST_and_MIMIC.avmnist.settings import AVMNISTConfig
 from benchmarks.timing import alternate
 from benchmarks.training import Ours, bare_steps, settings_of, subset, usual_pass
-from i2m2.training.data import ArrayDataset, seed_everything
+from i2m2.training.data import ArrayDataset, Data, seed_everything
 
 ROWS = {  # of Table 1
     "image": "--method unimodal_image",

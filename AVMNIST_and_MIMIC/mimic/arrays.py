@@ -19,6 +19,16 @@ SERIES = (
     "urea nitrogen", "white cells", "bicarbonate", "sodium", "potassium", "bilirubin",
 )  # fmt: skip
 ICD9_GROUPS = 20
+# Class k of `mortality` is the first k in 1..5 whose column of `mortality_labels` is 1, class 0
+# none of them.
+MORTALITY_CLASSES = (
+    "alive 1 year after discharge, or not known",
+    "death within 1 day of ICU admission",
+    "within 2 days",
+    "within 3 days",
+    "within 30 days of discharge",
+    "within 1 year of discharge",
+)
 SHAPES = {  # n stays, T steps -> shape and kinds of type
     "series": (("n", "T", len(SERIES)), "f"),
     "series_mask": (("n", "T", len(SERIES)), "uib"),

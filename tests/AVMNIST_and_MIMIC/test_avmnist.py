@@ -10,16 +10,12 @@ import torch.nn.functional as F
 import yaml
 from safetensors.torch import load_file
 
-from AVMNIST_and_MIMIC.avmnist.experiment import (
-    AVMNISTConfig,
-    AVMNISTData,
-    build_model,
-    load_avmnist,
-)
+from AVMNIST_and_MIMIC.avmnist.experiment import build_model, load_avmnist
+from AVMNIST_and_MIMIC.avmnist.settings import AVMNISTConfig, AVMNISTData
 from AVMNIST_and_MIMIC.encoders import LeNet, MaxPool2x2
 from AVMNIST_and_MIMIC.train import main
 from i2m2.errors import DataError, SettingsError
-from i2m2.model import methods_of
+from i2m2.names import methods_of
 from i2m2.training.config import load_config
 from tests.conftest import AVMNIST_CONFIG, ROOT
 

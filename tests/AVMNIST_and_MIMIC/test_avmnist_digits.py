@@ -13,10 +13,12 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from AVMNIST_and_MIMIC.avmnist import digits as avmnist_digits
-from AVMNIST_and_MIMIC.avmnist.digits import TAKES, VOICES, enlarge, make_digits, speak
+from AVMNIST_and_MIMIC.avmnist import speech
+from AVMNIST_and_MIMIC.avmnist.digits import TAKES, enlarge, make_digits
 from AVMNIST_and_MIMIC.avmnist.preparation import audio
-from AVMNIST_and_MIMIC.avmnist.preparation.build import FILES
+from AVMNIST_and_MIMIC.avmnist.preparation.layout import FILES
+from AVMNIST_and_MIMIC.avmnist.preparation.rules import PARTS
+from AVMNIST_and_MIMIC.avmnist.speech import VOICES, speak
 from AVMNIST_and_MIMIC.prepare_avmnist import main
 
 
@@ -55,7 +57,7 @@ def test_voices_are_in_every_part_and_takes_in_one(made):
         heard = {
             (row["part"], int(row["recording"].split("_")[2][:-4])) for row in csv.DictReader(file)
         }
-    takes = {part: {take for name, take in heard if name == part} for part in audio.PARTS}
+    takes = {part: {take for name, take in heard if name == part} for part in PARTS}
     assert takes == {"test": {0, 1, 2, 3}, "val": {4, 5, 6}, "train": set(range(7, TAKES))}
 
 
@@ -102,8 +104,8 @@ def test_every_take_is_a_different_waveform_of_a_plausible_length():
 def test_vowels_have_their_formants(monkeypatch):
     """The last third of `three` is strongest near the first formant of its vowel, 270 Hz, and
     strong near the second, 2290 Hz."""
-    voice = avmnist_digits.Voice("monotone", 100, 1.0, 1.0, 0.0)
-    monkeypatch.setattr(avmnist_digits, "VOICES", (voice,))
+    voice = speech.Voice("monotone", 100, 1.0, 1.0, 0.0)
+    monkeypatch.setattr(speech, "VOICES", (voice,))
     wave = speak(3, voice, 0)
     vowel = wave[len(wave) * 6 // 10 : len(wave) * 9 // 10]
     power = np.abs(np.fft.rfft(vowel * np.hanning(len(vowel)), 8000)) ** 2  # bins of 1 Hz

@@ -11,12 +11,13 @@ import torch
 from AVMNIST_and_MIMIC.evaluate import main as evaluate
 from AVMNIST_and_MIMIC.mimic.arrays import class_of, patient_split, reference_split, standardise
 from AVMNIST_and_MIMIC.mimic.corruptions import mimic_corruptions
-from AVMNIST_and_MIMIC.mimic.experiment import MIMICConfig, MIMICData, build_model, load_mimic
+from AVMNIST_and_MIMIC.mimic.experiment import build_model, load_mimic
+from AVMNIST_and_MIMIC.mimic.settings import MIMICConfig, MIMICData
 from AVMNIST_and_MIMIC.robustness import main as robustness
 from AVMNIST_and_MIMIC.train import main
 from i2m2.errors import DataError, SettingsError
 from i2m2.metrics import METRICS
-from i2m2.model import methods_of
+from i2m2.names import methods_of
 from i2m2.training.config import load_config
 from tests.conftest import MIMIC_CONFIG
 

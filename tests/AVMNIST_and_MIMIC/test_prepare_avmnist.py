@@ -19,14 +19,16 @@ from scipy.io import wavfile
 from threadpoolctl import threadpool_limits
 
 from AVMNIST_and_MIMIC.avmnist.preparation import audio
-from AVMNIST_and_MIMIC.avmnist.preparation.build import FILES, Rules
 from AVMNIST_and_MIMIC.avmnist.preparation.images import (
     count_components,
     fit_pca,
     keep_components,
     read_mnist,
 )
-from AVMNIST_and_MIMIC.avmnist.preparation.noise import KINDS, Mixer, coloured, read_noise
+from AVMNIST_and_MIMIC.avmnist.preparation.layout import FILES
+from AVMNIST_and_MIMIC.avmnist.preparation.noise import Mixer, coloured, read_noise
+from AVMNIST_and_MIMIC.avmnist.preparation.rules import KINDS, PARTS, Rules
+from AVMNIST_and_MIMIC.avmnist.preparation.splits import assign, split_by_take
 from AVMNIST_and_MIMIC.prepare_avmnist import main
 from i2m2.errors import DataError, SettingsError
 
@@ -126,7 +128,7 @@ def test_rows_are_in_label_order_and_recordings_in_one_part(raw, tmp_path):
         assert [int(row["row"]) for row in own] == list(range(len(labels)))
         assert [int(row["recording"][0]) for row in own] == labels.tolist()
     heard = {
-        part: {row["recording"] for row in rows if row["part"] == part} for part in audio.PARTS
+        part: {row["recording"] for row in rows if row["part"] == part} for part in PARTS
     }
     assert (
         not heard["train"] & heard["val"]
@@ -173,7 +175,7 @@ def test_mfas_is_the_published_recipe(raw, tmp_path):
         assert np.linalg.matrix_rank(images[:50].astype(float), tol=1e-1) == 2
     heard = {
         part: {row["recording"] for row in pairs(tmp_path / "out") if row["part"] == part}
-        for part in audio.PARTS
+        for part in PARTS
     }
     assert heard["val"] & heard["train"] and not heard["test"] & (heard["train"] | heard["val"])
 
@@ -390,18 +392,18 @@ def _recordings(takes: range) -> list[audio.Recording]:
 
 def test_takes_are_held_out_by_number_where_they_exist_and_by_order_elsewhere():
     recordings = _recordings(range(50))
-    held = audio.split_by_take(recordings, range(40, 50), ())
+    held = split_by_take(recordings, range(40, 50), ())
     assert {recordings[i].take for i in held["test"]} == set(range(40, 50)) and held["val"] == held[
         "train"
     ]
-    held = audio.split_by_take(_recordings(range(7, 12)), range(5), range(5, 10))
+    held = split_by_take(_recordings(range(7, 12)), range(5), range(5, 10))
     assert {part: len(i) for part, i in held.items()} == {"train": 80, "val": 10, "test": 10}
 
 
 def test_rows_walk_through_all_recordings_of_their_digit_before_any_repeats():
     recordings = _recordings(range(4))
     labels = np.tile(np.arange(10), 20)
-    chosen = audio.assign(labels, recordings, range(len(recordings)), np.random.default_rng(0))
+    chosen = assign(labels, recordings, range(len(recordings)), np.random.default_rng(0))
     for digit in range(10):
         walk = chosen[labels == digit]
         assert len(set(walk[:8])) == 8 and walk[8:16].tolist() == walk[:8].tolist()

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from scipy import fft
 
-from AVMNIST_and_MIMIC.avmnist.preparation.audio import PARTS, decode_wav, normalise, wav_files
+from AVMNIST_and_MIMIC.avmnist.preparation.audio import decode_wav, normalise, wav_files
+from AVMNIST_and_MIMIC.avmnist.preparation.rules import PARTS
 from i2m2.errors import DataError
 
 EXPONENTS = {"white": 0.0, "pink": 1.0, "brown": 2.0}  # power falls with frequency ** -exponent
-KINDS = (*EXPONENTS, "babble")
 TALKERS = 4  # voices in a babble
 _ESC50 = re.compile(r"\d+-(\d+)-[A-Z]+-\d+\.wav", re.IGNORECASE)  # fold-recording-take-category.wav
 
@@ -49,12 +49,13 @@ def read_noise(source: Path) -> NoiseClips:
         heard = np.flatnonzero(np.abs(samples) > 1e-4)
         if len(heard):  # ESC-50 pads short clips with silence
             match = _ESC50.fullmatch(name)
-            by_source.setdefault(match[1] if match else name, []).append(
-                normalise(samples[heard[0] : heard[-1] + 1])
-            )
+            recording = match[1] if match else name
+            sound = normalise(samples[heard[0] : heard[-1] + 1])
+            by_source.setdefault(recording, []).append(sound)
     if len(by_source) < 3:
         raise DataError(
-            f"{source}: {len(by_source)} different noise recordings; at least 3 are needed, one each for train, val and test"
+            f"{source}: {len(by_source)} different noise recordings; "
+            "at least 3 are needed, one each for train, val and test"
         )
     clips = {part: [] for part in PARTS}
     for i, name in enumerate(sorted(by_source)):
@@ -64,9 +65,9 @@ def read_noise(source: Path) -> NoiseClips:
 
 @dataclass(frozen=True)
 class Mixer:
-    """Adds noise to speech: `kinds` as in KINDS or `clips`, none if empty; `snr` in dB, drawn
-    uniformly from this range.
+    """Adds noise to speech.
 
+    `kinds` as in `Rules.noise`, none if empty; `snr` in dB, drawn uniformly from this range.
     `voices` and `clips` are what babble and clips are cut from: part -> waveforms.
     """
 
@@ -87,19 +88,15 @@ class Mixer:
             rng = np.random.default_rng((self.seed, PARTS.index(part), int(row)))
             snrs[i] = rng.uniform(*self.snr)
             kinds.append(self.kinds[rng.integers(len(self.kinds))])
-            mixed[i] += np.float32(10 ** (-snrs[i] / 20)) * self._wave(
-                rng, kinds[i], part, len(speech)
-            )
+            wave = self._wave(rng, kinds[i], part, len(speech))
+            mixed[i] += np.float32(10 ** (-snrs[i] / 20)) * wave
         return mixed, kinds or ["none"] * len(rows), snrs
 
     def _wave(self, rng: np.random.Generator, kind: str, part: str, length: int) -> np.ndarray:
         if kind == "babble":
             voices = self.voices[part]
-            return normalise(
-                sum(
-                    _excerpt(rng, voices[rng.integers(len(voices))], length) for _ in range(TALKERS)
-                )
-            )
+            talkers = (voices[rng.integers(len(voices))] for _ in range(TALKERS))
+            return normalise(sum(_excerpt(rng, talker, length) for talker in talkers))
         if kind == "clips":
             clips = self.clips[part]
             return normalise(_excerpt(rng, clips[rng.integers(len(clips))], length))
