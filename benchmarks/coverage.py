@@ -1,10 +1,15 @@
-"""How often 95 % intervals of i2m2.stats.intervals hold the truth, on simulated predictions: python
--m benchmarks.coverage
+"""How often 95 % intervals of i2m2.stats.intervals hold the truth, on simulated predictions.
 
-one         one run, examples by themselves and in groups (volumes of 10 slices), beside a plain percentile interval
-seeds       the mean over five, and three, seeds, at three ratios of the variance that seeds make to the one that examples make
-difference  how often two equally good methods are said to differ (p < 0.05): one run of each, and five
-ece         the interval of a biased metric, of a model that is calibrated or too sure of itself by a factor
+    python -m benchmarks.coverage
+
+one         one run, examples by themselves and in groups (volumes of 10 slices), beside a plain
+            percentile interval
+seeds       the mean over five, and three, seeds, at three ratios of the variance that seeds make to
+            the one that examples make
+difference  how often two equally good methods are said to differ (p < 0.05): one run of each, and
+            five
+ece         the interval of a biased metric, of a model that is calibrated or too sure of itself by
+            a factor
 """
 
 from __future__ import annotations
@@ -22,19 +27,17 @@ from scipy.stats import norm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
 from benchmarks.timing import beside, choices, machine, table
+from i2m2.metrics import METRICS as GENERAL_METRICS
 from i2m2.metrics import ece
 from i2m2.stats.intervals import interval
-from i2m2.stats.resampling import BootstrapStatistic, bootstrap, mean_of, resampled, resampled_auroc
+from i2m2.stats.resampling import BootstrapStatistic, auroc_statistic, bootstrap, mean_of
 
 ACCURACY, AUROC, PREVALENCE = 0.72, 0.80, 0.15  # of AV-MNIST's, fastMRI's order
 # Of an example's difficulty: shares of variance due to its group, to the example (for every seed),
 # to the example and the seed.
-GROUP, EXAMPLE, CUSTOM_METRICS = 0.2, 0.4, 0.4
-RATIOS = {
-    "1 : 25": 1 / 25,
-    "1 : 1": 1,
-    "25 : 1": 25,
-}  # variance of the seeds' true scores : variance of one run's from its examples
+GROUP, EXAMPLE, EXAMPLE_AND_SEED = 0.2, 0.4, 0.4
+# Variance of the seeds' true scores : variance of one run's from its examples.
+RATIOS = {"1 : 25": 1 / 25, "1 : 1": 1, "25 : 1": 25}
 SIZES = {"500 examples": (500, 1), "150 groups of 10": (150, 10), "30 groups of 10": (30, 10)}
 
 # (generator, true score of each seed [S], number of groups, examples per group) -> the metric of
@@ -46,11 +49,9 @@ def difficulty(rng: np.random.Generator, seeds: int, groups: int, each: int) -> 
     """[S, n] of variance 1, shared in part by the examples of a group and by the seeds."""
     n = groups * each
     group = np.repeat(rng.normal(size=groups), each) if each > 1 else rng.normal(size=n)
-    return (
-        np.sqrt(GROUP) * group
-        + np.sqrt(EXAMPLE) * rng.normal(size=n)
-        + np.sqrt(CUSTOM_METRICS) * rng.normal(size=(seeds, n))
-    )
+    of_example, of_seed = rng.normal(size=n), rng.normal(size=(seeds, n))
+    shared = np.sqrt(GROUP) * group + np.sqrt(EXAMPLE) * of_example
+    return shared + np.sqrt(EXAMPLE_AND_SEED) * of_seed
 
 
 def accuracies(
@@ -76,10 +77,10 @@ def aurocs(
     """Normal scores around a mean of the class, which stand in order with probability `truth`;
     classes come in groups too."""
     positive = difficulty(rng, 1, groups, each)[0] < norm.ppf(PREVALENCE)
-    scores = (
-        difficulty(rng, len(truth), groups, each) + np.sqrt(2) * norm.ppf(truth)[:, None] * positive
-    )
-    return [resampled_auroc(positive, one, np.repeat(np.arange(groups), each)) for one in scores]
+    apart = np.sqrt(2) * norm.ppf(truth)[:, None]
+    scores = difficulty(rng, len(truth), groups, each) + apart * positive
+    index = np.repeat(np.arange(groups), each)
+    return [auroc_statistic(positive, one, index) for one in scores]
 
 
 METRICS: dict[str, tuple[Simulated, float]] = {
@@ -111,10 +112,9 @@ def simulate(
 def example_variance(metric: str, size: tuple[int, int], sims: int = 2000) -> float:
     """Variance of one run's score over sets of examples, measured."""
     (make, truth), (groups, each), rng = METRICS[metric], size, np.random.default_rng(99)
-    once = np.ones((1, groups))
-    return float(
-        np.var([make(rng, np.array([truth]), groups, each)[0](once)[0] for _ in range(sims)])
-    )
+    once, true = np.ones((1, groups)), np.array([truth])
+    scores = [make(rng, true, groups, each)[0](once)[0] for _ in range(sims)]
+    return float(np.var(scores))
 
 
 def coverage(
@@ -122,19 +122,17 @@ def coverage(
 ) -> tuple[float, float]:
     """-> (share of simulations whose interval holds the truth, mean width)."""
     found = [interval(values[k], drawn[:, k], groups) for k in range(len(values))]
-    return float(np.mean([one.low <= truth <= one.high for one in found])), float(
-        np.mean([one.high - one.low for one in found])
-    )
+    holds = [one.low <= truth <= one.high for one in found]
+    return float(np.mean(holds)), float(np.mean([one.high - one.low for one in found]))
 
 
 def percentile_coverage(drawn: np.ndarray, truth: float) -> float:
     """The same of plain percentiles of the mean over seeds; of several, drawn with replacement in
     each resample (two levels)."""
-    resamples, sims, seeds = drawn.shape
+    seeds = drawn.shape[2]
     chosen = np.random.default_rng(0).integers(0, seeds, drawn.shape)
-    low, high = np.nanpercentile(
-        np.take_along_axis(drawn, chosen, axis=2).mean(axis=2), [2.5, 97.5], axis=0
-    )
+    means = np.take_along_axis(drawn, chosen, axis=2).mean(axis=2)
+    low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
     return float(np.mean((low <= truth) & (truth <= high)))
 
 
@@ -145,20 +143,10 @@ def one_part(args: argparse.Namespace) -> str:
             values, drawn, truth = simulate(metric, 1, 0, size, 4 * args.sims, args.resamples)
             share, width = coverage(values, drawn, size[0], truth)
             met = f"0.93 to 0.97: {'met' if 0.93 <= share <= 0.97 else 'missed'}"
-            rows.append(
-                [
-                    f"{metric}, {name}",
-                    f"{share:.3f}",
-                    met,
-                    f"{percentile_coverage(drawn, truth):.3f}",
-                    f"{width:.4f}",
-                ]
-            )
-    return table(
-        f"one: {4 * args.sims:,} simulations",
-        ["", "coverage", "target", "plain percentile", "mean width"],
-        rows,
-    )
+            numbers = [f"{percentile_coverage(drawn, truth):.3f}", f"{width:.4f}"]
+            rows.append([f"{metric}, {name}", f"{share:.3f}", met, *numbers])
+    columns = ["", "coverage", "target", "plain percentile", "mean width"]
+    return table(f"one: {4 * args.sims:,} simulations", columns, rows)
 
 
 def seeds_part(args: argparse.Namespace) -> str:
@@ -169,14 +157,8 @@ def seeds_part(args: argparse.Namespace) -> str:
             for seeds in (5, 3):
                 share, width = coverage(values[:, :seeds], drawn[:, :, :seeds], size[0], truth)
                 plain = percentile_coverage(drawn[:, :, :seeds], truth)
-                rows.append(
-                    [
-                        f"{metric}, {name}, {seeds} seeds",
-                        *beside(share, ">= 0.93", 3),
-                        f"{plain:.3f}",
-                        f"{width:.4f}",
-                    ]
-                )
+                numbers = [*beside(share, ">= 0.93", 3), f"{plain:.3f}", f"{width:.4f}"]
+                rows.append([f"{metric}, {name}, {seeds} seeds", *numbers])
     title = f"seeds: variance of seeds : of examples, {args.sims:,} simulations of 150 groups of 10"
     return table(title, ["", "coverage", "target", "two-level percentile", "mean width"], rows)
 
@@ -186,28 +168,19 @@ def difference_part(args: argparse.Namespace) -> str:
     for name, ratio in {"none": 0, **RATIOS}.items():
         values, drawn, _ = simulate("accuracy", 10, ratio, size, args.sims, args.resamples)
         for seeds in (5, 3) if ratio else (1,):
-            rows.append(
-                [
-                    f"accuracy, {name}, {seeds} seed{'s' * (seeds > 1)}",
-                    *beside(false_alarms(values, drawn, seeds), "<= 0.07", 3),
-                ]
-            )
-    return table(
-        f"difference: of two equally good methods, {args.sims:,} simulations",
-        ["", "share with p < 0.05", "target"],
-        rows,
-    )
+            compared = beside(false_alarms(values, drawn, seeds), "<= 0.07", 3)
+            rows.append([f"accuracy, {name}, {seeds} seed{'s' * (seeds > 1)}", *compared])
+    title = f"difference: of two equally good methods, {args.sims:,} simulations"
+    return table(title, ["", "share with p < 0.05", "target"], rows)
 
 
 def false_alarms(values: np.ndarray, drawn: np.ndarray, seeds: int) -> float:
     """Share of p < 0.05 between the first `seeds` runs and the next ones, which are as good."""
     first, second = values[:, :seeds], values[:, seeds : 2 * seeds]
     apart = drawn[:, :, :seeds] - drawn[:, :, seeds : 2 * seeds]
-    found = [
-        interval(a - b, apart[:, k], SIZES["150 groups of 10"][0]).p
-        for k, (a, b) in enumerate(zip(first, second, strict=True))
-    ]
-    return float(np.mean(np.array(found) < 0.05))
+    groups = SIZES["150 groups of 10"][0]
+    p = [interval(first[k] - second[k], apart[:, k], groups).p for k in range(len(first))]
+    return float(np.mean(np.array(p) < 0.05))
 
 
 def too_sure(rng: np.random.Generator, n: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
@@ -223,20 +196,14 @@ def ece_part(args: argparse.Namespace) -> str:
     index, rng = np.repeat(np.arange(groups), each), np.random.default_rng(0)
     for factor in (1, 1.1, 1.25, 1.5):
         truth = ece(*too_sure(rng, 1_000_000, factor))
-        runs = [
-            resampled("ece", *too_sure(rng, groups * each, factor), index, groups)
-            for _ in range(args.sims)
-        ]
+        simulated = [too_sure(rng, groups * each, factor) for _ in range(args.sims)]
+        runs = [GENERAL_METRICS["ece"].statistic(*one, index, groups) for one in simulated]
         values, drawn = bootstrap(runs, groups, groups * each, args.resamples)
-        found = [
-            interval(values[k : k + 1], drawn[:, k : k + 1], groups, (0, 1), biased=True)
-            for k in range(args.sims)
-        ]
+        values, drawn = values[:, None], drawn[:, :, None]
+        found = [interval(v, drawn[:, k], groups, (0, 1), True) for k, v in enumerate(values)]
         share = np.mean([one.low <= truth <= one.high for one in found])
-        plain = percentile_coverage(drawn[:, :, None], truth)
-        rows.append(
-            [factor, f"{truth:.3f}", f"{values.mean():.3f}", f"{share:.3f}", f"{plain:.3f}"]
-        )
+        numbers = [truth, values.mean(), share, percentile_coverage(drawn, truth)]
+        rows.append([factor, *(f"{number:.3f}" for number in numbers)])
     columns = ["logits times", "true ECE", "mean of the measured", "coverage", "plain percentile"]
     return table(f"ece: {args.sims:,} simulations of 150 groups of 10", columns, rows)
 
@@ -245,15 +212,11 @@ PARTS = {"one": one_part, "seeds": seeds_part, "difference": difference_part, "e
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--parts", type=choices(PARTS), default=",".join(PARTS), help="separated by commas"
-    )
-    parser.add_argument(
-        "--metrics", type=choices(METRICS), default=",".join(METRICS), help="separated by commas"
-    )
+    verbatim = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=verbatim)
+    about = "separated by commas"
+    parser.add_argument("--parts", type=choices(PARTS), default=",".join(PARTS), help=about)
+    parser.add_argument("--metrics", type=choices(METRICS), default=",".join(METRICS), help=about)
     parser.add_argument("--sims", type=int, default=1000)
     parser.add_argument("--resamples", type=int, default=1000)
     args = parser.parse_args(argv)
