@@ -66,7 +66,8 @@ Missing runs: I2M2, seed 1: TRAIN -{}-method i2m2 -{}-fusion concat -{}-seed 1 O
 \end{table}
 """
 for short, text in {
-    "IN_PERCENT": "In percent: mean $\\pm$ sample standard deviation over the seeds (number of seeds).",
+    "IN_PERCENT": "In percent: mean $\\pm$ sample standard deviation over the seeds (number of "
+    "seeds).",
     "TRAIN": "python -m toy.train -{}-config lab/toy.yaml",
     "OUT": "-{}-out results",
 }.items():
