@@ -28,15 +28,9 @@ class LeNet(nn.Module):
         channels = [1] + [width * 2**i for i in range(blocks + 1)]
         kernels = [5] + [3] * blocks
         self.out_features = channels[-1]
-        self.blocks = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(inside, outside, kernel, padding=kernel // 2, bias=False),
-                nn.BatchNorm2d(outside),
-                MaxPool2x2(),
-                nn.ReLU(),
-            )
-            for (inside, outside), kernel in zip(pairwise(channels), kernels, strict=True)
-        )
+        self.blocks = nn.ModuleList()
+        for (inputs, outputs), kernel in zip(pairwise(channels), kernels, strict=True):
+            self.blocks.append(_lenet_block(inputs, outputs, kernel))
         for block in self.blocks:
             nn.init.kaiming_uniform_(block[0].weight)
 
@@ -49,6 +43,15 @@ class LeNet(nn.Module):
                 f"{tuple(x.shape[-2:])}, not 1x1"
             )
         return x.flatten(1)
+
+
+def _lenet_block(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        MaxPool2x2(),
+        nn.ReLU(),
+    )
 
 
 class MaxPool2x2(nn.Module):

@@ -126,8 +126,10 @@ def rules_of(args: argparse.Namespace) -> Rules:
 
 
 def is_named(rules: Rules, variant: str) -> bool:
-    """Whether these are the variant's rules; `calibrated` leaves open whether its noise is
-    generated or recorded."""
+    """Whether these are the variant's rules.
+
+    `calibrated` leaves open whether its noise is generated or recorded.
+    """
     named = VARIANTS[variant]
     recorded = dataclasses.replace(named, noise=("clips",))
     return rules == named or (bool(named.noise) and rules == recorded)
@@ -148,8 +150,11 @@ def takes(text: str) -> tuple[int, ...]:
     """'0-4,7' -> (0, 1, 2, 3, 4, 7); 'none' -> ()."""
     if text == "none":
         return ()
-    spans = [[int(end) for end in span.split("-")] for span in text.split(",")]
-    return tuple(sorted({take for span in spans for take in range(span[0], span[-1] + 1)}))
+    chosen: set[int] = set()
+    for span in text.split(","):
+        ends = [int(end) for end in span.split("-")]
+        chosen |= set(range(ends[0], ends[-1] + 1))
+    return tuple(sorted(chosen))
 
 
 def names(text: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import argparse
 from pathlib import Path
 
 from i2m2.errors import CommandParser, run_command
+from i2m2.report.robustness import finished_runs
 
 MAGNITUDE, PHASE, INTER = "unimodal_magnitude", "unimodal_phase", "inter"
 PRODUCTS = {  # name of the product -> the runs it is made of
@@ -29,9 +30,6 @@ Seeds = dict[str, list[int]]  # run -> seeds of it that are finished
 def main(argv: list[str] | None = None) -> None:
     """Make every product whose parts are finished; say which parts the others lack."""
     folder = _parser().parse_args(argv).results
-    # Here, since they need torch, and --help does not.
-    from i2m2.training.robustness import finished_runs
-
     seeds: Seeds = {}
     for run in finished_runs(folder):
         seeds.setdefault(run.name, []).append(run.seed)
@@ -43,7 +41,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def make_product(folder: Path, name: str, parts: tuple[str, ...], seeds: Seeds) -> None:
     """Save the product of these runs for every seed that there is, and print its score."""
-    from fastMRI.scores import scores  # as above
+    from fastMRI.scores import scores  # here: it needs torch, and --help does not
     from i2m2.combine import save_product
 
     for seed, members in members_of(parts, seeds).items():

@@ -3,7 +3,7 @@ and imaginary part, RSS images, which have no phase, its Rician form."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,13 @@ from torch.utils.data import Dataset
 
 from fastMRI.data import Slices
 from i2m2.training.data import Batch
+from i2m2.training.robustness import Corruption
+
+
+def rician_noise(seed: int) -> Corruption:
+    """Its level is in percent, as for `Noisy`."""
+    altered = dict.fromkeys(("magnitude", "phase", "rss"), "rician")
+    return Corruption(altered, lambda slices, percent: Noisy(slices, percent, seed))
 
 
 class Noisy(Dataset):
@@ -30,6 +37,9 @@ class Noisy(Dataset):
         self.y = slices.y
         self.labels = slices.labels
         self.prepare = slices.prepare
+
+    def select(self, modalities: Iterable[str]) -> Noisy:
+        return Noisy(self.slices.select(modalities), self.percent, self.seed)
 
     def __len__(self) -> int:
         return len(self.slices)

@@ -85,11 +85,11 @@ def by_volume(
 def scores(predictions: Mapping[str, Predictions]) -> dict[str, dict[str, float]]:
     """{split: {metric: value}}: the general metrics and those of `_scores_at`."""
     thresholds = _thresholds(predictions["val"])
-    return {
-        split: score(p["y"], p["log_prob"], labels=p["labels"].tolist())
-        | _scores_at(thresholds, p)
-        for split, p in predictions.items()
-    }
+    result = {}
+    for split, p in predictions.items():
+        result[split] = score(p["y"], p["log_prob"], labels=p["labels"].tolist())
+        result[split] |= _scores_at(thresholds, p)
+    return result
 
 
 def _thresholds(val: Predictions) -> list[float]:

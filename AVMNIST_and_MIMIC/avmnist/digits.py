@@ -38,10 +38,10 @@ INPUTS = {"digits": "embedded"}
 
 
 def make_digits(out: Path) -> bool:
-    """Write the embedded data set to `out` in seconds, always the same bytes; -> False if it is
-    there already.
+    """Write the embedded data set to `out` in seconds; -> False if it is there already.
 
-    One that an earlier version of the recipe made is replaced: it can be made again at any time.
+    It is always the same bytes. One that an earlier version of the recipe made is replaced: it can
+    be made again at any time.
     """
     try:
         if holds(out, facts_of(RULES, LABEL, INPUTS)):

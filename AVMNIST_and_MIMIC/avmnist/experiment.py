@@ -74,8 +74,10 @@ def prepare(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def build_model(config: AVMNISTConfig) -> ProductOfExperts:
-    """The experts of the configured method: LeNets of width 3 alone, of width 6 under the fusion, a
-    two-layer head each."""
+    """The experts of the configured method.
+
+    LeNets of width 3 alone, of width 6 under the fusion, a two-layer head each.
+    """
     return ProductOfExperts({name: _expert(name, config) for name in config.experts})
 
 
@@ -121,8 +123,10 @@ def _validation_rows(folder: Path, described: dict[str, Any], rows: int) -> tupl
 
 
 def _fingerprint(folder: Path) -> str:
-    """Of dataset.json (which holds every file's checksum) and the file sizes; without dataset.json,
-    of sizes and times."""
+    """Of dataset.json (which holds every file's checksum) and the file sizes.
+
+    Without dataset.json: of sizes and times.
+    """
     description = folder / "dataset.json"
     described = description.exists()
     digest = hashlib.sha256(description.read_bytes() if described else b"")

@@ -93,8 +93,10 @@ def speak(digit: int, voice: Voice, take: int) -> np.ndarray:
 
 
 def _tracks(word: tuple[str, ...], voice: Voice, rng: np.random.Generator) -> np.ndarray:
-    """The parameters of SOUNDS but the first, per frame of 5 ms [T, 7]: steps from sound to sound,
-    smoothed into glides."""
+    """The parameters of SOUNDS but the first, per frame of 5 ms [T, 7].
+
+    They step from sound to sound, smoothed into glides.
+    """
     table = np.array([SOUNDS[sound] for sound in word])
     pace = rng.uniform(0.85, 1.15)
     stretch = rng.uniform(0.8, 1.25, len(word))

@@ -120,8 +120,10 @@ def _inputs(
 
 
 def build_model(config: MIMICConfig) -> ProductOfExperts:
-    """The experts of the configured method: a small MLP on the static features, a GRU on the
-    series, a two-layer head each."""
+    """The experts of the configured method.
+
+    A small MLP on the static features, a GRU on the series, a two-layer head each.
+    """
     return ProductOfExperts({name: _expert(name, config) for name in config.experts})
 
 

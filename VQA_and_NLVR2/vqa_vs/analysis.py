@@ -1,22 +1,27 @@
 """VQA-VS's own part of `python -m i2m2.results` and `i2m2.compare`: its scores resampled by image,
-and what its experts know."""
+what its experts know, and how they combine afterwards."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
 from i2m2.errors import DataError
+from i2m2.names import PRODUCT
 from i2m2.stats.predictions import Predictions
 from i2m2.stats.resampling import BootstrapStatistic, mean_of
+from i2m2.stats.summary import CustomMetric
+from VQA_and_NLVR2.vqa_vs.annotations import ANSWER_TYPES
 from VQA_and_NLVR2.vqa_vs.answers import TRAINING
-from VQA_and_NLVR2.vqa_vs.combination import combination
-from VQA_and_NLVR2.vqa_vs.files import ANSWER_TYPES, OOD_SETS
+from VQA_and_NLVR2.vqa_vs.files import OOD_SETS
 from VQA_and_NLVR2.vqa_vs.predictions import (
-    PRODUCT,
+    ALL,
+    TOP,
     answer_entropy,
     calibration,
+    in_vocabulary,
+    mean_entropy,
     names_in,
     official,
     people,
@@ -25,26 +30,48 @@ from VQA_and_NLVR2.vqa_vs.predictions import (
 )
 from VQA_and_NLVR2.vqa_vs.scores import SUB_MEANS
 
+WHY_NOT = (
+    f"not made: the experts' predictions keep the {TOP} most probable answers, and their product "
+    "is over all. To predict again, not train: "
+    "`python -m VQA_and_NLVR2.evaluate RUN --save-all --split S` "
+    "for each unimodal run and inter, S being val and test"
+)
 
-def study(predictions: Predictions) -> dict[str, Any]:
-    """As `i2m2.report.studies.study`. The official score stands for the accuracy; Brier and NLL are
-    against the soft target."""
-    found: dict[str, Any] = {"calibration": {}, "reliability": {}}
+
+def study(predictions: Predictions) -> dict[str, dict]:
+    """What is told of a run beside its table. The official score stands for the accuracy; Brier and
+    NLL are against the soft target.
+
+    -> "calibration" {product, each expert: {metric: value}} and "reliability" {the same: Diagram};
+    of several experts also "entropy" {y, product, each expert: nats} and "rescue" (`rescue_rate`).
+    """
     names = names_in(predictions)
-    for name in names:
-        found["calibration"][name], found["reliability"][name] = calibration(predictions, name)
+    calibrated = {name: calibration(predictions, name) for name in names}
+    about: dict[str, dict] = {
+        "calibration": {name: one.scores for name, one in calibrated.items()},
+        "reliability": {name: one.diagram for name, one in calibrated.items()},
+    }
     if len(names) > 2:
-        entropies = {
-            name: float(predictions[f"{name}_entropy"].mean(dtype=np.float64)) for name in names
-        }
-        found |= {
-            "entropy": {"y": answer_entropy(predictions), **entropies},
-            "rescue": rescues(predictions),
-        }
-    return found
+        entropies = {name: mean_entropy(predictions, name) for name in names}
+        about["entropy"] = {"y": answer_entropy(predictions), **entropies}
+        about["rescue"] = rescues(predictions)
+    return about
 
 
-def _of_questions(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
+def combination(
+    val: Mapping[str, Predictions], test: Mapping[str, Predictions], joint: Predictions
+) -> dict[str, object]:
+    """{expert: predictions} of separately trained runs, and those of the joint one -> {way to
+    combine them: {"scores": {metric: value}, what was fitted}}; {"why_not": reason} for predictions
+    without the log-probabilities of all answers."""
+    if not all(ALL in predictions for predictions in (*val.values(), *test.values())):
+        return {"why_not": WHY_NOT}
+    from VQA_and_NLVR2.vqa_vs.combination import combine  # here: it computes with torch
+
+    return combine(val, test, joint)
+
+
+def _vqa_score(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
     return mean_of(official(predictions), index, groups)
 
 
@@ -58,35 +85,34 @@ def _nll(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapS
 
 
 def _training_score(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
-    known = (predictions["answer"] >= 0).any(axis=1)
-    return _mean_of_means(TRAINING[people(predictions)], known[:, None], index, groups)
+    score, known = TRAINING[people(predictions)], in_vocabulary(predictions)
+    return _mean_of_means(score, known[:, None], index, groups)
 
 
-def _of_type(code: int) -> Any:
+def _of_type(code: int) -> CustomMetric:
     """The mean over the questions of an answer type."""
 
-    def own(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
-        return _mean_of_means(
-            official(predictions), (predictions["answer_type"] == code)[:, None], index, groups
-        )
+    def metric(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
+        member = (predictions["answer_type"] == code)[:, None]
+        return _mean_of_means(official(predictions), member, index, groups)
 
-    return own
+    return metric
 
 
-def _of_sets(names: tuple[str, ...]) -> Any:
+def _of_sets(names: tuple[str, ...]) -> CustomMetric:
     """The mean over OOD sets, each a mean over its questions among those drawn."""
+    columns = [OOD_SETS.index(name) for name in names]
 
-    def own(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
+    def metric(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
         if "member" not in predictions:
             raise DataError(
-                f"only the test split has the OOD sets {', '.join(names)}; take it, or another metric"
+                f"only the test split has the OOD sets {', '.join(names)}; "
+                "take it, or another metric"
             )
-        columns = [OOD_SETS.index(name) for name in names]
-        return _mean_of_means(
-            official(predictions), predictions["member"][:, columns], index, groups
-        )
+        member = predictions["member"][:, columns]
+        return _mean_of_means(official(predictions), member, index, groups)
 
-    return own
+    return metric
 
 
 def _mean_of_means(
@@ -94,34 +120,22 @@ def _mean_of_means(
 ) -> BootstrapStatistic:
     """[n] scores, [n, S] memberships of sets -> the mean over the sets of their mean score; NaN
     where a set is empty."""
-    columns = range(member.shape[1])
-    sums = np.stack(
-        [np.bincount(index, score * member[:, k], minlength=groups) for k in columns], axis=1
-    )
-    sizes = np.stack(
-        [np.bincount(index, member[:, k], minlength=groups) for k in columns], axis=1
-    ).astype(np.float64)
+    in_set = member.T
+    sums = [np.bincount(index, score * inside, minlength=groups) for inside in in_set]
+    sizes = [np.bincount(index, inside, minlength=groups) for inside in in_set]
+    sums, sizes = np.stack(sums, axis=1), np.stack(sizes, axis=1).astype(np.float64)
 
-    def metric(drawn: np.ndarray) -> np.ndarray:
-        there = drawn @ sizes
-        return np.divide(
-            drawn @ sums, there, out=np.full(there.shape, np.nan), where=there > 0
-        ).mean(axis=1)
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        drawn = counts @ sizes
+        no_questions = np.full(drawn.shape, np.nan)
+        means = np.divide(counts @ sums, drawn, out=no_questions, where=drawn > 0)
+        return means.mean(axis=1)
 
-    return metric
+    return statistic
 
 
-__all__ = [
-    "CUSTOM_METRICS",
-    "combination",
-    "study",
-]  # what `i2m2.report.tables.custom_statistics_of` looks for
-
-# For `i2m2.report.estimates`: intervals and differences by resampled images.
-CUSTOM_METRICS = {
-    "vqa_score": _of_questions,
-    **{name: _of_sets(sets) for name, sets in SUB_MEANS.items()},
-}
+CUSTOM_METRICS: dict[str, CustomMetric] = {"vqa_score": _vqa_score}
+CUSTOM_METRICS |= {name: _of_sets(sets) for name, sets in SUB_MEANS.items()}
 CUSTOM_METRICS |= {name: _of_sets((name,)) for name in OOD_SETS}
 CUSTOM_METRICS |= {name.replace("/", "_"): _of_type(code) for code, name in enumerate(ANSWER_TYPES)}
 CUSTOM_METRICS |= {"training_score": _training_score, "nll": _nll, "entropy": _entropy}

@@ -101,8 +101,8 @@ def _read(
     """An array of a prepared volume, which must have this shape and type."""
     array = file[key]
     if array.shape != shape or array.dtype != kind:
-        found, expected = f"{array.dtype} {list(array.shape)}", f"{np.dtype(kind)} {list(shape)}"
-        _fail(path, f"{key} is {found}, not {expected}")
+        stored = f"{array.dtype} {list(array.shape)}"
+        _fail(path, f"{key} is {stored}, not {np.dtype(kind)} {list(shape)}")
     return array[()]
 
 
@@ -165,9 +165,9 @@ def _compare_counts(out: Path, facts: DatasetFacts, tables: dict[str, Rows]) -> 
 
 
 def _compare_labels(out: Path, tables: dict[str, Rows], annotations: Path, file_list: Path) -> None:
-    found, listed = read_annotations(annotations), set(read_file_list(file_list)[0])
+    annotated, listed = read_annotations(annotations), set(read_file_list(file_list)[0])
     for name, rows in tables.items():
-        labels = found.labels(name, len(rows.slices))
+        labels = annotated.labels(name, len(rows.slices))
         if name not in listed or not np.array_equal(rows.labels, labels):
             raise DataError(
                 f"{out}/slices.csv: the labels of volume {name} are not those of {annotations}; "

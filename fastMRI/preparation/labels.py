@@ -223,9 +223,7 @@ def _by_finding(annotations: Annotations) -> dict[str, Annotated]:
     counts = {}
     for finding, places in ordered:
         volumes = {volume for volume, _ in places}
-        counts[finding] = Annotated(
-            rows=len(places), slices=len(set(places)), volumes=len(volumes)
-        )
+        counts[finding] = Annotated(rows=len(places), slices=len(set(places)), volumes=len(volumes))
     return counts
 
 

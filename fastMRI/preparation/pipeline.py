@@ -20,7 +20,7 @@ from fastMRI.preparation.labels import (
 )
 from fastMRI.preparation.parallel import each
 from fastMRI.preparation.split import split_volumes
-from fastMRI.preparation.volumes import Rules, find_volumes, read_volume
+from fastMRI.preparation.volumes import Rules, read_volume
 from i2m2.errors import DataError, SettingsError
 
 Volumes = dict[str, PreparedVolume]
@@ -63,20 +63,42 @@ def prepare(
     wanted = {name: path for name, path in sources.items() if name not in unlisted}
     done = cache.begin(out, settings, labelled_with, wanted)
     coils = find_volumes(multicoil, "multicoil") if multicoil else {}
-    jobs = [
-        Job(
-            raw=path,
-            multicoil=coils.get(name),
-            prepared=out / "volumes" / f"{name}.h5",
-            rules=rules,
-            settings=settings,
-            last_annotated=lists.annotations.last_slice(name),
-            skip_bad=skip_bad,
-        )
-        for name, path in wanted.items()
-    ]
+    jobs = []
+    for name, path in wanted.items():
+        prepared, last = out / "volumes" / f"{name}.h5", lists.annotations.last_slice(name)
+        jobs.append(Job(path, coils.get(name), prepared, rules, settings, last, skip_bad))
     volumes, bad = _convert_all(jobs, done, workers or os.cpu_count() or 1)
     return _finish(out, sources, volumes, unlisted | bad, lists, labelled_with, settings)
+
+
+def find_volumes(
+    folders: Sequence[Path], coils: Literal["singlecoil", "multicoil"] = "singlecoil"
+) -> dict[str, Path]:
+    """{volume: its file}, ascending, of the `_train` and `_val` folders in `folders`; a folder of
+    .h5 files is taken itself.
+
+    Test and challenge folders hold under-sampled k-space and are ignored.
+    """
+    volumes: dict[str, Path] = {}
+    for folder in folders:
+        inside = [folder / f"{coils}_{part}" for part in ("train", "val")]
+        inside = [path for path in inside if path.is_dir()] or [folder]
+        files = [path for place in inside for path in place.glob("*.h5")]
+        files = [path for path in files if not path.name.startswith(".")]
+        if not files:
+            what = "no .h5 files there" if folder.is_dir() else "no such folder"
+            raise DataError(
+                f"{folder}: {what}; give the folder that holds {coils}_train and {coils}_val, "
+                "or these themselves"
+            )
+        for path in files:
+            if other := volumes.get(path.stem):
+                raise DataError(
+                    f"{path}: {other} has the same name, but a volume may be given only once; "
+                    "leave one of them out"
+                )
+            volumes[path.stem] = path
+    return dict(sorted(volumes.items()))
 
 
 class Lists(NamedTuple):
@@ -95,7 +117,7 @@ def _unlisted(
     sources: Mapping[str, Path], listed: Iterable[str], file_list: Path, skip_bad: bool
 ) -> Reasons:
     """Raw volumes whose findings are not known. DataError unless they may be dropped."""
-    dropped = {name: "not in the file list" for name in sources if name not in set(listed)}
+    dropped = dict.fromkeys(sorted(set(sources) - set(listed)), "not in the file list")
     if dropped and not skip_bad:
         name = min(dropped)
         raise DataError(
@@ -173,14 +195,12 @@ def _finish(
     """Split the volumes, label their slices, and write slices.csv and dataset.json."""
     patient_of = {name: volume.patient_id for name, volume in volumes.items()}
     part_of, split_facts = split_volumes(lists.volumes, patient_of, labelled_with["split"])
-    labels = {
-        name: lists.annotations.labels(name, volume.slices) for name, volume in volumes.items()
-    }
-    counts, class_counts = report.counts_of(part_of, labels)
-    rows: list[cache.Row] = []
-    for name, table in labels.items():
+    labels, rows = {}, []
+    for name, volume in volumes.items():
+        labels[name] = lists.annotations.labels(name, volume.slices)
         home = part_of[name], patient_of[name]
-        rows += [(name, index, *home, *row) for index, row in enumerate(table.tolist())]
+        rows += [(name, index, *home, *row) for index, row in enumerate(labels[name].tolist())]
+    counts, class_counts = report.counts_of(part_of, labels)
     table = cache.table_text(rows)
     note = _synthetic_note(sources.values())
     facts = DatasetFacts(

@@ -39,13 +39,10 @@ def counts_of(
         none = np.zeros((0, len(LABELS)), int)
         of_slices = np.concatenate([none, *tables])
         of_volumes = np.concatenate([none, *(table.any(axis=0)[None] for table in tables)])
-        positive = {
-            label: Positives(slices=slices, volumes=volumes)
-            for label, slices, volumes in zip(
-                LABELS, of_slices.sum(0).tolist(), of_volumes.sum(0).tolist(), strict=True
-            )
-        }
-        total = len(of_slices)
+        positive, total = {}, len(of_slices)
+        for place, label in enumerate(LABELS):
+            slices, volumes = of_slices[:, place].sum(), of_volumes[:, place].sum()
+            positive[label] = Positives(slices=int(slices), volumes=int(volumes))
         counts[part] = PartCounts(volumes=len(tables), slices=total, **positive)
         classes[part] = {name: [total - one.slices, one.slices] for name, one in positive.items()}
     return counts, classes

@@ -64,36 +64,6 @@ class Volume(NamedTuple):
     facts: VolumeFacts
 
 
-def find_volumes(
-    folders: Sequence[Path], coils: Literal["singlecoil", "multicoil"] = "singlecoil"
-) -> dict[str, Path]:
-    """{volume: its file}, ascending, of the `_train` and `_val` folders in `folders`; a folder of
-    .h5 files is taken itself.
-
-    Test and challenge folders hold under-sampled k-space and are ignored.
-    """
-    volumes: dict[str, Path] = {}
-    for folder in folders:
-        inside = [folder / f"{coils}_{part}" for part in ("train", "val")]
-        inside = [path for path in inside if path.is_dir()] or [folder]
-        files = [path for place in inside for path in place.glob("*.h5")]
-        files = [path for path in files if not path.name.startswith(".")]
-        if not files:
-            what = "no .h5 files there" if folder.is_dir() else "no such folder"
-            raise DataError(
-                f"{folder}: {what}; give the folder that holds {coils}_train and {coils}_val, "
-                "or these themselves"
-            )
-        for path in files:
-            if other := volumes.get(path.stem):
-                raise DataError(
-                    f"{path}: {other} has the same name, but a volume may be given only once; "
-                    "leave one of them out"
-                )
-            volumes[path.stem] = path
-    return dict(sorted(volumes.items()))
-
-
 def read_volume(
     path: Path, rules: Rules, multicoil: Path | None = None, last_annotated: int = -1
 ) -> Volume:
@@ -102,7 +72,7 @@ def read_volume(
     `multicoil`: its file with the coils, where rules.rss asks for it; `last_annotated`: the highest
     slice with an annotation.
     """
-    esc_deviation = rss_deviation = stored_rss = None
+    esc_deviation = rss_deviation = None
     with _open(path) as file:
         kspace = _kspace(path, file, ("slices", HEIGHT, "columns"), "singlecoil")
         slices, _, width = kspace.shape
@@ -118,12 +88,10 @@ def read_volume(
         if rules.geometry == "native":
             esc = _target(path, file, "reconstruction_esc", slices)
             esc_deviation = _compare(path, magnitude, esc)
-        if rules.rss == "file" or "reconstruction_rss" in file:
-            stored_rss = _target(path, file, "reconstruction_rss", slices)
-    rss = stored_rss
+        rss = _stored_rss(path, file, rules, slices)
     if rules.rss == "coils":
-        rss = _rss_of_coils(path, multicoil, slices)
-        rss_deviation = None if stored_rss is None else _deviation(rss, stored_rss)
+        stored, rss = rss, _rss_of_coils(path, multicoil, slices)
+        rss_deviation = None if stored is None else _deviation(rss, stored)
     if scale is None:
         scale = float(np.percentile(magnitude, PERCENTILE, overwrite_input=True))
     facts = VolumeFacts(
@@ -231,6 +199,13 @@ def _target(path: Path, file: h5py.File, key: str, slices: int) -> np.ndarray:
     if not finite.all():
         raise _not_finite(path, key, int(np.argmin(finite)))
     return array
+
+
+def _stored_rss(path: Path, file: h5py.File, rules: Rules, slices: int) -> np.ndarray | None:
+    """reconstruction_rss, which may be missing where RSS is computed from the coils."""
+    if rules.rss == "coils" and "reconstruction_rss" not in file:
+        return None
+    return _target(path, file, "reconstruction_rss", slices)
 
 
 def _not_finite(path: Path, what: str, index: int) -> DataError:

@@ -65,18 +65,20 @@ def evaluate(
     """Print the scores of a run from its saved predictions, or from its weights where there are
     none -> run, predictions, arguments.
 
-    `options` adds a data set's own to the command line, `overrides` says which settings they are.
+    `options` adds a data set's own to the command line, `overrides` says which settings they are:
+    where there are any, saved predictions are of others, and new ones are made.
     """
     parser = evaluation_parser(program, example)
     options(parser)
     args = parser.parse_args(argv)
     spec, config = config_of_run(datasets, args.run, args, program, example)
-    if more := overrides(args, config):
-        spec, config = config_of_run(datasets, args.run, args, program, example, more)
+    if changed := overrides(args, config):
+        spec, config = config_of_run(datasets, args.run, args, program, example, changed)
     from i2m2.training.experiment import evaluate as evaluate_run
 
+    again = args.again or bool(changed)
     run, predictions = evaluate_run(
-        spec.experiment(), config, args.run, args.split, args.combine, again=args.again
+        spec.experiment(), config, args.run, args.split, args.combine, again
     )
     return run, predictions, args
 

@@ -44,19 +44,20 @@ class Corruption(NamedTuple):
 def of_arrays(corruptions: ArrayCorruptions) -> dict[str, Corruption]:
     """Corruptions of an `ArrayDataset`, {name: {modality: function}}. A function is called once per
     modality and level, however many corruptions share it."""
-    altered: dict[tuple[str, CorruptArray, float], np.ndarray] = {}
+    # Of one split at one level at a time; the split is held, so that its id is no other's.
+    altered: dict[tuple[int, float, str, CorruptArray], tuple[ArrayDataset, np.ndarray]] = {}
 
     def alter(
         functions: Mapping[str, CorruptArray], split: ArrayDataset, level: float
     ) -> ArrayDataset:
-        for done in [key for key in altered if key[2] != level]:
-            del altered[done]  # one level at a time is kept
+        for done in [key for key in altered if key[:2] != (id(split), level)]:
+            del altered[done]
         inputs = {name: np.asarray(array[split.rows]) for name, array in split.inputs.items()}
         for modality, function in functions.items():
-            key = (modality, function, level)
+            key = (id(split), level, modality, function)
             if key not in altered:
-                altered[key] = function(inputs[modality], level)
-            inputs[modality] = altered[key]
+                altered[key] = split, function(inputs[modality], level)
+            inputs[modality] = altered[key][1]
         changed = copy.copy(split)
         changed.inputs, changed.rows = inputs, np.arange(len(split))
         return changed

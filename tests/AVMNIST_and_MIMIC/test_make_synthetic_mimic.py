@@ -17,7 +17,8 @@ import pytest
 
 from AVMNIST_and_MIMIC.make_synthetic_mimic import main, make_raw_tables
 from AVMNIST_and_MIMIC.mimic.synthetic import tables
-from AVMNIST_and_MIMIC.mimic.synthetic.hospital import LATENTS, TASKS, Task, make_hospital
+from AVMNIST_and_MIMIC.mimic.synthetic.hospital import make_hospital
+from AVMNIST_and_MIMIC.mimic.synthetic.tasks import LATENTS, TASKS, Task
 from benchmarks import mimic_extract
 from i2m2.errors import SettingsError
 from tests.conftest import ROOT
@@ -321,7 +322,9 @@ def test_log_odds_are_three_parts_and_the_interaction_is_in_neither_alone():
 
 @pytest.mark.parametrize("rows", [200, 9001])
 def test_chart_rows_are_honoured_exactly(rows, tmp_path, monkeypatch):
-    monkeypatch.setattr("AVMNIST_and_MIMIC.make_synthetic_mimic.BLOCK_ROWS", 2000)  # several blocks
+    monkeypatch.setattr(
+        "AVMNIST_and_MIMIC.mimic.synthetic.writing.BLOCK_ROWS", 2000
+    )  # several blocks
     make_raw_tables(tmp_path / "raw", 7, chart_rows=rows)
     frame = pd.read_csv(tmp_path / "raw/CHARTEVENTS.csv.gz", dtype=str)
     assert len(frame) == rows and frame["ROW_ID"].astype(int).tolist() == list(range(1, rows + 1))
@@ -367,7 +370,7 @@ def test_nothing_is_left_of_a_failed_writing(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("AVMNIST_and_MIMIC.make_synthetic_mimic.write_table", fail)
+    monkeypatch.setattr("AVMNIST_and_MIMIC.mimic.synthetic.writing.write_table", fail)
     with pytest.raises(OSError):
         make_raw_tables(tmp_path / "raw", 3)
     assert not list(tmp_path.iterdir())

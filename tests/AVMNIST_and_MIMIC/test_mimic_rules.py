@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from AVMNIST_and_MIMIC.mimic.arrays import SERIES
+from AVMNIST_and_MIMIC.mimic.extraction.gases import TERMS
 from AVMNIST_and_MIMIC.mimic.extraction.layout import ICD9
 from AVMNIST_and_MIMIC.mimic.extraction.static import group_of
-from AVMNIST_and_MIMIC.mimic.extraction.variables import TERMS
 from tests.AVMNIST_and_MIMIC.tiny_mimic import HEART_RATE, URINE, Hospital, Prepared, at, prepare
 
 GCS, SYSTOLIC, RATE, TEMPERATURE, RATIO, VOLUME = range(6)

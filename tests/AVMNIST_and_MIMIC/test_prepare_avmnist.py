@@ -127,9 +127,7 @@ def test_rows_are_in_label_order_and_recordings_in_one_part(raw, tmp_path):
         own = [row for row in rows if row["file"] == name]
         assert [int(row["row"]) for row in own] == list(range(len(labels)))
         assert [int(row["recording"][0]) for row in own] == labels.tolist()
-    heard = {
-        part: {row["recording"] for row in rows if row["part"] == part} for part in PARTS
-    }
+    heard = {part: {row["recording"] for row in rows if row["part"] == part} for part in PARTS}
     assert (
         not heard["train"] & heard["val"]
         and not heard["train"] & heard["test"]

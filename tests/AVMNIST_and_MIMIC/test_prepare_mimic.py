@@ -14,9 +14,10 @@ import pytest
 
 from AVMNIST_and_MIMIC.mimic.arrays import SERIES, class_of
 from AVMNIST_and_MIMIC.mimic.extraction.check import Report
+from AVMNIST_and_MIMIC.mimic.extraction.records import build_records
 from AVMNIST_and_MIMIC.mimic.extraction.schema import DEMO, V1_4, release_of
 from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch, find_tables
-from AVMNIST_and_MIMIC.mimic.extraction.variables import NUMBER, build_records
+from AVMNIST_and_MIMIC.mimic.extraction.variables import NUMBER
 from AVMNIST_and_MIMIC.prepare_mimic import extract, main
 from i2m2.errors import DataError, SettingsError
 from tests.AVMNIST_and_MIMIC.tiny_mimic import HEART_RATE, Hospital, Prepared

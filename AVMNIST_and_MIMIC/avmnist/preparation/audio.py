@@ -66,8 +66,10 @@ class Recording:
 
 @dataclass(frozen=True)
 class Speech:
-    """The recordings of a folder or zip, sorted by name; how many WAVs had another name; the sha256
-    of what was read."""
+    """The recordings of a folder or zip, sorted by name.
+
+    Beside them: how many WAVs had another name, and the sha256 of what was read.
+    """
 
     recordings: list[Recording]
     misnamed: int
@@ -133,8 +135,10 @@ def _is_wav(name: str) -> bool:
 
 
 def decode_wav(where: str, data: bytes) -> np.ndarray:
-    """A WAV of any PCM width or float, any number of channels, any rate -> float32 [L], mono at 8
-    kHz, full scale one."""
+    """A WAV of any kind -> float32 [L], mono at 8 kHz, full scale one.
+
+    Any PCM width or float, any number of channels, any rate.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that are not audio
@@ -170,8 +174,10 @@ def normalise(samples: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def window_of(length: int) -> tuple[int, int]:
-    """Samples of a clip -> (window, overlap) in samples: the shortest window, then overlap, that
-    give exactly 112 frames."""
+    """Samples of a clip -> (window, overlap) in samples.
+
+    The shortest window, then overlap, that give exactly 112 frames.
+    """
     for window in itertools.count(max(1, -(-length // SIZE) - 1)):
         overlap = max(0, -((length - SIZE * window) // (SIZE - 1)))
         if overlap < window and (length - overlap) // (window - overlap) == SIZE:
@@ -180,8 +186,10 @@ def window_of(length: int) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=64)
 def _fourier(window: int) -> np.ndarray:
-    """Hann window, zero-padded FFT and power density scale as one matrix [window, 2 * 112]: real
-    parts, then imaginary parts."""
+    """Hann window, zero-padded FFT and power density scale as one matrix [window, 2 * 112].
+
+    Its columns are real parts, then imaginary parts.
+    """
     hann = np.hanning(window)
     angle = 2 * np.pi / FFT * np.outer(np.arange(window), np.arange(SIZE))
     sides = np.where(np.arange(SIZE) == 0, 1, 2)  # one-sided: all but 0 Hz count twice
@@ -191,8 +199,7 @@ def _fourier(window: int) -> np.ndarray:
 
 
 def power(clips: np.ndarray) -> np.ndarray:
-    """float32 clips [B, L] -> power spectral density [B, 112 frames, 112 frequencies], rising
-    frequency."""
+    """float32 clips [B, L] -> power spectral density [B, 112 frames, 112 rising frequencies]."""
     window, overlap = window_of(clips.shape[1])
     frames = np.lib.stride_tricks.sliding_window_view(clips, window, axis=1)
     frames = frames[:, :: window - overlap][:, :SIZE]
@@ -203,11 +210,10 @@ def power(clips: np.ndarray) -> np.ndarray:
 
 
 def spectrograms(clips: np.ndarray) -> np.ndarray:
-    """float32 clips [B, L] -> uint8 [B, 112, 112]: rows are frequencies (0 Hz at the bottom),
-    columns time; dark is loud.
+    """float32 clips [B, L] -> uint8 [B, 112, 112]: frequencies x time, 0 Hz at the bottom.
 
-    Decibels scaled by each clip's minimum and maximum, 100 dB apart at most; a clip without any
-    contrast is white.
+    Dark is loud. Decibels are scaled by each clip's minimum and maximum, 100 dB apart at most; a
+    clip without any contrast is white.
     """
     density = power(clips)
     peak = density.max(axis=(1, 2), keepdims=True)

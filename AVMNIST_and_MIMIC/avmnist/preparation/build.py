@@ -1,5 +1,4 @@
-"""Building a prepared AV-MNIST folder from images, labels and recordings, by rules that it
-records."""
+"""Building a prepared AV-MNIST folder from images, labels and recordings, by recorded rules."""
 
 from __future__ import annotations
 
@@ -53,8 +52,10 @@ class Material:
 
 
 def build(out: Path, material: Material, rules: Rules, label: Label) -> bool:
-    """Write the folder `out`, whole or not at all; -> False if it already holds exactly this. Other
-    content is refused."""
+    """Write the folder `out`, whole or not at all; -> False if it already holds exactly this.
+
+    Other content is refused.
+    """
     facts = facts_of(rules, label, material.sha256)
     if holds(out, facts):
         return False
@@ -189,8 +190,10 @@ def _write_span(
     mixer: Mixer,
     bar: tqdm,
 ) -> list[tuple]:
-    """The spectrograms of one part into `file`, all rows of a recording at once -> lines of
-    pairs.csv. `chosen` [N]: each row's place in `recordings`."""
+    """The spectrograms of one part into `file` -> its lines of pairs.csv.
+
+    All rows of a recording are done at once. `chosen` [N]: each row's place in `recordings`.
+    """
     lines: list[tuple] = [()] * len(span.labels)
     for i in np.unique(chosen):
         recording, rows = recordings[i], np.flatnonzero(chosen == i) + span.start

@@ -22,8 +22,10 @@ PARTS = ("train", "test")
 
 
 def check(folder: Path) -> None:
-    """Read everything in `folder` and print a short report; DataError names the first thing that is
-    wrong."""
+    """Read everything in `folder` and print a short report.
+
+    DataError names the first thing that is wrong.
+    """
     facts = read_facts(folder)
     labels = {part: _check_part(folder, part) for part in PARTS}
     if facts is None:
@@ -97,8 +99,10 @@ def _check_files(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def _check_pairs(folder: Path, facts: dict[str, Any], labels: dict[str, np.ndarray]) -> None:
-    """Every row's recording speaks its label, and no recording is heard in two parts (validation
-    may share train's by rule)."""
+    """Every row's recording speaks its label, and no recording is heard in two parts.
+
+    Validation may share those of training by rule.
+    """
     path, heard, rows = folder / "pairs.csv", defaultdict(set), defaultdict(int)
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.reader(file)

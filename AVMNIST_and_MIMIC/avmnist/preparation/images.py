@@ -26,16 +26,20 @@ BLOCK = 10_000  # images turned into floats at a time
 
 @dataclass(frozen=True)
 class Digits:
-    """Labelled images of one pair of files: uint8 [N, 784] in 0..255, and labels uint8 [N] in
-    0..9."""
+    """Labelled images of one pair of files.
+
+    `images` uint8 [N, 784] in 0..255, `labels` uint8 [N] in 0..9.
+    """
 
     images: np.ndarray
     labels: np.ndarray
 
 
 def read_mnist(folder: Path) -> tuple[Digits, Digits]:
-    """MNIST's four idx files, plain or .gz, at `folder` or below -> (train, test), in the order of
-    the files."""
+    """MNIST's four idx files, plain or .gz, at `folder` or below -> (train, test).
+
+    Rows are in the order of the files.
+    """
     if not folder.is_dir():
         raise DataError(
             f"{folder}: no such folder; "
@@ -89,8 +93,10 @@ def _read_pair(images_path: Path, labels_path: Path) -> Digits:
 
 
 def read_idx(path: Path, magic: int) -> np.ndarray:
-    """An idx file of uint8 values (IMAGES_MAGIC: [N, rows, columns], LABELS_MAGIC: [N]), plain or
-    gzip by its content."""
+    """An idx file of uint8 values, plain or gzip by its content.
+
+    IMAGES_MAGIC: [N, rows, columns]; LABELS_MAGIC: [N].
+    """
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":
         try:
@@ -119,8 +125,10 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PCA:
-    """Principal components of images: `mean` [784], `axes` [784, 784] (rows, falling variance),
-    `ratio` [784] (sums to one)."""
+    """Principal components of images.
+
+    `mean` [784], `axes` [784, 784] (rows, falling variance), `ratio` [784] (sums to one).
+    """
 
     mean: np.ndarray
     axes: np.ndarray
@@ -161,8 +169,7 @@ def count_components(ratio: np.ndarray, energy: float, rule: str) -> int:
 
 
 def keep_components(images: np.ndarray, pca: PCA, components: int, add_mean: bool) -> np.ndarray:
-    """uint8 images [N, 784] -> float32 [N, 784] on the 0..255 scale, rebuilt from the leading
-    `components`.
+    """uint8 images [N, 784] -> float32 [N, 784] on the 0..255 scale, of the leading `components`.
 
     Without the mean (as published) values are centred on zero; with it they may leave 0..255 a
     little.

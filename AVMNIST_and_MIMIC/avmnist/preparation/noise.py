@@ -1,8 +1,8 @@
-"""Noise of AV-MNIST: per pair a kind, a signal-to-noise ratio and a waveform, drawn from (seed,
-part, row) alone.
+"""Noise of AV-MNIST: per pair a kind, a signal-to-noise ratio and a waveform.
 
-The paper mixes FSDD with clips of ESC-50. Without those clips the noise is generated: coloured
-noise, and babble of recordings that belong to the same part as the pair.
+All are drawn from (seed, part, row) alone. The paper mixes FSDD with clips of ESC-50. Without those
+clips the noise is generated: coloured noise, and babble of recordings that belong to the same part
+as the pair.
 """
 
 from __future__ import annotations
@@ -27,18 +27,20 @@ _ESC50 = re.compile(r"\d+-(\d+)-[A-Z]+-\d+\.wav", re.IGNORECASE)  # fold-recordi
 
 @dataclass(frozen=True)
 class NoiseClips:
-    """Noise recordings by part, float32 [L] at 8 kHz each, in no two parts; the sha256 of what was
-    read."""
+    """Noise recordings by part, float32 [L] at 8 kHz each, in no two parts.
+
+    `sha256` is of what was read.
+    """
 
     clips: Mapping[str, list[np.ndarray]]
     sha256: str
 
 
 def read_noise(source: Path) -> NoiseClips:
-    """Every WAV of a folder or zip: of ten sources one is kept for test, one for validation, eight
-    for training.
+    """Every WAV of a folder or zip, its sources shared out over the parts.
 
-    Takes of one ESC-50 recording are one source, so that they stay together.
+    Of ten sources one is for test, one for validation, eight for training. Takes of one ESC-50
+    recording are one source, so that they stay together.
     """
     by_source: dict[str, list[np.ndarray]] = {}
     digest = hashlib.sha256()
@@ -80,8 +82,10 @@ class Mixer:
     def mix(
         self, speech: np.ndarray, part: str, rows: Sequence[int]
     ) -> tuple[np.ndarray, list[str], np.ndarray]:
-        """One recording [L] for all these rows of a part -> (clips float32 [B, L], kinds [B],
-        signal-to-noise ratios [B] in dB)."""
+        """One recording [L] for all these rows of a part.
+
+        -> clips float32 [B, L], kinds [B], signal-to-noise ratios [B] in dB.
+        """
         mixed = np.repeat(speech[None], len(rows), axis=0)
         kinds, snrs = [], np.full(len(rows), np.inf)
         for i, row in enumerate(rows if self.kinds else ()):
@@ -104,8 +108,10 @@ class Mixer:
 
 
 def coloured(rng: np.random.Generator, length: int, exponent: float) -> np.ndarray:
-    """Gaussian noise float32 [length] whose power falls with frequency ** -exponent, without a
-    mean."""
+    """Gaussian noise float32 [length] without a mean.
+
+    Its power falls with frequency ** -exponent.
+    """
     padded = fft.next_fast_len(length, real=True)
     spectrum = fft.rfft(rng.standard_normal(padded, dtype=np.float32))
     frequency = np.arange(len(spectrum), dtype=np.float32)
@@ -115,8 +121,10 @@ def coloured(rng: np.random.Generator, length: int, exponent: float) -> np.ndarr
 
 
 def _excerpt(rng: np.random.Generator, wave: np.ndarray, length: int) -> np.ndarray:
-    """`length` samples of `wave` from a random start, or from its loudest sample if that is
-    silence, begun again at its end."""
+    """`length` samples of `wave` from a random start, begun again at its end.
+
+    If that is silence, from its loudest sample.
+    """
     start = int(rng.integers(len(wave)))
     excerpt = np.take(wave, np.arange(start, start + length), mode="wrap")
     if not np.any(np.abs(excerpt) > 1e-4):

@@ -124,8 +124,10 @@ def assign(
     places: Sequence[int],
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """labels [N] -> positions in `recordings` [N]: rows walk through their digit's recordings of
-    the part, in a seeded order, again and again."""
+    """labels [N] -> positions in `recordings` [N].
+
+    Rows walk through their digit's recordings of the part, in a seeded order, again and again.
+    """
     chosen = np.empty(len(labels), np.int64)
     for digit in range(10):
         of_digit = rng.permutation([i for i in places if recordings[i].digit == digit])

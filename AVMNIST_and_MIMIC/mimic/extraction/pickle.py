@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -99,20 +100,20 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin-1")
 
 
-ADMITTED = {
-    ("numpy", "ndarray"): Array, ("numpy", "dtype"): Dtype, ("_codecs", "encode"): _encode,
+ADMITTED: dict[tuple[str, str], Callable] = {  # (module, name) -> stand-in
+    ("numpy", "ndarray"): Array,
+    ("numpy", "dtype"): Dtype,
+    ("_codecs", "encode"): _encode,
     ("collections", "OrderedDict"): dict,
-} | {
-    (f"numpy.{core}.{module}", name): stand_in
-    for core in ("core", "_core")
-    for module, name, stand_in in (("multiarray", "_reconstruct", _reconstruct), ("multiarray", "scalar", _scalar),
-                                   ("numeric", "_frombuffer", _from_buffer))
-}  # fmt: skip
+}
+for _core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
+    ADMITTED[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
+    ADMITTED[f"{_core}.multiarray", "scalar"] = _scalar
+    ADMITTED[f"{_core}.numeric", "_frombuffer"] = _from_buffer
 
 
 class Reader(pickle.Unpickler):
-    """Admits the names above and nothing else. Python 2's text is read as Latin-1, as NumPy asks
-    for."""
+    """Admits the names above and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in of an admitted name."""
@@ -132,7 +133,7 @@ def read_im_pk(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     """
     try:
         with open(path, "rb") as file:
-            content = Reader(file, encoding="latin-1").load()
+            content = Reader(file, encoding="latin-1").load()  # as NumPy asks for Python 2's text
     except Refused as error:
         raise DataError(
             f"{path}: asks for {error}, which is no data and was not run; {HOW}"
@@ -145,40 +146,38 @@ def read_im_pk(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         ) from None
     if not isinstance(content, dict):
         raise DataError(
-            f"{path}: holds a {type(content).__name__}; a mapping with {', '.join(SHAPES)} is needed; {HOW}"
+            f"{path}: holds a {type(content).__name__}; "
+            f"a mapping with {', '.join(SHAPES)} is needed; {HOW}"
         )
     content = {_text(key): value for key, value in content.items()}
-    missing = [key for key in SHAPES if key not in content]
-    if missing:
+    if missing := [key for key in SHAPES if key not in content]:
         raise DataError(
             f"{path}: no {', '.join(missing)} (it has {', '.join(content) or 'nothing'}); {HOW}"
         )
     arrays = {NAMES[key]: _checked(path, key, content[key]) for key in SHAPES}
     rows = {key: len(arrays[NAMES[key]]) for key in SHAPES}
     if len(set(rows.values())) > 1:
-        raise DataError(
-            f"{path}: rows differ ({', '.join(f'{key} {n}' for key, n in rows.items())}); {HOW}"
-        )
+        counts = ", ".join(f"{key} {n}" for key, n in rows.items())
+        raise DataError(f"{path}: rows differ ({counts}); {HOW}")
     ids = np.arange(rows["ep_tdata"], dtype=np.int64)
-    arrays["series_mask"] = np.isfinite(arrays["series"]).astype(np.uint8)
-    return arrays | {"hadm_id": ids, "subject_id": ids}, [
-        key for key in content if key not in SHAPES
-    ]
+    mask = np.isfinite(arrays["series"]).astype(np.uint8)
+    ignored = [key for key in content if key not in SHAPES]
+    return arrays | {"series_mask": mask, "hadm_id": ids, "subject_id": ids}, ignored
 
 
 def _checked(path: Path, key: str, value: Any) -> np.ndarray:
     array = value.value if isinstance(value, Array) else None
     if array is None or array.shape[1:] != SHAPES[key] or not len(array):
-        found = "no array of numbers" if array is None else f"of shape {array.shape}"
-        raise DataError(
-            f"{path}: {key} is {found}; (N, {', '.join(map(str, SHAPES[key]))}) is needed; {HOW}"
-        )
+        state = "no array of numbers" if array is None else f"of shape {array.shape}"
+        needed = ", ".join(map(str, SHAPES[key]))
+        raise DataError(f"{path}: {key} is {state}; (N, {needed}) is needed; {HOW}")
     if key in ("ep_tdata", "adm_features_all"):
         return array.astype(np.float64)
     wrong = np.argwhere(~np.isin(array, (0, 1)))
     if len(wrong):
+        value = array[tuple(wrong[0])]
         raise DataError(
-            f"{path}: {key}, row {wrong[0][0]}, holds {array[tuple(wrong[0])]}; labels are 0 or 1; {HOW}"
+            f"{path}: {key}, row {wrong[0][0]}, holds {value}; labels are 0 or 1; {HOW}"
         )
     return array.astype(np.int64)
 
