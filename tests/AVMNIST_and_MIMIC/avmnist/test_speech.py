@@ -13,12 +13,7 @@ from AVMNIST_and_MIMIC.avmnist.preparation import audio
 from AVMNIST_and_MIMIC.avmnist.preparation.noise import Mixer, coloured, read_noise
 from AVMNIST_and_MIMIC.avmnist.preparation.rules import KINDS
 from AVMNIST_and_MIMIC.avmnist.preparation.splits import assign, split_by_take
-from tests.AVMNIST_and_MIMIC.tiny_avmnist import (
-    pairs,
-    prepare,
-    tone,
-    wav,
-)
+from tests.AVMNIST_and_MIMIC.tiny_avmnist import pairs, prepare, tone, wav
 
 
 def test_window_of_4000_samples_is_81_with_overlap_46():

@@ -9,15 +9,7 @@ import numpy as np
 import pytest
 
 from AVMNIST_and_MIMIC.mimic.arrays import SERIES
-from tests.AVMNIST_and_MIMIC.tiny_mimic import (
-    HEART_RATE,
-    URINE,
-    Hospital,
-    at,
-    both,
-    near,
-    prepare,
-)
+from tests.AVMNIST_and_MIMIC.tiny_mimic import HEART_RATE, URINE, Hospital, at, both, near, prepare
 
 GCS, SYSTOLIC, RATE, TEMPERATURE, RATIO, VOLUME = range(6)
 SODIUM = SERIES.index("sodium")

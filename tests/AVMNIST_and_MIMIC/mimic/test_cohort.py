@@ -10,13 +10,7 @@ import pytest
 from AVMNIST_and_MIMIC.mimic.arrays import SERIES
 from AVMNIST_and_MIMIC.mimic.extraction.layout import ICD9
 from AVMNIST_and_MIMIC.mimic.extraction.static import group_of
-from tests.AVMNIST_and_MIMIC.tiny_mimic import (
-    Hospital,
-    at,
-    both,
-    near,
-    prepare,
-)
+from tests.AVMNIST_and_MIMIC.tiny_mimic import Hospital, at, both, near, prepare
 
 GCS, SYSTOLIC, RATE, TEMPERATURE, RATIO, VOLUME = range(6)
 SODIUM = SERIES.index("sodium")

@@ -9,13 +9,7 @@ import pytest
 
 from AVMNIST_and_MIMIC.mimic.arrays import SERIES
 from AVMNIST_and_MIMIC.mimic.extraction.gases import TERMS
-from tests.AVMNIST_and_MIMIC.tiny_mimic import (
-    HEART_RATE,
-    Hospital,
-    at,
-    both,
-    near,
-)
+from tests.AVMNIST_and_MIMIC.tiny_mimic import HEART_RATE, Hospital, at, both, near
 
 GCS, SYSTOLIC, RATE, TEMPERATURE, RATIO, VOLUME = range(6)
 SODIUM = SERIES.index("sodium")
