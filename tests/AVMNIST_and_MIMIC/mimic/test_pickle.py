@@ -53,18 +53,18 @@ def test_im_pk_is_read_as_it_is(tmp_path, protocol):
 
 
 def test_im_pk_with_the_byte_strings_of_python_2_is_read(tmp_path):
-    """Protocol 2 written by hand, text as SHORT_BINSTRING and BINSTRING, which Python 3 no longer
-    writes."""
+    """Protocol 2 written by hand.
+
+    Text is SHORT_BINSTRING and BINSTRING, which Python 3 no longer writes.
+    """
 
     def text(value: bytes) -> bytes:
         return b"T" + len(value).to_bytes(4, "little") + value
 
     def array(values: np.ndarray) -> bytes:
         shape = b"(" + b"".join(b"J" + n.to_bytes(4, "little") for n in values.shape) + b"t"
-        number, state = (
-            text(values.dtype.str[1:].encode()),
-            b"K\x03" + text(b"<") + b"NNN" + 2 * b"J\xff\xff\xff\xff" + b"K\x00",
-        )
+        number = text(values.dtype.str[1:].encode())
+        state = b"K\x03" + text(b"<") + b"NNN" + 2 * b"J\xff\xff\xff\xff" + b"K\x00"
         dtype = b"cnumpy\ndtype\n(" + number + b"K\x00K\x01tR(" + state + b"tb"
         start = (
             b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00t" + text(b"b") + b"tR"
@@ -132,16 +132,7 @@ def test_a_bad_im_pk_is_one_line_and_runs_nothing(tmp_path, monkeypatch, data, m
 
 
 def test_settings_of_the_extraction_are_not_silently_ignored(tmp_path):
-    with pytest.raises(
-        SettingsError, match="--mode, --horizon-hours and --bin-hours belong to --raw"
-    ):
-        main(
-            [
-                "--im-pk",
-                str(tmp_path / "im.pk"),
-                "--out",
-                str(tmp_path / "out"),
-                "--mode",
-                "reference",
-            ]
-        )
+    places = ["--im-pk", str(tmp_path / "im.pk"), "--out", str(tmp_path / "out")]
+    message = "--mode, --horizon-hours and --bin-hours belong to --raw"
+    with pytest.raises(SettingsError, match=message):
+        main([*places, "--mode", "reference"])
