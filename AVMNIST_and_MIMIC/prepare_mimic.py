@@ -95,13 +95,9 @@ def extract(
     with Scratch(out.parent, memory_gb) as scratch:
         facts["tables"] = scratch.load(tables)
         arrays, counts = _extract(scratch, mode, bins, width)
-    facts |= counts
-    facts["release"] = "unknown" if synthetic else release_of(facts["tables"])
-    facts["variant"] = _variant(facts)
-    text = _describe(facts)
-    if synthetic:
-        text = note.read_text(encoding="utf-8", errors="replace")
-    facts["description"] = " ".join(text.split())
+    facts |= counts | {"release": "unknown" if synthetic else release_of(facts["tables"])}
+    text = note.read_text(encoding="utf-8", errors="replace") if synthetic else _describe(facts)
+    facts |= {"variant": _variant(facts), "description": " ".join(text.split())}
     layout.write(out, arrays, facts)
     return facts
 

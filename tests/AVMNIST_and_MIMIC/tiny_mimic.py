@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from AVMNIST_and_MIMIC.prepare_mimic import extract
 
@@ -138,3 +139,12 @@ def prepare(hospital: Hospital, folder: Path, mode: str, **options: float) -> Pr
         hospital.write(raw)
     extract(raw, folder / mode, mode, **options)
     return Prepared(folder / mode)
+
+
+def both(hospital: Hospital, folder: Path) -> tuple[Prepared, Prepared]:
+    """-> clean, reference."""
+    return prepare(hospital, folder, "clean"), prepare(hospital, folder, "reference")
+
+
+def near(*values: float):
+    return pytest.approx(list(values), rel=1e-6, nan_ok=True)

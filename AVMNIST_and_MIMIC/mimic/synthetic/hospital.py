@@ -19,10 +19,10 @@ FLAGS = ("surgical", "elective", "metastatic", "haematological", "aids")
 
 @dataclass(frozen=True)
 class Hospital:
-    """Arrays of patients [P], admissions [A] (by patient, then time) and ICU stays [S] (by
-    admission, then time).
+    """Arrays of patients [P], admissions [A] and ICU stays [S].
 
-    Times are int64 seconds since 1970, -1 where there is none.
+    Admissions are by patient, then time, stays by admission, then time. Times are int64 seconds
+    since 1970, -1 where there is none.
     """
 
     patients: dict[str, np.ndarray]
@@ -48,8 +48,7 @@ def make_hospital(patients: int, rng: np.random.Generator) -> Hospital:
 
 
 def _people(patients: int, rng: np.random.Generator) -> tuple[Columns, np.ndarray, np.ndarray]:
-    """-> patients, and of every admission its patient [A] and its number among that patient's
-    [A]."""
+    """-> patients; of every admission its patient [A] and its number among that patient's [A]."""
     usual = np.clip(rng.normal(65, 15, patients), 18, 89)
     older, child = (chance(SHARES[name], patients, rng) for name in ("older than 89", "child"))
     newborn = child & chance(0.6, patients, rng)

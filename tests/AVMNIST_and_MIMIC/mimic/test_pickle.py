@@ -46,10 +46,8 @@ def test_im_pk_is_read_as_it_is(tmp_path, protocol):
     for key, name in NAMES.items():
         np.testing.assert_array_equal(prepared.arrays[name], content[key])
     np.testing.assert_array_equal(prepared.arrays["series_mask"], np.isfinite(content["ep_tdata"]))
-    assert (
-        prepared.arrays["hadm_id"].tolist() == list(range(7))
-        and "row numbers" in prepared.facts["notes"][0]
-    )
+    assert prepared.arrays["hadm_id"].tolist() == list(range(7))
+    assert "row numbers" in prepared.facts["notes"][0]
     assert prepared.facts["variant"] == "im_pk" and prepared.facts["ignored"] == ["y_los"]
     main(["--check", str(tmp_path / "out")])
 

@@ -32,11 +32,9 @@ def made(tmp_path_factory) -> Path:
 
 def test_says_what_it_is(made):
     facts = json.loads((made / "dataset.json").read_text())
-    assert (
-        facts["variant"] == "digits"
-        and facts["synthetic"] is True
-        and facts["validation_rows"] == [1200, 1400]
-    )
+    assert facts["variant"] == "digits"
+    assert facts["synthetic"] is True
+    assert facts["validation_rows"] == [1200, 1400]
     assert facts["description"] == "real handwritten digits (scikit-learn), synthesised speech"
     assert facts["counts"] == {"train": 1200, "val": 200, "test": 397}
     assert facts["speech"]["recordings"] == {"train": 480, "val": 180, "test": 240}
