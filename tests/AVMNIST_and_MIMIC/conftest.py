@@ -15,7 +15,7 @@ from tests.conftest import MIMIC_CONFIG
 
 @pytest.fixture
 def avmnist_raw(tmp_path: Path) -> Path:
-    """MNIST-like idx files of smooth images, and speech: two speakers, three takes of every digit."""
+    """Idx files of smooth images, and speech: two speakers with three takes of every digit."""
     rng = np.random.default_rng(0)
     folder = tmp_path / "raw"
     (folder / "speech").mkdir(parents=True)

@@ -1,5 +1,7 @@
-"""The series encoder is a GRU: on the CPU its own passes give what `nn.GRU` gives, and anywhere
-else `nn.GRU` runs."""
+"""The series encoder is a GRU, by passes of its own on the CPU.
+
+They give what `nn.GRU` gives, and anywhere else `nn.GRU` runs.
+"""
 
 import copy
 

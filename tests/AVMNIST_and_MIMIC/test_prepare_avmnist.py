@@ -33,10 +33,13 @@ def test_folder_has_the_official_layout(avmnist_raw, tmp_path):
         name: (tuple(f["shape"]), f["dtype"]) for name, f in facts["files"].items() if "shape" in f
     }
     assert shapes == {
-        "image/train_data.npy": ((TRAIN, 784), "float32"), "image/test_data.npy": ((TEST, 784), "float32"),
-        "audio/train_data.npy": ((TRAIN, 112, 112), "uint8"), "audio/test_data.npy": ((TEST, 112, 112), "uint8"),
-        "train_labels.npy": ((TRAIN,), "uint8"), "test_labels.npy": ((TEST,), "uint8"),
-    }  # fmt: skip
+        "image/train_data.npy": ((TRAIN, 784), "float32"),
+        "image/test_data.npy": ((TEST, 784), "float32"),
+        "audio/train_data.npy": ((TRAIN, 112, 112), "uint8"),
+        "audio/test_data.npy": ((TEST, 112, 112), "uint8"),
+        "train_labels.npy": ((TRAIN,), "uint8"),
+        "test_labels.npy": ((TEST,), "uint8"),
+    }
     assert facts["variant"] == "calibrated"
     assert facts["synthetic"] is False
     assert facts["validation_rows"] == [TRAIN - 20, TRAIN]
@@ -51,9 +54,9 @@ def test_rows_are_in_label_order_and_recordings_in_one_part(avmnist_raw, tmp_pat
     rows = pairs(tmp_path / "out")
     for name in ("train", "test"):
         labels = np.load(tmp_path / f"out/{name}_labels.npy")
-        own = [row for row in rows if row["file"] == name]
-        assert [int(row["row"]) for row in own] == list(range(len(labels)))
-        assert [int(row["recording"][0]) for row in own] == labels.tolist()
+        of_file = [row for row in rows if row["file"] == name]
+        assert [int(row["row"]) for row in of_file] == list(range(len(labels)))
+        assert [int(row["recording"][0]) for row in of_file] == labels.tolist()
     heard = {part: {row["recording"] for row in rows if row["part"] == part} for part in PARTS}
     assert not heard["train"] & heard["val"]
     assert not heard["train"] & heard["test"]

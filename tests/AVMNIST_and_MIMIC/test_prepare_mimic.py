@@ -68,37 +68,50 @@ def _rewrite(path: Path, change) -> None:
     path.write_bytes(gzip.compress(change(gzip.decompress(path.read_bytes()).decode()).encode()))
 
 
+def _replace(table: str, old: str, new: str):
+    """-> what puts `new` for `old` everywhere in a table."""
+    return lambda raw: _rewrite(raw / f"{table}.csv.gz", lambda text: text.replace(old, new))
+
+
+def _append(table: str, line):
+    """-> what adds `line(text)` to a table."""
+    return lambda raw: _rewrite(raw / f"{table}.csv.gz", lambda text: text + line(text) + "\n")
+
+
 def _foreign_ids(raw: Path) -> None:
     for name in ("CHARTEVENTS", "OUTPUTEVENTS"):
-        _rewrite(raw / f"{name}.csv.gz", lambda text: text.replace("200", "900"))
+        _replace(name, "200", "900")(raw)
 
 
 BAD_TABLES = {
-    "a missing table": (lambda raw: (raw / "LABEVENTS.csv.gz").unlink(), "no LABEVENTS.csv.gz; give --raw .* PhysioNet"),
-    "a truncated gz": (lambda raw: _cut(raw / "CHARTEVENTS.csv.gz", 150), "CHARTEVENTS.csv.gz: .*cut short"),
+    "a missing table": (
+        lambda raw: (raw / "LABEVENTS.csv.gz").unlink(),
+        "no LABEVENTS.csv.gz; give --raw .* PhysioNet",
+    ),
+    "a truncated gz": (
+        lambda raw: _cut(raw / "CHARTEVENTS.csv.gz", 150),
+        "CHARTEVENTS.csv.gz: .*cut short",
+    ),
     "an empty file": (lambda raw: _cut(raw / "PATIENTS.csv.gz", 0), "PATIENTS.csv.gz: empty"),
-    "no gz at all": (lambda raw: (raw / "PATIENTS.csv.gz").write_text("SUBJECT_ID"), "PATIENTS.csv.gz: .*damaged"),
-    "a missing column": (
-        lambda raw: _rewrite(raw / "ADMISSIONS.csv.gz", lambda text: text.replace("DEATHTIME", "DEATH")), "no column DEATHTIME"
+    "no gz at all": (
+        lambda raw: (raw / "PATIENTS.csv.gz").write_text("SUBJECT_ID"),
+        "PATIENTS.csv.gz: .*damaged",
     ),
-    "MIMIC-IV": (
-        lambda raw: _rewrite(raw / "CHARTEVENTS.csv.gz", lambda text: text.replace("ICUSTAY_ID", "stay_id")), "layout of MIMIC-IV"
-    ),
+    "a missing column": (_replace("ADMISSIONS", "DEATHTIME", "DEATH"), "no column DEATHTIME"),
+    "MIMIC-IV": (_replace("CHARTEVENTS", "ICUSTAY_ID", "stay_id"), "layout of MIMIC-IV"),
     "text for a number": (
-        lambda raw: _rewrite(raw / "CHARTEVENTS.csv.gz", lambda text: text.replace(',61,""', ',"many",""')), "CHARTEVENTS.*'many'"
+        _replace("CHARTEVENTS", ',61,""', ',"many",""'),
+        "CHARTEVENTS.*'many'",
     ),
-    "a row too short": (lambda raw: _rewrite(raw / "CHARTEVENTS.csv.gz", lambda text: text + "7,8\n"), "CHARTEVENTS.*Columns: 9"),
-    "no wanted item": (
-        lambda raw: _rewrite(raw / "CHARTEVENTS.csv.gz", lambda text: text.replace(",211,", ",212,")), "CHARTEVENTS.*no row of use"
-    ),
+    "a row too short": (_append("CHARTEVENTS", lambda _: "7,8"), "CHARTEVENTS.*Columns: 9"),
+    "no wanted item": (_replace("CHARTEVENTS", ",211,", ",212,"), "CHARTEVENTS.*no row of use"),
     "foreign ids": (_foreign_ids, "no row's HADM_ID, ICUSTAY_ID is in ICUSTAYS"),
     "a patient twice": (
-        lambda raw: _rewrite(raw / "PATIENTS.csv.gz", lambda text: text + text.splitlines()[1] + "\n"), "SUBJECT_ID is .*repeated"
+        _append("PATIENTS", lambda text: text.splitlines()[1]),
+        "SUBJECT_ID is .*repeated",
     ),
-    "nobody left": (
-        lambda raw: _rewrite(raw / "PATIENTS.csv.gz", lambda text: text.replace("2060", "2090")), "no admission passes.*older: 0"
-    ),
-}  # fmt: skip
+    "nobody left": (_replace("PATIENTS", "2060", "2090"), "no admission passes.*older: 0"),
+}
 
 
 def _cut(path: Path, size: int) -> None:
@@ -165,8 +178,10 @@ def test_report_lines_are_pass_differs_or_not_judged(capsys):
     report.within("share", 0.5, 0, 0.4)
     report.skip("counts", "synthetic data")
     assert capsys.readouterr().out.splitlines() == [
-        "PASS rows: 3", "DIFFERS share: 0.5 (expected 0 to 0.4)", "NOT JUDGED counts: synthetic data"
-    ]  # fmt: skip
+        "PASS rows: 3",
+        "DIFFERS share: 0.5 (expected 0 to 0.4)",
+        "NOT JUDGED counts: synthetic data",
+    ]
     assert report.differing == ["share"]
 
 

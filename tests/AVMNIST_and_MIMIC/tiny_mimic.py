@@ -15,7 +15,8 @@ from AVMNIST_and_MIMIC.prepare_mimic import extract
 
 HEADERS = {
     "PATIENTS": "ROW_ID SUBJECT_ID GENDER DOB DOD DOD_HOSP DOD_SSN EXPIRE_FLAG",
-    "ADMISSIONS": "ROW_ID SUBJECT_ID HADM_ID ADMITTIME DISCHTIME DEATHTIME ADMISSION_TYPE DIAGNOSIS",
+    "ADMISSIONS": "ROW_ID SUBJECT_ID HADM_ID ADMITTIME DISCHTIME DEATHTIME ADMISSION_TYPE "
+    "DIAGNOSIS",
     "ICUSTAYS": "ROW_ID SUBJECT_ID HADM_ID ICUSTAY_ID DBSOURCE INTIME OUTTIME",
     "SERVICES": "ROW_ID SUBJECT_ID HADM_ID TRANSFERTIME PREV_SERVICE CURR_SERVICE",
     "DIAGNOSES_ICD": "ROW_ID SUBJECT_ID HADM_ID SEQ_NUM ICD9_CODE",
@@ -42,12 +43,25 @@ class Hospital:
         self.rows[table].append({"row_id": len(self.rows[table]) + 1, **row})
 
     def patient(
-        self, hadm: int, *, subject: int = 0, born: str = "2060-01-01 00:00:00", died: str = "", dead_in_hospital: str = "",
-        admitted: float = -1, left: float = 100, length: float = 30, kind: str = "EMERGENCY", services: tuple[str, ...] = ("MED",),
-        codes: tuple[str, ...] = ("4019",), stay: bool = True,
-    ) -> int:  # fmt: skip
-        """An admission with an ICU stay from hour 0; its record is urine of 1 mL at hours 0 and
-        `length`. -> its HADM_ID."""
+        self,
+        hadm: int,
+        *,
+        subject: int = 0,
+        born: str = "2060-01-01 00:00:00",
+        died: str = "",
+        dead_in_hospital: str = "",
+        admitted: float = -1,
+        left: float = 100,
+        length: float = 30,
+        kind: str = "EMERGENCY",
+        services: tuple[str, ...] = ("MED",),
+        codes: tuple[str, ...] = ("4019",),
+        stay: bool = True,
+    ) -> int:
+        """An admission with an ICU stay from hour 0 -> its HADM_ID.
+
+        Its record is urine of 1 mL at hours 0 and `length`.
+        """
         subject = subject or hadm + 1000
         ids = {"subject_id": subject, "hadm_id": hadm}
         if all(row["subject_id"] != subject for row in self.rows["PATIENTS"]):
@@ -100,8 +114,10 @@ class Hospital:
         self.add("OUTPUTEVENTS", **ids, charttime=at(hours), value=amount, iserror=error)
 
     def write(self, folder: Path, upper: bool = True, compress: bool = True) -> Path:
-        """Every table as CSV, text quoted; a row of each event table of no interest keeps none of
-        them empty."""
+        """Every table as CSV, text quoted.
+
+        A row of each event table of no interest keeps none of them empty.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         first = self.rows["ADMISSIONS"][-1]["hadm_id"]
         if not self.rows["CHARTEVENTS"]:

@@ -100,8 +100,10 @@ def test_every_take_is_a_different_waveform_of_a_plausible_length():
 
 
 def test_vowels_have_their_formants(monkeypatch):
-    """The last third of `three` is strongest near the first formant of its vowel, 270 Hz, and
-    strong near the second, 2290 Hz."""
+    """The last third of `three` has the formants of its vowel.
+
+    It is strongest near the first, 270 Hz, and strong near the second, 2290 Hz.
+    """
     voice = speech.Voice("monotone", 100, 1.0, 1.0, 0.0)
     monkeypatch.setattr(speech, "VOICES", (voice,))
     wave = speak(3, voice, 0)
@@ -120,15 +122,8 @@ def test_words_can_be_told_apart_across_takes_without_noise():
         key: audio.spectrograms(wave.astype(np.float32)[None])[0].reshape(14, 8, 14, 8).mean((1, 3))
         for key, wave in spoken.items()
     }
-    x, y, take = (
-        np.array(list(column))
-        for column in (
-            [p.ravel() for p in pictures.values()],
-            [k[0] for k in pictures],
-            [k[1] for k in pictures],
-        )
-    )
-    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(
-        x[take < 6], y[take < 6]
-    )
+    x = np.array([picture.ravel() for picture in pictures.values()])
+    y, take = np.array(list(pictures)).T
+    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    model.fit(x[take < 6], y[take < 6])
     assert model.score(x[take >= 6], y[take >= 6]) > 0.95

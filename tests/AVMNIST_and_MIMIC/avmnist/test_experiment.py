@@ -20,11 +20,10 @@ from i2m2.training.config import load_config
 from tests.conftest import AVMNIST_CONFIG, ROOT
 
 CONFIGS = sorted((ROOT / "AVMNIST_and_MIMIC/configs").glob("avmnist*.yaml"))
-PRESETS = [
-    (path, preset)
-    for path in CONFIGS
-    for preset in ["paper", *yaml.safe_load(path.read_text()).get("presets", {})]
-]
+PRESETS = []
+for path in CONFIGS:
+    named = yaml.safe_load(path.read_text()).get("presets", {})
+    PRESETS += [(path, preset) for preset in ("paper", *named)]
 
 
 @pytest.mark.parametrize("size", [(4, 3, 56, 56), (4, 3, 57, 57), (1, 1, 112, 112), (4, 3, 7, 7)])

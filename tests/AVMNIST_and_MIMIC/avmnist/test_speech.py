@@ -27,12 +27,9 @@ def test_window_of_4000_samples_is_81_with_overlap_46():
 
 def test_window_is_the_smallest_that_gives_112_frames():
     for length in (800, 1120, 1999, 3360, 5000, 9111, 18240, audio.LONGEST):
-        fits = (
-            (w, o)
-            for w in range(max(1, -(-length // 112) - 1), 400)
-            for o in range(w)
-            if (length - o) // (w - o) == 112
-        )
+        shortest = max(1, -(-length // 112) - 1)
+        pairs = ((window, o) for window in range(shortest, 400) for o in range(window))
+        fits = (pair for pair in pairs if (length - pair[1]) // (pair[0] - pair[1]) == 112)
         assert audio.window_of(length) == next(fits)
         assert audio.window_of(length)[0] <= audio.FFT
 
@@ -85,9 +82,8 @@ def test_any_wav_becomes_the_same_8_khz_mono(encode, rate):
     samples = audio.decode_wav("x.wav", wav(encode(tone(440, 0.3, rate)), rate))
     inner = slice(100, -100)  # resampling rings at the ends
     assert len(samples) == pytest.approx(2400, abs=1)
-    np.testing.assert_allclose(
-        samples[inner], tone(440)[: len(samples)][inner], atol=0.02
-    )  # 8 bits: steps of 1/128
+    expected = tone(440)[: len(samples)]
+    np.testing.assert_allclose(samples[inner], expected[inner], atol=0.02)  # 8 bits: 1/128
 
 
 def test_24_bit_wav_is_read():
@@ -122,11 +118,11 @@ def _recordings(takes: range) -> list[audio.Recording]:
 
 def test_takes_are_held_out_by_number_where_they_exist_and_by_order_elsewhere():
     recordings = _recordings(range(50))
-    held = split_by_take(recordings, range(40, 50), ())
-    assert {recordings[i].take for i in held["test"]} == set(range(40, 50))
-    assert held["val"] == held["train"]
-    held = split_by_take(_recordings(range(7, 12)), range(5), range(5, 10))
-    assert {part: len(i) for part, i in held.items()} == {"train": 80, "val": 10, "test": 10}
+    parts = split_by_take(recordings, range(40, 50), ())
+    assert {recordings[i].take for i in parts["test"]} == set(range(40, 50))
+    assert parts["val"] == parts["train"]
+    parts = split_by_take(_recordings(range(7, 12)), range(5), range(5, 10))
+    assert {part: len(i) for part, i in parts.items()} == {"train": 80, "val": 10, "test": 10}
 
 
 def test_rows_walk_through_all_recordings_of_their_digit_before_any_repeats():

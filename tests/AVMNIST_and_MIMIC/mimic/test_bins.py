@@ -1,4 +1,4 @@
-"""Bins and imputation of MIMIC-III on hand-made tables: clean and reference beside values by hand."""
+"""Bins and imputation of MIMIC-III on hand-made tables: clean and reference by hand."""
 
 from __future__ import annotations
 
@@ -42,9 +42,8 @@ def test_a_stamp_on_an_edge_counts_twice_in_reference_and_once_in_clean(tmp_path
 
 def test_the_last_stamp_opens_no_bin_of_its_own_in_reference(tmp_path):
     hospital = Hospital()
-    one = hospital.patient(
-        1, length=30
-    )  # 1 mL at 0 h (bin 0) and at 30 h (bin 29 only): the mean of all bins is 1, not 2
+    # 1 mL at 0 h (bin 0) and at 30 h (bin 29 only): the mean of all bins is 1, not 2.
+    one = hospital.patient(1, length=30)
     hospital.output(one, 29.5, 5)  # bin 29: mean of 5 and 1
     _, reference = both(hospital, tmp_path)
     assert reference.row("series", one)[5, VOLUME] == pytest.approx((1 + 3) / 2)

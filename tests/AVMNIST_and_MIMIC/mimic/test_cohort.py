@@ -52,9 +52,8 @@ def test_ages_above_89_are_clipped_in_clean_alone(tmp_path):
     hospital.patient(1, born="1800-01-01 00:00:00")
     hospital.patient(2, born="2060-01-01 00:00:00")
     clean, reference = both(hospital, tmp_path)
-    assert reference.arrays["static"][:, 0] == near(
-        300.00 * 365.242, 40.00 * 365.242
-    )  # 109,572 and 14,610 days, to 0.01 years
+    # 109,572 and 14,610 days, to 0.01 years.
+    assert reference.arrays["static"][:, 0] == near(300.00 * 365.242, 40.00 * 365.242)
     assert clean.arrays["static"][:, 0] == near(89 * 365.242, 40 * 365.242)
 
 
@@ -73,8 +72,21 @@ def test_admission_type_needs_a_surgical_first_service(tmp_path):
 
 
 def test_diagnosis_flags_compare_codes_as_text(tmp_path):
-    cases = {"042": "100", "0449": "100", "045": "000", "20238": "010", "20239": "000", "2386": "010", "23861": "000",
-             "1960": "001", "1991": "001", "19910": "000", "20975": "001", "78951": "001", "": "000"}  # fmt: skip
+    cases = {
+        "042": "100",
+        "0449": "100",
+        "045": "000",
+        "20238": "010",
+        "20239": "000",
+        "2386": "010",
+        "23861": "000",
+        "1960": "001",
+        "1991": "001",
+        "19910": "000",
+        "20975": "001",
+        "78951": "001",
+        "": "000",
+    }
     hospital = Hospital()
     for hadm, code in enumerate(cases, start=1):
         hospital.patient(hadm, codes=("4019", code))
@@ -90,30 +102,49 @@ def test_diagnosis_flags_compare_codes_as_text(tmp_path):
 
 @pytest.mark.parametrize(
     "code, group",
-    [("0389", 0), ("139", 0), ("1400", 1), ("4600", 7), ("5199", 7), ("7599", 13), ("7600", -1), ("7806", 14), ("9999", 17),
-     ("V103", 18), ("E8801", 19), ("6789", -1), ("000", -1)],
-)  # fmt: skip
+    [
+        ("0389", 0),
+        ("139", 0),
+        ("1400", 1),
+        ("4600", 7),
+        ("5199", 7),
+        ("7599", 13),
+        ("7600", -1),
+        ("7806", 14),
+        ("9999", 17),
+        ("V103", 18),
+        ("E8801", 19),
+        ("6789", -1),
+        ("000", -1),
+    ],
+)
 def test_group_of_an_icd9_code(code, group):
     assert group_of(code) == group
 
 
 def test_mortality_labels_count_days_as_published(tmp_path):
-    left = 100.0
-    cases = {  # death in hospital at hour, DOD at hour -> six labels
-        (20, 20): "111111", (-3, None): "111100", (24, None): "111100", (24.01, None): "101100", (72, 72): "100111",
-        (73, 73): "100011", (None, left + 30 * 24): "000011", (None, left + 30 * 24 + 1): "000001",
-        (None, left + 365.2 * 24): "000001", (None, left + 366 * 24): "000000", (None, None): "000000",
-    }  # fmt: skip
+    discharged = 100.0
+    # Death in hospital at hour, DOD at hour -> six labels.
+    cases = {
+        (20, 20): "111111",
+        (-3, None): "111100",
+        (24, None): "111100",
+        (24.01, None): "101100",
+        (72, 72): "100111",
+        (73, 73): "100011",
+        (None, discharged + 30 * 24): "000011",
+        (None, discharged + 30 * 24 + 1): "000001",
+        (None, discharged + 365.2 * 24): "000001",
+        (None, discharged + 366 * 24): "000000",
+        (None, None): "000000",
+    }
     hospital = Hospital()
     for hadm, (death, dod) in enumerate(cases, start=1):
         hospital.patient(
             hadm,
-            left=left,
+            left=discharged,
             dead_in_hospital="" if death is None else at(death),
             died="" if dod is None else at(dod),
         )
-    found = [
-        "".join(str(label) for label in row)
-        for row in prepare(hospital, tmp_path, "clean").arrays["mortality_labels"]
-    ]
-    assert found == list(cases.values())
+    rows = prepare(hospital, tmp_path, "clean").arrays["mortality_labels"]
+    assert ["".join(map(str, row)) for row in rows] == list(cases.values())

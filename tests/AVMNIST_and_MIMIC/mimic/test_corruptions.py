@@ -32,9 +32,7 @@ def test_corruptions_drop_what_they_name():
     x = np.ones((300, 24, 24), np.float32)  # with masks
     by = mimic_corruptions(0)
     entries = by["series_entries"]["series"](x, 0.3)
-    np.testing.assert_array_equal(
-        entries[..., :12], entries[..., 12:]
-    )  # what is dropped is not observed
+    np.testing.assert_array_equal(entries[..., :12], entries[..., 12:])  # dropped: not observed
     assert entries.mean() == pytest.approx(0.7, abs=0.01)
     steps = by["series_steps"]["series"](x, 0.3)
     assert set(np.unique(steps.mean(axis=2))) == {0.0, 1.0}
@@ -42,9 +40,8 @@ def test_corruptions_drop_what_they_name():
     stays = by["series_dropped"]["series"](x, 0.3)
     assert set(np.unique(stays.mean(axis=(1, 2)))) == {0.0, 1.0}
     noise = by["series_noise"]["series"](x, 0.3)
-    assert (
-        np.array_equal(noise[..., 12:], x[..., 12:]) and len(np.unique(noise[0, :, 0])) == 24
-    )  # another for every step
+    assert np.array_equal(noise[..., 12:], x[..., 12:])
+    assert len(np.unique(noise[0, :, 0])) == 24  # another for every step
 
 
 def test_robustness_of_finished_runs(train_mimic, tmp_path, capsys):
@@ -54,5 +51,6 @@ def test_robustness_of_finished_runs(train_mimic, tmp_path, capsys):
     summary = (tmp_path / "mimic-mortality/robustness_summary.csv").read_text()
     for corruption in (*mimic_corruptions(0), "missing_static", "missing_series"):
         assert corruption in summary
-    said = capsys.readouterr().out
-    assert "written:" in said and "The majority class of the training split alone: " in said
+    printed = capsys.readouterr().out
+    assert "written:" in printed
+    assert "The majority class of the training split alone: " in printed

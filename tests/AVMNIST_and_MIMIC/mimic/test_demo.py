@@ -42,20 +42,27 @@ def _prepared(raw: Path, out: Path, mode: str) -> Prepared:
 
 
 # Mean, std, min, max, admissions without a value, share observed: computed once by the original
-# code
+# code.
 SERIES_OF_THE_DEMO = [
-    (14.1046, 2.3370, 3, 15, 1, 0.3047), (121.2080, 23.5003, 62, 199, 1, 0.8177), (86.1545, 18.5926, 32.5, 149, 1, 0.8347),
-    (36.6796, 0.8912, 33.8333, 39.6667, 1, 0.3051), (2.7430, 1.6991, 0.6000, 9.4400, 51, 0.0493),
-    (120.7412, 128.0352, 0, 1300, 1, 0.6039), (29.0349, 22.7535, 3, 126, 0, 0.1026), (11.5918, 8.6608, 1.2, 78.2, 0, 0.0954),
-    (24.4111, 4.4498, 10, 38, 0, 0.0990), (138.8619, 6.0120, 117, 166, 0, 0.1174), (4.1177, 0.6625, 2.6, 6.3, 0, 0.1286),
+    (14.1046, 2.3370, 3, 15, 1, 0.3047),
+    (121.2080, 23.5003, 62, 199, 1, 0.8177),
+    (86.1545, 18.5926, 32.5, 149, 1, 0.8347),
+    (36.6796, 0.8912, 33.8333, 39.6667, 1, 0.3051),
+    (2.7430, 1.6991, 0.6000, 9.4400, 51, 0.0493),
+    (120.7412, 128.0352, 0, 1300, 1, 0.6039),
+    (29.0349, 22.7535, 3, 126, 0, 0.1026),
+    (11.5918, 8.6608, 1.2, 78.2, 0, 0.0954),
+    (24.4111, 4.4498, 10, 38, 0, 0.0990),
+    (138.8619, 6.0120, 117, 166, 0, 0.1174),
+    (4.1177, 0.6625, 2.6, 6.3, 0, 0.1286),
     (2.0020, 4.6428, 0.1, 30.3, 28, 0.0318),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("k, expected", list(enumerate(SERIES_OF_THE_DEMO)), ids=SERIES)
 def test_reference_series_of_the_demo_equal_the_original_extraction(reference, k, expected):
     x, mask = reference.arrays["series"][..., k], reference.arrays["series_mask"][..., k]
-    found = (
+    values = (
         np.nanmean(x),
         np.nanstd(x),
         np.nanmin(x),
@@ -63,7 +70,7 @@ def test_reference_series_of_the_demo_equal_the_original_extraction(reference, k
         np.isnan(x).all(axis=1).sum(),
         mask.mean(),
     )
-    assert found == pytest.approx(expected, abs=5.1e-5)
+    assert values == pytest.approx(expected, abs=5.1e-5)
 
 
 def test_reference_rows_of_the_demo_equal_the_original_extraction(reference):
@@ -126,40 +133,44 @@ def test_cohort_static_and_labels_of_the_demo(reference, clean, demo, tmp_path):
 
 def test_raw_lists_of_the_demo_before_any_selection(demo, tmp_path):
     means = {
-        "gcs": 14.0972, "systolic": 117.5207, "heart_rate": 87.7779, "temperature": 36.8989, "pao2": 124.5371, "fio2": 55.1236,
-        "urine": 114.2102, "urea_nitrogen": 33.5078, "white_cells": 10.3147, "bicarbonate": 25.2154, "sodium": 139.3615,
-        "potassium": 4.0189, "bilirubin": 8.5224,
-    }  # fmt: skip
+        "gcs": 14.0972,
+        "systolic": 117.5207,
+        "heart_rate": 87.7779,
+        "temperature": 36.8989,
+        "pao2": 124.5371,
+        "fio2": 55.1236,
+        "urine": 114.2102,
+        "urea_nitrogen": 33.5078,
+        "white_cells": 10.3147,
+        "bicarbonate": 25.2154,
+        "sodium": 139.3615,
+        "potassium": 4.0189,
+        "bilirubin": 8.5224,
+    }
     with Scratch(tmp_path, 1) as scratch:
         scratch.load(find_tables(demo))
         build_records(scratch)
         rows = scratch.arrays(
-            "SELECT variable, count(*) AS n, count(DISTINCT hadm_id) AS admissions, avg(value) AS mean FROM records GROUP BY ALL"
+            """SELECT variable, count(*) AS n, count(DISTINCT hadm_id) AS admissions,
+              avg(value) AS mean FROM records GROUP BY ALL"""
         )
-        found = {
-            int(k): (int(n), int(admissions), mean)
-            for k, n, admissions, mean in zip(*rows.values(), strict=True)
-        }
+        by_variable = {int(k): values for k, *values in zip(*rows.values(), strict=True)}
         gases = scratch.arrays(
-            "SELECT coalesce(specimen, '') AS specimen, count(*) AS n FROM gases GROUP BY ALL ORDER BY n DESC"
+            """SELECT coalesce(specimen, '') AS specimen, count(*) AS n
+            FROM gases GROUP BY ALL ORDER BY n DESC"""
         )
-        empty = scratch.value(
-            "SELECT count(*) FROM (SELECT hadm_id, time FROM urine GROUP BY ALL HAVING count(value) = 0)"
-        )
+        stamps = "SELECT hadm_id, time FROM urine GROUP BY ALL HAVING count(value) = 0"
+        empty = scratch.value(f"SELECT count(*) FROM ({stamps})")
         stays = scratch.value(
             "SELECT count(DISTINCT hadm_id) FROM records WHERE variable IN (1, 2, 3)"
         )
-        arterial, fio2 = (
-            scratch.value("SELECT count(*) FROM gases WHERE arterial"),
-            found[NUMBER["fio2"]][0],
-        )
-    counts = {
-        "gcs": (3_982, 125),
-        "urine": (9_158 - empty, 123),
-        "pao2": (1_104, 88),
-    }  # empty: stamps of urine without an amount
-    assert {name: found[k][2] for name, k in NUMBER.items()} == pytest.approx(means, abs=5.1e-5)
-    assert {name: found[NUMBER[name]][:2] for name in counts} == counts
+        arterial = scratch.value("SELECT count(*) FROM gases WHERE arterial")
+    fio2, *_ = by_variable[NUMBER["fio2"]]
+    # Empty: stamps of urine without an amount.
+    counts = {"gcs": [3_982, 125], "urine": [9_158 - empty, 123], "pao2": [1_104, 88]}
+    found_means = {name: by_variable[k][2] for name, k in NUMBER.items()}
+    assert found_means == pytest.approx(means, abs=5.1e-5)
+    assert {name: by_variable[NUMBER[name]][:2] for name in counts} == counts
     assert empty == 17
     assert gases["n"].tolist() == [1_166, 42, 37, 10, 1]
     assert (arterial, fio2, stays) == (

@@ -43,9 +43,8 @@ def test_models_have_the_published_numbers_of_parameters(method, six, two):
 def test_low_rank_tensor_fusion_has_the_published_size():
     fusion = build_model(config("--method", "inter", "--fusion", "lrtf")).experts["inter"].fusion
     factors = sum(p.numel() for p in fusion.parameters())
-    assert (
-        factors == 40 * (11 + 721) * 100 + 40 + 100
-    )  # factors of 10 and 720 features and a one, weights and bias of the ranks
+    # Factors of 10 and 720 features and a one, weights and bias of the ranks.
+    assert factors == 40 * (11 + 721) * 100 + 40 + 100
 
 
 @pytest.mark.parametrize("preset", ["paper", "official_code"])
@@ -89,9 +88,8 @@ def test_presets_choose_what_selects_by_task_and_method():
     def select(*arguments):
         return config(*arguments).optim.select
 
-    assert {
-        select("--method", m, "--task", t) for m in METHODS for t in ("mortality", "icd9_1")
-    } == {"accuracy"}
+    for task in ("mortality", "icd9_1"):
+        assert {select("--method", m, "--task", task) for m in METHODS} == {"accuracy"}
     official = ("--preset", "official_code", "--task")
     assert {select("--method", m, *official, "mortality") for m in METHODS} == {"accuracy"}
     assert {m: select("--method", m, *official, "icd9_7") for m in METHODS} == {
@@ -139,21 +137,20 @@ def test_patient_split_keeps_a_patient_together_and_survives_another_cohort():
     assert sorted(np.concatenate(split)) == list(range(1000))
     assert len(parts[1]) == len(parts[2]) == len(set(subjects)) // 10
     fewer = subjects[subjects >= 20]  # 5 % of the patients are not in this cohort
-    again = {subject: k for k, rows in enumerate(patient_split(fewer)) for subject in fewer[rows]}
-    moved = [s for k, part in enumerate(parts) for s in part if again.get(s, k) != k]
-    assert len(moved) < 0.03 * 400
+    again = [set(fewer[rows]) for rows in patient_split(fewer)]
+    remaining = set(fewer)
+    moved = sum(len(part & remaining - new) for part, new in zip(parts, again, strict=True))
+    assert moved < 0.03 * 400
 
 
 def test_standardised_values_equal_a_hand_calculation():
     x = np.array([[1.0, 5.0], [3.0, 5.0], [np.nan, 5.0], [100.0, 7.0]])
-    z, flat = standardise(
-        x, np.array([0, 1, 2]), "train"
-    )  # feature 0: mean 2, std 1 of two values; feature 1: constant in training
+    # Feature 0: mean 2, std 1 of two values; feature 1: constant in training.
+    z, flat = standardise(x, np.array([0, 1, 2]), "train")
     np.testing.assert_allclose(z, [[-1, 0], [1, 0], [0, 0], [98, 2]])
     assert flat == [1]
-    z, flat = standardise(
-        x, np.array([0, 1, 2]), "reference"
-    )  # missing is 0, statistics over all rows
+    # Missing is 0, statistics over all rows.
+    z, flat = standardise(x, np.array([0, 1, 2]), "reference")
     column = np.array([1.0, 3.0, 0.0, 100.0])
     np.testing.assert_allclose(z[:, 0], (column - column.mean()) / column.std(), rtol=1e-6)
     assert flat == [] and z.dtype == np.float32

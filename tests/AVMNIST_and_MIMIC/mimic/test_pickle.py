@@ -53,18 +53,18 @@ def test_im_pk_is_read_as_it_is(tmp_path, protocol):
 
 
 def test_im_pk_with_the_byte_strings_of_python_2_is_read(tmp_path):
-    """Protocol 2 written by hand, text as SHORT_BINSTRING and BINSTRING, which Python 3 no longer
-    writes."""
+    """Protocol 2 written by hand.
+
+    Text is SHORT_BINSTRING and BINSTRING, which Python 3 no longer writes.
+    """
 
     def text(value: bytes) -> bytes:
         return b"T" + len(value).to_bytes(4, "little") + value
 
     def array(values: np.ndarray) -> bytes:
         shape = b"(" + b"".join(b"J" + n.to_bytes(4, "little") for n in values.shape) + b"t"
-        number, state = (
-            text(values.dtype.str[1:].encode()),
-            b"K\x03" + text(b"<") + b"NNN" + 2 * b"J\xff\xff\xff\xff" + b"K\x00",
-        )
+        number = text(values.dtype.str[1:].encode())
+        state = b"K\x03" + text(b"<") + b"NNN" + 2 * b"J\xff\xff\xff\xff" + b"K\x00"
         dtype = b"cnumpy\ndtype\n(" + number + b"K\x00K\x01tR(" + state + b"tb"
         start = (
             b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00t" + text(b"b") + b"tR"

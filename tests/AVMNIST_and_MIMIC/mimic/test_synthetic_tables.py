@@ -17,8 +17,8 @@ from AVMNIST_and_MIMIC.mimic.synthetic.hospital import make_hospital
 
 PATIENTS = 400
 NEEDED = (
-    723, 223900, 454, 223901, 184, 220739, 51, 442, 455, 6701, 220179, 220050, 211, 220045, 223761, 678, 223762, 676,
-    223835, 3420, 3422, 190, 646, 220277,
+    723, 223900, 454, 223901, 184, 220739, 51, 442, 455, 6701, 220179, 220050, 211, 220045,
+    223761, 678, 223762, 676, 223835, 3420, 3422, 190, 646, 220277,
 )  # fmt: skip
 
 
@@ -40,22 +40,12 @@ def read(raw):
 
 @pytest.fixture(scope="module")
 def charts(read) -> pd.DataFrame:
-    frame = read["CHARTEVENTS"].copy()
-    frame["ITEMID"], frame["VALUENUM"] = (
-        frame["ITEMID"].astype(int),
-        frame["VALUENUM"].astype(float),
-    )
-    return frame
+    return read["CHARTEVENTS"].astype({"ITEMID": int, "VALUENUM": float})
 
 
 @pytest.fixture(scope="module")
 def labs(read) -> pd.DataFrame:
-    frame = read["LABEVENTS"].copy()
-    frame["ITEMID"], frame["VALUENUM"] = (
-        frame["ITEMID"].astype(int),
-        frame["VALUENUM"].astype(float),
-    )
-    return frame
+    return read["LABEVENTS"].astype({"ITEMID": int, "VALUENUM": float})
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +71,13 @@ def header(path: Path) -> str:
 
 def test_headers_are_those_of_the_release(raw):
     expected = {
-        "CHARTEVENTS": '"ROW_ID","SUBJECT_ID","HADM_ID","ICUSTAY_ID","ITEMID","CHARTTIME","STORETIME","CGID","VALUE","VALUENUM",'
-        '"VALUEUOM","WARNING","ERROR","RESULTSTATUS","STOPPED"\n',
-        "LABEVENTS": '"ROW_ID","SUBJECT_ID","HADM_ID","ITEMID","CHARTTIME","VALUE","VALUENUM","VALUEUOM","FLAG"\n',
-        "PATIENTS": '"ROW_ID","SUBJECT_ID","GENDER","DOB","DOD","DOD_HOSP","DOD_SSN","EXPIRE_FLAG"\n',
+        "CHARTEVENTS": '"ROW_ID","SUBJECT_ID","HADM_ID","ICUSTAY_ID","ITEMID","CHARTTIME",'
+        '"STORETIME","CGID","VALUE","VALUENUM","VALUEUOM","WARNING","ERROR","RESULTSTATUS",'
+        '"STOPPED"\n',
+        "LABEVENTS": '"ROW_ID","SUBJECT_ID","HADM_ID","ITEMID","CHARTTIME","VALUE","VALUENUM",'
+        '"VALUEUOM","FLAG"\n',
+        "PATIENTS": '"ROW_ID","SUBJECT_ID","GENDER","DOB","DOD","DOD_HOSP","DOD_SSN",'
+        '"EXPIRE_FLAG"\n',
         "DIAGNOSES_ICD": '"ROW_ID","SUBJECT_ID","HADM_ID","SEQ_NUM","ICD9_CODE"\n',
     }
     assert {table: header(raw / f"{table}.csv.gz") for table in expected} == expected
@@ -105,9 +98,11 @@ def test_columns_quotes_and_times_equal_the_demo(table, raw, shared):
 
 
 def _shapes(path: Path, rows: int = 3000) -> dict[str, set[str]]:
-    """column -> kinds of its fields that are not empty, of the first rows: text (quoted), time,
-    number."""
-    found: dict[str, set[str]] = {}
+    """column -> kinds of its fields that are not empty, of the first rows.
+
+    Kinds are text (quoted), time and number.
+    """
+    shapes: dict[str, set[str]] = {}
     field = re.compile(r'("[^"]*")|([^,]*)')
     with gzip.open(path, "rt", encoding="utf-8") as file:
         columns = next(csv.reader([file.readline()]))
@@ -122,11 +117,10 @@ def _shapes(path: Path, rows: int = 3000) -> dict[str, set[str]]:
             for column, cell in zip(columns, cells, strict=True):
                 if cell:
                     time = re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", cell)
-                    found.setdefault(column, set()).add(
-                        "text" if cell[0] == '"' else "time" if time else "number"
-                    )
+                    kind = "text" if cell[0] == '"' else "time" if time else "number"
+                    shapes.setdefault(column, set()).add(kind)
                     assert time or cell[0] == '"' or re.fullmatch(r"-?\d*\.?\d+", cell), cell
-    return found
+    return shapes
 
 
 def test_folder_says_that_no_patient_is_real(raw):
@@ -155,8 +149,8 @@ def test_keys_are_unique_and_refer_to_each_other(read):
     assert set(read["CHARTEVENTS"]["ICUSTAY_ID"].dropna()) <= set(stays["ICUSTAY_ID"])
     assert (stays["OUTTIME"] > stays["INTIME"]).all()
     assert (admissions["DISCHTIME"] > admissions["ADMITTIME"]).all()
-    known = set(read["D_ITEMS"]["ITEMID"])
-    assert set(read["CHARTEVENTS"]["ITEMID"]) | set(read["OUTPUTEVENTS"]["ITEMID"]) <= known
+    described = set(read["D_ITEMS"]["ITEMID"])
+    assert set(read["CHARTEVENTS"]["ITEMID"]) | set(read["OUTPUTEVENTS"]["ITEMID"]) <= described
     assert set(read["LABEVENTS"]["ITEMID"]) <= set(read["D_LABITEMS"]["ITEMID"])
 
 
@@ -214,10 +208,10 @@ def test_charts_hold_every_trap(charts):
 
 def test_labs_and_outputs_hold_every_trap(read, labs):
     assert labs["HADM_ID"].isna().any()
-    known = labs.dropna(subset="HADM_ID").merge(
-        read["ICUSTAYS"].groupby("HADM_ID", as_index=False)["INTIME"].min()
-    )
-    before = known["INTIME"].astype("datetime64[s]") - known["CHARTTIME"].astype("datetime64[s]")
+    intime = read["ICUSTAYS"].groupby("HADM_ID", as_index=False)["INTIME"].min()
+    inpatient = labs.dropna(subset="HADM_ID").merge(intime)
+    times = inpatient[["INTIME", "CHARTTIME"]].astype("datetime64[s]")
+    before = times["INTIME"] - times["CHARTTIME"]
     assert ((before > pd.Timedelta(0)) & (before < pd.Timedelta("6h"))).any()
     assert (before > pd.Timedelta("6h")).any()
     gases = (
@@ -243,11 +237,10 @@ def test_dates_give_the_classes_that_were_drawn(first, read):
     """The notes' rules, applied to the written dates, against the drawn classes."""
     hours = (first["DEATHTIME"] - first["INTIME"]) / pd.Timedelta("1h")
     days = (first["DOD"] - first["DISCHTIME"]) / pd.Timedelta("1D")
-    found = np.select(
-        [hours <= 24, hours <= 48, hours <= 72, days <= 30, days <= 365.245], [1, 2, 3, 4, 5], 0
-    )
+    limits = [hours <= 24, hours <= 48, hours <= 72, days <= 30, days <= 365.245]
+    classes = np.select(limits, [1, 2, 3, 4, 5], 0)
     hospital = make_hospital(PATIENTS, np.random.default_rng((0, 0)))
     drawn = dict(
         zip(hospital.patients["subject_id"].astype(str), hospital.patients["class"], strict=True)
     )
-    assert found.tolist() == [drawn[subject] for subject in first["SUBJECT_ID"]]
+    assert classes.tolist() == [drawn[subject] for subject in first["SUBJECT_ID"]]

@@ -27,27 +27,35 @@ def test_coma_scale_follows_its_four_rules(tmp_path):
     hospital = Hospital()
     one = hospital.patient(1, length=31)
     verbal, motor, eyes = 723, 454, 184
-    for hours, item, number, value in (
-        (1, verbal, 1, "1.0 ET/Trach"), (1, motor, 1, ""), (1, eyes, 1, ""),  # 1: intubated -> 15
+    charted = (
+        # 1: intubated -> 15
+        (1, verbal, 1, "1.0 ET/Trach"),
+        (1, motor, 1, ""),
+        (1, eyes, 1, ""),
         # 2: no verbal, intubated before -> 15
-        (2, motor, 5, ""), (2, eyes, 3, "None"),
+        (2, motor, 5, ""),
+        (2, eyes, 3, "None"),
         # 4: eyes 3 from before, verbal not known before: 4 + 5 + 3
         (3, motor, 4, ""),
-        (10, 223900, 1, "No Response-ETT"),               # 1 again, in MetaVision's words
+        # 1 again, in MetaVision's words
+        (10, 223900, 1, "No Response-ETT"),
         # 3: intubated before, so nothing is taken from there: 6 + 4 + 2
-        (12, verbal, 4, ""), (12, eyes, 2, ""),
+        (12, verbal, 4, ""),
+        (12, eyes, 2, ""),
         # 4: the record before is 6 h old: 1 + 5 + 4
         (18, motor, 1, ""),
         # 4: the larger of two, motor from before: 1 + 3 + 4
-        (20, verbal, 2, ""), (20, verbal, 3, ""),
+        (20, verbal, 2, ""),
+        (20, verbal, 3, ""),
         # MetaVision's words in a CareVue item; no motor before: 6 + 1 + 4
         (21, verbal, 1, "No Response-ETT"),
-    ):  # fmt: skip
+    )
+    for hours, item, number, value in charted:
         hospital.chart(one, item, hours, number, value)
     hospital.chart(one, motor, 22, 6, error=1)
     clean, _ = both(hospital, tmp_path)
-    found = clean.row("series", one)[:, GCS]
-    assert found[[1, 2, 3, 10, 12, 18, 20, 21, 22]] == near(15, 15, 12, 15, 12, 10, 8, 11, 11)
+    scores = clean.row("series", one)[:, GCS]
+    assert scores[[1, 2, 3, 10, 12, 18, 20, 21, 22]] == near(15, 15, 12, 15, 12, 10, 8, 11, 11)
     assert np.flatnonzero(clean.row("series_mask", one)[:, GCS]).tolist() == [
         1,
         2,
@@ -75,9 +83,8 @@ def test_vital_signs_are_in_range_averaged_per_stamp_and_in_celsius(tmp_path):
         hospital.chart(one, item, hours, number)
     hospital.chart(one, HEART_RATE, 6, 99, error=1)
     hospital.chart(one, HEART_RATE, -0.5, 99)  # before its ICU stay
-    hospital.rows["CHARTEVENTS"].append(
-        {**hospital.rows["CHARTEVENTS"][-1], "charttime": at(7), "icustay_id": 1}
-    )  # of no stay
+    of_no_stay = {**hospital.rows["CHARTEVENTS"][-1], "charttime": at(7), "icustay_id": 1}
+    hospital.rows["CHARTEVENTS"].append(of_no_stay)
     clean, reference = both(hospital, tmp_path)
     assert clean.row("series", one)[[1, 2, 3], TEMPERATURE] == near(38, 38, 38)
     assert clean.row("series", one)[[4, 5], SYSTOLIC] == near(NAN, 110)
@@ -96,20 +103,29 @@ def test_laboratory_conflicts_take_the_minimum_and_impossible_values_are_dropped
         (2, 51300, 0),
     ):
         hospital.lab(one, item, hours, number)
-    hospital.add(
-        "LABEVENTS", subject_id=1001, hadm_id="", itemid=50983, charttime=at(3), valuenum=100
-    )  # an outpatient's
+    outpatient = {"subject_id": 1001, "hadm_id": ""}
+    hospital.add("LABEVENTS", **outpatient, itemid=50983, charttime=at(3), valuenum=100)
     clean, _ = both(hospital, tmp_path)
     assert clean.row("series", one)[[1, 2, 3], SODIUM] == near(139, 139, 139)
     assert clean.row("series", one)[2, SERIES.index("urea nitrogen")] == 300
     assert np.isnan(clean.row("series", one)[:, SERIES.index("white cells")]).all()
 
 
-FIO2 = [  # item, charted value, percent in reference, percent in clean
-    (223835, 0.5, 50, 50), (223835, 10, None, None), (223835, 60, 60, 60), (223835, 0.05, 5, None),
-    (3420, 40, 40, 40), (3422, 0.5, 0.5, 50), (3420, 0, None, None),
-    (190, 0.4, 40, 40), (190, 1.0, None, 100), (190, 50, None, 50), (GAS_FIO2, 80, 80, 80), (GAS_FIO2, 0.4, 0.4, 40),
-]  # fmt: skip
+# Item, charted value, percent in reference, percent in clean.
+FIO2 = [
+    (223835, 0.5, 50, 50),
+    (223835, 10, None, None),
+    (223835, 60, 60, 60),
+    (223835, 0.05, 5, None),
+    (3420, 40, 40, 40),
+    (3422, 0.5, 0.5, 50),
+    (3420, 0, None, None),
+    (190, 0.4, 40, 40),
+    (190, 1.0, None, 100),
+    (190, 50, None, 50),
+    (GAS_FIO2, 80, 80, 80),
+    (GAS_FIO2, 0.4, 0.4, 40),
+]
 
 
 def test_fio2_is_converted_item_by_item(tmp_path):
@@ -164,10 +180,15 @@ def test_a_gas_of_unknown_specimen_needs_an_arterial_probability_above_three_qua
     assert unknown == pytest.approx(-1.656447, abs=1e-6)  # worked from the published table
     threshold = (math.log(3) + 0.02544 - unknown - 0.01480 * 50) / 0.04598  # where p = 3/4
     hospital = Hospital()
-    for hadm, (pressure, specimen, spo2) in enumerate(
-        ((threshold - 0.1, "", None), (threshold + 0.1, "", None), (40, "ART", None), (threshold + 0.1, "VEN", None),
-         (threshold + 0.1, "", 100)), start=1
-    ):  # fmt: skip
+    below, above = threshold - 0.1, threshold + 0.1
+    cases = (
+        (below, "", None),
+        (above, "", None),
+        (40, "ART", None),
+        (above, "VEN", None),
+        (above, "", 100),
+    )
+    for hadm, (pressure, specimen, spo2) in enumerate(cases, start=1):
         hospital.patient(hadm)
         hospital.lab(hadm, PAO2, 2, pressure)
         hospital.lab(hadm, GAS_FIO2, 2, 50)
@@ -175,5 +196,5 @@ def test_a_gas_of_unknown_specimen_needs_an_arterial_probability_above_three_qua
         if spo2:  # -0.15356 * 100 is less than the term for a missing value, -14.84 against -15.36
             hospital.chart(hadm, 646, 1, spo2)
     clean, _ = both(hospital, tmp_path)
-    kept = np.isfinite(clean.arrays["series"][:, 23, RATIO]).tolist()
-    assert kept == [False, True, True, True, False]
+    used = np.isfinite(clean.arrays["series"][:, 23, RATIO]).tolist()
+    assert used == [False, True, True, True, False]
