@@ -26,14 +26,8 @@ class ToyConfig(RunConfig):
 
 def toy_config(out, **optim):
     settings = {"name": "sgd", "lr": 0.1, "epochs": 3, "batch_size": 10, "clip_norm": 1.0, **optim}
-    return ToyConfig(
-        dataset="toy",
-        method="i2m2",
-        out=str(out),
-        device="cpu",
-        threads=1,
-        optim=OptimConfig(**settings),
-    )
+    run = {"dataset": "toy", "method": "i2m2", "out": str(out), "device": "cpu", "threads": 1}
+    return ToyConfig(**run, optim=OptimConfig(**settings))
 
 
 def toy_split(n, first_id, labels=None):
@@ -48,6 +42,18 @@ def toy_split(n, first_id, labels=None):
     if labels:
         y = np.stack([(y > k).astype(np.int64) for k in range(labels)], axis=1)
     return ArrayDataset(inputs, y, np.arange(n), id=np.arange(n) + first_id)
+
+
+class Heads(nn.Module):
+    """Logits of L labels: [B, D] -> [B, L, C]."""
+
+    def __init__(self, features, labels, classes):
+        super().__init__()
+        self.linear = nn.Linear(features, labels * classes)
+        self.shape = (labels, classes)
+
+    def forward(self, h):
+        return self.linear(h).unflatten(-1, self.shape)
 
 
 def toy_model(head=lambda d: nn.Linear(d, 3)):
@@ -67,9 +73,8 @@ def train_toy(config, data=(43, 27), model=None, **fit_options):
     """-> (trained model, its run). `data`: examples of train and val, or the two splits."""
     accelerator = make_accelerator(config)
     with accelerator.main_process_first():
-        run = Run.open(
-            run_dir(config), config, {"fingerprint": "toy"}, writes=accelerator.is_main_process
-        )
+        facts, writes = {"fingerprint": "toy"}, accelerator.is_main_process
+        run = Run.open(run_dir(config), config, facts, writes)
     torch.set_num_threads(config.threads)
     start_tracker(accelerator, run)
     seed_everything(config.seed)
