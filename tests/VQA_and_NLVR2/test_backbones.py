@@ -15,8 +15,10 @@ from transformers import (
 )
 
 from i2m2.errors import SettingsError
-from VQA_and_NLVR2.backbones.base import BackboneSettings, build_backbone, trim_text
+from VQA_and_NLVR2.backbones.base import trim_text
+from VQA_and_NLVR2.backbones.build import build_backbone
 from VQA_and_NLVR2.backbones.hub import swin_entries
+from VQA_and_NLVR2.backbones.settings import BackboneSettings
 
 SMALL = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
 

@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import save_file
 
 from i2m2.errors import DataError, SettingsError
-from tests.VQA_and_NLVR2.test_fiber import TINY, examples, tiny_fiber, vectors
-from VQA_and_NLVR2.backbones.base import BackboneSettings, build_backbone
+from tests.VQA_and_NLVR2.tiny_fiber import TINY, examples, tiny_fiber, vectors
+from VQA_and_NLVR2.backbones.build import build_backbone
 from VQA_and_NLVR2.backbones.fiber import FIBER, FIBERSizes
 from VQA_and_NLVR2.backbones.fiber_checkpoint import RULES, adapt_table, load_fiber, load_heads
 from VQA_and_NLVR2.backbones.heads import make_head
+from VQA_and_NLVR2.backbones.settings import BackboneSettings
 
 LARGER = dataclasses.replace(TINY, swin=dataclasses.replace(TINY.swin, image_size=96))
 

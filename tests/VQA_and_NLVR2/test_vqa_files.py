@@ -12,18 +12,9 @@ import pytest
 from i2m2.errors import DataError, SettingsError
 from VQA_and_NLVR2.audit import OVERLAP, audit_vqa, main
 from VQA_and_NLVR2.inputs import records
-from VQA_and_NLVR2.vqa_vs.files import (
-    OOD_SETS,
-    PUBLISHED,
-    count_vocabulary,
-    find_images,
-    image_path,
-    join,
-    missing_images,
-    read_annotations,
-    read_questions,
-    read_vqa_vs,
-)
+from VQA_and_NLVR2.vqa_vs.annotations import join, read_annotations, read_questions
+from VQA_and_NLVR2.vqa_vs.files import OOD_SETS, PUBLISHED, count_vocabulary, read_vqa_vs
+from VQA_and_NLVR2.vqa_vs.images import find_images, image_path, missing_images
 
 
 def questions(*ids):
