@@ -1,4 +1,5 @@
-"""Making features: in parts, gone on with after a kill, with images missing, broken or exchanged."""
+"""Making features: in parts, gone on with after a kill, with images missing, broken or
+exchanged."""
 
 from __future__ import annotations
 
@@ -127,7 +128,8 @@ def test_missing_images_are_refused_or_left_out_and_counted(own_data, tmp_path, 
     pairs = len(plan_of(settings(own_data, own_data).data)[0].pairs)
     for path in paths:
         path.unlink()
-    line = f"images: 2 of {SCENES} missing, which {questions} of {pairs} pairs need: {int(paths[0].stem[-12:])}, "
+    first = int(paths[0].stem[-12:])
+    line = f"images: 2 of {SCENES} missing, which {questions} of {pairs} pairs need: {first}, "
     with pytest.raises(DataError, match=f"{line}.*; get them, or set features.skip_missing"):
         extracted(own_data, tmp_path / "f")
     config = extracted(own_data, tmp_path / "f", "--features.skip_missing", "true")
@@ -142,10 +144,8 @@ def test_missing_images_are_refused_or_left_out_and_counted(own_data, tmp_path, 
         int(path.stem[-12:]) for path in paths
     }
     assert f"{questions} questions LEFT OUT" in loaded.facts["description"]
-    with pytest.raises(
-        DataError,
-        match=f"made without 2 of {SCENES} images .*{questions} pairs; to do without them, set",
-    ):
+    line = f"made without 2 of {SCENES} images .*{questions} pairs; to do without them, set"
+    with pytest.raises(DataError, match=line):
         load(settings(own_data, tmp_path / "f"))
 
 
@@ -155,10 +155,8 @@ def test_a_corrupt_image_is_named_and_once_mended_only_its_part_is_made_again(
     (path,), questions = images_of(own_data, 20)
     good = path.read_bytes()
     path.write_bytes(good[: len(good) // 2])
-    with pytest.raises(
-        DataError,
-        match=f"1 of {SCENES} images cannot be used, which {questions} pairs need; first: .*{path.name}: no rea",
-    ):
+    line = f"1 of {SCENES} images cannot be used, which {questions} pairs need; first: "
+    with pytest.raises(DataError, match=f"{line}.*{path.name}: no rea"):
         extracted(own_data, tmp_path / "f")
     assert not read_facts(tmp_path / "f")["complete"]
     path.write_bytes(good)
@@ -250,10 +248,8 @@ def test_what_cannot_be_stored_is_refused(vqa_files, tmp_path, monkeypatch):
         "VQA_and_NLVR2.backbones.fiber.FIBER.fuse",
         lambda self, image, text: torch.full((len(image.tokens), 128), 1e5),
     )
-    with pytest.raises(
-        DataError,
-        match=r"NaN or infinite \(precision no, dtype float16\); try precision no and dtype float32",
-    ):
+    line = r"NaN or infinite \(precision no, dtype float16\); try precision no and dtype float32"
+    with pytest.raises(DataError, match=line):
         extracted(vqa_files, tmp_path / "f", "--features.dtype", "float16")
 
 
@@ -261,8 +257,6 @@ def test_a_tokenizer_of_other_weights_is_refused(vqa_files, tmp_path):
     sizes = json.loads((ROOT / "VQA_and_NLVR2/configs/fiber_tiny.json").read_text())
     sizes["roberta"]["vocab_size"] = 20
     (tmp_path / "sizes.json").write_text(json.dumps(sizes))
-    with pytest.raises(
-        SettingsError,
-        match="makes ids up to .* knows 34; set backbone.tokenizer|knows 20; set backbone.tokenizer",
-    ):
+    line = "makes ids up to .* knows 34; set backbone.tokenizer|knows 20; set backbone.tokenizer"
+    with pytest.raises(SettingsError, match=line):
         extracted(vqa_files, tmp_path / "f", "--backbone.sizes", str(tmp_path / "sizes.json"))

@@ -1,4 +1,5 @@
-"""Features of a frozen backbone: the backbone's own vectors, refused where they are of something else."""
+"""Features of a frozen backbone: the backbone's own vectors, refused where they are of something
+else."""
 
 from __future__ import annotations
 
@@ -114,32 +115,24 @@ def test_damaged_features_are_refused(in_parts, tmp_path):
     np.save(tmp_path / "short/text.npy", np.load(folder / "text.npy")[1:])
     with pytest.raises(DataError, match=r"text.npy is \(.*\), not \("):
         load(settings(config.data.folder, tmp_path / "short"))
-    with pytest.raises(
-        DataError,
-        match=r"no features of the backbone; make them with: python -m VQA_and_NLVR2.extract_features",
-    ):
+    line = "no features of the backbone; make them with: python -m VQA_and_NLVR2.extract_features"
+    with pytest.raises(DataError, match=line):
         load(settings(config.data.folder, tmp_path / "nowhere"))
 
 
-def test_training_refuses_features_of_other_weights_tokenizer_or_data_and_says_what_it_cannot_compare(
+def test_training_refuses_features_of_other_files_and_says_what_it_cannot_compare(
     own_data, tmp_path, monkeypatch, capsys
 ):
     """Files of the same names, but of other content."""
     for name, seed in (("a", 0), ("b", 1)):
         torch.manual_seed(seed)
         (tmp_path / name).mkdir()
-        torch.save(
-            {"state_dict": FIBER(read_sizes(Path(SIZES))).state_dict()},
-            tmp_path / name / "weights.ckpt",
-        )
+        state = FIBER(read_sizes(Path(SIZES))).state_dict()
+        torch.save({"state_dict": state}, tmp_path / name / "weights.ckpt")
 
     def of(weights, *more):
-        kind = [
-            "--backbone.kind",
-            "fiber",
-            "--backbone.checkpoint",
-            str(tmp_path / weights / "weights.ckpt"),
-        ]
+        checkpoint = str(tmp_path / weights / "weights.ckpt")
+        kind = ["--backbone.kind", "fiber", "--backbone.checkpoint", checkpoint]
         return settings(own_data, tmp_path / "f", *kind, *more)
 
     extract_features(of("a"))
@@ -148,10 +141,8 @@ def test_training_refuses_features_of_other_weights_tokenizer_or_data_and_says_w
     with pytest.raises(DataError, match="made of other files than backbone.checkpoint"):
         load(of("b"))
     load(of("nowhere"))
-    assert (
-        "not at hand, and so not compared with what the features were made of: backbone.checkpoint\n"
-        in capsys.readouterr().out
-    )
+    line = "not at hand, and so not compared with what the features were made of"
+    assert f"{line}: backbone.checkpoint\n" in capsys.readouterr().out
     shutil.copytree(own_data / "tokenizer", tmp_path / "c/tokenizer")
     (tmp_path / "c/tokenizer/vocab.txt").write_text("another")
     with pytest.raises(DataError, match="made of other files than backbone.tokenizer"):

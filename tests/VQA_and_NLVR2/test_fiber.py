@@ -77,17 +77,13 @@ def test_with_closed_gates_both_streams_are_the_separate_encoders():
             torch.nn.init.normal_(parameter, std=0.3)
     model = FIBER(sizes).eval()
     entries = {f"vit_model.{key}": value for key, value in swin_entries(swin.state_dict()).items()}
-    load_entries(
-        model,
-        entries | {f"text_transformer.{key}": value for key, value in roberta.state_dict().items()},
-        "hub",
-    )
+    for key, value in roberta.state_dict().items():
+        entries[f"text_transformer.{key}"] = value
+    load_entries(model, entries, "hub")
     with torch.no_grad():
         image_state, text_state = model.encode_image(images)[1], model.encode_text(ids, mask)[1]
-        image, text = (
-            swin(images).last_hidden_state,
-            roberta(ids, attention_mask=mask.long()).last_hidden_state[mask],
-        )
+        image = swin(images).last_hidden_state
+        text = roberta(ids, attention_mask=mask.long()).last_hidden_state[mask]
         torch.testing.assert_close(model.image_tokens(image_state), image, rtol=0, atol=1e-4)
         torch.testing.assert_close(model.text_tokens(text_state)[mask], text, rtol=0, atol=1e-4)
         x, y = model.fused_tokens(image_state, text_state)  # both without their last norm
@@ -126,11 +122,8 @@ def test_what_is_not_wanted_is_not_computed():
     for name, module in model.named_modules():
         module.register_forward_hook(lambda *_, name=name: ran.append(name))
     images, ids, mask = examples(model)
-    (nothing, _), (no_text, _) = (
-        model.encode_image(images, vector=False),
-        model.encode_text(ids, mask, vector=False),
-    )
-    assert nothing is None and no_text is None
+    assert model.encode_image(images, vector=False)[0] is None
+    assert model.encode_text(ids, mask, vector=False)[0] is None
     late = (
         "vit_model.norm",
         "vit_model.layers.2.blocks.2",
@@ -141,24 +134,19 @@ def test_what_is_not_wanted_is_not_computed():
     assert ran and not [name for name in ran if name.startswith(late)]
     ran.clear()
     model.encode_image(images), model.encode_text(ids, mask)
-    assert not [
-        name
-        for name in ran
-        if "i2t" in name or "t2i" in name or name.startswith("cross_modal") and "_itc" not in name
-    ]
+    assert not [name for name in ran if "i2t" in name or "t2i" in name]
+    assert not [name for name in ran if name.startswith("cross_modal") and "_itc" not in name]
 
 
 def test_rows_of_a_state_equal_the_encoded_rows():
     model = tiny_fiber()
     images, ids, mask = examples(model)
     image, text = model.encode_image(images)[1], model.encode_text(ids, mask)[1]
-    rows, questions = (
-        torch.tensor([0, 0, 2, 1]),
-        torch.tensor([2, 1, 0, 0]),
-    )  # two questions of one image, one of two images
-    again = model.fuse(
-        model.encode_image(images[rows])[1], model.encode_text(ids[questions], mask[questions])[1]
-    )
+    # Two questions of one image, one of two images.
+    rows, questions = torch.tensor([0, 0, 2, 1]), torch.tensor([2, 1, 0, 0])
+    _, image_again = model.encode_image(images[rows])
+    _, text_again = model.encode_text(ids[questions], mask[questions])
+    again = model.fuse(image_again, text_again)
     torch.testing.assert_close(model.fuse(image[rows], text[questions]), again, rtol=0, atol=1e-6)
 
 
@@ -196,11 +184,8 @@ def test_activation_checkpointing_gives_equal_gradients(training):
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-5, atol=1e-6)
-    assert all(
-        gradient.abs().sum() > 0
-        for name, gradient in gradients[0].items()
-        if ".key.bias" not in name
-    )
+    silent = [name for name, gradient in gradients[0].items() if gradient.abs().sum() == 0]
+    assert all(".key.bias" in name for name in silent)
 
 
 def test_at_the_start_only_the_gates_of_the_fusion_get_a_gradient():

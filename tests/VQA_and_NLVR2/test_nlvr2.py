@@ -166,9 +166,8 @@ def test_predictions_are_made_again_from_a_runs_weights(nlvr2_files, tmp_path):
 
 
 def weights_after(files, out, *arguments):
-    return load_file(
-        train(files, out, "--method", "i2m2", "--init", "scratch", *arguments) / "best.safetensors"
-    )
+    run = train(files, out, "--method", "i2m2", "--init", "scratch", *arguments)
+    return load_file(run / "best.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -180,22 +179,16 @@ def weights_after(files, out, *arguments):
     ],
 )
 def test_divisions_recomputation_and_workers_change_no_weight(arguments, nlvr2_files, tmp_path):
-    sgd = (
-        "--optim.name",
-        "sgd",
-        "--optim.lr",
-        "0.01",
-    )  # AdamW would make much of differences in the last bit
-    one, other = (
-        weights_after(nlvr2_files, tmp_path / "1", *sgd),
-        weights_after(nlvr2_files, tmp_path / "2", *sgd, *arguments),
-    )
+    # AdamW would make much of differences in the last bit.
+    sgd = ("--optim.name", "sgd", "--optim.lr", "0.01")
+    one = weights_after(nlvr2_files, tmp_path / "1", *sgd)
+    other = weights_after(nlvr2_files, tmp_path / "2", *sgd, *arguments)
     for name in one:
         torch.testing.assert_close(other[name], one[name], rtol=0, atol=1e-5)
 
 
 def test_two_processes_make_the_step_of_one(nlvr2_files, tmp_path):
-    step = (
+    step = [
         "--data.train_size",
         "5",
         "--optim.name",
@@ -204,7 +197,7 @@ def test_two_processes_make_the_step_of_one(nlvr2_files, tmp_path):
         "0.01",
         "--optim.warmup",
         "0",
-    )
+    ]
     one = weights_after(nlvr2_files, tmp_path / "1", *step)
     settings_ = ("--out", str(tmp_path / "2"), "--method", "i2m2", "--init", "scratch", *step)
     launch = [

@@ -109,18 +109,15 @@ def test_every_trained_parameter_is_in_one_group_with_the_published_rate_and_dec
     optim = settings(nlvr2_files, "--optim.lr", "1e-5").optim
     groups = parameter_groups(model, optim, NLVR2Model(head_rate=50, fusion_rate=5))
     listed = [id(parameter) for group in groups for parameter in group["params"]]
-    assert sorted(listed) == sorted(id(p) for p in model.parameters() if p.requires_grad) and len(
-        set(listed)
-    ) == len(listed)
+    assert sorted(listed) == sorted(id(p) for p in model.parameters() if p.requires_grad)
+    assert len(set(listed)) == len(listed)
     of = {id(parameter): group for group in groups for parameter in group["params"]}
     found = {
         name: (round(of[id(p)]["lr"] * 1e5), of[id(p)]["weight_decay"])
         for name, p in model.named_parameters()
     }
-    vit, text = (
-        "backbone.vit_model.layers.3.blocks.0.",
-        "backbone.text_transformer.encoder.layer.4.",
-    )
+    vit = "backbone.vit_model.layers.3.blocks.0."
+    text = "backbone.text_transformer.encoder.layer.4."
     expected = {
         f"{vit}attn.qkv.weight": (1, 0.01),
         f"{vit}attn.qkv.bias": (1, 0.0),

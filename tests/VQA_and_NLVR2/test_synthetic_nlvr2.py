@@ -80,15 +80,14 @@ def test_no_sum_of_a_score_of_the_sentence_and_one_of_the_pair_fits_the_labels(n
 def said(sentence: str, left: Counter, right: Counter) -> bool:
     """Truth of a sentence, read word by word; the counters hold (shape, colour) pairs."""
     words = re.findall(r"\w+", sentence.lower())
-    shapes = [s for word in words for s in SHAPES if word in (s, s + "s", s + "es")]
+    shapes = [s for s in SHAPES if {s, s + "s", s + "es"} & set(words)]
     colors = [word for word in words if word in COLORS]
 
     def number(things: Counter) -> int:
-        return sum(
-            n
-            for (s, c), n in things.items()
-            if (not shapes or s == shapes[0]) and (not colors or c == colors[0])
-        )
+        spoken_of = [
+            (s, c) for s, c in things if s in (shapes or [s])[:1] and c in (colors or [c])[:1]
+        ]
+        return sum(things[thing] for thing in spoken_of)
 
     here, there = number(left), number(right)
     if "total" in words:
@@ -102,32 +101,27 @@ def said(sentence: str, left: Counter, right: Counter) -> bool:
     return (here == 0) == ("no" in words or "nothing" in words)
 
 
+def things_of(number: np.ndarray) -> Counter:
+    """[shapes, colours] -> how many of each (shape, colour) there are."""
+    present = zip(*np.nonzero(number), strict=True)
+    return Counter({(SHAPES[s], COLORS[c]): int(number[s, c]) for s, c in present})
+
+
 def test_truth_of_every_sentence_agrees_with_reading_it_word_by_word():
     scenes = draw_scenes(np.random.default_rng(0), 40, things=(2, 4))
     number = counts(scenes)
     text, _ = synthetic_nlvr2.sentences()
     truth = synthetic_nlvr2.truths(number[:20], number[20:])
-    things = [
-        Counter(
-            {(SHAPES[s], COLORS[c]): int(one[s, c]) for s, c in zip(*np.nonzero(one), strict=True)}
-        )
-        for one in number
-    ]
+    things = [things_of(one) for one in number]
     assert len(set(text)) == len(text) == truth.shape[1]
     for pair in range(20):
         left, right = things[pair], things[20 + pair]
-        wrong = [
-            sentence
-            for sentence, true in zip(text, truth[pair], strict=True)
-            if said(sentence, left, right) != true
-        ]
-        assert not wrong
+        for sentence, true in zip(text, truth[pair], strict=True):
+            assert said(sentence, left, right) == true, sentence
 
 
 def test_truth_of_every_statement_agrees_with_reading_it_word_by_word():
     number = counts(SCENE)
-    things = Counter(
-        {(SHAPES[s], COLORS[c]): 1 for s, c in zip(*np.nonzero(number[0]), strict=True)}
-    )
+    things = things_of(number[0])
     for statement, true in zip(statements(), statement_truths(number)[0], strict=True):
         assert said(statement, things, things) == true

@@ -25,17 +25,13 @@ from VQA_and_NLVR2.vqa_vs.experiment import (
 from VQA_and_NLVR2.vqa_vs.files import OOD_SETS
 
 METHODS = methods_of(("image", "text"))
-
-
 LOSSES = ("paper", "soft_cross_entropy", "bernoulli")
 
 
 def sparse(target):
     """Dense soft targets -> as the data set gives them."""
-    answer, score = (
-        np.full((len(target), 10), -1, np.int16),
-        np.zeros((len(target), 10), np.float32),
-    )
+    answer = np.full((len(target), 10), -1, np.int16)
+    score = np.zeros((len(target), 10), np.float32)
     for row, values in enumerate(target):
         given = values.nonzero().flatten()
         answer[row, : len(given)], score[row, : len(given)] = given, values[given]
@@ -45,17 +41,16 @@ def sparse(target):
 def targets(n=6, classes=40):
     torch.manual_seed(0)
     target = torch.zeros(n, classes)
+    scores = torch.tensor([0.3, 1.0, 0.6, 0.9])
     for row in range(n):
-        target[row, torch.randperm(classes)[: row % 4 + 1]] = torch.tensor([0.3, 1.0, 0.6, 0.9])[
-            : row % 4 + 1
-        ]
+        given = row % 4 + 1
+        target[row, torch.randperm(classes)[:given]] = scores[:given]
     return target
 
 
 def loss(made, name, log_prob, target):
-    return loss_of(settings(*made, "--loss", name), None, torch.device("cpu"))(
-        log_prob, sparse(target)
-    )
+    of_batch = loss_of(settings(*made, "--loss", name), None, torch.device("cpu"))
+    return of_batch(log_prob, sparse(target))
 
 
 def test_sparse_targets_become_the_dense_ones():
