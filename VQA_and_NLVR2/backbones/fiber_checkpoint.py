@@ -163,16 +163,16 @@ def load_head_entries(
 def load_entries(model: nn.Module, entries: Mapping[str, Tensor], source: str) -> LoadReport:
     """Copy `entries` into the parameters of the same name, all of them checked before the first is
     copied."""
-    own = model.state_dict()
-    known = [key for key in entries if key in own]
+    parameters = model.state_dict()
+    known = [key for key in entries if key in parameters]
     if not known:
         raise DataError(
             f"{source}: no weights for {type(model).__name__} "
             f"among its {len(entries)} entries {some(entries)}"
         )
-    ignored = _by_rule(key for key in entries if key not in own)
+    ignored = _by_rule(key for key in entries if key not in parameters)
     left = {key for keys in ignored.values() for key in keys}
-    unexpected = tuple(key for key in entries if key not in own and key not in left)
+    unexpected = tuple(key for key in entries if key not in parameters and key not in left)
     if strange := [key for key in unexpected if key.startswith(BACKBONE)]:
         raise DataError(
             f"{source}: {some(strange)} are not in the model: "
@@ -185,14 +185,15 @@ def load_entries(model: nn.Module, entries: Mapping[str, Tensor], source: str) -
             f"{source}: position tables of different windows {sorted(windows)}; "
             "all come from one image size"
         )
-    adapted = tuple(key for key in tables if len(entries[key]) != len(own[key]))
+    adapted = tuple(key for key in tables if len(entries[key]) != len(parameters[key]))
     for key in known:
-        _check(entries[key], own[key], key, source, rows=key not in adapted)
+        _check(entries[key], parameters[key], key, source, rows=key not in adapted)
     with torch.no_grad():
         for key in known:
-            own[key].copy_(_adapted_to(entries[key], own[key]) if key in adapted else entries[key])
+            value, parameter = entries[key], parameters[key]
+            parameter.copy_(_adapted_to(value, parameter) if key in adapted else value)
     loaded = tuple(key for key in known if key not in adapted)
-    missing = tuple(key for key in own if key not in entries)
+    missing = tuple(key for key in parameters if key not in entries)
     trained_at = SMALLEST * windows.pop() if windows else None
     return LoadReport(source, loaded, adapted, ignored, missing, unexpected, trained_at)
 
@@ -207,10 +208,10 @@ def _by_rule(keys: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {rule: tuple(names) for rule, names in ignored.items() if names}
 
 
-def _check(value: Tensor, own: Tensor, key: str, source: str, rows: bool) -> None:
-    if value.shape[not rows :] != own.shape[not rows :] or value.dim() != own.dim():
+def _check(value: Tensor, parameter: Tensor, key: str, source: str, rows: bool) -> None:
+    if value.shape[not rows :] != parameter.shape[not rows :] or value.dim() != parameter.dim():
         raise DataError(
-            f"{source}: {key} is {list(value.shape)}, in the model {list(own.shape)}: "
+            f"{source}: {key} is {list(value.shape)}, in the model {list(parameter.shape)}: "
             "weights of another architecture or size"
         )
     if not value.is_floating_point() or not torch.isfinite(value).all():
@@ -230,8 +231,8 @@ def _window(table: Tensor, key: str, source: str) -> int:
     return (side + 1) // 2
 
 
-def _adapted_to(table: Tensor, own: Tensor) -> Tensor:
-    return adapt_table(table, (math.isqrt(len(own)) + 1) // 2)
+def _adapted_to(table: Tensor, parameter: Tensor) -> Tensor:
+    return adapt_table(table, (math.isqrt(len(parameter)) + 1) // 2)
 
 
 def adapt_table(table: Tensor, window: int) -> Tensor:

@@ -43,10 +43,10 @@ class FLAVA(nn.Module):
         model.image_model.embeddings.mask_token = None
 
     def encode_image(self, images: Tensor, vector: bool = True) -> tuple[Tensor | None, State]:
-        own = self.model.config.image_config.image_size
+        usual = self.model.config.image_config.image_size
         out = self.model.image_model(
             pixel_values=images,
-            interpolate_pos_encoding=self.image_size != own,
+            interpolate_pos_encoding=self.image_size != usual,
             output_hidden_states=True,
             return_dict=True,
         )

@@ -100,8 +100,8 @@ def tokenize(
     length = np.array([len(ids) for ids in tokens])
     end = np.array([ids[-1] for ids in tokens], np.int32)
     ids = np.full((len(tokens), max_length), tokenizer.pad_token_id, np.int32)
-    kept = np.minimum(length, max_length)
-    mask = np.arange(max_length) < kept[:, None]
+    used = np.minimum(length, max_length)
+    mask = np.arange(max_length) < used[:, None]
     ids[mask] = np.concatenate([part[:max_length] for part in tokens])
     cut = length > max_length
     ids[cut, -1] = end[cut]

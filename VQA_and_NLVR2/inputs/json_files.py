@@ -216,7 +216,7 @@ class _Reader:
     def _more(self) -> bool:
         """Read on, at least as much as is kept, so that a long value costs no more than its length;
         False at the end."""
-        kept = self.text[self.at :]
-        block = self.file.read(max(BLOCK, len(kept)))
-        self.text, self.before, self.at = kept + block, self.before + self.at, 0
+        rest = self.text[self.at :]
+        block = self.file.read(max(BLOCK, len(rest)))
+        self.text, self.before, self.at = rest + block, self.before + self.at, 0
         return bool(block)

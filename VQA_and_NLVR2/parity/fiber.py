@@ -60,8 +60,8 @@ def _check(folder: Path, tolerance: float) -> tuple[list[Compared], list[str]]:
         print(load_entries(model, weights, source))
         computed = passes(model, stored)
         for task, numbers in IMAGES.items():
-            there = all(f"input/image_{number}" in stored for number in numbers)
-            if there and any(name.startswith(f"{task}_classifier.") for name in weights):
+            given = all(f"input/image_{number}" in stored for number in numbers)
+            if given and any(name.startswith(f"{task}_classifier.") for name in weights):
                 computed |= classifiers(task, computed, stored, weights, source)
         computed |= {f"buffer/{name}": value for name, value in model.named_buffers()}
         found, left = _compare(stored, computed, lambda _: tolerance)

@@ -74,12 +74,12 @@ def check_metrics(directory: Path, data: Path | None = None) -> tuple[list[Check
 
 def _read(data: Path, kinds: Mapping[str, str | None], stored: Mapping[str, Any]) -> Given:
     """The annotations, as far as any of the stored files needs them."""
-    there = set(kinds.values())
-    questions = {"labels", "vqa_scores"} & there
+    present = set(kinds.values())
+    questions = {"labels", "vqa_scores"} & present
     lists = [stored[name].get("label2ans") for name, kind in kinds.items() if kind == "labels"]
     return Given(
         answers=ours.read_answers(_part(data, "vqa_vs")) if questions else None,
-        label_of=ours.read_sentences(_part(data, "nlvr2")) if "nlvr2_scores" in there else {},
+        label_of=ours.read_sentences(_part(data, "nlvr2")) if "nlvr2_scores" in present else {},
         vocabulary=lists[0] if lists else None,
     )
 

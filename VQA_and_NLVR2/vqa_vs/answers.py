@@ -189,9 +189,9 @@ def soft_labels(
     codes = answers.codes.reshape(len(answers), -1)
     label = answers.look_up(vocabulary.index).reshape(codes.shape)
     count, first = counts_of(answers)
-    kept = first & (label >= 0)
-    offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1, dtype=np.int64))])
-    return SoftLabels(offsets, label[kept], table[count[kept]])
+    chosen = first & (label >= 0)
+    offsets = np.concatenate([[0], np.cumsum(chosen.sum(axis=1, dtype=np.int64))])
+    return SoftLabels(offsets, label[chosen], table[count[chosen]])
 
 
 def counts_of(answers: Interned) -> tuple[np.ndarray, np.ndarray]:

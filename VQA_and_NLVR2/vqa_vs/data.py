@@ -218,10 +218,10 @@ def answers_of(answers: Interned, vocabulary: Vocabulary) -> tuple[np.ndarray, n
     """Ten answers of [n] questions -> int16 [n, 10] the distinct ones that are in the vocabulary,
     in order of first appearance, then -1; int8 [n, 10] how many people gave each, then 0."""
     label, (count, first) = answers.look_up(vocabulary.index), counts_of(answers)
-    kept = first & (label >= 0)
-    order = np.argsort(~kept, axis=1, kind="stable")
-    label = np.take_along_axis(np.where(kept, label, -1), order, axis=1)
-    count = np.take_along_axis(np.where(kept, count, 0), order, axis=1)
+    chosen = first & (label >= 0)
+    order = np.argsort(~chosen, axis=1, kind="stable")
+    label = np.take_along_axis(np.where(chosen, label, -1), order, axis=1)
+    count = np.take_along_axis(np.where(chosen, count, 0), order, axis=1)
     return label.astype(np.int16), count.astype(np.int8)
 
 

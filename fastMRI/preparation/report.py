@@ -95,10 +95,14 @@ def _frequencies(values: Iterable[Key]) -> dict[Key, int]:
 def variant_of(settings: Settings, synthetic: bool) -> str:
     """native, official_code, native-avg4, synthetic-native-avg4, native-max (the scale),
     native-coils (RSS) ..."""
-    words = ["synthetic"] * synthetic + [settings["geometry"]]
-    words += [f"avg{settings['average']}"] * (settings["average"] > 1)
-    words += ["max"] * (settings["scale"] == "max") + ["coils"] * (settings["rss"] == "coils")
-    return "-".join(words)
+    words = [
+        "synthetic" if synthetic else "",
+        settings["geometry"],
+        f"avg{settings['average']}" if settings["average"] > 1 else "",
+        "max" if settings["scale"] == "max" else "",
+        "coils" if settings["rss"] == "coils" else "",
+    ]
+    return "-".join(filter(None, words))
 
 
 def description_of(settings: Settings) -> str:

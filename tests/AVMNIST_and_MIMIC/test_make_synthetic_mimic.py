@@ -17,13 +17,10 @@ from AVMNIST_and_MIMIC.mimic.synthetic.hospital import make_hospital
 from AVMNIST_and_MIMIC.mimic.synthetic.tasks import LATENTS, TASKS, Task
 from benchmarks import mimic_extract
 from i2m2.errors import SettingsError
+from tests.AVMNIST_and_MIMIC.tiny_mimic import NEEDED
 from tests.conftest import ROOT
 
 PATIENTS = 400
-NEEDED = (
-    723, 223900, 454, 223901, 184, 220739, 51, 442, 455, 6701, 220179, 220050, 211, 220045,
-    223761, 678, 223762, 676, 223835, 3420, 3422, 190, 646, 220277,
-)  # fmt: skip
 
 
 def test_same_arguments_give_the_same_bytes_and_another_seed_does_not(tmp_path):

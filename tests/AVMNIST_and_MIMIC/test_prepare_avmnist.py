@@ -16,15 +16,7 @@ from AVMNIST_and_MIMIC.avmnist.preparation.layout import FILES
 from AVMNIST_and_MIMIC.avmnist.preparation.rules import KINDS, PARTS, Rules
 from AVMNIST_and_MIMIC.prepare_avmnist import main
 from i2m2.errors import DataError, SettingsError
-from tests.AVMNIST_and_MIMIC.tiny_avmnist import (
-    TEST,
-    TRAIN,
-    contents,
-    idx,
-    pairs,
-    prepare,
-    wav,
-)
+from tests.AVMNIST_and_MIMIC.tiny_avmnist import TEST, TRAIN, contents, idx, pairs, prepare, wav
 
 
 def test_folder_has_the_official_layout(avmnist_raw, tmp_path):
@@ -258,17 +250,9 @@ def test_misnamed_wavs_are_counted_and_reported(avmnist_raw, tmp_path, capsys):
 
 def test_an_unreadable_zip_is_one_line(avmnist_raw, tmp_path):
     (tmp_path / "speech.zip").write_bytes(b"PK\x03\x04 and no more")
+    speech, out = str(tmp_path / "speech.zip"), str(tmp_path / "out")
     with pytest.raises(DataError, match="not a readable zip"):
-        main(
-            [
-                "--mnist",
-                str(avmnist_raw),
-                "--speech",
-                str(tmp_path / "speech.zip"),
-                "--out",
-                str(tmp_path / "out"),
-            ]
-        )
+        main(["--mnist", str(avmnist_raw), "--speech", speech, "--out", out])
 
 
 @pytest.mark.parametrize(

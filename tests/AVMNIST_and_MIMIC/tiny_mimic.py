@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import math
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from AVMNIST_and_MIMIC.mimic.arrays import SERIES
 from AVMNIST_and_MIMIC.prepare_mimic import extract
 
 HEADERS = {
@@ -25,6 +27,16 @@ HEADERS = {
     "CHARTEVENTS": "ROW_ID SUBJECT_ID HADM_ID ICUSTAY_ID ITEMID CHARTTIME VALUE VALUENUM ERROR",
 }
 HEART_RATE, URINE = 211, 40055
+# Columns of the series, and items.
+GCS, SYSTOLIC, RATE, TEMPERATURE, RATIO, VOLUME = range(6)
+SODIUM = SERIES.index("sodium")
+PRESSURE, SODIUM_ITEM, PAO2, GAS_FIO2, SPECIMEN = 51, 50983, 50821, 50816, 50800
+NAN = math.nan
+# Chart items that the extraction needs.
+NEEDED = (
+    723, 223900, 454, 223901, 184, 220739, 51, 442, 455, 6701, 220179, 220050, 211, 220045,
+    223761, 678, 223762, 676, 223835, 3420, 3422, 190, 646, 220277,
+)  # fmt: skip
 
 
 def at(hours: float) -> str:

@@ -10,9 +10,7 @@ import pytest
 
 from AVMNIST_and_MIMIC.prepare_avmnist import main
 from i2m2.errors import DataError
-from tests.AVMNIST_and_MIMIC.tiny_avmnist import (
-    prepare,
-)
+from tests.AVMNIST_and_MIMIC.tiny_avmnist import prepare
 
 
 def _cut(path: Path, size: int) -> None:

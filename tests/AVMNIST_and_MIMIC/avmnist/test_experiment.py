@@ -63,9 +63,8 @@ def test_lenet_has_the_published_size_and_keeps_a_batch_of_one(width, blocks, si
     ],
 )
 def test_models_have_the_published_numbers_of_parameters(arguments, parameters):
-    model = build_model(
-        load_config(AVMNISTConfig, ["--config", AVMNIST_CONFIG, *arguments.split()], "train")
-    )
+    words = ["--config", AVMNIST_CONFIG, *arguments.split()]
+    model = build_model(load_config(AVMNISTConfig, words, "train"))
     assert sum(p.numel() for p in model.parameters()) == parameters
 
 
@@ -140,6 +139,11 @@ def damage_nan(folder):
     np.save(folder / "image/train_data.npy", image)
 
 
+def described(**facts):
+    facts = {"variant": "x", "synthetic": False, "description": "x"} | facts
+    return lambda folder: (folder / "dataset.json").write_text(json.dumps(facts))
+
+
 def save(name, change):
     return lambda folder: np.save(folder / name, change(np.load(folder / name)))
 
@@ -180,36 +184,16 @@ def save(name, change):
             lambda folder: (folder / "dataset.json").write_text("{"),
             "dataset.json is missing or is not valid JSON",
         ),
-        (
-            lambda folder: (folder / "dataset.json").write_text(
-                '{"variant": "a/b", "synthetic": false, "description": "x"}'
-            ),
-            "names no variant",
-        ),
-        (
-            lambda folder: (folder / "dataset.json").write_text(
-                '{"variant": "x", "synthetic": false, "description": "x", "validation_rows": [-5, 10]}'
-            ),
-            r"within 0..132",
-        ),
+        (described(variant="a/b"), "names no variant"),
+        (described(validation_rows=[-5, 10]), r"within 0..132"),
     ],
 )
 def test_bad_data_are_named_with_file_and_remedy(damage, message, avmnist_files, tmp_path):
     folder = shutil.copytree(avmnist_files, tmp_path / "data")
     damage(folder)
+    places = ["--data.dir", str(folder), "--out", str(tmp_path / "out")]
     with pytest.raises(DataError, match=message):
-        main(
-            [
-                "--config",
-                AVMNIST_CONFIG,
-                "--method",
-                "unimodal_image",
-                "--data.dir",
-                str(folder),
-                "--out",
-                str(tmp_path / "out"),
-            ]
-        )
+        main(["--config", AVMNIST_CONFIG, "--method", "unimodal_image", *places])
 
 
 def test_warm_start_names_the_commands_that_make_what_is_missing(train):
@@ -237,11 +221,9 @@ def test_warm_start_begins_with_the_weights_of_the_parts(train, tmp_path):
     for part in parts.values():
         for name, weight in load_file(part / "best.safetensors").items():
             # All but the running statistics of batch norm, which no learning rate holds still.
-            assert (
-                "running" in name or "tracked" in name or torch.equal(joint_weights[name], weight)
-            ), name
-    assert json.loads((joint / "env.json").read_text())["warm_start"] == {
-        name: str(path) for name, path in parts.items()
-    }
+            moving = "running" in name or "tracked" in name
+            assert moving or torch.equal(joint_weights[name], weight), name
+    sources = json.loads((joint / "env.json").read_text())["warm_start"]
+    assert sources == {name: str(path) for name, path in parts.items()}
     with pytest.raises(SettingsError, match="trained with other settings: data.train_size"):
         train("--method", "intra", "--data.train_size", "50", "--tag", "smaller")

@@ -13,12 +13,7 @@ from AVMNIST_and_MIMIC.avmnist.preparation import audio
 from AVMNIST_and_MIMIC.avmnist.preparation.noise import Mixer, coloured, read_noise
 from AVMNIST_and_MIMIC.avmnist.preparation.rules import KINDS
 from AVMNIST_and_MIMIC.avmnist.preparation.splits import assign, split_by_take
-from tests.AVMNIST_and_MIMIC.tiny_avmnist import (
-    pairs,
-    prepare,
-    tone,
-    wav,
-)
+from tests.AVMNIST_and_MIMIC.tiny_avmnist import pairs, prepare, tone, wav
 
 
 def test_window_of_4000_samples_is_81_with_overlap_46():
@@ -101,11 +96,10 @@ def test_speech_is_the_same_from_a_folder_and_from_a_nested_zip(avmnist_raw):
     with zipfile.ZipFile(avmnist_raw / "fsdd.zip", "w") as archive:
         for path in (avmnist_raw / "speech").iterdir():
             archive.write(path, f"fsdd-master/recordings/{path.name}")
-    folder, zipped = (
-        audio.read_speech(avmnist_raw / "speech"),
-        audio.read_speech(avmnist_raw / "fsdd.zip"),
-    )
-    assert folder.sha256 == zipped.sha256 and len(folder.recordings) == 60
+    folder = audio.read_speech(avmnist_raw / "speech")
+    zipped = audio.read_speech(avmnist_raw / "fsdd.zip")
+    assert folder.sha256 == zipped.sha256
+    assert len(folder.recordings) == 60
     assert all(np.mean(r.samples**2) == pytest.approx(1, rel=1e-3) for r in zipped.recordings)
 
 

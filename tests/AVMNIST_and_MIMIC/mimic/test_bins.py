@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import copy
-import math
 
 import numpy as np
 import pytest
 
-from AVMNIST_and_MIMIC.mimic.arrays import SERIES
 from tests.AVMNIST_and_MIMIC.tiny_mimic import (
+    GAS_FIO2,
     HEART_RATE,
+    NAN,
+    PAO2,
+    PRESSURE,
+    RATE,
+    RATIO,
+    SODIUM,
+    SODIUM_ITEM,
+    SYSTOLIC,
+    TEMPERATURE,
     URINE,
+    VOLUME,
     Hospital,
     at,
     both,
     near,
     prepare,
 )
-
-GCS, SYSTOLIC, RATE, TEMPERATURE, RATIO, VOLUME = range(6)
-SODIUM = SERIES.index("sodium")
-PRESSURE, SODIUM_ITEM, PAO2, GAS_FIO2, SPECIMEN = 51, 50983, 50821, 50816, 50800
-NAN = math.nan
 
 
 def test_a_stamp_on_an_edge_counts_twice_in_reference_and_once_in_clean(tmp_path):

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 
-from AVMNIST_and_MIMIC.mimic.arrays import SERIES
 from AVMNIST_and_MIMIC.mimic.extraction.layout import ICD9
 from AVMNIST_and_MIMIC.mimic.extraction.static import group_of
-from tests.AVMNIST_and_MIMIC.tiny_mimic import (
-    Hospital,
-    at,
-    both,
-    near,
-    prepare,
-)
-
-GCS, SYSTOLIC, RATE, TEMPERATURE, RATIO, VOLUME = range(6)
-SODIUM = SERIES.index("sodium")
-PRESSURE, SODIUM_ITEM, PAO2, GAS_FIO2, SPECIMEN = 51, 50983, 50821, 50816, 50800
-NAN = math.nan
+from tests.AVMNIST_and_MIMIC.tiny_mimic import Hospital, at, both, near, prepare
 
 
 def test_cohort_is_the_first_adult_admission_with_an_icu_stay_and_a_long_record(tmp_path):

@@ -56,9 +56,8 @@ def test_every_preset_takes_one_step(preset, method, train_mimic):
 
 
 def test_masks_are_further_channels_of_the_series(train_mimic, mimic_files):
-    run = train_mimic(
-        "--method", "inter", "--data.masks", "true", "--task", "icd9_3", "--tag", "masks"
-    )
+    masks = ["--data.masks", "true", "--tag", "masks"]
+    run = train_mimic("--method", "inter", "--task", "icd9_3", *masks)
     assert run.parts[-3:-1] == ("mimic-icd9_3", "inter-concat-masks")
     data = load_mimic(MIMICConfig(method="inter", data=MIMICData(dir=str(mimic_files), masks=True)))
     series, stored = data.splits["test"].inputs["series"], np.load(mimic_files / "mimic.npz")
@@ -70,18 +69,11 @@ def test_i2m2_starts_from_its_parts_and_evaluate_scores_every_expert(train_mimic
     for method in ("unimodal_static", "unimodal_series", "inter"):
         train_mimic("--method", method, "--task", "icd9_1")
     run = train_mimic("--method", "i2m2", "--task", "icd9_1")
-    assert set(json.loads((run / "env.json").read_text())["warm_start"]) == {
-        "static",
-        "series",
-        "inter",
-    }
+    sources = json.loads((run / "env.json").read_text())["warm_start"]
+    assert set(sources) == {"static", "series", "inter"}
     evaluate([str(run), "--split", "val"])
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[-4:]] == [
-        "product",
-        "static",
-        "series",
-        "inter",
-    ]
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines()[-4:]]
+    assert rows == ["product", "static", "series", "inter"]
 
 
 def test_presets_choose_what_selects_by_task_and_method():
@@ -122,11 +114,8 @@ def test_reference_split_is_the_published_permutation():
     assert [*small.val, *small.test, *small.train] == [5, 2, 7, 1, 8, 4, 3, 6, 0, 9]
     large = reference_split(32_620)
     assert large.val[:5].tolist() == [28912, 18467, 27677, 25830, 2348]
-    assert (large.test[:5].tolist(), len(large.val), len(large.test)) == (
-        [21404, 4841, 15616, 25299, 26336],
-        3262,
-        3262,
-    )
+    assert large.test[:5].tolist() == [21404, 4841, 15616, 25299, 26336]
+    assert len(large.val) == len(large.test) == 3262
 
 
 def test_patient_split_keeps_a_patient_together_and_survives_another_cohort():
@@ -189,16 +178,8 @@ def test_a_group_that_no_test_row_has_trains_and_leaves_what_is_undefined_open(
 ):
     folder = shutil.copytree(mimic_files, tmp_path / "data")
     save("icd9", lambda a: a * (np.arange(20) != 10))(folder)
-    run = train_mimic(
-        "--method",
-        "unimodal_static",
-        "--task",
-        "icd9_10",
-        "--preset",
-        "official_code",
-        "--data.dir",
-        str(folder),
-    )
+    official = ["--preset", "official_code", "--data.dir", str(folder)]
+    run = train_mimic("--method", "unimodal_static", "--task", "icd9_10", *official)
     baseline = json.loads((run / "env.json").read_text())["data"]["baseline"]
     result = json.loads((run / "result.json").read_text())["test"]
     assert baseline["accuracy"] == 1
@@ -212,19 +193,12 @@ def test_tables_set_the_majority_class_above_every_number(train_mimic, tmp_path,
     results([str(tmp_path), "--dataset", "mimic"])
     lines = capsys.readouterr().out.splitlines()
     header = next(line for line in lines if line.startswith("| model"))
-    assert header.split("|")[2:-1] == [
-        " accuracy ",
-        " auroc ",
-        " auprc ",
-        " balanced_accuracy ",
-        " nll ",
-        " ece ",
-        " verdict ",
-    ]
+    columns = [cell.strip() for cell in header.split("|")[2:-1]]
+    metrics = ["accuracy", "auroc", "auprc", "balanced_accuracy", "nll", "ece"]
+    assert columns == [*metrics, "verdict"]
     assert lines[lines.index(header) + 2].startswith("| Majority class (class frequencies) |")
-    assert "--task icd9_7" in next(
-        line for line in lines if line.startswith("- Time series, seed 0")
-    )
+    series = next(line for line in lines if line.startswith("- Time series, seed 0"))
+    assert "--task icd9_7" in series
 
 
 def save(name, change):
@@ -278,19 +252,9 @@ def pickled(folder):
 def test_bad_data_are_named_with_file_and_remedy(damage, message, mimic_files, tmp_path):
     folder = shutil.copytree(mimic_files, tmp_path / "data")
     damage(folder)
+    places = ["--data.dir", str(folder), "--out", str(tmp_path / "out")]
     with pytest.raises(DataError, match=message):
-        main(
-            [
-                "--config",
-                MIMIC_CONFIG,
-                "--method",
-                "unimodal_static",
-                "--data.dir",
-                str(folder),
-                "--out",
-                str(tmp_path / "out"),
-            ]
-        )
+        main(["--config", MIMIC_CONFIG, "--method", "unimodal_static", *places])
     assert not list((tmp_path / "out").rglob("*"))
 
 

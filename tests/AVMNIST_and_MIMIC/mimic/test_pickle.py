@@ -132,16 +132,7 @@ def test_a_bad_im_pk_is_one_line_and_runs_nothing(tmp_path, monkeypatch, data, m
 
 
 def test_settings_of_the_extraction_are_not_silently_ignored(tmp_path):
-    with pytest.raises(
-        SettingsError, match="--mode, --horizon-hours and --bin-hours belong to --raw"
-    ):
-        main(
-            [
-                "--im-pk",
-                str(tmp_path / "im.pk"),
-                "--out",
-                str(tmp_path / "out"),
-                "--mode",
-                "reference",
-            ]
-        )
+    places = ["--im-pk", str(tmp_path / "im.pk"), "--out", str(tmp_path / "out")]
+    message = "--mode, --horizon-hours and --bin-hours belong to --raw"
+    with pytest.raises(SettingsError, match=message):
+        main([*places, "--mode", "reference"])

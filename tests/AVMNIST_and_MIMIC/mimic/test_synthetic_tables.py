@@ -14,12 +14,9 @@ import pytest
 from AVMNIST_and_MIMIC.make_synthetic_mimic import make_raw_tables
 from AVMNIST_and_MIMIC.mimic.synthetic import tables
 from AVMNIST_and_MIMIC.mimic.synthetic.hospital import make_hospital
+from tests.AVMNIST_and_MIMIC.tiny_mimic import NEEDED
 
 PATIENTS = 400
-NEEDED = (
-    723, 223900, 454, 223901, 184, 220739, 51, 442, 455, 6701, 220179, 220050, 211, 220045,
-    223761, 678, 223762, 676, 223835, 3420, 3422, 190, 646, 220277,
-)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

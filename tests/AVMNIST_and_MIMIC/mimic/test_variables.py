@@ -10,17 +10,22 @@ import pytest
 from AVMNIST_and_MIMIC.mimic.arrays import SERIES
 from AVMNIST_and_MIMIC.mimic.extraction.gases import TERMS
 from tests.AVMNIST_and_MIMIC.tiny_mimic import (
+    GAS_FIO2,
+    GCS,
     HEART_RATE,
+    NAN,
+    PAO2,
+    RATE,
+    RATIO,
+    SODIUM,
+    SPECIMEN,
+    SYSTOLIC,
+    TEMPERATURE,
     Hospital,
     at,
     both,
     near,
 )
-
-GCS, SYSTOLIC, RATE, TEMPERATURE, RATIO, VOLUME = range(6)
-SODIUM = SERIES.index("sodium")
-PRESSURE, SODIUM_ITEM, PAO2, GAS_FIO2, SPECIMEN = 51, 50983, 50821, 50816, 50800
-NAN = math.nan
 
 
 def test_coma_scale_follows_its_four_rules(tmp_path):
