@@ -8,6 +8,7 @@ import pytest
 from i2m2.errors import SettingsError
 from i2m2.report.paper import read_paper, read_specs
 from i2m2.results import main
+from i2m2.settings import flatten, settings_of
 from tests.conftest import ROOT
 from tests.i2m2.conftest import make_three
 
@@ -40,3 +41,13 @@ def test_tables_of_generated_data_name_the_config_that_generates():
     for spec in synthetic:
         assert re.search("synthetic|digits", spec.config) and not spec.source, spec.name
     assert not any("synthetic" in spec.config for spec in specs if not spec.synthetic)
+
+
+def test_every_table_of_trained_runs_names_the_settings_that_its_runs_have():
+    """From them come the settings that make a run another, and those that a command repeats."""
+    for spec in (spec for specs in read_specs().values() for spec in specs if spec.train):
+        settings = settings_of(spec.settings_class())
+        assert "data.dir" in settings, spec.name
+        parts = ("presets", "per_task", "per_method")
+        given = {key: value for key, value in spec.defaults.items() if key not in parts}
+        assert flatten(given).keys() <= settings.keys(), spec.name
