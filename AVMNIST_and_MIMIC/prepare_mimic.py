@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -64,7 +64,7 @@ def extract(
     bin_hours: float = 1,
     *,
     memory_gb: float = 2,
-) -> dict[str, Any] | None:
+) -> layout.Facts | None:
     """Write mimic.npz and dataset.json (see `layout`) of the raw tables in `raw`, or nothing.
 
     -> what dataset.json says; None if `out` holds just that already. SettingsError for options,
@@ -104,7 +104,7 @@ def extract(
 
 def _extract(
     scratch: Scratch, mode: str, bins: int, width: int
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+) -> tuple[layout.Arrays, layout.Facts]:
     """-> arrays of mimic.npz, and what dataset.json says of rows and events dropped."""
     from AVMNIST_and_MIMIC.mimic.extraction.records import (
         build_records,
@@ -186,7 +186,7 @@ def _bins(mode: str, horizon_hours: float, bin_hours: float) -> tuple[int, int]:
     return horizon // width, width
 
 
-def _variant(facts: dict[str, Any]) -> str:
+def _variant(facts: layout.Facts) -> str:
     """clean, reference-demo, clean-h48, clean-h24-b2, synthetic, synthetic-reference ..."""
     name, settings = facts["mode"], facts["settings"]
     if facts["synthetic"]:
@@ -199,7 +199,7 @@ def _variant(facts: dict[str, Any]) -> str:
     return f"{name}-h{horizon:g}" + (f"-b{width:g}" if width != 1 else "")
 
 
-def _describe(facts: dict[str, Any]) -> str:
+def _describe(facts: layout.Facts) -> str:
     release, settings = facts["release"], facts["settings"]
     if release == "unknown":
         release = "tables of MIMIC-III's layout, of an unknown release"
@@ -211,7 +211,7 @@ def _describe(facts: dict[str, Any]) -> str:
     )
 
 
-def _report(out: Path, facts: dict[str, Any]) -> None:
+def _report(out: Path, facts: layout.Facts) -> None:
     print(f"mimic, variant {facts['variant']}: {facts['description']}")
     for step in facts["funnel"]:
         dropped = f" ({step['dropped']:,} dropped)" if step["dropped"] else ""

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits  # comes with scikit-learn
@@ -25,6 +24,7 @@ from AVMNIST_and_MIMIC.avmnist.preparation.images import (
 from AVMNIST_and_MIMIC.avmnist.preparation.layout import (
     COLUMNS,
     FILES,
+    Facts,
     Label,
     describe,
     facts_of,
@@ -77,7 +77,7 @@ def build(out: Path, material: Material, rules: Rules, label: Label) -> bool:
     return True
 
 
-def _publish(temporary: Path, out: Path, facts: Mapping[str, Any]) -> None:
+def _publish(temporary: Path, out: Path, facts: Facts) -> None:
     """Rename to `out`; if another process was first with the same data set, theirs stays."""
     try:
         os.rename(temporary, out)
@@ -86,7 +86,7 @@ def _publish(temporary: Path, out: Path, facts: Mapping[str, Any]) -> None:
             raise
 
 
-def _write(folder: Path, material: Material, rules: Rules, seed: int) -> dict[str, Any]:
+def _write(folder: Path, material: Material, rules: Rules, seed: int) -> Facts:
     """Everything but dataset.json -> what that says of it."""
     for name in ("image", "audio"):
         (folder / name).mkdir(parents=True)
@@ -107,7 +107,7 @@ def _write(folder: Path, material: Material, rules: Rules, seed: int) -> dict[st
     }
 
 
-def _write_images(folder: Path, material: Material, rules: Rules) -> dict[str, Any]:
+def _write_images(folder: Path, material: Material, rules: Rules) -> Facts:
     pca, facts = fit_pca(material.train.images), {}
     for name, digits in (("train", material.train), ("test", material.test)):
         if name == "test" and rules.pca_fit == "each":
@@ -125,7 +125,7 @@ def _write_images(folder: Path, material: Material, rules: Rules) -> dict[str, A
 
 def _write_audio(
     folder: Path, material: Material, rules: Rules, seed: int, val_start: int
-) -> dict[str, Any]:
+) -> Facts:
     """The spectrograms and pairs.csv -> what dataset.json says of the speech."""
     recordings, positions = choose(material.recordings, rules)
     mixer = Mixer(

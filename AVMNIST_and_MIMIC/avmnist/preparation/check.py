@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
 from AVMNIST_and_MIMIC.avmnist.files import NUM_CLASSES, SHAPES, open_part
 from AVMNIST_and_MIMIC.avmnist.preparation.layout import (
     COLUMNS,
+    Facts,
     read_facts,
     sha256_of,
     summary,
@@ -79,7 +80,7 @@ def _range(path: Path, array: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
-def _check_files(folder: Path, facts: dict[str, Any]) -> None:
+def _check_files(folder: Path, facts: Facts) -> None:
     for name, recorded in facts["files"].items():
         path = folder / name
         if not path.is_file():
@@ -98,7 +99,7 @@ def _check_files(folder: Path, facts: dict[str, Any]) -> None:
         _fail(folder / "dataset.json", f"validation_rows [{start}, {stop}] do not fit {rows} rows")
 
 
-def _check_pairs(folder: Path, facts: dict[str, Any], labels: dict[str, np.ndarray]) -> None:
+def _check_pairs(folder: Path, facts: Facts, labels: dict[str, np.ndarray]) -> None:
     """Every row's recording speaks its label, and no recording is heard in two parts.
 
     Validation may share those of training by rule.

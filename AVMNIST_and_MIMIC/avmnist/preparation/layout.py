@@ -32,6 +32,7 @@ FILES = (
     "test_labels.npy",
     "pairs.csv",
 )
+Facts = dict[str, Any]  # of dataset.json, whose values are numbers, texts, lists and mappings
 IDENTITY = ("variant", "recipe", "seed", "settings", "inputs")
 
 
@@ -45,7 +46,7 @@ class Label:
     seed: int = 0
 
 
-def facts_of(rules: Rules, label: Label, sha256: Mapping[str, str]) -> dict[str, Any]:
+def facts_of(rules: Rules, label: Label, sha256: Mapping[str, str]) -> Facts:
     """What dataset.json says before anything is built."""
     facts = {
         "dataset": "avmnist",
@@ -60,7 +61,7 @@ def facts_of(rules: Rules, label: Label, sha256: Mapping[str, str]) -> dict[str,
     return json.loads(json.dumps(facts))  # tuples as lists, as they will be read back
 
 
-def holds(out: Path, facts: Mapping[str, Any]) -> bool:
+def holds(out: Path, facts: Facts) -> bool:
     """Whether `out` is this very data set; SettingsError if it holds anything else."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
@@ -84,7 +85,7 @@ def holds(out: Path, facts: Mapping[str, Any]) -> bool:
     return True
 
 
-def read_facts(folder: Path) -> dict[str, Any] | None:
+def read_facts(folder: Path) -> Facts | None:
     """dataset.json, or None where there is none."""
     if not folder.is_dir():
         raise DataError(
@@ -116,9 +117,9 @@ def summary(folder: Path) -> str:
     )
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: Path) -> Facts:
     """Shape, dtype (arrays only), bytes and sha256 of a file."""
-    facts: dict[str, Any] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    facts: Facts = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
     if path.suffix == ".npy":
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         facts = {"shape": list(array.shape), "dtype": str(array.dtype), **facts}

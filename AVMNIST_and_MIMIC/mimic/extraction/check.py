@@ -7,14 +7,13 @@ later corrected to the first, so ranges are given, not numbers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 
 from AVMNIST_and_MIMIC.mimic.arrays import SERIES, class_of
-from AVMNIST_and_MIMIC.mimic.extraction.layout import ICD9, read
+from AVMNIST_and_MIMIC.mimic.extraction.layout import ICD9, Arrays, Facts, read
 from AVMNIST_and_MIMIC.mimic.extraction.schema import RELEASES
 from i2m2.errors import DataError
 
@@ -48,9 +47,6 @@ DEMO_SERIES = (  # reference mode: mean, std, admissions without a value, share 
     (4.1177, 0.6625, 0, 0.1286),
     (2.0020, 4.6428, 28, 0.0318),
 )
-
-Arrays = Mapping[str, np.ndarray]  # of mimic.npz, by name
-Facts = Mapping[str, Any]  # of dataset.json
 
 
 def check(folder: Path) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +44,8 @@ ICD9 = (
     "520-579", "580-629", "630-677", "680-709", "710-739", "740-759", "780-789", "790-796",
     "797-799", "800-999", "V", "E",
 )  # fmt: skip
+Arrays = dict[str, np.ndarray]  # of mimic.npz, by name
+Facts = dict[str, Any]  # of dataset.json, whose values are numbers, texts, lists and mappings
 IDENTITY = ("dataset", "recipe", "settings", "inputs")  # the same again: nothing to do
 
 
@@ -53,7 +54,7 @@ def stamp(paths: list[Path]) -> dict[str, list[int]]:
     return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(paths)}
 
 
-def holds(out: Path, facts: Mapping[str, Any]) -> bool:
+def holds(out: Path, facts: Facts) -> bool:
     """Whether `out` is this very data set; SettingsError if it is a folder of something else."""
     description, arrays = out / "dataset.json", out / "mimic.npz"
     if out.exists() and not out.is_dir():
@@ -74,7 +75,7 @@ def holds(out: Path, facts: Mapping[str, Any]) -> bool:
     return same and arrays.is_file() and arrays.stat().st_size == stored.get("bytes")
 
 
-def write(out: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
+def write(out: Path, arrays: Arrays, facts: Facts) -> None:
     """mimic.npz, then dataset.json with its checksum; each replaces its predecessor whole."""
     path = out / "mimic.npz"
     # Not compressed: reading is then as fast as the disk.
@@ -89,7 +90,7 @@ def write(out: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any])
     write_json(out / "dataset.json", {**facts, "rows": len(arrays["hadm_id"]), **names, **written})
 
 
-def read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read(folder: Path) -> tuple[Arrays, Facts]:
     """(arrays, dataset.json) of a prepared folder.
 
     DataError if either is missing, unreadable, or does not fit the other.

@@ -12,7 +12,7 @@ import math
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class Refused(Exception):
 class Dtype:
     """Stand-in for numpy.dtype: a plain number type, or `kind` 'O' for what we do not read."""
 
-    def __init__(self, code: Any, *_: Any) -> None:
+    def __init__(self, code: object, *_: object) -> None:
         self.code, self.order = _text(code), "="
 
     def __setstate__(self, state: tuple) -> None:
@@ -56,13 +56,13 @@ class Array:
 
     value: np.ndarray | None = None
 
-    def __init__(self, *_: Any) -> None: ...
+    def __init__(self, *_: object) -> None: ...
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, fortran, data = state
         self.fill(data, dtype, shape, "F" if fortran else "C")
 
-    def fill(self, data: Any, dtype: Dtype, shape: tuple[int, ...], order: str) -> None:
+    def fill(self, data: bytes | str, dtype: Dtype, shape: tuple[int, ...], order: str) -> None:
         """Make the array; objects and text stay unread."""
         if not isinstance(dtype, Dtype):
             raise Refused("an array without a type")
@@ -75,19 +75,19 @@ class Array:
         self.value = values.reshape(shape, order=order).astype(dtype.numpy.newbyteorder("="))
 
 
-def _reconstruct(*_: Any) -> Array:
+def _reconstruct(*_: object) -> Array:
     return Array()
 
 
 def _from_buffer(
-    data: Any, dtype: Dtype, shape: tuple[int, ...], order: str = "C", *_: Any
+    data: bytes | str, dtype: Dtype, shape: tuple[int, ...], order: str = "C", *_: object
 ) -> Array:
     array = Array()
     array.fill(data, dtype, shape, order)
     return array
 
 
-def _scalar(dtype: Dtype, data: Any = b"") -> Any:
+def _scalar(dtype: Dtype, data: bytes | str = b"") -> Array:
     array = Array()
     if isinstance(dtype, Dtype) and dtype.numpy is not None:
         array.fill(data, dtype, (), "C")
@@ -115,13 +115,13 @@ for _core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
 class Reader(pickle.Unpickler):
     """Admits the names above and nothing else."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> Callable:
         """The stand-in of an admitted name."""
         if (module, name) not in ADMITTED:
             raise Refused(f"{module}.{name}")
         return ADMITTED[module, name]
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: object) -> NoReturn:
         """Objects kept outside the file do not occur."""
         raise Refused("an object outside the file")
 
@@ -165,7 +165,7 @@ def read_im_pk(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     return arrays | {"series_mask": mask, "hadm_id": ids, "subject_id": ids}, ignored
 
 
-def _checked(path: Path, key: str, value: Any) -> np.ndarray:
+def _checked(path: Path, key: str, value: object) -> np.ndarray:
     array = value.value if isinstance(value, Array) else None
     if array is None or array.shape[1:] != SHAPES[key] or not len(array):
         state = "no array of numbers" if array is None else f"of shape {array.shape}"
@@ -182,5 +182,5 @@ def _checked(path: Path, key: str, value: Any) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
