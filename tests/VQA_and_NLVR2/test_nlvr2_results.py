@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from i2m2.report.paper import read_specs
-
 from i2m2.training.config import load_config
 from tests.conftest import ROOT
 from tests.VQA_and_NLVR2.tiny_nlvr2 import METHODS, settings, train
