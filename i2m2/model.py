@@ -3,9 +3,9 @@ log-probabilities summed.
 
     log p(y | x_1..x_M) = sum_m log q_m(y | x_m) + log q(y | x_1..x_M) - log Z
 
-Every row of every table is `ProductOfExperts` with another set of experts (`names.experts_of`). Madaan et
-al., NeurIPS 2024, section 3. Shapes: B examples, L labels (no such axis where there is one), C
-classes.
+Every row of every table is `ProductOfExperts` with another set of experts (`names.experts_of`).
+Madaan et al., NeurIPS 2024, section 3. Shapes: B examples, L labels (no such axis where there is
+one), C classes.
 """
 
 from __future__ import annotations
