@@ -3,9 +3,9 @@ log-probabilities summed.
 
     log p(y | x_1..x_M) = sum_m log q_m(y | x_m) + log q(y | x_1..x_M) - log Z
 
-Every row of every table is `ProductOfExperts` with another set of experts (`experts_of`). Madaan et
-al., NeurIPS 2024, section 3. Shapes: B examples, L labels (no such axis where there is one), C
-classes.
+Every row of every table is `ProductOfExperts` with another set of experts (`names.experts_of`).
+Madaan et al., NeurIPS 2024, section 3. Shapes: B examples, L labels (no such axis where there is
+one), C classes.
 """
 
 from __future__ import annotations
@@ -16,13 +16,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from i2m2.names import INTER, METHOD_ALIASES, experts_of, methods_of
-
-__all__ = [
-    "INTER", "METHOD_ALIASES", "FusionExpert", "ProductOfExperts", "UnimodalExpert",
-    "experts_of", "methods_of", "product_of_experts",
-]  # fmt: skip
 
 Inputs = Mapping[str, Any]  # {modality: tensor [B, ...], or a mapping of tensors such as tokens}
 

@@ -298,6 +298,3 @@ def _grouped(
         key: ", ".join(named(name, of_row) for name, of_row in rows.items())
         for key, rows in by_key.items()
     }
-
-
-# ---- How sure the numbers are

@@ -3,7 +3,7 @@ a family of p-values.
 
 McNemar and DeLong take two trained models as given and each example as independent of the others.
 Where examples come in groups (slices of a volume) both are too sure of themselves: believe the
-bootstrap over groups (i2m2.report.estimates) instead.
+bootstrap over groups (i2m2.stats.intervals) instead.
 """
 
 from __future__ import annotations

@@ -51,7 +51,9 @@ def train(datasets: Datasets, argv: list[str] | None, program: str) -> None:
     config = load_config(spec.config, argv, program)
     from i2m2.training.experiment import train as train_run
 
-    train_run(spec.experiment(), config, CommandLine.parse(argv).command(program))
+    # Without what makes it a joint run: a warm start adds what makes one of its parts.
+    line = CommandLine.parse(argv).without("method", "fusion", "init")
+    train_run(spec.experiment(), config, line.command(program))
 
 
 def evaluate(

@@ -62,8 +62,8 @@ class Experiment:
 
 
 def train(experiment: Experiment, config: RunConfig, command: str) -> None:
-    """Make the run, or go on with it; a finished one is left alone. `command` is the one at hand,
-    for an error that names those that make missing parts."""
+    """Make the run, or go on with it; a finished one is left alone. `command` is the one at hand
+    without method, fusion and start, for an error that names those that make missing parts."""
     accelerator = make_accelerator(config)
     with accelerator.main_process_first():
         data = experiment.load(config)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from argparse import Namespace
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -154,7 +155,8 @@ def measure_runs(
                 "keep data sets in separate folders"
             )
     runs = [Run(record.dir, config) for record, (_, config) in zip(records, loaded, strict=True)]
-    accelerator = make_accelerator(runs[0].config)
+    # Full precision, whatever the runs were trained in: one table, one arithmetic.
+    accelerator = make_accelerator(replace(runs[0].config, precision="no"))
     experiment = spec.experiment()
 
     def evaluate(model: nn.Module, split: MultimodalDataset) -> Answer:

@@ -28,7 +28,8 @@ def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
     """Load every expert's weights from the finished run that trained it alone -> {expert: that
     run's folder}.
 
-    `command` trains the joint model; the error that names missing parts is made from it.
+    `command`: of training without method and fusion; the error that names missing parts adds those
+    of each.
     """
     config, sources = run.config, source_runs(run.config, run.dir)
     if missing := [name for name, path in sources.items() if not is_done(path)]:

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from benchmarks import vqa as bench
 from i2m2.errors import DataError
-from i2m2.model import methods_of, product_of_experts
+from i2m2.model import product_of_experts
+from i2m2.names import methods_of
 from i2m2.training.data import to_device
 from tests.VQA_and_NLVR2.tiny_vqa import arguments, extracted, settings
 from VQA_and_NLVR2.train import main

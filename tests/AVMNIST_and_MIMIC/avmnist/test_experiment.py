@@ -208,6 +208,7 @@ def test_warm_start_names_the_commands_that_make_what_is_missing(train):
         "--init scratch",
     ):
         assert part in message
+    assert "--method i2m2" not in message
 
 
 def test_warm_start_begins_with_the_weights_of_the_parts(train, tmp_path):
