@@ -1,5 +1,13 @@
 """VQA-VS as training reads it: what features are needed of, answers as labels, and the three splits
-on the features."""
+on the features.
+
+Input: an image of COCO 2014 and a question about it, as vectors of a frozen backbone.
+Label: one of thousands of answers, with a soft score for each that any of ten people gave.
+Splits: train, val and IID test, of which nine OOD sets are parts.
+Licence: see the repository, and cocodataset.org for the images.
+Source: the JSON files of the repository PhoebusSi/VQA-VS; see VQA_and_NLVR2/README.md, section
+    Data.
+"""
 
 from __future__ import annotations
 

@@ -1,13 +1,5 @@
-"""VQA-VS on the features of a frozen backbone: data, models and losses; the paper's Table 3 and
-Fig. C.6.
-
-Input: an image of COCO 2014 and a question about it, as vectors of the backbone.
-Label: one of thousands of answers, with a soft score for each that any of ten people gave.
-Splits: train, val and IID test, of which nine OOD sets are parts.
-Licence: see the repository, and cocodataset.org for the images.
-Source: the JSON files of the repository PhoebusSi/VQA-VS; see VQA_and_NLVR2/README.md, section
-    Data.
-"""
+"""VQA-VS on the features of a frozen backbone: models, losses, and what is kept; the paper's Table 3
+and Fig. C.6."""
 
 from __future__ import annotations
 

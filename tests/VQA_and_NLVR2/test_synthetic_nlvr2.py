@@ -77,7 +77,7 @@ def test_no_sum_of_a_score_of_the_sentence_and_one_of_the_pair_fits_the_labels(n
     assert np.abs(model.coef_).max() < 1e-6  # the best of them says 1/2
 
 
-def said(sentence: str, left: Counter, right: Counter) -> bool:
+def is_true(sentence: str, left: Counter, right: Counter) -> bool:
     """Truth of a sentence, read word by word; the counters hold (shape, colour) pairs."""
     words = re.findall(r"\w+", sentence.lower())
     shapes = [s for s in SHAPES if {s, s + "s", s + "es"} & set(words)]
@@ -117,11 +117,11 @@ def test_truth_of_every_sentence_agrees_with_reading_it_word_by_word():
     for pair in range(20):
         left, right = things[pair], things[20 + pair]
         for sentence, true in zip(text, truth[pair], strict=True):
-            assert said(sentence, left, right) == true, sentence
+            assert is_true(sentence, left, right) == true, sentence
 
 
 def test_truth_of_every_statement_agrees_with_reading_it_word_by_word():
     number = counts(SCENE)
     things = things_of(number[0])
     for statement, true in zip(statements(), statement_truths(number)[0], strict=True):
-        assert said(statement, things, things) == true
+        assert is_true(statement, things, things) == true
