@@ -102,8 +102,8 @@ def _notes(
         f"{examples} test examples; accuracy in percent, mean ± sample standard deviation over the "
         "seeds (number of seeds).",
         "relative: area under accuracy (as a fraction) against the level; effective: sum over the "
-        f"levels of what is kept beyond {args.baseline} of the same seed, shifted to the same clean "
-        "accuracy. Neither is rescaled.",
+        f"levels of what is kept beyond {args.baseline} of the same seed, shifted to the same "
+        "clean accuracy. Neither is rescaled.",
         f"levels {' '.join(map(str, args.levels))}; seed of the corruptions {args.seed}.",
     ]
     if baseline := facts.get("baseline"):
