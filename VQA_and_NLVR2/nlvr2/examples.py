@@ -99,7 +99,8 @@ def _photographs(config: NLVR2Data, sentences: Sentences) -> tuple[np.ndarray, l
     if config.check_images:
         present = [path for side in sides for path in side if path is not None]
         broken = unreadable(present, config.folder / "checked_images.json")
-        sides = tuple([None if path in broken else path for path in side] for side in sides)
+        left, right = ([None if path in broken else path for path in side] for side in sides)
+        sides = left, right
     lines = coverage(sentences, *sides)
     if broken:
         first = next(iter(broken.values()))

@@ -1,5 +1,4 @@
-"""VQA-VS on the features of a frozen backbone: models, losses, and what is kept; the paper's
-Table 3 and Fig. C.6."""
+"""VQA-VS on a frozen backbone's features: models, losses, what is kept; Table 3 and Fig. C.6."""
 
 from __future__ import annotations
 
