@@ -27,29 +27,23 @@ from i2m2.stats.summary import CustomMetrics, Summary, resample, summarise
 
 
 class Contrast(NamedTuple):
-    """A metric of two methods, and the difference first - second with the p-value of its being
-    0."""
+    """A metric of two methods, and the difference first - second with its p-value."""
 
     first: Summary
     second: Summary
     difference: Summary
 
 
-class PairedTests(NamedTuple):
-    """Tests of two runs on the same examples; DeLong where there are two classes."""
-
-    mcnemar: McNemar
-    delong: DeLong | None
+PairedTests = tuple[McNemar, DeLong | None]  # of two runs; DeLong where there are two classes
 
 
 class Comparison(NamedTuple):
-    """Two methods over the seeds given; `tests`: {label, or "" where there is one: tests} of each
-    pair of runs."""
+    """Two methods over the seeds given."""
 
     examples: int
     groups: int
     metrics: dict[str, Contrast]
-    tests: list[dict[str, PairedTests]]
+    tests: list[dict[str, PairedTests]]  # of each pair of runs, see `paired_tests`
 
 
 def comparison_of(
@@ -60,13 +54,10 @@ def comparison_of(
     custom: CustomMetrics | None = None,
     shared: tuple[bool, bool] = (False, False),
 ) -> Comparison:
-    """Of two methods' finished runs, as many of each, paired in the order given.
-
-    Every resample draws the same examples for all; `shared`: of which of the two the seeds are not
-    independent (reused models). `metrics`: of i2m2.metrics or `custom`; of several labels a name
-    alone stands for their mean and every label, `auroc_acl` for one. DataError if the runs did not
-    predict the same examples, SettingsError for a run without predictions or an unknown metric.
-    """
+    """Of two methods' finished runs, as many of each, paired in the order given; every resample
+    draws the same examples for all. `metrics`, `custom`: see `resample`; `shared`: of which of the
+    two the seeds are not independent. DataError if the runs did not predict the same examples,
+    SettingsError for a run without predictions or an unknown metric."""
     predictions = [require_predictions(run, split) for run in (*first, *second)]
     refuse_other_examples(dict(zip(map(str, (*first, *second)), predictions, strict=True)))
     index, groups = group_index(predictions[0]["group"])
@@ -95,7 +86,7 @@ def paired_tests(first: Predictions, second: Predictions) -> dict[str, PairedTes
             # As i2m2.metrics.auroc ranks.
             log_odds = [np.nan_to_num(one[:, 1].astype(np.float64) - one[:, 0]) for one in (a, b)]
             ranked = delong(y == 1, *log_odds)
-        return PairedTests(mcnemar(a.argmax(-1) == y, b.argmax(-1) == y), ranked)
+        return mcnemar(a.argmax(-1) == y, b.argmax(-1) == y), ranked
 
     return per_label(first, tests)
 
@@ -151,8 +142,7 @@ def usual_metrics(
 
 
 def report(found: Comparison, seeds: Sequence[str]) -> str:
-    """The text of a comparison: a line per metric, what the intervals account for, and the tests of
-    each pair of runs."""
+    """A line per metric, what the intervals account for, and the tests of each pair of runs."""
     rows = [["", "A", "B", "A - B", "p"]]
     notes = []
     for name, (first, second, difference) in found.metrics.items():
@@ -173,8 +163,7 @@ def report(found: Comparison, seeds: Sequence[str]) -> str:
 
 
 def _tests(found: Comparison, seeds: Sequence[str]) -> list[str]:
-    """McNemar of every pair of runs and label for which the accuracy is compared, DeLong of those
-    for which the AUROC is."""
+    """McNemar where the accuracy is compared, DeLong where the AUROC is."""
     won_and_lost = [["McNemar", "only A right", "only B right", "exact p", "mid-p"]]
     ranked = [["DeLong", "AUROC of A", "AUROC of B", "standard error of A - B", "p"]]
     for seed, by_label in zip(seeds, found.tests, strict=True):
@@ -191,8 +180,7 @@ def _tests(found: Comparison, seeds: Sequence[str]) -> list[str]:
 
 
 def _is_compared(found: Comparison, metric: str, label: str) -> bool:
-    """Whether a metric is among those compared, for one of several labels if it is given: by
-    itself, or as the mean over all of them."""
+    """Whether a metric is among those compared, of a label by itself or by the mean of all."""
     if metric in found.metrics:
         return True
     if label:

@@ -54,7 +54,7 @@ def judgement_of(folder: Path, spec: TableSpec, shown: Sequence[ResultRow]) -> J
     kept = _still_true(stored, rows, best)
     if not any_predictions:
         return kept
-    without = {run: _lack(rows[run]) for run in rows if not all(stamps[run])}
+    without = {run: _lack(rows[run], stamps[run]) for run in rows if not all(stamps[run])}
     complete = {run: records for run, records in rows.items() if run not in without}
     state = {run: stamps[run] for run in complete} | _state(complete, spec.metrics, best, without)
     if stored.of == state and stored.version == VERSION:
@@ -89,10 +89,11 @@ def _state(
     return {"metrics": metrics, "best": best, "without": without, "values": values}
 
 
-def _lack(records: Sequence[RunRecord]) -> str:
-    seeds = [str(record.seed) for record in records if not stamp(record.dir)]
-    plural = "s" * (len(seeds) > 1)
-    return f"no interval, for want of predictions of seed{plural} {', '.join(seeds)}"
+def _lack(records: Sequence[RunRecord], stamps: Sequence[str | None]) -> str:
+    seeds = [str(record.seed) for record, it in zip(records, stamps, strict=True) if it is None]
+    return (
+        f"no interval, for want of predictions of seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
+    )
 
 
 def _still_true(stored: Judgement, rows: Rows, best: dict[str, str]) -> Judgement:
@@ -119,12 +120,8 @@ def _still_true(stored: Judgement, rows: Rows, best: dict[str, str]) -> Judgemen
 def run_statistics(
     folder: Path, record: RunRecord, metrics: Sequence[str], analysis: Analysis
 ) -> RunStatistics:
-    """Of one run: from its predictions, and kept in its statistics.json; or from there, where they
-    are gone or have not changed.
-
-    DataError if neither is there, or what is there is damaged or does not give what the run's
-    result.json has.
-    """
+    """Of one run, as `judgement_of`. DataError if there is neither, or what there is is damaged or
+    does not give what the run's result.json has."""
 
     def state_of(found: RunStatistics) -> dict[str, Any]:
         """What they follow from; where any of it is another, they are computed again."""

@@ -9,18 +9,17 @@ from i2m2.errors import DataError
 from i2m2.report.cache import judgement_of
 from i2m2.report.missing import missing, missing_seeds, unfinished
 from i2m2.report.notes import about, data_kind, notes, verdict, why_incomparable
-from i2m2.report.paper import RowSpec, TableSpec, listed_under
+from i2m2.report.paper import RowSpec, Runs, TableSpec, listed_under
 from i2m2.report.render import RenderedTable
 from i2m2.report.significance import how_sure
 from i2m2.report.tables import ResultRow, ResultTable, in_percent
-from i2m2.runs import RunRecord
 
 Specs = Mapping[str, Sequence[TableSpec]]
 
 
-def specs_of(folder: str, specs: Specs, runs: Sequence[RunRecord]) -> Sequence[TableSpec]:
-    """The tables of a results folder. One that no `paper.yaml` knows, of one's own data say, is a
-    table of all its runs and of every metric that all of them have. DataError if there is none."""
+def specs_of(folder: str, specs: Specs, runs: Runs) -> Sequence[TableSpec]:
+    """The tables of a results folder. One that no `paper.yaml` knows is a table of all its runs and
+    of every metric that all of them have. DataError if there is none."""
     if listed := listed_under(folder, specs):
         return listed
     tests = [run.test for run in runs if run.test is not None]
@@ -36,14 +35,14 @@ def specs_of(folder: str, specs: Specs, runs: Sequence[RunRecord]) -> Sequence[T
 
 
 def fits_table(metric: str, value: object) -> bool:
-    """Whether a value can stand in a table: of a share a number from 0 to 1, else one from 0 up."""
+    """A share must be a number from 0 to 1, another metric one from 0 up."""
     if not isinstance(value, (int, float)):
         return False
     return 0 <= value <= 1 if in_percent(metric) else value >= 0
 
 
 def tables_of(
-    folder: Path, runs: Sequence[RunRecord], specs: Specs
+    folder: Path, runs: Runs, specs: Specs
 ) -> tuple[list[ResultTable], list[RenderedTable]]:
     """The tables of a results folder, and for each that has no run of its own yet what makes it."""
     listed = specs_of(folder.name, specs, runs)
@@ -66,8 +65,8 @@ def _rows_of(specs: Sequence[TableSpec]) -> set[str]:
     return {run for spec in specs for run in spec.labels}
 
 
-def fill(spec: TableSpec, runs: Sequence[RunRecord], folder: Path) -> ResultTable:
-    """The table `spec` of the paper, filled with the finished ones of the `runs` of `folder`."""
+def fill(spec: TableSpec, runs: Runs, folder: Path) -> ResultTable:
+    """A table of the paper with the finished ones of the `runs` in the results folder."""
     finished = [run for run in runs if run.test is not None]
     data = data_kind(spec, finished)
     incomparable = why_incomparable(spec, data, folder.name)
@@ -99,7 +98,7 @@ def fill(spec: TableSpec, runs: Sequence[RunRecord], folder: Path) -> ResultTabl
     )
 
 
-def _further_rows(spec: TableSpec, finished: Sequence[RunRecord]) -> list[ResultRow]:
+def _further_rows(spec: TableSpec, finished: Runs) -> list[ResultRow]:
     """Finished runs that are no rows of the table, in the order of the rows they are variants of:
     `i2m2-concat-scratch` where `i2m2-concat` stands."""
 
@@ -112,7 +111,7 @@ def _further_rows(spec: TableSpec, finished: Sequence[RunRecord]) -> list[Result
     return [_result_row(spec, RowSpec(label=name, run=name), finished) for name in ordered]
 
 
-def _result_row(spec: TableSpec, row: RowSpec, finished: Sequence[RunRecord]) -> ResultRow:
+def _result_row(spec: TableSpec, row: RowSpec, finished: Runs) -> ResultRow:
     """A metric recorded as null (undefined) is left out, and so is one that is not recorded, but
     for the first. DataError for what cannot stand in a table."""
     runs = [run for run in finished if run.name == row.run]

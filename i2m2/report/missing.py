@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from i2m2.report.paper import RowSpec, TableSpec, departures
-from i2m2.runs import RunRecord, lookup
+from i2m2.report.paper import RowSpec, Runs, TableSpec, departures
+from i2m2.runs import lookup
 from i2m2.settings import settings_of
 
 
-def missing_seeds(spec: TableSpec, runs: Sequence[RunRecord]) -> dict[str, list[int]]:
-    """{row: the seeds that it lacks and that any row has (seed 0 if none has any)}.
-
-    A row that is not trained is missing if it has no seed at all.
-    """
+def missing_seeds(spec: TableSpec, runs: Runs) -> dict[str, list[int]]:
+    """{row: the seeds that it lacks and that any row has (seed 0 if none has any)}; a row that is
+    not trained lacks one if it has no seed at all."""
     present = {run: {record.seed for record in runs if record.name == run} for run in spec.labels}
     seeds = sorted(set().union(*present.values()) or {0})
     lacking = {}
@@ -28,7 +25,7 @@ def missing_seeds(spec: TableSpec, runs: Sequence[RunRecord]) -> dict[str, list[
     return lacking
 
 
-def missing(spec: TableSpec, runs: Sequence[RunRecord], folder: Path) -> list[str]:
+def missing(spec: TableSpec, runs: Runs, folder: Path) -> list[str]:
     """The seeds that the paper's rows lack, each with the command that makes it."""
     lacking = missing_seeds(spec, runs)
     return [
@@ -38,7 +35,7 @@ def missing(spec: TableSpec, runs: Sequence[RunRecord], folder: Path) -> list[st
     ]
 
 
-def unfinished(spec: TableSpec, runs: Sequence[RunRecord], folder: Path) -> list[str]:
+def unfinished(spec: TableSpec, runs: Runs, folder: Path) -> list[str]:
     """The runs without DONE, each with the command that goes on with it: from its own config, which
     holds every override."""
     rows = {row.run: row for row in spec.rows}
@@ -53,9 +50,7 @@ def unfinished(spec: TableSpec, runs: Sequence[RunRecord], folder: Path) -> list
     return items
 
 
-def command(
-    spec: TableSpec, row: RowSpec, seed: int, folder: Path, runs: Sequence[RunRecord]
-) -> str:
+def command(spec: TableSpec, row: RowSpec, seed: int, folder: Path, runs: Runs) -> str:
     """The command for one run of the table, with what the `runs` of its rows override; those of the
     same row count first."""
     if row.command:
@@ -71,7 +66,7 @@ def command(
     return " ".join(words)
 
 
-def overrides(spec: TableSpec, row: RowSpec, beside: Sequence[RunRecord]) -> Mapping[str, Any]:
+def overrides(spec: TableSpec, row: RowSpec, beside: Runs) -> dict[str, Any]:
     """{dotted setting: value} that a run of the row has to repeat of the runs beside it: what
     another seed of it was given beside its config file, else what all of them were."""
     config, same_row = beside[0].config, beside[0].name == row.run

@@ -5,19 +5,20 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from i2m2.report.paper import PaperValue, TableSpec, departures
+from i2m2.report.paper import PaperValue, Runs, TableSpec, departures
 from i2m2.report.tables import ResultRow
 from i2m2.runs import RunRecord, lookup
 from i2m2.settings import flatten, with_role
 
 UNKNOWN = "the paper's value is not known"
 NOT_JUDGED = "not judged: "
+NOT_RECORDED = "not recorded"
 
-# ---- Data
-
+# Why numbers may not stand beside the paper's: what a row's verdict and a note say.
 SYNTHETIC = "synthetic data"
 UNRECORDED = "origin of the data not recorded"
 OTHER_VARIANT = "other variant of the data"
@@ -31,33 +32,31 @@ INCOMPARABLE = {
 }
 
 
-def data_kind(spec: TableSpec, finished: Sequence[RunRecord]) -> str:
+def data_kind(spec: TableSpec, finished: Runs) -> str:
     """real, synthetic (if any of the runs is) or not recorded (if any run does not say)."""
     recorded = {run.data.get("synthetic") for run in finished}
     generated = any(lookup(run.config, "data.source") == "synthetic" for run in finished)
     if spec.synthetic or True in recorded or generated:
         return "synthetic"
-    return "real" if recorded == {False} else "not recorded"
+    return "real" if recorded == {False} else NOT_RECORDED
 
 
 def why_incomparable(spec: TableSpec, data: str, folder: str) -> str:
-    """Why the runs of a results folder stand beside no number of the paper, see `INCOMPARABLE`; ''
-    if they may."""
+    """A key of `INCOMPARABLE`; '' if the runs of the results folder are comparable."""
     if data != "real":
         return SYNTHETIC if data == "synthetic" else UNRECORDED
     return OTHER_VARIANT if folder != spec.folder else ""
 
 
-def about(folder: str, data: str, finished: Sequence[RunRecord]) -> str:
+def about(folder: str, data: str, finished: Runs) -> str:
     """`avmnist, variant rebuilt, real data, 5 seeds`."""
-    kinds = {"real": "real data", "synthetic": "SYNTHETIC data"}
+    kind = {"real": "real data", "synthetic": "SYNTHETIC data"}.get(data, UNRECORDED)
     variants = [f"variant {variant}" for variant in sorted(_variants(finished))]
     seeds = len({run.seed for run in finished})
-    parts = [folder, *variants, kinds.get(data, UNRECORDED), f"{seeds} seed" + "s" * (seeds != 1)]
-    return ", ".join(parts)
+    return ", ".join([folder, *variants, kind, f"{seeds} seed" + "s" * (seeds != 1)])
 
 
-def _variants(runs: Sequence[RunRecord]) -> set[str]:
+def _variants(runs: Runs) -> set[str]:
     return {str(run.data["variant"]) for run in runs if run.data.get("variant")}
 
 
@@ -65,9 +64,8 @@ def _variants(runs: Sequence[RunRecord]) -> set[str]:
 
 
 def verdict(spec: TableSpec, rows: Sequence[ResultRow], row: ResultRow, incomparable: str) -> str:
-    """Whether one of the table's rows comes out as in the paper, or why that cannot be judged: by
-    every metric for which the paper's value is known of any row, each named where there are
-    several."""
+    """Whether a row comes out as in the paper, or why that cannot be judged: by every metric for
+    which the paper's value is known of any row, each named where there are several."""
     main = spec.metrics[0]
     texts = {m: _verdict(spec, rows, row, m, incomparable) for m in spec.judged_metrics}
     unknown = NOT_JUDGED + UNKNOWN
@@ -124,9 +122,8 @@ def _reason_not_to_judge(
 # ---- Settings and code
 
 
-def notes(spec: TableSpec, finished: Sequence[RunRecord], incomparable: str) -> list[str]:
-    """What a reader must know to judge the table: data, budget, and where the paper's numbers come
-    from."""
+def notes(spec: TableSpec, finished: Runs, incomparable: str) -> list[str]:
+    """Below the table: data, budget, other settings and code, the source of the paper's numbers."""
     described = dict.fromkeys(run.data.get("description") for run in finished)
     lines = [f"Data: {text}" for text in described if text]
     places = {run: place for place, run in enumerate(spec.labels)}
@@ -134,8 +131,12 @@ def notes(spec: TableSpec, finished: Sequence[RunRecord], incomparable: str) -> 
     prints = _by_value(spec, finished, lambda run: _short(run.data.get("fingerprint")))
     what = "did NOT all read the same data files, as the fingerprints in their env.json say"
     lines += _differing(f"The runs {what}", prints)
+    # Of other runs the name, by its tag, says that they are something else.
     rows = [run for run in finished if run.name in places]
-    lines += budgets(spec, rows) + other_settings(spec, rows)
+    budgets = _by_value(spec, rows, lambda run: budget(run.config))
+    differing = _differing("The rows were made with DIFFERENT budgets", budgets)
+    lines += differing or [f"Budget: {text}." for text in budgets if text != NOT_RECORDED]
+    lines += other_settings(spec, rows)
     commits = _by_value(spec, finished, lambda run: _short(run.commit))
     lines += _differing("The runs were made by DIFFERENT versions of the code", commits)
     first = next(iter(commits), "")
@@ -147,7 +148,7 @@ def notes(spec: TableSpec, finished: Sequence[RunRecord], incomparable: str) -> 
 
 
 def _sources(spec: TableSpec) -> list[str]:
-    """Where the paper's values come from, and how far they can be trusted."""
+    """Where the paper's values come from, and how certain they are."""
     known = {f"{row.label}, {m}": value for row in spec.rows for m, value in row.paper.items()}
     if spec.best:
         names = " and ".join(spec.labels.get(run, run) for run in spec.best.rows)
@@ -159,33 +160,20 @@ def _sources(spec: TableSpec) -> list[str]:
     return lines + ([f"Paper: {spec.source}"] if spec.source else [])
 
 
-def budgets(spec: TableSpec, runs: Sequence[RunRecord]) -> list[str]:
-    """One line with the budget of the paper's rows; where they differ, which rows had which."""
-    groups = _by_value(spec, runs, lambda run: budget(run.config))
-    if len(groups) < 2:
-        return [f"Budget: {text}." for text in groups if text]
-    groups = {text or "not recorded": names for text, names in groups.items()}
-    return _differing("The rows were made with DIFFERENT budgets", groups)
-
-
 def budget(config: Mapping[str, Any]) -> str:
     """`25 epochs, 2000 training examples, preset paper`, as far as the config says."""
     if not config:
-        return ""
-    epochs, preset = lookup(config, "optim.epochs"), lookup(config, "preset")
-    size = lookup(config, "data.train_size")
-    parts = [f"{epochs} epoch" + "s" * (epochs != 1)] if epochs is not None else []
-    parts.append(f"{size if size is not None else 'all'} training examples")
-    return ", ".join(parts + ([f"preset {preset}"] if preset is not None else []))
+        return NOT_RECORDED
+    keys = ("optim.epochs", "data.train_size", "preset")
+    epochs, size, preset = (lookup(config, key) for key in keys)
+    parts = [] if epochs is None else [f"{epochs} epoch" + "s" * (epochs != 1)]
+    parts.append(f"{'all' if size is None else size} training examples")
+    return ", ".join(parts if preset is None else [*parts, f"preset {preset}"])
 
 
-def other_settings(spec: TableSpec, runs: Sequence[RunRecord]) -> list[str]:
-    """A warning for every setting in which some rows or seeds depart from what their config file
-    says for them, and others do not.
-
-    `runs` are of the paper's rows: of others the name, by its tag, says that they are something
-    else. The budget, which `budgets` tells, is no departure; nor is what a row's own arguments say.
-    """
+def other_settings(spec: TableSpec, runs: Runs) -> list[str]:
+    """A warning for every setting, but for the budget's, in which some of the rows' runs depart
+    from what their config file says for them, and others do not."""
     runs = [run for run in runs if run.config]
     departing = {run.dir: departures(spec, run, runs) for run in runs}
     keys = dict.fromkeys(key for given in departing.values() for key in given)
@@ -206,7 +194,7 @@ def other_settings(spec: TableSpec, runs: Sequence[RunRecord]) -> list[str]:
 def _short(value: Any) -> str:
     """A hash, and the mark after it, as a reader can tell it from another."""
     if value is None:
-        return "not recorded"
+        return NOT_RECORDED
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return text if len(text) < 16 else f"{text[:10]}{'+' * text.endswith('+')}"
 
@@ -218,23 +206,20 @@ def _differing(what: str, groups: Mapping[str, str], between: str = ": ") -> lis
 
 
 def _by_value(
-    spec: TableSpec, runs: Sequence[RunRecord], value_of: Callable[[RunRecord], str | None]
+    spec: TableSpec, runs: Runs, value_of: Callable[[RunRecord], str | None]
 ) -> dict[str, str]:
     """{value: the runs that have it, 'Image, Audio seed 1'}; seeds are named where those of a row
     differ. None stands for no value."""
-    by_value: dict[str, dict[str, list[RunRecord]]] = {}
+    seeds_of: dict[str, dict[str, list[str]]] = {}  # value -> run -> seeds
     for run in runs:
         if (value := value_of(run)) is not None:
-            by_value.setdefault(value, {}).setdefault(run.name, []).append(run)
-
-    def named(name: str, of_row: Sequence[RunRecord]) -> str:
-        label = spec.labels.get(name, name)
-        if sum(name in rows for rows in by_value.values()) < 2:
-            return label
-        seeds = ", ".join(str(run.seed) for run in of_row)
-        return f"{label} seed{'s' * (len(of_row) > 1)} {seeds}"
-
-    return {
-        value: ", ".join(named(name, of_row) for name, of_row in rows.items())
-        for value, rows in by_value.items()
-    }
+            seeds_of.setdefault(value, {}).setdefault(run.name, []).append(str(run.seed))
+    values_of_run = Counter(name for by_run in seeds_of.values() for name in by_run)
+    groups = {}
+    for value, by_run in seeds_of.items():
+        labels = []
+        for name, seeds in by_run.items():
+            which = f" seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
+            labels.append(spec.labels.get(name, name) + which * (values_of_run[name] > 1))
+        groups[value] = ", ".join(labels)
+    return groups

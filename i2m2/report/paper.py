@@ -18,14 +18,12 @@ from i2m2.settings import OptimConfig, RunConfig, flatten, merge_preset, to_dict
 from i2m2.stats.predictions import Predictions
 from i2m2.stats.summary import CustomMetrics
 
+Runs = Sequence[RunRecord]
+
 
 class PaperValue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A number the paper reports, in `unit` (percent, or the metric's own such as nats), and how
-    far it can be trusted.
-
-    In a table's `best` it belongs to the best of `rows` (run names), where the source does not say
-    which of them it is.
-    """
+    """A number the paper reports, in `unit` (percent, or the metric's own such as nats). As a
+    table's `best` it is that of the best of `rows` (run names), and not known of which."""
 
     value: float
     std: float | None = None
@@ -45,9 +43,7 @@ class PaperValue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 class RowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A row of the paper's table: its label there, our run's folder name, and the arguments that
-    make that run.
-
-    `command` makes a row that is not trained; `{folder}` in it stands for the results folder.
+    make that run. `command` makes one that is not trained; `{folder}` in it is the results folder.
     """
 
     label: str
@@ -58,16 +54,9 @@ class RowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class TableSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the paper, as a `paper.yaml` describes it; `defaults` is the content of its config
-    file.
-
-    `folder` is the results folder it is listed under; `published` is False for what no `paper.yaml`
-    knows; `drawn` are the metrics of its figure, a panel each. A row reproduces the paper if its
-    mean over at least `seeds` is within `tolerance` points (percent) of the paper's value;
-    `backbone`: how the name of the paper's begins, where there are several; `variants`: of the data
-    that count as the paper's, any if none is named. `settings`: class of the runs' settings;
-    `analysis`: module of what the data set's predictions have of their own, see `analysis_of`.
-    """
+    """A table of the paper. AVMNIST_and_MIMIC/paper.yaml says what its fields mean; besides these,
+    `folder` is the results folder it is listed under, `published` is False for what no `paper.yaml`
+    knows, and `defaults` is the content of its config file."""
 
     folder: str
     name: str
@@ -111,8 +100,7 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 def read_specs() -> dict[str, list[TableSpec]]:
-    """Results folder -> its tables, from the `paper.yaml` files of this repository and of the
-    current directory (which wins)."""
+    """Results folder -> its tables, of this repository and the current directory (which wins)."""
     specs: dict[str, list[TableSpec]] = {}
     for root in (Path(__file__).resolve().parents[2], Path.cwd()):
         for path in sorted(root.glob("*/paper.yaml")):
@@ -128,8 +116,8 @@ def listed_under(folder: str, specs: Mapping[str, list[TableSpec]]) -> list[Tabl
 
 
 def read_paper(path: Path) -> dict[str, list[TableSpec]]:
-    """The tables of one `paper.yaml` by results folder. Keys starting with `_` only hold what
-    others repeat by an anchor. SettingsError for what is no such file."""
+    """The tables of one `paper.yaml` by results folder. Keys starting with `_` are none, and only
+    hold anchors. SettingsError for what is no such file."""
     specs = {}
     try:
         for folder, tables in yaml.safe_load(path.read_text(encoding="utf-8")).items():
@@ -159,34 +147,28 @@ class Analysis(NamedTuple):
 
 
 def analysis_of(specs: Sequence[TableSpec]) -> Analysis:
-    """Of the module that the tables name: its CUSTOM_METRICS, and its functions `study` and
-    `combination`, if it has them."""
+    """CUSTOM_METRICS of the module that the tables name, and its functions, if it has them."""
     if not specs or not specs[0].analysis:
         return Analysis()
     module = import_module(specs[0].analysis)
-    study, combination = (getattr(module, name, None) for name in ("study", "combination"))
-    return Analysis(module.CUSTOM_METRICS, study, combination)
+    functions = (getattr(module, name, None) for name in ("study", "combination"))
+    return Analysis(module.CUSTOM_METRICS, *functions)
 
 
-def departures(spec: TableSpec, run: RunRecord, runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """{dotted setting: value} where a run's settings are not those of its table's config file, for
-    its preset, method and task.
-
-    A setting that the file leaves to its default departs where it is not the core's, or that of the
-    first of `runs`. One that cannot change a result by more than rounding, or that says what a run
-    is, does not.
-    """
+def departures(spec: TableSpec, run: RunRecord, runs: Runs) -> dict[str, Any]:
+    """{dotted setting: value} where a run's settings are not those of its table's config file for
+    its preset, method and task. What the file leaves out is compared with the core's default, else
+    with the first of `runs`; what the row's arguments or the run's name say is left out."""
     args = next((row.args for row in spec.rows if row.run == run.name), "")
     ignored = {word[2:].partition("=")[0] for word in args.split() if word.startswith("--")}
-    roles = ("neutral", "location", "rounding", "identity")
-    ignored |= with_role(spec.settings_class(), *roles)
+    ignored |= with_role(spec.settings_class(), "neutral", "location", "rounding", "identity")
     usual = _usual_settings(spec, run, runs)
     settings = flatten(run.config).items()
     given = {key: value for key, value in settings if key in usual and key not in ignored}
     return {key: value for key, value in given.items() if value != usual[key]}
 
 
-def _usual_settings(spec: TableSpec, run: RunRecord, runs: Sequence[RunRecord]) -> dict[str, Any]:
+def _usual_settings(spec: TableSpec, run: RunRecord, runs: Runs) -> dict[str, Any]:
     """What the config file says for a run's preset, method and task; without one, what the row's
     first run has."""
     alike = [other for other in runs if not spec.defaults and other.name == run.name]

@@ -23,16 +23,14 @@ ALPHA = 0.05  # above it, a corrected p leaves a row undistinguished from the be
 
 
 class Judgement(msgspec.Struct, kw_only=True):
-    """Of a table: {run: {metric: summary}}, the best row of each metric, {metric: {run: corrected p
-    of its difference from the best}}, and why runs have no interval. All of it is of the seeds and
-    values that the table shows; `of` is what it follows from."""
+    """Of a table, of exactly the seeds and values that it shows."""
 
     version: int = 1  # of what is stored, see `i2m2.report.cache`
-    of: dict[str, Any] = {}
-    best: dict[str, str] = {}
-    rows: dict[str, dict[str, Summary]] = {}
-    p: dict[str, dict[str, float]] = {}
-    without: dict[str, str] = {}
+    of: dict[str, Any] = {}  # what it follows from
+    best: dict[str, str] = {}  # the best row of each metric
+    rows: dict[str, dict[str, Summary]] = {}  # by run and metric
+    p: dict[str, dict[str, float]] = {}  # by metric and run: of its difference from the best
+    without: dict[str, str] = {}  # why a run has no interval
     groups: int | None = None
     resamples: int | None = None
 
@@ -49,9 +47,8 @@ class Judgement(msgspec.Struct, kw_only=True):
 def best_of(
     values: Mapping[str, Mapping[str, Sequence[float]]], metrics: Sequence[str]
 ) -> dict[str, str]:
-    """{metric: the row with the best mean}, of {row: {metric: one value per seed}}; not for the
-    entropy, of which neither more nor less is better, and not where fewer than two rows have the
-    metric."""
+    """{metric: the row with the best mean}, of {row: {metric: one value per seed}}, where at least
+    two rows have the metric; not for the entropy, of which neither more nor less is better."""
     best = {}
     for metric in metrics:
         sign = -1 if metric_of(metric).lower_is_better else 1
@@ -73,9 +70,8 @@ def agrees(summary: Summary, records: Sequence[RunRecord], metric: str) -> bool:
 def judge(
     rows: Rows, metrics: Sequence[str], best: Mapping[str, str], custom: CustomMetrics
 ) -> Judgement:
-    """The judgement, computed. Metrics that neither `i2m2.metrics` nor `custom` has are left out.
-    Every row is compared with the best of each column over the seeds that both have; all these
-    comparisons are one family for Holm's correction."""
+    """Every row is compared with the best of each column over the seeds that both have; all these
+    comparisons are one family for Holm's correction. Metrics that nothing defines are left out."""
     predictions, unlike = read_alike(rows)
     made = Judgement(best=dict(best), without=unlike, groups=0, resamples=RESAMPLES)
     if not predictions:
@@ -148,21 +144,16 @@ def read_alike(rows: Rows) -> tuple[dict[tuple[str, int], Predictions], dict[str
     damaged, or not of the examples that most rows predicted."""
     predictions: dict[str, dict[int, Predictions]] = {}
     left_out: dict[str, str] = {}
-    alike: list[list[str]] = []  # rows of the same examples
     for run, records in rows.items():
         try:
             of_run = {record.seed: require_predictions(record.dir, "test") for record in records}
             refuse_other_examples({f"{run}/seed{seed}": one for seed, one in of_run.items()})
         except DataError as error:
             left_out[run] = f"no interval: {error}"
-            continue
-        predictions[run] = of_run
-        for members in alike:
-            if same_examples(_first(of_run), _first(predictions[members[0]])):
-                members.append(run)
-                break
         else:
-            alike.append([run])
+            predictions[run] = of_run
+    firsts = {run: next(iter(of_run.values())) for run, of_run in predictions.items()}
+    alike = [[run for run in firsts if same_examples(one, firsts[run])] for one in firsts.values()]
     most = max(alike, key=len, default=[])
     for run in (run for run in predictions if run not in most):
         why = f"it predicted other examples than {most[0]}, or in another order"
@@ -170,20 +161,15 @@ def read_alike(rows: Rows) -> tuple[dict[tuple[str, int], Predictions], dict[str
     return {(run, seed): one for run in most for seed, one in predictions[run].items()}, left_out
 
 
-def _first(of_run: Mapping[int, Predictions]) -> Predictions:
-    return next(iter(of_run.values()))
-
-
 def share_members(products: Sequence[Sequence[str]]) -> bool:
     """Whether the seeds of a product of separately trained runs, each given by the folders of
-    these, have any in common: they are not independent then."""
+    these, have any in common: they are not independent then (reused models)."""
     members = [member for product in products for member in product]
     return len(set(members)) < len(members) and len(products) > 1
 
 
 def how_sure(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
-    """What intervals, bold numbers and marks rest on, and which rows have none; `labels`: of the
-    table's runs."""
+    """What intervals, bold numbers and marks rest on, and which rows have none."""
     lines = [f"{labels.get(run, run)}: {why}." for run, why in judgement.without.items()]
     rows = [summaries for summaries in judgement.rows.values() if summaries]
     if not rows:
@@ -217,7 +203,7 @@ def _untested(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
 
 
 def _too_few(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
-    """Of rows with a † although their interval and that of the best have nothing in common: why."""
+    """Why rows have a † although their interval and that of the best lie apart."""
     apart: dict[str, list[str]] = {}
     for metric, by_run in judgement.p.items():
         best = judgement.interval(judgement.best[metric], metric)

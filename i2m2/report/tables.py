@@ -32,18 +32,17 @@ class ResultRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultTable:
-    """What is shown of one results folder. `compared`: metrics that stand beside the paper's, which
-    only those of real data may."""
+    """A table of the paper, filled with the runs of one results folder."""
 
     title: str
     about: str  # data set, variant, real or SYNTHETIC, number of seeds
     metrics: Sequence[str]  # the first one is compared with the paper
     drawn: Sequence[str] = ()  # metrics of its figure, a panel each; the first if none is named
     data: str  # real, synthetic or not recorded
-    compared: Sequence[str] = ()
+    compared: Sequence[str] = ()  # metrics that stand beside the paper's: of real data alone
     judged: bool = True  # whether there is a table of the paper to be reproduced
     rows: Sequence[ResultRow]  # the paper's, in its order
-    further: Sequence[ResultRow] = ()  # finished runs that are not rows of the paper's table
+    further: Sequence[ResultRow] = ()  # finished runs that are no rows of it
     notes: Sequence[str] = ()
     todo: Mapping[str, Sequence[str]] = field(default_factory=dict)  # heading -> commands
     best: PaperValue | None = None
@@ -57,13 +56,12 @@ class ResultTable:
 
 
 def in_percent(metric: str) -> bool:
-    """Whether a metric is a share, and shown in percent."""
+    """Of a metric that is a share; NLL and the like are not."""
     return metric_of(metric).percent
 
 
 def number(value: float | None, metric: str = "accuracy") -> str:
-    """0.7215 -> '72.2', in percent unless the metric is none; NLL and the like with three decimals;
-    None -> '-'. Halves are rounded up."""
+    """0.7215 -> '72.2', halves rounded up; not `in_percent`: three decimals; None -> '-'."""
     if value is None:
         return "-"
     if not math.isfinite(value):
@@ -76,8 +74,8 @@ def number(value: float | None, metric: str = "accuracy") -> str:
 def cell(
     values: Sequence[float], metric: str = "accuracy", interval: tuple[float, float] | None = None
 ) -> str:
-    """[0.71, 0.73] -> '72.0 ± 1.4 (2)': mean, sample standard deviation, number of seeds; [] ->
-    'missing'. With an interval: '72.0 ± 1.4 [70.1, 73.9] (2)'."""
+    """[0.71, 0.73] -> '72.0 ± 1.4 [70.1, 73.9] (2)': mean, sample standard deviation, interval (if
+    given), number of seeds; [] -> 'missing'."""
     if not values:
         return "missing"
     spread = f" ± {number(statistics.stdev(values), metric)}" if len(values) > 1 else ""
@@ -92,14 +90,14 @@ def rendered(table: ResultTable) -> RenderedTable:
         grids["Further runs"] = _grid(table, table.further, "run", judged=False)
     plain = [metric for metric in table.metrics if not in_percent(metric)]
     but = f" (not {', '.join(plain)})" if plain else ""
-    any_interval = any(table.judgement.interval(row.run, table.main) for row in table.rows)
-    interval = f", 95 % interval of {table.main}" if any_interval else ""
-    spread = "mean ± sample standard deviation over the seeds"
+    units = f"In percent{but}: mean ± sample standard deviation over the seeds"
+    if any(table.judgement.interval(row.run, table.main) for row in table.rows):
+        units += f", 95 % interval of {table.main}"
     return RenderedTable(
         title=table.title,
         about=table.about,
         grids=grids,
-        units=f"In percent{but}: {spread}{interval} (number of seeds).",
+        units=f"{units} (number of seeds).",
         notes=table.notes,
         todo=table.todo,
     )
@@ -108,9 +106,8 @@ def rendered(table: ResultTable) -> RenderedTable:
 def _grid(
     table: ResultTable, rows: Sequence[ResultRow], first: str, judged: bool
 ) -> list[list[str]]:
-    """Header first: label, a column per metric, and of rows that are `judged` the paper's values of
-    the metrics that may be compared, and the verdict. What the class frequencies alone reach stands
-    above, where it is recorded."""
+    """Label, a column per metric, and of rows that are `judged` the paper's values and the verdict.
+    What the class frequencies alone reach stands above, where it is recorded."""
     compared = table.compared if judged else ()
     header = [first, *table.metrics, *(f"{metric}, paper" for metric in compared)]
     grid = [header + ["verdict"] * judged]
@@ -125,8 +122,7 @@ def _grid(
 
 
 def _cell_of(table: ResultTable, row: ResultRow, metric: str) -> str:
-    """`missing` is a row without a finished run; a metric that is undefined for its runs is a dash.
-    The best is in bold."""
+    """`missing` without a finished run, a dash where its runs leave the metric undefined."""
     values, judgement = row.values[metric], table.judgement
     if not values and any(row.values.values()):
         return "-"
@@ -144,9 +140,8 @@ COLUMNS = (
 
 
 def to_csv(table: ResultTable) -> str:
-    """A line per row and metric: mean, sample std, interval and the paper's value as fractions,
-    empty where there is none; the verdict, and the seeds that are missing. The paper's best of
-    several rows has a line of its own."""
+    """A line per row and metric, all values as fractions. The paper's best of several rows has a
+    line of its own."""
     lines: list[dict[str, object]] = []
     for metric, value in table.baseline.items():
         if metric in table.metrics and value is not None:

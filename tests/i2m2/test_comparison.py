@@ -35,11 +35,11 @@ def test_a_difference_is_paired_over_examples_and_seeds(tmp_path):
 def test_every_pair_of_runs_has_its_tests(tmp_path):
     a, b = two_class_runs((0,), 1.5), two_class_runs((0,), 1.0, shift=50)
     first, second = save_runs(tmp_path / "a", a), save_runs(tmp_path / "b", b)
-    tests = comparison_of(first, second, ["accuracy"]).tests[0][""]
+    by_answer, by_rank = comparison_of(first, second, ["accuracy"]).tests[0][""]
     log_odds = [p["log_prob"][:, 1].astype(float) - p["log_prob"][:, 0] for p in (a[0], b[0])]
-    assert tests.delong.p == delong(a[0]["y"] == 1, *log_odds).p
+    assert by_rank.p == delong(a[0]["y"] == 1, *log_odds).p
     right = [p["log_prob"].argmax(-1) == p["y"] for p in (a[0], b[0])]
-    assert tests.mcnemar.won == (right[0] & ~right[1]).sum()
+    assert by_answer.won == (right[0] & ~right[1]).sum()
 
 
 def test_the_same_predictions_differ_in_nothing(tmp_path):
