@@ -3,22 +3,92 @@ the seeds they share."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from i2m2.errors import CommandParser, DataError, SettingsError, aligned, run_command
-from i2m2.report.comparison import Comparison, PairedTests, comparison_of
 from i2m2.report.paper import TableSpec, analysis_of, listed_under, read_specs
 from i2m2.report.significance import share_members
-from i2m2.runs import (
-    is_done,
-    predictions_file,
-    read_environment,
-    require_predictions,
-    seed_folders,
+from i2m2.runs import is_done, predictions_file, read_environment, require_predictions, seed_folders
+from i2m2.stats.intervals import LEVEL
+from i2m2.stats.paired_tests import DeLong, McNemar, delong, mcnemar
+from i2m2.stats.predictions import (
+    AtLabel,
+    Predictions,
+    log_prob_of,
+    per_label,
+    refuse_other_examples,
 )
-from i2m2.stats.predictions import Predictions, log_prob_of
-from i2m2.stats.summary import CustomMetrics, Summary, resample
+from i2m2.stats.resampling import RESAMPLES, group_index
+from i2m2.stats.summary import CustomMetrics, Summary, resample, summarise
+
+
+class Contrast(NamedTuple):
+    """A metric of two methods, and the difference first - second with its p-value."""
+
+    first: Summary
+    second: Summary
+    difference: Summary
+
+
+PairedTests = tuple[McNemar, DeLong | None]  # of two runs; DeLong where there are two classes
+
+
+class Comparison(NamedTuple):
+    """Two methods over the seeds given."""
+
+    examples: int
+    groups: int
+    metrics: dict[str, Contrast]
+    tests: list[dict[str, PairedTests]]  # of each pair of runs, see `paired_tests`
+
+
+def comparison_of(
+    first: Sequence[Path],
+    second: Sequence[Path],
+    metrics: Iterable[str],
+    split: str = "test",
+    custom: CustomMetrics | None = None,
+    shared: tuple[bool, bool] = (False, False),
+) -> Comparison:
+    """Of two methods' finished runs, as many of each, paired in the order given; every resample
+    draws the same examples for all. `metrics`, `custom`: see `resample`; `shared`: of which of the
+    two the seeds are not independent. DataError if the runs did not predict the same examples,
+    SettingsError for a run without predictions or an unknown metric."""
+    predictions = [require_predictions(run, split) for run in (*first, *second)]
+    refuse_other_examples(dict(zip(map(str, (*first, *second)), predictions, strict=True)))
+    index, groups = group_index(predictions[0]["group"])
+    contrasts = {}
+    for name, (values, resampled) in resample(predictions, metrics, custom).items():
+        (a, b), (a_resampled, b_resampled) = np.split(values, 2), np.split(resampled, 2, axis=1)
+        differing, either = (a - b, a_resampled - b_resampled), any(shared)
+        contrasts[name] = Contrast(
+            first=summarise(name, a, a_resampled, groups, shared=shared[0]),
+            second=summarise(name, b, b_resampled, groups, shared=shared[1]),
+            difference=summarise(name, *differing, groups, difference=True, shared=either),
+        )
+    pairs = zip(predictions[: len(first)], predictions[len(first) :], strict=True)
+    return Comparison(len(index), groups, contrasts, [paired_tests(a, b) for a, b in pairs])
+
+
+def paired_tests(first: Predictions, second: Predictions) -> dict[str, PairedTests]:
+    """{label, or "" where there is one: tests} of two runs; {} where either holds no log_prob."""
+    if "log_prob" not in first or "log_prob" not in second:
+        return {}
+
+    def tests(at: AtLabel) -> PairedTests:
+        y, a, b = at(first["y"]), at(first["log_prob"]), at(second["log_prob"])
+        ranked = None
+        if a.shape[-1] == 2:
+            # As i2m2.metrics.auroc ranks.
+            log_odds = [np.nan_to_num(one[:, 1].astype(np.float64) - one[:, 0]) for one in (a, b)]
+            ranked = delong(y == 1, *log_odds)
+        return mcnemar(a.argmax(-1) == y, b.argmax(-1) == y), ranked
+
+    return per_label(first, tests)
 
 
 def seeds_of(folder: Path, split: str) -> dict[str, Path]:
@@ -60,7 +130,7 @@ def usual_metrics(
     else the general ones."""
     if not custom:
         binary = log_prob_of(predictions).shape[-1] == 2
-        return ["accuracy", "nll", *(["auroc"] if binary else [])]
+        return ["accuracy", "nll"] + ["auroc"] * binary
 
     def is_defined(metric: str) -> bool:
         try:
@@ -72,24 +142,19 @@ def usual_metrics(
 
 
 def report(found: Comparison, seeds: Sequence[str]) -> str:
-    """The text of a comparison: a line per metric, what the intervals account for, and the tests of
-    each pair of runs."""
-    basis = found.basis
+    """A line per metric, what the intervals account for, and the tests of each pair of runs."""
     rows = [["", "A", "B", "A - B", "p"]]
     notes = []
-    rules: dict[str, None] = {}
-    for name, contrast in found.metrics.items():
-        parts = (contrast.first, contrast.second, contrast.difference)
-        first, second = (_with_interval(part) for part in parts[:2])
-        difference, p = _with_interval(parts[2], "+"), _number(parts[2].p, ".2g")
-        rows.append([name, first, second, difference, p])
-        if left_out := contrast.difference.resamples_left_out:
+    for name, (first, second, difference) in found.metrics.items():
+        cells = [_with_interval(first), _with_interval(second), _with_interval(difference, "+")]
+        rows.append([name, *cells, _number(difference.p, ".2g")])
+        if left_out := difference.resamples_left_out:
             notes.append(f"resamples in which {name} is not defined, left out: {left_out:,}")
-        rules |= dict.fromkeys(part.rule for part in parts)
-    notes += [f"{basis.level:.0%} intervals: {rule}" for rule in rules]
-    notes[-1] += f"; {basis.resamples:,} resamples of {basis.groups:,} groups"
-    tests = [*_mcnemar(found, seeds), *_delong(found, seeds)]
-    if tests and basis.groups < basis.examples:
+    rules = dict.fromkeys(part.rule for parts in found.metrics.values() for part in parts)
+    notes += [f"{LEVEL:.0%} intervals: {rule}" for rule in rules]
+    notes[-1] += f"; {RESAMPLES:,} resamples of {found.groups:,} groups"
+    tests = _tests(found, seeds)
+    if tests and found.groups < found.examples:
         tests.append(
             "McNemar and DeLong take examples as independent, and these come in groups: "
             "believe the intervals above"
@@ -97,44 +162,30 @@ def report(found: Comparison, seeds: Sequence[str]) -> str:
     return "\n".join([aligned(rows, others="left"), "", *notes, *tests])
 
 
-def _mcnemar(found: Comparison, seeds: Sequence[str]) -> list[str]:
-    if not _is_compared(found, "accuracy"):
-        return []
-    rows = [["McNemar", "only A right", "only B right", "exact p", "mid-p"]]
-    for name, tests in _tests(found, seeds, "accuracy"):
-        test = tests.mcnemar
-        p = [_number(value, ".2g") for value in (test.p, test.mid_p)]
-        rows.append([name, f"{test.won:,}", f"{test.lost:,}", *p])
-    return ["", aligned(rows, others="left")]
+def _tests(found: Comparison, seeds: Sequence[str]) -> list[str]:
+    """McNemar where the accuracy is compared, DeLong where the AUROC is."""
+    won_and_lost = [["McNemar", "only A right", "only B right", "exact p", "mid-p"]]
+    ranked = [["DeLong", "AUROC of A", "AUROC of B", "standard error of A - B", "p"]]
+    for seed, by_label in zip(seeds, found.tests, strict=True):
+        for label, (m, d) in by_label.items():
+            name = f"{seed} {label}".strip()
+            if _is_compared(found, "accuracy", label):
+                p = [_number(value, ".2g") for value in (m.p, m.mid_p)]
+                won_and_lost.append([name, f"{m.won:,}", f"{m.lost:,}", *p])
+            if d is not None and _is_compared(found, "auroc", label):
+                numbers = [_number(value) for value in (d.first, d.second, d.error)]
+                ranked.append([name, *numbers, _number(d.p, ".2g")])
+    filled = [rows for rows in (won_and_lost, ranked) if len(rows) > 1]
+    return [text for rows in filled for text in ("", aligned(rows, others="left"))]
 
 
-def _delong(found: Comparison, seeds: Sequence[str]) -> list[str]:
-    rows = [["DeLong", "AUROC of A", "AUROC of B", "standard error of A - B", "p"]]
-    for name, tests in _tests(found, seeds, "auroc"):
-        if (test := tests.delong) is not None:
-            numbers = [_number(value) for value in (test.first, test.second, test.error)]
-            rows.append([name, *numbers, _number(test.p, ".2g")])
-    return ["", aligned(rows, others="left")] if len(rows) > 1 else []
-
-
-def _is_compared(found: Comparison, metric: str, label: str = "") -> bool:
-    """Whether a metric is among those compared, for one label if it is given: by itself, or as the
-    mean over all of them."""
+def _is_compared(found: Comparison, metric: str, label: str) -> bool:
+    """Whether a metric is among those compared, of a label by itself or by the mean of all."""
     if metric in found.metrics:
         return True
     if label:
         return f"{metric}_{label}" in found.metrics
     return any(name.startswith(f"{metric}_") for name in found.metrics)
-
-
-def _tests(
-    found: Comparison, seeds: Sequence[str], metric: str
-) -> Iterable[tuple[str, PairedTests]]:
-    """(seed and label, tests) of every pair of runs and label for which the metric is compared."""
-    for seed, by_label in zip(seeds, found.tests, strict=True):
-        for label, tests in by_label.items():
-            if _is_compared(found, metric, label):
-                yield f"{seed} {label}".strip(), tests
 
 
 def _with_interval(summary: Summary, sign: str = "") -> str:
@@ -167,28 +218,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--metric", help=about)
     args = parser.parse_args(argv)
     pairs = pairs_of(args.A, args.B, args.split)
-    first, second = ([pair[k] for pair in pairs.values()] for k in (0, 1))
-    listed = listed_under(first[0].resolve().parents[1].name, read_specs())
+    sides = [[pair[k] for pair in pairs.values()] for k in (0, 1)]
+    a_run = sides[0][0]
+    listed = listed_under(a_run.resolve().parents[1].name, read_specs())
     custom = analysis_of(listed).metrics
     if args.metric:
         metrics = args.metric.split(",")
     else:
-        metrics = usual_metrics(require_predictions(first[0], args.split), listed, custom)
-    environments = {run: read_environment(run) for run in (*first, *second)}
-    shared = tuple(_reuses_models(runs, environments) for runs in (first, second))
-    found = comparison_of(first, second, metrics, args.split, custom, shared=shared)
-    print(f"A  {described(args.A, first)}\nB  {described(args.B, second)}")
-    data = [(env.get("data") or {}).get("description") for env in environments.values()]
+        metrics = usual_metrics(require_predictions(a_run, args.split), listed, custom)
+    environments = [[read_environment(run) for run in runs] for runs in sides]
+    members = [[env.get("product_of") or [] for env in of_side] for of_side in environments]
+    shared = tuple(map(share_members, members))
+    found = comparison_of(*sides, metrics, args.split, custom, shared)
+    for name, folder, runs in zip("AB", (args.A, args.B), sides, strict=True):
+        print(f"{name}  {described(folder, runs)}")
+    data = [(env.get("data") or {}).get("description") for env in sum(environments, [])]
     data = dict.fromkeys(str(text or "not described") for text in data)
+    examples = f"{args.split} split, {found.examples:,} examples"
     print(
-        f"{', '.join(pairs)}; {args.split} split, {found.basis.examples:,} examples, "
-        f"data: {'; '.join(data)}\n"
+        f"{', '.join(pairs)}; {examples}, data: {'; '.join(data)}\n\n{report(found, list(pairs))}"
     )
-    print(report(found, list(pairs)))
-
-
-def _reuses_models(runs: Sequence[Path], environments: Mapping[Path, Mapping]) -> bool:
-    return share_members([environments[run].get("product_of") or [] for run in runs])
 
 
 if __name__ == "__main__":

@@ -7,34 +7,17 @@ data set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.files import write_text
+from i2m2.report import render, study_tables
 from i2m2.report.fill import Specs, tables_of
 from i2m2.report.missing import command
-from i2m2.report.paper import TableSpec, analysis_of, listed_under, read_specs
-from i2m2.report.render import (
-    RenderedTable,
-    Section,
-    from_json,
-    slug,
-    to_csv,
-    to_latex,
-    to_markdown,
-    to_page,
-)
-from i2m2.report.study_tables import (
-    STUDIES,
-    diagrams_of,
-    diagrams_table,
-    settings_table,
-    studies_of,
-    study_tables,
-)
-from i2m2.report.tables import ResultTable, rendered
-from i2m2.report.tables import to_csv as result_csv
+from i2m2.report.paper import analysis_of, listed_under, read_specs
+from i2m2.report.render import RenderedTable, Section, slug, to_latex, to_markdown
+from i2m2.report.tables import ResultTable, rendered, to_csv
 from i2m2.runs import RunRecord, collect, is_done, run_folders
 
 TITLE = "I2M2: does this data need inter-modality modelling, intra-modality modelling, or both?"
@@ -60,78 +43,63 @@ def find_folders(out: Path, dataset: str | None, specs: Specs) -> list[Path]:
 
     found = [path for path in sorted(out.iterdir()) if path.is_dir() and run_folders(path)]
     chosen = [path for path in found if is_asked_for(path.name)]
-    hint = _hint([tables[0] for key, tables in specs.items() if is_asked_for(key)], out)
-    if found and not chosen:
-        names = ", ".join(path.name for path in found)
-        raise SettingsError(f"{out}: no runs of data set {dataset!r}; found: {names}{hint}")
     runs = [run for path in chosen for run in run_folders(path)]
     if any(map(is_done, runs)):
         return chosen
-    if run_folders(out):
+    if found and not chosen:
+        names = ", ".join(path.name for path in found)
+        state = f"no runs of data set {dataset!r}; found: {names}"
+    elif run_folders(out):
         raise SettingsError(
             f"{out}: is one data set's folder; give the one above it: "
             f"{out.parent} --dataset {out.name}"
         )
-    state = f"none of its {len(runs)} runs is finished" if runs else "no runs in it"
+    else:
+        state = f"none of its {len(runs)} runs is finished" if runs else "no runs in it"
+    first = [tables[0] for name, tables in specs.items() if is_asked_for(name)]
+    makers = [command(spec, spec.rows[0], 0, out / "any", []) for spec in first if spec.rows]
+    hint = next((f"; make one with: {maker}" for maker in makers if maker), "")
     raise SettingsError(f"{out}: {state}{hint}")
 
 
-def _hint(tables: Sequence[TableSpec], out: Path) -> str:
-    """The command that makes the first run of the first table that has one."""
-    for spec in tables:
-        if spec.rows and spec.train:
-            return f"; make one with: {command(spec, spec.rows[0], 0, out / 'any', [])}"
-    return ""
-
-
-def show(folder: Path, specs: Specs, sections: list[Section]) -> list[Path]:
-    """Print and write what there is of a results folder, and add it to the `sections` of the report
-    -> the files of its tables."""
+def show(folder: Path, specs: Specs) -> tuple[list[Section], list[Path]]:
+    """Print and write what there is of a results folder -> its sections of the report, the files of
+    its tables."""
     runs = collect(folder)
     if all(run.test is None for run in runs):
         print(f"{folder}: none of its {len(runs)} runs is finished, so there is no table yet\n")
-        return []
+        return [], []
     tables, to_begin = tables_of(folder, runs, specs)
-    synthetic = tables[0].data == "synthetic"
-    paths = []
+    sections, paths = [], []
     for place, table in enumerate(tables):
-        print(to_markdown(rendered(table)))
-        written = write(table, folder, slug(table.title) if place else "")
+        shown = rendered(table)
+        print(to_markdown(shown))
+        written = write(table, shown, folder, slug(table.title) if place else "")
         figures = [path for path in written if path.suffix == ".png"]
-        sections.append(Section(rendered(table), figures, table.data == "synthetic"))
+        sections.append(Section(shown, figures, table.data == "synthetic"))
         paths += written
     for table in to_begin:
         print(to_markdown(table))
-        sections.append(Section(table, [], synthetic))
+        sections.append(Section(table))
         for kind in FILES:  # none may be left of runs that are gone
             (folder / f"{slug(table.title)}.{kind}").unlink(missing_ok=True)
-    synthetic = any(table.data == "synthetic" for table in tables)
-    sections += [Section(*left, synthetic) for left in _left_by_others(folder)]
+    for path in sorted(folder.glob("*.sheet.json")):  # left for the report by other commands
+        figure = path.with_name(path.name.replace(".sheet.json", ".png"))
+        sections.append(Section(render.from_json(path), [figure] if figure.exists() else []))
     studies = write_studies(folder, runs, tables, specs)
-    sections += [Section(table, figures, synthetic) for table, figures in studies]
-    return paths
+    return [*sections, *(Section(table, figures) for table, figures in studies)], paths
 
 
-def write(table: ResultTable, folder: Path, name: str) -> list[Path]:
+def write(table: ResultTable, shown: RenderedTable, folder: Path, name: str) -> list[Path]:
     """Write the table's five files into `folder`: `table.md`, `figure.png` and the like, or called
     `name`; their paths."""
     from i2m2.report.figures import draw, save_figure  # here: figures take a while to import
 
-    shown = rendered(table)
-    texts = {"md": to_markdown(shown), "tex": to_latex(shown), "csv": result_csv(table)}
-    paths = [folder / f"{name or 'table'}.{kind}" for kind in texts]
-    for path, text in zip(paths, texts.values(), strict=True):
+    texts = {"md": to_markdown(shown), "tex": to_latex(shown), "csv": to_csv(table)}
+    paths = {folder / f"{name or 'table'}.{kind}": text for kind, text in texts.items()}
+    for path, text in paths.items():
         write_text(path, text)
-    return paths + save_figure(draw(table), folder / (name or "figure"))
-
-
-def _left_by_others(folder: Path) -> list[tuple[RenderedTable, list[Path]]]:
-    """Tables that other commands left for the report (`<name>.sheet.json`), with their figures."""
-    left = []
-    for path in sorted(folder.glob("*.sheet.json")):
-        figure = path.with_name(path.name.replace(".sheet.json", ".png"))
-        left.append((from_json(path), [figure] if figure.exists() else []))
-    return left
+    return [*paths, *save_figure(draw(table), folder / (name or "figure"))]
 
 
 def write_studies(
@@ -139,29 +107,30 @@ def write_studies(
 ) -> list[tuple[RenderedTable, list[Path]]]:
     """What is told of a results folder beside its tables: studies and settings in force, written
     into it -> each with its figures."""
-    # A row is called as in its first table.
-    labels = {row.run: row.label for table in reversed(tables) for row in table.rows}
-    labels = {row.run: labels[row.run] for table in tables for row in table.rows}
+    labels: dict[str, str] = {}
+    for row in (row for table in tables for row in table.rows):
+        labels.setdefault(row.run, row.label)  # a row is called as in its first table
     finished = [run for run in runs if run.test is not None]
     metrics = list(dict.fromkeys(metric for table in tables for metric in table.metrics))
     analysis = analysis_of(listed_under(folder.name, specs))
-    studies, about = studies_of(folder, finished, metrics, analysis), tables[0].about
-    made = study_tables(studies, labels, about)
-    if settings := settings_table(finished, labels, about):
+    about = tables[0].about
+    studies = study_tables.studies_of(folder, finished, metrics, analysis)
+    made = study_tables.study_tables(studies, labels, about)
+    if settings := study_tables.settings_table(finished, labels, about):
         made.append(settings)
-    for title in STUDIES:  # none may be left of runs that have changed
+    for title in study_tables.STUDIES:  # none may be left of runs that have changed
         (folder / f"{slug(title)}.csv").unlink(missing_ok=True)
-    texts = {f"{slug(table.title)}.csv": to_csv(table) for table in made}
+    texts = {f"{slug(table.title)}.csv": render.to_csv(table) for table in made}
     if made:
         texts["studies.md"] = "\n".join(map(to_markdown, made))
         texts["studies.tex"] = "\n".join(map(to_latex, made))
     figures: list[Path] = []
-    if diagrams := diagrams_of(studies, labels):
+    if diagrams := study_tables.diagrams_of(studies, labels):
         from i2m2.report.figures import draw_reliability, save_figure  # as above
 
         title = f"Reliability of the first seed's test predictions\n{about}"
         figures = save_figure(draw_reliability(diagrams, title), folder / "reliability")[:1]
-        texts["reliability.csv"] = to_csv(diagrams_table(diagrams))
+        texts["reliability.csv"] = render.to_csv(study_tables.diagrams_table(diagrams))
     for name, text in texts.items():
         write_text(folder / name, text)
     return [(table, figures * table.title.startswith("Calibration:")) for table in made]
@@ -183,23 +152,19 @@ def main(argv: list[str] | None = None) -> None:
     errors: list[DataError] = []
     for folder in find_folders(args.results, args.dataset, specs):
         try:
-            paths += show(folder, specs, sections.setdefault(folder.name, []))
+            sections[folder.name], written = show(folder, specs)
+            paths += written
         except DataError as error:  # the other folders have their tables all the same
             errors.append(error)
-            about, notes = folder.name, [f"{error}."]
-            nothing = RenderedTable(title="No tables", about=about, grids={}, notes=notes)
+            notes = [f"{error}."]
+            nothing = RenderedTable(title="No tables", about=folder.name, grids={}, notes=notes)
             sections[folder.name] = [Section(nothing)]
-    paths.append(write_page(args.results, sections))
-    print("written:", *paths, sep="\n  ")
+    filled = {name: of_folder for name, of_folder in sections.items() if of_folder}
+    page = args.results / "report.html"
+    write_text(page, render.to_page(TITLE, filled, INTRODUCTION))
+    print("written:", *paths, page, sep="\n  ")
     if errors:
         raise DataError("; ".join(map(str, errors)))
-
-
-def write_page(results: Path, sections: Mapping[str, Sequence[Section]]) -> Path:
-    path = results / "report.html"
-    filled = {name: of_folder for name, of_folder in sections.items() if of_folder}
-    write_text(path, to_page(TITLE, filled, INTRODUCTION))
-    return path
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+import msgspec
 import yaml
 
 from i2m2.errors import SettingsError
@@ -18,15 +18,12 @@ from i2m2.settings import OptimConfig, RunConfig, flatten, merge_preset, to_dict
 from i2m2.stats.predictions import Predictions
 from i2m2.stats.summary import CustomMetrics
 
+Runs = Sequence[RunRecord]
 
-@dataclass(frozen=True, kw_only=True)
-class PaperValue:
-    """A number the paper reports, in `unit` (percent, or the metric's own such as nats), and how
-    far it can be trusted.
 
-    In a table's `best` it belongs to the best of `rows` (run names), where the source does not say
-    which of them it is.
-    """
+class PaperValue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A number the paper reports, in `unit` (percent, or the metric's own such as nats). As a
+    table's `best` it is that of the best of `rows` (run names), and not known of which."""
 
     value: float
     std: float | None = None
@@ -44,33 +41,22 @@ class PaperValue:
         return f"{self.value:.2f}" + (f" ± {self.std:.2f}" if self.std is not None else "")
 
 
-@dataclass(frozen=True, kw_only=True)
-class RowSpec:
+class RowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A row of the paper's table: its label there, our run's folder name, and the arguments that
-    make that run.
-
-    `command` makes a row that is not trained; `{folder}` in it stands for the results folder.
+    make that run. `command` makes one that is not trained; `{folder}` in it is the results folder.
     """
 
     label: str
     run: str
     args: str = ""
     command: str = ""
-    paper: Mapping[str, PaperValue] = field(default_factory=dict)  # by metric
+    paper: Mapping[str, PaperValue] = {}  # by metric
 
 
-@dataclass(frozen=True, kw_only=True)
-class TableSpec:
-    """A table of the paper, as a `paper.yaml` describes it; `defaults` is the content of its config
-    file.
-
-    `folder` is the results folder it is listed under; `published` is False for what no `paper.yaml`
-    knows; `drawn` are the metrics of its figure, a panel each. A row reproduces the paper if its
-    mean over at least `seeds` is within `tolerance` points (percent) of the paper's value;
-    `backbone`: how the name of the paper's begins, where there are several; `variants`: of the data
-    that count as the paper's, any if none is named. `settings`: class of the runs' settings;
-    `analysis`: module of what the data set's predictions have of their own, see `analysis_of`.
-    """
+class TableSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the paper. AVMNIST_and_MIMIC/paper.yaml says what its fields mean; besides these,
+    `folder` is the results folder it is listed under, `published` is False for what no `paper.yaml`
+    knows, and `defaults` is the content of its config file."""
 
     folder: str
     name: str
@@ -90,15 +76,15 @@ class TableSpec:
     variants: Sequence[str] = ()
     settings: str = ""
     analysis: str = ""
-    defaults: Mapping[str, Any] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = {}
 
     @property
-    def run_names(self) -> list[str]:
-        return [row.run for row in self.rows]
+    def heading(self) -> str:
+        return f"{self.name}: {self.title}"
 
     @property
     def labels(self) -> dict[str, str]:
-        """{run: its row's label}."""
+        """{run: its row's label}, in the order of the rows."""
         return {row.run: row.label for row in self.rows}
 
     @property
@@ -114,55 +100,41 @@ class TableSpec:
 
 
 def read_specs() -> dict[str, list[TableSpec]]:
-    """Results folder -> its tables, from the `paper.yaml` files of this repository and of the
-    current directory (which wins)."""
-    roots = (Path(__file__).resolve().parents[2], Path.cwd())
-    paths = [path for root in roots for path in sorted(root.glob("*/paper.yaml"))]
+    """Results folder -> its tables, of this repository and the current directory (which wins)."""
     specs: dict[str, list[TableSpec]] = {}
-    for path in paths:
-        specs |= read_paper(path)
+    for root in (Path(__file__).resolve().parents[2], Path.cwd()):
+        for path in sorted(root.glob("*/paper.yaml")):
+            specs |= read_paper(path)
     return specs
 
 
 def listed_under(folder: str, specs: Mapping[str, list[TableSpec]]) -> list[TableSpec]:
     """The tables of a results folder: under its name, else under the longest part of it (`avmnist`
     for `avmnist-x`), else none."""
-    keys = [key for key in specs if folder == key or folder.startswith(f"{key}-")]
+    keys = [key for key in specs if f"{folder}-".startswith(f"{key}-")]
     return specs[max(keys, key=len)] if keys else []
 
 
 def read_paper(path: Path) -> dict[str, list[TableSpec]]:
-    """The tables of one `paper.yaml` by results folder. Keys starting with `_` only hold what
-    others repeat by an anchor. SettingsError for what is no such file."""
+    """The tables of one `paper.yaml` by results folder. Keys starting with `_` are none, and only
+    hold anchors. SettingsError for what is no such file."""
+    specs = {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        listed = {key: tables for key, tables in content.items() if not key.startswith("_")}
-        return {
-            key: [_table_spec(path, folder=key, **table) for table in tables]
-            for key, tables in listed.items()
-        }
-    except (TypeError, ValueError, AttributeError, KeyError, yaml.YAMLError) as error:
+        for folder, tables in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+            if not folder.startswith("_"):
+                specs[folder] = [_table_spec(path, folder, table) for table in tables]
+    except (TypeError, ValueError, AttributeError, yaml.YAMLError, msgspec.MsgspecError) as error:
         raise SettingsError(
             f"{path} or a config file it names: {error}; "
             "AVMNIST_and_MIMIC/paper.yaml says what an entry holds"
         ) from error
+    return specs
 
 
-def _table_spec(
-    path: Path, *, rows: list[dict], best: dict | None = None, **rest: Any
-) -> TableSpec:
-    config = path.parents[1] / rest.get("config", "")
+def _table_spec(path: Path, folder: str, table: dict[str, Any]) -> TableSpec:
+    config = path.parents[1] / table.get("config", "")
     defaults = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else None
-    return TableSpec(
-        rows=[_row_spec(**row) for row in rows],
-        best=PaperValue(**best) if best else None,
-        defaults=defaults or {},
-        **rest,
-    )
-
-
-def _row_spec(*, paper: Mapping[str, dict] = MappingProxyType({}), **rest: str) -> RowSpec:
-    return RowSpec(paper={metric: PaperValue(**value) for metric, value in paper.items()}, **rest)
+    return msgspec.convert({"folder": folder, "defaults": defaults or {}} | table, TableSpec)
 
 
 class Analysis(NamedTuple):
@@ -175,40 +147,28 @@ class Analysis(NamedTuple):
 
 
 def analysis_of(specs: Sequence[TableSpec]) -> Analysis:
-    """Of the module that the tables name: its CUSTOM_METRICS, and its functions `study` and
-    `combination`, if it has them."""
+    """CUSTOM_METRICS of the module that the tables name, and its functions, if it has them."""
     if not specs or not specs[0].analysis:
         return Analysis()
     module = import_module(specs[0].analysis)
-    study, combination = (getattr(module, name, None) for name in ("study", "combination"))
-    return Analysis(module.CUSTOM_METRICS, study, combination)
+    functions = (getattr(module, name, None) for name in ("study", "combination"))
+    return Analysis(module.CUSTOM_METRICS, *functions)
 
 
-def neutral_settings(spec: TableSpec) -> frozenset[str]:
-    """Settings that cannot change a result by more than rounding, or that say what a run is."""
-    roles = ("neutral", "location", "rounding", "identity")
-    return with_role(spec.settings_class(), *roles)
-
-
-def departures(spec: TableSpec, run: RunRecord, runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """{dotted setting: value} where a run's settings are not those of its table's config file, for
-    its preset, method and task.
-
-    A setting that the file leaves to its default departs where it is not the core's, or that of the
-    first of `runs`.
-    """
+def departures(spec: TableSpec, run: RunRecord, runs: Runs) -> dict[str, Any]:
+    """{dotted setting: value} where a run's settings are not those of its table's config file for
+    its preset, method and task. What the file leaves out is compared with the core's default, else
+    with the first of `runs`; what the row's arguments or the run's name say is left out."""
     args = next((row.args for row in spec.rows if row.run == run.name), "")
-    named = {word[2:].partition("=")[0] for word in args.split() if word.startswith("--")}
-    ignored = named | neutral_settings(spec)
+    ignored = {word[2:].partition("=")[0] for word in args.split() if word.startswith("--")}
+    ignored |= with_role(spec.settings_class(), "neutral", "location", "rounding", "identity")
     usual = _usual_settings(spec, run, runs)
-    return {
-        key: value
-        for key, value in flatten(run.config).items()
-        if key not in ignored and key in usual and value != usual[key]
-    }
+    settings = flatten(run.config).items()
+    given = {key: value for key, value in settings if key in usual and key not in ignored}
+    return {key: value for key, value in given.items() if value != usual[key]}
 
 
-def _usual_settings(spec: TableSpec, run: RunRecord, runs: Sequence[RunRecord]) -> dict[str, Any]:
+def _usual_settings(spec: TableSpec, run: RunRecord, runs: Runs) -> dict[str, Any]:
     """What the config file says for a run's preset, method and task; without one, what the row's
     first run has."""
     alike = [other for other in runs if not spec.defaults and other.name == run.name]
@@ -216,16 +176,14 @@ def _usual_settings(spec: TableSpec, run: RunRecord, runs: Sequence[RunRecord]) 
     method = run.config.get("method")
     if not spec.defaults or not method:
         return usual
-    defaults = {f"optim.{name}": value for name, value in to_dict(OptimConfig()).items()}
-    usual |= defaults | {"precision": RunConfig.precision}
+    usual |= flatten({"optim": to_dict(OptimConfig()), "precision": RunConfig.precision})
     parts = {"per_task": str(run.config.get("task")), "per_method": method}
-    preset = run.config.get("preset", "paper")
     try:
+        preset = run.config.get("preset", "paper")
         usual |= merge_preset(spec.defaults, spec.config, preset, parts)
     except SettingsError:  # a preset of another version of the config file: its name says so
         return {}
     if method == PRODUCT:  # of runs of other methods, whose own settings are theirs
-        per_method = (spec.defaults.get("per_method") or {}).values()
-        own = {key for of_method in per_method for key in flatten(of_method)}
-        usual = {key: value for key, value in usual.items() if key not in own}
+        for of_method in (spec.defaults.get("per_method") or {}).values():
+            usual = {key: usual[key] for key in usual.keys() - flatten(of_method).keys()}
     return usual

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,16 +23,14 @@ ALPHA = 0.05  # above it, a corrected p leaves a row undistinguished from the be
 
 
 class Judgement(msgspec.Struct, kw_only=True):
-    """Of a table: {run: {metric: summary}}, the best row of each metric, {metric: {run: corrected p
-    of its difference from the best}}, and why runs have no interval. All of it is of the seeds and
-    values that the table shows; `of` is what it follows from."""
+    """Of a table, of exactly the seeds and values that it shows."""
 
     version: int = 1  # of what is stored, see `i2m2.report.cache`
-    of: dict[str, Any] = {}
-    best: dict[str, str] = {}
-    rows: dict[str, dict[str, Summary]] = {}
-    p: dict[str, dict[str, float]] = {}
-    without: dict[str, str] = {}
+    of: dict[str, Any] = {}  # what it follows from
+    best: dict[str, str] = {}  # the best row of each metric
+    rows: dict[str, dict[str, Summary]] = {}  # by run and metric
+    p: dict[str, dict[str, float]] = {}  # by metric and run: of its difference from the best
+    without: dict[str, str] = {}  # why a run has no interval
     groups: int | None = None
     resamples: int | None = None
 
@@ -43,21 +41,18 @@ class Judgement(msgspec.Struct, kw_only=True):
 
     def is_undistinguished(self, run: str, metric: str) -> bool:
         """From the best of the column."""
-        p = self.p.get(metric, {}).get(run)
-        return p is not None and p >= ALPHA
+        return self.p.get(metric, {}).get(run, 0) >= ALPHA
 
 
 def best_of(
     values: Mapping[str, Mapping[str, Sequence[float]]], metrics: Sequence[str]
 ) -> dict[str, str]:
-    """{metric: the row with the best mean}, of {row: {metric: one value per seed}}; not for the
-    entropy, of which neither more nor less is better, and not where fewer than two rows have the
-    metric."""
+    """{metric: the row with the best mean}, of {row: {metric: one value per seed}}, where at least
+    two rows have the metric; not for the entropy, of which neither more nor less is better."""
     best = {}
     for metric in metrics:
         sign = -1 if metric_of(metric).lower_is_better else 1
-        rows = {run: of[metric] for run, of in values.items() if of.get(metric)}
-        means = {run: sign * fmean(seeds) for run, seeds in rows.items()}
+        means = {run: sign * fmean(of[metric]) for run, of in values.items() if of.get(metric)}
         if len(means) > 1 and metric_of(metric).ranks:
             best[metric] = max(means, key=means.get)
     return best
@@ -73,93 +68,75 @@ def agrees(summary: Summary, records: Sequence[RunRecord], metric: str) -> bool:
 
 
 def judge(
-    rows: Rows,
-    metrics: Sequence[str],
-    best: Mapping[str, str],
-    custom: CustomMetrics | None = None,
+    rows: Rows, metrics: Sequence[str], best: Mapping[str, str], custom: CustomMetrics
 ) -> Judgement:
-    """The judgement, computed. Metrics that neither `i2m2.metrics` nor `custom` has are left out.
-    Every row is compared with the best of each column over the seeds that both have; all these
-    comparisons are one family for Holm's correction."""
+    """Every row is compared with the best of each column over the seeds that both have; all these
+    comparisons are one family for Holm's correction. Metrics that nothing defines are left out."""
     predictions, unlike = read_alike(rows)
-    made = Judgement(without=unlike, groups=0, resamples=RESAMPLES)
+    made = Judgement(best=dict(best), without=unlike, groups=0, resamples=RESAMPLES)
     if not predictions:
         return made
     rows = {run: records for run, records in rows.items() if run not in unlike}
-    made.groups = len(np.unique(next(iter(predictions.values()))["group"]))
     made.rows = {run: {} for run in rows}
+    made.groups = len(np.unique(next(iter(predictions.values()))["group"]))
     disagreeing: dict[str, list[str]] = {}
     p: dict[tuple[str, str], float] = {}
-    column = _Column(rows, list(predictions), made.groups)
     for metric in metrics:
         try:
-            values, resampled = resample(list(predictions.values()), [metric], custom)[metric]
+            found = resample(list(predictions.values()), [metric], custom)[metric]
         except DamagedError:
             raise
         except (SettingsError, DataError):
             continue
-        for run, summary in column.summaries(metric, values, resampled).items():
+        column = _Column(metric, *found, made.groups, rows, list(predictions))
+        recorded = [run for run in rows if any(metric in one.test for one in rows[run])]
+        for run in recorded:
+            summary = column.summary(run)
             if agrees(summary, rows[run], metric):
                 made.rows[run][metric] = summary
             else:
                 disagreeing.setdefault(run, []).append(metric)
-        p |= column.p_of_differences(metric, best.get(metric), values, resampled)
-    corrected = holm(list(p.values())) if p else []
-    for (metric, run), value in zip(p, corrected, strict=True):
-        if np.isfinite(value) and all(metric in made.rows[r] for r in (run, best[metric])):
+        first = best.get(metric)
+        for run in recorded if first in recorded else ():
+            if run != first and (value := column.p_of_difference(first, run)) is not None:
+                p[metric, run] = value
+    for (metric, run), value in zip(p, holm(list(p.values())), strict=True):
+        if all(metric in made.rows[one] for one in (run, best[metric])):
             made.p.setdefault(metric, {})[run] = float(value)
+    why = "since its predictions do not give what its result.json has"
     for run, names in disagreeing.items():
-        made.without[run] = (
-            f"no interval of {', '.join(names)}, "
-            "since its predictions do not give what its result.json has"
-        )
+        made.without[run] = f"no interval of {', '.join(names)}, {why}"
     return made
 
 
-class _Column:
-    """The columns of a table, of which every metric has one value per seed of every row."""
+class _Column(NamedTuple):
+    """A metric of every (row, seed) of `members`: [S] values and their [R, S] resamples."""
 
-    def __init__(self, rows: Rows, seeds: Sequence[tuple[str, int]], groups: int) -> None:
-        self.rows, self.groups = rows, groups
-        self.places: dict[str, dict[int, int]] = {run: {} for run in rows}
-        for place, (run, seed) in enumerate(seeds):
-            self.places[run][seed] = place
-        self.shared = {
-            run: share_members([record.product_of for record in records])
-            for run, records in rows.items()
-        }
+    metric: str
+    values: np.ndarray
+    resampled: np.ndarray
+    groups: int
+    rows: Rows
+    members: Sequence[tuple[str, int]]
 
-    def _recorded(self, metric: str) -> list[str]:
-        return [run for run, of in self.rows.items() if any(metric in r.test for r in of)]
+    def summary(self, run: str) -> Summary:
+        at = [place for place, (row, _) in enumerate(self.members) if row == run]
+        values, resampled, shared = self.values[at], self.resampled[:, at], self._shared(run)
+        return summarise(self.metric, values, resampled, self.groups, shared=shared)
 
-    def summaries(
-        self, metric: str, values: np.ndarray, resampled: np.ndarray
-    ) -> dict[str, Summary]:
-        summaries = {}
-        for run in self._recorded(metric):
-            seeds, shared = list(self.places[run].values()), self.shared[run]
-            of_run = (values[seeds], resampled[:, seeds])
-            summaries[run] = summarise(metric, *of_run, self.groups, shared=shared)
-        return summaries
+    def p_of_difference(self, first: str, second: str) -> float | None:
+        """Over the seeds that both rows have; None where there is none."""
+        seeds = ({record.seed for record in self.rows[run]} for run in (first, second))
+        common = sorted(set.intersection(*seeds))
+        if not common:
+            return None
+        a, b = ([self.members.index((run, seed)) for seed in common] for run in (first, second))
+        differing = (self.values[a] - self.values[b], self.resampled[:, a] - self.resampled[:, b])
+        shared = self._shared(first) or self._shared(second)
+        return summarise(self.metric, *differing, self.groups, difference=True, shared=shared).p
 
-    def p_of_differences(
-        self, metric: str, best: str | None, values: np.ndarray, resampled: np.ndarray
-    ) -> dict[tuple[str, str], float]:
-        """{(metric, run): p of its difference from the row `best`}, NaN where there is none."""
-        recorded = self._recorded(metric)
-        if best not in recorded:
-            return {}
-        p = {}
-        for run in recorded:
-            common = sorted(self.places[run].keys() & self.places[best].keys())
-            if run == best or not common:
-                continue
-            a, b = ([self.places[name][seed] for seed in common] for name in (best, run))
-            differing = (values[a] - values[b], resampled[:, a] - resampled[:, b])
-            shared = self.shared[run] or self.shared[best]
-            found = summarise(metric, *differing, self.groups, difference=True, shared=shared)
-            p[metric, run] = np.nan if found.p is None else found.p
-        return p
+    def _shared(self, run: str) -> bool:
+        return share_members([record.product_of for record in self.rows[run]])
 
 
 def read_alike(rows: Rows) -> tuple[dict[tuple[str, int], Predictions], dict[str, str]]:
@@ -167,43 +144,32 @@ def read_alike(rows: Rows) -> tuple[dict[tuple[str, int], Predictions], dict[str
     damaged, or not of the examples that most rows predicted."""
     predictions: dict[str, dict[int, Predictions]] = {}
     left_out: dict[str, str] = {}
-    alike: list[list[str]] = []  # rows of the same examples
     for run, records in rows.items():
         try:
             of_run = {record.seed: require_predictions(record.dir, "test") for record in records}
             refuse_other_examples({f"{run}/seed{seed}": one for seed, one in of_run.items()})
         except DataError as error:
             left_out[run] = f"no interval: {error}"
-            continue
-        predictions[run] = of_run
-        for members in alike:
-            if same_examples(_first(of_run), _first(predictions[members[0]])):
-                members.append(run)
-                break
         else:
-            alike.append([run])
+            predictions[run] = of_run
+    firsts = {run: next(iter(of_run.values())) for run, of_run in predictions.items()}
+    alike = [[run for run in firsts if same_examples(one, firsts[run])] for one in firsts.values()]
     most = max(alike, key=len, default=[])
-    for members in alike:
-        if members is not most:
-            why = f"no interval: it predicted other examples than {most[0]}, or in another order"
-            left_out |= dict.fromkeys(members, why)
+    for run in (run for run in predictions if run not in most):
+        why = f"it predicted other examples than {most[0]}, or in another order"
+        left_out[run] = f"no interval: {why}"
     return {(run, seed): one for run in most for seed, one in predictions[run].items()}, left_out
-
-
-def _first(of_run: Mapping[int, Predictions]) -> Predictions:
-    return next(iter(of_run.values()))
 
 
 def share_members(products: Sequence[Sequence[str]]) -> bool:
     """Whether the seeds of a product of separately trained runs, each given by the folders of
-    these, have any in common: they are not independent then."""
+    these, have any in common: they are not independent then (reused models)."""
     members = [member for product in products for member in product]
     return len(set(members)) < len(members) and len(products) > 1
 
 
 def how_sure(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
-    """What intervals, bold numbers and marks rest on, and which rows have none; `labels`: of the
-    table's runs."""
+    """What intervals, bold numbers and marks rest on, and which rows have none."""
     lines = [f"{labels.get(run, run)}: {why}." for run, why in judgement.without.items()]
     rows = [summaries for summaries in judgement.rows.values() if summaries]
     if not rows:
@@ -223,36 +189,27 @@ def how_sure(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
 
 def _untested(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
     """Rows that were not compared with the best of a column."""
+    rows, without = judgement.rows, judgement.without
     metrics_of: dict[str, list[str]] = {}
     for metric, best in judgement.best.items():
-        others = [run for run in (*judgement.rows, *judgement.without) if run != best]
-        others = [
-            run
-            for run in dict.fromkeys(others)
-            if metric in judgement.rows.get(run, {}) or run in judgement.without
-        ]
-        alone = [run for run in others if run not in judgement.p.get(metric, {})]
-        if metric not in judgement.rows.get(best, {}):
-            metrics_of.setdefault("every row", []).append(metric)
-        elif alone:
-            names = ", ".join(labels.get(run, run) for run in alone)
+        tested = {best, *judgement.p.get(metric, {})}
+        having = [run for run in {**rows, **without} if run in without or metric in rows[run]]
+        names = ", ".join(labels.get(run, run) for run in having if run not in tested)
+        if metric not in rows.get(best, {}):
+            names = "every row"
+        if names:
             metrics_of.setdefault(names, []).append(metric)
-    return [
-        f"Not compared with the best in {', '.join(metrics)}: {rows}."
-        for rows, metrics in metrics_of.items()
-    ]
+    return [f"Not compared with the best in {', '.join(m)}: {r}." for r, m in metrics_of.items()]
 
 
 def _too_few(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
-    """Of rows with a † although their interval and that of the best have nothing in common: why."""
+    """Why rows have a † although their interval and that of the best lie apart."""
     apart: dict[str, list[str]] = {}
     for metric, by_run in judgement.p.items():
         best = judgement.interval(judgement.best[metric], metric)
-        for run in by_run:
+        for run in filter(lambda run: judgement.is_undistinguished(run, metric), by_run):
             interval = judgement.interval(run, metric)
-            if not judgement.is_undistinguished(run, metric) or None in (best, interval):
-                continue
-            if interval[1] < best[0] or best[1] < interval[0]:
+            if best and interval and (interval[1] < best[0] or best[1] < interval[0]):
                 apart.setdefault(metric, []).append(labels.get(run, run))
     if not apart:
         return []

@@ -12,16 +12,18 @@ from i2m2.metrics import metric_of
 from i2m2.report.paper import PaperValue
 from i2m2.report.render import RenderedTable, Strong, csv_text
 from i2m2.report.significance import Judgement
+from i2m2.runs import RunRecord
 
 BASELINE = "Majority class (class frequencies)"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class ResultRow:
-    """A row of a table: for each metric one fraction per finished seed, and the paper's numbers."""
+    """A row of a table: for each metric one fraction per finished run, and the paper's numbers."""
 
     label: str
     run: str
+    runs: Sequence[RunRecord]  # the finished ones
     values: Mapping[str, Sequence[float]]
     paper: Mapping[str, PaperValue] = field(default_factory=dict)
     verdict: str = ""
@@ -30,18 +32,17 @@ class ResultRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultTable:
-    """What is shown of one results folder. `compared`: metrics that stand beside the paper's, which
-    only those of real data may."""
+    """A table of the paper, filled with the runs of one results folder."""
 
     title: str
     about: str  # data set, variant, real or SYNTHETIC, number of seeds
     metrics: Sequence[str]  # the first one is compared with the paper
     drawn: Sequence[str] = ()  # metrics of its figure, a panel each; the first if none is named
     data: str  # real, synthetic or not recorded
-    compared: Sequence[str] = ()
+    compared: Sequence[str] = ()  # metrics that stand beside the paper's: of real data alone
     judged: bool = True  # whether there is a table of the paper to be reproduced
     rows: Sequence[ResultRow]  # the paper's, in its order
-    further: Sequence[ResultRow] = ()  # finished runs that are not rows of the paper's table
+    further: Sequence[ResultRow] = ()  # finished runs that are no rows of it
     notes: Sequence[str] = ()
     todo: Mapping[str, Sequence[str]] = field(default_factory=dict)  # heading -> commands
     best: PaperValue | None = None
@@ -53,26 +54,14 @@ class ResultTable:
         """The main metric."""
         return self.metrics[0]
 
-    @property
-    def units(self) -> str:
-        plain = [metric for metric in self.metrics if not in_percent(metric)]
-        but = f" (not {', '.join(plain)})" if plain else ""
-        any_interval = any(self.judgement.interval(row.run, self.main) for row in self.rows)
-        interval = f", 95 % interval of {self.main}" if any_interval else ""
-        return (
-            f"In percent{but}: mean ± sample standard deviation over the seeds{interval} "
-            "(number of seeds)."
-        )
-
 
 def in_percent(metric: str) -> bool:
-    """Whether a metric is a share, and shown in percent."""
+    """Of a metric that is a share; NLL and the like are not."""
     return metric_of(metric).percent
 
 
 def number(value: float | None, metric: str = "accuracy") -> str:
-    """0.7215 -> '72.2', in percent unless the metric is none; NLL and the like with three decimals;
-    None -> '-'. Halves are rounded up."""
+    """0.7215 -> '72.2', halves rounded up; not `in_percent`: three decimals; None -> '-'."""
     if value is None:
         return "-"
     if not math.isfinite(value):
@@ -85,11 +74,8 @@ def number(value: float | None, metric: str = "accuracy") -> str:
 def cell(
     values: Sequence[float], metric: str = "accuracy", interval: tuple[float, float] | None = None
 ) -> str:
-    """[0.71, 0.73] -> '72.0 ± 1.4 (2)': mean, sample standard deviation, number of seeds; [] ->
-    'missing'.
-
-    With an interval: '72.0 ± 1.4 [70.1, 73.9] (2)'.
-    """
+    """[0.71, 0.73] -> '72.0 ± 1.4 [70.1, 73.9] (2)': mean, sample standard deviation, interval (if
+    given), number of seeds; [] -> 'missing'."""
     if not values:
         return "missing"
     spread = f" ± {number(statistics.stdev(values), metric)}" if len(values) > 1 else ""
@@ -102,11 +88,16 @@ def rendered(table: ResultTable) -> RenderedTable:
     grids = {"": _grid(table, table.rows, "model", table.judged)}
     if table.further:
         grids["Further runs"] = _grid(table, table.further, "run", judged=False)
+    plain = [metric for metric in table.metrics if not in_percent(metric)]
+    but = f" (not {', '.join(plain)})" if plain else ""
+    units = f"In percent{but}: mean ± sample standard deviation over the seeds"
+    if any(table.judgement.interval(row.run, table.main) for row in table.rows):
+        units += f", 95 % interval of {table.main}"
     return RenderedTable(
         title=table.title,
         about=table.about,
         grids=grids,
-        units=table.units,
+        units=f"{units} (number of seeds).",
         notes=table.notes,
         todo=table.todo,
     )
@@ -115,28 +106,23 @@ def rendered(table: ResultTable) -> RenderedTable:
 def _grid(
     table: ResultTable, rows: Sequence[ResultRow], first: str, judged: bool
 ) -> list[list[str]]:
-    """The table as text, header first: label, a column per metric, and of rows that are `judged`
-    the paper's values of the metrics that may be compared, and the verdict. What the class
-    frequencies alone reach stands above, where it is recorded."""
-    header = [first, *table.metrics]
-    if judged:
-        header += [*(f"{metric}, paper" for metric in table.compared), "verdict"]
-    grid = [header]
+    """Label, a column per metric, and of rows that are `judged` the paper's values and the verdict.
+    What the class frequencies alone reach stands above, where it is recorded."""
+    compared = table.compared if judged else ()
+    header = [first, *table.metrics, *(f"{metric}, paper" for metric in compared)]
+    grid = [header + ["verdict"] * judged]
     if table.baseline:
         scores = [number(table.baseline.get(metric), metric) for metric in table.metrics]
-        grid.append([BASELINE, *scores] + ["-"] * (len(header) - 1 - len(scores)))
+        grid.append([BASELINE, *scores] + ["-"] * (len(compared) + judged))
     for row in rows:
         cells = [row.label, *(_cell_of(table, row, metric) for metric in table.metrics)]
-        if judged:
-            known = [str(row.paper.get(metric, "-")) for metric in table.compared]
-            cells += [*known, row.verdict]
-        grid.append(cells)
+        cells += [str(row.paper.get(metric, "-")) for metric in compared]
+        grid.append(cells + [row.verdict] * judged)
     return grid
 
 
 def _cell_of(table: ResultTable, row: ResultRow, metric: str) -> str:
-    """`missing` is a row without a finished run; a metric that is undefined for its runs is a dash.
-    The best is in bold."""
+    """`missing` without a finished run, a dash where its runs leave the metric undefined."""
     values, judgement = row.values[metric], table.judgement
     if not values and any(row.values.values()):
         return "-"
@@ -154,10 +140,9 @@ COLUMNS = (
 
 
 def to_csv(table: ResultTable) -> str:
-    """A line per row and metric: mean, sample std, interval and the paper's value as fractions,
-    empty where there is none; the verdict, and the seeds that are missing. The paper's best of
-    several rows has a line of its own."""
-    lines = []
+    """A line per row and metric, all values as fractions. The paper's best of several rows has a
+    line of its own."""
+    lines: list[dict[str, object]] = []
     for metric, value in table.baseline.items():
         if metric in table.metrics and value is not None:
             lines.append({"row": BASELINE, "metric": metric, "mean": value, "seeds": 0})
@@ -165,32 +150,30 @@ def to_csv(table: ResultTable) -> str:
         lines += [_csv_line(table, row, metric) for metric in row.values]
     if table.best is not None:
         labels = {row.run: row.label for row in table.rows}
-        names = " and ".join(labels.get(run, run) for run in table.best.rows)
+        row = f"the best of {' and '.join(labels.get(run, run) for run in table.best.rows)}"
         paper = table.best.value / table.best.scale
-        row = f"the best of {names}"
         lines.append({"row": row, "metric": table.main, "seeds": 0, "paper": paper})
-    texts = [[_csv_cell((line | {"data": table.data}).get(c)) for c in COLUMNS] for line in lines]
-    return csv_text([COLUMNS, *texts])
+    rows = []
+    for line in lines:
+        cells = [(line | {"data": table.data}).get(column) for column in COLUMNS]
+        rows.append([f"{c:.10g}" if isinstance(c, float) else c for c in cells])
+    return csv_text([COLUMNS, *rows])
 
 
 def _csv_line(table: ResultTable, row: ResultRow, metric: str) -> dict[str, object]:
     values = row.values[metric]
     known = row.paper.get(metric) if metric in table.compared else None
-    found = table.judgement.rows.get(row.run, {}).get(metric)
+    summary = table.judgement.rows.get(row.run, {}).get(metric)
     return {
         "row": row.label,
         "run": row.run,
         "metric": metric,
         "mean": statistics.fmean(values) if values else None,
         "std": statistics.stdev(values) if len(values) > 1 else None,
-        "low": found.low if found else None,
-        "high": found.high if found else None,
+        "low": summary and summary.low,
+        "high": summary and summary.high,
         "seeds": len(values),
-        "paper": known.value / known.scale if known else None,
+        "paper": known and known.value / known.scale,
         "verdict": row.verdict,
         "missing": " ".join(map(str, row.missing)),
     }
-
-
-def _csv_cell(value: object) -> object:
-    return f"{value:.10g}" if isinstance(value, float) else "" if value is None else value
