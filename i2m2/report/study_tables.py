@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -75,21 +75,12 @@ def studies_of(
 
 
 def _over_seeds(seeds: Sequence[RunStatistics], combined: Sequence[Combination]) -> RunStatistics:
-    def mean(name: str) -> Any:
-        values = [getattr(one, name) for one in seeds]
-        return UNSET if UNSET in values else mean_of_all(values)
-
-    combination = UNSET
-    if combined:
-        builtins = mean_of_all([msgspec.to_builtins(one) for one in combined])
-        combination = msgspec.convert(builtins, Combination)
-    return RunStatistics(
-        calibration=mean("calibration"),
-        reliability=seeds[0].reliability,
-        entropy=mean("entropy"),
-        rescue=mean("rescue"),
-        combination=combination,
-    )
+    averaged = {
+        name: mean_of_all([getattr(one, name) for one in seeds])
+        for name in ("calibration", "entropy", "rescue")
+    }
+    combination = mean_of_all(combined) if combined else UNSET
+    return msgspec.structs.replace(seeds[0], **averaged, combination=combination)
 
 
 Labels = Mapping[str, str]  # {run: how its row is called}, in the order of the rows
@@ -116,25 +107,35 @@ def diagrams_table(diagrams: Mapping[str, Mapping[str, Diagram]]) -> RenderedTab
     return RenderedTable(title="Reliability diagrams", grids={"": grid})
 
 
+RESCUES = {  # share of the one in the other
+    "every expert wrong": ("all_wrong", "examples"),
+    "of these rescued": ("rescued", "all_wrong"),
+    "every expert right": ("all_right", "examples"),
+    "of these spoilt": ("spoilt", "all_right"),
+    "any right, product wrong": ("lost", "examples"),
+}
+
+
 def study_tables(studies: Studies, labels: Labels, about: str) -> list[RenderedTable]:
     """The studies as tables; `labels`: of the runs. Other runs are left out."""
     labels = {run: label for run, label in labels.items() if run in studies.runs}
-    tables = []
-    for make in (_entropy_table, _rescue_table, _calibration_table, _combination_table):
-        table = make(studies, labels, about)
-        tables += [table] if table else []
-    if studies.without:
-        title, grid = "Runs that are not in these studies", [["why"]]
-        grid += [[reason] for reason in studies.without]
-        tables.append(RenderedTable(title=title, about=about, grids={"": grid}))
-    return tables
+    made = [
+        _entropies(studies, labels),
+        _rescues(studies, labels),
+        _calibrations(studies, labels),
+        _combinations(studies, labels),
+        RenderedTable(
+            title="Runs that are not in these studies",
+            grids={"": [["why"], *([reason] for reason in studies.without)]},
+        ),
+    ]
+    filled = [table for table in made if any(len(grid) > 1 for grid in table.grids.values())]
+    return [replace(table, about=about) for table in filled]
 
 
-def _entropy_table(studies: Studies, labels: Labels, about: str) -> RenderedTable | None:
+def _entropies(studies: Studies, labels: Labels) -> RenderedTable:
     rows = {run: one.entropy for run, one in studies.runs.items() if one.entropy is not UNSET}
     rows = {run: entropy for run, entropy in rows.items() if run in labels}
-    if not rows:
-        return None
     columns = list(dict.fromkeys(name for entropy in rows.values() for name in entropy))
     grid = [["model", *columns, "seeds"]]
     for run, entropy in rows.items():
@@ -142,7 +143,6 @@ def _entropy_table(studies: Studies, labels: Labels, about: str) -> RenderedTabl
         grid.append([labels[run], *nats, str(studies.seeds[run])])
     return RenderedTable(
         title="Table C.7: entropy of y and of every expert after joint training",
-        about=about,
         grids={"": grid},
         notes=[
             "In nats, mean over the seeds and labels. An expert that knows nothing but the class "
@@ -151,26 +151,15 @@ def _entropy_table(studies: Studies, labels: Labels, about: str) -> RenderedTabl
     )
 
 
-def _rescue_table(studies: Studies, labels: Labels, about: str) -> RenderedTable | None:
-    columns = {  # share of the one in the other
-        "every expert wrong": ("all_wrong", "examples"),
-        "of these rescued": ("rescued", "all_wrong"),
-        "every expert right": ("all_right", "examples"),
-        "of these spoilt": ("spoilt", "all_right"),
-        "any right, product wrong": ("lost", "examples"),
-    }
-    grid = [["model", *columns]]
+def _rescues(studies: Studies, labels: Labels) -> RenderedTable:
+    grid = [["model", *RESCUES]]
     for run, one in studies.runs.items():
-        if run not in labels or one.rescue is UNSET:
-            continue
-        counts = [(one.rescue[part], one.rescue[whole]) for part, whole in columns.values()]
-        shares = [part / whole if whole else None for part, whole in counts]
-        grid.append([labels[run], *map(number, shares)])
-    if len(grid) == 1:
-        return None
+        if run in labels and one.rescue is not UNSET:
+            counts = [(one.rescue[part], one.rescue[whole]) for part, whole in RESCUES.values()]
+            shares = [part / whole if whole else None for part, whole in counts]
+            grid.append([labels[run], *map(number, shares)])
     return RenderedTable(
         title="Section 4.6: cases that the product rescues, and spoils",
-        about=about,
         grids={"": grid},
         notes=[
             "In percent: columns 1, 3 and 5 of all examples; seeds and labels counted together. "
@@ -179,21 +168,19 @@ def _rescue_table(studies: Studies, labels: Labels, about: str) -> RenderedTable
     )
 
 
-def _calibration_table(studies: Studies, labels: Labels, about: str) -> RenderedTable | None:
-    if not labels:
-        return None
-    metrics = list(studies.runs[next(iter(labels))].calibration[PRODUCT])
-    grid = [["model", "of", *metrics]]
+def _calibrations(studies: Studies, labels: Labels) -> RenderedTable:
+    rows: list[list[str]] = []
+    metrics: list[str] = []
     for run, label in labels.items():
         by_expert = studies.runs[run].calibration
+        metrics = metrics or list(by_expert[PRODUCT])
         if len(by_expert) <= 2:  # a product of one expert is that expert
             by_expert = {"itself": by_expert[PRODUCT]}
-        grid += [[label, name, *_scores(scores)] for name, scores in by_expert.items()]
+        rows += [[label, name, *_scores(scores)] for name, scores in by_expert.items()]
     shares = " and ".join(metric for metric in metrics if in_percent(metric))
     return RenderedTable(
         title="Calibration: every method and every expert after joint training",
-        about=about,
-        grids={"": grid},
+        grids={"": [["model", "of", *metrics], *rows]},
         notes=[
             f"In percent: {shares} (15 bins of confidence); Brier score 0 to 2, NLL in nats; "
             "mean over the seeds and labels."
@@ -201,7 +188,7 @@ def _calibration_table(studies: Studies, labels: Labels, about: str) -> Rendered
     )
 
 
-def _combination_table(studies: Studies, labels: Labels, about: str) -> RenderedTable | None:
+def _combinations(studies: Studies, labels: Labels) -> RenderedTable:
     grids: dict[str, Grid] = {}
     notes = [
         "Experts that were trained separately, combined afterwards; "
@@ -212,10 +199,8 @@ def _combination_table(studies: Studies, labels: Labels, about: str) -> Rendered
             label, combination = labels[run], one.combination
             grids[label if grids else ""] = _combination_grid(label, combination)
             notes.append(_combination_note(label, combination, studies.combined_seeds[run]))
-    if not grids:
-        return None
     title = "Combination: separately trained experts against joint training"
-    return RenderedTable(title=title, about=about, grids=grids, notes=notes)
+    return RenderedTable(title=title, grids=grids, notes=notes)
 
 
 def _combination_grid(label: str, combination: Combination) -> Grid:
@@ -233,12 +218,10 @@ def _combination_note(label: str, combination: Combination, seeds: int) -> str:
         return f"{label}: {combination.why_not}."
     fitted = combination.fitted
     weights = ", ".join(f"{name} {_plain(weight)}" for name, weight in fitted.weights.items())
-    order = ""
-    if combination.labels is not UNSET:
-        order = f" (in the order {', '.join(combination.labels)})"
-    untagged = ""
-    if combination.untagged:
-        untagged = f" Not trained under its tag: {combination.untagged}."
+    order = f" (in the order {', '.join(combination.labels)})" if combination.labels else ""
+    untagged = (
+        f" Not trained under its tag: {combination.untagged}." if combination.untagged else ""
+    )
     return (
         f"{label}: fitted weights{order} {weights}; prior exponent {_plain(fitted.gamma)}; "
         f"seeds {seeds}.{untagged}"
