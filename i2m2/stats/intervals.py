@@ -31,6 +31,7 @@ even that covers little more than half the time: read such an interval as "close
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -97,10 +98,9 @@ def summary_of(
     p: float = np.nan,
 ) -> Summary:
     """[S] values, and what is known of their mean."""
-    several = len(values) > 1 and np.isfinite(values).all()
     return Summary(
         mean=_known(values.mean()),
-        std=statistics.stdev(values.tolist()) if several else None,
+        std=sample_std(values.tolist()) if np.isfinite(values).all() else None,
         values=list(map(_known, values)),
         low=_known(low),
         high=_known(high),
@@ -108,6 +108,11 @@ def summary_of(
         resamples_left_out=left_out,
         p=_known(p),
     )
+
+
+def sample_std(values: Sequence[float]) -> float | None:
+    """None of fewer than two."""
+    return statistics.stdev(values) if len(values) > 1 else None
 
 
 def _known(value: float) -> float | None:
