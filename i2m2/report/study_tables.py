@@ -67,20 +67,18 @@ def studies_of(
                 "give one of them a --tag"
             )
             continue
-        combined = [one.combination for one in seeds if one.combination is not UNSET]
+        combined = [one.combination for one in seeds if one.combination]
         whole = [one for one in combined if not one.why_not]
         made.seeds[run], made.combined_seeds[run] = len(seeds), len(whole)
-        made.runs[run] = _over_seeds(seeds, whole or combined[:1])
+        parts = {
+            "calibration": [one.calibration for one in seeds],
+            "entropy": [one.entropy for one in seeds],
+            "rescue": [one.rescue for one in seeds],
+            "combination": whole or combined[:1] or [UNSET],
+        }
+        means = {name: mean_of_all(values) for name, values in parts.items()}
+        made.runs[run] = msgspec.structs.replace(seeds[0], **means)
     return made
-
-
-def _over_seeds(seeds: Sequence[RunStatistics], combined: Sequence[Combination]) -> RunStatistics:
-    averaged = {
-        name: mean_of_all([getattr(one, name) for one in seeds])
-        for name in ("calibration", "entropy", "rescue")
-    }
-    combination = mean_of_all(combined) if combined else UNSET
-    return msgspec.structs.replace(seeds[0], **averaged, combination=combination)
 
 
 Labels = Mapping[str, str]  # {run: how its row is called}, in the order of the rows
@@ -119,113 +117,106 @@ RESCUES = {  # share of the one in the other
 def study_tables(studies: Studies, labels: Labels, about: str) -> list[RenderedTable]:
     """The studies as tables; `labels`: of the runs. Other runs are left out."""
     labels = {run: label for run, label in labels.items() if run in studies.runs}
-    made = [
-        _entropies(studies, labels),
-        _rescues(studies, labels),
-        _calibrations(studies, labels),
-        _combinations(studies, labels),
-        RenderedTable(
-            title="Runs that are not in these studies",
-            grids={"": [["why"], *([reason] for reason in studies.without)]},
-        ),
+    runs = {run: one for run, one in studies.runs.items() if run in labels}
+    without = [["why"], *([reason] for reason in studies.without)]
+    tables = [
+        _entropies(runs, labels, studies.seeds),
+        _rescues(runs, labels),
+        _calibrations(runs, labels),
+        _combinations(runs, labels, studies.combined_seeds),
+        RenderedTable(title="Runs that are not in these studies", grids={"": without}),
     ]
-    filled = [table for table in made if any(len(grid) > 1 for grid in table.grids.values())]
+    filled = [table for table in tables if any(len(grid) > 1 for grid in table.grids.values())]
     return [replace(table, about=about) for table in filled]
 
 
-def _entropies(studies: Studies, labels: Labels) -> RenderedTable:
-    rows = {run: one.entropy for run, one in studies.runs.items() if one.entropy is not UNSET}
-    rows = {run: entropy for run, entropy in rows.items() if run in labels}
+Runs = Mapping[str, RunStatistics]
+
+
+def _entropies(runs: Runs, labels: Labels, seeds: Mapping[str, int]) -> RenderedTable:
+    rows = {run: one.entropy for run, one in runs.items() if one.entropy}
     columns = list(dict.fromkeys(name for entropy in rows.values() for name in entropy))
     grid = [["model", *columns, "seeds"]]
     for run, entropy in rows.items():
         nats = [number(entropy.get(name), "entropy") for name in columns]
-        grid.append([labels[run], *nats, str(studies.seeds[run])])
-    return RenderedTable(
-        title="Table C.7: entropy of y and of every expert after joint training",
-        grids={"": grid},
-        notes=[
-            "In nats, mean over the seeds and labels. An expert that knows nothing but the class "
-            "frequencies is as uncertain as y."
-        ],
+        grid.append([labels[run], *nats, str(seeds[run])])
+    note = (
+        "In nats, mean over the seeds and labels. An expert that knows nothing but the class "
+        "frequencies is as uncertain as y."
     )
+    title = "Table C.7: entropy of y and of every expert after joint training"
+    return RenderedTable(title=title, grids={"": grid}, notes=[note])
 
 
-def _rescues(studies: Studies, labels: Labels) -> RenderedTable:
-    grid = [["model", *RESCUES]]
-    for run, one in studies.runs.items():
-        if run in labels and one.rescue is not UNSET:
-            counts = [(one.rescue[part], one.rescue[whole]) for part, whole in RESCUES.values()]
+def _rescues(runs: Runs, labels: Labels) -> RenderedTable:
+    columns = {  # share of the one in the other
+        "every expert wrong": ("all_wrong", "examples"),
+        "of these rescued": ("rescued", "all_wrong"),
+        "every expert right": ("all_right", "examples"),
+        "of these spoilt": ("spoilt", "all_right"),
+        "any right, product wrong": ("lost", "examples"),
+    }
+    grid = [["model", *columns]]
+    for run, one in runs.items():
+        if one.rescue:
+            counts = [(one.rescue[part], one.rescue[whole]) for part, whole in columns.values()]
             shares = [part / whole if whole else None for part, whole in counts]
             grid.append([labels[run], *map(number, shares)])
-    return RenderedTable(
-        title="Section 4.6: cases that the product rescues, and spoils",
-        grids={"": grid},
-        notes=[
-            "In percent: columns 1, 3 and 5 of all examples; seeds and labels counted together. "
-            "The paper states over 30 % for VQA-VS."
-        ],
+    note = (
+        "In percent: columns 1, 3 and 5 of all examples; seeds and labels counted together. "
+        "The paper states over 30 % for VQA-VS."
     )
+    title = "Section 4.6: cases that the product rescues, and spoils"
+    return RenderedTable(title=title, grids={"": grid}, notes=[note])
 
 
-def _calibrations(studies: Studies, labels: Labels) -> RenderedTable:
-    rows: list[list[str]] = []
-    metrics: list[str] = []
+def _calibrations(runs: Runs, labels: Labels) -> RenderedTable:
+    rows, metrics = [], []
     for run, label in labels.items():
-        by_expert = studies.runs[run].calibration
+        by_expert = runs[run].calibration
         metrics = metrics or list(by_expert[PRODUCT])
         if len(by_expert) <= 2:  # a product of one expert is that expert
             by_expert = {"itself": by_expert[PRODUCT]}
         rows += [[label, name, *_scores(scores)] for name, scores in by_expert.items()]
-    shares = " and ".join(metric for metric in metrics if in_percent(metric))
-    return RenderedTable(
-        title="Calibration: every method and every expert after joint training",
-        grids={"": [["model", "of", *metrics], *rows]},
-        notes=[
-            f"In percent: {shares} (15 bins of confidence); Brier score 0 to 2, NLL in nats; "
-            "mean over the seeds and labels."
-        ],
+    note = (
+        f"In percent: {' and '.join(filter(in_percent, metrics))} (15 bins of confidence); "
+        "Brier score 0 to 2, NLL in nats; mean over the seeds and labels."
     )
+    title = "Calibration: every method and every expert after joint training"
+    return RenderedTable(title=title, grids={"": [["model", "of", *metrics], *rows]}, notes=[note])
 
 
-def _combinations(studies: Studies, labels: Labels) -> RenderedTable:
+def _combinations(runs: Runs, labels: Labels, seeds: Mapping[str, int]) -> RenderedTable:
     grids: dict[str, Grid] = {}
     notes = [
         "Experts that were trained separately, combined afterwards; "
         "what is fitted is fitted on validation."
     ]
-    for run, one in studies.runs.items():
-        if run in labels and one.combination is not UNSET:
-            label, combination = labels[run], one.combination
-            grids[label if grids else ""] = _combination_grid(label, combination)
-            notes.append(_combination_note(label, combination, studies.combined_seeds[run]))
+    for run, combination in ((run, one.combination) for run, one in runs.items()):
+        if not combination:
+            continue
+        header = f"parts of {labels[run]}"
+        if combination.why_not:
+            grid = [[header, "scores"], ["combined afterwards", NOT_MADE]]
+            note = f"{combination.why_not}."
+        else:
+            ways = {name: getattr(combination, way) for way, name in WAYS.items()}
+            grid = [[header, *combination.plain.scores]]
+            grid += [[name, *_scores(way.scores)] for name, way in ways.items() if way]
+            note = f"{_fitted(combination)}; seeds {seeds[run]}."
+            if combination.untagged:
+                note += f" Not trained under its tag: {combination.untagged}."
+        grids[labels[run] if grids else ""] = grid
+        notes.append(f"{labels[run]}: {note}")
     title = "Combination: separately trained experts against joint training"
     return RenderedTable(title=title, grids=grids, notes=notes)
 
 
-def _combination_grid(label: str, combination: Combination) -> Grid:
-    if combination.why_not:
-        return [[f"parts of {label}", "scores"], ["combined afterwards", NOT_MADE]]
-    grid = [[f"parts of {label}", *combination.plain.scores]]
-    for way, name in WAYS.items():
-        if (pooled := getattr(combination, way)) is not UNSET:
-            grid.append([name, *_scores(pooled.scores)])
-    return grid
-
-
-def _combination_note(label: str, combination: Combination, seeds: int) -> str:
-    if combination.why_not:
-        return f"{label}: {combination.why_not}."
-    fitted = combination.fitted
-    weights = ", ".join(f"{name} {_plain(weight)}" for name, weight in fitted.weights.items())
+def _fitted(combination: Combination) -> str:
     order = f" (in the order {', '.join(combination.labels)})" if combination.labels else ""
-    untagged = (
-        f" Not trained under its tag: {combination.untagged}." if combination.untagged else ""
-    )
-    return (
-        f"{label}: fitted weights{order} {weights}; prior exponent {_plain(fitted.gamma)}; "
-        f"seeds {seeds}.{untagged}"
-    )
+    weights = [f"{name} {_plain(w)}" for name, w in combination.fitted.weights.items()]
+    exponent = _plain(combination.fitted.gamma)
+    return f"fitted weights{order} {', '.join(weights)}; prior exponent {exponent}"
 
 
 def settings_table(
