@@ -69,7 +69,7 @@ def nll(y: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
 
 @mean_over_examples
 def brier(y: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
-    """Mean squared distance of the probabilities from the one-hot class, summed over classes: 0..2."""
+    """Mean squared distance of the probabilities from the one-hot class: 0..2."""
     p = np.exp(log_prob.astype(np.float64))
     one_hot = np.arange(p.shape[1]) == y[:, None]
     return ((one_hot - p / p.sum(-1, keepdims=True)) ** 2).sum(-1)

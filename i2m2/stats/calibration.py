@@ -76,7 +76,7 @@ def diagram(confidence: np.ndarray, right: np.ndarray) -> Diagram:
 
 
 def calibration(y: np.ndarray, log_prob: np.ndarray) -> dict[str, float]:
-    """{accuracy, ECE, Brier, NLL} of [n(, L)] labels and [n, (L,) C]; of several labels the mean."""
+    """{CALIBRATION: value} of [n(, L)] labels and [n, (L,) C]; of several labels their mean."""
     scores = score(y, log_prob, CALIBRATION)
     return {metric: scores[metric] for metric in CALIBRATION}
 

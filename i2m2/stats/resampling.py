@@ -29,8 +29,7 @@ def group_index(group: np.ndarray) -> tuple[np.ndarray, int]:
 def draw_counts(
     groups: int, resamples: int = RESAMPLES, seed: int = 0, width: int = 0
 ) -> Iterator[np.ndarray]:
-    """How often each group was drawn, [R, G] float64 in blocks of rows whose content, whatever the
-    blocks, depends on `seed` alone.
+    """How often each group was drawn, [R, G] float64 in blocks, the same numbers whatever these.
 
     `width`: of the widest array that a row becomes later, where it is more than G.
     """
@@ -50,8 +49,7 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """-> (the metrics [K], what they are in each resample [R, K]); all see the same draws. NaN
-    where a metric is not defined."""
+    """-> (the metrics [K], what they are in each resample [R, K]); all see the same draws."""
     whole = np.array([statistic(np.ones((1, groups)))[0] for statistic in statistics])
     blocks = [
         np.stack([statistic(counts) for statistic in statistics], axis=1)
@@ -61,8 +59,7 @@ def bootstrap(
 
 
 def mean_of(values: np.ndarray, index: np.ndarray, groups: int) -> BootstrapStatistic:
-    """The mean of a score that each example has by itself, [n]. NaN throughout if any is not
-    finite."""
+    """Of a score that each example has by itself, [n]; NaN throughout if any is not finite."""
     if not np.isfinite(values).all():
         return lambda counts: np.full(len(counts), np.nan)
     sums = np.bincount(index, values, minlength=groups)
