@@ -32,9 +32,8 @@ class LowRankTensorFusion(nn.Module):
     """Low-rank tensor fusion (the paper's LRTF; Liu et al., ACL 2018): sum_r w_r prod_m [1, h_m]
     F_m,r + b.
 
-    Factors F_m [rank, D_m + 1, out], weights w [1, rank] and bias b [1, out] are registered and
-    trained. With `frozen_factors` none of them is, which is what the published code did on a GPU:
-    there they were saved and trained by nobody.
+    Factors F_m [rank, D_m + 1, out], weights w [1, rank], bias b [1, out]. With `frozen_factors`
+    none of them is trained, as in the published code on a GPU.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ Statistic = Callable[[np.ndarray, np.ndarray, np.ndarray, int], BootstrapStatist
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A metric, defined once: its value, its bootstrap statistic, and how it is read and shown."""
+    """Its value, its bootstrap statistic, and how it is read and shown."""
 
     value: Value | None = None
     statistic: Statistic | None = None
@@ -62,8 +62,7 @@ def accuracy(y: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
 
 @mean_over_examples
 def nll(y: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
-    """Mean negative log-likelihood, in nats. Not clipped: one certain and wrong answer makes it
-    infinite."""
+    """Mean negative log-likelihood, in nats; not clipped: infinite by one certain, wrong answer."""
     return -np.take_along_axis(log_prob.astype(np.float64), y[:, None], axis=1)[:, 0]
 
 
@@ -99,8 +98,7 @@ def confidence_bin(confidence: np.ndarray) -> np.ndarray:
 
 
 def ece(y: np.ndarray, log_prob: np.ndarray) -> float:
-    """Expected calibration error: |accuracy - confidence| of the predicted class, 15 equal bins of
-    confidence, weighted by size."""
+    """|accuracy - confidence| of the predicted class in 15 equal bins of confidence, by size."""
     return _of_one_group(_ece_statistic, y, log_prob)
 
 
@@ -112,17 +110,18 @@ def balanced_accuracy(y: np.ndarray, log_prob: np.ndarray) -> float:
 def auroc(y: np.ndarray, log_prob: np.ndarray) -> float:
     """Area under the ROC curve: of class 1 for two classes (by the log-odds), else the mean over
     the classes that occur, each against the rest. NaN where there is nothing to rank."""
-    from sklearn.metrics import roc_auc_score  # here: it takes a second to import
-
-    areas = [roc_auc_score(*one) for one in _one_against_rest(y, log_prob)]
-    return float(np.mean(areas)) if areas else float("nan")
+    return _mean_area("roc_auc_score", y, log_prob)
 
 
 def auprc(y: np.ndarray, log_prob: np.ndarray) -> float:
     """Average precision (area under the precision-recall curve), of the classes as in `auroc`."""
-    from sklearn.metrics import average_precision_score  # as above
+    return _mean_area("average_precision_score", y, log_prob)
 
-    areas = [average_precision_score(*one) for one in _one_against_rest(y, log_prob)]
+
+def _mean_area(name: str, y: np.ndarray, log_prob: np.ndarray) -> float:
+    from sklearn import metrics  # here: it takes a second to import
+
+    areas = [getattr(metrics, name)(*one) for one in _one_against_rest(y, log_prob)]
     return float(np.mean(areas)) if areas else float("nan")
 
 
@@ -164,8 +163,7 @@ def _balanced_accuracy_statistic(
 
 
 def _one_against_rest(y: np.ndarray, log_prob: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(whether it is the class [n], score [n]) of class 1 of two, else of every class that
-    occurs."""
+    """(whether it is the class, score) [n] of class 1 of two, else of every class that occurs."""
     log_prob = log_prob.astype(np.float64)
     scores = {1: log_prob[:, 1] - log_prob[:, 0]}
     if log_prob.shape[1] != 2:

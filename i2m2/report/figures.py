@@ -69,10 +69,8 @@ def add_legend(figure: Figure, panels: Sequence[Axes], where: str, columns: int)
 
 
 def draw(table: ResultTable) -> Figure:
-    """The table's main metric, or those it says are drawn, with standard deviations over the seeds.
-
-    Where no row of the paper has a run yet, the further runs are drawn.
-    """
+    """The table's main metric, or those it says are drawn, with standard deviations over the seeds;
+    the further runs, where no row of the paper has a run yet."""
     metrics = list(table.drawn) or [table.main]
     rows = table.rows if any(row.values[metrics[0]] for row in table.rows) else table.further
     single = len(metrics) == 1
@@ -122,8 +120,7 @@ def _draw_panel(axes: Axes, table: ResultTable, rows: Sequence[ResultRow], metri
 def _draw_paper(
     axes: Axes, place: int, row: ResultRow, table: ResultTable, metric: str
 ) -> list[float]:
-    """A diamond at the row's known value, a dashed line at the one it may have -> where each mark
-    ends."""
+    """A diamond at the known value, a dashed line at the possible one -> where each mark ends."""
     ends = []
     known, best = row.paper.get(metric), table.best
     if known is not None:
@@ -140,8 +137,7 @@ def _draw_paper(
 
 def draw_reliability(diagrams: Mapping[str, Mapping[str, Diagram]], title: str) -> Figure:
     """{label of a method: {"product", each expert: diagram}}: a panel per method with accuracy
-    against confidence, on whose diagonal both agree; the larger a mark, the more examples are in
-    its bin."""
+    against confidence; the larger a mark, the more examples are in its bin."""
     columns = min(3, len(diagrams))
     figure, panels = new_figure(len(diagrams), 3, (3.2, 3.1), (1, 1.1), sharex=True, sharey=True)
     names = list(dict.fromkeys(name for by_expert in diagrams.values() for name in by_expert))
@@ -172,8 +168,7 @@ def _draw_diagram(axes: Axes, diagram: Diagram, name: str, place: int) -> None:
 def draw_curve(
     axes: Axes, levels: Sequence[float], values: Sequence[Sequence[float]], label: str, place: int
 ) -> None:
-    """A metric in percent against levels: `values`, fractions, one per seed at each level; mean
-    over the seeds, a band of one sample standard deviation."""
+    """Fractions, one per seed at each level, in percent: mean and a band of a sample std."""
     mean = 100 * np.array([statistics.fmean(of_level) for of_level in values])
     std = 100 * np.array([sample_std(of_level) or 0.0 for of_level in values])
     color, marker = f"C{place % 10}", MARKERS[place % len(MARKERS)]

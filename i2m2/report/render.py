@@ -112,8 +112,7 @@ def _pipes(grid: Grid) -> str:
 
 
 def to_latex(table: RenderedTable) -> str:
-    """The same for `\\usepackage{booktabs}`, and `graphicx` where a table is wide; notes and what
-    is still to be run stand below the first grid."""
+    """The same for booktabs, and graphicx where a table is wide; notes are below the first grid."""
     todo = [f"{heading}: {item}" for heading, items in table.todo.items() for item in items]
     notes, texts = [*table.notes, *todo], []
     for heading, grid in table.grids.items():
@@ -155,8 +154,7 @@ def escape(text: str) -> str:
 
 
 def to_html(table: RenderedTable) -> str:
-    """A section with heading, tables, notes and what is still to be run; commands in backticks
-    become code."""
+    """A section with heading, tables, notes and what is still to be run."""
     parts = [f'<h3 id="{anchor(table.heading)}">{html.escape(table.title)}</h3>']
     if table.about:
         parts.append(f'<p class="about">{html.escape(table.about)}</p>')

@@ -26,26 +26,21 @@ Labels = Mapping[str, str]  # {run: how its row is called}, in order
 
 
 def finished_runs(folder: Path) -> list[RunRecord]:
-    """The finished runs of one results folder (`results/avmnist`). SettingsError if there are
-    none."""
+    """Of one results folder (`results/avmnist`). SettingsError if there are none."""
     if not folder.is_dir():
         raise SettingsError(
             f"{folder}: there is no such results folder; give the one that holds <run>/seed<k>"
         )
     runs = collect(folder)
-    finished = [run for run in runs if run.test is not None]
-    below = sorted(path.name for path in folder.iterdir() if path.is_dir() and collect(path))
-    if not finished and below:
+    if finished := [run for run in runs if run.test is not None]:
+        return finished
+    if below := sorted(path.name for path in folder.iterdir() if path.is_dir() and collect(path)):
+        names = ", ".join(below)
         raise SettingsError(
-            f"{folder}: holds the folders of several data sets; "
-            f"give one of them: {', '.join(below)}"
+            f"{folder}: holds the folders of several data sets; give one of them: {names}"
         )
-    if not finished:
-        state = f"none of its {len(runs)} runs is finished" if runs else "no runs in it"
-        raise SettingsError(
-            f"{folder}: {state}; train first (robustness is measured on finished runs)"
-        )
-    return finished
+    state = f"none of its {len(runs)} runs is finished" if runs else "no runs in it"
+    raise SettingsError(f"{folder}: {state}; train first (robustness is measured on finished runs)")
 
 
 def rows_of(folder: Path, finished: Sequence[RunRecord]) -> tuple[dict[str, str], list[str], str]:
@@ -70,8 +65,7 @@ def points_csv(points: Iterable[Point], labels: Labels) -> str:
 
 
 def measures_csv(measures: Measures, labels: Labels) -> str:
-    """A line per run, corruption and measure: mean and sample standard deviation over the seeds,
-    raw values."""
+    """A line per run, corruption and measure: mean and sample std over the seeds, raw values."""
     rows = [["row", "run", "corruption", "measure", "mean", "std", "seeds"]]
     for run, label in labels.items():
         for key, values in measures[run].items():
@@ -84,8 +78,7 @@ def measures_csv(measures: Measures, labels: Labels) -> str:
 def measures_table(
     measures: Measures, labels: Labels, data: str, notes: Sequence[str]
 ) -> RenderedTable:
-    """A line per run: clean score and score without each modality in percent, the robustness scores
-    raw."""
+    """A line per run: clean and without each modality in percent, the robustness scores raw."""
     columns = list(dict.fromkeys(key for run in labels for key in measures[run]))
     # The clean score is the same whatever the corruption, and stands first.
     clean = next(key for key in columns if key[1] == "clean")

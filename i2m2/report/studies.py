@@ -59,9 +59,8 @@ class RunStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 def study(predictions: Predictions) -> dict[str, Any]:
-    """`calibration`, `reliability`, and of several experts `entropy` and `rescue` of a run, as in
-    `RunStatistics`. Means over the labels, where there are several; diagrams are of all labels
-    together."""
+    """What follows from a run's predictions alone, as in `RunStatistics`: means over the labels,
+    diagrams of all labels together."""
     y, log_probs = predictions["y"], expert_log_probs(predictions)
     log_probs = {PRODUCT: predictions["log_prob"], **log_probs}
     found: dict[str, Any] = {"calibration": {}, "reliability": {}}
@@ -149,8 +148,7 @@ def parts_of(folder: Path, record: RunRecord, calibration: Mapping[str, Any]) ->
 
 
 def mean_of_all(values: Sequence[Any]) -> Any:
-    """Of equal nested structures; a number that is missing in any is missing, and of words the
-    first are taken."""
+    """Of nested structures alike; a number that any lacks is missing, of words the first count."""
     first = values[0]
     if isinstance(first, str):
         return first

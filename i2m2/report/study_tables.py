@@ -96,8 +96,7 @@ def diagrams_of(studies: Studies, labels: Labels) -> dict[str, dict[str, Diagram
 
 
 def diagrams_table(diagrams: Mapping[str, Mapping[str, Diagram]]) -> RenderedTable:
-    """The numbers behind the reliability diagrams, as `diagrams_of` gives them: a row per bin that
-    holds examples."""
+    """The numbers behind `diagrams_of`: a row per bin that holds examples."""
     grid = [["model", "of", "low", "high", "count", "confidence", "accuracy"]]
     for label, by_expert in diagrams.items():
         for name, diagram in by_expert.items():
@@ -222,8 +221,7 @@ def _fitted(combination: Combination) -> str:
 def settings_table(
     finished: Sequence[RunRecord], labels: Labels, about: str
 ) -> RenderedTable | None:
-    """What every row was trained with (Table B.6 for fastMRI); where its seeds differ, all of what
-    they had."""
+    """What every row was trained with (Table B.6 for fastMRI), of all its seeds."""
     grid = [["model", *(name.removeprefix("optim.") for name in SETTINGS)]]
     for run, label in labels.items():
         configs = [record.config for record in finished if record.name == run]

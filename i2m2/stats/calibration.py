@@ -1,5 +1,4 @@
-"""How far probabilities can be believed, and what a product of separately trained experts lacks
-(from saved predictions).
+"""How far probabilities can be believed, and what a product of separately trained experts lacks.
 
 A trained classifier gives q_m(y | x_m), which holds the prior p(y). The product of M of them counts
 it M times, and evidence that two experts share twice. Trained jointly, the experts make up for it;
@@ -112,11 +111,9 @@ def log_frequencies(y: np.ndarray, classes: int) -> np.ndarray:
 def fit_pool(
     y: np.ndarray, log_probs: Mapping[str, np.ndarray], log_prior: np.ndarray | None = None
 ) -> LogarithmicPool:
-    """Expert weights and prior exponent that make the labels [n(, L)] most likely, for each label
-    by itself.
+    """Weights and prior exponent that make the labels [n(, L)] most likely, each label by itself.
 
-    `log_prior` [(L,) C]: log p(y) of the training labels; without it the frequencies of `y`, the
-    validation labels.
+    `log_prior` [(L,) C]: log p(y); without it the frequencies of `y`, the validation labels.
     """
     experts = tuple(log_probs)
     features = np.stack([_floored(log_probs[name]) for name in experts], axis=-1)
@@ -124,11 +121,9 @@ def fit_pool(
         log_prior = log_frequencies(y, features.shape[-2])
     prior = np.broadcast_to(log_prior[..., None], (*features.shape[:-1], 1))
     features = np.concatenate([features, prior], axis=-1)
-    start = np.array([*np.ones(len(experts)), 0.0])
-    fitted = _fit(y, features, start)
-    return LogarithmicPool(
-        experts=experts, weights=fitted[:-1], gamma=fitted[-1], log_prior=log_prior
-    )
+    *weights, gamma = _fit(y, features, np.array([*np.ones(len(experts)), 0.0]))
+    fitted = {"weights": np.array(weights), "gamma": gamma}
+    return LogarithmicPool(experts=experts, **fitted, log_prior=log_prior)
 
 
 def fit_temperature(y: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
@@ -168,8 +163,7 @@ def _fit(
 def maximise_likelihood(
     features: np.ndarray, target: np.ndarray, start: np.ndarray, bounds: list | None = None
 ) -> np.ndarray:
-    """theta [K] for softmax(features [n, C, K] @ theta), by L-BFGS in float64 from the centre of
-    its prior.
+    """theta [K] for softmax(features [n, C, K] @ theta), from `start`, the centre of its prior.
 
     `target` [n, K]: the features of each example's label, or their mean under a soft target that
     sums to 1. `features` is changed.
@@ -210,8 +204,7 @@ def pool_experts(
     val: Mapping[str, Predictions], test: Mapping[str, Predictions], joint: Predictions
 ) -> dict[str, Pooled]:
     """Ways to combine separately trained experts, {expert: its run's predictions}, fitted on `val`
-    and applied to `test`; beside them the jointly trained product, `joint` being its predictions of
-    the same test split.
+    and applied to `test`; beside them `joint`, what the jointly trained product predicted there.
 
     -> `plain` (w = 1, gamma = 0), `temperature` (of the plain product), `prior_divided` (w = 1,
     gamma = 1 - M), `fitted` (w and gamma), `joint`. p(y): frequencies of the validation labels.

@@ -12,8 +12,7 @@ from i2m2.stats.predictions import AtLabel, Predictions, expert_log_probs, per_l
 
 def entropies(predictions: Predictions) -> dict[str, dict[str, float]]:
     """Table C.7: {label, or "": {"y": entropy of the label frequencies, "product", each expert:
-    mean entropy of its predictions}}, in nats. An expert that knows nothing but the frequencies is
-    as uncertain as y."""
+    mean entropy of its predictions}}, in nats."""
     y = predictions["y"]
     log_probs = {PRODUCT: predictions["log_prob"], **expert_log_probs(predictions)}
 

@@ -41,6 +41,7 @@ FEW = 10  # resamples on the far side of 0, below which their share says little 
 EXAMPLES = "percentile bootstrap, examples only (one seed)"
 SEEDS_AND_EXAMPLES = "t, seeds and examples"
 BIASED = ", less the bias of the bootstrap"
+SAME = "every resample and seed gives the same value"
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -69,8 +70,7 @@ def interval(
     bounds: tuple[float, float] = (-np.inf, np.inf),
     biased: bool = False,
 ) -> Summary:
-    """[S] values of the seeds and [R, S] of their resamples, drawn alike for all seeds -> the
-    interval of the mean over the seeds.
+    """Of the mean of [S] values of the seeds, by their [R, S] resamples, drawn alike for all seeds.
 
     `bounds`: of what the metric can be; the interval ends there. `biased`: as the ECE is.
     """
@@ -117,9 +117,6 @@ def sample_std(values: Sequence[float]) -> float | None:
 
 def _known(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-SAME = "every resample and seed gives the same value"
 
 
 def _no_interval(values: np.ndarray, resampled: np.ndarray, groups: int) -> str:
@@ -177,8 +174,7 @@ def _of_seeds(
 
 
 def variances(values: np.ndarray, resampled: np.ndarray, groups: int) -> tuple[float, float]:
-    """-> (var(e), var(u)) of the model above, from the [S] values and their [R, S] resamples; S >
-    1."""
+    """-> (var(e), var(u)) of the model above, from [S] values and their [R, S] resamples; S > 1."""
     seeds = len(values)
     covariance = np.cov(resampled, rowvar=False) * groups / (groups - 1)
     of_examples = (covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1))

@@ -1,10 +1,9 @@
 """The cluster bootstrap of saved predictions: groups of examples (volumes, patients, images) are
 drawn with replacement.
 
-A metric is turned once into a function of how often each group was drawn (its bootstrap statistic),
-so that a resample costs a product of matrices or a pass over sorted scores, and never a loop over
-examples. Its value for counts of `1, 1, ..., 1` is the metric itself. Shapes: n examples, G groups,
-R resamples.
+A metric is turned once into a function of how often each group was drawn (its bootstrap statistic;
+for counts of `1, 1, ..., 1` the metric itself), so that a resample costs a product of matrices or a
+pass over sorted scores. Shapes: n examples, G groups, R resamples.
 """
 
 from __future__ import annotations
@@ -70,8 +69,7 @@ def mean_of(values: np.ndarray, index: np.ndarray, groups: int) -> BootstrapStat
 def auroc_statistic(
     positive: np.ndarray, scores: np.ndarray, index: np.ndarray
 ) -> BootstrapStatistic:
-    """Area under the ROC curve: [n] bool, [n] scores of which the positives' should be higher. NaN
-    where a class is not drawn."""
+    """Area under the ROC curve, of [n] bool and [n] scores. NaN where a class is not drawn."""
     order = np.argsort(scores[~positive], kind="stable")
     negatives = scores[~positive][order]
     group_of_negative = index[~positive][order]
@@ -94,8 +92,7 @@ def auroc_statistic(
 def auprc_statistic(
     positive: np.ndarray, scores: np.ndarray, index: np.ndarray
 ) -> BootstrapStatistic:
-    """Average precision: precision at the score of each positive, averaged over the positives. NaN
-    where a class is not drawn."""
+    """Mean over the positives of the precision at their score. NaN where a class is not drawn."""
     order = np.argsort(-scores, kind="stable")
     group = index[order]
     group_of_positive = group[positive[order]]

@@ -51,8 +51,8 @@ def effective_robustness(curve: Sequence[float], baseline: Sequence[float]) -> f
 Measures = dict[str, dict[tuple[str, str], list[float]]]
 
 
-def summarise(points: Iterable[Point], baseline: str, metric: str = "accuracy") -> Measures:
-    """Measures: `clean`, `relative`, `effective`, and the metric of `missing_<modality>`.
+def summarise(points: Iterable[Point], baseline: str) -> Measures:
+    """Measures: `clean`, `relative`, `effective`, and the `accuracy` of `missing_<modality>`.
 
     `baseline` names the run whose curve of the same seed and corruption `effective` is relative to;
     without it there is none.
@@ -60,11 +60,11 @@ def summarise(points: Iterable[Point], baseline: str, metric: str = "accuracy") 
     curves: dict[tuple[str, int, str], dict[float | None, float]] = {}
     for point in points:
         curve = curves.setdefault((point.run, point.seed, point.corruption), {})
-        curve[point.level] = point.scores[metric]
+        curve[point.level] = point.scores["accuracy"]
     measures: Measures = {}
     for (run, seed, corruption), curve in curves.items():
         if None in curve:
-            found = {metric: curve[None]}
+            found = {"accuracy": curve[None]}
         else:
             levels = sorted(curve)
             values = [curve[level] for level in levels]

@@ -30,11 +30,8 @@ def summarise(
     difference: bool = False,
     shared: bool = False,
 ) -> Summary:
-    """[S] values of the metric `name` and their [R, S] resamples -> what is said of it.
-
-    `shared`: the seeds are not independent (reused models), so their spread says too little; there
-    is no interval then.
-    """
+    """Of [S] values of the metric `name` and their [R, S] resamples. `shared`: the seeds are not
+    independent (reused models), their spread says too little, and there is no interval."""
     metric = metric_of(name)
     bounds = (-np.inf, np.inf) if difference else metric.bounds
     if shared:
