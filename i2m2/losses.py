@@ -38,6 +38,6 @@ def soft_cross_entropy(log_prob: Tensor, target: Tensor) -> Tensor:
 def binary_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
     """Each answer on its own, summed over them: [B, C] logits, [B, C] targets in 0..1 -> [B].
 
-    The paper's VQA loss feeds it normalised log-probabilities: <= 0, they never reach a target of 1.
+    The paper's VQA loss feeds it normalised log-probabilities, which never reach a target of 1.
     """
     return F.binary_cross_entropy_with_logits(logits, target, reduction="none").sum(dim=-1)

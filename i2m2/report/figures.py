@@ -144,7 +144,12 @@ def draw_reliability(diagrams: Mapping[str, Mapping[str, Diagram]], title: str) 
     for axes, (label, by_expert) in zip(panels, diagrams.items(), strict=True):
         axes.plot([0, 100], [0, 100], color=GREY, lw=1, ls=":")
         for name, diagram in by_expert.items():
-            _draw_diagram(axes, diagram, name, names.index(name))
+            _, _, count, sure, right = map(np.array, zip(*diagram.filled(), strict=True))
+            place = names.index(name)
+            style = {"color": f"C{place - 1}" if place else "black", "zorder": 5 - place}
+            axes.plot(100 * sure, 100 * right, label=name, lw=1.0 if place else 1.6, **style)
+            style |= {"s": 4 + 60 * count / count.sum(), "marker": MARKERS[place % len(MARKERS)]}
+            axes.scatter(100 * sure, 100 * right, **style)
         axes.set_title(_plain(label, 30), fontsize=10)
         axes.tick_params(labelbottom=True, labelleft=True)
     figure.supxlabel("confidence in the predicted class (%)", fontsize=10)
@@ -154,15 +159,6 @@ def draw_reliability(diagrams: Mapping[str, Mapping[str, Diagram]], title: str) 
     lines = [_plain(line, 28 * columns + 16) for line in title.splitlines()]
     figure.suptitle("\n".join(lines), fontsize=10)
     return figure
-
-
-def _draw_diagram(axes: Axes, diagram: Diagram, name: str, place: int) -> None:
-    _, _, count, confidence, accuracy = map(np.array, zip(*diagram.filled(), strict=True))
-    color, width = ("black", 1.6) if place == 0 else (f"C{place - 1}", 1.0)
-    style = {"color": color, "zorder": 5 - place}
-    axes.plot(100 * confidence, 100 * accuracy, label=name, lw=width, **style)
-    style |= {"s": 4 + 60 * count / sum(diagram.count), "marker": MARKERS[place % len(MARKERS)]}
-    axes.scatter(100 * confidence, 100 * accuracy, **style)
 
 
 def draw_curve(

@@ -26,8 +26,8 @@ class Strong(str):
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedTable:
-    """A table as it is read: `grids` by heading, the first under the title itself, notes, and lists
-    of what is still to be done."""
+    """As it is read: `grids` by heading, the first under the title, notes, and lists of what is
+    still to be done."""
 
     title: str  # begins with the paper's name for it: `Table 1: ...`
     about: str = ""  # data set, variant, real or SYNTHETIC, number of seeds
@@ -51,7 +51,6 @@ def slug(title: str) -> str:
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as the text of a CSV file."""
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()
@@ -66,7 +65,7 @@ def to_csv(table: RenderedTable) -> str:
 
 
 def to_json(table: RenderedTable) -> str:
-    """A table that one command leaves for the report of another."""
+    """For the report of another command."""
     return json.dumps(asdict(table), indent=1, ensure_ascii=False) + "\n"
 
 

@@ -36,7 +36,7 @@ def label_names(predictions: Predictions) -> list[str]:
 
 
 def per_label(predictions: Predictions, of: Callable[[AtLabel], Found]) -> dict[str, Found]:
-    """{label: of(a function that takes the label's part out of an array)}; of one label {"": ...}."""
+    """{label: of(what takes the label's part of an array)}; with one label {"": of(identity)}."""
     labels = label_names(predictions)
     if not labels:
         return {"": of(lambda array: array)}

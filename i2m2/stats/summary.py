@@ -54,9 +54,9 @@ def resample(
     """
     index, groups = group_index(predictions[0]["group"])
     custom, labels = custom or {}, label_names(predictions[0])
-    known = {metric: _at_label(metric, None) for metric in METRICS if not labels}
+    known = {metric: partial(_general, metric, None) for metric in METRICS if not labels}
     for place, label in enumerate(labels):
-        known |= {f"{metric}_{label}": _at_label(metric, place) for metric in METRICS}
+        known |= {f"{metric}_{label}": partial(_general, metric, place) for metric in METRICS}
     known |= custom
     means: dict[str, list[str]] = {}  # a metric's name -> the columns of its labels
     columns: dict[str, list[BootstrapStatistic]] = {}
@@ -68,8 +68,12 @@ def resample(
             choices = ", ".join([*METRICS, *custom])
             raise SettingsError(f"metric {name!r} is unknown; choose from {choices}{hint}")
         for column in means.get(name, [name]):
-            metric = partial(_statistic, column, known[column], index=index, groups=groups)
-            columns[column] = list(map(metric, predictions))
+            try:
+                columns[column] = [known[column](p, index, groups) for p in predictions]
+            except KeyError as error:
+                raise DataError(
+                    f"metric {name!r} needs a column {error} that these predictions do not have"
+                ) from error
     every = [statistic for column in columns.values() for statistic in column]
     whole, resampled = bootstrap(every, groups, len(index), resamples)
     shape = (len(columns), len(predictions))
@@ -78,27 +82,14 @@ def resample(
     return {name: _mean_over_labels(found, parts) for name, parts in means.items()} | found
 
 
-def _at_label(metric: str, place: int | None) -> CustomMetric:
-    """One of i2m2.metrics, of one label's y and log-probabilities."""
-
-    def of_label(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
-        log_prob, y = log_prob_of(predictions), predictions["y"]
-        if place is not None:
-            log_prob, y = log_prob[:, place], y[:, place]
-        return METRICS[metric].statistic(y, log_prob, index, groups)
-
-    return of_label
-
-
-def _statistic(
-    name: str, metric: CustomMetric, predictions: Predictions, index: np.ndarray, groups: int
+def _general(
+    metric: str, place: int | None, predictions: Predictions, index: np.ndarray, groups: int
 ) -> BootstrapStatistic:
-    try:
-        return metric(predictions, index, groups)
-    except KeyError as error:
-        raise DataError(
-            f"metric {name!r} needs a column {error} that these predictions do not have"
-        ) from error
+    """One of i2m2.metrics, of the label at `place` where there are several."""
+    log_prob, y = log_prob_of(predictions), predictions["y"]
+    if place is not None:
+        log_prob, y = log_prob[:, place], y[:, place]
+    return METRICS[metric].statistic(y, log_prob, index, groups)
 
 
 def _mean_over_labels(
