@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -70,29 +71,26 @@ def studies_of(
         combined = [one.combination for one in seeds if one.combination]
         whole = [one for one in combined if not one.why_not]
         made.seeds[run], made.combined_seeds[run] = len(seeds), len(whole)
-        parts = {
-            "calibration": [one.calibration for one in seeds],
-            "entropy": [one.entropy for one in seeds],
-            "rescue": [one.rescue for one in seeds],
-            "combination": whole or combined[:1] or [UNSET],
-        }
-        means = {name: mean_of_all(values) for name, values in parts.items()}
+        names = ("calibration", "entropy", "rescue")
+        means = {name: mean_of_all([getattr(one, name) for one in seeds]) for name in names}
+        means["combination"] = mean_of_all(whole or combined[:1] or [UNSET])
         made.runs[run] = msgspec.structs.replace(seeds[0], **means)
     return made
 
 
+Runs = Mapping[str, RunStatistics]
 Labels = Mapping[str, str]  # {run: how its row is called}, in the order of the rows
 
 
 def diagrams_of(studies: Studies, labels: Labels) -> dict[str, dict[str, Diagram]]:
     """{label of a run: {"product", each of several experts: reliability diagram}}."""
-    shown = {}
-    for run, label in labels.items():
-        if run in studies.runs:
-            diagrams = dict(studies.runs[run].reliability)
-            # A product of one expert is that expert.
-            shown[label] = diagrams if len(diagrams) > 2 else {PRODUCT: diagrams[PRODUCT]}
-    return shown
+    runs = {label: studies.runs[run] for run, label in labels.items() if run in studies.runs}
+    return {label: _several(one.reliability, PRODUCT) for label, one in runs.items()}
+
+
+def _several(by_expert: Mapping[str, Any], single: str) -> Mapping[str, Any]:
+    """Of product and experts; of one expert, which is the product, {single: of it}."""
+    return by_expert if len(by_expert) > 2 else {single: by_expert[PRODUCT]}
 
 
 def diagrams_table(diagrams: Mapping[str, Mapping[str, Diagram]]) -> RenderedTable:
@@ -102,15 +100,6 @@ def diagrams_table(diagrams: Mapping[str, Mapping[str, Diagram]]) -> RenderedTab
         for name, diagram in by_expert.items():
             grid += [[label, name, *(f"{v:.6g}" for v in values)] for values in diagram.filled()]
     return RenderedTable(title="Reliability diagrams", grids={"": grid})
-
-
-RESCUES = {  # share of the one in the other
-    "every expert wrong": ("all_wrong", "examples"),
-    "of these rescued": ("rescued", "all_wrong"),
-    "every expert right": ("all_right", "examples"),
-    "of these spoilt": ("spoilt", "all_right"),
-    "any right, product wrong": ("lost", "examples"),
-}
 
 
 def study_tables(studies: Studies, labels: Labels, about: str) -> list[RenderedTable]:
@@ -127,9 +116,6 @@ def study_tables(studies: Studies, labels: Labels, about: str) -> list[RenderedT
     ]
     filled = [table for table in tables if any(len(grid) > 1 for grid in table.grids.values())]
     return [replace(table, about=about) for table in filled]
-
-
-Runs = Mapping[str, RunStatistics]
 
 
 def _entropies(runs: Runs, labels: Labels, seeds: Mapping[str, int]) -> RenderedTable:
@@ -172,11 +158,9 @@ def _rescues(runs: Runs, labels: Labels) -> RenderedTable:
 def _calibrations(runs: Runs, labels: Labels) -> RenderedTable:
     rows, metrics = [], []
     for run, label in labels.items():
-        by_expert = runs[run].calibration
-        metrics = metrics or list(by_expert[PRODUCT])
-        if len(by_expert) <= 2:  # a product of one expert is that expert
-            by_expert = {"itself": by_expert[PRODUCT]}
+        by_expert = _several(runs[run].calibration, "itself")
         rows += [[label, name, *_scores(scores)] for name, scores in by_expert.items()]
+        metrics = metrics or list(runs[run].calibration[PRODUCT])
     note = (
         f"In percent: {' and '.join(filter(in_percent, metrics))} (15 bins of confidence); "
         "Brier score 0 to 2, NLL in nats; mean over the seeds and labels."

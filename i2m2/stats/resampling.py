@@ -115,11 +115,8 @@ def nanmean_of(statistics: Sequence[BootstrapStatistic]) -> BootstrapStatistic:
     """The mean of several in each resample, over those that are defined there."""
 
     def statistic(counts: np.ndarray) -> np.ndarray:
-        total, defined = np.zeros(len(counts)), np.zeros(len(counts))
-        for each in statistics:
-            values = each(counts)
-            total, defined = total + np.nan_to_num(values), defined + np.isfinite(values)
-        return ratio(total, defined)
+        values = np.array([each(counts) for each in statistics]).reshape(-1, len(counts))
+        return ratio(np.nan_to_num(values).sum(axis=0), np.isfinite(values).sum(axis=0))
 
     return statistic
 
