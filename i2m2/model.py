@@ -50,8 +50,7 @@ class UnimodalExpert(nn.Module):
 
 
 class FusionExpert(nn.Module):
-    """Inter-modality classifier q(y | x_1..x_M), an encoder per modality: {modality: x} -> logits
-    [B, (L,) C]."""
+    """Inter-modality classifier q(y | x_1..x_M): {modality: x} -> logits [B, (L,) C]."""
 
     def __init__(
         self, encoders: Mapping[str, nn.Module], fusion: nn.Module, head: nn.Module

@@ -207,15 +207,13 @@ def settings_table(
 ) -> RenderedTable | None:
     """What every row was trained with (Table B.6 for fastMRI), of all its seeds."""
     grid = [["model", *(name.removeprefix("optim.") for name in SETTINGS)]]
+    trained = [one for one in finished if lookup(one.config, "optim.lr") is not None]
     for run, label in labels.items():
-        configs = [record.config for record in finished if record.name == run]
-        configs = [config for config in configs if lookup(config, "optim.lr") is not None]
-        if configs:
+        if configs := [record.config for record in trained if record.name == run]:
             values = [dict.fromkeys(str(lookup(c, name)) for c in configs) for name in SETTINGS]
             grid.append([label, *(" / ".join(value) for value in values)])
-    if len(grid) == 1:
-        return None
-    return RenderedTable(title="Table B.6: settings in force", about=about, grids={"": grid})
+    table = RenderedTable(title="Table B.6: settings in force", about=about, grids={"": grid})
+    return table if len(grid) > 1 else None
 
 
 def _scores(values: Numbers) -> list[str]:

@@ -16,8 +16,8 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class McNemar:
-    """Examples that only the first, or only the second, gets right, and p-values: exact binomial,
-    and mid-p (less conservative)."""
+    """Examples that only the first, or only the second, gets right; exact p, and mid-p (less
+    conservative)."""
 
     won: int
     lost: int
@@ -42,8 +42,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
 
 @dataclass(frozen=True, kw_only=True)
 class DeLong:
-    """Two areas under the ROC curve, the variance of their difference, and the two-sided p-value of
-    no difference."""
+    """Two areas under the ROC curve, the variance of their difference, and its two-sided p."""
 
     first: float
     second: float
