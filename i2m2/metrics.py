@@ -8,16 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 
 import numpy as np
 
-from i2m2.stats.resampling import (
-    BootstrapStatistic,
-    auprc_statistic,
-    auroc_statistic,
-    mean_of,
-    nanmean_of,
-)
+from i2m2.stats import resampling
+from i2m2.stats.resampling import BootstrapStatistic
 
 ECE_BINS = 15
 
@@ -28,7 +24,7 @@ Statistic = Callable[[np.ndarray, np.ndarray, np.ndarray, int], BootstrapStatist
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A metric, defined once: its value, its bootstrap statistic, and how it is read and shown."""
+    """Its value, its bootstrap statistic, and how it is read and shown."""
 
     value: Value | None = None
     statistic: Statistic | None = None
@@ -48,64 +44,45 @@ class Metric:
         return 1 if self.percent else 3
 
 
-def accuracy(y: np.ndarray, log_prob: np.ndarray) -> float:
+def mean_over_examples(each: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Value:
+    """A metric that is the mean of a score that each example has by itself."""
+
+    @wraps(each)
+    def value(y: np.ndarray, log_prob: np.ndarray) -> float:
+        return float(each(y, log_prob).mean())
+
+    return value
+
+
+@mean_over_examples
+def accuracy(y: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
     """Share of examples whose most probable class is theirs."""
-    return float(_right(y, log_prob).mean())
+    return (log_prob.argmax(-1) == y).astype(np.float64)
 
 
-def balanced_accuracy(y: np.ndarray, log_prob: np.ndarray) -> float:
-    """Mean over the classes that occur of the share of their examples found."""
-    index = np.zeros(len(y), dtype=int)
-    return float(_balanced_accuracy_statistic(y, log_prob, index, 1)(np.ones((1, 1)))[0])
+@mean_over_examples
+def nll(y: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
+    """Mean negative log-likelihood, in nats; not clipped: infinite by one certain, wrong answer."""
+    return -np.take_along_axis(log_prob.astype(np.float64), y[:, None], axis=1)[:, 0]
 
 
-def auroc(y: np.ndarray, log_prob: np.ndarray) -> float:
-    """Area under the ROC curve: of class 1 for two classes (by the log-odds), else the mean over
-    the classes that occur, each against the rest. NaN where there is nothing to rank."""
-    from sklearn.metrics import roc_auc_score  # here: it takes a second to import
-
-    areas = [roc_auc_score(*one) for one in _one_against_rest(y, log_prob)]
-    return float(np.mean(areas)) if areas else float("nan")
-
-
-def auprc(y: np.ndarray, log_prob: np.ndarray) -> float:
-    """Average precision (area under the precision-recall curve), of the classes as in `auroc`."""
-    from sklearn.metrics import average_precision_score  # as above
-
-    areas = [average_precision_score(*one) for one in _one_against_rest(y, log_prob)]
-    return float(np.mean(areas)) if areas else float("nan")
+@mean_over_examples
+def brier(y: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
+    """Mean squared distance of the probabilities from the one-hot class: 0..2."""
+    p = np.exp(log_prob.astype(np.float64))
+    one_hot = np.arange(p.shape[1]) == y[:, None]
+    return ((one_hot - p / p.sum(-1, keepdims=True)) ** 2).sum(-1)
 
 
-def nll(y: np.ndarray, log_prob: np.ndarray) -> float:
-    """Mean negative log-likelihood, in nats. Not clipped: one certain and wrong answer makes it
-    infinite."""
-    return float(_nll(y, log_prob).mean())
-
-
-def brier(y: np.ndarray, log_prob: np.ndarray) -> float:
-    """Mean squared distance between the probabilities and the one-hot class, summed over the
-    classes: 0..2."""
-    return float(_brier(y, log_prob).mean())
-
-
-def ece(y: np.ndarray, log_prob: np.ndarray) -> float:
-    """Expected calibration error: |accuracy - confidence| of the predicted class, 15 equal bins of
-    confidence, weighted by size."""
-    confidence = confidence_of(log_prob)
-    gap = _right(y, log_prob) - confidence
-    by_bin = np.bincount(confidence_bin(confidence), weights=gap, minlength=ECE_BINS)
-    return float(np.abs(by_bin).sum() / len(y))
-
-
-def entropy(y: np.ndarray, log_prob: np.ndarray) -> float:
-    """Mean entropy of the predicted distributions, in nats (the paper's Table C.7); `y` plays no
-    part."""
-    return float(_entropy(y, log_prob).mean())
+@mean_over_examples
+def entropy(y: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
+    """Mean entropy of the predicted distributions, in nats (Table C.7); `y` plays no part."""
+    log_prob = log_prob.astype(np.float64)
+    return -(np.exp(log_prob) * np.maximum(log_prob, -1e3)).sum(-1)
 
 
 def label_entropy(y: np.ndarray) -> float:
-    """Entropy of the class frequencies, in nats: what a prediction that knows nothing but them
-    has."""
+    """Entropy of the class frequencies, in nats: what a prediction has that knows nothing else."""
     share = np.bincount(y) / len(y)
     return float(-(share[share > 0] * np.log(share[share > 0])).sum())
 
@@ -120,37 +97,48 @@ def confidence_bin(confidence: np.ndarray) -> np.ndarray:
     return np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
 
 
-# The score of each example [n], whose mean is the metric.
+def ece(y: np.ndarray, log_prob: np.ndarray) -> float:
+    """|accuracy - confidence| of the predicted class in 15 equal bins of confidence, by size."""
+    return _of_one_group(_ece_statistic, y, log_prob)
 
 
-def _right(y: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
-    return (log_prob.argmax(-1) == y).astype(np.float64)
+def balanced_accuracy(y: np.ndarray, log_prob: np.ndarray) -> float:
+    """Mean over the classes that occur of the share of their examples found."""
+    return _of_one_group(_balanced_accuracy_statistic, y, log_prob)
 
 
-def _nll(y: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
-    return -np.take_along_axis(log_prob.astype(np.float64), y[:, None], axis=1)[:, 0]
+def auroc(y: np.ndarray, log_prob: np.ndarray) -> float:
+    """Area under the ROC curve: of class 1 for two classes (by the log-odds), else the mean over
+    the classes that occur, each against the rest. NaN where there is nothing to rank."""
+    return _mean_area("roc_auc_score", y, log_prob)
 
 
-def _brier(y: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
-    p = np.exp(log_prob.astype(np.float64))
-    one_hot = np.arange(p.shape[1]) == y[:, None]
-    return ((one_hot - p / p.sum(-1, keepdims=True)) ** 2).sum(-1)
+def auprc(y: np.ndarray, log_prob: np.ndarray) -> float:
+    """Average precision (area under the precision-recall curve), of the classes as in `auroc`."""
+    return _mean_area("average_precision_score", y, log_prob)
 
 
-def _entropy(y: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
-    log_prob = log_prob.astype(np.float64)
-    return -(np.exp(log_prob) * np.maximum(log_prob, -1e3)).sum(-1)
+def _mean_area(name: str, y: np.ndarray, log_prob: np.ndarray) -> float:
+    from sklearn import metrics  # here: it takes a second to import
+
+    areas = [getattr(metrics, name)(*one) for one in _one_against_rest(y, log_prob)]
+    return float(np.mean(areas)) if areas else float("nan")
 
 
-def _mean_statistic(scores: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Statistic:
-    return lambda y, log_prob, index, groups: mean_of(scores(y, log_prob), index, groups)
+def _of_one_group(statistic: Statistic, y: np.ndarray, log_prob: np.ndarray) -> float:
+    return float(statistic(y, log_prob, np.zeros(len(y), int), 1)(np.ones((1, 1)))[0])
+
+
+def _mean_statistic(metric: Value) -> Statistic:
+    each = metric.__wrapped__  # the score of each example
+    return lambda y, log_prob, index, groups: resampling.mean_of(each(y, log_prob), index, groups)
 
 
 def _ece_statistic(
     y: np.ndarray, log_prob: np.ndarray, index: np.ndarray, groups: int
 ) -> BootstrapStatistic:
     confidence = confidence_of(log_prob)
-    gap = _right(y, log_prob) - confidence
+    gap = (log_prob.argmax(-1) == y) - confidence
     cell = index * ECE_BINS + confidence_bin(confidence)
     gaps = np.bincount(cell, gap, minlength=groups * ECE_BINS).reshape(groups, ECE_BINS)
     sizes = np.bincount(index, minlength=groups).astype(np.float64)
@@ -162,7 +150,8 @@ def _balanced_accuracy_statistic(
 ) -> BootstrapStatistic:
     classes, place = np.unique(y, return_inverse=True)
     cell, shape = index * len(classes) + place, (groups, len(classes))
-    hits = np.bincount(cell, _right(y, log_prob), minlength=groups * len(classes)).reshape(shape)
+    right = log_prob.argmax(-1) == y
+    hits = np.bincount(cell, right, minlength=groups * len(classes)).reshape(shape)
     sizes = np.bincount(cell, minlength=groups * len(classes)).reshape(shape).astype(np.float64)
 
     def statistic(counts: np.ndarray) -> np.ndarray:
@@ -174,8 +163,7 @@ def _balanced_accuracy_statistic(
 
 
 def _one_against_rest(y: np.ndarray, log_prob: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(whether it is the class [n], score [n]) of class 1 of two, else of every class that
-    occurs."""
+    """(whether it is the class, score) [n] of class 1 of two, else of every class that occurs."""
     log_prob = log_prob.astype(np.float64)
     scores = {1: log_prob[:, 1] - log_prob[:, 0]}
     if log_prob.shape[1] != 2:
@@ -185,28 +173,28 @@ def _one_against_rest(y: np.ndarray, log_prob: np.ndarray) -> list[tuple[np.ndar
 
 
 def _ranking_statistic(one: Callable[..., BootstrapStatistic]) -> Statistic:
-    return lambda y, log_prob, index, groups: nanmean_of(
+    return lambda y, log_prob, index, groups: resampling.nanmean_of(
         [one(positive, scores, index) for positive, scores in _one_against_rest(y, log_prob)]
     )
 
 
 _nats = {"lower_is_better": True, "bounds": (0, np.inf), "percent": False}
+_auroc, _auprc = map(_ranking_statistic, (resampling.auroc_statistic, resampling.auprc_statistic))
 METRICS = {
-    "accuracy": Metric(value=accuracy, statistic=_mean_statistic(_right)),
+    "accuracy": Metric(value=accuracy, statistic=_mean_statistic(accuracy)),
     "balanced_accuracy": Metric(value=balanced_accuracy, statistic=_balanced_accuracy_statistic),
-    "auroc": Metric(value=auroc, statistic=_ranking_statistic(auroc_statistic)),
-    "auprc": Metric(value=auprc, statistic=_ranking_statistic(auprc_statistic)),
-    "nll": Metric(value=nll, statistic=_mean_statistic(_nll), **_nats),
-    "brier": Metric(value=brier, statistic=_mean_statistic(_brier), **_nats | {"bounds": (0, 2)}),
+    "auroc": Metric(value=auroc, statistic=_auroc),
+    "auprc": Metric(value=auprc, statistic=_auprc),
+    "nll": Metric(value=nll, statistic=_mean_statistic(nll), **_nats),
+    "brier": Metric(value=brier, statistic=_mean_statistic(brier), **_nats | {"bounds": (0, 2)}),
     "ece": Metric(value=ece, statistic=_ece_statistic, lower_is_better=True, biased=True),
-    "entropy": Metric(value=entropy, statistic=_mean_statistic(_entropy), ranks=False, **_nats),
+    "entropy": Metric(value=entropy, statistic=_mean_statistic(entropy), ranks=False, **_nats),
 }
-SHARE = Metric()  # a data set's own metric is one of which more is better
+SHARE = Metric()  # a custom metric: more is better
 
 
 def metric_of(name: str) -> Metric:
-    """The metric that a name stands for, of one label or part too (`nll_acl`); `SHARE` for a data
-    set's own."""
+    """That a name stands for, of one label or part too (`nll_acl`); `SHARE` for a custom one."""
     known = [key for key in METRICS if name == key or name.startswith(f"{key}_")]
     return METRICS[max(known, key=len)] if known else SHARE
 
@@ -221,11 +209,9 @@ def score(
     names: Sequence[str] = tuple(METRICS),
     labels: Sequence[str] | None = None,
 ) -> dict[str, float]:
-    """{metric: value}. With L labels: the mean over them, and each label's own as
-    `<metric>_<label>`.
+    """{metric: value}. With L labels: the mean over them, and each label's as `<metric>_<label>`.
 
-    A metric that is not defined (the AUROC of one class) is NaN, and is left out of the mean over
-    the labels.
+    A metric that is not defined (the AUROC of one class) is NaN, and left out of that mean.
     """
     if log_prob.ndim == 2:
         return {name: METRICS[name].value(y, log_prob) for name in names}

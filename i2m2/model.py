@@ -30,8 +30,7 @@ def product_of_experts(log_probs: Iterable[Tensor]) -> Tensor:
 
 
 class UnimodalExpert(nn.Module):
-    """Intra-modality classifier q_m(y | x_m): encoder and head. {modality: x_m} -> logits
-    [B, (L,) C]."""
+    """Intra-modality classifier q_m(y | x_m): {modality: x_m} -> logits [B, (L,) C]."""
 
     def __init__(self, modality: str, encoder: nn.Module, head: nn.Module) -> None:
         super().__init__()
@@ -44,8 +43,7 @@ class UnimodalExpert(nn.Module):
 
 
 class FusionExpert(nn.Module):
-    """Inter-modality classifier q(y | x_1..x_M): an encoder per modality, fusion and head.
-    {modality: x} -> logits [B, (L,) C]."""
+    """Inter-modality classifier q(y | x_1..x_M): {modality: x} -> logits [B, (L,) C]."""
 
     def __init__(
         self, encoders: Mapping[str, nn.Module], fusion: nn.Module, head: nn.Module
@@ -100,41 +98,36 @@ class ProductOfExperts(nn.Module):
             name: _blank(x, present[name]) if name in present else x for name, x in inputs.items()
         }
         inputs = self.shared(inputs)
-        by_expert = {
-            name: self._log_prob(expert, inputs, present) for name, expert in self.experts.items()
+        log_probs = {
+            name: self._log_prob(expert, inputs, present)
+            for name, expert in self.experts.items()
+            if set(expert.modalities) <= set(inputs)
         }
-        log_probs = [log_prob for log_prob in by_expert.values() if log_prob is not None]
         if not log_probs:
             raise ValueError(
                 f"inputs hold {', '.join(inputs) or 'nothing'}: "
                 f"not enough for any expert of {', '.join(self.experts)}"
             )
-        multiply = product_of_experts if self.normalise else sum
-        # One expert's log-probabilities are normalised as they are.
-        product = multiply(log_probs) if len(log_probs) > 1 else log_probs[0]
-        if len(log_probs) == len(by_expert):
-            return product, by_expert
-        uniform = torch.full_like(product, self._uniform_log_prob(product))
-        return product, {
-            name: uniform if log_prob is None else log_prob for name, log_prob in by_expert.items()
-        }
+        product, *others = log_probs.values()
+        if others:  # one expert's log-probabilities are normalised as they are
+            multiply = product_of_experts if self.normalise else sum
+            product = multiply(log_probs.values())
+        for name in self.experts:
+            if name not in log_probs:
+                log_probs[name] = torch.full_like(product, self._uniform_log_prob(product))
+        return product, {name: log_probs[name] for name in self.experts}
 
     def shared(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """What the experts get: `inputs`. A subclass adds here what several of them share, so that
-        it is computed once."""
+        """What the experts get: `inputs`, and what a subclass adds here since several of them share
+        it, so that it is computed once."""
         return inputs
 
     def _uniform_log_prob(self, log_prob: Tensor) -> float:
         """What an expert that abstains gives every answer: 1/C, or even odds."""
         return -math.log(log_prob.shape[-1]) if self.normalise else 0.0
 
-    def _log_prob(
-        self, expert: nn.Module, inputs: Inputs, present: Mapping[str, Tensor]
-    ) -> Tensor | None:
-        """One expert's log-probabilities, uniform where a modality of it is absent; None if
-        `inputs` lacks one altogether."""
-        if not set(expert.modalities) <= set(inputs):
-            return None
+    def _log_prob(self, expert: nn.Module, inputs: Inputs, present: Mapping[str, Tensor]) -> Tensor:
+        """One expert's log-probabilities, uniform where a modality of it is absent."""
         log_prob = expert(inputs).log_softmax(dim=-1) if self.normalise else expert(inputs)
         masks = [present[modality] for modality in expert.modalities if modality in present]
         if not masks:

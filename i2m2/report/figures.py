@@ -11,9 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from i2m2.files import write_atomic
 from i2m2.report.tables import BASELINE, ResultRow, ResultTable, cell, in_percent
 from i2m2.stats.calibration import Diagram
+from i2m2.stats.intervals import sample_std
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,30 +57,7 @@ def new_figure(
     return figure, list(axes[:panels])
 
 
-def draw(table: ResultTable) -> Figure:
-    """The table's main metric, or those it says are drawn, with standard deviations over the seeds.
-
-    Where no row of the paper has a run yet, the further runs are drawn.
-    """
-    metrics = list(table.drawn) or [table.main]
-    rows = table.rows if any(row.values[metrics[0]] for row in table.rows) else table.further
-    width = 7.5 if len(metrics) == 1 else 6.0
-    size = (width, 0.4 + 0.38 * len(rows))
-    figure, panels = new_figure(len(metrics), 2, size, (0, 1.4), sharey=True)
-    for axes, metric in zip(panels, metrics, strict=True):
-        _draw_panel(axes, table, rows, metric)
-        if len(metrics) > 1:
-            axes.set_title(metric, fontsize=10)
-    lowest = panels[-2:] if len(panels) % 2 == 0 else panels
-    for axes, metric in zip(lowest, metrics, strict=False):
-        what = f"{metric if len(metrics) == 1 else 'score'}{' (%)' * in_percent(metric)}"
-        axes.set_xlabel(f"{what}, mean ± sample standard deviation (seeds)")
-    figure.suptitle(f"{_plain(table.title, 70)}\n{_plain(table.about, 80)}", fontsize=11)
-    _add_legend(figure, panels[:1], "outside lower right", columns=2)
-    return figure
-
-
-def _add_legend(figure: Figure, panels: Sequence[Axes], where: str, columns: int) -> None:
+def add_legend(figure: Figure, panels: Sequence[Axes], where: str, columns: int) -> None:
     """Of everything that has a label in these panels, once."""
     named = {}
     for axes in panels:
@@ -88,6 +68,26 @@ def _add_legend(figure: Figure, panels: Sequence[Axes], where: str, columns: int
         figure.legend(named.values(), named.keys(), loc=where, **style)
 
 
+def draw(table: ResultTable) -> Figure:
+    """The table's main metric, or those it says are drawn, with standard deviations over the seeds;
+    the further runs, where no row of the paper has a run yet."""
+    metrics = list(table.drawn) or [table.main]
+    rows = table.rows if any(row.values[metrics[0]] for row in table.rows) else table.further
+    single = len(metrics) == 1
+    size = (7.5 if single else 6.0, 0.4 + 0.38 * len(rows))
+    figure, panels = new_figure(len(metrics), 2, size, (0, 1.4), sharey=True)
+    for axes, metric in zip(panels, metrics, strict=True):
+        _draw_panel(axes, table, rows, metric)
+        axes.set_title("" if single else metric, fontsize=10)
+    lowest = panels[-2:] if len(panels) % 2 == 0 else panels
+    for axes, metric in zip(lowest, metrics, strict=False):
+        what = f"{metric if single else 'score'}{' (%)' * in_percent(metric)}"
+        axes.set_xlabel(f"{what}, mean ± sample standard deviation (seeds)")
+    figure.suptitle(f"{_plain(table.title, 70)}\n{_plain(table.about, 80)}", fontsize=11)
+    add_legend(figure, panels[:1], "outside lower right", columns=2)
+    return figure
+
+
 def _plain(text: str, width: int) -> str:
     """Wrapped; between two dollars matplotlib would read a formula."""
     return textwrap.fill(text, width).replace("$", r"\$")
@@ -96,8 +96,17 @@ def _plain(text: str, width: int) -> str:
 def _draw_panel(axes: Axes, table: ResultTable, rows: Sequence[ResultRow], metric: str) -> None:
     factor = 100 if in_percent(metric) else 1
     for place, row in enumerate(rows):
+        values = row.values[metric]
+        mean = factor * statistics.fmean(values) if values else 0.0
+        std = factor * (sample_std(values) or 0.0)
+        error = {"capsize": 3, "elinewidth": 1.2, "zorder": 4}
+        axes.barh(place, mean, height=0.66, color=BLUE, xerr=std or None, error_kw=error)
         ends = _draw_paper(axes, place, row, table, metric) if table.compared else []
-        _draw_bar(axes, place, row.values[metric], metric, factor, ends)
+        # The numbers stand to the right of the bar and of the paper's marks.
+        end = max([mean + std, *ends]) if values else 0.0
+        style = {"color": "black"} if values else {"color": GREY, "style": "italic"}
+        offset = {"xytext": (9, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
+        axes.annotate(cell(values, metric), (end, place), **offset, **style)
     if (majority := table.baseline.get(metric)) is not None:
         style = {"color": "#555555", "linestyle": ":", "linewidth": 1.2, "label": BASELINE}
         axes.axvline(factor * majority, **style)
@@ -108,30 +117,10 @@ def _draw_panel(axes: Axes, table: ResultTable, rows: Sequence[ResultRow], metri
     axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= most])
 
 
-def _draw_bar(
-    axes: Axes,
-    place: int,
-    values: Sequence[float],
-    metric: str,
-    factor: int,
-    ends: Sequence[float],
-) -> None:
-    """A row's bar, and its numbers to the right of the bar and of the marks that end at `ends`."""
-    mean = factor * statistics.fmean(values) if values else 0.0
-    std = factor * statistics.stdev(values) if len(values) > 1 else 0.0
-    error = {"capsize": 3, "elinewidth": 1.2, "zorder": 4}
-    axes.barh(place, mean, height=0.66, color=BLUE, xerr=std or None, error_kw=error)
-    end = max([mean + std, *ends]) if values else 0.0
-    style = {"color": "black"} if values else {"color": GREY, "style": "italic"}
-    offset = {"xytext": (9, 0), "textcoords": "offset points", "va": "center", "fontsize": 9}
-    axes.annotate(cell(values, metric), (end, place), **offset, **style)
-
-
 def _draw_paper(
     axes: Axes, place: int, row: ResultRow, table: ResultTable, metric: str
 ) -> list[float]:
-    """A diamond at the row's known value, a dashed line at the one it may have -> where each mark
-    ends."""
+    """A diamond at the known value, a dashed line at the possible one -> where each mark ends."""
     ends = []
     known, best = row.paper.get(metric), table.best
     if known is not None:
@@ -148,48 +137,36 @@ def _draw_paper(
 
 def draw_reliability(diagrams: Mapping[str, Mapping[str, Diagram]], title: str) -> Figure:
     """{label of a method: {"product", each expert: diagram}}: a panel per method with accuracy
-    against confidence, on whose diagonal both agree; the larger a mark, the more examples are in
-    its bin."""
+    against confidence; the larger a mark, the more examples are in its bin."""
     columns = min(3, len(diagrams))
-    axis = {"sharex": True, "sharey": True}
-    figure, panels = new_figure(len(diagrams), 3, (3.2, 3.1), (1, 1.1), **axis)
-    names = dict.fromkeys(name for by_expert in diagrams.values() for name in by_expert)
-    places = {name: place for place, name in enumerate(names)}
+    figure, panels = new_figure(len(diagrams), 3, (3.2, 3.1), (1, 1.1), sharex=True, sharey=True)
+    names = list(dict.fromkeys(name for by_expert in diagrams.values() for name in by_expert))
     for axes, (label, by_expert) in zip(panels, diagrams.items(), strict=True):
         axes.plot([0, 100], [0, 100], color=GREY, lw=1, ls=":")
         for name, diagram in by_expert.items():
-            _draw_diagram(axes, diagram, name, places[name])
+            _, _, count, sure, right = map(np.array, zip(*diagram.filled(), strict=True))
+            place = names.index(name)
+            style = {"color": f"C{place - 1}" if place else "black", "zorder": 5 - place}
+            axes.plot(100 * sure, 100 * right, label=name, lw=1.0 if place else 1.6, **style)
+            style |= {"s": 4 + 60 * count / count.sum(), "marker": MARKERS[place % len(MARKERS)]}
+            axes.scatter(100 * sure, 100 * right, **style)
         axes.set_title(_plain(label, 30), fontsize=10)
         axes.tick_params(labelbottom=True, labelleft=True)
     figure.supxlabel("confidence in the predicted class (%)", fontsize=10)
     figure.supylabel("accuracy, or score (%)", fontsize=10)
-    if len(places) > 1:
-        _add_legend(figure, panels, "outside lower right", columns=len(places))
+    if len(names) > 1:
+        add_legend(figure, panels, "outside lower right", columns=len(names))
     lines = [_plain(line, 28 * columns + 16) for line in title.splitlines()]
     figure.suptitle("\n".join(lines), fontsize=10)
     return figure
 
 
-def _draw_diagram(axes: Axes, diagram: Diagram, name: str, place: int) -> None:
-    bins = diagram.filled()
-    confidence = [100 * sure for _, _, _, sure, _ in bins]
-    accuracy = [100 * right for _, _, _, _, right in bins]
-    sizes = [4 + 60 * count / sum(diagram.count) for _, _, count, _, _ in bins]
-    color, width = ("black", 1.6) if place == 0 else (f"C{place - 1}", 1.0)
-    order = {"color": color, "zorder": 5 - place}
-    axes.plot(confidence, accuracy, label=name, lw=width, **order)
-    axes.scatter(confidence, accuracy, s=sizes, marker=MARKERS[place % len(MARKERS)], **order)
-
-
 def draw_curve(
     axes: Axes, levels: Sequence[float], values: Sequence[Sequence[float]], label: str, place: int
 ) -> None:
-    """A metric in percent against levels: `values`, fractions, one per seed at each level; mean
-    over the seeds, a band of one sample standard deviation."""
-    mean = [100 * statistics.fmean(of_level) for of_level in values]
-    std = [100 * statistics.stdev(v) if len(v) > 1 else 0.0 for v in values]
+    """Fractions, one per seed at each level, in percent: mean and a band of a sample std."""
+    mean = 100 * np.array([statistics.fmean(of_level) for of_level in values])
+    std = 100 * np.array([sample_std(of_level) or 0.0 for of_level in values])
     color, marker = f"C{place % 10}", MARKERS[place % len(MARKERS)]
     axes.plot(levels, mean, color=color, marker=marker, markersize=4, lw=1.3, label=label)
-    low = [m - s for m, s in zip(mean, std, strict=True)]
-    high = [m + s for m, s in zip(mean, std, strict=True)]
-    axes.fill_between(levels, low, high, color=color, alpha=0.15, linewidth=0)
+    axes.fill_between(levels, mean - std, mean + std, color=color, alpha=0.15, linewidth=0)

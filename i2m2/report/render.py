@@ -8,7 +8,7 @@ import html
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -26,8 +26,8 @@ class Strong(str):
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedTable:
-    """A table as it is read: `grids` by heading, the first under the title itself, notes, and lists
-    of what is still to be done."""
+    """As it is read: `grids` by heading, the first under the title, notes, and lists of what is
+    still to be done."""
 
     title: str  # begins with the paper's name for it: `Table 1: ...`
     about: str = ""  # data set, variant, real or SYNTHETIC, number of seeds
@@ -51,24 +51,21 @@ def slug(title: str) -> str:
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
-    """Rows as the text of a CSV file."""
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()
 
 
 def to_csv(table: RenderedTable) -> str:
-    """All grids as they are read, one below the other, each after a line with its heading if it has
-    one."""
+    """All grids, one below the other, each after a line with its heading if it has one."""
     rows: list[Sequence[str]] = []
     for heading, grid in table.grids.items():
-        rows += [[heading]] if heading else []
-        rows += grid
+        rows += [[heading], *grid] if heading else grid
     return csv_text(rows)
 
 
 def to_json(table: RenderedTable) -> str:
-    """A table that one command leaves for the report of another."""
+    """For the report of another command."""
     return json.dumps(asdict(table), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -82,17 +79,23 @@ def from_json(path: Path) -> RenderedTable:
         ) from error
 
 
+def _formatted(grid: Grid, escape: Callable[[str], str], bold: str) -> list[list[str]]:
+    """Every cell escaped, the strong ones within the format `bold`."""
+
+    def cell(text: str) -> str:
+        return bold.format(escape(text)) if isinstance(text, Strong) else escape(text)
+
+    return [list(map(cell, row)) for row in grid]
+
+
 def to_markdown(table: RenderedTable) -> str:
     """The first grid under a heading, then notes, the further grids, what is still to be run."""
-    parts = [f"## {table.heading}"]
-    for place, (heading, grid) in enumerate(table.grids.items()):
-        if place == 0:
-            parts += [_pipes(grid), _bullets(table.remarks)]
-        else:
-            parts += [f"### {heading}", _pipes(grid)]
-    for heading, items in table.todo.items():
-        if items:
-            parts += [f"### {heading}", _bullets(items)]
+    grids = [
+        f"### {heading}\n\n{_pipes(grid)}" if heading else _pipes(grid)
+        for heading, grid in table.grids.items()
+    ]
+    todo = [f"### {heading}\n\n{_bullets(items)}" for heading, items in table.todo.items() if items]
+    parts = [f"## {table.heading}", *grids[:1], _bullets(table.remarks), *grids[1:], *todo]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -101,29 +104,20 @@ def _bullets(items: Sequence[str]) -> str:
 
 
 def _pipes(grid: Grid) -> str:
-    def line(cells: Sequence[str]) -> str:
-        texts = [text.replace("|", "\\|") for text in cells]
-        bold = [isinstance(text, Strong) for text in cells]
-        texts = [
-            f"**{text}**" if strong else text for text, strong in zip(texts, bold, strict=True)
-        ]
-        return "| " + " | ".join(texts) + " |"
-
-    header, *body = map(line, grid)
+    rows = _formatted(grid, lambda text: text.replace("|", "\\|"), "**{}**")
+    header, *body = ("| " + " | ".join(row) + " |" for row in rows)
     rule = "|---" + "|---:" * (len(grid[0]) - 1) + "|"
     return "\n".join([header, rule, *body])
 
 
 def to_latex(table: RenderedTable) -> str:
-    """The same for `\\usepackage{booktabs}`, and `graphicx` where a table is wide; notes and what
-    is still to be run stand below the first grid."""
-    (_, first), *further = table.grids.items()
+    """The same for booktabs, and graphicx where a table is wide; notes are below the first grid."""
     todo = [f"{heading}: {item}" for heading, items in table.todo.items() for item in items]
-    caption = " ".join(part for part in (f"{table.heading}.", table.units) if part)
-    texts = [_tabular(first, caption, [*table.notes, *todo])]
-    for heading, grid in further:
-        caption = f"{heading} beside {table.heading}."
-        texts.append(_tabular(grid, " ".join(p for p in (caption, table.units) if p), []))
+    notes, texts = [*table.notes, *todo], []
+    for heading, grid in table.grids.items():
+        what = f"{heading} beside {table.heading}" if heading else table.heading
+        caption = f"{what}. {table.units}".rstrip()
+        texts.append(_tabular(grid, caption, [] if heading else notes))
     return "\n".join(texts)
 
 
@@ -131,15 +125,9 @@ WIDE = 100  # characters, above which a table is shrunk to the width of the text
 
 
 def _tabular(grid: Grid, caption: str, notes: Sequence[str]) -> str:
-    def cell(text: str) -> str:
-        return rf"\textbf{{{escape(text)}}}" if isinstance(text, Strong) else escape(text)
-
-    def line(cells: Sequence[str]) -> str:
-        text = " & ".join(map(cell, cells))
-        # After \midrule or \\ a bracket or a star would be taken for their argument.
-        return ("{}" if text.startswith(("[", "*")) else "") + text + r" \\"
-
-    header, *body = map(line, grid)
+    rows = [" & ".join(row) + r" \\" for row in _formatted(grid, escape, r"\textbf{{{}}}")]
+    # After \midrule or \\ a bracket or a star would be taken for their argument.
+    header, *body = ("{}" + row if row.startswith(("[", "*")) else row for row in rows)
     columns = "l" + "r" * (len(grid[0]) - 1)
     widths = [max(map(len, column)) + 2 for column in zip(*grid, strict=True)]
     begin, end = rf"\begin{{tabular}}{{{columns}}}", r"\end{tabular}"
@@ -165,19 +153,18 @@ def escape(text: str) -> str:
 
 
 def to_html(table: RenderedTable) -> str:
-    """A section with heading, tables, notes and what is still to be run; commands in backticks
-    become code."""
-    name, colon, title = table.title.partition(": ")
-    heading = html.escape(name) + colon + html.escape(title)
-    parts = [f'<h3 id="{anchor(table.heading)}">{heading}</h3>']
+    """A section with heading, tables, notes and what is still to be run."""
+    parts = [f'<h3 id="{anchor(table.heading)}">{html.escape(table.title)}</h3>']
     if table.about:
         parts.append(f'<p class="about">{html.escape(table.about)}</p>')
     for heading, grid in table.grids.items():
         parts += [f"<h4>{html.escape(heading)}</h4>"] if heading else []
         parts.append(_html_table(grid))
-    parts += [_html_list("", table.remarks)]
-    parts += [_html_list(heading, items) for heading, items in table.todo.items()]
-    return "\n".join(part for part in parts if part)
+    for heading, items in {"": table.remarks, **table.todo}.items():
+        if items:
+            parts += [f"<h4>{html.escape(heading)}</h4>"] if heading else []
+            parts += ["<ul>", *(f"<li>{code(item)}</li>" for item in items), "</ul>"]
+    return "\n".join(parts)
 
 
 def anchor(text: str) -> str:
@@ -186,25 +173,12 @@ def anchor(text: str) -> str:
 
 
 def _html_table(grid: Grid) -> str:
-    def cell(text: str, tag: str) -> str:
-        escaped = html.escape(text)
-        return f"<{tag}>{f'<b>{escaped}</b>' if isinstance(text, Strong) else escaped}</{tag}>"
-
-    def row(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(cell(text, tag) for text in cells) + "</tr>"
-
-    header, *body = grid
-    lines = [f"<thead>{row(header, 'th')}</thead>", "<tbody>"]
-    lines += [row(cells, "td") for cells in body]
-    return '<div class="wide"><table>\n' + "\n".join([*lines, "</tbody>\n</table></div>"])
-
-
-def _html_list(heading: str, items: Sequence[str]) -> str:
-    if not items:
-        return ""
-    title = f"<h4>{html.escape(heading)}</h4>\n" if heading else ""
-    lines = [f"<li>{code(item)}</li>" for item in items]
-    return title + "<ul>\n" + "\n".join(lines) + "\n</ul>"
+    header, *body = _formatted(grid, html.escape, "<b>{}</b>")
+    names = "".join(f"<th>{text}</th>" for text in header)
+    rows = ["".join(f"<td>{text}</td>" for text in row) for row in body]
+    lines = ['<div class="wide"><table>', f"<thead><tr>{names}</tr></thead>", "<tbody>"]
+    lines += [f"<tr>{row}</tr>" for row in rows]
+    return "\n".join([*lines, "</tbody>", "</table></div>"])
 
 
 def code(text: str) -> str:
@@ -245,28 +219,21 @@ def to_page(
     title: str, sections: Mapping[str, Sequence[Section]], introduction: Sequence[str]
 ) -> str:
     """`sections` by the results folder they are about -> a whole HTML document."""
-    body = [f"<h1>{html.escape(title)}</h1>", *(f"<p>{code(line)}</p>" for line in introduction)]
-    body.append(_contents(sections))
-    for folder, of_folder in sections.items():
-        body.append(f'<h2 id="{anchor(folder)}">{html.escape(folder)}</h2>')
-        if any(section.synthetic for section in of_folder):
-            body.append(SYNTHETIC)
-        for section in of_folder:
-            body.append(to_html(section.table))
-            body += [_figure(path, section.table.heading) for path in section.figures]
-    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-    head = f"{meta}<title>{html.escape(title)}</title><style>{STYLE}</style>"
-    lines = ["<!doctype html>", f'<html lang="en"><head>{head}</head><body>', *body]
-    return "\n".join([*lines, "</body></html>"]) + "\n"
-
-
-def _contents(sections: Mapping[str, Sequence[Section]]) -> str:
-    lines = []
+    contents, body = [], []
     for folder, of_folder in sections.items():
         tables = [section.table for section in of_folder]
-        inner = "".join(f"<li>{_link(table.heading, table.title)}</li>" for table in tables)
-        lines.append(f"<li>{_link(folder, folder)}<ul>{inner}</ul></li>")
-    return "<nav><ul>" + "\n".join(lines) + "</ul></nav>"
+        links = "".join(f"<li>{_link(table.heading, table.title)}</li>" for table in tables)
+        contents.append(f"<li>{_link(folder, folder)}<ul>{links}</ul></li>")
+        body.append(f'<h2 id="{anchor(folder)}">{html.escape(folder)}</h2>')
+        body += [SYNTHETIC] if any(section.synthetic for section in of_folder) else []
+        for table, figures, _ in of_folder:
+            body += [to_html(table), *(_figure(path, table.heading) for path in figures)]
+    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head = f"{meta}<title>{html.escape(title)}</title><style>{STYLE}</style>"
+    lines = ["<!doctype html>", f'<html lang="en"><head>{head}</head><body>']
+    lines += [f"<h1>{html.escape(title)}</h1>", *(f"<p>{code(line)}</p>" for line in introduction)]
+    lines += ["<nav><ul>" + "\n".join(contents) + "</ul></nav>", *body, "</body></html>"]
+    return "\n".join(lines) + "\n"
 
 
 def _link(target: str, text: str) -> str:
@@ -275,5 +242,4 @@ def _link(target: str, text: str) -> str:
 
 def _figure(path: Path, alt: str) -> str:
     data = base64.b64encode(path.read_bytes()).decode("ascii")
-    alt = html.escape(alt, quote=True)
-    return f'<figure><img alt="{alt}" src="data:image/png;base64,{data}"></figure>'
+    return f'<figure><img alt="{html.escape(alt)}" src="data:image/png;base64,{data}"></figure>'

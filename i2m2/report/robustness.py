@@ -15,6 +15,7 @@ from i2m2.report.paper import read_specs
 from i2m2.report.render import RenderedTable, csv_text, to_json, to_markdown
 from i2m2.report.tables import cell
 from i2m2.runs import RunRecord, collect
+from i2m2.stats.intervals import sample_std
 from i2m2.stats.robustness import MISSING, Measures, Point
 
 if TYPE_CHECKING:
@@ -25,26 +26,21 @@ Labels = Mapping[str, str]  # {run: how its row is called}, in order
 
 
 def finished_runs(folder: Path) -> list[RunRecord]:
-    """The finished runs of one results folder (`results/avmnist`). SettingsError if there are
-    none."""
+    """Of one results folder (`results/avmnist`). SettingsError if there are none."""
     if not folder.is_dir():
         raise SettingsError(
             f"{folder}: there is no such results folder; give the one that holds <run>/seed<k>"
         )
     runs = collect(folder)
-    finished = [run for run in runs if run.test is not None]
-    below = sorted(path.name for path in folder.iterdir() if path.is_dir() and collect(path))
-    if not finished and below:
+    if finished := [run for run in runs if run.test is not None]:
+        return finished
+    if below := sorted(path.name for path in folder.iterdir() if path.is_dir() and collect(path)):
+        names = ", ".join(below)
         raise SettingsError(
-            f"{folder}: holds the folders of several data sets; "
-            f"give one of them: {', '.join(below)}"
+            f"{folder}: holds the folders of several data sets; give one of them: {names}"
         )
-    if not finished:
-        state = f"none of its {len(runs)} runs is finished" if runs else "no runs in it"
-        raise SettingsError(
-            f"{folder}: {state}; train first (robustness is measured on finished runs)"
-        )
-    return finished
+    state = f"none of its {len(runs)} runs is finished" if runs else "no runs in it"
+    raise SettingsError(f"{folder}: {state}; train first (robustness is measured on finished runs)")
 
 
 def rows_of(folder: Path, finished: Sequence[RunRecord]) -> tuple[dict[str, str], list[str], str]:
@@ -58,49 +54,46 @@ def rows_of(folder: Path, finished: Sequence[RunRecord]) -> tuple[dict[str, str]
     return labels, list(listed), data
 
 
-def points_csv(points: Iterable[Point], labels: Labels, metric: str = "accuracy") -> str:
+def points_csv(points: Iterable[Point], labels: Labels) -> str:
     """A line per run and altered split; `level` is empty where a modality is missing."""
-    rows = [["row", "run", "seed", "corruption", "level", metric, "answered_uniformly"]]
+    rows = [["row", "run", "seed", "corruption", "level", "accuracy", "answered_uniformly"]]
     for p in points:
         level = "" if p.level is None else p.level
-        value = f"{p.scores[metric]:.10g}"
-        rows.append([labels[p.run], p.run, p.seed, p.corruption, level, value, p.uniform])
+        accuracy = f"{p.scores['accuracy']:.10g}"
+        rows.append([labels[p.run], p.run, p.seed, p.corruption, level, accuracy, p.uniform])
     return csv_text(rows)
 
 
 def measures_csv(measures: Measures, labels: Labels) -> str:
-    """A line per run, corruption and measure: mean and sample standard deviation over the seeds,
-    raw values."""
+    """A line per run, corruption and measure: mean and sample std over the seeds, raw values."""
     rows = [["row", "run", "corruption", "measure", "mean", "std", "seeds"]]
     for run, label in labels.items():
-        for (corruption, name), values in measures[run].items():
-            mean = f"{statistics.fmean(values):.10g}"
-            std = f"{statistics.stdev(values):.10g}" if len(values) > 1 else ""
-            rows.append([label, run, corruption, name, mean, std, len(values)])
+        for key, values in measures[run].items():
+            numbers = (statistics.fmean(values), sample_std(values))
+            texts = ["" if number is None else f"{number:.10g}" for number in numbers]
+            rows.append([label, run, *key, *texts, len(values)])
     return csv_text(rows)
 
 
 def measures_table(
     measures: Measures, labels: Labels, data: str, notes: Sequence[str]
 ) -> RenderedTable:
-    """A line per run: clean score and score without each modality in percent, the robustness scores
-    raw."""
+    """A line per run: clean and without each modality in percent, the robustness scores raw."""
     columns = list(dict.fromkeys(key for run in labels for key in measures[run]))
+    # The clean score is the same whatever the corruption, and stands first.
     clean = next(key for key in columns if key[1] == "clean")
     columns = [clean, *(key for key in columns if key[1] != "clean")]
     grid = [["model", *(_title(*key) for key in columns)]]
     for run, label in labels.items():
-        cells = [_cell(name, measures[run].get((of, name), [])) for of, name in columns]
+        cells = [_cell(key[1], measures[run].get(key, [])) for key in columns]
         grid.append([label, *cells])
     return RenderedTable(title="Robustness", about=data, grids={"": grid}, notes=notes)
 
 
 def _title(corruption: str, measure: str) -> str:
-    if measure == "clean":
-        return measure
     if corruption.startswith(MISSING):
         return f"no {corruption.removeprefix(MISSING)}"
-    return f"{corruption}, {measure}"
+    return measure if measure == "clean" else f"{corruption}, {measure}"
 
 
 def _cell(measure: str, values: Sequence[float]) -> str:
@@ -108,7 +101,7 @@ def _cell(measure: str, values: Sequence[float]) -> str:
         return "-"
     if measure not in ("relative", "effective"):
         return cell(values)
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    spread = "" if len(values) < 2 else f" ± {sample_std(values):.3f}"
     return f"{statistics.fmean(values):.3f}{spread}"
 
 
@@ -128,16 +121,16 @@ def draw(
 ) -> Figure:
     """A panel of curves per corruption ({name: modalities that it alters}), a line per row, and one
     of bars for the missing modalities."""
-    from i2m2.report.figures import draw_curve, new_figure  # here: figures take long to import
+    from i2m2.report import figures  # here: they take long to import
 
-    figure, panels = new_figure(len(corruptions) + 1, 2, (5.0, 3.3), (0, 1.4))
+    figure, panels = figures.new_figure(len(corruptions) + 1, 2, (5.0, 3.3), (0, 1.4))
     for axes, (name, touched) in zip(panels, corruptions.items(), strict=False):
         what = "" if name in touched else f"{name.replace('_', ' ')}: "
         axes.set_title(f"{what}{' and '.join(touched)} corrupted", fontsize=10)
         axes.set_xlabel("level of the corruption")
         for place, (run, label) in enumerate(labels.items()):
             curve = at_levels(points, run, name)
-            draw_curve(axes, list(curve), list(curve.values()), label, place)
+            figures.draw_curve(axes, list(curve), list(curve.values()), label, place)
     _draw_missing(panels[-1], [point for point in points if point.level is None], labels)
     for axes in panels:
         axes.set_ylim(0, 102)  # room for the marks of a model that is always right
@@ -145,8 +138,7 @@ def draw(
         axes.grid(axis="y", color="#dddddd", linewidth=0.6)
         axes.set_axisbelow(True)
     figure.suptitle(title, fontsize=11)
-    handles = panels[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
+    figures.add_legend(figure, panels[:1], "outside lower center", columns=4)
     return figure
 
 
@@ -157,13 +149,11 @@ def _draw_missing(axes: Axes, points: Sequence[Point], labels: Labels) -> None:
         for group, name in enumerate(names):
             found = [point for point in points if point.run == run and point.corruption == name]
             values = [100 * point.scores["accuracy"] for point in found]
-            std = statistics.stdev(values) if len(values) > 1 else None
             hatch = "////" if any(point.uniform for point in found) else None
             x = group + (place - (len(labels) - 1) / 2) * width
             style = {"color": f"C{place % 10}", "hatch": hatch, "edgecolor": "white"}
-            error = {"capsize": 2, "elinewidth": 1}
-            mean = statistics.fmean(values)
-            axes.bar(x, mean, width, yerr=std, error_kw=error, linewidth=0.5, **style)
+            style |= {"linewidth": 0.5, "error_kw": {"capsize": 2, "elinewidth": 1}}
+            axes.bar(x, statistics.fmean(values), width, yerr=sample_std(values), **style)
     axes.set_xticks(range(len(names)), [f"without {name.removeprefix(MISSING)}" for name in names])
     axes.set_title("a modality missing (hatched: nothing left to answer from)", fontsize=10)
 
@@ -175,10 +165,9 @@ def write(
     print the table and the paths."""
     from i2m2.report.figures import save_figure  # as above
 
-    for file, text in csv.items():
+    texts = {**csv, f"{name}.sheet.json": to_json(table)}
+    for file, text in texts.items():
         write_text(folder / file, text)
-    write_text(folder / f"{name}.sheet.json", to_json(table))
     figures = save_figure(figure, folder / name)
     print(to_markdown(table))
-    paths = [*(folder / file for file in csv), folder / f"{name}.sheet.json", *figures]
-    print("written:", *paths, sep="\n  ")
+    print("written:", *(folder / file for file in texts), *figures, sep="\n  ")

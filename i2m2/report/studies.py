@@ -18,11 +18,10 @@ from msgspec import UNSET, UnsetType
 
 from i2m2.errors import DamagedError, DataError, SettingsError
 from i2m2.files import finite
-from i2m2.metrics import score
 from i2m2.names import EXPERT, PRODUCT
 from i2m2.report.paper import Analysis
 from i2m2.runs import RunRecord, part_of, require_predictions, stamp
-from i2m2.stats.calibration import CALIBRATION, Diagram, pool_experts, reliability
+from i2m2.stats.calibration import Diagram, Pooled, calibration, pool_experts, reliability
 from i2m2.stats.complementarity import entropies, rescues
 from i2m2.stats.predictions import Predictions, expert_log_probs
 from i2m2.stats.summary import Summary, resample, summarise
@@ -31,25 +30,15 @@ Numbers = dict[str, float | None]  # by name
 NOT_MADE = "not made"
 
 
-class PooledScores(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One way to combine separately trained experts; what was fitted is a number, or one per
-    label."""
-
-    scores: Numbers
-    temperature: float | list[float] | UnsetType = UNSET
-    weights: dict[str, float | list[float]] | UnsetType = UNSET
-    gamma: float | list[float] | UnsetType = UNSET
-
-
 class Combination(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The ways of `stats.calibration.pool_experts`, names of the labels where there are several,
     parts that were taken untagged for want of tagged ones; or why it was not made."""
 
-    plain: PooledScores | UnsetType = UNSET
-    temperature: PooledScores | UnsetType = UNSET
-    prior_divided: PooledScores | UnsetType = UNSET
-    fitted: PooledScores | UnsetType = UNSET
-    joint: PooledScores | UnsetType = UNSET
+    plain: Pooled | UnsetType = UNSET
+    temperature: Pooled | UnsetType = UNSET
+    prior_divided: Pooled | UnsetType = UNSET
+    fitted: Pooled | UnsetType = UNSET
+    joint: Pooled | UnsetType = UNSET
     labels: list[str] | UnsetType = UNSET
     untagged: str = ""
     why_not: str = ""
@@ -70,33 +59,18 @@ class RunStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 def study(predictions: Predictions) -> dict[str, Any]:
-    """`calibration`, `reliability`, and of several experts `entropy` and `rescue` of a run, as in
-    `RunStatistics`. Means over the labels, where there are several; diagrams are of all labels
-    together."""
-    log_probs = {PRODUCT: predictions["log_prob"], **expert_log_probs(predictions)}
-    y = predictions["y"]
-    calibration, diagrams = {}, {}
+    """What follows from a run's predictions alone, as in `RunStatistics`: means over the labels,
+    diagrams of all labels together."""
+    y, log_probs = predictions["y"], expert_log_probs(predictions)
+    log_probs = {PRODUCT: predictions["log_prob"], **log_probs}
+    found: dict[str, Any] = {"calibration": {}, "reliability": {}}
     for name, log_prob in log_probs.items():
-        scores = score(y, log_prob, CALIBRATION)
-        calibration[name] = {metric: scores[metric] for metric in CALIBRATION}
-        diagrams[name] = reliability(y.reshape(-1), log_prob.reshape(y.size, -1))
-    found = {"calibration": calibration, "reliability": diagrams}
+        found["calibration"][name] = calibration(y, log_prob)
+        found["reliability"][name] = reliability(y.ravel(), log_prob.reshape(y.size, -1))
     if len(log_probs) > 2:
         found["entropy"] = mean_of_all(list(entropies(predictions).values()))
         found["rescue"] = mean_of_all(list(rescues(predictions).values()))
     return found
-
-
-def combination(
-    val: Mapping[str, Predictions], test: Mapping[str, Predictions], joint: Predictions
-) -> dict[str, Any]:
-    """Experts that were trained alone, {name: predictions} of both splits, and the joint run's
-    predictions of the test split -> {way to combine them: {"scores", and what was fitted}}."""
-    found: dict[str, Any] = {}
-    for way, pooled in pool_experts(val, test, joint).items():
-        scores = {metric: pooled.scores[metric] for metric in CALIBRATION}
-        found[way] = pooled.fitted | {"scores": scores}
-    return found | ({"labels": joint["labels"].tolist()} if "labels" in joint else {})
 
 
 def compute(
@@ -106,8 +80,8 @@ def compute(
     predictions = require_predictions(record.dir, "test")
     if record.config.get("method") == PRODUCT:
         # Its experts are the runs it was made of, which stand for themselves.
-        own = [name for name in predictions if not name.startswith(EXPERT)]
-        predictions = {name: predictions[name] for name in own}
+        names = [name for name in predictions if not name.startswith(EXPERT)]
+        predictions = {name: predictions[name] for name in names}
     recorded = [name for name in metrics if name in record.test]
     try:
         found = (analysis.study or study)(predictions)
@@ -119,10 +93,12 @@ def compute(
         ) from error
     made = {"metrics": intervals, **found}
     if parts := parts_of(folder, record, found["calibration"]):
-        combined = _combined(parts, predictions, analysis)
-        made["combination"] = combined | {"untagged": _untagged(parts, record)}
-    made = finite(msgspec.to_builtins(made))
-    return msgspec.convert(made, RunStatistics)
+        made["combination"] = _combined(parts, predictions, analysis)
+        # Their settings may be others.
+        tag, names = record.config.get("tag"), [part.parent.name for part in parts.values()]
+        borrowed = [name for name in names if tag and not name.endswith(f"-{tag}")]
+        made["combination"] |= {"untagged": ", ".join(borrowed)}
+    return msgspec.convert(finite(msgspec.to_builtins(made)), RunStatistics)
 
 
 def _intervals(
@@ -142,33 +118,24 @@ def _intervals(
 
 
 def _combined(parts: Mapping[str, Path], joint: Predictions, analysis: Analysis) -> dict[str, Any]:
-    """`combination` of the runs in `parts`, or {"why_not": reason}."""
+    """The runs in `parts` combined as in `Combination`, or {"why_not": reason}."""
     splits = ("val", "test")
-    lacking = [part for part in parts.values() if not all(stamp(part, s) for s in splits)]
+    lacking = [str(part) for part in parts.values() if not all(stamp(part, s) for s in splits)]
     if lacking:
-        return {
-            "why_not": f"{NOT_MADE}: no predictions of val and test in "
-            f"{', '.join(map(str, lacking))}; train what is missing, or predict again"
-        }
+        where = f"no predictions of val and test in {', '.join(lacking)}"
+        return {"why_not": f"{NOT_MADE}: {where}; train what is missing, or predict again"}
     names = ", ".join(map(str, parts.values()))
     try:
         val, test = (
             {name: require_predictions(part, split) for name, part in parts.items()}
             for split in splits
         )
-        return (analysis.combination or combination)(val, test, joint)
+        ways = dict((analysis.combination or pool_experts)(val, test, joint))
     except KeyError as error:
         return {"why_not": f"{NOT_MADE}: predictions without a column {error} in one of {names}"}
     except DataError as error:
         return {"why_not": f"{NOT_MADE} from {names}: {error}"}
-
-
-def _untagged(parts: Mapping[str, Path], record: RunRecord) -> str:
-    """Of a tagged run the parts that were taken for want of tagged ones: their settings may be
-    others."""
-    tag = record.config.get("tag")
-    names = [part.parent.name for part in parts.values()]
-    return ", ".join(name for name in names if tag and not name.endswith(f"-{tag}"))
+    return ways | ({"labels": joint["labels"].tolist()} if "labels" in joint else {})
 
 
 def parts_of(folder: Path, record: RunRecord, calibration: Mapping[str, Any]) -> dict[str, Path]:
@@ -181,13 +148,17 @@ def parts_of(folder: Path, record: RunRecord, calibration: Mapping[str, Any]) ->
 
 
 def mean_of_all(values: Sequence[Any]) -> Any:
-    """Of equal nested structures; a number that is missing in any is missing, and of words the
-    first are taken."""
+    """Of nested structures alike; a number that any lacks is missing, of words the first count."""
     first = values[0]
     if isinstance(first, str):
         return first
-    if isinstance(first, Mapping):
+    if isinstance(first, msgspec.Struct):
+        return type(first)(**mean_of_all([msgspec.structs.asdict(value) for value in values]))
+    if isinstance(first, dict):
         return {key: mean_of_all([value[key] for value in values]) for key in first}
-    if isinstance(first, (list, np.ndarray)):
-        return [mean_of_all(list(items)) for items in zip(*values, strict=True)]
-    return None if any(value is None for value in values) else statistics.fmean(values)
+    if isinstance(first, list):
+        return [mean_of_all(items) for items in zip(*values, strict=True)]
+    for missing in (UNSET, None):
+        if missing in values:
+            return missing
+    return statistics.fmean(values)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,48 +68,33 @@ def studies_of(
                 "give one of them a --tag"
             )
             continue
-        combined = [one.combination for one in seeds if one.combination is not UNSET]
+        combined = [one.combination for one in seeds if one.combination]
         whole = [one for one in combined if not one.why_not]
         made.seeds[run], made.combined_seeds[run] = len(seeds), len(whole)
-        made.runs[run] = _over_seeds(seeds, whole or combined[:1])
+        names = ("calibration", "entropy", "rescue")
+        means = {name: mean_of_all([getattr(one, name) for one in seeds]) for name in names}
+        means["combination"] = mean_of_all(whole or combined[:1] or [UNSET])
+        made.runs[run] = msgspec.structs.replace(seeds[0], **means)
     return made
 
 
-def _over_seeds(seeds: Sequence[RunStatistics], combined: Sequence[Combination]) -> RunStatistics:
-    def mean(name: str) -> Any:
-        values = [getattr(one, name) for one in seeds]
-        return UNSET if UNSET in values else mean_of_all(values)
-
-    combination = UNSET
-    if combined:
-        builtins = mean_of_all([msgspec.to_builtins(one) for one in combined])
-        combination = msgspec.convert(builtins, Combination)
-    return RunStatistics(
-        calibration=mean("calibration"),
-        reliability=seeds[0].reliability,
-        entropy=mean("entropy"),
-        rescue=mean("rescue"),
-        combination=combination,
-    )
-
-
+Runs = Mapping[str, RunStatistics]
 Labels = Mapping[str, str]  # {run: how its row is called}, in the order of the rows
 
 
 def diagrams_of(studies: Studies, labels: Labels) -> dict[str, dict[str, Diagram]]:
     """{label of a run: {"product", each of several experts: reliability diagram}}."""
-    shown = {}
-    for run, label in labels.items():
-        if run in studies.runs:
-            diagrams = dict(studies.runs[run].reliability)
-            # A product of one expert is that expert.
-            shown[label] = diagrams if len(diagrams) > 2 else {PRODUCT: diagrams[PRODUCT]}
-    return shown
+    runs = {label: studies.runs[run] for run, label in labels.items() if run in studies.runs}
+    return {label: _several(one.reliability, PRODUCT) for label, one in runs.items()}
+
+
+def _several(by_expert: Mapping[str, Any], single: str) -> Mapping[str, Any]:
+    """Of product and experts; of one expert, which is the product, {single: of it}."""
+    return by_expert if len(by_expert) > 2 else {single: by_expert[PRODUCT]}
 
 
 def diagrams_table(diagrams: Mapping[str, Mapping[str, Diagram]]) -> RenderedTable:
-    """The numbers behind the reliability diagrams, as `diagrams_of` gives them: a row per bin that
-    holds examples."""
+    """The numbers behind `diagrams_of`: a row per bin that holds examples."""
     grid = [["model", "of", "low", "high", "count", "confidence", "accuracy"]]
     for label, by_expert in diagrams.items():
         for name, diagram in by_expert.items():
@@ -119,39 +105,35 @@ def diagrams_table(diagrams: Mapping[str, Mapping[str, Diagram]]) -> RenderedTab
 def study_tables(studies: Studies, labels: Labels, about: str) -> list[RenderedTable]:
     """The studies as tables; `labels`: of the runs. Other runs are left out."""
     labels = {run: label for run, label in labels.items() if run in studies.runs}
-    tables = []
-    for make in (_entropy_table, _rescue_table, _calibration_table, _combination_table):
-        table = make(studies, labels, about)
-        tables += [table] if table else []
-    if studies.without:
-        title, grid = "Runs that are not in these studies", [["why"]]
-        grid += [[reason] for reason in studies.without]
-        tables.append(RenderedTable(title=title, about=about, grids={"": grid}))
-    return tables
+    runs = {run: one for run, one in studies.runs.items() if run in labels}
+    without = [["why"], *([reason] for reason in studies.without)]
+    tables = [
+        _entropies(runs, labels, studies.seeds),
+        _rescues(runs, labels),
+        _calibrations(runs, labels),
+        _combinations(runs, labels, studies.combined_seeds),
+        RenderedTable(title="Runs that are not in these studies", grids={"": without}),
+    ]
+    filled = [table for table in tables if any(len(grid) > 1 for grid in table.grids.values())]
+    return [replace(table, about=about) for table in filled]
 
 
-def _entropy_table(studies: Studies, labels: Labels, about: str) -> RenderedTable | None:
-    rows = {run: one.entropy for run, one in studies.runs.items() if one.entropy is not UNSET}
-    rows = {run: entropy for run, entropy in rows.items() if run in labels}
-    if not rows:
-        return None
+def _entropies(runs: Runs, labels: Labels, seeds: Mapping[str, int]) -> RenderedTable:
+    rows = {run: one.entropy for run, one in runs.items() if one.entropy}
     columns = list(dict.fromkeys(name for entropy in rows.values() for name in entropy))
     grid = [["model", *columns, "seeds"]]
     for run, entropy in rows.items():
         nats = [number(entropy.get(name), "entropy") for name in columns]
-        grid.append([labels[run], *nats, str(studies.seeds[run])])
-    return RenderedTable(
-        title="Table C.7: entropy of y and of every expert after joint training",
-        about=about,
-        grids={"": grid},
-        notes=[
-            "In nats, mean over the seeds and labels. An expert that knows nothing but the class "
-            "frequencies is as uncertain as y."
-        ],
+        grid.append([labels[run], *nats, str(seeds[run])])
+    note = (
+        "In nats, mean over the seeds and labels. An expert that knows nothing but the class "
+        "frequencies is as uncertain as y."
     )
+    title = "Table C.7: entropy of y and of every expert after joint training"
+    return RenderedTable(title=title, grids={"": grid}, notes=[note])
 
 
-def _rescue_table(studies: Studies, labels: Labels, about: str) -> RenderedTable | None:
+def _rescues(runs: Runs, labels: Labels) -> RenderedTable:
     columns = {  # share of the one in the other
         "every expert wrong": ("all_wrong", "examples"),
         "of these rescued": ("rescued", "all_wrong"),
@@ -160,106 +142,78 @@ def _rescue_table(studies: Studies, labels: Labels, about: str) -> RenderedTable
         "any right, product wrong": ("lost", "examples"),
     }
     grid = [["model", *columns]]
-    for run, one in studies.runs.items():
-        if run not in labels or one.rescue is UNSET:
-            continue
-        counts = [(one.rescue[part], one.rescue[whole]) for part, whole in columns.values()]
-        shares = [part / whole if whole else None for part, whole in counts]
-        grid.append([labels[run], *map(number, shares)])
-    if len(grid) == 1:
-        return None
-    return RenderedTable(
-        title="Section 4.6: cases that the product rescues, and spoils",
-        about=about,
-        grids={"": grid},
-        notes=[
-            "In percent: columns 1, 3 and 5 of all examples; seeds and labels counted together. "
-            "The paper states over 30 % for VQA-VS."
-        ],
+    for run, one in runs.items():
+        if one.rescue:
+            counts = [(one.rescue[part], one.rescue[whole]) for part, whole in columns.values()]
+            shares = [part / whole if whole else None for part, whole in counts]
+            grid.append([labels[run], *map(number, shares)])
+    note = (
+        "In percent: columns 1, 3 and 5 of all examples; seeds and labels counted together. "
+        "The paper states over 30 % for VQA-VS."
     )
+    title = "Section 4.6: cases that the product rescues, and spoils"
+    return RenderedTable(title=title, grids={"": grid}, notes=[note])
 
 
-def _calibration_table(studies: Studies, labels: Labels, about: str) -> RenderedTable | None:
-    if not labels:
-        return None
-    metrics = list(studies.runs[next(iter(labels))].calibration[PRODUCT])
-    grid = [["model", "of", *metrics]]
+def _calibrations(runs: Runs, labels: Labels) -> RenderedTable:
+    rows, metrics = [], []
     for run, label in labels.items():
-        by_expert = studies.runs[run].calibration
-        if len(by_expert) <= 2:  # a product of one expert is that expert
-            by_expert = {"itself": by_expert[PRODUCT]}
-        grid += [[label, name, *_scores(scores)] for name, scores in by_expert.items()]
-    shares = " and ".join(metric for metric in metrics if in_percent(metric))
-    return RenderedTable(
-        title="Calibration: every method and every expert after joint training",
-        about=about,
-        grids={"": grid},
-        notes=[
-            f"In percent: {shares} (15 bins of confidence); Brier score 0 to 2, NLL in nats; "
-            "mean over the seeds and labels."
-        ],
+        by_expert = _several(runs[run].calibration, "itself")
+        rows += [[label, name, *_scores(scores)] for name, scores in by_expert.items()]
+        metrics = metrics or list(runs[run].calibration[PRODUCT])
+    note = (
+        f"In percent: {' and '.join(filter(in_percent, metrics))} (15 bins of confidence); "
+        "Brier score 0 to 2, NLL in nats; mean over the seeds and labels."
     )
+    title = "Calibration: every method and every expert after joint training"
+    return RenderedTable(title=title, grids={"": [["model", "of", *metrics], *rows]}, notes=[note])
 
 
-def _combination_table(studies: Studies, labels: Labels, about: str) -> RenderedTable | None:
+def _combinations(runs: Runs, labels: Labels, seeds: Mapping[str, int]) -> RenderedTable:
     grids: dict[str, Grid] = {}
     notes = [
         "Experts that were trained separately, combined afterwards; "
         "what is fitted is fitted on validation."
     ]
-    for run, one in studies.runs.items():
-        if run in labels and one.combination is not UNSET:
-            label, combination = labels[run], one.combination
-            grids[label if grids else ""] = _combination_grid(label, combination)
-            notes.append(_combination_note(label, combination, studies.combined_seeds[run]))
-    if not grids:
-        return None
+    for run, combination in ((run, one.combination) for run, one in runs.items()):
+        if not combination:
+            continue
+        header = f"parts of {labels[run]}"
+        if combination.why_not:
+            grid = [[header, "scores"], ["combined afterwards", NOT_MADE]]
+            note = f"{combination.why_not}."
+        else:
+            ways = {name: getattr(combination, way) for way, name in WAYS.items()}
+            grid = [[header, *combination.plain.scores]]
+            grid += [[name, *_scores(way.scores)] for name, way in ways.items() if way]
+            note = f"{_fitted(combination)}; seeds {seeds[run]}."
+            if combination.untagged:
+                note += f" Not trained under its tag: {combination.untagged}."
+        grids[labels[run] if grids else ""] = grid
+        notes.append(f"{labels[run]}: {note}")
     title = "Combination: separately trained experts against joint training"
-    return RenderedTable(title=title, about=about, grids=grids, notes=notes)
+    return RenderedTable(title=title, grids=grids, notes=notes)
 
 
-def _combination_grid(label: str, combination: Combination) -> Grid:
-    if combination.why_not:
-        return [[f"parts of {label}", "scores"], ["combined afterwards", NOT_MADE]]
-    grid = [[f"parts of {label}", *combination.plain.scores]]
-    for way, name in WAYS.items():
-        if (pooled := getattr(combination, way)) is not UNSET:
-            grid.append([name, *_scores(pooled.scores)])
-    return grid
-
-
-def _combination_note(label: str, combination: Combination, seeds: int) -> str:
-    if combination.why_not:
-        return f"{label}: {combination.why_not}."
-    fitted = combination.fitted
-    weights = ", ".join(f"{name} {_plain(weight)}" for name, weight in fitted.weights.items())
-    order = ""
-    if combination.labels is not UNSET:
-        order = f" (in the order {', '.join(combination.labels)})"
-    untagged = ""
-    if combination.untagged:
-        untagged = f" Not trained under its tag: {combination.untagged}."
-    return (
-        f"{label}: fitted weights{order} {weights}; prior exponent {_plain(fitted.gamma)}; "
-        f"seeds {seeds}.{untagged}"
-    )
+def _fitted(combination: Combination) -> str:
+    order = f" (in the order {', '.join(combination.labels)})" if combination.labels else ""
+    weights = [f"{name} {_plain(w)}" for name, w in combination.fitted.weights.items()]
+    exponent = _plain(combination.fitted.gamma)
+    return f"fitted weights{order} {', '.join(weights)}; prior exponent {exponent}"
 
 
 def settings_table(
     finished: Sequence[RunRecord], labels: Labels, about: str
 ) -> RenderedTable | None:
-    """What every row was trained with (Table B.6 for fastMRI); where its seeds differ, all of what
-    they had."""
+    """What every row was trained with (Table B.6 for fastMRI), of all its seeds."""
     grid = [["model", *(name.removeprefix("optim.") for name in SETTINGS)]]
+    trained = [one for one in finished if lookup(one.config, "optim.lr") is not None]
     for run, label in labels.items():
-        configs = [record.config for record in finished if record.name == run]
-        configs = [config for config in configs if lookup(config, "optim.lr") is not None]
-        if configs:
+        if configs := [record.config for record in trained if record.name == run]:
             values = [dict.fromkeys(str(lookup(c, name)) for c in configs) for name in SETTINGS]
             grid.append([label, *(" / ".join(value) for value in values)])
-    if len(grid) == 1:
-        return None
-    return RenderedTable(title="Table B.6: settings in force", about=about, grids={"": grid})
+    table = RenderedTable(title="Table B.6: settings in force", about=about, grids={"": grid})
+    return table if len(grid) > 1 else None
 
 
 def _scores(values: Numbers) -> list[str]:

@@ -1,5 +1,4 @@
-"""How far probabilities can be believed, and what a product of separately trained experts lacks
-(from saved predictions).
+"""How far probabilities can be believed, and what a product of separately trained experts lacks.
 
 A trained classifier gives q_m(y | x_m), which holds the prior p(y). The product of M of them counts
 it M times, and evidence that two experts share twice. Trained jointly, the experts make up for it;
@@ -18,15 +17,15 @@ much as one example.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
-from i2m2.errors import SettingsError
 from i2m2.metrics import ECE_BINS, confidence_bin, confidence_of, score
-from i2m2.stats.predictions import Predictions, labels_of, refuse_other_examples
+from i2m2.stats.predictions import Predictions, refuse_other_examples
 
 CALIBRATION = ("accuracy", "ece", "brier", "nll")
 PRIOR_STD = 1.0
@@ -51,8 +50,7 @@ class Diagram(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ece(self) -> float:
-        """The mean of |accuracy - confidence| over the bins, weighted by count: what
-        `i2m2.metrics.ece` is of classes."""
+        """Mean of |accuracy - confidence| over the bins, by count, as `i2m2.metrics.ece`."""
         gaps = [n * abs(accuracy - sure) for _, _, n, sure, accuracy in self.filled()]
         return sum(gaps) / sum(self.count)
 
@@ -72,13 +70,14 @@ def diagram(confidence: np.ndarray, right: np.ndarray) -> Diagram:
         sums = np.bincount(place, values, minlength=ECE_BINS)
         return [float(s / n) if n else None for s, n in zip(sums, count, strict=True)]
 
-    return Diagram(
-        low=edges[:-1],
-        high=edges[1:],
-        count=count,
-        confidence=means(confidence),
-        accuracy=means(right),
-    )
+    ends = {"low": edges[:-1], "high": edges[1:]}
+    return Diagram(**ends, count=count, confidence=means(confidence), accuracy=means(right))
+
+
+def calibration(y: np.ndarray, log_prob: np.ndarray) -> dict[str, float]:
+    """{CALIBRATION: value} of [n(, L)] labels and [n, (L,) C]; of several labels their mean."""
+    scores = score(y, log_prob, CALIBRATION)
+    return {metric: scores[metric] for metric in CALIBRATION}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,13 +97,12 @@ class LogarithmicPool:
         return log_softmax(logits)
 
     def parameters(self) -> dict[str, object]:
-        weights = zip(self.experts, self.weights, strict=True)
-        return {"weights": {name: w.tolist() for name, w in weights}, "gamma": self.gamma.tolist()}
+        weights = dict(zip(self.experts, self.weights.tolist(), strict=True))
+        return {"weights": weights, "gamma": self.gamma.tolist()}
 
 
 def log_frequencies(y: np.ndarray, classes: int) -> np.ndarray:
-    """Log p(y) by the frequencies of [n] or [n, L] labels, each class counted once more -> [(L,)
-    C]."""
+    """Log p(y) by the frequencies of [n(, L)] labels, each class counted once more -> [(L,) C]."""
     columns = y.reshape(len(y), -1).T
     counts = np.stack([np.bincount(column, minlength=classes) + 1.0 for column in columns])
     return np.log(counts / counts.sum(-1, keepdims=True)).reshape(*y.shape[1:], classes)
@@ -113,11 +111,9 @@ def log_frequencies(y: np.ndarray, classes: int) -> np.ndarray:
 def fit_pool(
     y: np.ndarray, log_probs: Mapping[str, np.ndarray], log_prior: np.ndarray | None = None
 ) -> LogarithmicPool:
-    """Expert weights and prior exponent that make the labels [n(, L)] most likely, for each label
-    by itself.
+    """Weights and prior exponent that make the labels [n(, L)] most likely, each label by itself.
 
-    `log_prior` [(L,) C]: log p(y) of the training labels; without it the frequencies of `y`, the
-    validation labels.
+    `log_prior` [(L,) C]: log p(y); without it the frequencies of `y`, the validation labels.
     """
     experts = tuple(log_probs)
     features = np.stack([_floored(log_probs[name]) for name in experts], axis=-1)
@@ -125,22 +121,15 @@ def fit_pool(
         log_prior = log_frequencies(y, features.shape[-2])
     prior = np.broadcast_to(log_prior[..., None], (*features.shape[:-1], 1))
     features = np.concatenate([features, prior], axis=-1)
-    start = np.array([*np.ones(len(experts)), 0.0])
-    fitted = _per_label(y, features, lambda y, f: maximise_likelihood(f, _of_class(f, y), start))
-    return LogarithmicPool(
-        experts=experts, weights=fitted[:-1], gamma=fitted[-1], log_prior=log_prior
-    )
+    *weights, gamma = _fit(y, features, np.array([*np.ones(len(experts)), 0.0]))
+    fitted = {"weights": np.array(weights), "gamma": gamma}
+    return LogarithmicPool(experts=experts, **fitted, log_prior=log_prior)
 
 
 def fit_temperature(y: np.ndarray, log_prob: np.ndarray) -> np.ndarray:
     """T [(L)] for which softmax(log_prob / T) makes the labels [n(, L)] most likely (Guo et al.
     2017), with the weights' prior on 1 / T; infinite where the answers are worse than none."""
-
-    def inverse(y: np.ndarray, features: np.ndarray) -> np.ndarray:
-        target = _of_class(features, y)
-        return maximise_likelihood(features, target, np.ones(1), bounds=[(0, None)])
-
-    fitted = _per_label(y, _floored(log_prob)[..., None], inverse)
+    fitted = _fit(y, _floored(log_prob)[..., None], np.ones(1), bounds=[(0, None)])
     with np.errstate(divide="ignore"):
         return 1 / fitted[0]
 
@@ -151,7 +140,6 @@ def with_temperature(log_prob: np.ndarray, temperature: np.ndarray | float) -> n
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Over the last axis, float64."""
     shifted = logits - logits.max(-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
@@ -160,25 +148,22 @@ def _floored(log_prob: np.ndarray) -> np.ndarray:
     return np.maximum(log_prob.astype(np.float64), FLOOR)
 
 
-def _of_class(features: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """[n, C, K], [n] -> [n, K]"""
-    return np.take_along_axis(features, y[:, None, None], axis=1)[:, 0]
-
-
-def _per_label(
-    y: np.ndarray, features: np.ndarray, fit: Callable[[np.ndarray, np.ndarray], np.ndarray]
+def _fit(
+    y: np.ndarray, features: np.ndarray, start: np.ndarray, bounds: list | None = None
 ) -> np.ndarray:
-    """`fit` of [n] labels and [n, C, K] features -> [K]; of each of L labels -> [K, L]."""
-    if y.ndim == 1:
-        return fit(y, features)
-    return np.stack([fit(y[:, k], features[:, k].copy()) for k in range(y.shape[1])], axis=-1)
+    """`maximise_likelihood` of [n] labels and [n, C, K] features -> [K]; of L labels -> [K, L]."""
+    if y.ndim > 1:
+        labels = range(y.shape[1])
+        fitted = [_fit(y[:, k], features[:, k].copy(), start, bounds) for k in labels]
+        return np.stack(fitted, axis=-1)
+    target = np.take_along_axis(features, y[:, None, None], axis=1)[:, 0]
+    return maximise_likelihood(features, target, start, bounds)
 
 
 def maximise_likelihood(
     features: np.ndarray, target: np.ndarray, start: np.ndarray, bounds: list | None = None
 ) -> np.ndarray:
-    """theta [K] for softmax(features [n, C, K] @ theta), by L-BFGS in float64 from the centre of
-    its prior.
+    """theta [K] for softmax(features [n, C, K] @ theta), from `start`, the centre of its prior.
 
     `target` [n, K]: the features of each example's label, or their mean under a soft target that
     sums to 1. `features` is changed.
@@ -205,68 +190,44 @@ def maximise_likelihood(
     return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
 
 
-@dataclass(frozen=True, kw_only=True)
-class Pooled:
-    """One way to combine experts: log-probabilities [n, (L,) C] of the test split, {metric: value}
-    of accuracy, ECE, Brier and NLL, and what was fitted: `temperature`, or `weights` and
-    `gamma`."""
+class Pooled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One way to combine experts: {metric: value} of `calibration` on the test split, and what was
+    fitted, a number or one per label."""
 
-    log_prob: np.ndarray
-    scores: dict[str, float]
-    fitted: dict[str, object] = field(default_factory=dict)
+    scores: dict[str, float | None]
+    temperature: float | list[float] | UnsetType = UNSET
+    weights: dict[str, float | list[float]] | UnsetType = UNSET
+    gamma: float | list[float] | UnsetType = UNSET
 
 
 def pool_experts(
-    val: Mapping[str, Predictions],
-    test: Mapping[str, Predictions],
-    joint: Predictions | None = None,
-    train_y: np.ndarray | None = None,
+    val: Mapping[str, Predictions], test: Mapping[str, Predictions], joint: Predictions
 ) -> dict[str, Pooled]:
     """Ways to combine separately trained experts, {expert: its run's predictions}, fitted on `val`
-    and applied to `test`; beside them the jointly trained product, `joint` being its predictions of
-    the same test split.
+    and applied to `test`; beside them `joint`, what the jointly trained product predicted there.
 
     -> `plain` (w = 1, gamma = 0), `temperature` (of the plain product), `prior_divided` (w = 1,
-    gamma = 1 - M), `fitted` (w and gamma), `joint`. p(y): frequencies of `train_y` [n(, L)], else
-    of the validation labels. SettingsError with fewer than two experts, DataError if any of them
-    predicted other examples.
+    gamma = 1 - M), `fitted` (w and gamma), `joint`. p(y): frequencies of the validation labels.
+    DataError if any of them predicted other examples.
     """
-    if len(val) < 2:
-        raise SettingsError(
-            "a combination needs two experts or more; give the product of separately trained runs"
-        )
     refuse_other_examples(val)
-    refuse_other_examples(test | ({"the jointly trained run": joint} if joint is not None else {}))
-    experts, first = tuple(val), next(iter(val.values()))
-    on_val, on_test = ({name: one["log_prob"] for name, one in of.items()} for of in (val, test))
-    y = first["y"]
-    labels = y.shape[1:]
-    prior = log_frequencies(y if train_y is None else train_y, first["log_prob"].shape[-1])
-
-    def equal_weights(gamma: float) -> LogarithmicPool:
-        ones, exponent = np.ones((len(experts), *labels)), np.full(labels, gamma)
-        return LogarithmicPool(experts=experts, weights=ones, gamma=exponent, log_prior=prior)
-
-    plain, divided = equal_weights(0.0), equal_weights(1.0 - len(experts))
-    fitted = fit_pool(y, on_val, prior)
+    refuse_other_examples(test | {"the jointly trained run": joint})
+    on_val, on_test = ({name: p["log_prob"] for name, p in of.items()} for of in (val, test))
+    y = next(iter(val.values()))["y"]
+    fitted = fit_pool(y, on_val)
+    ones, zeros = np.ones_like(fitted.weights), np.zeros_like(fitted.gamma)
+    plain = replace(fitted, weights=ones, gamma=zeros)
+    divided = replace(fitted, weights=ones, gamma=zeros + 1 - len(val))
     temperature = fit_temperature(y, plain(on_val))
-    found = {
-        "plain": (plain(on_test), {}),
-        "temperature": (
-            with_temperature(plain(on_test), temperature),
-            {"temperature": temperature.tolist()},
-        ),
-        "prior_divided": (divided(on_test), divided.parameters()),
-        "fitted": (fitted(on_test), fitted.parameters()),
-    }
-    if joint is not None:
-        found["joint"] = (joint["log_prob"], {})
-    answers = next(iter(test.values()))
+
+    def pooled(log_prob: np.ndarray, **parameters: object) -> Pooled:
+        return Pooled(scores=calibration(joint["y"], log_prob), **parameters)
+
+    tempered = with_temperature(plain(on_test), temperature)
     return {
-        way: Pooled(
-            log_prob=log_prob,
-            scores=score(answers["y"], log_prob, CALIBRATION, labels_of(answers)),
-            fitted=parameters,
-        )
-        for way, (log_prob, parameters) in found.items()
+        "plain": pooled(plain(on_test)),
+        "temperature": pooled(tempered, temperature=temperature.tolist()),
+        "prior_divided": pooled(divided(on_test), **divided.parameters()),
+        "fitted": pooled(fitted(on_test), **fitted.parameters()),
+        "joint": pooled(joint["log_prob"]),
     }

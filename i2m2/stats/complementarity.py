@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from i2m2.errors import SettingsError
 from i2m2.metrics import entropy, label_entropy
 from i2m2.names import PRODUCT
 from i2m2.stats.predictions import AtLabel, Predictions, expert_log_probs, per_label
@@ -13,8 +12,7 @@ from i2m2.stats.predictions import AtLabel, Predictions, expert_log_probs, per_l
 
 def entropies(predictions: Predictions) -> dict[str, dict[str, float]]:
     """Table C.7: {label, or "": {"y": entropy of the label frequencies, "product", each expert:
-    mean entropy of its predictions}}, in nats. An expert that knows nothing but the frequencies is
-    as uncertain as y."""
+    mean entropy of its predictions}}, in nats."""
     y = predictions["y"]
     log_probs = {PRODUCT: predictions["log_prob"], **expert_log_probs(predictions)}
 
@@ -26,14 +24,8 @@ def entropies(predictions: Predictions) -> dict[str, dict[str, float]]:
 
 
 def rescues(predictions: Predictions) -> dict[str, dict[str, float | None]]:
-    """Section 4.6: {label, or "": `rescue_rate`}; right is who finds the label most probable.
-    SettingsError with fewer than two experts, of which the product is nothing else."""
+    """Section 4.6: {label, or "": `rescue_rate`}; right is who finds the label most probable."""
     y, product, experts = predictions["y"], predictions["log_prob"], expert_log_probs(predictions)
-    if len(experts) < 2:
-        raise SettingsError(
-            "a product rescues what its experts miss, and this run has fewer than two; "
-            "give one of intra or i2m2"
-        )
 
     def rate(at: AtLabel) -> dict[str, float | None]:
         right = [at(value).argmax(-1) == at(y) for value in experts.values()]

@@ -16,8 +16,8 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class McNemar:
-    """Examples that only the first, or only the second, gets right, and p-values: exact binomial,
-    and mid-p (less conservative)."""
+    """Examples that only the first, or only the second, gets right; exact p, and mid-p (less
+    conservative)."""
 
     won: int
     lost: int
@@ -42,8 +42,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
 
 @dataclass(frozen=True, kw_only=True)
 class DeLong:
-    """Two areas under the ROC curve, the variance of their difference, and the two-sided p-value of
-    no difference."""
+    """Two areas under the ROC curve, the variance of their difference, and its two-sided p."""
 
     first: float
     second: float
@@ -57,38 +56,30 @@ class DeLong:
 
 
 def delong(positive: np.ndarray, first: np.ndarray, second: np.ndarray) -> DeLong:
-    """Whether two scores rank alike (DeLong, DeLong and Clarke-Pearson 1988): [n] bool, [n] scores
-    of the positive class each.
+    """Whether two scores rank alike (DeLong, DeLong and Clarke-Pearson 1988), through midranks (Sun
+    and Xu 2014): [n] bool, [n] scores of the positive class each.
 
     NaN variance and p with fewer than two examples of a class.
     """
     from scipy import stats  # as above
 
-    areas, covariance = delong_covariance(positive, np.stack([first, second]))
-    variance = float(np.maximum(0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]))
-    difference = abs(areas[0] - areas[1])
-    # No variance: both rank every pair alike.
-    p = 2 * stats.norm.sf(difference / np.sqrt(variance)) if variance != 0 else difference == 0
-    return DeLong(first=float(areas[0]), second=float(areas[1]), variance=variance, p=float(p))
-
-
-def delong_covariance(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[n] bool and [K, n] scores -> (areas [K], their covariance [K, K]), through midranks (Sun and
-    Xu 2014): O(K n log n)."""
-    from scipy import stats  # as above
-
-    m, n = int(positive.sum()), int((~positive).sum())
-    if min(m, n) == 0:
-        return np.full(len(scores), np.nan), np.full((len(scores), len(scores)), np.nan)
-    ranks = stats.rankdata(scores, axis=1)
-    # Of each positive the share of negatives below it, of each negative the share of positives
-    # above it; ties count half.
-    above = (ranks[:, positive] - stats.rankdata(scores[:, positive], axis=1)) / n
-    below = 1 - (ranks[:, ~positive] - stats.rankdata(scores[:, ~positive], axis=1)) / m
-    areas = above.mean(axis=1)
-    if min(m, n) < 2:
-        return areas, np.full((len(scores), len(scores)), np.nan)
-    return areas, np.atleast_2d(np.cov(above)) / m + np.atleast_2d(np.cov(below)) / n
+    scores, m, n = np.stack([first, second]), int(positive.sum()), int((~positive).sum())
+    areas, variance, p = np.full(2, np.nan), np.nan, np.nan
+    if min(m, n) > 0:
+        ranks = stats.rankdata(scores, axis=1)
+        # Of each positive the share of negatives below it, of each negative the share of positives
+        # above it; ties count half.
+        above = (ranks[:, positive] - stats.rankdata(scores[:, positive], axis=1)) / n
+        below = 1 - (ranks[:, ~positive] - stats.rankdata(scores[:, ~positive], axis=1)) / m
+        areas = above.mean(axis=1)
+    if min(m, n) > 1:
+        covariance = np.cov(above) / m + np.cov(below) / n
+        variance = np.maximum(0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+        difference = abs(areas[0] - areas[1])
+        # No variance: both rank every pair alike.
+        p = 2 * stats.norm.sf(difference / np.sqrt(variance)) if variance else difference == 0
+    areas = areas.tolist()
+    return DeLong(first=areas[0], second=areas[1], variance=float(variance), p=float(p))
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

@@ -22,14 +22,10 @@ def labels_of(predictions: Predictions) -> list[str] | None:
     return predictions["labels"].tolist() if "labels" in predictions else None
 
 
-def experts_in(predictions: Predictions) -> tuple[str, ...]:
-    """Names of the experts whose own log-probabilities the predictions hold."""
-    return tuple(name.removeprefix(EXPERT) for name in predictions if name.startswith(EXPERT))
-
-
 def expert_log_probs(predictions: Predictions) -> dict[str, np.ndarray]:
     """{expert: its own log-probabilities [n, (L,) C]}."""
-    return {name: predictions[f"{EXPERT}{name}"] for name in experts_in(predictions)}
+    names = [name for name in predictions if name.startswith(EXPERT)]
+    return {name.removeprefix(EXPERT): predictions[name] for name in names}
 
 
 def label_names(predictions: Predictions) -> list[str]:
@@ -40,8 +36,7 @@ def label_names(predictions: Predictions) -> list[str]:
 
 
 def per_label(predictions: Predictions, of: Callable[[AtLabel], Found]) -> dict[str, Found]:
-    """{label: of(a function that takes the label's part out of an array)}; {"": of(identity)} where
-    an example has one label."""
+    """{label: of(what takes the label's part of an array)}; with one label {"": of(identity)}."""
     labels = label_names(predictions)
     if not labels:
         return {"": of(lambda array: array)}
@@ -62,8 +57,7 @@ def log_prob_of(predictions: Predictions) -> np.ndarray:
 def same_examples(first: Predictions, second: Predictions) -> bool:
     """Whether both are of the same examples, in the same groups and order."""
     columns = ("id", "y", "group", "labels")
-    empty = np.empty(0)
-    return all(np.array_equal(first.get(c, empty), second.get(c, empty)) for c in columns)
+    return all(np.array_equal(first.get(name, ()), second.get(name, ())) for name in columns)
 
 
 def refuse_other_examples(predictions: Mapping[str, Predictions]) -> None:

@@ -1,10 +1,9 @@
 """The cluster bootstrap of saved predictions: groups of examples (volumes, patients, images) are
 drawn with replacement.
 
-A metric is turned once into a function of how often each group was drawn (its bootstrap statistic),
-so that a resample costs a product of matrices or a pass over sorted scores, and never a loop over
-examples. Its value for counts of `1, 1, ..., 1` is the metric itself. Shapes: n examples, G groups,
-R resamples.
+A metric is turned once into a function of how often each group was drawn (its bootstrap statistic;
+for counts of `1, 1, ..., 1` the metric itself), so that a resample costs a product of matrices or a
+pass over sorted scores. Shapes: n examples, G groups, R resamples.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ def group_index(group: np.ndarray) -> tuple[np.ndarray, int]:
 def draw_counts(
     groups: int, resamples: int = RESAMPLES, seed: int = 0, width: int = 0
 ) -> Iterator[np.ndarray]:
-    """How often each group was drawn, [R, G] float64 in blocks of rows whose content, whatever the
-    blocks, depends on `seed` alone.
+    """How often each group was drawn, [R, G] float64 in blocks, the same numbers whatever these.
 
     `width`: of the widest array that a row becomes later, where it is more than G.
     """
@@ -50,8 +48,7 @@ def bootstrap(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """-> (the metrics [K], what they are in each resample [R, K]); all see the same draws. NaN
-    where a metric is not defined."""
+    """-> (the metrics [K], what they are in each resample [R, K]); all see the same draws."""
     whole = np.array([statistic(np.ones((1, groups)))[0] for statistic in statistics])
     blocks = [
         np.stack([statistic(counts) for statistic in statistics], axis=1)
@@ -61,8 +58,7 @@ def bootstrap(
 
 
 def mean_of(values: np.ndarray, index: np.ndarray, groups: int) -> BootstrapStatistic:
-    """The mean of a score that each example has by itself, [n]. NaN throughout if any is not
-    finite."""
+    """Of a score that each example has by itself, [n]; NaN throughout if any is not finite."""
     if not np.isfinite(values).all():
         return lambda counts: np.full(len(counts), np.nan)
     sums = np.bincount(index, values, minlength=groups)
@@ -73,8 +69,7 @@ def mean_of(values: np.ndarray, index: np.ndarray, groups: int) -> BootstrapStat
 def auroc_statistic(
     positive: np.ndarray, scores: np.ndarray, index: np.ndarray
 ) -> BootstrapStatistic:
-    """Area under the ROC curve: [n] bool, [n] scores of which the positives' should be higher. NaN
-    where a class is not drawn."""
+    """Area under the ROC curve, of [n] bool and [n] scores. NaN where a class is not drawn."""
     order = np.argsort(scores[~positive], kind="stable")
     negatives = scores[~positive][order]
     group_of_negative = index[~positive][order]
@@ -97,8 +92,7 @@ def auroc_statistic(
 def auprc_statistic(
     positive: np.ndarray, scores: np.ndarray, index: np.ndarray
 ) -> BootstrapStatistic:
-    """Average precision: precision at the score of each positive, averaged over the positives. NaN
-    where a class is not drawn."""
+    """Mean over the positives of the precision at their score. NaN where a class is not drawn."""
     order = np.argsort(-scores, kind="stable")
     group = index[order]
     group_of_positive = group[positive[order]]
@@ -121,11 +115,8 @@ def nanmean_of(statistics: Sequence[BootstrapStatistic]) -> BootstrapStatistic:
     """The mean of several in each resample, over those that are defined there."""
 
     def statistic(counts: np.ndarray) -> np.ndarray:
-        total, defined = np.zeros(len(counts)), np.zeros(len(counts))
-        for each in statistics:
-            values = each(counts)
-            total, defined = total + np.nan_to_num(values), defined + np.isfinite(values)
-        return ratio(total, defined)
+        values = np.array([each(counts) for each in statistics]).reshape(-1, len(counts))
+        return ratio(np.nan_to_num(values).sum(axis=0), np.isfinite(values).sum(axis=0))
 
     return statistic
 

@@ -4,7 +4,6 @@ al., 2021)."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,20 +12,20 @@ LEVELS = tuple(step / 10 for step in range(11))  # of MultiBench; 0 is the clean
 MISSING = "missing_"  # prefix of a modality's name where it is the one that is missing
 
 CorruptArray = Callable[[np.ndarray, float], np.ndarray]  # (a modality's array, level) -> altered
-# Name of a corruption -> what it does to which modality.
-ArrayCorruptions = Mapping[str, Mapping[str, CorruptArray]]
+ArrayCorruptions = Mapping[
+    str, Mapping[str, CorruptArray]
+]  # name -> {modality: what is done to it}
 
 
 class Answer(NamedTuple):
-    """The scores of one model on one split, {metric: fraction}, and how many examples it answered
-    uniformly, since all of its experts abstained."""
+    """{metric: fraction} of one model on one split, and how many examples it answered uniformly,
+    since all of its experts abstained."""
 
     scores: Mapping[str, float]
     uniform: int
 
 
-@dataclass(frozen=True)
-class Point:
+class Point(NamedTuple):
     """One run on one altered test split; `level` is None where a modality is missing."""
 
     run: str
@@ -38,14 +37,12 @@ class Point:
 
 
 def relative_robustness(curve: Sequence[float], levels: Sequence[float] = LEVELS) -> float:
-    """Area under the curve by trapezoids, sum of 0.1 (f_i + f_i+1) / 2: 1 for a model that is
-    always right. Not rescaled."""
+    """Area under the curve by trapezoids, not rescaled: 1 for a model that is always right."""
     return float(np.trapezoid(curve, levels))
 
 
 def effective_robustness(curve: Sequence[float], baseline: Sequence[float]) -> float:
-    """sum_i f_i - (b_i + f_0 - b_0): what is kept beyond a baseline shifted to the same clean
-    score. Not rescaled."""
+    """sum_i f_i - (b_i + f_0 - b_0): what is kept beyond a baseline of the same clean score."""
     f, b = np.asarray(curve, dtype=float), np.asarray(baseline, dtype=float)
     return float(np.sum((f - f[0]) - (b - b[0])))
 
@@ -54,8 +51,8 @@ def effective_robustness(curve: Sequence[float], baseline: Sequence[float]) -> f
 Measures = dict[str, dict[tuple[str, str], list[float]]]
 
 
-def summarise(points: Iterable[Point], baseline: str, metric: str = "accuracy") -> Measures:
-    """Measures: `clean`, `relative`, `effective`, and the metric of `missing_<modality>`.
+def summarise(points: Iterable[Point], baseline: str) -> Measures:
+    """Measures: `clean`, `relative`, `effective`, and the `accuracy` of `missing_<modality>`.
 
     `baseline` names the run whose curve of the same seed and corruption `effective` is relative to;
     without it there is none.
@@ -63,11 +60,11 @@ def summarise(points: Iterable[Point], baseline: str, metric: str = "accuracy") 
     curves: dict[tuple[str, int, str], dict[float | None, float]] = {}
     for point in points:
         curve = curves.setdefault((point.run, point.seed, point.corruption), {})
-        curve[point.level] = point.scores[metric]
+        curve[point.level] = point.scores["accuracy"]
     measures: Measures = {}
     for (run, seed, corruption), curve in curves.items():
         if None in curve:
-            found = {metric: curve[None]}
+            found = {"accuracy": curve[None]}
         else:
             levels = sorted(curve)
             values = [curve[level] for level in levels]

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-from i2m2.errors import SettingsError
 from i2m2.metrics import entropy
 from i2m2.stats.complementarity import entropies, rescue_rate, rescues
 from tests.i2m2.stats.conftest import as_predictions
@@ -32,8 +31,6 @@ def test_rescues_of_predictions_and_entropies_per_label():
     y = np.array([2, 0])  # 0.16 beats 0.05: together right where each is wrong
     found = rescues(as_predictions(y, {"image": image, "audio": audio}))[""]
     assert (found["examples"], found["rescued"], found["lost"]) == (2, 1, 0)
-    with pytest.raises(SettingsError, match="fewer than two"):
-        rescues(as_predictions(y, {"image": image}))
     two_labels = {"image": np.stack([image, audio], axis=1)}
     table = entropies(as_predictions(np.stack([y, y * 0], axis=1), two_labels))
     assert table["0"]["y"] == pytest.approx(math.log(2)) and table["1"]["y"] == 0

@@ -50,7 +50,7 @@ def test_p_is_five_percent_where_the_interval_ends_at_zero():
 
 def test_no_interval_is_given_where_there_is_no_spread_or_no_second_group():
     same = interval(np.array([1.0]), np.ones((100, 1)), 50)
-    assert math.isnan(same.low) and "same value" in same.rule
+    assert same.low is None and "same value" in same.rule
     assert interval(np.zeros(2), np.zeros((100, 2)), 50).p == 1
     assert "two groups" in interval(np.array([0.5]), np.ones((100, 1)), 1).rule
     assert "not defined" in interval(np.array([np.nan]), np.ones((100, 1)), 9).rule
@@ -60,7 +60,7 @@ def test_bounds_and_undefined_resamples():
     drawn = np.random.default_rng(0).normal(0.98, 0.02, (1000, 1))
     drawn[:7] = np.nan
     found = interval(np.array([0.98]), drawn, 80, (0, 1))
-    assert found.high == 1 and 0.9 < found.low < 0.98 and found.left_out == 7
+    assert found.high == 1 and 0.9 < found.low < 0.98 and found.resamples_left_out == 7
 
 
 @pytest.mark.parametrize(
