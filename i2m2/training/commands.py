@@ -1,11 +1,11 @@
-"""What every data set's `train` and `evaluate` commands do before torch is needed: the data set is
-chosen, the settings are read, and mistakes in them are reported."""
+"""What every data set's `train` and `evaluate` commands do before torch is needed: they choose the
+data set and read the settings."""
 
 from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -34,8 +34,7 @@ Datasets = Mapping[str, DatasetSpec]  # by the name that settings give in `datas
 
 
 def dataset_of(datasets: Datasets, argv: list[str]) -> DatasetSpec:
-    """The data set that a command line or its --config file names, else the first. SettingsError if
-    there is no such one."""
+    """The data set that a command line or its --config file names, else the first one."""
     name = CommandLine.parse(argv).get("dataset") or next(iter(datasets))
     if name not in datasets:
         choices = ", ".join(datasets)
@@ -68,59 +67,44 @@ def evaluate(
     `options` adds a data set's own to the command line, `overrides` says which settings they are:
     where there are any, saved predictions are of others, and new ones are made.
     """
-    parser = evaluation_parser(program, example)
-    options(parser)
-    args = parser.parse_args(argv)
-    spec, config = config_of_run(datasets, args.run, args, program, example)
-    if changed := overrides(args, config):
-        spec, config = config_of_run(datasets, args.run, args, program, example, changed)
-    from i2m2.training.experiment import evaluate as evaluate_run
-
-    again = args.again or bool(changed)
-    run, predictions = evaluate_run(
-        spec.experiment(), config, args.run, args.split, args.combine, again
-    )
-    return run, predictions, args
-
-
-def evaluation_parser(program: str, example: str) -> CommandParser:
     about = "Score a run: the product and each of its experts."
     parser = CommandParser(prog=f"python -m {program}", description=about, allow_abbrev=False)
     parser.add_argument("run", type=Path, help=f"folder of the run, such as {example}")
     parser.add_argument("--split", choices=("train", "val", "test"), default="test")
-    about = "mixture: their mean probability"
-    combine = ("product", "mixture")
-    parser.add_argument("--combine", choices=combine, default="product", help=about)
+    combine = {"choices": ("product", "mixture"), "default": "product"}
+    parser.add_argument("--combine", help="mixture: their mean probability", **combine)
     add_run_options(parser)
     about = "predict again from the weights instead of scoring saved predictions"
     parser.add_argument("--again", action="store_true", help=about)
-    return parser
+    options(parser)
+    args = parser.parse_args(argv)
+    spec, config = config_of_run(datasets, args.run, args)
+    if changed := overrides(args, config):
+        spec, config = config_of_run(datasets, args.run, args, changed)
+    from i2m2.training.experiment import evaluate as evaluate_run
+
+    again = args.again or bool(changed)
+    made = evaluate_run(spec.experiment(), config, args.run, args.split, args.combine, again)
+    return *made, args
 
 
 def add_run_options(parser: CommandParser) -> None:
-    """What may differ from a run's own settings when it is evaluated: where its data lie, and the
-    device."""
+    """What may differ from a run's settings when it is evaluated: where its data lie, the device."""
     about = "where the data lie, if not where the run found them"
     parser.add_argument("--data.dir", dest="data_dir", metavar="DIR", help=about)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
 
 
 def config_of_run(
-    datasets: Datasets,
-    run: Path,
-    args: Namespace,
-    program: str,
-    example: str,
-    overrides: list[str] | None = None,
+    datasets: Datasets, run: Path, args: Namespace, overrides: Sequence[str] = ()
 ) -> tuple[DatasetSpec, RunConfig]:
-    """The data set and the settings of a run that there is, with the options of
-    `add_run_options`."""
+    """The data set and the settings of a run, with the options of `add_run_options`."""
     path = run / "config.yaml"
     if not path.exists():
-        raise SettingsError(f"{run} has no config.yaml; give a run's folder such as {example}")
+        raise SettingsError(f"{run} has no config.yaml; give a folder <run>/seed<k>")
     stored = ["--config", str(path)]
-    here = ["--device", args.device, "--tracker", "null", *(overrides or [])]
+    here = ["--device", args.device, "--tracker", "null", *overrides]
     if args.data_dir:
         here += ["--data.dir", args.data_dir]
     spec = dataset_of(datasets, stored)
-    return spec, load_config(spec.config, [*stored, *here], program)
+    return spec, load_config(spec.config, [*stored, *here])

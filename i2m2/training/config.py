@@ -1,5 +1,4 @@
-"""Settings of a run from a YAML file and the command line. Unknown keys and wrong types fail before
-any data is read."""
+"""Settings of a run from a YAML file and the command line; unknown keys and wrong types fail."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -18,18 +17,12 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from i2m2.errors import SettingsError
 from i2m2.names import FUSION_ALIASES, INTER, METHOD_ALIASES, experts_of
-from i2m2.settings import (
-    RunConfig,
-    check_group,
-    flatten,
-    merge_preset,
-    nest,
-    settings_of,
-    to_dict,
-)
+from i2m2.settings import RunConfig, check_group, flatten, merge_preset, nest, settings_of, to_dict
 
 FLAGS = ("--help", "-h", "--print_config")  # words that take no value
 ABOVE_ZERO = {"optim.lr", "optim.clip_norm"}
+TYPES = {float: "a number", int: "an integer", bool: "true or false", str: "a text"}
+TYPES |= {type(None): "null"}
 
 
 @dataclass(frozen=True)
@@ -62,9 +55,6 @@ class CommandLine:
         lone = [word[2:] for word in self.rest if word.startswith("--") and word not in FLAGS]
         return [*self.settings, *lone]
 
-    def without(self, *names: str) -> CommandLine:
-        return replace(self, settings={k: v for k, v in self.settings.items() if k not in names})
-
     def words(self) -> list[str]:
         return [*(f"--{name}={value}" for name, value in self.settings.items()), *self.rest]
 
@@ -82,7 +72,7 @@ class CommandLine:
         return None if value is None else str(value)
 
 
-def load_config(cls: type[RunConfig], argv: list[str] | None, program: str) -> RunConfig:
+def load_config(cls: type[RunConfig], argv: list[str] | None, program: str = "") -> RunConfig:
     """Settings from `--config FILE` and dotted overrides in `argv`. SettingsError on anything
     unknown or of the wrong type.
 
@@ -114,13 +104,9 @@ def load_config(cls: type[RunConfig], argv: list[str] | None, program: str) -> R
 
 
 def _parser(cls: type[RunConfig], program: str) -> ArgumentParser:
-    about = f"{cls.__doc__.splitlines()[0]} Add --print_config to see what is in force without "
-    parser = ArgumentParser(
-        prog=f"python -m {program}",
-        description=f"{about}running anything.",
-        exit_on_error=False,
-        default_env=False,
-    )
+    hint = "Add --print_config to see what is in force without running anything."
+    about = {"prog": f"python -m {program}", "description": f"{cls.__doc__.splitlines()[0]} {hint}"}
+    parser = ArgumentParser(**about, exit_on_error=False, default_env=False)
     about = "YAML file of settings, or config.yaml of a run to repeat it"
     parser.add_argument("--config", type=str, metavar="FILE", help=about)
     parser.add_class_arguments(cls)
@@ -129,11 +115,9 @@ def _parser(cls: type[RunConfig], program: str) -> ArgumentParser:
 
 def _read_settings(path: str, line: CommandLine, known: set[str]) -> dict[str, Any]:
     """Dotted settings of a YAML file for the preset, the task and the method in force."""
-    values = _read_yaml(path)
     method, task = (str(line.get(name)) for name in ("method", "task"))
-    preset = line.get("preset") or "paper"
     parts = {"per_task": task, "per_method": METHOD_ALIASES.get(method, method)}
-    flat = merge_preset(values, path, preset, parts)
+    flat = merge_preset(_read_yaml(path), path, line.get("preset") or "paper", parts)
     for name in flat:
         if any(setting.startswith(f"{name}.") for setting in known):
             check_group(flat[name], f"{path}: {name}")
@@ -197,26 +181,17 @@ def _parse(cls: type, parse: Callable[[Any], Namespace], values: Any, where: str
     try:
         return parse(values)
     except (ArgumentError, TypeError, ValueError) as error:
-        key = re.search(r'key "([\w.]+)"', str(error))
-        value = re.search(r"(?:Got|Given) value: (.*)", str(error))
-        settings = settings_of(cls)
+        message, settings = str(error), settings_of(cls)
+        key = re.search(r'key "([\w.]+)"', message)
+        value = re.search(r"(?:Got|Given) value: (.*)", message)
         if key and value and key[1] in settings:
             takes = _describe(settings[key[1]][0])
-            raise SettingsError(
-                f"{where}: {key[1]}={value[1]} is not possible; it takes {takes}"
-            ) from error
-        raise SettingsError(f"{where}: {error}") from error
+            message = f"{key[1]}={value[1]} is not possible; it takes {takes}"
+        raise SettingsError(f"{where}: {message}") from error
 
 
 def _describe(hint: Any) -> str:
     """A type as a user would say it: `a number`, `one of sgd, adamw`, `an integer or null`."""
-    names = {
-        float: "a number",
-        int: "an integer",
-        bool: "true or false",
-        str: "a text",
-        type(None): "null",
-    }
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
-    return names.get(hint) or " or ".join(map(_describe, get_args(hint))) or str(hint)
+    return TYPES.get(hint) or " or ".join(map(_describe, get_args(hint))) or str(hint)

@@ -138,6 +138,6 @@ def test_the_words_of_a_command_are_read_in_one_place():
     line = CommandLine.parse(["--fusion", "lf", "--seed=1", "--seed", "2", "--help", "x", "--tag"])
     assert line.settings == {"fusion": "concat", "seed": "2"}
     assert line.rest == ("--help", "x", "--tag") and line.names == ["fusion", "seed", "tag"]
-    assert line.without("seed").words() == ["--fusion=concat", "--help", "x", "--tag"]
+    assert line.words() == ["--fusion=concat", "--seed=2", "--help", "x", "--tag"]
     line = CommandLine.parse(["--out", "my results", "--seed=2"])
     assert line.command("toy.train") == "python -m toy.train --out 'my results' --seed 2"
