@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help=about)
     parser.add_argument("--split", choices=("val", "test"), default="test")
     args = parser.parse_args(argv)
-    from i2m2.training.evaluate import scores_of, table_of  # as above
+    from i2m2.training.evaluate import scores_table  # as above
 
     predictions = read_runs(args.runs, args.split)
     described = [read_facts(run).get("description", "not described") for run in args.runs]
@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     combined = combine(predictions)
     about = f"{args.split} split, {len(combined['y'])} examples, data: {data}"
     print(f"product of {len(predictions)} runs, {about}")
-    print(table_of(scores_of(combined)))
+    print(scores_table(combined))
 
 
 if __name__ == "__main__":

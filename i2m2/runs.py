@@ -19,6 +19,18 @@ from i2m2.errors import DamagedError, DataError, SettingsError
 from i2m2.names import INTER, method_of
 from i2m2.stats.predictions import Predictions, fault_of
 
+UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile)  # what numpy raises
+AGAIN = "delete it and predict again"
+
+
+@contextmanager
+def readable(path: Path, remedy: str, *unreadable: type[Exception]) -> Iterator[None]:
+    """DamagedError, with what to do, where reading a file ends in one of these errors."""
+    try:
+        yield
+    except unreadable as error:
+        raise DamagedError(f"{path} is damaged ({error}); {remedy}") from error
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -147,12 +159,12 @@ class SavedPredictions(Mapping[str, np.ndarray]):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._columns: dict[str, np.ndarray] = {}
-        with _readable(path):  # it stays open: another file may take its place meanwhile
+        with readable(path, AGAIN, *UNREADABLE):  # it stays open: another may take its place
             self._file = np.load(path, allow_pickle=False)
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._columns:
-            with _readable(self.path):
+            with readable(self.path, AGAIN, *UNREADABLE):
                 self._columns[name] = self._file[name]
         return self._columns[name]
 
@@ -164,14 +176,6 @@ class SavedPredictions(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._file.files)
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DamagedError(f"{path} is damaged ({error}); delete it and predict again") from error
 
 
 def predictions_file(run: Path, split: str = "test") -> Path:
@@ -193,7 +197,7 @@ def require_predictions(run: Path, split: str) -> Predictions:
         )
     if fault := fault_of(found):
         file = predictions_file(run, split)
-        raise DataError(f"{file}: {fault}; delete it and predict again (evaluate --again)")
+        raise DataError(f"{file}: {fault}; {AGAIN} (evaluate --again)")
     return found
 
 

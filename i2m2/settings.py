@@ -149,8 +149,7 @@ def with_role(cls: type, *roles: Role) -> frozenset[str]:
 def config_diff(
     first: Mapping[str, Any], second: Mapping[str, Any], ignored: frozenset[str]
 ) -> dict[str, tuple[Any, Any]]:
-    """{dotted name: (value in `first`, in `second`)} where two nested configs differ; a setting that
-    is not there is None."""
+    """{dotted name: (value in `first`, in `second`)} where nested configs differ; None: absent."""
     a, b = flatten(first), flatten(second)
     names = sorted({*a, *b} - ignored)
     return {name: (a.get(name), b.get(name)) for name in names if a.get(name) != b.get(name)}
@@ -191,8 +190,8 @@ def merge_preset(
 
     Later ones win: the file, its `parts`, the preset, the preset's `parts`. `parts` says what to
     choose of `per_task` and `per_method`: {"per_method": "unimodal_image"} takes what they hold for
-    the kind `unimodal`, then for `unimodal_image`. SettingsError for a preset that is not there, or
-    what is no group of settings; `path` is for messages.
+    the kind `unimodal`, then for `unimodal_image`. SettingsError, with `path`, for a preset that is
+    not there, or what is no group of settings.
     """
     own = values.get("preset", "paper")  # a run's config.yaml is resolved, and says of which preset
     presets = check_group(values.get("presets", {}), f"{path}: presets")

@@ -20,7 +20,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from functools import cache
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 
@@ -64,9 +63,9 @@ def main(argv: list[str] | None = None) -> None:
 
 def plan(rows: list[str], seeds: list[str], base: list[str], overrides: list[str]) -> list[Job]:
     """A job per row and seed, seed by seed, rows in the order given."""
-    from i2m2.training.config import CommandLine  # here: the parser of settings takes a while
+    from i2m2.training.config import read_words  # here: the parser of settings takes a while
 
-    scratch = CommandLine.parse(overrides).settings.get("init") == "scratch"
+    scratch = read_words(overrides).get("--init") == "scratch"
     jobs = []
     for seed in seeds:
         for row in rows:
@@ -130,17 +129,14 @@ def _environment(slot: int, at_a_time: int) -> dict[str, str]:
         threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
         environment["OMP_NUM_THREADS"] = str(max(1, threads // at_a_time))
         named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        gpus = [gpu for gpu in named if gpu] or _gpus()
+        gpus = [gpu for gpu in named if gpu]
+        if not gpus:
+            import torch  # here: it takes seconds, and only several jobs need it
+
+            gpus = [str(place) for place in range(torch.cuda.device_count())]
         if len(gpus) > 1:
             environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
     return environment
-
-
-@cache
-def _gpus() -> list[str]:
-    import torch  # takes seconds, and only several jobs need it
-
-    return [str(i) for i in range(torch.cuda.device_count())]
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from i2m2.errors import CommandParser, SettingsError
 from i2m2.settings import RunConfig
-from i2m2.training.config import CommandLine, load_config
+from i2m2.training.config import load_config, read_setting, shell_command
 
 if TYPE_CHECKING:
     from i2m2.stats.predictions import Predictions
@@ -35,7 +35,7 @@ Datasets = Mapping[str, DatasetSpec]  # by the name that settings give in `datas
 
 def dataset_of(datasets: Datasets, argv: list[str]) -> DatasetSpec:
     """The data set that a command line or its --config file names, else the first one."""
-    name = CommandLine.parse(argv).get("dataset") or next(iter(datasets))
+    name = read_setting(argv, "dataset") or next(iter(datasets))
     if name not in datasets:
         choices = ", ".join(datasets)
         raise SettingsError(f"dataset={name!r} is unknown here; choose one of {choices}")
@@ -50,7 +50,7 @@ def train(datasets: Datasets, argv: list[str] | None, program: str) -> None:
     config = load_config(spec.config, argv, program)
     from i2m2.training.experiment import train as train_run
 
-    train_run(spec.experiment(), config, CommandLine.parse(argv).command(program))
+    train_run(spec.experiment(), config, shell_command(argv, program))
 
 
 def evaluate(
@@ -81,15 +81,16 @@ def evaluate(
     spec, config = config_of_run(datasets, args.run, args)
     if changed := overrides(args, config):
         spec, config = config_of_run(datasets, args.run, args, changed)
+    from i2m2.training.experiment import Run
     from i2m2.training.experiment import evaluate as evaluate_run
 
-    again = args.again or bool(changed)
-    made = evaluate_run(spec.experiment(), config, args.run, args.split, args.combine, again)
-    return *made, args
+    run, again = Run(args.run, config), args.again or bool(changed)
+    predictions = evaluate_run(spec.experiment(), run, args.split, args.combine, again)
+    return run, predictions, args
 
 
 def add_run_options(parser: CommandParser) -> None:
-    """What may differ from a run's settings when it is evaluated: where its data lie, the device."""
+    """What may differ from a run's settings: where its data lie, the device."""
     about = "where the data lie, if not where the run found them"
     parser.add_argument("--data.dir", dest="data_dir", metavar="DIR", help=about)
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")

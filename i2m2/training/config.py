@@ -7,8 +7,7 @@ import math
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -25,71 +24,55 @@ TYPES = {float: "a number", int: "an integer", bool: "true or false", str: "a te
 TYPES |= {type(None): "null"}
 
 
-@dataclass(frozen=True)
-class CommandLine:
-    """The words of a training command, read in this one place: {setting: its text}, the later one
-    of two; `rest` is what is no `--setting value`."""
+def read_words(argv: Iterable[str]) -> dict[str, str | None]:
+    """The words of a training command, {--name: its value}, the later one of two; None for a word
+    without a value. The published code's names of fusions are replaced."""
+    words, rest = {}, iter(argv)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if not word.startswith("--") or word in FLAGS:
+            words[word] = None
+        else:
+            words[name] = value if equals else next(rest, None)
+    if fusion := words.get("--fusion"):
+        words["--fusion"] = FUSION_ALIASES.get(fusion, fusion)
+    return words
 
-    settings: dict[str, str]
-    rest: tuple[str, ...] = ()
 
-    @classmethod
-    def parse(cls, argv: Iterable[str]) -> CommandLine:
-        """`--name value` and `--name=value`; the published code's names of fusions are replaced."""
-        settings, rest, words = {}, [], iter(argv)
-        for word in words:
-            name, equals, value = word.partition("=")
-            if not word.startswith("--") or word in FLAGS:
-                rest.append(word)
-            elif equals or (value := next(words, None)) is not None:
-                settings[name[2:]] = value
-            else:
-                rest.append(word)
-        if "fusion" in settings:
-            settings["fusion"] = FUSION_ALIASES.get(settings["fusion"], settings["fusion"])
-        return cls(settings, tuple(rest))
+def read_setting(argv: Iterable[str], name: str) -> str | None:
+    """A setting of the command line, else of its --config file, before it is known which dataclass
+    describes the settings."""
+    words = read_words(argv)
+    value, path = words.get(f"--{name}"), words.get("--config")
+    if value is None and path is not None:
+        value = _read_yaml(path).get(name)
+    return None if value is None else str(value)
 
-    @property
-    def names(self) -> list[str]:
-        """Of the settings, those without a value among them."""
-        lone = [word[2:] for word in self.rest if word.startswith("--") and word not in FLAGS]
-        return [*self.settings, *lone]
 
-    def words(self) -> list[str]:
-        return [*(f"--{name}={value}" for name, value in self.settings.items()), *self.rest]
-
-    def command(self, program: str) -> str:
-        """The shell's line."""
-        words = [word for name, v in self.settings.items() for word in (f"--{name}", v)]
-        return shlex.join(["python", "-m", program, *words, *self.rest])
-
-    def get(self, name: str) -> str | None:
-        """A setting of the command line, else of its --config file, before it is known which
-        dataclass describes the settings."""
-        value = self.settings.get(name)
-        if value is None and "config" in self.settings:
-            value = _read_yaml(self.settings["config"]).get(name)
-        return None if value is None else str(value)
+def shell_command(argv: Iterable[str], program: str) -> str:
+    words = [part for pair in read_words(argv).items() for part in pair if part is not None]
+    return shlex.join(["python", "-m", program, *words])
 
 
 def load_config(cls: type[RunConfig], argv: list[str] | None, program: str = "") -> RunConfig:
-    """Settings from `--config FILE` and dotted overrides in `argv`. SettingsError on anything
-    unknown or of the wrong type.
-
-    Later ones win: the dataclasses' defaults, the file, its `per_task` and `per_method` parts, its
-    preset, that preset's `per_task` and `per_method` parts, argv. A part may be for one task or
-    method (`icd9_1`, `unimodal_image`) or a kind (`icd9`, `unimodal`).
-    """
-    line = CommandLine.parse(sys.argv[1:] if argv is None else argv)
-    parser = _parser(cls, program)
+    """Settings from dotted overrides in `argv`, else from its `--config FILE`, else the defaults of
+    the dataclass. SettingsError on anything unknown or of the wrong type."""
+    words = read_words(sys.argv[1:] if argv is None else argv)
+    hint = "Add --print_config to see what is in force without running anything."
+    about = {"prog": f"python -m {program}", "description": f"{cls.__doc__.splitlines()[0]} {hint}"}
+    parser = ArgumentParser(**about, exit_on_error=False, default_env=False)
+    about = "YAML file of settings, or config.yaml of a run to repeat it"
+    parser.add_argument("--config", type=str, metavar="FILE", help=about)
+    parser.add_class_arguments(cls)
     known = set(settings_of(cls))
-    if (path := line.settings.get("config")) is not None:
-        flat = _read_settings(path, line, known)
+    if (path := words.get("--config")) is not None:
+        flat = _read_settings(path, words, known)
         _parse(cls, parser.parse_object, nest(flat), where=path)
         parser.set_defaults(flat)
-    _refuse_unknown(line.names, {*known, "config"}, "command line")
-    words = [word for word in line.words() if word != "--print_config"]
-    settings = _parse(cls, parser.parse_args, words, where="command line")
+    names = [word[2:] for word in words if word.startswith("--") and word not in FLAGS]
+    _refuse_unknown(names, {*known, "config"}, "command line")
+    given = [w if v is None else f"{w}={v}" for w, v in words.items() if w != "--print_config"]
+    settings = _parse(cls, parser.parse_args, given, where="command line")
     settings.pop("config")
     settings.method = METHOD_ALIASES.get(settings.method, settings.method)
     experts = experts_of(settings.method, cls.modalities, cls.baselines)
@@ -97,27 +80,19 @@ def load_config(cls: type[RunConfig], argv: list[str] | None, program: str = "")
     settings.init = settings.init if len(experts) > 1 else "scratch"
     config = cls(**vars(parser.instantiate(settings)))
     _check_ranges(config)
-    if "--print_config" in line.rest:
+    if "--print_config" in words:
         print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")
         sys.exit(0)
     return config
 
 
-def _parser(cls: type[RunConfig], program: str) -> ArgumentParser:
-    hint = "Add --print_config to see what is in force without running anything."
-    about = {"prog": f"python -m {program}", "description": f"{cls.__doc__.splitlines()[0]} {hint}"}
-    parser = ArgumentParser(**about, exit_on_error=False, default_env=False)
-    about = "YAML file of settings, or config.yaml of a run to repeat it"
-    parser.add_argument("--config", type=str, metavar="FILE", help=about)
-    parser.add_class_arguments(cls)
-    return parser
-
-
-def _read_settings(path: str, line: CommandLine, known: set[str]) -> dict[str, Any]:
+def _read_settings(path: str, words: Mapping[str, str | None], known: set[str]) -> dict[str, Any]:
     """Dotted settings of a YAML file for the preset, the task and the method in force."""
-    method, task = (str(line.get(name)) for name in ("method", "task"))
-    parts = {"per_task": task, "per_method": METHOD_ALIASES.get(method, method)}
-    flat = merge_preset(_read_yaml(path), path, line.get("preset") or "paper", parts)
+    values = _read_yaml(path)
+    names = ("method", "task", "preset")
+    method, task, preset = (words.get(f"--{name}", values.get(name)) for name in names)
+    parts = {"per_task": str(task), "per_method": str(METHOD_ALIASES.get(method, method))}
+    flat = merge_preset(values, path, str(preset or "paper"), parts)
     for name in flat:
         if any(setting.startswith(f"{name}.") for setting in known):
             check_group(flat[name], f"{path}: {name}")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -140,24 +141,14 @@ def loader(
     """Batches of the given positions, in that order."""
     if not workers and not pin_memory:
         return (dataset[part] for part in positions)  # a DataLoader adds nothing here but time
-    options = {"num_workers": workers, "pin_memory": pin_memory, "collate_fn": _unchanged}
+    options = {"num_workers": workers, "pin_memory": pin_memory}
     return DataLoader(dataset, batch_size=None, sampler=list(positions), **options)
-
-
-def _unchanged(batch: Batch) -> Batch:
-    return batch
 
 
 def to_device(batch: Batch, device: torch.device, prepare: Callable[[Inputs], Inputs]) -> Batch:
     """Move a batch in its stored types, then prepare its inputs there."""
-    moved = {key: _move(value, device) for key, value in batch.items()}
+    moved = send_to_device(batch, device, non_blocking=True)
     return moved | {"inputs": prepare(moved["inputs"])}
-
-
-def _move(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _move(item, device) for key, item in value.items()}
-    return value.to(device, non_blocking=True)
 
 
 def seed_everything(*seed: int) -> None:

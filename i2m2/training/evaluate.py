@@ -35,8 +35,8 @@ def predict(
     workers: int = 0,
     select_outputs: SelectOutputs = all_outputs,
 ) -> dict[str, np.ndarray]:
-    """Predictions of a whole split, in its order, as `i2m2.stats.predictions` describes them, whatever
-    the number of devices and `batch_size`, the examples of a step over all of them.
+    """Predictions of a whole split (`i2m2.stats.predictions` says what they hold), float32, in its
+    order, whatever the number of devices and `batch_size`, the examples of a step over all of them.
 
     `select_outputs` may choose less, for thousands of classes. The model is in evaluation mode
     meanwhile, and goes back to the mode it was in.
@@ -97,13 +97,17 @@ def score_predictions(
     return score(predictions["y"], predictions["log_prob"], metrics, labels_of(predictions))
 
 
-def scores_of(predictions: Predictions, combine: str = PRODUCT) -> dict[str, dict[str, float]]:
-    """{'product' (or 'mixture'), each expert: {metric: value}} of predictions."""
-    product = combine == PRODUCT
+def general_scores(predictions: Mapping[str, Predictions]) -> dict[str, dict[str, float]]:
+    """The same by split."""
+    return {split: score_predictions(of_split) for split, of_split in predictions.items()}
+
+
+def scores_table(predictions: Predictions, combine: str = PRODUCT) -> str:
+    """All metrics of the product (or the `mixture`) and of each expert."""
+    product, y, labels = combine == PRODUCT, predictions["y"], labels_of(predictions)
     combined = predictions["log_prob"] if product else mixture_of_experts(predictions)
     named = {combine: combined, **expert_log_probs(predictions)}
-    labels = labels_of(predictions)
-    return {name: score(predictions["y"], value, labels=labels) for name, value in named.items()}
+    return table_of({name: score(y, value, labels=labels) for name, value in named.items()})
 
 
 def score_of_class_frequencies(

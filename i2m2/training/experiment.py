@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,21 +16,10 @@ from i2m2.runs import read_predictions
 from i2m2.settings import RunConfig
 from i2m2.stats.predictions import Predictions
 from i2m2.training.data import Data, seed_everything
-from i2m2.training.evaluate import (
-    SelectOutputs,
-    all_outputs,
-    predict,
-    score_predictions,
-    scores_of,
-    table_of,
-)
-from i2m2.training.loop import Loss, fit, make_accelerator, start_tracker
+from i2m2.training.evaluate import SelectOutputs, all_outputs, general_scores, predict, scores_table
+from i2m2.training.loop import Loss, Trainer, fit, make_accelerator, start_tracker
 from i2m2.training.run import Run, run_dir
 from i2m2.training.warm_start import warm_start
-
-
-def general_scores(predictions: Mapping[str, Predictions]) -> dict[str, dict[str, float]]:
-    return {split: score_predictions(of_split) for split, of_split in predictions.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,18 +60,10 @@ def train(experiment: Experiment, config: RunConfig, command: str) -> None:
     splits = {name: split.select(model.modalities) for name, split in data.splits.items()}
     if config.init == "warm" and not run.started:
         run.add_to_environment(warm_start=warm_start(model, run, command))
-    outputs = experiment.select_outputs(config)
-    fit(
-        model,
-        splits["train"],
-        splits["val"],
-        run,
-        accelerator,
-        loss=experiment.loss(config, data, accelerator.device),
-        parameters=experiment.parameters(config, model),
-        select_outputs=outputs,
-        validate=experiment.validate,
-    )
+    loss = experiment.loss(config, data, accelerator.device)
+    groups, outputs = experiment.parameters(config, model), experiment.select_outputs(config)
+    trainer = Trainer(model, config, accelerator, loss, groups, len(splits["train"]))
+    fit(trainer, splits["train"], splits["val"], run, outputs, experiment.validate)
     predictions = {}
     for split in ("val", "test"):
         predictions[split] = predict(
@@ -98,28 +78,22 @@ def train(experiment: Experiment, config: RunConfig, command: str) -> None:
 
 
 def evaluate(
-    experiment: Experiment,
-    config: RunConfig,
-    folder: Path,
-    split: str,
-    combine: str = PRODUCT,
-    again: bool = False,
-) -> tuple[Run, Predictions]:
-    """Print the scores of the run in `folder` from its saved predictions, or from its weights where
-    there are none or `again` is set."""
+    experiment: Experiment, run: Run, split: str, combine: str, again: bool
+) -> Predictions:
+    """Print the scores of a run from its saved predictions, or from its weights where there are
+    none or `again` is set."""
     if experiment.report and combine != PRODUCT:
         raise SettingsError(
             f"--combine {combine} needs the log-probabilities of all answers; "
             "this data set keeps the best"
         )
-    run = Run(folder, config)
-    predictions = None if again else read_predictions(folder, split)
-    predictions = predictions or predict_again(experiment, run, split)
+    saved = None if again else read_predictions(run.dir, split)
+    predictions = saved or predict_again(experiment, run, split)
     examples, about = len(predictions["id"]), run.facts["description"]
-    print(f"{folder}, {split} split, {examples} examples, data: {about}")
-    own = experiment.report
-    print(own(predictions) if own else table_of(scores_of(predictions, combine)))
-    return run, predictions
+    print(f"{run.dir}, {split} split, {examples} examples, data: {about}")
+    report = experiment.report
+    print(report(predictions) if report else scores_table(predictions, combine))
+    return predictions
 
 
 def predict_again(experiment: Experiment, run: Run, split: str) -> Predictions:

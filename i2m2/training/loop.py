@@ -17,23 +17,15 @@ from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from i2m2.errors import SettingsError
 from i2m2.files import finite
-from i2m2.losses import negative_log_likelihood
 from i2m2.metrics import lower_is_better
 from i2m2.settings import OptimConfig, RunConfig, flatten, to_dict
 from i2m2.stats.predictions import Predictions
-from i2m2.training.data import (
-    MicroBatch,
-    MultimodalDataset,
-    loader,
-    seed_everything,
-    to_device,
-    training_plan,
-)
+from i2m2.training import data
+from i2m2.training.data import MicroBatch, MultimodalDataset
 from i2m2.training.evaluate import SelectOutputs, all_outputs, predict, score_predictions
 from i2m2.training.run import Run
 
@@ -46,29 +38,26 @@ History = list[dict[str, Any]]  # a record per epoch, as in metrics.jsonl
 
 
 def fit(
-    model: nn.Module,
+    trainer: Trainer,
     train: MultimodalDataset,
     val: MultimodalDataset,
     run: Run,
-    accelerator: Accelerator,
-    loss: Loss = negative_log_likelihood,
-    parameters: list[dict[str, Any]] | None = None,
     select_outputs: SelectOutputs = all_outputs,
     validate: Callable[[Predictions], dict[str, float]] | None = None,
 ) -> None:
-    """Train `model`, going on from the run's last epoch if there is one; it ends with the weights
+    """Train the model, going on from the run's last epoch if there is one; it ends with the weights
     of the best epoch.
 
-    `loss` is averaged over the examples of an update. `parameters`: the optimiser's groups, where
-    some have an `lr` or `weight_decay` of their own. `validate` scores the validation predictions,
-    of which `select_outputs` says what they hold; its result has the metric `optim.select`. Without
-    it: accuracy, NLL and that metric. FloatingPointError if the loss is not finite.
+    `validate` scores the validation predictions, of which `select_outputs` says what they hold; its
+    result has the metric `optim.select`. Without it: accuracy, NLL and that metric.
+    FloatingPointError if the loss is not finite.
     """
-    config, optim = run.config, run.config.optim
-    trainer = Trainer(model, config, accelerator, loss, parameters, len(train))
-    history: History = []
+    model, config, accelerator = trainer.model, trainer.config, trainer.accelerator
+    optim, history = config.optim, []
     if state := run.load_last():
-        history = trainer.load_state(state)
+        history = state["history"]
+        for name, part in trainer.parts.items():
+            part.load_state_dict(state[name])
         run.write_history(history)  # a kill may have come just before its last line
         accelerator.print(f"{run.dir}: going on after epoch {len(history)}")
     names = sorted({optim.select, "accuracy", "nll"})
@@ -95,7 +84,11 @@ def fit(
 
 
 class Trainer:
-    """A model with its optimiser and schedule on the devices of `accelerator`."""
+    """A model with its optimiser and schedule on the devices of `accelerator`.
+
+    `loss` is averaged over the examples of an update. `parameters`: the optimiser's groups, where
+    some have an `lr` or `weight_decay` of their own. `examples`: of the training split.
+    """
 
     def __init__(
         self,
@@ -111,7 +104,10 @@ class Trainer:
         trained = parameters or [p for p in model.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(trained, optim)
         updates = optim.epochs * math.ceil(examples / optim.batch_size)
-        self.scheduler = LambdaLR(self.optimizer, lr_factor(optim, updates))
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lr_factor(optim, updates)
+        )
+        # All that has a state of its own.
         self.parts = {"model": model, "optimizer": self.optimizer, "scheduler": self.scheduler}
         if accelerator.scaler is not None:
             self.parts["scaler"] = accelerator.scaler
@@ -132,13 +128,13 @@ class Trainer:
         """One pass over the training split -> the mean loss of its examples."""
         config, optim, accelerator = self.config, self.config.optim, self.accelerator
         rank, devices = accelerator.process_index, accelerator.num_processes
-        seed_everything(config.seed, epoch, rank)
+        data.seed_everything(config.seed, epoch, rank)
         update = (optim.batch_size, config.seed, epoch, optim.micro_batches)
-        plan = training_plan(len(train), *update, rank, devices)
+        plan = data.training_plan(len(train), *update, rank, devices)
         if hasattr(train, "set_epoch"):
             train.set_epoch(epoch)
         positions = (part.positions for part in plan)
-        batches = loader(train, positions, config.workers, accelerator.device.type == "cuda")
+        batches = data.loader(train, positions, config.workers, accelerator.device.type == "cuda")
         # None: quiet where the output is no terminal.
         quiet = None if accelerator.is_local_main_process else True
         batches = tqdm(batches, desc=f"epoch {epoch + 1}", leave=False, disable=quiet)
@@ -163,7 +159,7 @@ class Trainer:
         """-> this micro-batch's share of the mean loss of its update."""
         accelerator = self.accelerator
         autocast = accelerator.autocast() if self.config.precision != "no" else nullcontext()
-        batch = to_device(batch, accelerator.device, train.prepare)
+        batch = data.to_device(batch, accelerator.device, train.prepare)
         with nullcontext() if part.last else accelerator.no_sync(self.wrapped):
             with autocast:
                 log_prob, _ = self.wrapped(batch["inputs"], batch.get("present"))
@@ -193,11 +189,11 @@ class Trainer:
     def _refuse_non_finite(self, losses: list[Tensor], plan: list[MicroBatch], epoch: int) -> None:
         """Of the losses since the last look."""
         begin = (len(losses) - 1) // CHECK_EVERY * CHECK_EVERY
-        finite_ = torch.isfinite(torch.stack(losses[begin:]))
-        if not finite_.all():
-            bad = begin + int(finite_.logical_not().nonzero()[0])
-            step = 1 + sum(part.last for part in plan[:bad])
-            raise self._diverged(f"the loss is {losses[bad].item()}", epoch, f"step {step}")
+        bad = ~torch.isfinite(torch.stack(losses[begin:]))
+        if bad.any():
+            first = begin + int(bad.nonzero()[0])
+            step = 1 + sum(part.last for part in plan[:first])
+            raise self._diverged(f"the loss is {losses[first].item()}", epoch, f"step {step}")
 
     def _diverged(self, what: str, epoch: int, where: str) -> FloatingPointError:
         return FloatingPointError(
@@ -205,17 +201,6 @@ class Trainer:
             f"{where} (lr {self.lr:g}); try a lower optim.lr or an optim.clip_norm, under another "
             "--tag. The folder holds the last good epoch"
         )
-
-    def state(self, history: History) -> dict[str, Any]:
-        """All that going on needs."""
-        states = {name: part.state_dict() for name, part in self.parts.items()}
-        return states | {"history": history}
-
-    def load_state(self, state: dict[str, Any]) -> History:
-        """Go back to where an epoch left everything -> the history so far."""
-        for name, part in self.parts.items():
-            part.load_state_dict(state[name])
-        return state["history"]
 
 
 def _record_epoch(run: Run, trainer: Trainer, history: History) -> None:
@@ -226,7 +211,8 @@ def _record_epoch(run: Run, trainer: Trainer, history: History) -> None:
     if is_best:
         # Before `last`: killed in between, the epoch is simply done again.
         run.save_best(trainer.model.state_dict())
-    run.save_last(trainer.state(history))
+    state = {name: part.state_dict() for name, part in trainer.parts.items()}
+    run.save_last(state | {"history": history})
     run.write_history(history)
     scores = {name: value for name, value in history[-1]["val"].items() if value is not None}
     tracked = {f"val/{name}": value for name, value in scores.items()}

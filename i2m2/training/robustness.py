@@ -29,7 +29,6 @@ from i2m2.training.loop import make_accelerator
 from i2m2.training.run import Run
 
 Key = tuple[str, int]  # a finished run: name of its folder, seed
-Evaluate = Callable[[nn.Module, MultimodalDataset], Answer]
 
 
 class Corruption(NamedTuple):
@@ -98,7 +97,7 @@ def measure(
     models: Mapping[Key, nn.Module],
     test: MultimodalDataset,
     corruptions: Mapping[str, Corruption],
-    evaluate: Evaluate,
+    evaluate: Callable[[nn.Module, MultimodalDataset], Answer],
     levels: Sequence[float],
     modalities: Sequence[str] = (),
 ) -> list[Point]:
@@ -109,9 +108,7 @@ def measure(
     points = []
     for level in tqdm(levels, desc="corruption levels", disable=None):
         # A model answers as on clean data where nothing that it reads is altered.
-        asked: dict[tuple[Key, frozenset], Answer] = {
-            (key, frozenset()): clean[key] for key in clean
-        }
+        asked = {(key, frozenset[Any]()): answer for key, answer in clean.items()}
         for name, corruption in corruptions.items():
             split = corruption.alter(test, level) if level else test
             how = corruption.alterations.items() if level else ()
@@ -146,10 +143,8 @@ def measure_runs(
     runs = [Run(path, config) for path, (_, config) in loaded.items()]
     config = runs[0].config
     if names := {run.config.dataset for run in runs} - {config.dataset}:
-        raise SettingsError(
-            f"{runs[0].dir.parents[1]} holds runs of {', '.join([config.dataset, *sorted(names)])}; "
-            "keep data sets in separate folders"
-        )
+        folder, listed = runs[0].dir.parents[1], ", ".join([config.dataset, *sorted(names)])
+        raise SettingsError(f"{folder} holds runs of {listed}; keep them in separate folders")
     accelerator = make_accelerator(config)
     experiment = loaded[runs[0].dir][0].experiment()
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import fcntl
 import io
 import json
-import pickle
 import platform
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,10 @@ from torch import Tensor
 
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import finite, write_atomic, write_json, write_text
-from i2m2.runs import is_done, read_config, read_environment, read_facts
+from i2m2.runs import is_done, read_config, read_environment, read_facts, readable
 from i2m2.settings import WITHOUT_INFLUENCE, RunConfig, config_diff, to_dict, with_role
 
+AGAIN = "delete its folder and run it again"
 PACKAGES = (  # whose versions a number depends on
     "torch", "torchvision", "numpy", "scikit-learn", "accelerate", "transformers", "h5py", "i2m2",
 )  # fmt: skip
@@ -39,13 +40,13 @@ def run_dir(config: RunConfig, variant: str = "") -> Path:
     return Path(config.out) / dataset / config.run_name / f"seed{config.seed}"
 
 
+@dataclass(eq=False)
 class Run:
     """One training and its folder."""
 
-    def __init__(self, directory: Path, config: RunConfig, writes: bool = True) -> None:
-        self.dir = directory
-        self.config = config
-        self.writes = writes  # one process of a distributed run does
+    dir: Path
+    config: RunConfig
+    writes: bool = True  # one process of a distributed run does
 
     @classmethod
     def open(
@@ -110,10 +111,8 @@ class Run:
             raise SettingsError(
                 f"{path} does not exist: this run has not finished an epoch yet; train it first"
             )
-        try:
+        with readable(path, AGAIN, safetensors.SafetensorError):
             return safetensors.torch.load_file(path)
-        except safetensors.SafetensorError as error:
-            raise _damaged(path, error) from error
 
     def save_last(self, state: Mapping[str, Any]) -> None:
         # Through memory: a full disk is then an OSError of ours, not an abort inside torch.save.
@@ -123,13 +122,11 @@ class Run:
 
     def load_last(self) -> dict[str, Any] | None:
         """The state after the latest finished epoch, on the CPU; None for a new run."""
-        path = self.dir / "last.pt"
-        if not path.exists():
+        if not self.started:
             return None
-        try:
+        path, errors = self.dir / "last.pt", (RuntimeError, ValueError, EOFError, UnpicklingError)
+        with readable(path, AGAIN, *errors):
             return torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            raise _damaged(path, error) from error
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
         """metrics.jsonl, whole every time: it never tells of an epoch that was not kept."""
@@ -176,10 +173,6 @@ class Run:
                 f"{self.dir}: another process is at work on this run; "
                 "wait for it, or choose another --tag"
             ) from error
-
-
-def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path} is damaged ({error}); delete its folder and run it again")
 
 
 def differences(stored: Mapping[str, Any], config: RunConfig) -> dict[str, tuple[Any, Any]]:
