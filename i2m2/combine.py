@@ -1,8 +1,6 @@
-"""`python -m i2m2.combine RUN RUN ...`: the product of runs that were trained separately, from
-their saved predictions.
+"""`python -m i2m2.combine RUN RUN ...`: the product of runs that were trained separately.
 
-What joint training adds is measured against it: the paper's Fig. 3 has it as the parts "not trained
-jointly".
+What joint training adds is measured against it: the paper's Fig. 3, parts "not trained jointly".
 """
 
 from __future__ import annotations
@@ -37,8 +35,7 @@ def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
 
 
 def read_runs(runs: Sequence[Path], split: str) -> dict[str, Predictions]:
-    """Saved predictions of finished runs, by their folders. SettingsError for a run without any, or
-    given twice."""
+    """Saved predictions of finished runs, by their folders; SettingsError for one given twice."""
     if twice := [run for run in runs if list(runs).count(run) > 1]:
         raise SettingsError(f"{twice[0]} is given twice; each run is one factor of the product")
     return {str(run): require_predictions(run, split) for run in runs}
@@ -49,11 +46,9 @@ def save_product(
     runs: Sequence[Path],
     scores: Callable[[Mapping[str, Predictions]], dict[str, dict[str, float]]],
 ) -> dict[str, dict[str, float]]:
-    """Keep the product of finished runs as a folder of its own, which tables read as they read a
-    run's -> its result by split.
+    """Keep the product of finished runs as a folder, which tables read as a run's -> its result.
 
-    Its config.yaml holds `method: product` and what the runs' settings have in common, its env.json
-    names them.
+    Its config.yaml holds `method: product` and what the runs' settings have in common.
     """
     from i2m2.training.run import Run, environment  # as above
 

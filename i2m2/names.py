@@ -34,8 +34,7 @@ def method_of(expert: str) -> str:
 def experts_of(
     method: str, modalities: Sequence[str], baselines: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """The experts that a method multiplies: `i2m2` -> (`image`, `audio`, `inter`). SettingsError if
-    there is no such method."""
+    """The experts that a method multiplies: `i2m2` -> (`image`, `audio`, `inter`)."""
     method = METHOD_ALIASES.get(method, method)
     methods = methods_of(modalities, baselines)
     if method not in methods:

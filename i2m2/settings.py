@@ -20,7 +20,6 @@ from i2m2.names import FUSIONS, experts_of
 #   identity  what the run is, which its name or its command says
 #   budget    how long it trains, and on how much; tables tell it apart
 Role = Literal["neutral", "location", "rounding", "identity", "budget"]
-WITHOUT_INFLUENCE = ("neutral", "location")
 
 
 def setting(default: Any, role: Role, repeat: bool = False) -> Any:

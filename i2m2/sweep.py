@@ -1,15 +1,13 @@
-"""`python -m i2m2.sweep`: the runs of a table, each in a process of its own, as many at a time as
-JOBS says.
+"""`python -m i2m2.sweep`: the runs of a table, each in a process of its own, JOBS at a time.
 
     python -m i2m2.sweep --train AVMNIST_and_MIMIC.train \\
         --config AVMNIST_and_MIMIC/configs/avmnist.yaml \\
         --rows "unimodal_image, unimodal_audio, inter --fusion concat, i2m2 --fusion concat" \\
         --seeds "0 1 2" [overrides]
 
-Runs that need nothing of each other go side by side; `intra` and `i2m2` wait for the rows they
-start from. CPU threads are divided between the jobs, GPUs given out one to each. What needs a run
-that failed is left out; the others go on, except after a mistake in the settings or the data (exit
-codes 2 and 3), which they would share.
+`intra` and `i2m2` wait for the rows they start from. CPU threads are divided between the jobs, GPUs
+given out one to each. What needs a run that failed is left out; the others go on, except after a
+mistake in the settings or the data (exit codes 2 and 3), which they would share.
 """
 
 from __future__ import annotations
@@ -77,8 +75,7 @@ def plan(rows: list[str], seeds: list[str], base: list[str], overrides: list[str
 
 
 def _needs(words: list[str], rows: list[str]) -> list[str]:
-    """Rows of the table that a row starts from: every unimodal one, and for i2m2 the inter row with
-    the same arguments."""
+    """The rows that a row starts from: the unimodal ones, and for i2m2 the inter row like it."""
     method, *arguments = words
     if method not in ("intra", "i2m2"):
         return []

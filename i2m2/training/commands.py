@@ -1,5 +1,4 @@
-"""What every data set's `train` and `evaluate` commands do before torch is needed: they choose the
-data set and read the settings."""
+"""What every data set's `train` and `evaluate` commands do before torch is needed."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from i2m2.errors import CommandParser, SettingsError
 from i2m2.settings import RunConfig
-from i2m2.training.config import load_config, read_setting, shell_command
+from i2m2.training.config import load_config, read_words, read_yaml, shell_command
 
 if TYPE_CHECKING:
     from i2m2.stats.predictions import Predictions
@@ -35,7 +34,9 @@ Datasets = Mapping[str, DatasetSpec]  # by the name that settings give in `datas
 
 def dataset_of(datasets: Datasets, argv: list[str]) -> DatasetSpec:
     """The data set that a command line or its --config file names, else the first one."""
-    name = read_setting(argv, "dataset") or next(iter(datasets))
+    words = read_words(argv)
+    in_file = read_yaml(words["--config"]).get("dataset") if words.get("--config") else None
+    name = str(words.get("--dataset") or in_file or next(iter(datasets)))
     if name not in datasets:
         choices = ", ".join(datasets)
         raise SettingsError(f"dataset={name!r} is unknown here; choose one of {choices}")
@@ -43,8 +44,7 @@ def dataset_of(datasets: Datasets, argv: list[str]) -> DatasetSpec:
 
 
 def train(datasets: Datasets, argv: list[str] | None, program: str) -> None:
-    """Make the run that the command line describes, or go on with it; a finished one is left
-    alone."""
+    """Make the run that the command line describes, or go on with it; never redo a finished one."""
     argv = sys.argv[1:] if argv is None else argv
     spec = dataset_of(datasets, argv)
     config = load_config(spec.config, argv, program)

@@ -39,16 +39,6 @@ def read_words(argv: Iterable[str]) -> dict[str, str | None]:
     return words
 
 
-def read_setting(argv: Iterable[str], name: str) -> str | None:
-    """A setting of the command line, else of its --config file, before it is known which dataclass
-    describes the settings."""
-    words = read_words(argv)
-    value, path = words.get(f"--{name}"), words.get("--config")
-    if value is None and path is not None:
-        value = _read_yaml(path).get(name)
-    return None if value is None else str(value)
-
-
 def shell_command(argv: Iterable[str], program: str) -> str:
     words = [part for pair in read_words(argv).items() for part in pair if part is not None]
     return shlex.join(["python", "-m", program, *words])
@@ -88,7 +78,7 @@ def load_config(cls: type[RunConfig], argv: list[str] | None, program: str = "")
 
 def _read_settings(path: str, words: Mapping[str, str | None], known: set[str]) -> dict[str, Any]:
     """Dotted settings of a YAML file for the preset, the task and the method in force."""
-    values = _read_yaml(path)
+    values = read_yaml(path)
     names = ("method", "task", "preset")
     method, task, preset = (words.get(f"--{name}", values.get(name)) for name in names)
     parts = {"per_task": str(task), "per_method": str(METHOD_ALIASES.get(method, method))}
@@ -125,7 +115,8 @@ def _check_ranges(config: RunConfig) -> None:
             )
 
 
-def _read_yaml(path: str) -> dict[str, Any]:
+def read_yaml(path: str) -> dict[str, Any]:
+    """The content of a config file; names of the published code are replaced."""
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

@@ -1,5 +1,4 @@
-"""What a data set is for training, checks on loading, and an order that depends on seed and epoch
-alone."""
+"""What a data set is for training, its order by seed and epoch alone, and checks on loading."""
 
 from __future__ import annotations
 
@@ -170,8 +169,7 @@ class Data(NamedTuple):
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """dataset.json of a prepared folder, with at least `variant`, `synthetic` and `description`.
-    DataError if it has not."""
+    """dataset.json of a prepared folder, which says variant, synthetic and description."""
     path, remedy = folder / "dataset.json", "prepare the data again"
     try:
         described = json.loads(path.read_text(encoding="utf-8"))

@@ -84,8 +84,7 @@ def _gather(
 
 
 def mixture_of_experts(predictions: Predictions) -> np.ndarray:
-    """Log of the experts' mean probability: the rule by which the published code tested (but did
-    not train) its intra rows."""
+    """Log of the experts' mean probability, by which the published code tested its intra rows."""
     experts = np.stack([v.astype(np.float64) for v in expert_log_probs(predictions).values()])
     return np.logaddexp.reduce(experts, axis=0) - np.log(len(experts))
 

@@ -32,8 +32,7 @@ Key = tuple[str, int]  # a finished run: name of its folder, seed
 
 
 class Corruption(NamedTuple):
-    """What is done to a split at a level above 0, and {modality that it alters: what identifies
-    how}."""
+    """What is done to a split at a level above 0, and {modality it alters: what identifies how}."""
 
     alterations: Mapping[str, Hashable]
     alter: Callable[[MultimodalDataset, float], MultimodalDataset]
@@ -65,8 +64,7 @@ def of_arrays(corruptions: ArrayCorruptions) -> dict[str, Corruption]:
 
 
 class Without(Dataset):
-    """A split in which `modality` is absent from every example: its own expert and the fusion
-    expert abstain."""
+    """A split without `modality`: its own expert and the fusion expert abstain."""
 
     def __init__(self, dataset: MultimodalDataset, modality: str) -> None:
         self.dataset = dataset
@@ -87,8 +85,7 @@ class Without(Dataset):
 
 
 def uniform_answers(log_prob: np.ndarray) -> int:
-    """Number of examples whose log-probabilities [n, (L,) C] are the same for all classes, for
-    every label."""
+    """Number of examples whose log-probabilities [n, (L,) C] are the same for all classes."""
     uniform = np.ptp(log_prob, axis=-1) == 0
     return int(uniform.reshape(len(log_prob), -1).all(axis=1).sum())
 

@@ -26,7 +26,7 @@ from torch import Tensor
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import finite, write_atomic, write_json, write_text
 from i2m2.runs import is_done, read_config, read_environment, read_facts, readable
-from i2m2.settings import WITHOUT_INFLUENCE, RunConfig, config_diff, to_dict, with_role
+from i2m2.settings import RunConfig, config_diff, to_dict, with_role
 
 AGAIN = "delete its folder and run it again"
 PACKAGES = (  # whose versions a number depends on
@@ -177,7 +177,7 @@ class Run:
 
 def differences(stored: Mapping[str, Any], config: RunConfig) -> dict[str, tuple[Any, Any]]:
     """{dotted name: (stored value, value now)} of settings with influence on the numbers."""
-    neutral = with_role(type(config), *WITHOUT_INFLUENCE)
+    neutral = with_role(type(config), "neutral", "location")
     return config_diff(stored, to_dict(config), ignored=neutral)
 
 

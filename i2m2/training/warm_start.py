@@ -17,11 +17,8 @@ from i2m2.training.run import Run, differences, shown
 
 
 def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
-    """Load every expert's weights from the finished run that trained it alone -> {expert: that
-    run's folder}.
-
-    `command` trains the joint model; the error that names missing parts is made from it.
-    """
+    """Load every expert's weights from the finished run that trained it alone -> {expert: folder of
+    that run}. `command` trains the joint model; the one that makes a missing part begins so."""
     sources = _finished_parts(run, command)
     own = {key: v for key, v in model.state_dict().items() if not key.startswith("experts.")}
     shared = {}
@@ -39,8 +36,7 @@ def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
 
 
 def _finished_parts(run: Run, command: str) -> dict[str, Path]:
-    """{expert: folder of the run that trains it alone}. SettingsError, with the commands that are
-    needed, for those that are not finished."""
+    """{expert: folder of the run that trains it alone}. SettingsError if one is not finished."""
     config, values = run.config, to_dict(run.config)
     results, seed = run.dir.parents[1], run.dir.name
     sources = {name: part_of(results, values, name, seed) for name in config.experts}

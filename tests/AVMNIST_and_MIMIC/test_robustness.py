@@ -21,18 +21,16 @@ from AVMNIST_and_MIMIC.avmnist.corruptions import BLOCK, corrupt
 from AVMNIST_and_MIMIC.robustness import main
 from i2m2.errors import DataError, SettingsError
 from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert, product_of_experts
-from i2m2.training.data import ArrayDataset
-from i2m2.training.evaluate import predict
-from i2m2.training.robustness import (
+from i2m2.stats.robustness import (
     Answer,
     Point,
-    Without,
     effective_robustness,
-    measure,
     relative_robustness,
     summarise,
-    uniform_answers,
 )
+from i2m2.training.data import ArrayDataset
+from i2m2.training.evaluate import predict
+from i2m2.training.robustness import Without, measure, of_arrays, uniform_answers
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -206,14 +204,14 @@ def test_effective_robustness_is_what_is_kept_beyond_the_shifted_baseline():
 def test_summary_pairs_a_run_with_the_baseline_of_its_seed():
     def curve(run: str, seed: int, values: list[float]) -> list[Point]:
         return [
-            Point(run, seed, "image", level, value, 0)
+            Point(run, seed, "image", level, {"accuracy": value}, 0)
             for level, value in zip((0.0, 0.5, 1.0), values, strict=True)
         ]
 
     points = [
         *curve("a", 0, [0.9, 0.8, 0.7]),
         *curve("a", 1, [0.5, 0.4, 0.2]),
-        Point("a", 0, "missing_image", None, 0.3, 0),
+        Point("a", 0, "missing_image", None, {"accuracy": 0.3}, 0),
     ]
     summary = summarise([*points, *curve("base", 1, [0.8, 0.5, 0.1])], "base")
     assert summary["a"]["image", "clean"] == [0.9, 0.5]
@@ -282,15 +280,16 @@ def test_measure_alters_only_what_it_says_once_per_level_and_asks_no_model_twice
         present = inputs.get("present", {})
         read = {modality for expert in model.experts.values() for modality in expert.modalities}
         asked.append(len(read))
-        return Answer(
-            sum(float(inputs["inputs"][m].mean()) if m not in present else -100.0 for m in read), 0
-        )
+        means = {m: float(inputs["inputs"][m].mean()) for m in read}
+        value = sum(-100.0 if m in present else mean for m, mean in means.items())
+        return Answer({"accuracy": value}, 0)
 
     by = {modality: partial(corrupt_by_level, modality) for modality in ("left", "right")}
     both = {"left": {"left": by["left"]}, "right": {"right": by["right"]}, "multimodal": by}
     keyed = {(name, 0): model for name, model in models.items()}
-    points = measure(keyed, test, both, evaluate, (0.0, 0.5, 1.0))
-    value = {(p.run, p.corruption, p.level): p.value for p in points}
+    levels, modalities = (0.0, 0.5, 1.0), ("left", "right")
+    points = measure(keyed, test, of_arrays(both), evaluate, levels, modalities)
+    value = {(p.run, p.corruption, p.level): p.scores["accuracy"] for p in points}
     clean = {name: value[name, "left", 0.0] for name in models}
     assert sorted(made) == [(m, level) for m in ("left", "right") for level in (0.5, 1.0)]
     assert asked.count(1) == 1 + 2 + 1 and asked.count(2) == 1 + 6 + 2  # clean, levels, missing
