@@ -105,7 +105,7 @@ def measure(
     points = []
     for level in tqdm(levels, desc="corruption levels", disable=None):
         # A model answers as on clean data where nothing that it reads is altered.
-        asked = {(key, frozenset[Any]()): answer for key, answer in clean.items()}
+        asked = {(key, frozenset()): answer for key, answer in clean.items()}
         for name, corruption in corruptions.items():
             split = corruption.alter(test, level) if level else test
             how = corruption.alterations.items() if level else ()
