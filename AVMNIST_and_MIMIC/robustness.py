@@ -38,9 +38,7 @@ def main(argv: list[str] | None = None) -> None:
     spec = dataset_of(DATASETS, ["--config", str(finished[0].dir / "config.yaml")])
     made = avmnist_corruptions if spec is DATASETS["avmnist"] else mimic_corruptions
     corruptions = made(args.seed)
-    points, data = measure_runs(
-        DATASETS, finished, of_arrays(corruptions), ["accuracy"], args.levels, args, PROGRAM
-    )
+    points, data = measure_runs(DATASETS, finished, of_arrays(corruptions), ["accuracy"], args)
     labels, listed, about = rows_of(args.results, finished)
     order = [*corruptions, *(f"{MISSING}{modality}" for modality in spec.config.modalities)]
     runs = list(labels)

@@ -47,9 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         finished,
         {NOISE: rician_noise(args.seed)},
         ["auroc"],
-        args.levels,
         args,
-        "fastMRI.noise",
         without_modalities=False,
     )
     labels, _, about = rows_of(args.results, finished)

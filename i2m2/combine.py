@@ -1,8 +1,6 @@
-"""`python -m i2m2.combine RUN RUN ...`: the product of runs that were trained separately, from
-their saved predictions.
+"""`python -m i2m2.combine RUN RUN ...`: the product of runs that were trained separately.
 
-What joint training adds is measured against it: the paper's Fig. 3 has it as the parts "not trained
-jointly".
+What joint training adds is measured against it: the paper's Fig. 3, parts "not trained jointly".
 """
 
 from __future__ import annotations
@@ -13,79 +11,60 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from i2m2.errors import CommandParser, DataError, SettingsError, run_command
-from i2m2.files import finite, write_atomic, write_json, write_text
+from i2m2.errors import CommandParser, SettingsError, run_command
+from i2m2.files import write_json, write_text
 from i2m2.names import EXPERT
-from i2m2.runs import predictions_file, read_config, read_facts, read_predictions
-from i2m2.settings import flatten, nest
-from i2m2.stats.predictions import Predictions, labels_of
-
-Scores = Callable[[Mapping[str, Predictions]], dict[str, dict[str, float]]]  # by split
+from i2m2.runs import read_config, read_facts, require_predictions
+from i2m2.settings import RunConfig, flatten, nest
+from i2m2.stats.predictions import Predictions, refuse_other_examples
 
 
 def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
     """Predictions of several runs on the same examples, by name -> those of their product, each run
-    as an expert of it.
-
-    DataError if the runs did not predict the same examples.
-    """
+    as an expert of it. DataError if the runs did not predict the same examples."""
     import torch  # here, since it takes seconds to import, and --help needs none
 
     from i2m2.model import product_of_experts
 
-    first, *others = predictions
-    columns = [name for name in ("id", "group", "y", "labels") if name in predictions[first]]
-    product: dict[str, np.ndarray] = {name: predictions[first][name] for name in columns}
-    for name in others:
-        if not all(np.array_equal(predictions[name][key], product[key]) for key in ("id", "y")):
-            raise DataError(
-                f"{first} and {name} predicted other examples; "
-                "combine runs of the same data and split"
-            )
+    refuse_other_examples(predictions)
+    first = next(iter(predictions.values()))
+    product = {name: first[name] for name in ("id", "group", "y", "labels") if name in first}
     log_probs = {name: torch.from_numpy(p["log_prob"]).double() for name, p in predictions.items()}
     product["log_prob"] = product_of_experts(log_probs.values()).numpy()
     return product | {f"{EXPERT}{name}": value.numpy() for name, value in log_probs.items()}
 
 
 def read_runs(runs: Sequence[Path], split: str) -> dict[str, Predictions]:
-    """Saved predictions of finished runs, by their folders. SettingsError for a run without any, or
-    given twice."""
-    predictions: dict[str, Predictions] = {}
-    for run in runs:
-        if str(run) in predictions:
-            raise SettingsError(f"{run} is given twice; each run is one factor of the product")
-        if (found := read_predictions(run, split)) is None:
-            raise SettingsError(
-                f"{run} has no predictions of the {split} split; give the folders of finished runs"
-            )
-        predictions[str(run)] = found
-    return predictions
+    """Saved predictions of finished runs, by their folders; SettingsError for one given twice."""
+    if twice := [run for run in runs if list(runs).count(run) > 1]:
+        raise SettingsError(f"{twice[0]} is given twice; each run is one factor of the product")
+    return {str(run): require_predictions(run, split) for run in runs}
 
 
-def save_product(directory: Path, runs: Sequence[Path], scores: Scores) -> dict[str, dict]:
-    """Keep the product of finished runs as a folder of its own, which tables read as they read a
-    run's -> its result.
+def save_product(
+    directory: Path,
+    runs: Sequence[Path],
+    scores: Callable[[Mapping[str, Predictions]], dict[str, dict[str, float]]],
+) -> dict[str, dict[str, float]]:
+    """Keep the product of finished runs as a folder, which tables read as a run's -> its result.
 
-    Its config.yaml holds `method: product` and what the runs' settings have in common, its env.json
-    names them.
+    Its config.yaml holds `method: product` and what the runs' settings have in common.
     """
-    from i2m2.training.run import environment  # as above
+    from i2m2.training.run import Run, environment  # as above
 
     predictions = {split: combine(read_runs(runs, split)) for split in ("val", "test")}
     result = scores(predictions)
     first, *others = (flatten(read_config(run)) for run in runs)
     common = {k: v for k, v in first.items() if all(other.get(k) == v for other in others)}
-    config = yaml.safe_dump(nest(common | {"method": "product"}), sort_keys=False)
-    data = {"data": read_facts(runs[0]), "product_of": list(map(str, runs))}
-    directory.mkdir(parents=True, exist_ok=True)
+    config = nest(common | {"method": "product"})
+    facts = {"data": read_facts(runs[0]), "product_of": list(map(str, runs))}
     (directory / "DONE").unlink(missing_ok=True)
+    write_text(directory / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_json(directory / "env.json", environment() | facts)
+    product = Run(directory, RunConfig(dataset=directory.parents[1].name, method="product"))
     for split, arrays in predictions.items():
-        path = predictions_file(directory, split)
-        write_atomic(path, lambda path, arrays=arrays: np.savez(path, **arrays))
-    write_text(directory / "config.yaml", config)
-    write_json(directory / "env.json", environment() | data)
-    write_json(directory / "result.json", finite(result))
-    write_text(directory / "DONE", "")
+        product.save_predictions(split, arrays)
+    product.finish(result)
     return result
 
 
@@ -97,17 +76,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help=about)
     parser.add_argument("--split", choices=("val", "test"), default="test")
     args = parser.parse_args(argv)
-    from i2m2.training.evaluate import scores_of, table_of  # as above
+    from i2m2.training.evaluate import scores_table  # as above
 
     predictions = read_runs(args.runs, args.split)
     described = [read_facts(run).get("description", "not described") for run in args.runs]
     data = "; ".join(dict.fromkeys(map(str, described)))
     combined = combine(predictions)
-    print(
-        f"product of {len(predictions)} runs, {args.split} split, {len(combined['y'])} examples, "
-        f"data: {data}"
-    )
-    print(table_of(scores_of(combined, labels_of(combined))))
+    about = f"{args.split} split, {len(combined['y'])} examples, data: {data}"
+    print(f"product of {len(predictions)} runs, {about}")
+    print(scores_table(combined))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,4 @@
-"""The two kinds of mistake a user can make, and how a command reports them: one line, no
-traceback."""
+"""A user's mistakes, and how a command reports them: one line, no traceback."""
 
 from __future__ import annotations
 
@@ -34,8 +33,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def run_command(main: Callable[[list[str] | None], None]) -> None:
-    """Call a command's `main` and turn what a user can mend into one line on stderr and an exit
-    code.
+    """Call a command's `main`; what a user can mend becomes a line on stderr and an exit code.
 
     2: settings, 3: data, 1: the disk or the numbers (full disk, non-finite loss), 130: interrupted.
     """
@@ -50,11 +48,10 @@ def run_command(main: Callable[[list[str] | None], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        mend = "free space or mend the path, then give the same command again"
-        _exit(f"{where}{error.strerror or error}; {mend}", 1)
+        what = f"{where}{error.strerror or error}"
+        _exit(f"{what}; free space or mend the path, then give the same command again", 1)
     except KeyboardInterrupt:
-        kept = "what was finished is kept, and the same command goes on from there"
-        _exit(f"interrupted; {kept}", 130)
+        _exit("interrupted; the same command goes on from what was finished", 130)
 
 
 def aligned(rows: Sequence[Sequence[str]], first: str = "left", others: str = "right") -> str:

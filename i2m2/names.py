@@ -22,22 +22,19 @@ FUSION_ALIASES = {"lf": "concat", "lrtf": "low_rank_tensor"}
 
 
 def methods_of(modalities: Sequence[str], baselines: Sequence[str] = ()) -> tuple[str, ...]:
-    """Every method for these modalities: `unimodal_image`, `unimodal_audio`, `intra`, `inter`,
-    `i2m2`.
+    """Every method; `baselines` are modalities that only have a unimodal row."""
+    return (*map(method_of, (*baselines, *modalities)), "intra", "inter", "i2m2")
 
-    `baselines` are modalities with a unimodal row of their own that no joint row has.
-    """
-    unimodal = [f"unimodal_{modality}" for modality in (*baselines, *modalities)]
-    return (*unimodal, "intra", "inter", "i2m2")
+
+def method_of(expert: str) -> str:
+    """The method that trains one expert alone."""
+    return INTER if expert == INTER else f"unimodal_{expert}"
 
 
 def experts_of(
     method: str, modalities: Sequence[str], baselines: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """The experts that a method multiplies, by name: `i2m2` -> (`image`, `audio`, `inter`).
-
-    SettingsError if there is no such method.
-    """
+    """The experts that a method multiplies: `i2m2` -> (`image`, `audio`, `inter`)."""
     method = METHOD_ALIASES.get(method, method)
     methods = methods_of(modalities, baselines)
     if method not in methods:

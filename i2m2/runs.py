@@ -7,6 +7,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,20 @@ import numpy as np
 import yaml
 
 from i2m2.errors import DamagedError, DataError, SettingsError
-from i2m2.names import INTER
+from i2m2.names import INTER, method_of
 from i2m2.stats.predictions import Predictions, fault_of
 
-UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile)
+UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile)  # what numpy raises
+AGAIN = "delete it and predict again"
+
+
+@contextmanager
+def readable(path: Path, remedy: str, *unreadable: type[Exception]) -> Iterator[None]:
+    """DamagedError, with what to do, where reading a file ends in one of these errors."""
+    try:
+        yield
+    except unreadable as error:
+        raise DamagedError(f"{path} is damaged ({error}); {remedy}") from error
 
 
 @dataclass(frozen=True)
@@ -54,31 +65,29 @@ def run_folders(results: Path) -> list[Path]:
 
 
 def collect(results: Path) -> list[RunRecord]:
-    """Every run in one results folder, ordered by name and seed, the unfinished ones among them."""
-    return [read_run(path) for path in run_folders(results)]
+    """Every run in one results folder, ordered by name and seed, the unfinished ones among them.
+    DataError for a file that cannot be read, or a finished run without a result."""
+    return [_read_run(path) for path in run_folders(results)]
 
 
 def is_done(run: Path) -> bool:
     return (run / "DONE").exists()
 
 
-def read_run(path: Path) -> RunRecord:
-    """The run in the folder `path`. A finished one must have a readable result; config and
-    environment may be absent. DataError for what cannot be read."""
-    test = None
+def _read_run(path: Path) -> RunRecord:
+    test, file = None, path / "result.json"
     if is_done(path):
-        test = read_mapping(path / "result.json").get("test")
+        test = _read_mapping(file).get("test")
         if not isinstance(test, dict):
-            raise DataError(
-                f"{path / 'result.json'}: has no 'test' with a number per metric; "
-                f"delete {path} and run it again"
-            )
-    config, env = read_config(path), read_environment(path)
+            lacks = "has no 'test' with a number per metric"
+            what = lacks if file.exists() else "is missing although the run is marked DONE"
+            raise DataError(f"{file}: {what}; delete {path} and run it again")
+    env = read_environment(path)
     data, commit = env.get("data"), env.get("git_commit")
     return RunRecord(
         dir=path,
         test=test,
-        config=config,
+        config=read_config(path),
         data=data if isinstance(data, dict) else {},
         commit=None if commit is None else str(commit),
         product_of=tuple(env.get("product_of") or ()),
@@ -87,14 +96,12 @@ def read_run(path: Path) -> RunRecord:
 
 def read_config(run: Path) -> dict[str, Any]:
     """config.yaml of a run, every setting that was in force; {} where there is none."""
-    path = run / "config.yaml"
-    return read_mapping(path) if path.exists() else {}
+    return _read_mapping(run / "config.yaml")
 
 
 def read_environment(run: Path) -> dict[str, Any]:
     """env.json of a run: versions, device, commit, data; {} where there is none."""
-    path = run / "env.json"
-    return read_mapping(path) if path.exists() else {}
+    return _read_mapping(run / "env.json")
 
 
 def read_facts(run: Path) -> dict[str, Any]:
@@ -107,22 +114,18 @@ def read_facts(run: Path) -> dict[str, Any]:
     return facts
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
-    """A JSON or YAML file of a run whose content is a mapping; DataError otherwise."""
+def _read_mapping(path: Path) -> dict[str, Any]:
+    """A JSON or YAML file of a run; {} where there is none. DataError if it holds no mapping."""
+    remedy = f"delete {path.parent} and run it again"
     try:
         text = path.read_text(encoding="utf-8")
         content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{path} is missing although the run is marked DONE; "
-            f"delete {path.parent} and run it again"
-        ) from error
+    except FileNotFoundError:
+        return {}
     except (ValueError, yaml.YAMLError) as error:  # ValueError: not JSON, or not UTF-8
-        raise DataError(
-            f"{path}: cannot be read ({error}); delete {path.parent} and run it again"
-        ) from error
+        raise DataError(f"{path}: cannot be read ({error}); {remedy}") from error
     if not isinstance(content, dict):
-        raise DataError(f"{path}: holds no mapping; delete {path.parent} and run it again")
+        raise DataError(f"{path}: holds no mapping; {remedy}")
     return content
 
 
@@ -130,10 +133,9 @@ def part_of(results: Path, config: Mapping[str, Any], expert: str, seed: str) ->
     """The folder of the run that trained an expert of a joint run alone: with its preset, tag and
     seed, else, where there is none of that tag, without one: an ablation of the joint training
     alone need not repeat its parts. `config`: of the joint run; `seed`: name of its folder."""
-    method = INTER if expert == INTER else f"unimodal_{expert}"
     fusion = config.get("fusion") if expert == INTER else None
     preset = config.get("preset", "paper")
-    parts = [method, fusion, preset if preset != "paper" else None]
+    parts = [method_of(expert), fusion, preset if preset != "paper" else None]
     tagged, untagged = (
         results / "-".join(part for part in [*parts, tag] if part) / seed
         for tag in (config.get("tag"), None)
@@ -157,18 +159,13 @@ class SavedPredictions(Mapping[str, np.ndarray]):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._columns: dict[str, np.ndarray] = {}
-        try:
-            # It stays open: another file may take its place meanwhile.
+        with readable(path, AGAIN, *UNREADABLE):  # it stays open: another may take its place
             self._file = np.load(path, allow_pickle=False)
-        except UNREADABLE as error:
-            raise self._damaged(error) from error
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._columns:
-            try:
+            with readable(self.path, AGAIN, *UNREADABLE):
                 self._columns[name] = self._file[name]
-            except UNREADABLE as error:
-                raise self._damaged(error) from error
         return self._columns[name]
 
     def __contains__(self, name: object) -> bool:  # the one inherited would read the column
@@ -180,17 +177,13 @@ class SavedPredictions(Mapping[str, np.ndarray]):
     def __len__(self) -> int:
         return len(self._file.files)
 
-    def _damaged(self, error: Exception) -> DamagedError:
-        return DamagedError(f"{self.path} is damaged ({error}); delete it and predict again")
-
 
 def predictions_file(run: Path, split: str = "test") -> Path:
     return run / f"predictions_{split}.npz"
 
 
 def read_predictions(run: Path, split: str) -> SavedPredictions | None:
-    """Saved predictions of a run, None where there are none. DamagedError if they cannot be
-    read."""
+    """Saved predictions of a run, None where there are none. DamagedError if unreadable."""
     path = predictions_file(run, split)
     return SavedPredictions(path) if path.exists() else None
 
@@ -200,14 +193,11 @@ def require_predictions(run: Path, split: str) -> Predictions:
     what predictions are."""
     if (found := read_predictions(run, split)) is None:
         raise SettingsError(
-            f"{run} has no predictions of the {split} split; "
-            "give finished runs, or the folder above their seeds"
+            f"{run} has no predictions of the {split} split; give the folder of a finished run"
         )
     if fault := fault_of(found):
-        raise DataError(
-            f"{predictions_file(run, split)}: {fault}; "
-            "delete it and predict again (evaluate --again)"
-        )
+        file = predictions_file(run, split)
+        raise DataError(f"{file}: {fault}; {AGAIN} (evaluate --again)")
     return found
 
 

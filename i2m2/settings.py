@@ -20,7 +20,6 @@ from i2m2.names import FUSIONS, experts_of
 #   identity  what the run is, which its name or its command says
 #   budget    how long it trains, and on how much; tables tell it apart
 Role = Literal["neutral", "location", "rounding", "identity", "budget"]
-WITHOUT_INFLUENCE = ("neutral", "location")
 
 
 def setting(default: Any, role: Role, repeat: bool = False) -> Any:
@@ -65,13 +64,9 @@ class OptimConfig:
     patience: int | None = None
 
 
-Fusion = Literal[FUSIONS]
-
-
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What every data set's settings share; a data set adds `data` and `model`, and says which
-    modalities it has.
+    """What every data set's settings share; one adds `data` and `model`, and names its modalities.
 
     Args:
         dataset: name of the data set
@@ -101,7 +96,7 @@ class RunConfig:
 
     dataset: str
     method: str = field(metadata={"role": "identity"})
-    fusion: Fusion | None = setting("concat", "identity")
+    fusion: Literal[FUSIONS] | None = setting("concat", "identity")
     seed: int = setting(0, "identity")
     preset: str = setting("paper", "identity")
     init: Literal["warm", "scratch"] = setting("warm", "identity")
@@ -122,8 +117,7 @@ class RunConfig:
 
     @property
     def step_size(self) -> int:
-        """Examples of one forward pass over all devices, in training and so in evaluation: it fits
-        wherever training does."""
+        """Examples of one forward pass over all devices, in training and in evaluation."""
         return -(-self.optim.batch_size // self.optim.micro_batches)
 
     @property
@@ -132,8 +126,7 @@ class RunConfig:
         are not named."""
         preset = self.preset if self.preset != "paper" else None
         scratch = "scratch" if self.init == "scratch" and len(self.experts) > 1 else None
-        parts = [self.method, self.fusion, preset, scratch, self.tag]
-        return "-".join(part for part in parts if part)
+        return "-".join(filter(None, (self.method, self.fusion, preset, scratch, self.tag)))
 
 
 def settings_of(cls: type, prefix: str = "") -> dict[str, tuple[Any, Field]]:
@@ -148,15 +141,14 @@ def settings_of(cls: type, prefix: str = "") -> dict[str, tuple[Any, Field]]:
 
 def with_role(cls: type, *roles: Role) -> frozenset[str]:
     """Dotted names of the settings of a dataclass that have one of these roles."""
-    found = settings_of(cls).items()
-    return frozenset(name for name, (_, f) in found if f.metadata.get("role") in roles)
+    role_of = {name: f.metadata.get("role") for name, (_, f) in settings_of(cls).items()}
+    return frozenset(name for name, role in role_of.items() if role in roles)
 
 
 def config_diff(
     first: Mapping[str, Any], second: Mapping[str, Any], ignored: frozenset[str]
 ) -> dict[str, tuple[Any, Any]]:
-    """{dotted name: (value in `first`, in `second`)} where two nested configs differ, None standing
-    for a setting that is not there."""
+    """{dotted name: (value in `first`, in `second`)} where nested configs differ; None: absent."""
     a, b = flatten(first), flatten(second)
     names = sorted({*a, *b} - ignored)
     return {name: (a.get(name), b.get(name)) for name in names if a.get(name) != b.get(name)}
@@ -197,22 +189,20 @@ def merge_preset(
 
     Later ones win: the file, its `parts`, the preset, the preset's `parts`. `parts` says what to
     choose of `per_task` and `per_method`: {"per_method": "unimodal_image"} takes what they hold for
-    the kind `unimodal`, then for `unimodal_image`. SettingsError for a preset that is not there, or
-    what is no group of settings; `path` is for messages.
+    the kind `unimodal`, then for `unimodal_image`. SettingsError, with `path`, for a preset that is
+    not there, or what is no group of settings.
     """
     own = values.get("preset", "paper")  # a run's config.yaml is resolved, and says of which preset
     presets = check_group(values.get("presets", {}), f"{path}: presets")
-    choices = list(dict.fromkeys([own, "paper", *presets]))
+    choices = dict.fromkeys([own, "paper", *presets])
     if preset not in choices:
         raise SettingsError(
             f"preset={preset!r} is unknown in {path}; choose one of {', '.join(choices)}"
         )
-    named = f"{path}: presets.{preset}"
+    base = {key: value for key, value in values.items() if key != "presets"}
     merged: dict[str, Any] = {}
-    for where, group in (
-        (path, {key: value for key, value in values.items() if key != "presets"}),
-        (named, check_group(presets.get(preset, {}), named)),
-    ):
+    for where, given in ((path, base), (f"{path}: presets.{preset}", presets.get(preset, {}))):
+        group = check_group(given, where)
         merged |= flatten({key: value for key, value in group.items() if key not in parts})
         for name, choice in parts.items():
             of_part = check_group(group.get(name, {}), f"{where}: {name}")

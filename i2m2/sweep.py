@@ -1,15 +1,13 @@
-"""`python -m i2m2.sweep`: the runs of a table, each in a process of its own, as many at a time as
-JOBS says.
+"""`python -m i2m2.sweep`: the runs of a table, each in a process of its own, JOBS at a time.
 
     python -m i2m2.sweep --train AVMNIST_and_MIMIC.train \\
         --config AVMNIST_and_MIMIC/configs/avmnist.yaml \\
         --rows "unimodal_image, unimodal_audio, inter --fusion concat, i2m2 --fusion concat" \\
         --seeds "0 1 2" [overrides]
 
-Runs that need nothing of each other go side by side; `intra` and `i2m2` wait for the rows they
-start from. CPU threads are divided between the jobs, GPUs given out one to each. What needs a run
-that failed is left out; the others go on, except after a mistake in the settings or the data (exit
-codes 2 and 3), which they would share.
+`intra` and `i2m2` wait for the rows they start from. CPU threads are divided between the jobs, GPUs
+given out one to each. What needs a run that failed is left out; the others go on, except after a
+mistake in the settings or the data (exit codes 2 and 3), which they would share.
 """
 
 from __future__ import annotations
@@ -20,7 +18,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from functools import cache
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 
@@ -47,8 +44,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--rows", required=True, help=about)
     seeds, jobs = os.environ.get("SEEDS", "0"), os.environ.get("JOBS", "1")
     parser.add_argument("--seeds", default=seeds, help="separated by spaces")
-    about = "runs at a time (environment: JOBS)"
-    parser.add_argument("--jobs", type=int, default=jobs, help=about)
+    parser.add_argument("--jobs", type=int, default=jobs, help="at a time (environment: JOBS)")
     args, overrides = parser.parse_known_args(argv)
     if args.jobs < 1 or not args.seeds.split():
         raise SettingsError(
@@ -57,18 +53,17 @@ def main(argv: list[str] | None = None) -> None:
     base = [sys.executable, "-m", args.train, "--config", args.config]
     rows = [row.strip() for row in args.rows.split(",")]
     codes = run_jobs(plan(rows, args.seeds.split(), base, overrides), args.jobs)
-    if any(codes.values()):
-        missing = ", ".join(name for name, code in codes.items() if code)
+    if failed := {name: code for name, code in codes.items() if code}:
         why = "the lines above say why, and the same command makes them"
-        print(f"error: not made: {missing}; {why}", file=sys.stderr)
-        sys.exit(next(code for code in codes.values() if code))
+        print(f"error: not made: {', '.join(failed)}; {why}", file=sys.stderr)
+        sys.exit(next(iter(failed.values())))
 
 
 def plan(rows: list[str], seeds: list[str], base: list[str], overrides: list[str]) -> list[Job]:
     """A job per row and seed, seed by seed, rows in the order given."""
-    from i2m2.training.config import CommandLine  # here: the parser of settings takes a while
+    from i2m2.training.config import read_words  # here: the parser of settings takes a while
 
-    scratch = CommandLine.parse(overrides).settings.get("init") == "scratch"
+    scratch = read_words(overrides).get("--init") == "scratch"
     jobs = []
     for seed in seeds:
         for row in rows:
@@ -80,20 +75,17 @@ def plan(rows: list[str], seeds: list[str], base: list[str], overrides: list[str
 
 
 def _needs(words: list[str], rows: list[str]) -> list[str]:
-    """Rows of the table that a row starts from: every unimodal one, and for i2m2 the inter row with
-    the same arguments."""
+    """The rows that a row starts from: the unimodal ones, and for i2m2 the inter row like it."""
     method, *arguments = words
-    needs = []
-    if method in ("intra", "i2m2"):
-        needs += [row for row in rows if row.startswith("unimodal_")]
-    if method == "i2m2":
-        needs += [row for row in rows if shlex.split(row) == ["inter", *arguments]]
-    return needs
+    if method not in ("intra", "i2m2"):
+        return []
+    inter = ["inter", *arguments] if method == "i2m2" else None
+    return [row for row in rows if row.startswith("unimodal_") or shlex.split(row) == inter]
 
 
 def run_jobs(jobs: list[Job], at_a_time: int) -> dict[str, int]:
-    """Run them all -> {name: exit code}, 0 for done, that of the job it needs for one left out, the
-    mistake's first."""
+    """Run them all, each after those it needs -> {name: exit code}; a job that is left out has that
+    of the job it needs, or of the mistake that it would share."""
     codes: dict[str, int] = {}
     waiting = list(jobs)
     running: dict[str, tuple[subprocess.Popen, int]] = {}
@@ -101,16 +93,19 @@ def run_jobs(jobs: list[Job], at_a_time: int) -> dict[str, int]:
     try:
         while waiting or running:
             for job in list(waiting):
-                if code := _reason_to_leave_out(job, codes):
-                    codes[job.name] = code
+                failed = [
+                    code
+                    for name, code in codes.items()
+                    if code and (code in MISTAKES or name in job.needs)
+                ]
+                if failed:
+                    codes[job.name] = failed[0]
                     waiting.remove(job)
-            unfinished = {job.name for job in waiting} | running.keys()
-            ready = [job for job in waiting if not unfinished & set(job.needs)]
-            for job in ready[: len(slots)]:
-                waiting.remove(job)
-                slot = slots.pop()
-                process = subprocess.Popen(job.command, env=_environment(slot, at_a_time))
-                running[job.name] = (process, slot)
+                elif slots and codes.keys() >= set(job.needs):
+                    slot = slots.pop()
+                    process = subprocess.Popen(job.command, env=_environment(slot, at_a_time))
+                    running[job.name] = (process, slot)
+                    waiting.remove(job)
             for name, (process, slot) in list(running.items()):
                 if process.poll() is not None:
                     codes[name] = process.returncode
@@ -124,13 +119,6 @@ def run_jobs(jobs: list[Job], at_a_time: int) -> dict[str, int]:
     return codes
 
 
-def _reason_to_leave_out(job: Job, codes: dict[str, int]) -> int:
-    """The exit code of a job that this one needs, or of any that failed over settings or data; 0 if
-    there is none."""
-    failed = ((name, code) for name, code in codes.items() if code)
-    return next((code for name, code in failed if code in MISTAKES or name in job.needs), 0)
-
-
 def _environment(slot: int, at_a_time: int) -> dict[str, str]:
     """CPU threads divided between the jobs; one GPU to each where there are several."""
     environment = dict(os.environ)
@@ -138,17 +126,14 @@ def _environment(slot: int, at_a_time: int) -> dict[str, str]:
         threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
         environment["OMP_NUM_THREADS"] = str(max(1, threads // at_a_time))
         named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        gpus = [gpu for gpu in named if gpu] or _gpus()
+        gpus = [gpu for gpu in named if gpu]
+        if not gpus:
+            import torch  # here: it takes seconds, and only several jobs need it
+
+            gpus = [str(place) for place in range(torch.cuda.device_count())]
         if len(gpus) > 1:
             environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
     return environment
-
-
-@cache
-def _gpus() -> list[str]:
-    import torch  # takes seconds, and only several jobs need it
-
-    return [str(i) for i in range(torch.cuda.device_count())]
 
 
 if __name__ == "__main__":

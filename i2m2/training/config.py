@@ -1,5 +1,4 @@
-"""Settings of a run from a YAML file and the command line. Unknown keys and wrong types fail before
-any data is read."""
+"""Settings of a run from a YAML file and the command line; unknown keys and wrong types fail."""
 
 from __future__ import annotations
 
@@ -8,8 +7,7 @@ import math
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -18,88 +16,55 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from i2m2.errors import SettingsError
 from i2m2.names import FUSION_ALIASES, INTER, METHOD_ALIASES, experts_of
-from i2m2.settings import (
-    RunConfig,
-    check_group,
-    flatten,
-    merge_preset,
-    nest,
-    settings_of,
-    to_dict,
-)
+from i2m2.settings import RunConfig, check_group, flatten, merge_preset, nest, settings_of, to_dict
 
 FLAGS = ("--help", "-h", "--print_config")  # words that take no value
 ABOVE_ZERO = {"optim.lr", "optim.clip_norm"}
+TYPES = {float: "a number", int: "an integer", bool: "true or false", str: "a text"}
+TYPES |= {type(None): "null"}
 
 
-@dataclass(frozen=True)
-class CommandLine:
-    """The words of a training command, read in this one place: {setting: its text}, the later one
-    of two; `rest` is what is no `--setting value`."""
-
-    settings: dict[str, str]
-    rest: tuple[str, ...] = ()
-
-    @classmethod
-    def parse(cls, argv: Iterable[str]) -> CommandLine:
-        """`--name value` and `--name=value`; the published code's names of fusions are replaced."""
-        settings, rest, words = {}, [], iter(argv)
-        for word in words:
-            name, equals, value = word.partition("=")
-            if not word.startswith("--") or word in FLAGS:
-                rest.append(word)
-            elif equals or (value := next(words, None)) is not None:
-                settings[name[2:]] = value
-            else:
-                rest.append(word)
-        if "fusion" in settings:
-            settings["fusion"] = FUSION_ALIASES.get(settings["fusion"], settings["fusion"])
-        return cls(settings, tuple(rest))
-
-    @property
-    def names(self) -> list[str]:
-        """Of the settings, those without a value among them."""
-        lone = [word[2:] for word in self.rest if word.startswith("--") and word not in FLAGS]
-        return [*self.settings, *lone]
-
-    def without(self, *names: str) -> CommandLine:
-        return replace(self, settings={k: v for k, v in self.settings.items() if k not in names})
-
-    def words(self) -> list[str]:
-        return [*(f"--{name}={value}" for name, value in self.settings.items()), *self.rest]
-
-    def command(self, program: str) -> str:
-        """The shell's line."""
-        words = [word for name, v in self.settings.items() for word in (f"--{name}", v)]
-        return shlex.join(["python", "-m", program, *words, *self.rest])
-
-    def get(self, name: str) -> str | None:
-        """A setting of the command line, else of its --config file, before it is known which
-        dataclass describes the settings."""
-        value = self.settings.get(name)
-        if value is None and "config" in self.settings:
-            value = _read_yaml(self.settings["config"]).get(name)
-        return None if value is None else str(value)
+def read_words(argv: Iterable[str]) -> dict[str, str | None]:
+    """The words of a training command, {--name: its value}, the later one of two; None for a word
+    without a value. The published code's names of fusions are replaced."""
+    words, rest = {}, iter(argv)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if not word.startswith("--") or word in FLAGS:
+            words[word] = None
+        else:
+            words[name] = value if equals else next(rest, None)
+    if fusion := words.get("--fusion"):
+        words["--fusion"] = FUSION_ALIASES.get(fusion, fusion)
+    return words
 
 
-def load_config(cls: type[RunConfig], argv: list[str] | None, program: str) -> RunConfig:
-    """Settings from `--config FILE` and dotted overrides in `argv`. SettingsError on anything
-    unknown or of the wrong type.
+def shell_command(argv: Iterable[str], program: str, without: Collection[str] = ()) -> str:
+    """The shell's line of a training command, but for some of its options."""
+    kept = {name: value for name, value in read_words(argv).items() if name not in without}
+    words = [part for pair in kept.items() for part in pair if part is not None]
+    return shlex.join(["python", "-m", program, *words])
 
-    Later ones win: the dataclasses' defaults, the file, its `per_task` and `per_method` parts, its
-    preset, that preset's `per_task` and `per_method` parts, argv. A part may be for one task or
-    method (`icd9_1`, `unimodal_image`) or a kind (`icd9`, `unimodal`).
-    """
-    line = CommandLine.parse(sys.argv[1:] if argv is None else argv)
-    parser = _parser(cls, program)
+
+def load_config(cls: type[RunConfig], argv: list[str] | None, program: str = "") -> RunConfig:
+    """Settings from dotted overrides in `argv`, else from its `--config FILE`, else the defaults of
+    the dataclass. SettingsError on anything unknown or of the wrong type."""
+    words = read_words(sys.argv[1:] if argv is None else argv)
+    hint = "Add --print_config to see what is in force without running anything."
+    about = {"prog": f"python -m {program}", "description": f"{cls.__doc__.splitlines()[0]} {hint}"}
+    parser = ArgumentParser(**about, exit_on_error=False, default_env=False)
+    about = "YAML file of settings, or config.yaml of a run to repeat it"
+    parser.add_argument("--config", type=str, metavar="FILE", help=about)
+    parser.add_class_arguments(cls)
     known = set(settings_of(cls))
-    if (path := line.settings.get("config")) is not None:
-        flat = _read_settings(path, line, known)
+    if (path := words.get("--config")) is not None:
+        flat = _read_settings(path, words, known)
         _parse(cls, parser.parse_object, nest(flat), where=path)
         parser.set_defaults(flat)
-    _refuse_unknown(line.names, {*known, "config"}, "command line")
-    words = [word for word in line.words() if word != "--print_config"]
-    settings = _parse(cls, parser.parse_args, words, where="command line")
+    names = [word[2:] for word in words if word.startswith("--") and word not in FLAGS]
+    _refuse_unknown(names, {*known, "config"}, "command line")
+    given = [w if v is None else f"{w}={v}" for w, v in words.items() if w != "--print_config"]
+    settings = _parse(cls, parser.parse_args, given, where="command line")
     settings.pop("config")
     settings.method = METHOD_ALIASES.get(settings.method, settings.method)
     experts = experts_of(settings.method, cls.modalities, cls.baselines)
@@ -107,33 +72,19 @@ def load_config(cls: type[RunConfig], argv: list[str] | None, program: str) -> R
     settings.init = settings.init if len(experts) > 1 else "scratch"
     config = cls(**vars(parser.instantiate(settings)))
     _check_ranges(config)
-    if "--print_config" in line.rest:
+    if "--print_config" in words:
         print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")
         sys.exit(0)
     return config
 
 
-def _parser(cls: type[RunConfig], program: str) -> ArgumentParser:
-    about = f"{cls.__doc__.splitlines()[0]} Add --print_config to see what is in force without "
-    parser = ArgumentParser(
-        prog=f"python -m {program}",
-        description=f"{about}running anything.",
-        exit_on_error=False,
-        default_env=False,
-    )
-    about = "YAML file of settings, or config.yaml of a run to repeat it"
-    parser.add_argument("--config", type=str, metavar="FILE", help=about)
-    parser.add_class_arguments(cls)
-    return parser
-
-
-def _read_settings(path: str, line: CommandLine, known: set[str]) -> dict[str, Any]:
+def _read_settings(path: str, words: Mapping[str, str | None], known: set[str]) -> dict[str, Any]:
     """Dotted settings of a YAML file for the preset, the task and the method in force."""
-    values = _read_yaml(path)
-    method, task = (str(line.get(name)) for name in ("method", "task"))
-    preset = line.get("preset") or "paper"
-    parts = {"per_task": task, "per_method": METHOD_ALIASES.get(method, method)}
-    flat = merge_preset(values, path, preset, parts)
+    values = read_yaml(path)
+    names = ("method", "task", "preset")
+    method, task, preset = (words.get(f"--{name}", values.get(name)) for name in names)
+    parts = {"per_task": str(task), "per_method": str(METHOD_ALIASES.get(method, method))}
+    flat = merge_preset(values, path, str(preset or "paper"), parts)
     for name in flat:
         if any(setting.startswith(f"{name}.") for setting in known):
             check_group(flat[name], f"{path}: {name}")
@@ -166,7 +117,8 @@ def _check_ranges(config: RunConfig) -> None:
             )
 
 
-def _read_yaml(path: str) -> dict[str, Any]:
+def read_yaml(path: str) -> dict[str, Any]:
+    """The content of a config file; names of the published code are replaced."""
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
@@ -197,26 +149,17 @@ def _parse(cls: type, parse: Callable[[Any], Namespace], values: Any, where: str
     try:
         return parse(values)
     except (ArgumentError, TypeError, ValueError) as error:
-        key = re.search(r'key "([\w.]+)"', str(error))
-        value = re.search(r"(?:Got|Given) value: (.*)", str(error))
-        settings = settings_of(cls)
+        message, settings = str(error), settings_of(cls)
+        key = re.search(r'key "([\w.]+)"', message)
+        value = re.search(r"(?:Got|Given) value: (.*)", message)
         if key and value and key[1] in settings:
             takes = _describe(settings[key[1]][0])
-            raise SettingsError(
-                f"{where}: {key[1]}={value[1]} is not possible; it takes {takes}"
-            ) from error
-        raise SettingsError(f"{where}: {error}") from error
+            message = f"{key[1]}={value[1]} is not possible; it takes {takes}"
+        raise SettingsError(f"{where}: {message}") from error
 
 
 def _describe(hint: Any) -> str:
     """A type as a user would say it: `a number`, `one of sgd, adamw`, `an integer or null`."""
-    names = {
-        float: "a number",
-        int: "an integer",
-        bool: "true or false",
-        str: "a text",
-        type(None): "null",
-    }
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
-    return names.get(hint) or " or ".join(map(_describe, get_args(hint))) or str(hint)
+    return TYPES.get(hint) or " or ".join(map(_describe, get_args(hint))) or str(hint)

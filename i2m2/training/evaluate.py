@@ -1,5 +1,4 @@
-"""`predict`, the one place that chooses evaluation mode, and scores from predictions: a new metric
-retrains nothing."""
+"""`predict`, the one place that chooses evaluation mode, and scores of predictions."""
 
 from __future__ import annotations
 
@@ -12,9 +11,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from i2m2.errors import aligned
-from i2m2.metrics import score
+from i2m2.metrics import METRICS, score
 from i2m2.names import EXPERT, PRODUCT
-from i2m2.stats.predictions import Predictions, expert_log_probs
+from i2m2.stats.predictions import Predictions, expert_log_probs, labels_of
 from i2m2.training.data import MultimodalDataset, loader, to_device
 
 # What is kept of a batch: (log-probabilities [B, (L,) C], those of every expert, the batch's y) ->
@@ -36,12 +35,11 @@ def predict(
     workers: int = 0,
     select_outputs: SelectOutputs = all_outputs,
 ) -> dict[str, np.ndarray]:
-    """Predictions of a whole split, in its order, whatever the number of devices and `batch_size`,
-    the examples of a step over all of them.
+    """Predictions of a whole split (`i2m2.stats.predictions` says what they hold), float32, in its
+    order, whatever the number of devices and `batch_size`, the examples of a step over all of them.
 
-    -> `id`, `group`, `y`, `log_prob` [n, (L,) C] and `expert_<name>` of the same shape, float32,
-    and `labels` [L] where the data set names them. `select_outputs` may choose less, for thousands
-    of classes. The model is in evaluation mode meanwhile, and goes back to the mode it was in.
+    `select_outputs` may choose less, for thousands of classes. The model is in evaluation mode
+    meanwhile, and goes back to the mode it was in.
     """
     was_training = model.training
     model.eval()
@@ -74,8 +72,7 @@ def predict(
 def _gather(
     columns: Mapping[str, Tensor], mine: np.ndarray, total: int, accelerator: Accelerator
 ) -> dict[str, Tensor]:
-    """Every device's rows, each in its place; the padding that makes the shares equal is
-    dropped."""
+    """Every device's rows, each in its place, without the padding that makes the shares equal."""
     places = torch.from_numpy(mine).to(accelerator.device)
     places = accelerator.gather(accelerator.pad_across_processes(places, pad_index=total))
     gathered = {}
@@ -87,28 +84,36 @@ def _gather(
 
 
 def mixture_of_experts(predictions: Predictions) -> np.ndarray:
-    """Log of the experts' mean probability: the rule by which the published code tested (but did
-    not train) its intra rows."""
+    """Log of the experts' mean probability, by which the published code tested its intra rows."""
     experts = np.stack([v.astype(np.float64) for v in expert_log_probs(predictions).values()])
     return np.logaddexp.reduce(experts, axis=0) - np.log(len(experts))
 
 
-def scores_of(
-    predictions: Predictions, labels: Sequence[str] | None = None, combine: str = PRODUCT
-) -> dict[str, dict[str, float]]:
-    """{'product' (or 'mixture'), each expert: {metric: value}} of predictions."""
-    product = combine == PRODUCT
+def score_predictions(
+    predictions: Predictions, metrics: Sequence[str] = tuple(METRICS)
+) -> dict[str, float]:
+    """{metric: value} of the product."""
+    return score(predictions["y"], predictions["log_prob"], metrics, labels_of(predictions))
+
+
+def general_scores(predictions: Mapping[str, Predictions]) -> dict[str, dict[str, float]]:
+    """The same by split."""
+    return {split: score_predictions(of_split) for split, of_split in predictions.items()}
+
+
+def scores_table(predictions: Predictions, combine: str = PRODUCT) -> str:
+    """All metrics of the product (or the `mixture`) and of each expert."""
+    product, y, labels = combine == PRODUCT, predictions["y"], labels_of(predictions)
     combined = predictions["log_prob"] if product else mixture_of_experts(predictions)
     named = {combine: combined, **expert_log_probs(predictions)}
-    return {name: score(predictions["y"], value, labels=labels) for name, value in named.items()}
+    return table_of({name: score(y, value, labels=labels) for name, value in named.items()})
 
 
 def score_of_class_frequencies(
     train_y: np.ndarray, y: np.ndarray, num_classes: int
 ) -> dict[str, float]:
-    """Scores of the answer that knows the training labels [n] alone: their frequencies (each class
-    counted once more, so that none is impossible), for every example; its accuracy is that of the
-    majority class."""
+    """Scores of the answer that knows the training labels [n] alone: their frequencies, each class
+    counted once more, so that none is impossible."""
     counts = np.bincount(train_y, minlength=num_classes) + 1.0
     return score(y, np.tile(np.log(counts / counts.sum()), (len(y), 1)))
 

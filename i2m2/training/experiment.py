@@ -4,42 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from i2m2.errors import SettingsError
 from i2m2.losses import negative_log_likelihood
-from i2m2.metrics import score
 from i2m2.model import ProductOfExperts
+from i2m2.names import PRODUCT
 from i2m2.runs import read_predictions
 from i2m2.settings import RunConfig
-from i2m2.stats.predictions import Predictions, labels_of
+from i2m2.stats.predictions import Predictions
 from i2m2.training.data import Data, seed_everything
-from i2m2.training.evaluate import SelectOutputs, all_outputs, predict, scores_of, table_of
-from i2m2.training.loop import Loss, fit, make_accelerator, start_tracker
+from i2m2.training.evaluate import SelectOutputs, all_outputs, general_scores, predict, scores_table
+from i2m2.training.loop import Loss, Trainer, fit, make_accelerator, start_tracker
 from i2m2.training.run import Run, run_dir
 from i2m2.training.warm_start import warm_start
-
-Scores = dict[str, dict[str, float]]  # {split: {metric: value}}
-
-
-def likelihood(config: RunConfig, data: Data, device: torch.device) -> Loss:
-    """The loss where a data set has none of its own."""
-    return negative_log_likelihood
-
-
-def general_scores(predictions: Mapping[str, Predictions]) -> Scores:
-    """{split: predictions} -> {split: {metric: value}}, where a data set has no scores of its
-    own."""
-    return {
-        split: score(p["y"], p["log_prob"], labels=labels_of(p)) for split, p in predictions.items()
-    }
-
-
-def keep_all_outputs(config: RunConfig) -> SelectOutputs:
-    return all_outputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +29,13 @@ class Experiment:
 
     load: Callable[[Any], Data]
     build_model: Callable[[Any], ProductOfExperts]
-    loss: Callable[[Any, Data, torch.device], Loss] = likelihood
-    scores: Callable[[Mapping[str, Predictions]], Scores] = general_scores
+    loss: Callable[[Any, Data, torch.device], Loss] = lambda *_: negative_log_likelihood
+    # {split: predictions} -> {split: {metric: value}}
+    scores: Callable[[Mapping[str, Predictions]], dict[str, dict[str, float]]] = general_scores
     # Groups of the optimiser; None: all parameters alike.
-    parameters: Callable[[Any, ProductOfExperts], list[dict[str, Any]]] | None = None
+    parameters: Callable[[Any, ProductOfExperts], list[dict[str, Any]] | None] = lambda *_: None
     # What is kept of predictions.
-    select_outputs: Callable[[Any], SelectOutputs] = keep_all_outputs
+    select_outputs: Callable[[Any], SelectOutputs] = lambda _: all_outputs
     # Per epoch; None: accuracy, NLL and `optim.select`.
     validate: Callable[[Predictions], dict[str, float]] | None = None
     # What `evaluate` prints; None: all metrics of product and experts.
@@ -79,26 +60,14 @@ def train(experiment: Experiment, config: RunConfig, command: str) -> None:
     splits = {name: split.select(model.modalities) for name, split in data.splits.items()}
     if config.init == "warm" and not run.started:
         run.add_to_environment(warm_start=warm_start(model, run, command))
-    fit(
-        model,
-        splits["train"],
-        splits["val"],
-        run,
-        accelerator,
-        loss=experiment.loss(config, data, accelerator.device),
-        parameters=experiment.parameters(config, model) if experiment.parameters else None,
-        select_outputs=experiment.select_outputs(config),
-        validate=experiment.validate,
-    )
+    loss = experiment.loss(config, data, accelerator.device)
+    groups, outputs = experiment.parameters(config, model), experiment.select_outputs(config)
+    trainer = Trainer(model, config, accelerator, loss, groups, len(splits["train"]))
+    fit(trainer, splits["train"], splits["val"], run, outputs, experiment.validate)
     predictions = {}
     for split in ("val", "test"):
         predictions[split] = predict(
-            model,
-            splits[split],
-            accelerator,
-            config.step_size,
-            config.workers,
-            experiment.select_outputs(config),
+            model, splits[split], accelerator, config.step_size, config.workers, outputs
         )
         run.save_predictions(split, predictions[split])
     result = experiment.scores(predictions)
@@ -109,30 +78,22 @@ def train(experiment: Experiment, config: RunConfig, command: str) -> None:
 
 
 def evaluate(
-    experiment: Experiment,
-    config: RunConfig,
-    folder: Path,
-    split: str,
-    combine: str = "product",
-    again: bool = False,
-) -> tuple[Run, Predictions]:
-    """Print the scores of the run in `folder` from its saved predictions, or from its weights where
-    there are none or `again` is set."""
-    if experiment.report and combine != "product":
+    experiment: Experiment, run: Run, split: str, combine: str, again: bool
+) -> Predictions:
+    """Print the scores of a run from its saved predictions, or from its weights where there are
+    none or `again` is set."""
+    if experiment.report and combine != PRODUCT:
         raise SettingsError(
             f"--combine {combine} needs the log-probabilities of all answers; "
             "this data set keeps the best"
         )
-    run = Run(folder, config)
-    predictions = None if again else read_predictions(folder, split)
-    predictions = predictions or predict_again(experiment, run, split)
+    saved = None if again else read_predictions(run.dir, split)
+    predictions = saved or predict_again(experiment, run, split)
     examples, about = len(predictions["id"]), run.facts["description"]
-    print(f"{folder}, {split} split, {examples} examples, data: {about}")
-    if experiment.report:
-        print(experiment.report(predictions))
-    else:
-        print(table_of(scores_of(predictions, labels_of(predictions), combine=combine)))
-    return run, predictions
+    print(f"{run.dir}, {split} split, {examples} examples, data: {about}")
+    report = experiment.report
+    print(report(predictions) if report else scores_table(predictions, combine))
+    return predictions
 
 
 def predict_again(experiment: Experiment, run: Run, split: str) -> Predictions:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from importlib.util import find_spec
 from typing import Any
@@ -17,24 +17,16 @@ from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from i2m2.errors import SettingsError
 from i2m2.files import finite
-from i2m2.losses import negative_log_likelihood
-from i2m2.metrics import lower_is_better, score
+from i2m2.metrics import lower_is_better
 from i2m2.settings import OptimConfig, RunConfig, flatten, to_dict
-from i2m2.stats.predictions import Predictions, labels_of
-from i2m2.training.data import (
-    MicroBatch,
-    MultimodalDataset,
-    loader,
-    seed_everything,
-    to_device,
-    training_plan,
-)
-from i2m2.training.evaluate import SelectOutputs, all_outputs, predict
+from i2m2.stats.predictions import Predictions
+from i2m2.training import data
+from i2m2.training.data import MicroBatch, MultimodalDataset
+from i2m2.training.evaluate import SelectOutputs, all_outputs, predict, score_predictions
 from i2m2.training.run import Run
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop, "adamw": torch.optim.AdamW}
@@ -46,41 +38,42 @@ History = list[dict[str, Any]]  # a record per epoch, as in metrics.jsonl
 
 
 def fit(
-    model: nn.Module,
+    trainer: Trainer,
     train: MultimodalDataset,
     val: MultimodalDataset,
     run: Run,
-    accelerator: Accelerator,
-    loss: Loss = negative_log_likelihood,
-    parameters: list[dict[str, Any]] | None = None,
     select_outputs: SelectOutputs = all_outputs,
     validate: Callable[[Predictions], dict[str, float]] | None = None,
 ) -> None:
-    """Train `model`, going on from the run's last epoch if there is one; it ends with the weights
+    """Train the model, going on from the run's last epoch if there is one; it ends with the weights
     of the best epoch.
 
-    `loss` is averaged over the examples of an update. `parameters`: the optimiser's groups, where
-    some have an `lr` or `weight_decay` of their own. `validate` scores the validation predictions,
-    of which `select_outputs` says what they hold; its result has the metric `optim.select`.
+    `validate` scores the validation predictions, of which `select_outputs` says what they hold; its
+    result has the metric `optim.select`. Without it: accuracy, NLL and that metric.
     FloatingPointError if the loss is not finite.
     """
-    config, optim = run.config, run.config.optim
-    validate = validate or general_validation(optim.select)
-    trainer = Trainer(model, config, accelerator, loss, parameters, len(train))
-    history = _resume(run, trainer)
+    model, config, accelerator = trainer.model, trainer.config, trainer.accelerator
+    optim, history = config.optim, []
+    if state := run.load_last():
+        history = state["history"]
+        for name, part in trainer.parts.items():
+            part.load_state_dict(state[name])
+        run.write_history(history)  # a kill may have come just before its last line
+        accelerator.print(f"{run.dir}: going on after epoch {len(history)}")
+    names = sorted({optim.select, "accuracy", "nll"})
     for epoch in range(len(history), optim.epochs):
-        if optim.patience is not None and stale_epochs(history, optim.select) >= optim.patience:
+        stale = epoch - best_epoch(history, optim.select) if history else 0
+        if optim.patience is not None and stale >= optim.patience:
             break
         began = time.perf_counter()
         train_loss = trainer.train_epoch(train, epoch)
-        predictions = predict(
-            model, val, accelerator, config.step_size, config.workers, select_outputs
-        )
-        trainer.refuse_nan(predictions, epoch)
+        outputs = predict(model, val, accelerator, config.step_size, config.workers, select_outputs)
+        trainer.refuse_nan(outputs, epoch)
+        scores = validate(outputs) if validate else score_predictions(outputs, names)
         record = {
             "epoch": epoch + 1,
             "train_loss": train_loss,
-            "val": finite(validate(predictions)),
+            "val": finite(scores),
             "lr": trainer.lr,
             "seconds": round(time.perf_counter() - began, 2),
         }
@@ -90,18 +83,12 @@ def fit(
     model.load_state_dict(run.load_best())
 
 
-def general_validation(select: str) -> Callable[[Predictions], dict[str, float]]:
-    """Scores of an epoch: accuracy, NLL and the metric that picks the best one."""
-    names = sorted({select, "accuracy", "nll"})
-
-    def validate(predictions: Predictions) -> dict[str, float]:
-        return score(predictions["y"], predictions["log_prob"], names, labels_of(predictions))
-
-    return validate
-
-
 class Trainer:
-    """A model with its optimiser and schedule on the devices of `accelerator`."""
+    """A model with its optimiser and schedule on the devices of `accelerator`.
+
+    `loss` is averaged over the examples of an update. `parameters`: the optimiser's groups, where
+    some have an `lr` or `weight_decay` of their own. `examples`: of the training split.
+    """
 
     def __init__(
         self,
@@ -117,7 +104,13 @@ class Trainer:
         trained = parameters or [p for p in model.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(trained, optim)
         updates = optim.epochs * math.ceil(examples / optim.batch_size)
-        self.scheduler = LambdaLR(self.optimizer, lr_factor(optim, updates))
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lr_factor(optim, updates)
+        )
+        # All that has a state of its own.
+        self.parts = {"model": model, "optimizer": self.optimizer, "scheduler": self.scheduler}
+        if accelerator.scaler is not None:
+            self.parts["scaler"] = accelerator.scaler
         if config.compile:
             model.compile()
         self.wrapped, self.prepared = accelerator.prepare(model, self.optimizer)
@@ -133,22 +126,15 @@ class Trainer:
 
     def train_epoch(self, train: MultimodalDataset, epoch: int) -> float:
         """One pass over the training split -> the mean loss of its examples."""
-        config, accelerator = self.config, self.accelerator
+        config, optim, accelerator = self.config, self.config.optim, self.accelerator
         rank, devices = accelerator.process_index, accelerator.num_processes
-        seed_everything(config.seed, epoch, rank)
-        plan = training_plan(
-            len(train),
-            config.optim.batch_size,
-            config.seed,
-            epoch,
-            config.optim.micro_batches,
-            rank,
-            devices,
-        )
+        data.seed_everything(config.seed, epoch, rank)
+        update = (optim.batch_size, config.seed, epoch, optim.micro_batches)
+        plan = data.training_plan(len(train), *update, rank, devices)
         if hasattr(train, "set_epoch"):
             train.set_epoch(epoch)
         positions = (part.positions for part in plan)
-        batches = loader(train, positions, config.workers, accelerator.device.type == "cuda")
+        batches = data.loader(train, positions, config.workers, accelerator.device.type == "cuda")
         # None: quiet where the output is no terminal.
         quiet = None if accelerator.is_local_main_process else True
         batches = tqdm(batches, desc=f"epoch {epoch + 1}", leave=False, disable=quiet)
@@ -160,7 +146,10 @@ class Trainer:
                 self._update()
             if len(losses) % CHECK_EVERY == 0 or len(losses) == len(plan):
                 self._refuse_non_finite(losses, plan, epoch)
-        self._agree_on_buffers()
+        if devices > 1:
+            # Each kept batch statistics of its own examples; those of the first are saved.
+            for buffer in self.model.buffers():
+                broadcast(buffer)
         # A device without a share in an update has a loss of 0 there.
         sizes = [1 / part.scale if part.scale else 0.0 for part in plan]
         total = (torch.stack(losses) * torch.tensor(sizes, device=accelerator.device)).sum()
@@ -169,9 +158,9 @@ class Trainer:
     def _forward_backward(self, part: MicroBatch, batch: Any, train: MultimodalDataset) -> Tensor:
         """-> this micro-batch's share of the mean loss of its update."""
         accelerator = self.accelerator
-        autocast = accelerator.autocast() if self.config.precision != "no" else _nothing()
-        batch = to_device(batch, accelerator.device, train.prepare)
-        with _nothing() if part.last else accelerator.no_sync(self.wrapped):
+        autocast = accelerator.autocast() if self.config.precision != "no" else nullcontext()
+        batch = data.to_device(batch, accelerator.device, train.prepare)
+        with nullcontext() if part.last else accelerator.no_sync(self.wrapped):
             with autocast:
                 log_prob, _ = self.wrapped(batch["inputs"], batch.get("present"))
             mean = self.loss(log_prob.float(), batch["y"]).sum() * part.scale
@@ -191,90 +180,47 @@ class Trainer:
             self.scheduler.step()
         optimizer.zero_grad()
 
-    def _agree_on_buffers(self) -> None:
-        """Every device kept batch statistics of its own examples: take the first device's, which
-        are the ones saved."""
-        if self.accelerator.num_processes > 1:
-            for buffer in self.model.buffers():
-                broadcast(buffer)
-
     def refuse_nan(self, predictions: Predictions, epoch: int) -> None:
         """FloatingPointError if any number of the predictions is NaN."""
         numbers = [column for column in predictions.values() if column.dtype.kind == "f"]
         if any(np.isnan(column).any() for column in numbers):
-            self._diverged("the validation predictions are NaN", epoch, "its end")
+            raise self._diverged("the validation predictions are NaN", epoch, "its end")
 
     def _refuse_non_finite(self, losses: list[Tensor], plan: list[MicroBatch], epoch: int) -> None:
         """Of the losses since the last look."""
         begin = (len(losses) - 1) // CHECK_EVERY * CHECK_EVERY
-        finite_ = torch.isfinite(torch.stack(losses[begin:]))
-        if not finite_.all():
-            bad = begin + int(finite_.logical_not().nonzero()[0])
-            step = 1 + sum(part.last for part in plan[:bad])
-            self._diverged(f"the loss is {losses[bad].item()}", epoch, f"step {step}")
+        bad = ~torch.isfinite(torch.stack(losses[begin:]))
+        if bad.any():
+            first = begin + int(bad.nonzero()[0])
+            step = 1 + sum(part.last for part in plan[:first])
+            raise self._diverged(f"the loss is {losses[first].item()}", epoch, f"step {step}")
 
-    def _diverged(self, what: str, epoch: int, where: str) -> None:
-        raise FloatingPointError(
+    def _diverged(self, what: str, epoch: int, where: str) -> FloatingPointError:
+        return FloatingPointError(
             f"{self.config.run_name}, seed {self.config.seed}: {what} at epoch {epoch + 1}, "
             f"{where} (lr {self.lr:g}); try a lower optim.lr or an optim.clip_norm, under another "
             "--tag. The folder holds the last good epoch"
         )
 
-    def state(self, history: History) -> dict[str, Any]:
-        """All that going on needs."""
-        scaler = self.accelerator.scaler
-        return {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scheduler": self.scheduler.state_dict(),
-            "scaler": scaler.state_dict() if scaler else None,
-            "history": history,
-        }
-
-    def load_state(self, state: dict[str, Any]) -> History:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scheduler.load_state_dict(state["scheduler"])
-        if self.accelerator.scaler and state["scaler"]:
-            self.accelerator.scaler.load_state_dict(state["scaler"])
-        return state["history"]
-
-
-_nothing = contextlib.nullcontext
-
-
-def _resume(run: Run, trainer: Trainer) -> History:
-    """Put everything back to where the last finished epoch left it -> the history so far, empty for
-    a new run."""
-    state = run.load_last()
-    if state is None:
-        return []
-    history = trainer.load_state(state)
-    run.write_history(history)  # a kill may have come just before its last line
-    trainer.accelerator.print(f"{run.dir}: going on after epoch {len(history)}")
-    return history
-
 
 def _record_epoch(run: Run, trainer: Trainer, history: History) -> None:
     """Keep the state after an epoch, and its weights if it is the best so far; print its line."""
-    record, accelerator = history[-1], trainer.accelerator
-    epoch, scores = record["epoch"], record["val"]
-    best = best_epoch(history, run.config.optim.select)
-    if best == epoch:
+    config, accelerator = run.config, trainer.accelerator
+    epoch, loss = len(history), history[-1]["train_loss"]
+    is_best = best_epoch(history, config.optim.select) == epoch
+    if is_best:
         # Before `last`: killed in between, the epoch is simply done again.
         run.save_best(trainer.model.state_dict())
-    run.save_last(trainer.state(history))
+    state = {name: part.state_dict() for name, part in trainer.parts.items()}
+    run.save_last(state | {"history": history})
     run.write_history(history)
-    scores = {name: value for name, value in scores.items() if value is not None}
+    scores = {name: value for name, value in history[-1]["val"].items() if value is not None}
     tracked = {f"val/{name}": value for name, value in scores.items()}
-    accelerator.log({"train_loss": record["train_loss"], **tracked}, step=epoch)
+    accelerator.log({"train_loss": loss, **tracked}, step=epoch)
     shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
-    accelerator.print(
-        f"{run.config.run_name} seed {run.config.seed}  "
-        f"epoch {epoch}/{run.config.optim.epochs}  loss {record['train_loss']:.4f}  "
-        f"val {shown}{'  *' if best == epoch else ''}",
-        flush=True,
-    )
+    place = f"{config.run_name} seed {config.seed}  epoch {epoch}/{config.optim.epochs}"
+    line = f"{place}  loss {loss:.4f}  val {shown}{'  *' if is_best else ''}"
+    accelerator.print(line, flush=True)
 
 
 def build_optimizer(parameters: list, optim: OptimConfig) -> torch.optim.Optimizer:
@@ -287,8 +233,7 @@ def build_optimizer(parameters: list, optim: OptimConfig) -> torch.optim.Optimiz
 
 
 def lr_factor(optim: OptimConfig, updates: int) -> Callable[[int], float]:
-    """update (from 0) -> factor of the learning rate: up a line over the warm-up, then constant, a
-    line or a cosine to 0."""
+    """update (from 0) -> factor of the learning rate, as `OptimConfig` says."""
     warmup = round(optim.warmup * updates)
 
     def factor(update: int) -> float:
@@ -311,31 +256,25 @@ def best_epoch(history: History, select: str) -> int:
     return values.index(max(values)) + 1
 
 
-def stale_epochs(history: History, select: str) -> int:
-    """How many epochs have passed since the best one."""
-    return len(history) - best_epoch(history, select) if history else 0
-
-
 def make_accelerator(config: RunConfig) -> Accelerator:
     """Device and precision as set. SettingsError for what this machine does not have."""
     available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if config.device in available and not available[config.device]():
+    device, tracker, precision = config.device, config.tracker, config.precision
+    if device in available and not available[device]():
         raise SettingsError(
-            f"device={config.device}, but PyTorch finds none here; use --device cpu or auto"
+            f"device={device}, but PyTorch finds none here; use --device cpu or auto"
         )
-    if config.tracker and not find_spec(config.tracker):
-        raise SettingsError(
-            f"tracker={config.tracker} is not installed: pip install {config.tracker}"
-        )
+    if tracker and not find_spec(tracker):
+        raise SettingsError(f"tracker={tracker} is not installed: pip install {tracker}")
     handlers = [
         DistributedDataParallelKwargs(find_unused_parameters=config.unused_parameters),
         InitProcessGroupKwargs(timeout=PATIENCE),
     ]
-    cpu, precision = config.device == "cpu", config.precision
+    cpu = device == "cpu"
     try:
         accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=handlers)
     except ValueError as error:
-        raise SettingsError(f"precision={config.precision}: {error}") from error
+        raise SettingsError(f"precision={precision}: {error}") from error
     if accelerator.device.type == "cpu":
         _keep_freed_memory()
     # The same numbers again on the same GPU.
@@ -345,12 +284,8 @@ def make_accelerator(config: RunConfig) -> Accelerator:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep the large blocks that every step frees and asks for again, instead of giving
-    them back to the system.
-
-    Faulting them in anew, page by page, took up to a fifth of a training step
-    (benchmarks/avmnist.py).
-    """
+    """Have glibc keep the large blocks that every step frees and asks for again: faulting them in
+    anew, page by page, took up to a fifth of a training step (benchmarks/avmnist.py)."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:  # Linux with glibc
         mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, the largest value there is

@@ -1,20 +1,20 @@
-"""A run's folder as it is written: settings, environment, log, checkpoints, predictions, result,
-DONE; a kill at any moment does it no harm."""
+"""A run's folder as it is written; a kill at any moment does it no harm."""
 
 from __future__ import annotations
 
 import fcntl
 import io
 import json
-import pickle
 import platform
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,13 @@ from torch import Tensor
 
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import finite, write_atomic, write_json, write_text
-from i2m2.runs import is_done, read_config, read_environment, read_facts
-from i2m2.settings import WITHOUT_INFLUENCE, RunConfig, config_diff, to_dict, with_role
+from i2m2.runs import is_done, read_config, read_environment, read_facts, readable
+from i2m2.settings import RunConfig, config_diff, to_dict, with_role
 
-DAMAGED = "delete its folder and run it again"
+AGAIN = "delete its folder and run it again"
+PACKAGES = (  # whose versions a number depends on
+    "torch", "torchvision", "numpy", "scikit-learn", "accelerate", "transformers", "h5py", "i2m2",
+)  # fmt: skip
 
 
 def run_dir(config: RunConfig, variant: str = "") -> Path:
@@ -37,13 +40,13 @@ def run_dir(config: RunConfig, variant: str = "") -> Path:
     return Path(config.out) / dataset / config.run_name / f"seed{config.seed}"
 
 
+@dataclass(eq=False)
 class Run:
     """One training and its folder."""
 
-    def __init__(self, directory: Path, config: RunConfig, writes: bool = True) -> None:
-        self.dir = directory
-        self.config = config
-        self.writes = writes  # one process of a distributed run does
+    dir: Path
+    config: RunConfig
+    writes: bool = True  # one process of a distributed run does
 
     @classmethod
     def open(
@@ -54,12 +57,16 @@ class Run:
 
         `data` describes the data set (variant, synthetic, fingerprint ...) for env.json.
         """
-        started = (directory / "last.pt").exists()  # else nothing was trained yet
-        stored = read_config(directory) if started else {}
+        run = cls(directory, config, writes)
+        stored = read_config(directory) if run.started else {}  # else nothing was trained yet
         threads = config.threads or stored.get("threads") or torch.get_num_threads()
-        run = cls(directory, replace(config, threads=threads), writes)
+        run.config = replace(config, threads=threads)
         if stored:
-            run._refuse_other_settings(stored)
+            if differing := differences(stored, run.config):
+                raise SettingsError(
+                    f"{directory} holds a run of other settings: {shown(differing)}; "
+                    "give this one a --tag, or delete that folder"
+                )
             run.refuse_other_data(data)
         if writes:
             directory.mkdir(parents=True, exist_ok=True)
@@ -67,10 +74,10 @@ class Run:
             for leftover in directory.glob(".*.tmp.*"):  # of a process that was killed
                 leftover.unlink()
             if not stored:
-                # A fact may be undefined, an AUROC say.
-                described = environment(config.device) | {"data": finite(data)}
-                write_json(directory / "env.json", described)
                 settings = yaml.safe_dump(to_dict(run.config), sort_keys=False)
+                # A fact may be undefined, an AUROC say.
+                env = environment(config.device) | {"data": finite(data)}
+                write_json(directory / "env.json", env)
                 write_text(directory / "config.yaml", settings)
         return run
 
@@ -104,10 +111,8 @@ class Run:
             raise SettingsError(
                 f"{path} does not exist: this run has not finished an epoch yet; train it first"
             )
-        try:
+        with readable(path, AGAIN, safetensors.SafetensorError):
             return safetensors.torch.load_file(path)
-        except safetensors.SafetensorError as error:
-            raise DataError(f"{path} is damaged ({error}); {DAMAGED}") from error
 
     def save_last(self, state: Mapping[str, Any]) -> None:
         # Through memory: a full disk is then an OSError of ours, not an abort inside torch.save.
@@ -117,19 +122,15 @@ class Run:
 
     def load_last(self) -> dict[str, Any] | None:
         """The state after the latest finished epoch, on the CPU; None for a new run."""
-        path = self.dir / "last.pt"
-        if not path.exists():
+        if not self.started:
             return None
-        try:
+        path, errors = self.dir / "last.pt", (RuntimeError, ValueError, EOFError, UnpicklingError)
+        with readable(path, AGAIN, *errors):
             return torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            raise DataError(f"{path} is damaged ({error}); {DAMAGED}") from error
 
     def write_history(self, history: list[dict[str, Any]]) -> None:
-        """metrics.jsonl, a line per epoch; whole every time, so that it never tells of an epoch
-        that was not kept."""
-        lines = [json.dumps(finite(record), allow_nan=False) + "\n" for record in history]
-        text = "".join(lines)
+        """metrics.jsonl, whole every time: it never tells of an epoch that was not kept."""
+        text = "".join(json.dumps(finite(record), allow_nan=False) + "\n" for record in history)
         self._write("metrics.jsonl", lambda path: path.write_text(text, encoding="utf-8"))
 
     def save_predictions(self, split: str, predictions: Mapping[str, np.ndarray]) -> None:
@@ -149,14 +150,6 @@ class Run:
     def _write(self, name: str, write: Callable[[Path], object]) -> None:
         if self.writes:
             write_atomic(self.dir / name, write)
-
-    def _refuse_other_settings(self, stored: Mapping[str, Any]) -> None:
-        neutral = with_role(type(self.config), *WITHOUT_INFLUENCE)
-        if differing := config_diff(stored, to_dict(self.config), ignored=neutral):
-            raise SettingsError(
-                f"{self.dir} holds a run of other settings: {shown(differing)}; "
-                "give this one a --tag, or delete that folder"
-            )
 
     def refuse_other_data(self, data: Mapping[str, Any]) -> None:
         """DataError if the data at hand are not those the run began with."""
@@ -182,42 +175,43 @@ class Run:
             ) from error
 
 
+def differences(stored: Mapping[str, Any], config: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """{dotted name: (stored value, value now)} of settings with influence on the numbers."""
+    neutral = with_role(type(config), "neutral", "location")
+    return config_diff(stored, to_dict(config), ignored=neutral)
+
+
 def shown(differing: Mapping[str, tuple[Any, Any]]) -> str:
-    """Settings that differ, for an error."""
     return ", ".join(f"{key} ({there} there, {now} now)" for key, (there, now) in differing.items())
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:
     """Versions, device (as in the settings: auto takes a GPU where there is one) and commit: what a
     number depends on beside the settings and the data."""
-    packages = (
-        "torch", "torchvision", "numpy", "scikit-learn", "accelerate", "transformers", "h5py",
-        "i2m2",
-    )  # fmt: skip
+    versions = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
     on_gpu = device != "cpu" and torch.cuda.is_available()
     return {
         "python": platform.python_version(),
-        "versions": {name: installed for name in packages if (installed := _version(name))},
+        "versions": versions,
         "device": torch.cuda.get_device_name() if on_gpu else _processor(),
-        "git_commit": git_commit(),
+        "git_commit": _git_commit(),
         "command": " ".join(["python", *sys.orig_argv[1:]]),
     }
 
 
-def git_commit() -> str | None:
+def _git_commit() -> str | None:
     """The commit of this project, with `+` if files differ from it; None in a copy without .git."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
-
-    def git(*words: str) -> str:
+    words = ["describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+"]  # whatever the tags
+    with suppress(OSError, subprocess.CalledProcessError):
         command = ["git", "-C", str(root), *words]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain", "-uno"))
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    return None
 
 
 def _processor() -> str:
@@ -226,10 +220,3 @@ def _processor() -> str:
     if names:
         return f"{names[0]}, {len(names)} cores"
     return platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -4,88 +4,68 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from i2m2.errors import SettingsError
-from i2m2.names import INTER
+from i2m2.names import INTER, method_of
 from i2m2.runs import is_done, part_of, read_config
-from i2m2.settings import (
-    WITHOUT_INFLUENCE,
-    RunConfig,
-    config_diff,
-    settings_of,
-    to_dict,
-    with_role,
-)
-from i2m2.training.run import Run, shown
+from i2m2.settings import to_dict
+from i2m2.training.run import Run, differences, shown
 
 
 def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
-    """Load every expert's weights from the finished run that trained it alone -> {expert: that
-    run's folder}.
-
-    `command`: of training without method and fusion; the error that names missing parts adds those
-    of each.
-    """
-    config, sources = run.config, source_runs(run.config, run.dir)
-    if missing := [name for name, path in sources.items() if not is_done(path)]:
-        folders = ", ".join(str(sources[name]) for name in missing)
-        commands = " && ".join(f"{command} {arguments_of(config, name)}" for name in missing)
-        raise SettingsError(
-            f"--init warm needs the finished runs {folders}; make them with: {commands}; "
-            "or add --init scratch"
-        )
-    state = model.state_dict()
-    own = {key: value for key, value in state.items() if not key.startswith("experts.")}
+    """Load every expert's weights from the finished run that trained it alone -> {expert: folder of
+    that run}. `command` trains the joint model; the one that makes a missing part begins so."""
+    sources = _finished_parts(run, command)
+    own = {key: v for key, v in model.state_dict().items() if not key.startswith("experts.")}
     shared = {}
     for name, path in sources.items():
-        source = Run(path, config)
-        source.refuse_other_data(run.facts)
-        _refuse_other_parts(config, path)
-        weights = source.load_best()
+        weights = _weights_of(path, run)
         prefix = f"experts.{name}."
-        of_expert = {k: v for k, v in weights.items() if k.startswith(prefix)}
-        of_expert = {k.removeprefix(prefix): v for k, v in of_expert.items()}
+        of_expert = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
         model.experts[name].load_state_dict(of_expert)
         # What the experts share, a backbone say, comes from the run that changed it; of several,
         # from the last: the fused one.
-        changed = {k: v for k, v in weights.items() if k in own and not torch.equal(v, own[k])}
-        shared |= changed
+        shared |= {k: v for k, v in weights.items() if k in own and not torch.equal(v, own[k])}
     if shared:
         model.load_state_dict(shared, strict=False)
     return {name: str(path) for name, path in sources.items()}
 
 
-def source_runs(config: RunConfig, directory: Path) -> Mapping[str, Path]:
-    """{expert: folder of the run that trains it alone}, with the joint run's preset, tag and
-    seed."""
-    results, seed = directory.parent.parent, directory.name
-    values = to_dict(config)
-    return {name: part_of(results, values, name, seed) for name in config.experts}
+def _finished_parts(run: Run, command: str) -> dict[str, Path]:
+    """{expert: folder of the run that trains it alone}. SettingsError if one is not finished."""
+    config, values = run.config, to_dict(run.config)
+    results, seed = run.dir.parents[1], run.dir.name
+    sources = {name: part_of(results, values, name, seed) for name in config.experts}
+    if missing := [name for name, path in sources.items() if not is_done(path)]:
+        commands = []
+        for name in missing:
+            fusion = ["--fusion", config.fusion] if name == INTER and config.fusion else []
+            commands.append(f"{command} {shlex.join(['--method', method_of(name), *fusion])}")
+        raise SettingsError(
+            f"--init warm needs the finished runs {', '.join(str(sources[m]) for m in missing)}; "
+            f"make them with: {' && '.join(commands)}; or add --init scratch"
+        )
+    return sources
 
 
-def arguments_of(config: RunConfig, expert: str) -> str:
-    """Arguments that train one expert alone: `--method inter --fusion concat`."""
-    method = INTER if expert == INTER else f"unimodal_{expert}"
-    fusion = ["--fusion", config.fusion] if expert == INTER and config.fusion else []
-    return shlex.join(["--method", method, *fusion])
-
-
-def _refuse_other_parts(config: RunConfig, source: Path) -> None:
-    """A part that saw other examples, or has another architecture, would make the joint run's
-    numbers mean something else: every group of settings but the optimiser's has to be alike."""
-    cls = type(config)
-    stored = read_config(source)
-    ignored = with_role(cls, *WITHOUT_INFLUENCE)
-    ignored |= {name for name in settings_of(cls) if "." not in name or name.startswith("optim.")}
-    differing = config_diff(stored, to_dict(config), ignored)
-    differing = {key: values for key, values in differing.items() if "." in key}
+def _weights_of(source: Path, run: Run) -> dict[str, torch.Tensor]:
+    """A part's weights. DataError if it saw other examples, SettingsError if it has another
+    architecture: the joint run's numbers would mean something else. Every group of settings but the
+    optimiser's has to be alike."""
+    part = Run(source, run.config)
+    part.refuse_other_data(run.facts)
+    differing = {
+        key: values
+        for key, values in differences(read_config(source), run.config).items()
+        if "." in key and not key.startswith("optim.")
+    }
     if differing:
         raise SettingsError(
             f"--init warm: {source} was trained with other settings: {shown(differing)}; "
             "train it with these, under the same --tag"
         )
+    return part.load_best()

@@ -8,7 +8,7 @@ import yaml
 from AVMNIST_and_MIMIC.avmnist.settings import AVMNISTConfig
 from i2m2.errors import SettingsError
 from i2m2.settings import to_dict
-from i2m2.training.config import CommandLine, load_config
+from i2m2.training.config import load_config, read_words, shell_command
 from tests.conftest import AVMNIST_CONFIG
 
 
@@ -135,9 +135,8 @@ def test_wrong_keys_and_values_in_a_file_are_refused_with_its_name(tmp_path):
 
 
 def test_the_words_of_a_command_are_read_in_one_place():
-    line = CommandLine.parse(["--fusion", "lf", "--seed=1", "--seed", "2", "--help", "x", "--tag"])
-    assert line.settings == {"fusion": "concat", "seed": "2"}
-    assert line.rest == ("--help", "x", "--tag") and line.names == ["fusion", "seed", "tag"]
-    assert line.without("seed").words() == ["--fusion=concat", "--help", "x", "--tag"]
-    line = CommandLine.parse(["--out", "my results", "--seed=2"])
-    assert line.command("toy.train") == "python -m toy.train --out 'my results' --seed 2"
+    words = read_words(["--fusion", "lf", "--seed=1", "--seed", "2", "--help", "x", "--tag"])
+    settings = {"--fusion": "concat", "--seed": "2"}
+    assert words == settings | {"--help": None, "x": None, "--tag": None}
+    command = shell_command(["--out", "my results", "--seed=2"], "toy.train")
+    assert command == "python -m toy.train --out 'my results' --seed 2"

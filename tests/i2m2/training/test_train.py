@@ -21,7 +21,7 @@ from i2m2.runs import read_predictions
 from i2m2.settings import OptimConfig
 from i2m2.training.data import seed_everything
 from i2m2.training.evaluate import mixture_of_experts, predict
-from i2m2.training.loop import best_epoch, lr_factor, make_accelerator, stale_epochs
+from i2m2.training.loop import best_epoch, lr_factor, make_accelerator
 from i2m2.training.run import Run
 from tests.conftest import AVMNIST_CONFIG, ROOT
 from tests.i2m2.training.toy import Heads, toy_config, toy_model, toy_split, train_toy
@@ -125,8 +125,6 @@ def test_the_best_epoch_is_the_first_best_one_on_validation():
     assert best_epoch(history(0.1, 0.5, 0.05, 0.4, metric="nll"), "nll") == 3
     assert best_epoch(history(None, 0.2, None), "accuracy") == 2
     assert best_epoch(history(None, None), "accuracy") == 1
-    assert stale_epochs(history(0.1, 0.5, 0.5, 0.4), "accuracy") == 2
-    assert stale_epochs([], "accuracy") == 0
 
 
 def test_training_stops_after_patience_epochs_without_improvement(tmp_path):

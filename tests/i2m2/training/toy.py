@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from i2m2.fusion import Concat
+from i2m2.losses import negative_log_likelihood
 from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert
 from i2m2.settings import OptimConfig, RunConfig
 from i2m2.training.data import ArrayDataset, seed_everything
 from i2m2.training.evaluate import predict
-from i2m2.training.loop import fit, make_accelerator, start_tracker
+from i2m2.training.loop import Trainer, fit, make_accelerator, start_tracker
 from i2m2.training.run import Run, run_dir
 
 
@@ -69,7 +70,7 @@ def toy_model(head=lambda d: nn.Linear(d, 3)):
     return ProductOfExperts(experts)
 
 
-def train_toy(config, data=(43, 27), model=None, **fit_options):
+def train_toy(config, data=(43, 27), model=None):
     """-> (trained model, its run). `data`: examples of train and val, or the two splits."""
     accelerator = make_accelerator(config)
     with accelerator.main_process_first():
@@ -80,7 +81,8 @@ def train_toy(config, data=(43, 27), model=None, **fit_options):
     seed_everything(config.seed)
     model = toy_model() if model is None else model
     train, val = (toy_split(n, 1000 * i) if isinstance(n, int) else n for i, n in enumerate(data))
-    fit(model, train, val, run, accelerator, **fit_options)
+    trainer = Trainer(model, config, accelerator, negative_log_likelihood, None, len(train))
+    fit(trainer, train, val, run)
     predictions = predict(model, val, accelerator, batch_size=4)
     if run.writes:
         run.save_predictions("val", predictions)
