@@ -51,7 +51,8 @@ def run_command(main: Callable[[list[str] | None], None]) -> None:
         what = f"{where}{error.strerror or error}"
         _exit(f"{what}; free space or mend the path, then give the same command again", 1)
     except KeyboardInterrupt:
-        _exit("interrupted; the same command goes on from what was finished", 130)
+        kept = "what was finished is kept, and the same command goes on from there"
+        _exit(f"interrupted; {kept}", 130)
 
 
 def aligned(rows: Sequence[Sequence[str]], first: str = "left", others: str = "right") -> str:

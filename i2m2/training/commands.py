@@ -80,9 +80,9 @@ def evaluate(
     parser.add_argument("--again", action="store_true", help=about)
     options(parser)
     args = parser.parse_args(argv)
-    spec, config = config_of_run(datasets, args.run, args)
+    spec, config = config_of_run(datasets, args.run, args, example=example)
     if changed := overrides(args, config):
-        spec, config = config_of_run(datasets, args.run, args, changed)
+        spec, config = config_of_run(datasets, args.run, args, changed, example)
     from i2m2.training.experiment import Run
     from i2m2.training.experiment import evaluate as evaluate_run
 
@@ -99,12 +99,16 @@ def add_run_options(parser: CommandParser) -> None:
 
 
 def config_of_run(
-    datasets: Datasets, run: Path, args: Namespace, overrides: Sequence[str] = ()
+    datasets: Datasets,
+    run: Path,
+    args: Namespace,
+    overrides: Sequence[str] = (),
+    example: str = "results/avmnist/intra/seed0",
 ) -> tuple[DatasetSpec, RunConfig]:
     """The data set and the settings of a run, with the options of `add_run_options`."""
     path = run / "config.yaml"
     if not path.exists():
-        raise SettingsError(f"{run} has no config.yaml; give a folder <run>/seed<k>")
+        raise SettingsError(f"{run} has no config.yaml; give a run's folder such as {example}")
     stored = ["--config", str(path)]
     here = ["--device", args.device, "--tracker", "null", *overrides]
     if args.data_dir:

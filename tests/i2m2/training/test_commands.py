@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from i2m2.errors import SettingsError
+from i2m2.errors import CommandParser, SettingsError
 from i2m2.settings import to_dict
 from i2m2.training import commands
 from i2m2.training.commands import DatasetSpec
@@ -39,8 +39,9 @@ def test_a_folder_that_is_no_run_is_refused_with_an_example(tmp_path):
 def test_an_evaluation_has_the_settings_of_the_run_but_for_device_and_tracker(tmp_path):
     stored = to_dict(toy_config(tmp_path, lr=0.7)) | {"tracker": "tensorboard", "device": "cuda"}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(stored))
-    parser = commands.evaluation_parser("toy.evaluate", "")
-    args = parser.parse_args([str(tmp_path), "--device", "cpu"])
-    spec, config = commands.config_of_run(DATASETS, tmp_path, args, "toy.evaluate", "")
+    parser = CommandParser()
+    commands.add_run_options(parser)
+    args = parser.parse_args(["--device", "cpu"])
+    spec, config = commands.config_of_run(DATASETS, tmp_path, args)
     assert spec is DATASETS["toy"]
     assert to_dict(config) == stored | {"tracker": None, "device": "cpu"}
