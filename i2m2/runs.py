@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from i2m2.errors import DamagedError, DataError, SettingsError
+from i2m2.files import Plain
 from i2m2.names import INTER, method_of
 from i2m2.stats.predictions import Predictions, fault_of
 
@@ -38,8 +39,8 @@ class RunRecord:
 
     dir: Path
     test: dict[str, float] | None  # metrics as fractions; None until it is finished
-    config: dict[str, Any]
-    data: dict[str, Any]  # what env.json says of the data; {} if nothing
+    config: Plain
+    data: Plain  # what env.json says of the data; {} if nothing
     commit: str | None = None  # of the code that made it
     product_of: tuple[str, ...] = ()  # of a product of separately trained runs, their folders
 
@@ -94,17 +95,17 @@ def _read_run(path: Path) -> RunRecord:
     )
 
 
-def read_config(run: Path) -> dict[str, Any]:
+def read_config(run: Path) -> Plain:
     """config.yaml of a run, every setting that was in force; {} where there is none."""
     return _read_mapping(run / "config.yaml")
 
 
-def read_environment(run: Path) -> dict[str, Any]:
+def read_environment(run: Path) -> Plain:
     """env.json of a run: versions, device, commit, data; {} where there is none."""
     return _read_mapping(run / "env.json")
 
 
-def read_facts(run: Path) -> dict[str, Any]:
+def read_facts(run: Path) -> Plain:
     """What a run recorded about its data. DataError if it is not there."""
     facts = read_environment(run).get("data")
     if not isinstance(facts, dict):
@@ -114,7 +115,7 @@ def read_facts(run: Path) -> dict[str, Any]:
     return facts
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def _read_mapping(path: Path) -> Plain:
     """A JSON or YAML file of a run; {} where there is none. DataError if it holds no mapping."""
     remedy = f"delete {path.parent} and run it again"
     try:
@@ -129,7 +130,7 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     return content
 
 
-def part_of(results: Path, config: Mapping[str, Any], expert: str, seed: str) -> Path:
+def part_of(results: Path, config: Plain, expert: str, seed: str) -> Path:
     """The folder of the run that trained an expert of a joint run alone: with its preset, tag and
     seed, else, where there is none of that tag, without one: an ablation of the joint training
     alone need not repeat its parts. `config`: of the joint run; `seed`: name of its folder."""
@@ -143,7 +144,7 @@ def part_of(results: Path, config: Mapping[str, Any], expert: str, seed: str) ->
     return tagged if tagged.exists() or not is_done(untagged) else untagged
 
 
-def lookup(config: Mapping[str, Any], key: str) -> Any:
+def lookup(config: Plain, key: str) -> Any:
     """lookup({'optim': {'lr': 0.1}}, 'optim.lr') -> 0.1; None where there is no such key."""
     value: Any = config
     for part in key.split("."):

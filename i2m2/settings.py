@@ -10,6 +10,7 @@ from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar, Literal, get_type_hints
 
 from i2m2.errors import SettingsError
+from i2m2.files import Plain
 from i2m2.metrics import METRICS
 from i2m2.names import FUSIONS, experts_of
 
@@ -145,9 +146,7 @@ def with_role(cls: type, *roles: Role) -> frozenset[str]:
     return frozenset(name for name, role in role_of.items() if role in roles)
 
 
-def config_diff(
-    first: Mapping[str, Any], second: Mapping[str, Any], ignored: frozenset[str]
-) -> dict[str, tuple[Any, Any]]:
+def config_diff(first: Plain, second: Plain, ignored: frozenset[str]) -> dict[str, tuple[Any, Any]]:
     """{dotted name: (value in `first`, in `second`)} where nested configs differ; None: absent."""
     a, b = flatten(first), flatten(second)
     names = sorted({*a, *b} - ignored)
@@ -161,7 +160,7 @@ def to_dict(config: Any) -> Any:
     return list(config) if isinstance(config, tuple) else config
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Plain, prefix: str = "") -> Plain:
     """{'optim': {'lr': 1}} -> {'optim.lr': 1}."""
     flat = {}
     for key, value in values.items():
@@ -170,9 +169,9 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+def nest(flat: Plain) -> Plain:
     """{'optim.lr': 1} -> {'optim': {'lr': 1}}."""
-    nested: dict[str, Any] = {}
+    nested: Plain = {}
     for name, value in flat.items():
         *groups, last = name.split(".")
         group = nested
@@ -182,9 +181,7 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def merge_preset(
-    values: Mapping[str, Any], path: str, preset: str, parts: Mapping[str, str]
-) -> dict[str, Any]:
+def merge_preset(values: Plain, path: str, preset: str, parts: Mapping[str, str]) -> Plain:
     """Content of a config file -> dotted settings, for one of its presets.
 
     Later ones win: the file, its `parts`, the preset, the preset's `parts`. `parts` says what to
@@ -200,7 +197,7 @@ def merge_preset(
             f"preset={preset!r} is unknown in {path}; choose one of {', '.join(choices)}"
         )
     base = {key: value for key, value in values.items() if key != "presets"}
-    merged: dict[str, Any] = {}
+    merged: Plain = {}
     for where, given in ((path, base), (f"{path}: presets.{preset}", presets.get(preset, {}))):
         group = check_group(given, where)
         merged |= flatten({key: value for key, value in group.items() if key not in parts})
@@ -211,7 +208,7 @@ def merge_preset(
     return merged | {"preset": preset}
 
 
-def check_group(value: Any, where: str) -> dict[str, Any]:
+def check_group(value: Any, where: str) -> Plain:
     """`value` if it is a group of settings; SettingsError that begins with `where` otherwise."""
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise SettingsError(f"{where} must hold settings as `key: value` lines, not {value!r}")

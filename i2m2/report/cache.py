@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from i2m2.errors import DamagedError, DataError
-from i2m2.files import write_json
+from i2m2.files import Plain, write_json
 from i2m2.names import PRODUCT
 from i2m2.report.paper import Analysis, TableSpec, analysis_of
 from i2m2.report.significance import Judgement, Rows, agrees, best_of, judge
@@ -80,7 +80,7 @@ def judgement_of(folder: Path, spec: TableSpec, shown: Sequence[ResultRow]) -> J
 
 def _state(
     rows: Rows, metrics: Sequence[str], best: Mapping[str, str], without: Mapping[str, str]
-) -> dict[str, Any]:
+) -> Plain:
     """What a judgement follows from, beside the predictions."""
     values = {
         run: {metric: [record.test.get(metric) for record in records] for metric in metrics}
@@ -123,7 +123,7 @@ def run_statistics(
     """Of one run, as `judgement_of`. DataError if there is neither, or what there is is damaged or
     does not give what the run's result.json has."""
 
-    def state_of(found: RunStatistics) -> dict[str, Any]:
+    def state_of(found: RunStatistics) -> Plain:
         """What they follow from; where any of it is another, they are computed again."""
         parts = parts_of(folder, record, found.calibration).items()
         stamps = {name: [stamp(part, split) for split in ("val", "test")] for name, part in parts}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
+from i2m2.files import Plain
 from i2m2.report.paper import RowSpec, Runs, TableSpec, departures
 from i2m2.runs import lookup
 from i2m2.settings import settings_of
@@ -66,7 +66,7 @@ def command(spec: TableSpec, row: RowSpec, seed: int, folder: Path, runs: Runs) 
     return " ".join(words)
 
 
-def overrides(spec: TableSpec, row: RowSpec, beside: Runs) -> dict[str, Any]:
+def overrides(spec: TableSpec, row: RowSpec, beside: Runs) -> Plain:
     """{dotted setting: value} that a run of the row has to repeat of the runs beside it: what
     another seed of it was given beside its config file, else what all of them were."""
     config, same_row = beside[0].config, beside[0].name == row.run

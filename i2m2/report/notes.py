@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from i2m2.files import Plain
 from i2m2.report.paper import PaperValue, Runs, TableSpec, departures
 from i2m2.report.tables import ResultRow
 from i2m2.runs import RunRecord, lookup
@@ -160,7 +161,7 @@ def _sources(spec: TableSpec) -> list[str]:
     return lines + ([f"Paper: {spec.source}"] if spec.source else [])
 
 
-def budget(config: Mapping[str, Any]) -> str:
+def budget(config: Plain) -> str:
     """`25 epochs, 2000 training examples, preset paper`, as far as the config says."""
     if not config:
         return NOT_RECORDED

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import yaml
 
 from i2m2.errors import SettingsError
+from i2m2.files import Plain
 from i2m2.names import PRODUCT
 from i2m2.runs import RunRecord
 from i2m2.settings import OptimConfig, RunConfig, flatten, merge_preset, to_dict, with_role
@@ -76,7 +77,7 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     variants: Sequence[str] = ()
     settings: str = ""
     analysis: str = ""
-    defaults: Mapping[str, Any] = {}
+    defaults: Plain = {}
 
     @property
     def heading(self) -> str:
@@ -131,7 +132,7 @@ def read_paper(path: Path) -> dict[str, list[TableSpec]]:
     return specs
 
 
-def _table_spec(path: Path, folder: str, table: dict[str, Any]) -> TableSpec:
+def _table_spec(path: Path, folder: str, table: Plain) -> TableSpec:
     config = path.parents[1] / table.get("config", "")
     defaults = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else None
     return msgspec.convert({"folder": folder, "defaults": defaults or {}} | table, TableSpec)
@@ -142,8 +143,8 @@ class Analysis(NamedTuple):
     `studies.study` and `studies.combination`."""
 
     metrics: CustomMetrics = MappingProxyType({})
-    study: Callable[[Predictions], dict[str, Any]] | None = None
-    combination: Callable[..., dict[str, Any]] | None = None
+    study: Callable[[Predictions], Plain] | None = None
+    combination: Callable[..., Plain] | None = None
 
 
 def analysis_of(specs: Sequence[TableSpec]) -> Analysis:
@@ -155,7 +156,7 @@ def analysis_of(specs: Sequence[TableSpec]) -> Analysis:
     return Analysis(module.CUSTOM_METRICS, *functions)
 
 
-def departures(spec: TableSpec, run: RunRecord, runs: Runs) -> dict[str, Any]:
+def departures(spec: TableSpec, run: RunRecord, runs: Runs) -> Plain:
     """{dotted setting: value} where a run's settings are not those of its table's config file for
     its preset, method and task. What the file leaves out is compared with the core's default, else
     with the first of `runs`; what the row's arguments or the run's name say is left out."""
@@ -168,7 +169,7 @@ def departures(spec: TableSpec, run: RunRecord, runs: Runs) -> dict[str, Any]:
     return {key: value for key, value in given.items() if value != usual[key]}
 
 
-def _usual_settings(spec: TableSpec, run: RunRecord, runs: Runs) -> dict[str, Any]:
+def _usual_settings(spec: TableSpec, run: RunRecord, runs: Runs) -> Plain:
     """What the config file says for a run's preset, method and task; without one, what the row's
     first run has."""
     alike = [other for other in runs if not spec.defaults and other.name == run.name]

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from i2m2.errors import DamagedError, DataError, SettingsError
+from i2m2.files import Plain
 from i2m2.metrics import metric_of
 from i2m2.runs import RunRecord, require_predictions
 from i2m2.stats.paired_tests import holm
@@ -26,7 +27,7 @@ class Judgement(msgspec.Struct, kw_only=True):
     """Of a table, of exactly the seeds and values that it shows."""
 
     version: int = 1  # of what is stored, see `i2m2.report.cache`
-    of: dict[str, Any] = {}  # what it follows from
+    of: Plain = {}  # what it follows from
     best: dict[str, str] = {}  # the best row of each metric
     rows: dict[str, dict[str, Summary]] = {}  # by run and metric
     p: dict[str, dict[str, float]] = {}  # by metric and run: of its difference from the best

@@ -17,7 +17,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from i2m2.errors import DamagedError, DataError, SettingsError
-from i2m2.files import finite
+from i2m2.files import Plain, finite
 from i2m2.names import EXPERT, PRODUCT
 from i2m2.report.paper import Analysis
 from i2m2.runs import RunRecord, part_of, require_predictions, stamp
@@ -49,7 +49,7 @@ class RunStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     calibration and reliability diagram; of several experts entropies and rescues; of a joint run
     the combination of its parts. `of` is what it follows from."""
 
-    of: dict[str, Any] | None = None
+    of: Plain | None = None
     metrics: dict[str, Summary] = {}
     calibration: dict[str, Numbers]
     reliability: dict[str, Diagram]
@@ -58,12 +58,12 @@ class RunStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     combination: Combination | UnsetType = UNSET
 
 
-def study(predictions: Predictions) -> dict[str, Any]:
+def study(predictions: Predictions) -> Plain:
     """What follows from a run's predictions alone, as in `RunStatistics`: means over the labels,
     diagrams of all labels together."""
     y, log_probs = predictions["y"], expert_log_probs(predictions)
     log_probs = {PRODUCT: predictions["log_prob"], **log_probs}
-    found: dict[str, Any] = {"calibration": {}, "reliability": {}}
+    found: Plain = {"calibration": {}, "reliability": {}}
     for name, log_prob in log_probs.items():
         found["calibration"][name] = calibration(y, log_prob)
         found["reliability"][name] = reliability(y.ravel(), log_prob.reshape(y.size, -1))
@@ -117,7 +117,7 @@ def _intervals(
     return found
 
 
-def _combined(parts: Mapping[str, Path], joint: Predictions, analysis: Analysis) -> dict[str, Any]:
+def _combined(parts: Mapping[str, Path], joint: Predictions, analysis: Analysis) -> Plain:
     """The runs in `parts` combined as in `Combination`, or {"why_not": reason}."""
     splits = ("val", "test")
     lacking = [str(part) for part in parts.values() if not all(stamp(part, s) for s in splits)]
@@ -138,7 +138,7 @@ def _combined(parts: Mapping[str, Path], joint: Predictions, analysis: Analysis)
     return ways | ({"labels": joint["labels"].tolist()} if "labels" in joint else {})
 
 
-def parts_of(folder: Path, record: RunRecord, calibration: Mapping[str, Any]) -> dict[str, Path]:
+def parts_of(folder: Path, record: RunRecord, calibration: Plain) -> dict[str, Path]:
     """Of a run of i2m2 {expert: the run that trained it alone}."""
     experts = [name for name in calibration if name != PRODUCT]
     if not record.name.startswith("i2m2") or len(experts) < 2:

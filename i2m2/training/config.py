@@ -15,6 +15,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from i2m2.errors import SettingsError
+from i2m2.files import Plain
 from i2m2.names import FUSION_ALIASES, INTER, METHOD_ALIASES, experts_of
 from i2m2.settings import RunConfig, check_group, flatten, merge_preset, nest, settings_of, to_dict
 
@@ -78,7 +79,7 @@ def load_config(cls: type[RunConfig], argv: list[str] | None, program: str = "")
     return config
 
 
-def _read_settings(path: str, words: Mapping[str, str | None], known: set[str]) -> dict[str, Any]:
+def _read_settings(path: str, words: Mapping[str, str | None], known: set[str]) -> Plain:
     """Dotted settings of a YAML file for the preset, the task and the method in force."""
     values = read_yaml(path)
     names = ("method", "task", "preset")
@@ -117,7 +118,7 @@ def _check_ranges(config: RunConfig) -> None:
             )
 
 
-def read_yaml(path: str) -> dict[str, Any]:
+def read_yaml(path: str) -> Plain:
     """The content of a config file; names of the published code are replaced."""
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from i2m2.errors import DataError
+from i2m2.files import Plain
 
 Inputs = dict[str, Tensor]
 # {"inputs": {modality: tensor [B, ...] in its stored type}, "y": tensor [B(, L)],
@@ -165,10 +166,10 @@ class Data(NamedTuple):
 
     splits: dict[str, MultimodalDataset]  # train, val, test
     variant: str  # of the results folder's name; empty for the data set as published
-    facts: dict[str, Any]  # at least variant, synthetic, description, fingerprint
+    facts: Plain  # at least variant, synthetic, description, fingerprint
 
 
-def read_description(folder: Path) -> dict[str, Any]:
+def read_description(folder: Path) -> Plain:
     """dataset.json of a prepared folder, which says variant, synthetic and description."""
     path, remedy = folder / "dataset.json", "prepare the data again"
     try:

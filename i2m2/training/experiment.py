@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from i2m2.errors import SettingsError
+from i2m2.files import Plain
 from i2m2.losses import negative_log_likelihood
 from i2m2.model import ProductOfExperts
 from i2m2.names import PRODUCT
@@ -33,7 +34,7 @@ class Experiment:
     # {split: predictions} -> {split: {metric: value}}
     scores: Callable[[Mapping[str, Predictions]], dict[str, dict[str, float]]] = general_scores
     # Groups of the optimiser; None: all parameters alike.
-    parameters: Callable[[Any, ProductOfExperts], list[dict[str, Any]] | None] = lambda *_: None
+    parameters: Callable[[Any, ProductOfExperts], list[Plain] | None] = lambda *_: None
     # What is kept of predictions.
     select_outputs: Callable[[Any], SelectOutputs] = lambda _: all_outputs
     # Per epoch; None: accuracy, NLL and `optim.select`.

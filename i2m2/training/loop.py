@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from i2m2.errors import SettingsError
-from i2m2.files import finite
+from i2m2.files import Plain, finite
 from i2m2.metrics import lower_is_better
 from i2m2.settings import OptimConfig, RunConfig, flatten, to_dict
 from i2m2.stats.predictions import Predictions
@@ -34,7 +34,7 @@ PATIENCE = timedelta(hours=6)  # of processes that wait while the first makes or
 CHECK_EVERY = 50  # steps between looks at the loss, since a look waits for the device
 
 Loss = Callable[[Tensor, Any], Tensor]  # (log_prob [B, (L,) C], y) -> [B]
-History = list[dict[str, Any]]  # a record per epoch, as in metrics.jsonl
+History = list[Plain]  # a record per epoch, as in metrics.jsonl
 
 
 def fit(
@@ -96,7 +96,7 @@ class Trainer:
         config: RunConfig,
         accelerator: Accelerator,
         loss: Loss,
-        parameters: list[dict[str, Any]] | None,
+        parameters: list[Plain] | None,
         examples: int,
     ) -> None:
         self.model, self.config, self.accelerator, self.loss = model, config, accelerator, loss

@@ -24,7 +24,7 @@ import yaml
 from torch import Tensor
 
 from i2m2.errors import DataError, SettingsError
-from i2m2.files import finite, write_atomic, write_json, write_text
+from i2m2.files import Plain, finite, write_atomic, write_json, write_text
 from i2m2.runs import is_done, read_config, read_environment, read_facts, readable
 from i2m2.settings import RunConfig, config_diff, to_dict, with_role
 
@@ -49,9 +49,7 @@ class Run:
     writes: bool = True  # one process of a distributed run does
 
     @classmethod
-    def open(
-        cls, directory: Path, config: RunConfig, data: Mapping[str, Any], writes: bool = True
-    ) -> Run:
+    def open(cls, directory: Path, config: RunConfig, data: Plain, writes: bool = True) -> Run:
         """Begin a run or go on with it. SettingsError if its folder holds other settings, DataError
         if its data have changed.
 
@@ -91,7 +89,7 @@ class Run:
         return (self.dir / "last.pt").exists()
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Plain:
         """What the run recorded about its data: variant, synthetic, description, fingerprint."""
         return read_facts(self.dir)
 
@@ -114,13 +112,13 @@ class Run:
         with readable(path, AGAIN, safetensors.SafetensorError):
             return safetensors.torch.load_file(path)
 
-    def save_last(self, state: Mapping[str, Any]) -> None:
+    def save_last(self, state: Plain) -> None:
         # Through memory: a full disk is then an OSError of ours, not an abort inside torch.save.
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         self._write("last.pt", lambda path: path.write_bytes(buffer.getbuffer()))
 
-    def load_last(self) -> dict[str, Any] | None:
+    def load_last(self) -> Plain | None:
         """The state after the latest finished epoch, on the CPU; None for a new run."""
         if not self.started:
             return None
@@ -128,7 +126,7 @@ class Run:
         with readable(path, AGAIN, *errors):
             return torch.load(path, map_location="cpu", weights_only=True)
 
-    def write_history(self, history: list[dict[str, Any]]) -> None:
+    def write_history(self, history: list[Plain]) -> None:
         """metrics.jsonl, whole every time: it never tells of an epoch that was not kept."""
         text = "".join(json.dumps(finite(record), allow_nan=False) + "\n" for record in history)
         self._write("metrics.jsonl", lambda path: path.write_text(text, encoding="utf-8"))
@@ -151,7 +149,7 @@ class Run:
         if self.writes:
             write_atomic(self.dir / name, write)
 
-    def refuse_other_data(self, data: Mapping[str, Any]) -> None:
+    def refuse_other_data(self, data: Plain) -> None:
         """DataError if the data at hand are not those the run began with."""
         stored, now = self.facts["fingerprint"], data["fingerprint"]
         if stored != now:
@@ -175,7 +173,7 @@ class Run:
             ) from error
 
 
-def differences(stored: Mapping[str, Any], config: RunConfig) -> dict[str, tuple[Any, Any]]:
+def differences(stored: Plain, config: RunConfig) -> dict[str, tuple[Any, Any]]:
     """{dotted name: (stored value, value now)} of settings with influence on the numbers."""
     neutral = with_role(type(config), "neutral", "location")
     return config_diff(stored, to_dict(config), ignored=neutral)
@@ -185,7 +183,7 @@ def shown(differing: Mapping[str, tuple[Any, Any]]) -> str:
     return ", ".join(f"{key} ({there} there, {now} now)" for key, (there, now) in differing.items())
 
 
-def environment(device: str = "cpu") -> dict[str, Any]:
+def environment(device: str = "cpu") -> Plain:
     """Versions, device (as in the settings: auto takes a GPU where there is one) and commit: what a
     number depends on beside the settings and the data."""
     versions = {}
