@@ -1,11 +1,16 @@
-"""Prepare AV-MNIST: MNIST with most of its PCA energy removed, paired with spectrograms of noisy
-spoken digits.
+"""Prepare AV-MNIST: digits of MNIST with most of their PCA energy removed, and noisy spoken digits.
 
-python -m AVMNIST_and_MIMIC.prepare_avmnist --mnist DIR --speech DIR_OR_ZIP --out data/avmnist
-python -m AVMNIST_and_MIMIC.prepare_avmnist --mnist DIR --speech DIR_OR_ZIP --variant mfas --out data/avmnist-mfas
-python -m AVMNIST_and_MIMIC.prepare_avmnist --digits            # the embedded data, no files needed
-python -m AVMNIST_and_MIMIC.prepare_avmnist --check data/avmnist    # audit only; also of the published tarball's content
-python -m AVMNIST_and_MIMIC.prepare_avmnist --download data/raw     # MNIST, FSDD and ESC-50, from their owners
+from MNIST and FSDD:
+    python -m AVMNIST_and_MIMIC.prepare_avmnist --mnist DIR --speech DIR_OR_ZIP --out data/avmnist
+by the rules of the published generator:
+    python -m AVMNIST_and_MIMIC.prepare_avmnist --mnist DIR --speech DIR_OR_ZIP --variant mfas \\
+        --out data/avmnist-mfas
+the embedded data, no files needed:
+    python -m AVMNIST_and_MIMIC.prepare_avmnist --digits
+audit only, also of the published tarball's content:
+    python -m AVMNIST_and_MIMIC.prepare_avmnist --check data/avmnist
+MNIST, FSDD and ESC-50, from their owners:
+    python -m AVMNIST_and_MIMIC.prepare_avmnist --download data/raw
 """
 
 from __future__ import annotations
@@ -14,15 +19,11 @@ import argparse
 import dataclasses
 import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from AVMNIST_and_MIMIC.avmnist.digits import make_digits
-from AVMNIST_and_MIMIC.avmnist.preparation.audio import read_speech
-from AVMNIST_and_MIMIC.avmnist.preparation.build import Label, Material, Rules, build
-from AVMNIST_and_MIMIC.avmnist.preparation.check import check, summary
-from AVMNIST_and_MIMIC.avmnist.preparation.download import download
-from AVMNIST_and_MIMIC.avmnist.preparation.images import read_mnist
-from AVMNIST_and_MIMIC.avmnist.preparation.noise import KINDS, read_noise
+from AVMNIST_and_MIMIC.avmnist.preparation.layout import Label, summary
+from AVMNIST_and_MIMIC.avmnist.preparation.rules import KINDS, Rules
 from i2m2.errors import CommandParser, SettingsError, run_command
 
 VARIANTS = {
@@ -30,78 +31,89 @@ VARIANTS = {
     # The published generator's last revision (slyviacassell/_MFAS): no noise, and validation shares
     # the training recordings.
     "mfas": Rules(
-        energy_rule="within", add_mean=False, pca_fit="each",
-        test_takes=tuple(range(40, 50)), val_takes=(), noise=(),
+        energy_rule="within",
+        add_mean=False,
+        pca_fit="each",
+        test_takes=tuple(range(40, 50)),
+        val_takes=(),
+        noise=(),
     ),
-}  # fmt: skip
-
-
+}
 RESERVED = (*VARIANTS, "official", "digits")  # names whose rules a reader may rely on
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Do what the command line asks for: prepare, check or download."""
+    """Do what the command line asks for: prepare, check or download.
+
+    What each of these needs is imported by itself: the help and the audit are there at once.
+    """
     args = _parser().parse_args(argv)
     if args.download is not None:
-        return download(args.download)
-    if args.check is not None:
-        return check(args.check or args.out or Path("data/avmnist"))
-    if args.digits:
-        return _make_digits(args.out or Path("data/avmnist-digits"))
-    _prepare(args, args.out or Path("data/avmnist"))
+        from AVMNIST_and_MIMIC.avmnist.preparation.download import download
+
+        download(args.download)
+    elif args.check is not None:
+        from AVMNIST_and_MIMIC.avmnist.preparation.check import check
+
+        check(args.check or args.out or Path("data/avmnist"))
+    elif args.digits:
+        from AVMNIST_and_MIMIC.avmnist.digits import make_digits
+
+        out = args.out or Path("data/avmnist-digits")
+        _report(out, make_digits(out))
+    else:
+        _prepare(args, args.out or Path("data/avmnist"))
 
 
 def _prepare(args: argparse.Namespace, out: Path) -> None:
     if args.mnist is None or args.speech is None:
         raise SettingsError(
-            "--mnist DIR and --speech DIR_OR_ZIP are needed (or --digits, --check, --download; see --help)"
+            "--mnist DIR and --speech DIR_OR_ZIP are needed "
+            "(or --digits, --check, --download; see --help)"
         )
     rules = rules_of(args)
-    variant = args.variant if is_named(rules, args.variant) else args.name or "custom"
+    named = is_named(rules, args.variant)
+    variant = args.variant if named else args.name or "custom"
     if args.seed < 0:
         raise SettingsError(f"--seed {args.seed} must be at least 0")
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", variant) or (
-        variant in RESERVED and not is_named(rules, args.variant)
-    ):
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", variant) or (variant in RESERVED and not named):
         raise SettingsError(
-            f"--name {variant}: give letters, digits, '.', '-' and '_', and none of {', '.join(RESERVED)}"
+            f"--name {variant}: give letters, digits, '.', '-' and '_', "
+            f"and none of {', '.join(RESERVED)}"
         )
+    from AVMNIST_and_MIMIC.avmnist.preparation.audio import read_speech
+    from AVMNIST_and_MIMIC.avmnist.preparation.build import Material, build
+    from AVMNIST_and_MIMIC.avmnist.preparation.images import read_mnist
+    from AVMNIST_and_MIMIC.avmnist.preparation.noise import read_noise
+
     train, test = read_mnist(args.mnist)
     speech = read_speech(args.speech)
     if speech.misnamed:
         print(
-            f"{args.speech}: {speech.misnamed} WAVs are not named digit_speaker_take.wav and were left out"
+            f"{args.speech}: {speech.misnamed} WAVs are not named digit_speaker_take.wav "
+            "and were left out"
         )
     noise = read_noise(Path(args.noise)) if "clips" in rules.noise else None
     digest = hashlib.sha256()
     for array in (train.images, train.labels, test.images, test.labels):
         digest.update(array)
-    inputs = {"mnist": digest.hexdigest(), "speech": speech.sha256} | (
-        {"noise": noise.sha256} if noise else {}
-    )
-    material = Material(train, test, speech.recordings, inputs, speech.misnamed, noise)
-    written = build(out, material, rules, Label(variant, False, describe(rules), args.seed))
-    _report(out, written)
-
-
-def _make_digits(out: Path) -> None:
-    _report(out, make_digits(out))
+    sha256 = {"mnist": digest.hexdigest(), "speech": speech.sha256}
+    if noise:
+        sha256["noise"] = noise.sha256
+    material = Material(train, test, speech.recordings, sha256, speech.misnamed, noise)
+    _report(out, build(out, material, rules, Label(variant, False, describe(rules), args.seed)))
 
 
 def _report(out: Path, written: bool) -> None:
     print(summary(out))
-    print(
-        f"{'written' if written else 'already there, made of the same inputs by the same rules; nothing done'}: {out}"
-    )
+    already = "already there, made of the same inputs by the same rules; nothing done"
+    print(f"{'written' if written else already}: {out}")
 
 
 def rules_of(args: argparse.Namespace) -> Rules:
     """The named variant's rules with the options that were given."""
-    given = {
-        field.name: getattr(args, field.name)
-        for field in dataclasses.fields(Rules)
-        if field.name != "noise"
-    }
+    names = {field.name for field in dataclasses.fields(Rules)} - {"noise"}
+    given = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     if args.noise == "none":
         given["noise"] = ()
     elif args.noise == "generated":
@@ -110,20 +122,17 @@ def rules_of(args: argparse.Namespace) -> Rules:
         given["noise"] = ("clips",)
     elif args.noise_kinds is not None:
         given["noise"] = args.noise_kinds
-    return dataclasses.replace(
-        VARIANTS[args.variant], **{key: value for key, value in given.items() if value is not None}
-    )
+    return dataclasses.replace(VARIANTS[args.variant], **given)
 
 
 def is_named(rules: Rules, variant: str) -> bool:
-    """Whether these are the variant's rules; `calibrated` leaves open whether its noise is
-    generated or recorded."""
+    """Whether these are the variant's rules.
+
+    `calibrated` leaves open whether its noise is generated or recorded.
+    """
     named = VARIANTS[variant]
-    return (
-        rules in (named, dataclasses.replace(named, noise=("clips",)))
-        if named.noise
-        else rules == named
-    )
+    recorded = dataclasses.replace(named, noise=("clips",))
+    return rules == named or (bool(named.noise) and rules == recorded)
 
 
 def describe(rules: Rules) -> str:
@@ -131,15 +140,21 @@ def describe(rules: Rules) -> str:
     noise = {(): "without added noise", ("clips",): "mixed with recorded noise"}.get(
         rules.noise, "mixed with noise generated by this project"
     )
-    return f"real handwritten digits (MNIST, PCA-reduced), real speech (recordings named as in FSDD) {noise}; pairs are made by label"
+    return (
+        "real handwritten digits (MNIST, PCA-reduced), real speech (recordings named as in FSDD) "
+        f"{noise}; pairs are made by label"
+    )
 
 
 def takes(text: str) -> tuple[int, ...]:
     """'0-4,7' -> (0, 1, 2, 3, 4, 7); 'none' -> ()."""
     if text == "none":
         return ()
-    spans = [[int(end) for end in span.split("-")] for span in text.split(",")]
-    return tuple(sorted({take for span in spans for take in range(span[0], span[-1] + 1)}))
+    chosen: set[int] = set()
+    for span in text.split(","):
+        ends = [int(end) for end in span.split("-")]
+        chosen |= set(range(ends[0], ends[-1] + 1))
+    return tuple(sorted(chosen))
 
 
 def names(text: str) -> tuple[str, ...]:
@@ -154,106 +169,65 @@ def _parser() -> CommandParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add = parser.add_argument_group("files").add_argument
-    add(
-        "--mnist", type=Path, metavar="DIR", help="folder with MNIST's four idx files, plain or .gz"
-    )
-    add(
-        "--speech",
-        type=Path,
-        metavar="DIR_OR_ZIP",
-        help="recordings named digit_speaker_take.wav: FSDD's folder or zip",
-    )
-    add(
-        "--noise",
-        metavar="WHAT",
-        help="generated, none, or a folder or zip of noise WAVs such as ESC-50",
-    )
-    add(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="folder to write; default data/avmnist, with --digits data/avmnist-digits",
-    )
-    add = parser.add_argument_group("instead of preparing MNIST and FSDD").add_argument
-    add(
-        "--digits",
-        action="store_true",
-        help="prepare the embedded data: scikit-learn's handwritten digits, synthesised speech",
-    )
-    add(
-        "--check",
-        type=Path,
-        nargs="?",
-        const=False,
-        metavar="DIR",
-        help="audit a prepared folder (default: --out)",
-    )
+    _add_files(parser.add_argument_group("files").add_argument)
+    _add_other_tasks(parser.add_argument_group("instead of preparing MNIST and FSDD").add_argument)
+    title = "rules; any that differs from the variant's makes it `custom`"
+    add = parser.add_argument_group(title).add_argument
+    _add_rules_of_images(add)
+    _add_rules_of_speech(add)
+    return parser
+
+
+def _add_files(add: Callable[..., object]) -> None:
+    about = "folder with MNIST's four idx files, plain or .gz"
+    add("--mnist", type=Path, metavar="DIR", help=about)
+    about = "recordings named digit_speaker_take.wav: FSDD's folder or zip"
+    add("--speech", type=Path, metavar="DIR_OR_ZIP", help=about)
+    about = "generated, none, or a folder or zip of noise WAVs such as ESC-50"
+    add("--noise", metavar="WHAT", help=about)
+    about = "folder to write; default data/avmnist, with --digits data/avmnist-digits"
+    add("--out", type=Path, metavar="DIR", help=about)
+
+
+def _add_other_tasks(add: Callable[..., object]) -> None:
+    about = "prepare the embedded data: scikit-learn's handwritten digits, synthesised speech"
+    add("--digits", action="store_true", help=about)
+    about = "audit a prepared folder (default: --out)"
+    add("--check", type=Path, nargs="?", const=False, metavar="DIR", help=about)
     add("--download", type=Path, metavar="DIR", help="fetch MNIST, FSDD and ESC-50 into DIR")
-    add = parser.add_argument_group(
-        "rules; any that differs from the variant's makes it `custom`"
-    ).add_argument
-    add(
-        "--variant",
-        choices=VARIANTS,
-        default="calibrated",
-        help="rules to start from (default: calibrated; mfas: as published)",
-    )
+
+
+def _add_rules_of_images(add: Callable[..., object]) -> None:
+    about = "rules to start from (default: calibrated; mfas: as published)"
+    add("--variant", choices=VARIANTS, default="calibrated", help=about)
     add("--name", help="record rules of your own under this name, instead of custom")
     add("--seed", type=int, default=0, help="of the pairing and the noise (default: 0)")
     add("--energy", type=float, help="share of the images' variance to keep (0.25)")
-    add(
-        "--energy-rule",
-        choices=("reach", "within"),
-        help="fewest components that reach it, or most that stay within",
-    )
+    about = "fewest components that reach it, or most that stay within"
+    add("--energy-rule", choices=("reach", "within"), help=about)
     add("--components", type=int, help="this number of components instead")
     add("--add-mean", action=argparse.BooleanOptionalAction, help="add the mean image back")
-    add(
-        "--pca-fit",
-        choices=("train", "each"),
-        help="fit on the training images, or on each file by itself",
-    )
-    add(
-        "--val-rows",
-        type=int,
-        help="last rows of the train files that validate (a twelfth: 5,000 of 60,000)",
-    )
+    about = "fit on the training images, or on each file by itself"
+    add("--pca-fit", choices=("train", "each"), help=about)
+    about = "last rows of the train files that validate (a twelfth: 5,000 of 60,000)"
+    add("--val-rows", type=int, help=about)
+
+
+def _add_rules_of_speech(add: Callable[..., object]) -> None:
     add("--speakers", type=names, metavar="A,B", help="use these speakers only, or all")
     add("--split", choices=("take", "speaker"), help="what no two parts share")
     add("--test-takes", type=takes, metavar="0-4", help="takes held out for test")
-    add(
-        "--val-takes",
-        type=takes,
-        metavar="5-9",
-        help="takes held out for validation; none: it shares the training recordings",
-    )
-    add(
-        "--test-speakers",
-        type=names,
-        metavar="A",
-        help="with --split speaker (default: the last by name)",
-    )
-    add(
-        "--val-speakers",
-        type=names,
-        metavar="B",
-        help="with --split speaker (default: the last by name that is left)",
-    )
-    add(
-        "--noise-kinds",
-        type=names,
-        metavar="A,B",
-        help=f"kinds of generated noise: {','.join(KINDS)}",
-    )
-    add(
-        "--snr-min",
-        type=float,
-        metavar="DB",
-        help="signal-to-noise ratio, drawn per pair uniformly from this ...",
-    )
+    about = "takes held out for validation; none: it shares the training recordings"
+    add("--val-takes", type=takes, metavar="5-9", help=about)
+    about = "with --split speaker (default: the last by name)"
+    add("--test-speakers", type=names, metavar="A", help=about)
+    about = "with --split speaker (default: the last by name that is left)"
+    add("--val-speakers", type=names, metavar="B", help=about)
+    about = f"kinds of generated noise: {','.join(KINDS)}"
+    add("--noise-kinds", type=names, metavar="A,B", help=about)
+    about = "signal-to-noise ratio, drawn per pair uniformly from this ..."
+    add("--snr-min", type=float, metavar="DB", help=about)
     add("--snr-max", type=float, metavar="DB", help="... to this")
-    return parser
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""Prepare MIMIC-III: 5 static features, 12 series over 24 hours, mortality labels and 20 ICD-9
-groups per admission.
+"""Prepare MIMIC-III: 5 static features, 12 series over 24 hours, and labels, per admission.
 
-python -m AVMNIST_and_MIMIC.prepare_mimic --raw DIR --out data/mimic            # from PhysioNet's CSV(.gz) tables
-python -m AVMNIST_and_MIMIC.prepare_mimic --raw DIR --mode reference --out data/mimic-reference     # published faults kept
-python -m AVMNIST_and_MIMIC.prepare_mimic --im-pk im.pk --out data/mimic-im_pk  # the distributed pickle; runs nothing in it
-python -m AVMNIST_and_MIMIC.prepare_mimic --check data/mimic                    # audit only
+from PhysioNet's CSV(.gz) tables:
+    python -m AVMNIST_and_MIMIC.prepare_mimic --raw DIR --out data/mimic
+with the published faults kept:
+    python -m AVMNIST_and_MIMIC.prepare_mimic --raw DIR --mode reference --out data/mimic-reference
+from the distributed pickle, running nothing in it:
+    python -m AVMNIST_and_MIMIC.prepare_mimic --im-pk im.pk --out data/mimic-im_pk
+audit only:
+    python -m AVMNIST_and_MIMIC.prepare_mimic --check data/mimic
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,60 +23,14 @@ from AVMNIST_and_MIMIC.mimic.extraction import layout
 from AVMNIST_and_MIMIC.mimic.extraction.check import check
 from AVMNIST_and_MIMIC.mimic.extraction.pickle import read_im_pk
 from AVMNIST_and_MIMIC.mimic.extraction.schema import release_of
-from AVMNIST_and_MIMIC.mimic.extraction.series import build_series
-from AVMNIST_and_MIMIC.mimic.extraction.static import select_cohort, static_and_labels
-from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch, find_tables
-from AVMNIST_and_MIMIC.mimic.extraction.variables import build_records, count_events, mend_records
 from i2m2.errors import CommandParser, SettingsError, run_command
 
+if TYPE_CHECKING:
+    from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch
+
+# README.md lists all in which they differ; the cohort, its order, the labels and all other rules
+# are the same.
 MODES = ("clean", "reference")
-# Everything in which the modes differ; the cohort, its order, the labels and all other rules are
-# the same.
-DIFFERENCES = (
-    ("what", "reference (as published)", "clean"),
-    (
-        "time 0",
-        "first record of the admission, up to 6 h before the ICU",
-        "INTIME of the admission's first ICU stay",
-    ),
-    (
-        "bins",
-        "closed at both ends: a stamp on an edge counts in two",
-        "half-open: it counts in the later one",
-    ),
-    ("urine in a bin", "mean of the records", "sum of the records"),
-    (
-        "empty bins",
-        "filled forward, then backward, also from after the horizon",
-        "filled forward only; unknown until first known",
-    ),
-    (
-        "laboratory values before INTIME",
-        "lie in bins of their own",
-        "are the last known value at INTIME; mask 0",
-    ),
-    ("empty bins of urine", "mean over the whole record", "missing"),
-    (
-        "P/F ratio",
-        "gaps filled by the mean over all bins",
-        "of the last known PaO2 and FiO2, else missing",
-    ),
-    ("charted FiO2 (item 190) of 1.0", "dropped", "100 %"),
-    (
-        "FiO2, any item",
-        "limits differ by item; 0.4 or 2 may count as percent",
-        "0.2 to 1 is a fraction, 20 to 100 percent; else dropped",
-    ),
-    (
-        "FiO2 or SpO2 charted last before a blood gas",
-        "an invalid entry hides the valid one before it",
-        "the last valid entry",
-    ),
-    ("entries marked as errors", "kept in SpO2 and urine", "dropped"),
-    ("urine range", "none (single entries of 28,000 mL occur)", "at most 5,000 mL per entry"),
-    ("age over 89 years", "about 300 years", "89 years"),
-    ("numbers", "float64", "float32"),
-)
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -86,7 +43,8 @@ def main(argv: list[str] | None = None) -> None:
     if args.im_pk is not None:
         if (args.mode, args.horizon_hours, args.bin_hours) != ("clean", 24, 1):
             raise SettingsError(
-                "--mode, --horizon-hours and --bin-hours belong to --raw; im.pk is converted as it is"
+                "--mode, --horizon-hours and --bin-hours belong to --raw; "
+                "im.pk is converted as it is"
             )
         return convert(args.im_pk, args.out)
     facts = extract(
@@ -106,43 +64,56 @@ def extract(
     bin_hours: float = 1,
     *,
     memory_gb: float = 2,
-) -> dict[str, Any] | None:
-    """Write mimic.npz and dataset.json of the raw tables in `raw` to `out` (see mimic_layout), or
-    nothing on an error -> what dataset.json says; None if `out` holds just that already.
+) -> layout.Facts | None:
+    """Write mimic.npz and dataset.json (see `layout`) of the raw tables in `raw`, or nothing.
 
-    SettingsError for options, DataError for tables that are missing, damaged or of another release,
-    and for an empty cohort.
+    -> what dataset.json says; None if `out` holds just that already. SettingsError for options,
+    DataError for tables that are missing, damaged or of another release, and for an empty cohort.
     """
     bins, width = _bins(mode, horizon_hours, bin_hours)
     if not 0.5 <= memory_gb <= 1e4:
         raise SettingsError(f"--memory-gb {memory_gb:g}: give at least 0.5; the default is 2")
+    from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch, find_tables  # DuckDB, too
+
     tables = find_tables(raw)
     note = raw / "SYNTHETIC.txt"
+    synthetic = note.is_file()
+    inputs = [table.path for table in tables.values()] + [note] * synthetic
+    horizon_hours, bin_hours = float(horizon_hours), float(bin_hours)
     facts = {
-        "dataset": "mimic", "recipe": layout.RECIPE, "variant": "", "mode": mode, "synthetic": note.is_file(), "description": "",
-        "settings": {"mode": mode, "horizon_hours": float(horizon_hours), "bin_hours": float(bin_hours)},
-        "inputs": layout.stamp([table.path for table in tables.values()] + [note] * note.is_file()),
-    }  # fmt: skip
+        "dataset": "mimic",
+        "recipe": layout.RECIPE,
+        "variant": "",
+        "mode": mode,
+        "synthetic": synthetic,
+        "description": "",
+        "settings": {"mode": mode, "horizon_hours": horizon_hours, "bin_hours": bin_hours},
+        "inputs": layout.stamp(inputs),
+    }
     if layout.holds(out, facts):
         return None
     with Scratch(out.parent, memory_gb) as scratch:
         facts["tables"] = scratch.load(tables)
-        arrays, found = _extract(scratch, mode, bins, width)
-    facts |= found | {"release": "unknown" if facts["synthetic"] else release_of(facts["tables"])}
-    facts["variant"] = _variant(facts)
-    text = (
-        note.read_text(encoding="utf-8", errors="replace")
-        if facts["synthetic"]
-        else _describe(facts)
-    )
-    facts["description"] = " ".join(text.split())
+        arrays, counts = _extract(scratch, mode, bins, width)
+    facts |= counts | {"release": "unknown" if synthetic else release_of(facts["tables"])}
+    text = note.read_text(encoding="utf-8", errors="replace") if synthetic else _describe(facts)
+    facts |= {"variant": _variant(facts), "description": " ".join(text.split())}
     layout.write(out, arrays, facts)
     return facts
 
 
 def _extract(
     scratch: Scratch, mode: str, bins: int, width: int
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+) -> tuple[layout.Arrays, layout.Facts]:
+    """-> arrays of mimic.npz, and what dataset.json says of rows and events dropped."""
+    from AVMNIST_and_MIMIC.mimic.extraction.records import (
+        build_records,
+        count_events,
+        mend_records,
+    )
+    from AVMNIST_and_MIMIC.mimic.extraction.series import build_series
+    from AVMNIST_and_MIMIC.mimic.extraction.static import select_cohort, static_and_labels
+
     build_records(scratch)
     # By the reference rules in both modes, so that the rows of the two can be compared.
     funnel = select_cohort(scratch, bins * width)
@@ -161,18 +132,32 @@ def _extract(
 
 
 def convert(pickle: Path, out: Path) -> None:
-    """Write the arrays of the distributed `im.pk` in our layout, values untouched. DataError if it
-    is damaged or would run code."""
+    """Write the arrays of the distributed `im.pk` in our layout, values untouched.
+
+    DataError if it is damaged or would run code.
+    """
     if not pickle.is_file():
         raise SettingsError(f"--im-pk {pickle}: no such file")
     facts = {
-        "dataset": "mimic", "recipe": layout.RECIPE, "variant": "im_pk", "mode": "im_pk", "synthetic": False,
-        "description": "the distributed im.pk: MIMIC-III, 12 series over 24 hourly bins and 5 static features, as it is",
-        "settings": {"mode": "im_pk", "horizon_hours": 24.0, "bin_hours": 1.0}, "inputs": layout.stamp([pickle]),
-        "release": "unknown", "tables": {}, "funnel": [], "events": {},
-        "notes": ["hadm_id and subject_id are row numbers, since the file holds no ids",
-                  "series_mask is 1 where a value is finite, since the file's imputed values are not told apart"],
-    }  # fmt: skip
+        "dataset": "mimic",
+        "recipe": layout.RECIPE,
+        "variant": "im_pk",
+        "mode": "im_pk",
+        "synthetic": False,
+        "description": "the distributed im.pk: MIMIC-III, 12 series over 24 hourly bins "
+        "and 5 static features, as it is",
+        "settings": {"mode": "im_pk", "horizon_hours": 24.0, "bin_hours": 1.0},
+        "inputs": layout.stamp([pickle]),
+        "release": "unknown",
+        "tables": {},
+        "funnel": [],
+        "events": {},
+        "notes": [
+            "hadm_id and subject_id are row numbers, since the file holds no ids",
+            "series_mask is 1 where a value is finite, since the file's imputed values are not "
+            "told apart",
+        ],
+    }
     if layout.holds(out, facts):
         return print(f"already there, made of the same file; nothing done: {out}")
     arrays, ignored = read_im_pk(pickle)
@@ -189,60 +174,52 @@ def _bins(mode: str, horizon_hours: float, bin_hours: float) -> tuple[int, int]:
     for name, hours in (("--horizon-hours", horizon_hours), ("--bin-hours", bin_hours)):
         if not (math.isfinite(hours) and 1 <= hours * 3600 <= 1e8 and hours * 3600 % 1 == 0):
             raise SettingsError(
-                f"{name} {hours:g}: give a positive number of hours that is a whole number of seconds, such as 24 or 0.5"
+                f"{name} {hours:g}: give a positive number of hours that is a whole number of "
+                "seconds, such as 24 or 0.5"
             )
     width, horizon = round(bin_hours * 3600), round(horizon_hours * 3600)
     if horizon % width:
         raise SettingsError(
-            f"--horizon-hours {horizon_hours:g} is no multiple of --bin-hours {bin_hours:g}; give for example 24 and 1, or 48 and 2"
+            f"--horizon-hours {horizon_hours:g} is no multiple of --bin-hours {bin_hours:g}; "
+            "give for example 24 and 1, or 48 and 2"
         )
     return horizon // width, width
 
 
-def _variant(facts: dict[str, Any]) -> str:
+def _variant(facts: layout.Facts) -> str:
     """clean, reference-demo, clean-h48, clean-h24-b2, synthetic, synthetic-reference ..."""
-    mode, settings = facts["mode"], facts["settings"]
-    name = (
-        {"clean": "synthetic", "reference": "synthetic-reference"}[mode]
-        if facts["synthetic"]
-        else mode
-    )
-    name += "-demo" * ("demo" in facts["release"])
-    if (settings["horizon_hours"], settings["bin_hours"]) == (24, 1):
+    name, settings = facts["mode"], facts["settings"]
+    if facts["synthetic"]:
+        name = "synthetic" if name == "clean" else f"synthetic-{name}"
+    if "demo" in facts["release"]:
+        name += "-demo"
+    horizon, width = settings["horizon_hours"], settings["bin_hours"]
+    if (horizon, width) == (24, 1):
         return name
-    return f"{name}-h{settings['horizon_hours']:g}" + f"-b{settings['bin_hours']:g}" * (
-        settings["bin_hours"] != 1
-    )
+    return f"{name}-h{horizon:g}" + (f"-b{width:g}" if width != 1 else "")
 
 
-def _describe(facts: dict[str, Any]) -> str:
-    release = (
-        facts["release"]
-        if facts["release"] != "unknown"
-        else "tables of MIMIC-III's layout, of an unknown release"
-    )
-    settings = facts["settings"]
-    kind = {"clean": "by clean rules", "reference": "by the published rules, faults included"}[
-        facts["mode"]
-    ]
+def _describe(facts: layout.Facts) -> str:
+    release, settings = facts["release"], facts["settings"]
+    if release == "unknown":
+        release = "tables of MIMIC-III's layout, of an unknown release"
+    rules = {"clean": "by clean rules", "reference": "by the published rules, faults included"}
     span = f"{settings['horizon_hours']:g} h in bins of {settings['bin_hours']:g} h"
-    return f"{release}, first admissions of adults, extracted {kind}: 5 static features and 12 series over {span}"
+    return (
+        f"{release}, first admissions of adults, extracted {rules[facts['mode']]}: "
+        f"5 static features and 12 series over {span}"
+    )
 
 
-def _report(out: Path, facts: dict[str, Any]) -> None:
+def _report(out: Path, facts: layout.Facts) -> None:
     print(f"mimic, variant {facts['variant']}: {facts['description']}")
     for step in facts["funnel"]:
-        print(
-            f"{step['rows']:>8,} {step['rule']}"
-            + f" ({step['dropped']:,} dropped)" * (step["dropped"] > 0)
-        )
-    dropped = ", ".join(
-        f"{name} {count['dropped']:,}"
-        for name, count in facts["events"].items()
-        if count["dropped"]
-    )
-    what = "events out of range" + " (urine: or marked as errors)" * (facts["mode"] == "clean")
-    print(f"{what}, dropped: {dropped or 'none'}")
+        dropped = f" ({step['dropped']:,} dropped)" if step["dropped"] else ""
+        print(f"{step['rows']:>8,} {step['rule']}{dropped}")
+    counts = {name: count["dropped"] for name, count in facts["events"].items()}
+    dropped = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
+    marked = " (urine: or marked as errors)" if facts["mode"] == "clean" else ""
+    print(f"events out of range{marked}, dropped: {dropped or 'none'}")
     print(f"written: {out}")
 
 
@@ -254,42 +231,19 @@ def _parser() -> CommandParser:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add(
-        "--raw",
-        type=Path,
-        metavar="DIR",
-        help="folder of MIMIC-III v1.4 (or its open demo) as PhysioNet ships it",
-    )
+    about = "folder of MIMIC-III v1.4 (or its open demo) as PhysioNet ships it"
+    add("--raw", type=Path, metavar="DIR", help=about)
     add("--im-pk", type=Path, metavar="FILE", help="the distributed pickle instead")
-    add(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        default=Path("data/mimic"),
-        help="folder to write (default: data/mimic)",
-    )
-    add(
-        "--mode",
-        choices=MODES,
-        default="clean",
-        help="clean (default), or reference: as published, faults included",
-    )
-    add(
-        "--horizon-hours",
-        type=float,
-        default=24,
-        help="length of the series; records must be longer (default: 24)",
-    )
+    out, about = Path("data/mimic"), "folder to write (default: data/mimic)"
+    add("--out", type=Path, metavar="DIR", default=out, help=about)
+    about = "clean (default), or reference: as published, faults included"
+    add("--mode", choices=MODES, default="clean", help=about)
+    about = "length of the series; records must be longer (default: 24)"
+    add("--horizon-hours", type=float, default=24, help=about)
     add("--bin-hours", type=float, default=1, help="width of a bin (default: 1)")
     add("--memory-gb", type=float, default=2, help="memory for the database (default: 2)")
-    add(
-        "--check",
-        type=Path,
-        nargs="?",
-        const=False,
-        metavar="DIR",
-        help="audit a prepared folder (default: --out)",
-    )
+    about = "audit a prepared folder (default: --out)"
+    add("--check", type=Path, nargs="?", const=False, metavar="DIR", help=about)
     return parser
 
 

@@ -1,7 +1,10 @@
 """Compare this code with stored numbers of the published one, array by array.
 
-python -m VQA_and_NLVR2.check_parity DIR                # config.json, weights.npz, io.npz, position_adapt.npz: backbone, heads
-python -m VQA_and_NLVR2.check_parity DIR --data DATA    # vqa_labels.json and its like: labels, scores; DATA: what they were made of
+python -m VQA_and_NLVR2.check_parity DIR                # of backbone and heads
+python -m VQA_and_NLVR2.check_parity DIR --data DATA    # of labels and scores
+
+Backbone and heads: DIR has config.json, weights.npz, io.npz, position_adapt.npz. Labels and scores:
+DIR has vqa_labels.json and its like, and DATA what they were made of.
 
 Exit code 1 if an array deviates more than its tolerance, or is one that this code should give and
 does not.
@@ -23,42 +26,42 @@ METRICS_FILES = (
     "vqa_vs_scores.json",
 )
 TOLERANCE = 5e-5
-GROUPS = re.compile(
-    r"(fused\d+|image_only\d+|text_only|vqa|nlvr2|buffer)/"
-)  # of outputs that this code gives
+# Of outputs that this code gives.
+GROUPS = re.compile(r"(fused\d+|image_only\d+|text_only|vqa|nlvr2|buffer)/")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Print the largest deviation of every array; FloatingPointError (exit code 1) names those
     above their tolerance."""
     args = _parser().parse_args(argv)
-    found, uncompared = deviations(args.folder, args.tolerance, args.data)
-    width = max((len(name) for name, _, _ in found), default=0)
-    for name, deviation, tolerance in found:
-        print(
-            f"{name:<{width}}  {deviation:.1e}  {'ok' if deviation <= tolerance else f'ABOVE {tolerance:g}'}"
-        )
+    compared, uncompared = deviations(args.folder, args.tolerance, args.data)
+    width = max((len(name) for name, _, _ in compared), default=0)
+    for name, deviation, tolerance in compared:
+        verdict = "ok" if deviation <= tolerance else f"ABOVE {tolerance:g}"
+        print(f"{name:<{width}}  {deviation:.1e}  {verdict}")
     if uncompared:
         print(f"not compared: {_some(uncompared)}")
     faults = []
-    if above := [name for name, deviation, tolerance in found if not deviation <= tolerance]:
-        faults.append(f"{len(above)} of {len(found)} arrays deviate too much: {_some(above)}")
-    made = {name.partition("/")[0] for name, _, _ in found}
-    if lacking := [
-        name for name in uncompared if (group := GROUPS.match(name)) and group[1] not in made
-    ]:
-        faults.append(
-            f"{len(lacking)} could not be compared for want of inputs or weights: {_some(lacking)}"
-        )
-    if faults or not found:
+    if above := [name for name, deviation, tolerance in compared if not deviation <= tolerance]:
+        faults.append(f"{len(above)} of {len(compared)} arrays deviate too much: {_some(above)}")
+    if lacking := _lacking(uncompared, {name.partition("/")[0] for name, _, _ in compared}):
+        why = "could not be compared for want of inputs or weights"
+        faults.append(f"{len(lacking)} {why}: {_some(lacking)}")
+    if faults or not compared:
         raise FloatingPointError(f"{args.folder}: {'; '.join(faults) or 'nothing to compare'}")
-    print(f"parity: {len(found)} arrays within their tolerance, {len(uncompared)} not compared")
+    number = len(compared)
+    print(f"parity: {number} arrays within their tolerance, {len(uncompared)} not compared")
+
+
+def _lacking(uncompared: list[str], made: set[str]) -> list[str]:
+    """Of arrays that were not compared those of a group that this code gives, but did not make."""
+    groups = {name: GROUPS.match(name) for name in uncompared}
+    return [name for name, group in groups.items() if group and group[1] not in made]
 
 
 def _some(names: list[str], shown: int = 8) -> str:
-    return ", ".join(names[:shown]) + (
-        f" and {len(names) - shown} more" if len(names) > shown else ""
-    )
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def deviations(
@@ -69,7 +72,8 @@ def deviations(
     if all((folder / name).is_file() for name in FIBER_FILES):
         if data is not None:
             raise SettingsError(
-                f"--data {data} has no effect on {folder}, which holds its inputs itself; leave it out"
+                f"--data {data} has no effect on {folder}, which holds its inputs itself; "
+                "leave it out"
             )
         from VQA_and_NLVR2.parity.fiber import check_fiber
 
@@ -82,21 +86,20 @@ def deviations(
     raise SettingsError(f"{folder}: no folder of stored numbers; it needs {wanted}")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> CommandParser:
     parser = CommandParser(
         prog="python -m VQA_and_NLVR2.check_parity",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of stored numbers")
-    parser.add_argument(
-        "--tolerance",
-        type=float,
-        default=TOLERANCE,
-        help=f"of an output of the backbone (default {TOLERANCE:g})",
+    about = f"of an output of the backbone (default {TOLERANCE:g})"
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE, help=about)
+    about = (
+        "of labels and scores: folder of vqa_vs/ and nlvr2/, or of the annotation files themselves "
+        "(default DIR/../../data)"
     )
-    help_ = "of labels and scores: folder of vqa_vs/ and nlvr2/, or of the annotation files themselves (default DIR/../../data)"
-    parser.add_argument("--data", type=Path, help=help_)
+    parser.add_argument("--data", type=Path, help=about)
     return parser
 
 

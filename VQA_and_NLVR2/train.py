@@ -5,16 +5,13 @@ python -m VQA_and_NLVR2.train --config VQA_and_NLVR2/configs/nlvr2.yaml --method
 
 from __future__ import annotations
 
-import sys
-
 from i2m2.errors import run_command
-from i2m2.training import experiment
-from VQA_and_NLVR2.datasets import dataset_of
+from i2m2.training import commands
+from VQA_and_NLVR2.datasets import DATASETS
 
 
 def main(argv: list[str] | None = None) -> None:
-    argv = sys.argv[1:] if argv is None else argv
-    experiment.train(dataset_of(argv), argv, "VQA_and_NLVR2.train")
+    commands.train(DATASETS, argv, "VQA_and_NLVR2.train")
 
 
 if __name__ == "__main__":

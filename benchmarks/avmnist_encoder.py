@@ -1,9 +1,9 @@
-"""Part `encoder` of benchmarks/avmnist.py: can the encoders and the update run faster at equal
-results?"""
+"""Part `encoder` of benchmarks/avmnist.py: encoders and update, faster at equal results?"""
 
 from __future__ import annotations
 
 import copy
+import itertools
 import shutil
 from collections.abc import Mapping
 
@@ -25,15 +25,17 @@ def with_torch_pooling(encoder: nn.Module) -> nn.Module:
 
 def variants(encoder: nn.Module, compiled: bool) -> dict[str, nn.Module]:
     """Ways to compute the same; the first is ours."""
-    found = {"ours": encoder, "nn.MaxPool2d": with_torch_pooling(encoder)}
-    found["channels_last"] = copy.deepcopy(encoder).to(memory_format=torch.channels_last)
-    found["MaxPool2d, channels_last"] = with_torch_pooling(encoder).to(
-        memory_format=torch.channels_last
-    )
+    last, pooled = torch.channels_last, with_torch_pooling
+    ways = {
+        "ours": encoder,
+        "nn.MaxPool2d": pooled(encoder),
+        "channels_last": copy.deepcopy(encoder).to(memory_format=last),
+        "MaxPool2d, channels_last": pooled(encoder).to(memory_format=last),
+    }
     if compiled:
-        found["compiled"] = copy.deepcopy(encoder)
-        found["compiled"].compile()
-    return found
+        ways["compiled"] = copy.deepcopy(encoder)
+        ways["compiled"].compile()
+    return ways
 
 
 def input_of(name: str, x: Tensor) -> Tensor:
@@ -43,10 +45,12 @@ def input_of(name: str, x: Tensor) -> Tensor:
 def encoder_row(
     encoder: nn.Module, x: Tensor, threads: int, rounds: int, repeats: int, compiled: bool
 ) -> dict[str, tuple]:
-    """{variant: (seconds per pass, relative difference from ours of the features, of the
-    gradients)}."""
-    found = variants(encoder, compiled)
-    return compare(found, {name: input_of(name, x) for name in found}, threads, rounds, repeats)
+    """{variant: (seconds per pass, relative difference of the features, of the gradients)}.
+
+    Differences are from ours.
+    """
+    ways = variants(encoder, compiled)
+    return compare(ways, {name: input_of(name, x) for name in ways}, threads, rounds, repeats)
 
 
 def encoder_tables(
@@ -60,44 +64,30 @@ def encoder_tables(
     """Encoders per thread count and variant, then the update of `model`, as Markdown."""
     note = ""
     if compiled and not any(map(shutil.which, ("c++", "g++", "clang++"))):
-        compiled, note = (
-            False,
-            "\n\ntorch.compile: left out, it needs a C++ compiler and there is none",
-        )
+        compiled = False
+        note = "\n\ntorch.compile: left out, it needs a C++ compiler and there is none"
     lines = []
-    for modality, width in ENCODERS:
+    for (modality, width), n in itertools.product(ENCODERS, sorted({1, threads})):
         torch.manual_seed(0)
         encoder = LeNet(width, BLOCKS[modality])
-        for n in sorted({1, threads}):
-            found = encoder_row(
-                encoder,
-                inputs[modality],
-                n,
-                rounds,
-                steps if modality == "image" else max(1, steps // 5),
-                compiled,
-            )
-            ours = found["ours"][0]
-            cells = [
-                f"{ours * 1e3:.2f}",
-                *(f"{s / ours:.2f} ({f:.0e}, {g:.0e})" for s, f, g in list(found.values())[1:]),
-            ]
-            lines.append([f"{modality}, width {width}, threads {n}", *cells])
-    others = list(found)[1:]
+        repeats = steps if modality == "image" else max(1, steps // 5)
+        row = encoder_row(encoder, inputs[modality], n, rounds, repeats, compiled)
+        (ours, _, _), *others = row.values()
+        cells = [f"{s / ours:.2f} ({f:.0e}, {g:.0e})" for s, f, g in others]
+        name = f"{modality}, width {width}, threads {n}"
+        lines.append([name, f"{ours * 1e3:.2f}", *cells])
     torch.set_num_threads(threads)
-    title = "encoder: forward and backward of 40 examples; others: time / ours (relative difference of features, of gradients)"
-    encoders = table(title, ["encoder", "ours, ms", *others], lines)
-    updates = [
-        [name, f"{s * 1e6:.0f}", f"{d:.0e}"]
-        for name, (s, d) in update_row(model, rounds, steps).items()
-    ]
-    return (
-        encoders
-        + note
-        + "\n"
-        + table(
-            "encoder: one SGD step of i2m2 concat",
-            ["", "µs", "difference from the for-loop"],
-            updates,
-        )
+    title = (
+        "encoder: forward and backward of 40 examples; "
+        "others: time / ours (relative difference of features, of gradients)"
     )
+    encoders = table(title, ["encoder", "ours, ms", *list(row)[1:]], lines)
+    return f"{encoders}{note}\n{update_table(model, rounds, steps)}"
+
+
+def update_table(model: nn.Module, rounds: int, steps: int) -> str:
+    """Implementations of SGD."""
+    seconds = update_row(model, rounds, steps)
+    lines = [[name, f"{s * 1e6:.0f}", f"{d:.0e}"] for name, (s, d) in seconds.items()]
+    columns = ["", "µs", "difference from the for-loop"]
+    return table("encoder: one SGD step of i2m2 concat", columns, lines)

@@ -7,12 +7,14 @@ import copy
 import numpy as np
 from torch import nn
 
-from AVMNIST_and_MIMIC.avmnist.experiment import AVMNISTConfig, Data, build_model
+from AVMNIST_and_MIMIC.avmnist.experiment import build_model
+from AVMNIST_and_MIMIC.avmnist.settings import AVMNISTConfig
 from benchmarks.timing import alternate
 from benchmarks.training import Ours, bare_steps, settings_of, subset, usual_pass
-from i2m2.training.data import ArrayDataset, seed_everything
+from i2m2.training.data import ArrayDataset, Data, seed_everything
 
-ROWS = {  # of Table 1
+# Of Table 1.
+ROWS = {
     "image": "--method unimodal_image",
     "audio": "--method unimodal_audio",
     "inter concat": "--method inter --fusion concat",
@@ -35,8 +37,10 @@ def new_model(config: AVMNISTConfig) -> nn.Module:
 
 
 def usual_samples(train: ArrayDataset) -> list[tuple[np.ndarray, np.ndarray, int]]:
-    """A tuple per example, held in memory: image float64 [1, 28, 28], audio float64 [1, 112, 112],
-    label."""
+    """A tuple per example, held in memory.
+
+    image float64 [1, 28, 28], audio float64 [1, 112, 112], label.
+    """
     batch = train[np.arange(len(train))]
     inputs = (
         x.numpy().reshape(len(train), 1, side, side) / 255
@@ -70,7 +74,5 @@ def usual_ratio(
     config = config_of(row)
     train = subset(data.splits["train"], steps_of(row, steps) * config.optim.batch_size)
     samples, model = usual_samples(train), new_model(config)
-    tasks = {n: usual_pass(config, copy.deepcopy(model), samples, n) for n in workers} | {
-        "ours": Ours(config, model, train).one_pass
-    }
-    return alternate(tasks, rounds)
+    tasks = {n: usual_pass(config, copy.deepcopy(model), samples, n) for n in workers}
+    return alternate(tasks | {"ours": Ours(config, model, train).one_pass}, rounds)

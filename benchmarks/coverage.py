@@ -1,10 +1,15 @@
-"""How often 95 % intervals of i2m2.stats.intervals hold the truth, on simulated predictions: python
--m benchmarks.coverage
+"""How often 95 % intervals of i2m2.stats.intervals hold the truth, on simulated predictions.
 
-one         one run, examples by themselves and in groups (volumes of 10 slices), beside a plain percentile interval
-seeds       the mean over five, and three, seeds, at three ratios of the variance that seeds make to the one that examples make
-difference  how often two equally good methods are said to differ (p < 0.05): one run of each, and five
-ece         the interval of a biased metric, of a model that is calibrated or too sure of itself by a factor
+python -m benchmarks.coverage
+
+one         one run, examples by themselves and in groups (volumes of 10 slices), beside a plain
+            percentile interval
+seeds       the mean over five, and three, seeds, at three ratios of the variance that seeds make to
+            the one that examples make
+difference  how often two equally good methods are said to differ (p < 0.05): one run of each, and
+            five
+ece         the interval of a biased metric, of a model that is calibrated or too sure of itself by
+            a factor
 """
 
 from __future__ import annotations
@@ -22,63 +27,61 @@ from scipy.stats import norm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
 from benchmarks.timing import beside, choices, machine, table
-from i2m2.metrics import ece
+from i2m2.metrics import METRICS, ece
 from i2m2.stats.intervals import interval
-from i2m2.stats.resampling import Resampled, bootstrap, mean_of, resampled, resampled_auroc
+from i2m2.stats.resampling import BootstrapStatistic, auroc_statistic, bootstrap, mean_of
 
 ACCURACY, AUROC, PREVALENCE = 0.72, 0.80, 0.15  # of AV-MNIST's, fastMRI's order
 # Of an example's difficulty: shares of variance due to its group, to the example (for every seed),
 # to the example and the seed.
-GROUP, EXAMPLE, OWN = 0.2, 0.4, 0.4
-RATIOS = {
-    "1 : 25": 1 / 25,
-    "1 : 1": 1,
-    "25 : 1": 25,
-}  # variance of the seeds' true scores : variance of one run's from its examples
+GROUP, EXAMPLE, EXAMPLE_AND_SEED = 0.2, 0.4, 0.4
+# Variance of the seeds' true scores : variance of one run's from its examples
+RATIOS = {"1 : 25": 1 / 25, "1 : 1": 1, "25 : 1": 25}
 SIZES = {"500 examples": (500, 1), "150 groups of 10": (150, 10), "30 groups of 10": (30, 10)}
 
-# (generator, true score of each seed [S], number of groups, examples per group) -> the metric of
+# (generator, true score of each seed [S], number of groups, examples per group) -> the statistic of
 # each seed's run
-Simulated = Callable[[np.random.Generator, np.ndarray, int, int], list[Resampled]]
+Simulated = Callable[[np.random.Generator, np.ndarray, int, int], list[BootstrapStatistic]]
 
 
 def difficulty(rng: np.random.Generator, seeds: int, groups: int, each: int) -> np.ndarray:
     """[S, n] of variance 1, shared in part by the examples of a group and by the seeds."""
     n = groups * each
     group = np.repeat(rng.normal(size=groups), each) if each > 1 else rng.normal(size=n)
-    return (
-        np.sqrt(GROUP) * group
-        + np.sqrt(EXAMPLE) * rng.normal(size=n)
-        + np.sqrt(OWN) * rng.normal(size=(seeds, n))
-    )
+    shared = np.sqrt(GROUP) * group + np.sqrt(EXAMPLE) * rng.normal(size=n)
+    return shared + np.sqrt(EXAMPLE_AND_SEED) * rng.normal(size=(seeds, n))
 
 
 def accuracies(
     rng: np.random.Generator, truth: np.ndarray, groups: int, each: int
-) -> list[Resampled]:
+) -> list[BootstrapStatistic]:
     """Right where the difficulty stays below a threshold, which is so with probability `truth`."""
     right = difficulty(rng, len(truth), groups, each) < norm.ppf(truth)[:, None]
     index = np.repeat(np.arange(groups), each)
     return [mean_of(one.astype(np.float64), index, groups) for one in right]
 
 
-def nlls(rng: np.random.Generator, truth: np.ndarray, groups: int, each: int) -> list[Resampled]:
+def nlls(
+    rng: np.random.Generator, truth: np.ndarray, groups: int, each: int
+) -> list[BootstrapStatistic]:
     """Log-normal losses of mean `truth`: skewed, as those of a network are."""
     loss = truth[:, None] * np.exp(0.8 * difficulty(rng, len(truth), groups, each) - 0.32)
     return [mean_of(one, np.repeat(np.arange(groups), each), groups) for one in loss]
 
 
-def aurocs(rng: np.random.Generator, truth: np.ndarray, groups: int, each: int) -> list[Resampled]:
+def aurocs(
+    rng: np.random.Generator, truth: np.ndarray, groups: int, each: int
+) -> list[BootstrapStatistic]:
     """Normal scores around a mean of the class, which stand in order with probability `truth`;
     classes come in groups too."""
     positive = difficulty(rng, 1, groups, each)[0] < norm.ppf(PREVALENCE)
-    scores = (
-        difficulty(rng, len(truth), groups, each) + np.sqrt(2) * norm.ppf(truth)[:, None] * positive
-    )
-    return [resampled_auroc(positive, one, np.repeat(np.arange(groups), each)) for one in scores]
+    index = np.repeat(np.arange(groups), each)
+    shift = np.sqrt(2) * norm.ppf(truth)[:, None] * positive
+    scores = difficulty(rng, len(truth), groups, each) + shift
+    return [auroc_statistic(positive, one, index) for one in scores]
 
 
-METRICS: dict[str, tuple[Simulated, float]] = {
+SIMULATED: dict[str, tuple[Simulated, float]] = {  # and the true score
     "accuracy": (accuracies, ACCURACY),
     "nll": (nlls, 0.8),
     "auroc": (aurocs, AUROC),
@@ -95,7 +98,8 @@ def simulate(
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """-> ([sims, S] values, [R, sims, S] resamples, true mean over all seeds there could be)."""
-    (make, truth), (groups, each), rng = METRICS[metric], size, np.random.default_rng(seed)
+    (make, truth), (groups, each) = SIMULATED[metric], size
+    rng = np.random.default_rng(seed)
     quality = np.full((sims, seeds), truth)
     if ratio:
         quality += np.sqrt(ratio * example_variance(metric, size)) * rng.normal(size=quality.shape)
@@ -106,31 +110,29 @@ def simulate(
 
 def example_variance(metric: str, size: tuple[int, int], sims: int = 2000) -> float:
     """Variance of one run's score over sets of examples, measured."""
-    (make, truth), (groups, each), rng = METRICS[metric], size, np.random.default_rng(99)
+    (make, truth), (groups, each) = SIMULATED[metric], size
+    rng = np.random.default_rng(99)
     once = np.ones((1, groups))
-    return float(
-        np.var([make(rng, np.array([truth]), groups, each)[0](once)[0] for _ in range(sims)])
-    )
+    values = [make(rng, np.array([truth]), groups, each)[0](once)[0] for _ in range(sims)]
+    return float(np.var(values))
 
 
 def coverage(
     values: np.ndarray, drawn: np.ndarray, groups: int, truth: float
 ) -> tuple[float, float]:
     """-> (share of simulations whose interval holds the truth, mean width)."""
-    found = [interval(values[k], drawn[:, k], groups) for k in range(len(values))]
-    return float(np.mean([one.low <= truth <= one.high for one in found])), float(
-        np.mean([one.high - one.low for one in found])
-    )
+    intervals = [interval(values[k], drawn[:, k], groups) for k in range(len(values))]
+    share = np.mean([one.low <= truth <= one.high for one in intervals])
+    width = np.mean([one.high - one.low for one in intervals])
+    return float(share), float(width)
 
 
 def percentile_coverage(drawn: np.ndarray, truth: float) -> float:
     """The same of plain percentiles of the mean over seeds; of several, drawn with replacement in
     each resample (two levels)."""
-    resamples, sims, seeds = drawn.shape
-    chosen = np.random.default_rng(0).integers(0, seeds, drawn.shape)
-    low, high = np.nanpercentile(
-        np.take_along_axis(drawn, chosen, axis=2).mean(axis=2), [2.5, 97.5], axis=0
-    )
+    chosen = np.random.default_rng(0).integers(0, drawn.shape[2], drawn.shape)
+    means = np.take_along_axis(drawn, chosen, axis=2).mean(axis=2)
+    low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
     return float(np.mean((low <= truth) & (truth <= high)))
 
 
@@ -140,21 +142,12 @@ def one_part(args: argparse.Namespace) -> str:
         for name, size in SIZES.items():
             values, drawn, truth = simulate(metric, 1, 0, size, 4 * args.sims, args.resamples)
             share, width = coverage(values, drawn, size[0], truth)
-            met = f"0.93 to 0.97: {'met' if 0.93 <= share <= 0.97 else 'missed'}"
-            rows.append(
-                [
-                    f"{metric}, {name}",
-                    f"{share:.3f}",
-                    met,
-                    f"{percentile_coverage(drawn, truth):.3f}",
-                    f"{width:.4f}",
-                ]
-            )
-    return table(
-        f"one: {4 * args.sims:,} simulations",
-        ["", "coverage", "target", "plain percentile", "mean width"],
-        rows,
-    )
+            plain = percentile_coverage(drawn, truth)
+            verdict = f"0.93 to 0.97: {'met' if 0.93 <= share <= 0.97 else 'missed'}"
+            cells = [f"{share:.3f}", verdict, f"{plain:.3f}", f"{width:.4f}"]
+            rows.append([f"{metric}, {name}", *cells])
+    columns = ["", "coverage", "target", "plain percentile", "mean width"]
+    return table(f"one: {4 * args.sims:,} simulations", columns, rows)
 
 
 def seeds_part(args: argparse.Namespace) -> str:
@@ -165,14 +158,8 @@ def seeds_part(args: argparse.Namespace) -> str:
             for seeds in (5, 3):
                 share, width = coverage(values[:, :seeds], drawn[:, :, :seeds], size[0], truth)
                 plain = percentile_coverage(drawn[:, :, :seeds], truth)
-                rows.append(
-                    [
-                        f"{metric}, {name}, {seeds} seeds",
-                        *beside(share, ">= 0.93", 3),
-                        f"{plain:.3f}",
-                        f"{width:.4f}",
-                    ]
-                )
+                cells = [*beside(share, ">= 0.93", 3), f"{plain:.3f}", f"{width:.4f}"]
+                rows.append([f"{metric}, {name}, {seeds} seeds", *cells])
     title = f"seeds: variance of seeds : of examples, {args.sims:,} simulations of 150 groups of 10"
     return table(title, ["", "coverage", "target", "two-level percentile", "mean width"], rows)
 
@@ -182,28 +169,19 @@ def difference_part(args: argparse.Namespace) -> str:
     for name, ratio in {"none": 0, **RATIOS}.items():
         values, drawn, _ = simulate("accuracy", 10, ratio, size, args.sims, args.resamples)
         for seeds in (5, 3) if ratio else (1,):
-            rows.append(
-                [
-                    f"accuracy, {name}, {seeds} seed{'s' * (seeds > 1)}",
-                    *beside(false_alarms(values, drawn, seeds), "<= 0.07", 3),
-                ]
-            )
-    return table(
-        f"difference: of two equally good methods, {args.sims:,} simulations",
-        ["", "share with p < 0.05", "target"],
-        rows,
-    )
+            what = f"accuracy, {name}, {seeds} seed{'s' * (seeds > 1)}"
+            rows.append([what, *beside(false_alarms(values, drawn, seeds), "<= 0.07", 3)])
+    title = f"difference: of two equally good methods, {args.sims:,} simulations"
+    return table(title, ["", "share with p < 0.05", "target"], rows)
 
 
 def false_alarms(values: np.ndarray, drawn: np.ndarray, seeds: int) -> float:
     """Share of p < 0.05 between the first `seeds` runs and the next ones, which are as good."""
     first, second = values[:, :seeds], values[:, seeds : 2 * seeds]
     apart = drawn[:, :, :seeds] - drawn[:, :, seeds : 2 * seeds]
-    found = [
-        interval(a - b, apart[:, k], SIZES["150 groups of 10"][0]).p
-        for k, (a, b) in enumerate(zip(first, second, strict=True))
-    ]
-    return float(np.mean(np.array(found) < 0.05))
+    groups, _ = SIZES["150 groups of 10"]
+    p = [interval(first[k] - second[k], apart[:, k], groups).p for k in range(len(values))]
+    return float(np.mean(np.array(p) < 0.05))
 
 
 def too_sure(rng: np.random.Generator, n: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
@@ -219,20 +197,19 @@ def ece_part(args: argparse.Namespace) -> str:
     index, rng = np.repeat(np.arange(groups), each), np.random.default_rng(0)
     for factor in (1, 1.1, 1.25, 1.5):
         truth = ece(*too_sure(rng, 1_000_000, factor))
-        runs = [
-            resampled("ece", *too_sure(rng, groups * each, factor), index, groups)
-            for _ in range(args.sims)
-        ]
+        runs = []
+        for _ in range(args.sims):
+            y, log_prob = too_sure(rng, groups * each, factor)
+            runs.append(METRICS["ece"].statistic(y, log_prob, index, groups))
         values, drawn = bootstrap(runs, groups, groups * each, args.resamples)
-        found = [
+        intervals = [
             interval(values[k : k + 1], drawn[:, k : k + 1], groups, (0, 1), biased=True)
             for k in range(args.sims)
         ]
-        share = np.mean([one.low <= truth <= one.high for one in found])
+        share = np.mean([one.low <= truth <= one.high for one in intervals])
         plain = percentile_coverage(drawn[:, :, None], truth)
-        rows.append(
-            [factor, f"{truth:.3f}", f"{values.mean():.3f}", f"{share:.3f}", f"{plain:.3f}"]
-        )
+        numbers = (truth, values.mean(), share, plain)
+        rows.append([factor, *(f"{number:.3f}" for number in numbers)])
     columns = ["logits times", "true ECE", "mean of the measured", "coverage", "plain percentile"]
     return table(f"ece: {args.sims:,} simulations of 150 groups of 10", columns, rows)
 
@@ -244,14 +221,11 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--parts", type=choices(PARTS), default=",".join(PARTS), help="separated by commas"
-    )
-    parser.add_argument(
-        "--metrics", type=choices(METRICS), default=",".join(METRICS), help="separated by commas"
-    )
-    parser.add_argument("--sims", type=int, default=1000)
-    parser.add_argument("--resamples", type=int, default=1000)
+    add, about = parser.add_argument, "separated by commas"
+    add("--parts", type=choices(PARTS), default=",".join(PARTS), help=about)
+    add("--metrics", type=choices(SIMULATED), default=",".join(SIMULATED), help=about)
+    add("--sims", type=int, default=1000)
+    add("--resamples", type=int, default=1000)
     args = parser.parse_args(argv)
     print(f"Machine: {machine()}\nData: simulated", flush=True)
     for part in args.parts:

@@ -1,9 +1,9 @@
-"""fastMRI's cache against the reference layout, I2M2's step and the loader's share of it, memory:
+"""fastMRI's cache against the reference layout, I2M2's step and the loader's share of it, memory.
+
 python -m benchmarks.fastmri
 
-Generated volumes of 640 x W. The reference layout is the published code's: a file per slice with
-k-space zero-filled to 640 x 400 in complex128, and both reconstructions. Everything is read from
-the system's file cache, so the disk plays no part.
+Generated volumes of 640 x W, read from the system's file cache, so the disk plays no part. The
+reference layout: benchmarks/fastmri_layout.py
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
-import h5py
 import numpy as np
 import torch
 from accelerate import Accelerator
@@ -24,13 +24,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
+from benchmarks.fastmri_layout import bytes_rows, speed_rows, splits_of, write_reference
 from benchmarks.process import Cost, measure
-from benchmarks.timing import alternate, beside, machine, table
-from fastMRI.data import FastMRIData, Slices, load_fastmri
+from benchmarks.timing import beside, machine, table
 from fastMRI.make_synthetic import make_volumes
-from fastMRI.models import FastMRIConfig, build_model
-from fastMRI.preparation.fourier import PADDED_WIDTH, SIZE, fit, image_of
-from fastMRI.prepare import prepare
+from fastMRI.models import build_model
+from fastMRI.preparation.fourier import SIZE
+from fastMRI.preparation.pipeline import prepare
+from fastMRI.settings import FastMRIConfig
 from i2m2.errors import CommandParser, run_command
 from i2m2.losses import negative_log_likelihood
 from i2m2.training.config import load_config
@@ -38,7 +39,7 @@ from i2m2.training.data import to_device
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "fastMRI/configs/fastmri.yaml")
-MEMORY = {  # settings of the network -> what they are called
+MEMORY = {  # what settings of the network are called -> the settings
     "float32": [],
     "float32, stage 1 checkpointed": ["--model.checkpointed", "1"],
     "bfloat16": ["--precision", "bf16"],
@@ -56,115 +57,41 @@ STEPS = {
 }
 
 
-def write_reference(raw: Path, out: Path) -> list[Path]:
-    """The published layout of raw volumes no wider than 400 columns: one file per slice."""
-    paths = []
-    for path in sorted(raw.glob("singlecoil_*/*.h5")):
-        with h5py.File(path) as file:
-            if file["kspace"].shape[-1] > PADDED_WIDTH:
-                continue
-            for index, kspace in enumerate(file["kspace"][:]):
-                paths.append(out / path.stem / f"knee_singlecoil_{path.stem}_{index}.h5")
-                paths[-1].parent.mkdir(parents=True, exist_ok=True)
-                with h5py.File(paths[-1], "w") as written:
-                    written["sc_kspace"] = fit(kspace, PADDED_WIDTH, -1).astype(np.complex128)
-                    written["recon_esc"], written["recon_rss"] = (
-                        file["reconstruction_esc"][index],
-                        file["reconstruction_rss"][index],
-                    )
-    return paths
+def settings_of(*arguments: str) -> FastMRIConfig:
+    return load_config(FastMRIConfig, ["--config", CONFIG, *arguments], "benchmark")
 
 
-def read_reference(paths: list[Path], transform: bool) -> None:
-    """What its loader needs of every slice: k-space, from which the image comes, and RSS."""
-    for path in paths:
-        with h5py.File(path) as file:
-            kspace, _ = file["sc_kspace"][:], file["recon_rss"][:]
-        if transform:
-            image_of(kspace)
+def i2m2_settings(*arguments: str) -> FastMRIConfig:
+    return settings_of("--method", "i2m2", "--init", "scratch", *arguments)
 
 
-def read_cache(split: Slices, batch: int = 16) -> None:
-    """Every slice of the split, in batches, as training reads them."""
-    for part in np.array_split(np.arange(len(split)), max(1, len(split) // batch)):
-        split[part]
+class StepCost(NamedTuple):
+    """Median seconds of loading and preparing a batch, and of the whole training step; a GPU's peak
+    memory in GB."""
 
-
-def layout_rows(folder: Path, reference: list[Path], rounds: int) -> tuple[list, list]:
-    """-> rows on bytes per slice, rows on slices per second of one process."""
-    splits = [split for split in load_fastmri(FastMRIData(dir=str(folder))).splits.values()]
-    image = [split.only(["magnitude", "phase"]) for split in splits]
-    slices = sum(map(len, splits))
-    cached = sum(path.stat().st_size for path in folder.glob("volumes/*.h5")) / slices
-    published = sum(path.stat().st_size for path in reference) / len(reference)
-    with h5py.File(next(folder.glob("volumes/*.h5"))) as ours, h5py.File(reference[0]) as theirs:
-        read = [ours["image"][0].nbytes, theirs["sc_kspace"][:].nbytes]
-    bytes_rows = [
-        [
-            "read for magnitude and phase",
-            f"{read[1]:,}",
-            f"{read[0]:,}",
-            *beside(read[1] / read[0], ">= 4"),
-        ],
-        [
-            "on the disk, with RSS (theirs: and ESC)",
-            f"{published:,.0f}",
-            f"{cached:,.0f}",
-            *beside(published / cached, ">= 3.9"),
-        ],
-    ]
-    tasks = {
-        "reference, read": lambda: read_reference(reference, transform=False),
-        "reference, read and transformed": lambda: read_reference(reference, transform=True),
-        "cache, image": lambda: [read_cache(split) for split in image],
-        "cache, image and RSS": lambda: [read_cache(split) for split in splits],
-    }
-    seconds = alternate(tasks, rounds)
-    speed = {
-        name: (len(reference) if "reference" in name else slices) / value
-        for name, value in seconds.items()
-    }
-    pairs = [
-        ("what a step reads: image", "reference, read", "cache, image"),
-        (
-            "the same, theirs transformed to an image",
-            "reference, read and transformed",
-            "cache, image",
-        ),
-        ("image and RSS, which no method reads at once", "reference, read", "cache, image and RSS"),
-    ]
-    speed_rows = [
-        [what, f"{speed[a]:.0f}", f"{speed[b]:.0f}", *beside(speed[b] / speed[a], ">= 4")]
-        for what, a, b in pairs
-    ]
-    speed_rows[-1][-1] = "-"
-    return bytes_rows, speed_rows
+    loading: float
+    whole: float
+    peak: float
 
 
 def training_step(
     folder: Path, examples: int, rounds: int, settings: list[str], device: torch.device
-) -> tuple[float, float, float]:
-    """Median seconds of loading and preparing a batch, and of the whole training step of I2M2 at
-    full size; a GPU's peak in GB."""
-    split = load_fastmri(FastMRIData(dir=str(folder))).splits["train"].only(["magnitude", "phase"])
-    config = load_config(
-        FastMRIConfig,
-        ["--config", CONFIG, "--method", "i2m2", "--init", "scratch", *settings],
-        "benchmark",
-    )
+) -> StepCost:
+    """Of I2M2 at full size."""
+    split = splits_of(folder)["train"].select(["magnitude", "phase"])
+    config = i2m2_settings(*settings)
     model = build_model(config).to(device)
     if config.compile:
         model.compile()
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-    loading, step = [], []
+    loading, whole = [], []
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     for number in range(1 + rounds):
         began = time.perf_counter()
-        batch = to_device(
-            split[np.arange(number, number + examples) % len(split)], device, split.prepare
-        )
+        positions = np.arange(number, number + examples) % len(split)
+        batch = to_device(split[positions], device, split.prepare)
         _wait(device)
         loading.append(time.perf_counter() - began)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
@@ -173,9 +100,9 @@ def training_step(
         optimizer.step()
         optimizer.zero_grad()
         _wait(device)
-        step.append(time.perf_counter() - began)
+        whole.append(time.perf_counter() - began)
     peak = torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else float("nan")
-    return float(np.median(loading[1:])), float(np.median(step[1:])), peak
+    return StepCost(float(np.median(loading[1:])), float(np.median(whole[1:])), peak)
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype, rounds: int = 5) -> float:
@@ -201,13 +128,7 @@ def matrix_peak(device: torch.device, dtype: torch.dtype, rounds: int = 5) -> fl
 def flop_per_slice() -> int:
     """Of a training step of I2M2 at 320 x 320: the backward pass costs twice the forward one."""
     with torch.device("meta"):
-        model = build_model(
-            load_config(
-                FastMRIConfig,
-                ["--config", CONFIG, "--method", "i2m2", "--init", "scratch"],
-                "benchmark",
-            )
-        )
+        model = build_model(i2m2_settings())
         image = torch.zeros(1, 1, SIZE, SIZE)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model({"magnitude": image, "phase": image})
@@ -219,22 +140,40 @@ def step_rows(folder: Path, examples: int, rounds: int, device: torch.device) ->
     GPU's matrix peak, memory."""
     rows, flop = [], flop_per_slice()
     for name, (settings, dtype) in STEPS[device.type].items():
-        load, whole, peak = training_step(folder, examples, rounds, settings, device)
+        cost = training_step(folder, examples, rounds, settings, device)
         # On a CPU another library multiplies matrices than convolves, and not the faster one.
         on_gpu = ["-", "-"]
         if device.type == "cuda":
-            on_gpu = [
-                f"{100 * examples * flop / whole / matrix_peak(device, dtype):.0f} %",
-                f"{peak:.1f}",
+            share = examples * flop / cost.whole / matrix_peak(device, dtype)
+            on_gpu = [f"{100 * share:.0f} %", f"{cost.peak:.1f}"]
+        rows.append(
+            [
+                f"{examples} slices, {name}",
+                f"{1000 * cost.loading:.1f} ms",
+                f"{cost.whole:.3g} s",
+                *beside(100 * cost.loading / cost.whole, "<= 5"),
+                f"{examples / cost.whole:.3g}",
+                *on_gpu,
             ]
-        cells = [f"{1000 * load:.1f} ms", f"{whole:.3g} s", *beside(100 * load / whole, "<= 5")]
-        rows.append([f"{examples} slices, {name}", *cells, f"{examples / whole:.3g}", *on_gpu])
+        )
     return rows
 
 
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
+
+
+def memory_rows(folder: Path, examples: int) -> list[list[str]]:
+    """A row per setting: GB and seconds of a step, beyond a process without it."""
+    before = peak_memory(folder, [], 0)
+    costs = {name: peak_memory(folder, MEMORY[name], examples) for name in MEMORY}
+    whole = costs["float32"].peak - before.peak
+    rows = []
+    for name, cost in costs.items():
+        peak, seconds = cost.peak - before.peak, cost.seconds - before.seconds
+        rows.append([name, f"{peak:.2f}", f"{peak / whole:.2f}", f"{seconds:.1f}"])
+    return rows
 
 
 def peak_memory(folder: Path, settings: list[str], examples: int) -> Cost:
@@ -244,19 +183,15 @@ def peak_memory(folder: Path, settings: list[str], examples: int) -> Cost:
     Freed blocks go back to the system at once there, so that the peak is of what is in use.
     """
     os.environ["MALLOC_MMAP_THRESHOLD_"] = "1048576"
-    return measure(
-        ["benchmarks.fastmri", "--one-step", json.dumps([str(folder), settings, examples])]
-    )
+    step = json.dumps([str(folder), settings, examples])
+    return measure(["benchmarks.fastmri", "--one-step", step])
 
 
 def one_step(folder: str, settings: list[str], examples: int) -> None:
-    fixed = ["--config", CONFIG, "--method", "unimodal_magnitude", "--device", "cpu"]
-    config = load_config(FastMRIConfig, [*fixed, *settings], "benchmark")
-    split = load_fastmri(FastMRIData(dir=folder)).splits["train"].only(["magnitude"])
-    accelerator, model = (
-        Accelerator(cpu=True, mixed_precision=config.precision),
-        build_model(config),
-    )
+    config = settings_of("--method", "unimodal_magnitude", "--device", "cpu", *settings)
+    split = splits_of(Path(folder))["train"].select(["magnitude"])
+    accelerator = Accelerator(cpu=True, mixed_precision=config.precision)
+    model = build_model(config)
     batch = to_device(split[np.arange(max(1, examples))], torch.device("cpu"), split.prepare)
     if examples:
         with accelerator.autocast():
@@ -266,25 +201,7 @@ def one_step(folder: str, settings: list[str], examples: int) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Print the tables."""
-    parser = CommandParser(
-        "benchmarks.fastmri",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--volumes", type=int, default=6, help="to generate; default: 6")
-    parser.add_argument("--rounds", type=int, default=5, help="of alternating reading; default: 5")
-    parser.add_argument(
-        "--steps", type=int, default=3, help="training steps for the loader's share; default: 3"
-    )
-    parser.add_argument(
-        "--examples",
-        type=int,
-        default=2,
-        help="slices of a training step; default: 2 (a GPU wants 16)",
-    )
-    parser.add_argument("--threads", type=int, default=2, help="default: 2")
-    parser.add_argument("--one-step", help=argparse.SUPPRESS)
-    args = parser.parse_args(argv)
+    args = _parser().parse_args(argv)
     torch.set_num_threads(args.threads)
     if args.one_step:
         return one_step(*json.loads(args.one_step))
@@ -294,48 +211,42 @@ def main(argv: list[str] | None = None) -> None:
         make_volumes(raw, args.volumes)
         prepare([raw], raw / "knee.csv", raw / "knee_file_list.csv", folder)
         reference = write_reference(raw, Path(temporary) / "reference")
-        bytes_rows, speed_rows = layout_rows(folder, reference, args.rounds)
-        columns = ["", "reference", "ours", "ratio", "target"]
-        print(table("Bytes per slice", columns, bytes_rows))
-        print(
-            table(
-                f"Slices per second, one process, medians of {args.rounds} alternating rounds",
-                columns,
-                speed_rows,
-            )
-        )
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        rows = step_rows(folder, args.examples, args.steps, device)
-        columns = [
-            "training step",
-            "loading and views",
-            "whole step",
-            "share in %",
-            "target",
-            "slices/s",
-        ]
-        columns += ["of the matrix peak", "memory, GB"]
-        print(
-            table(
-                f"I2M2 at 320 x 320 on {device}; peak: a GPU's product of matrices in the same precision",
-                columns,
-                rows,
-            )
-        )
-        before = peak_memory(folder, [], 0)
-        costs = {
-            name: peak_memory(folder, settings, args.examples) for name, settings in MEMORY.items()
-        }
-        step = {
-            name: (cost.peak - before.peak, cost.seconds - before.seconds)
-            for name, cost in costs.items()
-        }
-        rows = [
-            [name, f"{peak:.2f}", f"{peak / step['float32'][0]:.2f}", f"{time:.1f}"]
-            for name, (peak, time) in step.items()
-        ]
-        title = f"One network at 320 x 320, forward and backward of {args.examples} slices, beyond a process without the step"
-        print(table(title, ["", "GB", "of float32", "seconds"], rows))
+        print_tables(folder, reference, args)
+
+
+def print_tables(folder: Path, reference: list[Path], args: argparse.Namespace) -> None:
+    columns = ["", "reference", "ours", "ratio", "target"]
+    print(table("Bytes per slice", columns, bytes_rows(folder, reference)))
+    title = f"Slices per second, one process, medians of {args.rounds} alternating rounds"
+    print(table(title, columns, speed_rows(folder, reference, args.rounds)))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    title = f"I2M2 at 320 x 320 on {device}; "
+    title += "peak: a GPU's product of matrices in the same precision"
+    columns = ["training step", "loading and views", "whole step", "share in %", "target"]
+    columns += ["slices/s", "of the matrix peak", "memory, GB"]
+    print(table(title, columns, step_rows(folder, args.examples, args.steps, device)))
+    title = f"One network at 320 x 320, forward and backward of {args.examples} slices, "
+    title += "beyond a process without the step"
+    columns = ["", "GB", "of float32", "seconds"]
+    print(table(title, columns, memory_rows(folder, args.examples)))
+
+
+def _parser() -> CommandParser:
+    parser = CommandParser(
+        "benchmarks.fastmri",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--volumes", type=int, default=6, help="to generate; default: 6")
+    add("--rounds", type=int, default=5, help="of alternating reading; default: 5")
+    about = "training steps for the loader's share; default: 3"
+    add("--steps", type=int, default=3, help=about)
+    about = "slices of a training step; default: 2 (a GPU wants 16)"
+    add("--examples", type=int, default=2, help=about)
+    add("--threads", type=int, default=2, help="default: 2")
+    add("--one-step", help=argparse.SUPPRESS)
+    return parser
 
 
 if __name__ == "__main__":

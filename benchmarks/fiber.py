@@ -1,9 +1,12 @@
 """Speed and memory of the FIBER backbone with random weights: python -m benchmarks.fiber [--parts
 share,load,extract]
 
-share    the vectors of a batch from three (NLVR2: five) separate passes / with shared prefixes, evaluation mode
-load     seconds and memory to load a file with the entries of the published pre-training checkpoint into the full-size model
-extract  seconds per image, per text and per pair, as feature extraction computes them, on the CPU and on a GPU where there is one
+share    the vectors of a batch from three (NLVR2: five) separate passes / with shared prefixes, in
+         evaluation mode
+load     seconds and memory to load a file with the entries of the published pre-training
+         checkpoint into the full-size model
+extract  seconds per image, per text and per pair, as feature extraction computes them, on the CPU
+         and on a GPU where there is one
 """
 
 from __future__ import annotations
@@ -32,10 +35,8 @@ from VQA_and_NLVR2.backbones.roberta import RobertaSizes
 from VQA_and_NLVR2.backbones.swin import SwinSizes
 
 LENGTH = 50  # tokens of a text, as published
-GFLOP = {
-    "VQA-VS": 216.3 / 141.0,
-    "NLVR2": 423.9 / 273.3,
-}  # separate / shared at 384 pixels, 50 tokens
+# Separate / shared at 384 pixels, 50 tokens.
+GFLOP = {"VQA-VS": 216.3 / 141.0, "NLVR2": 423.9 / 273.3}
 PUBLISHED = 722  # entries of the pre-training checkpoint
 
 
@@ -43,9 +44,8 @@ def sizes_of(name: str) -> FIBERSizes:
     if name == "full, 384 pixels":
         return FIBERSizes()
     swin = SwinSizes(image_size=128, embed_dim=16, num_heads=(1, 2, 4, 8))
-    roberta = RobertaSizes(
-        vocab_size=200, hidden_size=48, num_attention_heads=4, intermediate_size=192
-    )
+    small = {"vocab_size": 200, "hidden_size": 48, "intermediate_size": 192}
+    roberta = RobertaSizes(**small, num_attention_heads=4)
     return FIBERSizes(swin=swin, roberta=roberta, hidden_size=48)
 
 
@@ -57,11 +57,8 @@ def new_model(sizes: FIBERSizes) -> FIBER:
 def batch_of(model: FIBER, size: int) -> tuple[list[Tensor], Tensor, Tensor]:
     """Two images per example, and texts without padding."""
     images = [torch.randn(size, 3, model.image_size, model.image_size) for _ in range(2)]
-    return (
-        images,
-        torch.randint(3, model.sizes.roberta.vocab_size, (size, LENGTH)),
-        torch.ones(size, LENGTH, dtype=torch.bool),
-    )
+    ids = torch.randint(3, model.sizes.roberta.vocab_size, (size, LENGTH))
+    return images, ids, torch.ones(size, LENGTH, dtype=torch.bool)
 
 
 def separate(model: FIBER, images: list[Tensor], ids: Tensor, mask: Tensor) -> list[Tensor]:
@@ -69,12 +66,9 @@ def separate(model: FIBER, images: list[Tensor], ids: Tensor, mask: Tensor) -> l
     found = [model.encode_text(ids, mask)[0]]
     for image in images:
         found.append(model.encode_image(image)[0])
-        found.append(
-            model.fuse(
-                model.encode_image(image, vector=False)[1],
-                model.encode_text(ids, mask, vector=False)[1],
-            )
-        )
+        _, image_state = model.encode_image(image, vector=False)
+        _, text_state = model.encode_text(ids, mask, vector=False)
+        found.append(model.fuse(image_state, text_state))
     return found
 
 
@@ -101,78 +95,67 @@ def share_part(args: argparse.Namespace) -> str:
         model = new_model(sizes_of(name))
         images, ids, mask = batch_of(model, size)
         for task, used in (("VQA-VS", images[:1]), ("NLVR2", images)):
-            ways = {"separate": separate, "shared": shared}
-            made = {way: function(model, used, ids, mask) for way, function in ways.items()}
-            same = all(torch.equal(a, b) for a, b in zip(*made.values(), strict=True))
-            calls = {
-                way: lambda f=f, m=model, u=used, i=ids, k=mask: f(m, u, i, k)
-                for way, f in ways.items()
-            }
-            cpu: dict[str, list[float]] = {way: [] for way in ways}
-            timed = {
-                way: lambda call=call, spent=cpu[way]: spent.append(cpu_seconds(call))
-                for way, call in calls.items()
-            }
-            seconds = alternate(timed, args.rounds, warmup=0)  # the check above was the warm-up
-            clock = f"{seconds['separate'] / seconds['shared']:.2f}"
-            ratio = [clock, *beside(median(cpu["separate"]) / median(cpu["shared"]), ">= 1.3")]
             by_flop = f"{GFLOP[task]:.2f}" if name.startswith("full") else ""
-            cells = [f"{seconds[way] / size:.3f}" for way in ways]
-            rows.append(
-                [f"{name}, batch {size}", task, *cells, *ratio, by_flop, "yes" if same else "NO"]
-            )
-    columns = [
-        "model",
-        "task",
-        "separate, s per example",
-        "shared",
-        "separate / shared by the clock",
-        "in CPU time",
-        "target",
-        "by GFLOP",
-        "equal bits",
-    ]
+            cells, same = share_times(model, used, ids, mask, args.rounds)
+            equal = "yes" if same else "NO"
+            rows.append([f"{name}, batch {size}", task, *cells, by_flop, equal])
+    columns = ["model", "task", "separate, s per example", "shared"]
+    columns += ["separate / shared by the clock", "in CPU time", "target", "by GFLOP", "equal bits"]
     return table(f"share: {args.rounds} rounds, {LENGTH} tokens", columns, rows)
+
+
+def share_times(
+    model: FIBER, images: list[Tensor], ids: Tensor, mask: Tensor, rounds: int
+) -> tuple[list[str], bool]:
+    """-> (seconds per example of both ways, their ratio by the clock and in CPU time, its target;
+    whether they give equal bits)."""
+    ways = {"separate": separate, "shared": shared}
+    made = [way(model, images, ids, mask) for way in ways.values()]
+    same = all(torch.equal(a, b) for a, b in zip(*made, strict=True))
+    cpu: dict[str, list[float]] = {name: [] for name in ways}
+
+    def timed(name: str) -> Callable[[], None]:
+        return lambda: cpu[name].append(cpu_seconds(lambda: ways[name](model, images, ids, mask)))
+
+    # The check above was the warm-up.
+    seconds = alternate({name: timed(name) for name in ways}, rounds, warmup=0)
+    clock = f"{seconds['separate'] / seconds['shared']:.2f}"
+    ratio = beside(median(cpu["separate"]) / median(cpu["shared"]), ">= 1.3")
+    return [*(f"{seconds[name] / len(ids):.3f}" for name in ways), clock, *ratio], same
 
 
 def published_file(path: Path) -> int:
     """Write a file with the entries of the pre-training checkpoint and count them; its queues and
     heads are one number each."""
     model = new_model(FIBERSizes())
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
         "text_transformer.embeddings.position_ids": (1, 514),
         "text_transformer.pooler.dense.weight": (768, 768),
         "text_transformer.pooler.dense.bias": (768,),
-        **{f"text_transformer.encoder.layer.{k}.alpha_t2i": (1,) for k in range(6)},
-        **{
-            f"text_transformer.encoder.layer.{k}.crossattention_t2i.output.LayerNorm.{kind}": (768,)
-            for k in range(6, 12)
-            for kind in ("weight", "bias")
-        },
-        **{"temp": (), "mlm_score.bias": (50265,), "mlm_score.decoder.weight": (50265, 768)},
-        **{
-            "mlm_score.transform.dense.weight": (768, 768),
-            "mlm_score.transform.dense.bias": (768,),
-        },
-        **{f"mlm_score.transform.LayerNorm.{kind}": (768,) for kind in ("weight", "bias")},
-        **{
-            "itm_score.fc.weight": (2, 1536),
-            "itm_score.fc.bias": (2,),
-            "rank_output.weight": (1, 1536),
-            "rank_output.bias": (1,),
-        },
-        **{
-            "image_queue": (768, 4096),
-            "text_queue": (768, 4096),
-            "image_input_queue": (4096, 3, 384, 384),
-        },
-        **{
-            "text_input_queue": (4096, 40),
-            "text_input_mask_queue": (4096, 40),
-            "queue_ptr": (1,),
-            "queue_total": (1,),
-        },
+        "temp": (),
+        "mlm_score.bias": (50265,),
+        "mlm_score.decoder.weight": (50265, 768),
+        "mlm_score.transform.dense.weight": (768, 768),
+        "mlm_score.transform.dense.bias": (768,),
+        "mlm_score.transform.LayerNorm.weight": (768,),
+        "mlm_score.transform.LayerNorm.bias": (768,),
+        "itm_score.fc.weight": (2, 1536),
+        "itm_score.fc.bias": (2,),
+        "rank_output.weight": (1, 1536),
+        "rank_output.bias": (1,),
+        "image_queue": (768, 4096),
+        "text_queue": (768, 4096),
+        "image_input_queue": (4096, 3, 384, 384),
+        "text_input_queue": (4096, 40),
+        "text_input_mask_queue": (4096, 40),
+        "queue_ptr": (1,),
+        "queue_total": (1,),
     }
+    layer = "text_transformer.encoder.layer"
+    for k in range(6):
+        shapes[f"{layer}.{k}.alpha_t2i"] = (1,)
+        shapes[f"{layer}.{k + 6}.crossattention_t2i.output.LayerNorm.weight"] = (768,)
+        shapes[f"{layer}.{k + 6}.crossattention_t2i.output.LayerNorm.bias"] = (768,)
     entries = dict(model.state_dict()) | dict(model.named_buffers())
     entries |= {name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}
     torch.save({"state_dict": entries}, path)
@@ -184,42 +167,27 @@ def load_part(args: argparse.Namespace) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "fiber_pretrain.ckpt"
         entries, size = published_file(path), path.stat().st_size
-        command = [
-            sys.executable,
-            str(Path(__file__).resolve()),
-            "--load",
-            str(path),
-            "--threads",
-            str(args.threads),
-        ]
-        found = json.loads(
-            subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[
-                -1
-            ]
-        )
-    parameters = found["parameters"] / 1e9
+        command = [sys.executable, str(Path(__file__).resolve()), "--load", str(path)]
+        command += ["--threads", str(args.threads)]
+        child = subprocess.run(command, check=True, capture_output=True, text=True)
+        found = json.loads(child.stdout.splitlines()[-1])
+    whole = "met" if entries == PUBLISHED else "missed"
+    every = "met" if found["all"] == entries else "missed"
+    loading = f"{found['load']:.1f} ({found['clock']:.1f})"
+
+    def gigabytes(number: float) -> str:
+        return f"{number / 1e9:.2f}"
+
     rows = [
-        [
-            "entries in the file",
-            entries,
-            f"{PUBLISHED}: {'met' if entries == PUBLISHED else 'missed'}",
-        ],
-        [
-            "entries loaded, adapted, ignored by rule",
-            found["entries"],
-            "all: met" if found["all"] == entries else "all: missed",
-        ],
-        ["file (queues and left-out parts hold one number each), GB", f"{size / 1e9:.2f}", ""],
-        ["parameters, GB", f"{parameters:.2f}", ""],
+        ["entries in the file", entries, f"{PUBLISHED}: {whole}"],
+        ["entries loaded, adapted, ignored by rule", found["entries"], f"all: {every}"],
+        ["file (queues and left-out parts hold one number each), GB", gigabytes(size), ""],
+        ["parameters, GB", gigabytes(found["parameters"]), ""],
         ["building the model with random weights, CPU s", f"{found['build']:.1f}", ""],
-        ["loading, CPU s (and by the clock)", f"{found['load']:.1f} ({found['clock']:.1f})", ""],
-        ["memory with the model built, GB", f"{found['before'] / 1e9:.2f}", ""],
-        [
-            "peak while loading, mapped pages of the file included, GB",
-            f"{found['peak'] / 1e9:.2f}",
-            "",
-        ],
-        ["private memory after loading, GB", f"{found['private'] / 1e9:.2f}", ""],
+        ["loading, CPU s (and by the clock)", loading, ""],
+        ["memory with the model built, GB", gigabytes(found["before"]), ""],
+        ["peak while loading, mapped pages of the file included, GB", gigabytes(found["peak"]), ""],
+        ["private memory after loading, GB", gigabytes(found["private"]), ""],
     ]
     return table("load: full size, 384 pixels, a process of its own", ["", "value", "target"], rows)
 
@@ -249,11 +217,8 @@ def measure_load(path: Path) -> None:
 def _status(field: str) -> int:
     """Bytes that Linux counts for this process: VmRSS, all pages in memory; RssAnon, those that are
     not of a file."""
-    line = next(
-        line
-        for line in Path("/proc/self/status").read_text().splitlines()
-        if line.startswith(f"{field}:")
-    )
+    lines = Path("/proc/self/status").read_text().splitlines()
+    line = next(line for line in lines if line.startswith(f"{field}:"))
     return int(line.split()[1]) * 1024
 
 
@@ -261,10 +226,8 @@ def extract_part(args: argparse.Namespace) -> str:
     """On the CPU, and where there is a GPU also on it, in float32 and bfloat16."""
     tables = [extraction_times(args, torch.device("cpu"), None, args.batch)]
     if torch.cuda.is_available():
-        tables += [
-            extraction_times(args, torch.device("cuda"), precision, args.gpu_batch)
-            for precision in (None, torch.bfloat16)
-        ]
+        for precision in (None, torch.bfloat16):
+            tables.append(extraction_times(args, torch.device("cuda"), precision, args.gpu_batch))
     return "\n".join(tables)
 
 
@@ -274,12 +237,8 @@ def extraction_times(
 ) -> str:
     model = new_model(FIBERSizes())
     images, ids, mask = batch_of(model, size)
-    model, pictures, ids, mask = (
-        model.to(device),
-        images[0].to(device),
-        ids.to(device),
-        mask.to(device),
-    )
+    model, pictures = model.to(device), images[0].to(device)
+    ids, mask = ids.to(device), mask.to(device)
 
     def timed(call: Callable[[], object]) -> Callable[[], None]:
         def run() -> None:
@@ -290,18 +249,19 @@ def extraction_times(
 
         return run
 
-    (_, image), (_, text) = model.encode_image(pictures), model.encode_text(ids, mask)
-    _, short = model.encode_text(ids[:, :10], mask[:, :10])
-    tasks = {
-        "image: state and vector": timed(lambda: model.encode_image(pictures)),
-        "image: state alone": timed(lambda: model.encode_image(pictures, vector=False)),
-        f"text of {LENGTH} tokens: state and vector": timed(lambda: model.encode_text(ids, mask)),
-        "text of 10 tokens: state and vector": timed(
-            lambda: model.encode_text(ids[:, :10], mask[:, :10])
-        ),
-        f"pair, {LENGTH} tokens": timed(lambda: model.fuse(image, text)),
-        "pair, 10 tokens": timed(lambda: model.fuse(image, short)),
+    _, image = model.encode_image(pictures)
+    _, text = model.encode_text(ids, mask)
+    ten = (ids[:, :10], mask[:, :10])
+    _, short = model.encode_text(*ten)
+    calls = {
+        "image: state and vector": lambda: model.encode_image(pictures),
+        "image: state alone": lambda: model.encode_image(pictures, vector=False),
+        f"text of {LENGTH} tokens: state and vector": lambda: model.encode_text(ids, mask),
+        "text of 10 tokens: state and vector": lambda: model.encode_text(*ten),
+        f"pair, {LENGTH} tokens": lambda: model.fuse(image, text),
+        "pair, 10 tokens": lambda: model.fuse(image, short),
     }
+    tasks = {name: timed(call) for name, call in calls.items()}
     seconds = {name: value / size for name, value in alternate(tasks, args.rounds).items()}
     rows = [[name, f"{value:.4f}", f"{1 / value:.2f}"] for name, value in seconds.items()]
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{args.threads} threads"
@@ -317,15 +277,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--parts", type=choices(PARTS), default=",".join(PARTS), help="separated by commas"
-    )
+    usual = ",".join(PARTS)
+    about = "separated by commas"
+    parser.add_argument("--parts", type=choices(PARTS), default=usual, help=about)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=3, help="that count, after one to warm up")
     parser.add_argument("--batch", type=int, default=2, help="of the full-size model")
-    parser.add_argument(
-        "--gpu-batch", type=int, default=64, help="the same on a GPU, where there is one"
-    )
+    about = "the same on a GPU, where there is one"
+    parser.add_argument("--gpu-batch", type=int, default=64, help=about)
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 

@@ -1,5 +1,4 @@
-"""Part `gru` of benchmarks/mimic.py: where the time of a step goes, and whether it can be less at
-equal results."""
+"""Part `gru` of benchmarks/mimic.py: where a step's time goes, and ways to spend less."""
 
 from __future__ import annotations
 
@@ -35,25 +34,27 @@ class Laps:
 
 
 def step_by_step(ours: Ours, steps: int) -> dict[str, float]:
-    """Median seconds of the parts of a step, done one after another, and of the series encoders by
-    themselves."""
+    """Median seconds of the parts of a step, done one after another.
+
+    Beside them: of the series encoders by themselves.
+    """
     model, size, laps = ours.model, ours.config.optim.batch_size, Laps()
-    encoders = nn.ModuleList(
-        module for module in model.modules() if isinstance(module, (SeriesGRU, TorchGRU))
-    )
+    kinds = (SeriesGRU, TorchGRU)
+    encoders = nn.ModuleList(module for module in model.modules() if isinstance(module, kinds))
+    optimizer, loss_of = ours.trainer.optimizer, ours.trainer.loss
     for step in range(steps):
         positions = np.arange(step * size, (step + 1) * size) % len(ours.train)
         laps.lap()
         batch = to_device(ours.train[positions], torch.device("cpu"), ours.train.prepare)
         laps.lap("gather")
-        loss = ours.loss(model(batch["inputs"])[0], batch["y"]).mean()
+        loss = loss_of(model(batch["inputs"])[0], batch["y"]).mean()
         laps.lap("forward")
         loss.backward()
         laps.lap("backward")
         nn.utils.clip_grad_norm_(model.parameters(), ours.config.optim.clip_norm)
         laps.lap("clip")
-        ours.optimizer.step()
-        ours.optimizer.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         laps.lap("update")
         features = [encoder(batch["inputs"]["series"]) for encoder in encoders]
         laps.lap("series forward")
@@ -65,10 +66,10 @@ def step_by_step(ours: Ours, steps: int) -> dict[str, float]:
 
 def seconds_of_step(ours: Ours) -> float:
     """Median of our real loop: of the time from one look at the loss to the next."""
-    laps, plain = Laps(), ours.loss
-    ours.loss = lambda log_prob, y: laps.lap("step") or plain(log_prob, y)
+    laps, plain = Laps(), ours.trainer.loss
+    ours.trainer.loss = lambda log_prob, y: laps.lap("step") or plain(log_prob, y)
     ours.one_pass()
-    ours.loss = plain
+    ours.trainer.loss = plain
     return median(laps.spent["step"][1:])
 
 
@@ -79,14 +80,15 @@ def split_of_step(
     config = config_of(row)
     models = {"nn.GRU": replaced(new_model(config), SeriesGRU, TorchGRU), "ours": new_model(config)}
     loops = {name: Ours(config, model, train) for name, model in models.items()}
-    found = {name: [] for name in loops}
+    turns = {name: [] for name in loops}
     for _ in range(rounds + 1):
         for name, ours in loops.items():
-            found[name].append(step_by_step(ours, steps) | {"step": seconds_of_step(ours)})
-    return {
-        name: _parts({part: median(turn[part] for turn in turns[1:]) for part in turns[0]})
-        for name, turns in found.items()
-    }
+            turns[name].append(step_by_step(ours, steps) | {"step": seconds_of_step(ours)})
+    return {name: _parts(_medians(of_loop[1:])) for name, of_loop in turns.items()}
+
+
+def _medians(turns: list[dict[str, float]]) -> dict[str, float]:
+    return {part: median(turn[part] for turn in turns) for part in turns[0]}
 
 
 def _parts(seconds: dict[str, float]) -> dict[str, float]:
@@ -106,62 +108,55 @@ def _parts(seconds: dict[str, float]) -> dict[str, float]:
     }
 
 
-def step_table(row: str, found: dict[str, dict[str, float]], threads: int) -> str:
-    wholes = {name: parts["the whole step"] for name, parts in found.items()}
-    lines = [
-        [
-            part,
-            *(
-                cell
-                for name in found
-                for cell in (
-                    f"{found[name][part] * 1e3:.2f}",
-                    f"{found[name][part] / wholes[name]:.0%}",
-                )
-            ),
-        ]
-        for part in found["ours"]
-    ]
-    title = f"gru: a step of {row}, {threads} threads; nn.GRU / ours: {wholes['nn.GRU'] / wholes['ours']:.2f}"
-    return table(
-        title, ["", *(f"{name}, {unit}" for name in found for unit in ("ms", "share"))], lines
-    )
+def step_table(row: str, seconds: dict[str, dict[str, float]], threads: int) -> str:
+    wholes = {name: parts["the whole step"] for name, parts in seconds.items()}
+    lines = []
+    for part in seconds["ours"]:
+        cells = [part]
+        for name, whole in wholes.items():
+            spent = seconds[name][part]
+            cells += [f"{spent * 1e3:.2f}", f"{spent / whole:.0%}"]
+        lines.append(cells)
+    columns = [""]
+    for name in seconds:
+        columns += [f"{name}, ms", f"{name}, share"]
+    ratio = wholes["nn.GRU"] / wholes["ours"]
+    title = f"gru: a step of {row}, {threads} threads; nn.GRU / ours: {ratio:.2f}"
+    return table(title, columns, lines)
 
 
 def encoder_table(train: ArrayDataset, threads: int, rounds: int, steps: int) -> str:
     """Ways to run the series encoder."""
     torch.manual_seed(0)
     encoder, x = SeriesGRU(len(SERIES), 30), train[np.arange(40)]["inputs"]["series"]
-    found = {
+    ways = {
         "ours": encoder,
         "nn.GRU": TorchGRU(copy.deepcopy(encoder)),
         "nn.GRU, time first": TorchGRU(copy.deepcopy(encoder), time_first=True),
     }
     lines = []
     for n in sorted({1, threads}):
-        times = compare(found, dict.fromkeys(found, x), n, rounds, steps)
-        ours = times["ours"][0]
-        lines.append(
-            [
-                n,
-                f"{ours * 1e3:.2f}",
-                *(f"{s / ours:.2f} ({f:.0e}, {g:.0e})" for s, f, g in list(times.values())[1:]),
-            ]
-        )
-    title = "gru: forward and backward of 40 stays; others: time / ours (relative difference of features, of gradients)"
-    return table(title, ["threads", "ours, ms", *list(found)[1:]], lines)
+        times = compare(ways, dict.fromkeys(ways, x), n, rounds, steps)
+        (ours, _, _), *others = times.values()
+        cells = [f"{s / ours:.2f} ({f:.0e}, {g:.0e})" for s, f, g in others]
+        lines.append([n, f"{ours * 1e3:.2f}", *cells])
+    title = (
+        "gru: forward and backward of 40 stays; "
+        "others: time / ours (relative difference of features, of gradients)"
+    )
+    return table(title, ["threads", "ours, ms", *list(ways)[1:]], lines)
 
 
 def update_table(rows: list[str], rounds: int, steps: int) -> str:
     """Implementations of RMSprop."""
     lines = []
     for row in rows:
-        found = update_row(new_model(config_of(row)), rounds, steps, "rmsprop")
-        lines.append(
-            [row, *(cell for s, d in found.values() for cell in (f"{s * 1e6:.0f}", f"{d:.0e}"))]
-        )
-    return table(
-        "gru: one step of RMSprop",
-        ["row", *(f"{n}, {what}" for n in found for what in ("µs", "difference"))],
-        lines,
-    )
+        ways = update_row(new_model(config_of(row)), rounds, steps, "rmsprop")
+        cells = [row]
+        for seconds, difference in ways.values():
+            cells += [f"{seconds * 1e6:.0f}", f"{difference:.0e}"]
+        lines.append(cells)
+    columns = ["row"]
+    for name in ways:
+        columns += [f"{name}, µs", f"{name}, difference"]
+    return table("gru: one step of RMSprop", columns, lines)

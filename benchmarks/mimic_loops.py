@@ -1,5 +1,4 @@
-"""The rows of Table 2 that benchmarks/mimic.py trains, and the usual way to write their models and
-data."""
+"""The rows of Table 2 that benchmarks/mimic.py trains, and the usual models and data."""
 
 from __future__ import annotations
 
@@ -13,12 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from AVMNIST_and_MIMIC.encoders import SeriesGRU
-from AVMNIST_and_MIMIC.mimic.experiment import MIMICConfig, build_model
+from AVMNIST_and_MIMIC.mimic.experiment import build_model
+from AVMNIST_and_MIMIC.mimic.settings import MIMICConfig
 from benchmarks.timing import alternate
 from benchmarks.training import Ours, replaced, settings_of, usual_pass
 from i2m2.training.data import ArrayDataset, seed_everything
 
-ROWS = {  # of Table 2
+# Of Table 2.
+ROWS = {
     "static": "--method unimodal_static",
     "series": "--method unimodal_series",
     "intra": "--method intra",
@@ -30,9 +31,8 @@ ROWS = {  # of Table 2
 
 def config_of(row: str, folder: Path | None = None) -> MIMICConfig:
     """The settings of a row of Table 2, as configs/mimic.yaml has them, on the CPU."""
-    return settings_of(
-        MIMICConfig, "mimic.yaml", ROWS[row], *(["--data.dir", str(folder)] if folder else [])
-    )
+    place = ["--data.dir", str(folder)] if folder else []
+    return settings_of(MIMICConfig, "mimic.yaml", ROWS[row], *place)
 
 
 def new_model(config: MIMICConfig) -> nn.Module:
@@ -50,24 +50,26 @@ class TorchGRU(nn.Module):
         self.gru.batch_first = not time_first
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = (
-            self.gru(x.transpose(0, 1))[0].transpose(0, 1) if self.time_first else self.gru(x)[0]
-        )
+        if self.time_first:
+            hidden = self.gru(x.transpose(0, 1))[0].transpose(0, 1)
+        else:
+            hidden = self.gru(x)[0]
         return self.projection(hidden).flatten(1)
 
 
 class UsualProduct(nn.Module):
-    """The product of a model's experts with no more to it: logits added, `nn.GRU`. The weights are
-    copies."""
+    """The product of a model's experts with no more to it: logits added, `nn.GRU`.
+
+    The weights are copies.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.experts = replaced(model, SeriesGRU, TorchGRU).experts
 
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, None]:
-        return reduce(
-            operator.add, (expert(inputs) for expert in self.experts.values())
-        ).log_softmax(dim=-1), None
+        logits = (expert(inputs) for expert in self.experts.values())
+        return reduce(operator.add, logits).log_softmax(dim=-1), None
 
 
 def usual_samples(train: ArrayDataset) -> list[tuple[np.ndarray, np.ndarray, int]]:

@@ -26,7 +26,8 @@ class Cost:
 LAUNCHER = """
 import json, os, sys, time
 began = time.perf_counter()
-_, status, used = os.wait4(os.posix_spawn(sys.executable, [sys.executable, "-m", *sys.argv[1:]], os.environ), 0)
+command = [sys.executable, "-m", *sys.argv[1:]]
+_, status, used = os.wait4(os.posix_spawn(sys.executable, command, os.environ), 0)
 seconds = time.perf_counter() - began
 print("\\n" + json.dumps([seconds, used.ru_utime + used.ru_stime, used.ru_maxrss]))
 sys.exit(os.waitstatus_to_exitcode(status))

@@ -1,4 +1,4 @@
-"""What every benchmark needs: medians of alternating rounds, facts of the machine, Markdown tables."""
+"""What every benchmark needs: medians of alternating rounds, facts of the machine, tables."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ Key = TypeVar("Key")
 def alternate(
     tasks: Mapping[Key, Callable[[], object]], rounds: int, warmup: int = 1
 ) -> dict[Key, float]:
-    """Median seconds of every task, run in turn (A B A B ...), so that a slow moment of the machine
-    hits all of them alike.
+    """Median seconds of every task, run in turn (A B A B ...).
 
-    The first `warmup` rounds do not count.
+    So a slow moment of the machine hits all of them alike. The first `warmup` rounds do not count.
     """
     seconds: dict[Key, list[float]] = {name: [] for name in tasks}
     for _ in range(warmup + rounds):
@@ -44,15 +43,8 @@ def machine() -> str:
 
 def _cpu() -> str:
     info = Path("/proc/cpuinfo")
-    names = (
-        [
-            line.partition(":")[2].strip()
-            for line in info.read_text().splitlines()
-            if line.startswith("model name")
-        ]
-        if info.exists()
-        else []
-    )
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
 
@@ -63,21 +55,23 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 
 def beside(value: float, target: str, digits: int = 2) -> list[str]:
-    """A measured value and its target, such as '<= 1.25', with the verdict: ['1.31', '<= 1.25:
-    missed']."""
+    """A measured value and its target, such as '<= 1.25', with the verdict.
+
+    -> ['1.31', '<= 1.25: missed'].
+    """
     comparison, bound = target.split()
     met = value <= float(bound) if comparison == "<=" else value >= float(bound)
     return [f"{value:.{digits}f}", f"{target}: {'met' if met else 'missed'}"]
 
 
-def choices(known: Iterable[str]) -> Callable[[str], list[str]]:
+def choices(names: Iterable[str]) -> Callable[[str], list[str]]:
     """Type of a command-line option that takes some of these, separated by commas."""
-    known = list(known)
+    names = list(names)
 
     def parse(given: str) -> list[str]:
-        if unknown := set(given.split(",")) - set(known):
+        if unknown := set(given.split(",")) - set(names):
             raise argparse.ArgumentTypeError(
-                f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(known)}"
+                f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(names)}"
             )
         return given.split(",")
 

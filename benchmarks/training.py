@@ -1,5 +1,7 @@
-"""What benchmarks compare, for any data set: training loops (ours, its bare computation, the usual
-way), ways to run a module."""
+"""What benchmarks compare, for any data set: training loops, and ways to run a module.
+
+The loops are ours, its bare computation, and the usual way.
+"""
 
 from __future__ import annotations
 
@@ -11,56 +13,42 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from benchmarks.timing import alternate
 from i2m2.losses import negative_log_likelihood
-from i2m2.training.config import RunConfig, load_config
+from i2m2.settings import RunConfig
+from i2m2.training.config import load_config
 from i2m2.training.data import ArrayDataset, to_device
-from i2m2.training.loop import (
-    OPTIMIZERS,
-    Loss,
-    _train_epoch,
-    build_optimizer,
-    lr_factor,
-    make_accelerator,
-)
+from i2m2.training.loop import OPTIMIZERS, Loss, Trainer, build_optimizer, make_accelerator
 
 ROOT = Path(__file__).resolve().parents[1]
-UPDATES = {  # implementations of an optimiser's step
+# Implementations of an optimiser's step.
+UPDATES = {
     "sgd": {"for-loop": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}},
     "rmsprop": {"for-loop": {"foreach": False}, "foreach": {"foreach": True}},
 }
 
 
 def settings_of(kind: type[RunConfig], file: str, row: str, *overrides: str) -> RunConfig:
-    """The settings of a table's row, such as `--method intra`, as a file of the configs has them,
-    from scratch on the CPU."""
+    """The settings of a table's row, such as `--method intra`, from scratch on the CPU.
+
+    They are as a file of the configs has them.
+    """
     path = ROOT / "AVMNIST_and_MIMIC/configs" / file
-    return load_config(
-        kind,
-        ["--config", str(path), "--device", "cpu", "--init", "scratch", *row.split(), *overrides],
-        "benchmark",
-    )
+    general = ["--config", str(path), "--device", "cpu", "--init", "scratch"]
+    return load_config(kind, [*general, *row.split(), *overrides], "benchmark")
 
 
 def subset(split: ArrayDataset, size: int) -> ArrayDataset:
     """`size` rows from all over the split, every row more than once if it has fewer."""
     pick = np.resize(np.random.default_rng(0).permutation(len(split)), size)
-    return ArrayDataset(
-        split.inputs,
-        split.y[pick],
-        split.rows[pick],
-        split.id[pick],
-        split.prepare,
-        source=split.source,
-    )
+    y, rows, id = split.y[pick], split.rows[pick], split.id[pick]
+    return ArrayDataset(split.inputs, y, rows, id, split.prepare, source=split.source)
 
 
 class Ours:
-    """Our training of one row; `one_pass` is the real epoch of `i2m2.training.loop.fit`, without
-    its evaluation and files."""
+    """Our training of one row, without its evaluation and files."""
 
     def __init__(
         self,
@@ -69,45 +57,27 @@ class Ours:
         train: ArrayDataset,
         loss: Loss = negative_log_likelihood,
     ) -> None:
-        self.config, self.model, self.train, self.loss = (
-            config,
-            model,
-            train.only(model.modalities),
-            loss,
-        )
+        self.config, self.model = config, model
+        self.train = train.select(model.modalities)
         self.accelerator = make_accelerator(config)
-        self.optimizer = build_optimizer(list(model.parameters()), config.optim)
-        self.scheduler = LambdaLR(self.optimizer, lr_factor(config.optim, 10**9))
-        self.wrapped = self.accelerator.prepare(model)
+        self.trainer = Trainer(model, config, self.accelerator, loss, None, len(train))
         self.epoch = -1
 
     def one_pass(self) -> float:
-        """-> the mean loss."""
+        """The real epoch of `i2m2.training.loop.fit` -> the mean loss."""
         self.epoch += 1
-        state = (
-            self.wrapped,
-            self.train,
-            self.optimizer,
-            self.scheduler,
-            self.loss,
-            self.config,
-            self.epoch,
-            self.accelerator,
-        )
-        return _train_epoch(*state)
+        return self.trainer.train_epoch(self.train, self.epoch)
 
 
 def bare_steps(
     config: RunConfig, model: nn.Module, train: ArrayDataset, steps: int
 ) -> Callable[[], None]:
-    """What no training can do without: forward, loss, backward, clipping and update, on one batch
-    that is prepared already."""
+    """What no training can do without: forward, loss, backward, clipping and update.
+
+    It is done on one batch that is prepared already.
+    """
     batch = to_device(train[np.arange(config.optim.batch_size)], torch.device("cpu"), train.prepare)
-    inputs = {
-        name: x
-        for name, x in batch["inputs"].items()
-        if any(name in e.modalities for e in model.experts.values())
-    }
+    inputs = {name: batch["inputs"][name] for name in model.modalities}
     parameters = list(model.parameters())
     optimizer = build_optimizer(parameters, config.optim)
     model.train()
@@ -127,21 +97,17 @@ def usual_pass(
     config: RunConfig, model: nn.Module, samples: list, workers: int
 ) -> Callable[[], tuple[float, Tensor, Tensor]]:
     """A training pass as it is usually written -> mean loss, outputs and labels of all examples."""
-    names = {name for expert in model.experts.values() for name in expert.modalities}
+    read = set().union(*(expert.modalities for expert in model.experts.values()))
     optimizer = build_optimizer(list(model.parameters()), config.optim)
-    batches = DataLoader(
-        samples, batch_size=config.optim.batch_size, shuffle=True, num_workers=workers
-    )
+    size = config.optim.batch_size
+    batches = DataLoader(samples, batch_size=size, shuffle=True, num_workers=workers)
 
     def run() -> tuple[float, Tensor, Tensor]:
         model.train()
         total, outputs, labels = 0.0, [], []
         for *values, y in batches:
-            inputs = {
-                name: x.float()
-                for name, x in zip(config.modalities, values, strict=True)
-                if name in names
-            }
+            named = zip(config.modalities, values, strict=True)
+            inputs = {name: x.float() for name, x in named if name in read}
             optimizer.zero_grad()
             log_prob, _ = model(inputs)
             loss = F.nll_loss(log_prob, y)
@@ -181,8 +147,10 @@ def passes(encoder: nn.Module, x: Tensor, repeats: int, threads: int) -> Callabl
 
 
 def result(encoder: nn.Module, x: Tensor) -> list[Tensor]:
-    """Features and gradients of one pass; the features' weights differ, so that no gradient cancels
-    out."""
+    """Features and gradients of one pass.
+
+    The features' weights differ, so that no gradient cancels out.
+    """
     encoder.zero_grad()
     features = encoder(x)
     (features * torch.linspace(-1, 1, features.numel()).view_as(features)).sum().backward()
@@ -191,29 +159,29 @@ def result(encoder: nn.Module, x: Tensor) -> list[Tensor]:
 
 def difference(a: list[Tensor], b: list[Tensor]) -> float:
     """The largest absolute difference, relative to the largest value of each tensor."""
-    return max(
-        ((x - y).abs().max() / x.abs().max().clamp_min(1e-12)).item()
-        for x, y in zip(a, b, strict=True)
-    )
+    pairs = zip(a, b, strict=True)
+    return max(((x - y).abs().max() / x.abs().max().clamp_min(1e-12)).item() for x, y in pairs)
 
 
 def compare(
-    found: Mapping[str, nn.Module],
+    variants: Mapping[str, nn.Module],
     inputs: Mapping[str, Tensor],
     threads: int,
     rounds: int,
     repeats: int,
 ) -> dict[str, tuple]:
-    """{variant: (seconds per forward and backward pass, relative difference from the first's
-    features, from its gradients)}."""
+    """{variant: (seconds per forward and backward pass, difference of features, of gradients)}.
+
+    The differences are relative, from the first variant's.
+    """
     torch.set_num_threads(threads)
-    results = {name: result(module, inputs[name]) for name, module in found.items()}
-    seconds = alternate(
-        {name: passes(module, inputs[name], repeats, threads) for name, module in found.items()},
-        rounds,
-    )
+    results = {name: result(module, inputs[name]) for name, module in variants.items()}
+    tasks = {
+        name: passes(module, inputs[name], repeats, threads) for name, module in variants.items()
+    }
+    seconds = alternate(tasks, rounds)
     first = next(iter(results.values()))
-    return {name: (seconds[name] / repeats, *_apart(first, results[name])) for name in found}
+    return {name: (seconds[name] / repeats, *_apart(first, results[name])) for name in variants}
 
 
 def _apart(ours: list[Tensor], other: list[Tensor]) -> tuple[float, float]:
@@ -224,8 +192,10 @@ def _apart(ours: list[Tensor], other: list[Tensor]) -> tuple[float, float]:
 def update_row(
     model: nn.Module, rounds: int, repeats: int, optimizer: str = "sgd"
 ) -> dict[str, tuple]:
-    """{implementation of an optimiser: (seconds per step, relative difference of the weights from
-    the for-loop after one step)}."""
+    """{implementation of an optimiser: (seconds per step, difference of the weights)}.
+
+    The difference is relative, from the for-loop after one step.
+    """
     torch.manual_seed(0)
     gradients = [torch.randn_like(p) for p in model.parameters()]
     tasks, weights = {}, {}
@@ -238,7 +208,5 @@ def update_row(
         weights[name] = [p.detach().clone() for p in copied.parameters()]
         tasks[name] = lambda step=updater.step: [step() for _ in range(repeats)]
     seconds = alternate(tasks, rounds)
-    return {
-        name: (seconds[name] / repeats, difference(weights["for-loop"], weights[name]))
-        for name in tasks
-    }
+    usual = weights["for-loop"]
+    return {name: (seconds[name] / repeats, difference(usual, weights[name])) for name in tasks}

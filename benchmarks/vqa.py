@@ -25,24 +25,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file
 
 from benchmarks.timing import alternate, beside, machine, table
 from i2m2.errors import CommandParser, run_command
+from i2m2.losses import binary_cross_entropy
 from i2m2.training.config import load_config
 from i2m2.training.data import Data, seed_everything, to_device
 from i2m2.training.loop import build_optimizer
-from VQA_and_NLVR2.backbones.base import build_backbone
+from VQA_and_NLVR2.backbones.build import build_backbone
 from VQA_and_NLVR2.backbones.heads import make_head
 from VQA_and_NLVR2.backbones.tokenizer import load_tokenizer, tokenize
 from VQA_and_NLVR2.extract_features import extract_features
 from VQA_and_NLVR2.features.frozen import Frozen, Pictures
 from VQA_and_NLVR2.make_synthetic import make_synthetic
 from VQA_and_NLVR2.vqa_vs.data import plan_of
-from VQA_and_NLVR2.vqa_vs.experiment import (
-    VQAConfig,
-    build_model,
-    load,
-    loss_of,
-    parameters,
-    soft_target,
-)
+from VQA_and_NLVR2.vqa_vs.experiment import build_model, load, loss_of, parameters, soft_target
+from VQA_and_NLVR2.vqa_vs.settings import VQAConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "VQA_and_NLVR2/configs/vqa_vs_synthetic.yaml")
@@ -53,27 +48,20 @@ WIDTHS = {"image": 768, "text": 768, "fused": 1536}  # FIBER's
 
 
 def config_of(folder: Path, dtype: str = "float32") -> VQAConfig:
-    backbone = ["--backbone.kind", "fiber_random", "--backbone.checkpoint", "null"]
-    backbone += ["--backbone.sizes", str(ROOT / "VQA_and_NLVR2/configs/fiber_tiny.json")]
-    backbone += [
-        "--backbone.tokenizer",
-        str(folder / "data/tokenizer"),
-        "--init",
-        "scratch",
-        "--method",
-        "i2m2",
-    ]
-    where = [
-        "--data.source",
-        "files",
-        "--data.dir",
-        str(folder / "data"),
-        "--features.dir",
-        str(folder / dtype),
-    ]
-    return load_config(
-        VQAConfig, ["--config", CONFIG, *backbone, *where, "--features.dtype", dtype], "benchmark"
-    )
+    given = {
+        "backbone.kind": "fiber_random",
+        "backbone.checkpoint": "null",
+        "backbone.sizes": ROOT / "VQA_and_NLVR2/configs/fiber_tiny.json",
+        "backbone.tokenizer": folder / "data/tokenizer",
+        "init": "scratch",
+        "method": "i2m2",
+        "data.source": "files",
+        "data.dir": folder / "data",
+        "features.dir": folder / dtype,
+        "features.dtype": dtype,
+    }
+    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    return load_config(VQAConfig, ["--config", CONFIG, *words], "benchmark")
 
 
 class Uncached:
@@ -85,9 +73,8 @@ class Uncached:
         seed_everything(0)
         backbone = build_backbone(config.backbone)
         self.frozen = Frozen(backbone, CPU, batch_size=config.optim.batch_size)
-        self.ids, self.mask, _ = tokenize(
-            load_tokenizer(backbone.tokenizer), plan.texts, backbone.max_text_length
-        )
+        tokenizer = load_tokenizer(backbone.tokenizer)
+        self.ids, self.mask, _ = tokenize(tokenizer, plan.texts, backbone.max_text_length)
         self.pictures = Pictures(paths, backbone.image_size)
         self.decoded = self.pictures[0, np.arange(len(paths))]["images"] if in_memory else None
 
@@ -95,11 +82,10 @@ class Uncached:
     def inputs(self, positions: np.ndarray) -> dict[str, Tensor]:
         """The vectors of these examples."""
         image, text = (self.split.rows[kind][positions, 0] for kind in ("image", "text"))
-        pictures = (
-            self.pictures[0, image]["images"]
-            if self.decoded is None
-            else self.decoded[torch.from_numpy(image)]
-        )
+        if self.decoded is None:
+            pictures = self.pictures[0, image]["images"]
+        else:
+            pictures = self.decoded[torch.from_numpy(image)]
         image_vector, image_state = self.frozen.images(pictures)
         rows = np.arange(len(positions))
         text_vector, text_state = self.frozen.texts(self.ids[text], self.mask[text], rows >= 0)
@@ -144,19 +130,15 @@ def speed_rows(
         "again, decoded images in memory": (Uncached(config, data, in_memory=True).inputs, steps),
         "again, images decoded too": (Uncached(config, data, in_memory=False).inputs, steps),
     }
-    seconds = alternate(
-        {name: updates(config, data, inputs, n) for name, (inputs, n) in ways.items()}, rounds
-    )
+    tasks = {name: updates(config, data, inputs, n) for name, (inputs, n) in ways.items()}
+    seconds = alternate(tasks, rounds)
     epoch = -(-len(data.splits["train"]) // config.optim.batch_size)
     times = {name: seconds[name] / n * epoch for name, (_, n) in ways.items()}
-    return [
-        [
-            name,
-            f"{value:.2f}",
-            *(["", ""] if name == "cached" else beside(value / times["cached"], ">= 20", 1)),
-        ]
-        for name, value in times.items()
-    ]
+    rows = []
+    for name, value in times.items():
+        ratio = ["", ""] if name == "cached" else beside(value / times["cached"], ">= 20", 1)
+        rows.append([name, f"{value:.2f}", *ratio])
+    return rows
 
 
 def deviations(config: VQAConfig, data: Data, half: Data, examples: int) -> list[list[str]]:
@@ -164,22 +146,20 @@ def deviations(config: VQAConfig, data: Data, half: Data, examples: int) -> list
     backbone's own vectors."""
     seed_everything(0)
     model = build_model(config).eval()
-    positions = np.arange(
-        0, len(data.splits["train"]), max(1, len(data.splits["train"]) // examples)
-    )
-    own = Uncached(config, data, in_memory=False).inputs(positions)
+    questions = len(data.splits["train"])
+    positions = np.arange(0, questions, max(1, questions // examples))
+    uncached = Uncached(config, data, in_memory=False).inputs(positions)
 
     def logits(inputs: dict[str, Tensor]) -> Tensor:
+        experts = model.experts.values()
         with torch.no_grad():
-            return torch.stack(
-                [expert.head(inputs[expert.modalities[0]]) for expert in model.experts.values()]
-            )
+            return torch.stack([e.head(inputs[e.modalities[0]]) for e in experts])
 
     rows = []
-    for name, of in (("float32", data), ("float16", half)):
-        cached = cached_inputs(of)(positions)
-        features = max((cached[kind] - own[kind]).abs().max().item() for kind in own)
-        off = (logits(cached) - logits(own)).abs().max().item()
+    for name, stored in (("float32", data), ("float16", half)):
+        cached = cached_inputs(stored)(positions)
+        features = max((cached[kind] - uncached[kind]).abs().max().item() for kind in uncached)
+        off = (logits(cached) - logits(uncached)).abs().max().item()
         target = "<= 1e-5: " + ("met" if off <= 1e-5 else "missed") if name == "float32" else ""
         rows.append([name, f"{features:.1e}", f"{off:.1e}", target])
     return rows
@@ -195,34 +175,16 @@ def size_rows(folder: Path) -> list[list[str]]:
             assert per == array.shape[1] * size
             number = IMAGES if kind == "image" else QUESTIONS
             whole = WIDTHS[kind] * size
-            least = f"{0 if kind == 'text' else whole * number / 1e9:.2f}"
             most = f"{whole * number / 1e9:.2f}"
-            rows.append(
-                [
-                    f"{kind}, {dtype}",
-                    len(array),
-                    per,
-                    f"{whole:,}",
-                    f"{number:,}",
-                    f"{least}..{most}" if kind == "text" else most,
-                ]
-            )
+            total = f"0.00..{most}" if kind == "text" else most
+            name = f"{kind}, {dtype}"
+            rows.append([name, len(array), per, f"{whole:,}", f"{number:,}", total])
         every = sum(WIDTHS.values()) * size
-        once = (WIDTHS["image"] * IMAGES + WIDTHS["fused"] * QUESTIONS) * size
-        text = WIDTHS["text"] * QUESTIONS * size
-        rows.append(
-            [f"all, {dtype}", "", "", "", "", f"{once / 1e9:.2f}..{(once + text) / 1e9:.2f}"]
-        )
-        rows.append(
-            [
-                f"all with every question, {dtype}",
-                "",
-                "",
-                f"{every:,}",
-                f"{QUESTIONS:,}",
-                f"{every * QUESTIONS / 1e9:.2f}",
-            ]
-        )
+        once = (WIDTHS["image"] * IMAGES + WIDTHS["fused"] * QUESTIONS) * size / 1e9
+        text = WIDTHS["text"] * QUESTIONS * size / 1e9
+        rows.append([f"all, {dtype}", "", "", "", "", f"{once:.2f}..{once + text:.2f}"])
+        name, total = f"all with every question, {dtype}", f"{every * QUESTIONS / 1e9:.2f}"
+        rows.append([name, "", "", f"{every:,}", f"{QUESTIONS:,}", total])
     return rows
 
 
@@ -235,9 +197,7 @@ def full_step(rounds: int, batch: int = 512) -> list[str]:
 
     def update() -> None:
         log_prob = sum(head(x) for head, x in zip(heads, features, strict=True)).log_softmax(dim=1)
-        nn.functional.binary_cross_entropy_with_logits(
-            log_prob, soft_target(y, ANSWERS), reduction="sum"
-        ).div(batch).backward()
+        binary_cross_entropy(log_prob, soft_target(y, ANSWERS)).mean().backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -247,30 +207,11 @@ def full_step(rounds: int, batch: int = 512) -> list[str]:
 
 def main(argv: list[str] | None = None) -> None:
     """Print four tables."""
-    parser = CommandParser(
-        "benchmarks.vqa", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--scenes", type=int, default=400, help="to generate, six questions each; default: 400"
-    )
-    parser.add_argument(
-        "--steps", type=int, default=3, help="updates with the backbone per round; default: 3"
-    )
-    parser.add_argument(
-        "--cached-steps",
-        type=int,
-        default=40,
-        help="updates on cached features per round; default: 40",
-    )
-    parser.add_argument("--rounds", type=int, default=5, help="default: 5")
-    parser.add_argument("--threads", type=int, default=1, help="default: 1")
-    args = parser.parse_args(argv)
+    args = parse(argv)
     torch.set_num_threads(args.threads)
     print(f"{machine()}; generated data")
-    with (
-        tempfile.TemporaryDirectory() as temporary,
-        contextlib.redirect_stdout(io.StringIO()) as said,
-    ):
+    log = io.StringIO()
+    with tempfile.TemporaryDirectory() as temporary, contextlib.redirect_stdout(log):
         folder = Path(temporary)
         make_synthetic(folder / "data", "vqa_vs", args.scenes)
         seconds, loaded = {}, {}
@@ -284,36 +225,35 @@ def main(argv: list[str] | None = None) -> None:
         logits = deviations(config, data, loaded["float16"], 200)
         sizes = size_rows(folder)
         step = full_step(max(1, args.rounds // 2))
-    assert "complete" in said.getvalue()
+    assert "complete" in log.getvalue()
     epoch = f"{len(data.splits['train']):,} questions in batches of {config.optim.batch_size}"
     title = f"An epoch of I2M2's heads, {epoch}, medians of {args.rounds} rounds"
     print(table(title, ["", "seconds", "of cached", "target"], speed))
-    print(
-        f"\nthe features themselves: {seconds['float32']:.1f} s, once for all rows, seeds and epochs"
-    )
-    print(
-        table(
-            "Cached against uncached, largest differences",
-            ["stored as", "features", "logits", "target for logits"],
-            logits,
-        )
-    )
-    columns = [
-        "",
-        "rows here",
-        "bytes each here",
-        "bytes each, FIBER",
-        "VQA-VS",
-        "GB, VQA-VS (text: by how many are distinct)",
-    ]
+    once = f"{seconds['float32']:.1f} s, once for all rows, seeds and epochs"
+    print(f"\nthe features themselves: {once}")
+    columns = ["stored as", "features", "logits", "target for logits"]
+    print(table("Cached against uncached, largest differences", columns, logits))
+    columns = ["", "rows here", "bytes each here", "bytes each, FIBER", "VQA-VS"]
+    columns.append("GB, VQA-VS (text: by how many are distinct)")
     print(table("Storage", columns, sizes))
-    print(
-        table(
-            "I2M2's heads at real size, on this CPU",
-            ["batch", "update", f"epoch of {TRAINING:,}"],
-            [step],
-        )
+    columns = ["batch", "update", f"epoch of {TRAINING:,}"]
+    print(table("I2M2's heads at real size, on this CPU", columns, [step]))
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = CommandParser(
+        "benchmarks.vqa", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+
+    def number(option: str, default: int, about: str = "") -> None:
+        parser.add_argument(option, type=int, default=default, help=f"{about}default: {default}")
+
+    number("--scenes", 400, "to generate, six questions each; ")
+    number("--steps", 3, "updates with the backbone per round; ")
+    number("--cached-steps", 40, "updates on cached features per round; ")
+    number("--rounds", 5)
+    number("--threads", 1)
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,9 @@ import torch
 from benchmarks.process import measure
 from benchmarks.timing import machine, table
 from i2m2.errors import CommandParser, run_command
-from i2m2.report.estimates import read_seed
-from VQA_and_NLVR2.vqa_vs.combination import combination
-from VQA_and_NLVR2.vqa_vs.predictions import keep_everything
+from i2m2.runs import require_predictions
+from VQA_and_NLVR2.vqa_vs.analysis import combination
+from VQA_and_NLVR2.vqa_vs.outputs import select_all_answers
 
 SIZES = {"val": 32_723, "test": 164_264}
 ANSWERS = 3_129
@@ -29,44 +29,41 @@ EXPERTS = ("image", "text", "inter")
 def write_predictions(run: Path, split: str, questions: int, answers: int, seed: int) -> None:
     """Of one expert: noise that knows a little of the ten people's answers, which are the same for
     all experts."""
-    people, own = np.random.default_rng(len(split)), np.random.default_rng(seed)
+    people, noise = np.random.default_rng(len(split)), np.random.default_rng(seed)
     answer = np.full((questions, 10), -1, np.int16)
     answer[:, 0] = people.integers(0, answers, questions)
     count = np.where(answer >= 0, 10, 0).astype(np.int8)
-    log_prob = 2 * own.standard_normal((questions, answers), dtype=np.float32)
+    log_prob = 2 * noise.standard_normal((questions, answers), dtype=np.float32)
     log_prob[np.arange(questions), answer[:, 0]] += 4
     log_prob = torch.from_numpy(log_prob).log_softmax(dim=1)
-    kept = keep_everything(log_prob, {}, {"answer": torch.from_numpy(answer)})
+    outputs = select_all_answers(log_prob, {}, {"answer": torch.from_numpy(answer)})
     columns = {
         "id": np.arange(questions),
         "group": np.arange(questions) // 3,
         "answer": answer,
         "count": count,
+        "answer_type": np.zeros(questions, np.int8),
     }
-    columns["answer_type"] = np.zeros(questions, np.int8)
+    columns |= {name: value.numpy() for name, value in outputs.items()}
     run.mkdir(parents=True, exist_ok=True)
-    np.savez(
-        run / f"predictions_{split}.npz",
-        **columns,
-        **{name: value.numpy() for name, value in kept.items()},
-    )
+    np.savez(run / f"predictions_{split}.npz", **columns)
 
 
 def combine_files(folder: Path) -> None:
     """What `i2m2.results` does for one joint run; an expert stands for it."""
-    val, test = ({name: read_seed(folder / name, split) for name in EXPERTS} for split in SIZES)
-    print(json.dumps(combination(val, test, read_seed(folder / "inter", "test"))))
+    val, test = (
+        {name: require_predictions(folder / name, split) for name in EXPERTS} for split in SIZES
+    )
+    print(json.dumps(combination(val, test, require_predictions(folder / "inter", "test"))))
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = CommandParser("benchmarks.vqa_combination", description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--share", type=float, default=1.0, help="of the benchmark's questions; default: all"
-    )
+    about = "of the benchmark's questions; default: all"
+    parser.add_argument("--share", type=float, default=1.0, help=about)
     parser.add_argument("--answers", type=int, default=ANSWERS, help=f"default: {ANSWERS}")
-    parser.add_argument(
-        "--combine", type=Path, help="the measured half: a folder of generated runs"
-    )
+    about = "the measured half: a folder of generated runs"
+    parser.add_argument("--combine", type=Path, help=about)
     args = parser.parse_args(argv)
     if args.combine:
         return combine_files(args.combine)
@@ -79,13 +76,8 @@ def main(argv: list[str] | None = None) -> None:
         cost = measure(["benchmarks.vqa_combination", "--combine", scratch])
     columns = ["questions of val", "of test", "answers", "seconds", "of CPU", "peak, GB"]
     measured = [f"{value:.1f}" for value in (cost.seconds, cost.cpu, cost.peak)]
-    print(
-        table(
-            "three experts",
-            columns,
-            [[f"{sizes['val']:,}", f"{sizes['test']:,}", f"{args.answers:,}", *measured]],
-        )
-    )
+    number = [f"{sizes['val']:,}", f"{sizes['test']:,}", f"{args.answers:,}"]
+    print(table("three experts", columns, [[*number, *measured]]))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,9 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -20,6 +19,7 @@ from torch.utils.data import Dataset
 
 from fastMRI.preparation.labels import LABELS
 from fastMRI.preparation.split import PARTS
+from fastMRI.settings import FastMRIData
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import make_once
 from i2m2.training.data import Batch, Data, check_dataset, read_description
@@ -32,51 +32,19 @@ HOW_TO_GET = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class FastMRIData:
-    """Where the data lie, and what of a complex image the experts see.
-
-    Args:
-        source: volumes as prepared, or synthetic: raw volumes generated and prepared on first use
-        signal: what a generated finding shows in: all of magnitude, phase and their interaction, or
-            one alone, as a control
-        dir: prepared folder; null: data/fastmri, or data/fastmri-synthetic for synthetic
-        train_size: use only the first so many training slices; null: all
-        magnitude: as cached, one scale per volume, or raw: as measured (about 5e-5), which leaves a
-            fused model blind to it; so is RSS
-        phase: the angle in radians, or its cosine and sine, which have no cut at +-pi
-        phase_mean: subtract a slice's mean phase, weighted by the magnitude, or of the pixels above
-            `phase_background` alike
-        phase_background: phase 0 where the magnitude is below this share of the volume's scale; 0:
-            nowhere
-    """
-
-    source: Literal["files", "synthetic"] = "files"
-    signal: Literal["all", "magnitude", "phase", "interaction"] = "all"
-    dir: str | None = None
-    train_size: int | None = None
-    magnitude: Literal["scaled", "raw"] = "scaled"
-    phase: Literal["angle", "cos_sin"] = "angle"
-    phase_mean: Literal["keep", "weighted", "unweighted"] = "keep"
-    phase_background: float = 0.0
-
-    @property
-    def folder(self) -> Path:
-        alone = "" if self.signal == "all" else f"-{self.signal}"
-        return Path(
-            self.dir
-            or (f"data/fastmri-synthetic{alone}" if self.source == "synthetic" else "data/fastmri")
-        )
-
-    @property
-    def channels(self) -> dict[str, int]:
-        """Channels of every modality."""
-        return {"rss": 1, "magnitude": 1, "phase": 2 if self.phase == "cos_sin" else 1}
-
-
 class Slices(Dataset):
-    """Slices of prepared volumes. Inputs: `image` complex64 [B, H, W] for magnitude and phase,
-    `rss` [B, H, W], and `scale` [B], by which their volumes were divided.
+    """Slices of prepared volumes of fastMRI knee.
+
+    Input: `image` complex64 [B, H, W], of which magnitude and phase are views, `rss` float32
+        [B, H, W], and `scale` [B], by which their volumes were divided. H = W = 320 unless
+        averaged.
+    Label: [B, 4] of 0 or 1: others (any finding that is none of the named ones), meniscus (a tear),
+        acl, cartilage.
+    Splits: 70 % train, 15 % val, 15 % test of the 1,172 volumes that were read for fastMRI+; those
+        of one patient stay together.
+    Licence: fastMRI on application; fastMRI+ MIT.
+    Source: k-space and RSS of https://fastmri.med.nyu.edu/ (singlecoil_train, singlecoil_val),
+        annotations of fastMRI+; made by `python -m fastMRI.prepare`.
 
     Files are opened in the process that reads them, and a slice is read once for all experts.
     """
@@ -91,23 +59,21 @@ class Slices(Dataset):
         modalities: Iterable[str] = ("magnitude", "phase", "rss"),
     ) -> None:
         """`table`: rows of slices.csv."""
-        self.folder, self.table, self.config, self.modalities = (
-            folder,
-            table,
-            config,
-            tuple(modalities),
-        )
+        self.folder = folder
+        self.table = table
+        self.config = config
+        self.modalities = tuple(modalities)
         self.reads = tuple(dict.fromkeys(STORED_AS[modality] for modality in self.modalities))
-        self.volume, self.slice = table["volume"].to_numpy(), table["slice"].to_numpy()
+        self.volume = table["volume"].to_numpy()
+        self.slice = table["slice"].to_numpy()
         self.y = table[list(LABELS)].to_numpy(np.int64)
-        self.id = np.array(
-            [f"{volume}/{index}" for volume, index in zip(self.volume, self.slice, strict=True)]
-        )
+        places = zip(self.volume, self.slice, strict=True)
+        self.id = np.array([f"{volume}/{index}" for volume, index in places])
         self.group = self.volume.astype(str)
         self._open_volumes: dict[str, OpenVolume] = {}
         self._process = os.getpid()
 
-    def only(self, modalities: Iterable[str]) -> Slices:
+    def select(self, modalities: Iterable[str]) -> Slices:
         """The same slices without what none of these modalities needs."""
         return Slices(self.folder, self.table, self.config, modalities)
 
@@ -139,15 +105,15 @@ class Slices(Dataset):
     def _open(self, name: str) -> OpenVolume:
         if self._process != os.getpid():  # a worker: HDF5 files do not survive a fork
             self._open_volumes, self._process = {}, os.getpid()
-        volume = self._open_volumes.pop(name, None) or open_volume(
-            self.folder / "volumes" / f"{name}.h5", self.reads
-        )
+        volume = self._open_volumes.pop(name, None)
+        if volume is None:
+            volume = open_volume(self.folder / "volumes" / f"{name}.h5", self.reads)
         self._open_volumes[name] = volume  # last: the one used most recently
         if len(self._open_volumes) > OPEN_FILES:
             self._open_volumes.pop(next(iter(self._open_volumes))).file.close()
         return volume
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return self.__dict__ | {"_open_volumes": {}}  # for workers that are not forked
 
 
@@ -171,45 +137,39 @@ def open_volume(path: Path, names: Iterable[str]) -> OpenVolume:
 
 def _read(volume: OpenVolume, name: str, index: int, into: np.ndarray) -> None:
     """Slice `index` [H, W] into a contiguous array."""
-    where = f"slice {index} of {name}"
+    where = f"{volume.file.filename}: slice {index} of {name}"
     try:
         volume.arrays[name].read_direct(into, np.s_[index])
     except (OSError, IndexError, ValueError, TypeError) as error:
-        raise DataError(
-            f"{volume.file.filename}: {where} cannot be read ({error}); prepare the data again"
-        ) from error
+        raise DataError(f"{where} cannot be read ({error}); prepare the data again") from error
     flat = into.reshape(-1)
     # A sum of squares is finite unless something in it is not, or is huge, and takes a fifth of the
     # time of looking at each.
     if not np.isfinite(np.vdot(flat, flat)) and not np.isfinite(flat).all():
-        raise DataError(
-            f"{volume.file.filename}: {where} holds NaN or infinity; prepare the data again"
-        )
+        raise DataError(f"{where} holds NaN or infinity; prepare the data again")
 
 
 def magnitude_of(image: Tensor, scale: Tensor, config: FastMRIData) -> Tensor:
     """Complex [B, H, W] or RSS, in units of the volume's `scale` [B] -> [B, 1, H, W]."""
     magnitude = image.abs() if image.is_complex() else image
-    return (magnitude * scale.view(-1, 1, 1) if config.magnitude == "raw" else magnitude).unsqueeze(
-        1
-    )
+    if config.magnitude == "raw":
+        magnitude = magnitude * scale.view(-1, 1, 1)
+    return magnitude.unsqueeze(1)
 
 
 def phase_of(image: Tensor, config: FastMRIData) -> Tensor:
-    """Complex [B, H, W] -> the angle [B, 1, H, W] in -pi..pi, or its cosine and sine [B, 2, H, W]."""
+    """Complex [B, H, W] -> the angle [B, 1, H, W] in -pi..pi, or its cosine and sine
+    [B, 2, H, W]."""
     visible = image.abs() >= config.phase_background if config.phase_background else None
-    if (
-        config.phase_mean != "keep"
-    ):  # the mean phase is that of the sum, of the pixels or of their directions alone
+    if config.phase_mean != "keep":
+        # The mean phase is that of the sum, of the pixels or of their directions alone.
         counted = image if config.phase_mean == "weighted" else image.sgn()
         counted = counted if visible is None else counted * visible
         image = image * counted.sum(dim=(-2, -1), keepdim=True).sgn().conj()
     angle = image.angle()
-    phase = (
-        torch.stack([angle.cos(), angle.sin()], dim=1)
-        if config.phase == "cos_sin"
-        else angle.unsqueeze(1)
-    )
+    phase = angle.unsqueeze(1)
+    if config.phase == "cos_sin":
+        phase = torch.stack([angle.cos(), angle.sin()], dim=1)
     return phase if visible is None else phase * visible.unsqueeze(1)
 
 
@@ -230,43 +190,36 @@ def load_fastmri(config: FastMRIData) -> Data:
     tables["train"] = tables["train"].iloc[: config.train_size]
     splits = {part: Slices(folder, rows, config) for part, rows in tables.items()}
     check_dataset(splits, 2)
-    for part in PARTS[1:]:
-        if shared := set(tables[part]["patient"]) & set(tables["train"]["patient"]):
-            raise DataError(
-                f"{folder}/slices.csv: {part} and train share {len(shared)} patients, such as {min(shared)}"
-            )
-    positives = {
-        part: rows[list(LABELS)].sum().astype(int).to_dict() for part, rows in tables.items()
-    }
+    _check_patients(folder, tables)
     facts = {
         "variant": described["variant"],
         "synthetic": described["synthetic"],
         "description": described["description"],
         "sizes": {part: len(rows) for part, rows in tables.items()},
         "volumes": {part: int(rows["volume"].nunique()) for part, rows in tables.items()},
-        "positive_slices": positives,
-        "fingerprint": hashlib.sha256(
-            (folder / "dataset.json").read_bytes() + (folder / "slices.csv").read_bytes()
-        ).hexdigest(),
+        "positive_slices": {part: _positives(rows) for part, rows in tables.items()},
+        "fingerprint": _fingerprint(folder),
     }
     words = [word for word in described["variant"].split("-") if word != "native"]
-    return Data(splits, "-".join(words + [config.signal] * (config.signal != "all")), facts)
+    if config.signal != "all":
+        words.append(config.signal)
+    return Data(splits, "-".join(words), facts)
 
 
 def make_synthetic(folder: Path, signal: str) -> None:
     """Generate raw volumes into `folder` and prepare them there, averaged to 80 x 80 pixels; the
     raw ones are then removed."""
+    # Here, since most runs have their data and need neither.
     from fastMRI.make_synthetic import make_volumes
+    from fastMRI.preparation.pipeline import prepare
     from fastMRI.preparation.volumes import Rules
-    from fastMRI.prepare import prepare
     from fastMRI.synthetic.plan import SIGNALS
 
     raw = folder / "raw"
     make_volumes(raw, SYNTHETIC_VOLUMES, strengths=SIGNALS[signal], slices=SYNTHETIC_SLICES)
     prepare([raw], raw / "knee.csv", raw / "knee_file_list.csv", folder, Rules(average=4))
-    for part in raw.glob(
-        "singlecoil_*"
-    ):  # gigabytes that the command of `fastMRI.make_synthetic` makes again; the lists stay
+    # Gigabytes that the command of `fastMRI.make_synthetic` makes again; the lists stay.
+    for part in raw.glob("singlecoil_*"):
         shutil.rmtree(part)
 
 
@@ -274,34 +227,49 @@ def class_weights(y: np.ndarray) -> Tensor:
     """Inverse class frequency of every label, N / n_c, of training labels [N, L] -> [L, 2]; 1 for a
     class that does not occur."""
     counts = np.stack([(y == c).sum(axis=0) for c in (0, 1)], axis=1)
-    return torch.tensor(
-        np.where(counts > 0, len(y) / np.maximum(counts, 1), 1.0), dtype=torch.float32
-    )
+    weights = np.where(counts > 0, len(y) / np.maximum(counts, 1), 1.0)
+    return torch.tensor(weights, dtype=torch.float32)
 
 
 def _read_table(folder: Path) -> pd.DataFrame:
     """slices.csv, a row per slice: volume, slice, part, patient and the four labels."""
     path = folder / "slices.csv"
+    texts = {"volume": str, "part": str, "patient": str}
     try:
-        table = pd.read_csv(
-            path, dtype={"volume": str, "part": str, "patient": str}, keep_default_na=False
-        )
+        table = pd.read_csv(path, dtype=texts, keep_default_na=False)
         table = table.astype({"slice": np.int64, **dict.fromkeys(LABELS, np.int64)})
     except (OSError, ValueError, KeyError) as error:
         raise DataError(
             f"{path} is missing or damaged ({error}); prepare the data again"
         ) from error
-    unknown = set(table["part"]) - set(PARTS)
-    missing = [
-        name
-        for name in table["volume"].unique()
-        if not (folder / "volumes" / f"{name}.h5").exists()
-    ]
-    if unknown or missing:
-        what = (
-            f"parts {sorted(unknown)}"
-            if unknown
-            else f"{len(missing)} volumes that are not there, such as {missing[0]}.h5"
+    if unknown := set(table["part"]) - set(PARTS):
+        raise DataError(f"{path} names parts {sorted(unknown)}; prepare the data again")
+    files = {name: folder / "volumes" / f"{name}.h5" for name in table["volume"].unique()}
+    if missing := [name for name, file in files.items() if not file.exists()]:
+        raise DataError(
+            f"{path} names {len(missing)} volumes that are not there, such as {missing[0]}.h5; "
+            "prepare the data again"
         )
-        raise DataError(f"{path} names {what}; prepare the data again")
     return table
+
+
+def _check_patients(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
+    """DataError if a patient of the training split is in another one."""
+    trained = set(tables["train"]["patient"])
+    for part in PARTS[1:]:
+        if shared := set(tables[part]["patient"]) & trained:
+            raise DataError(
+                f"{folder}/slices.csv: {part} and train share {len(shared)} patients, "
+                f"such as {min(shared)}"
+            )
+
+
+def _positives(table: pd.DataFrame) -> dict[str, int]:
+    """{label: slices that have it}."""
+    return table[list(LABELS)].sum().astype(int).to_dict()
+
+
+def _fingerprint(folder: Path) -> str:
+    """What stands for the data: a sha256 of the folder's two lists."""
+    files = [folder / name for name in ("dataset.json", "slices.csv")]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

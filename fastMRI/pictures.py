@@ -1,4 +1,6 @@
-"""python -m fastMRI.pictures data/fastmri --annotations knee.csv: some prepared slices with the boxes of their annotations
+"""Some prepared slices with the boxes of their annotations.
+
+python -m fastMRI.pictures data/fastmri --annotations knee.csv
 
 A row per slice: magnitude, phase, RSS. A person sees at once whether geometry, labels and scale
 fit. With --geometry official_code, which stretches magnitude and phase, their boxes are stretched
@@ -11,12 +13,10 @@ import argparse
 import textwrap
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import h5py
 import numpy as np
 
-from fastMRI.preparation.cache import read_facts, stamp, volumes_in
 from fastMRI.preparation.fourier import PADDED_WIDTH, SIZE
 from fastMRI.preparation.labels import LABELS, annotation_rows, label_of
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
@@ -26,25 +26,55 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from fastMRI.preparation.facts import DatasetFacts
+
 COLOURS = {"others": "#ffcc33", "meniscus": "#ff5555", "acl": "#55ddff", "cartilage": "#77ee77"}
 SHOWN = 6
 
+SliceKey = tuple[str, int]  # (volume, slice)
+
 
 class Box(NamedTuple):
-    """An annotation, in pixels of the published 320 x 320 image: left column, top row, width,
-    height."""
+    """An annotation, in pixels of the published 320 x 320 image."""
 
     label: str
-    left: float
-    top: float
+    left: float  # column
+    top: float  # row
     width: float
     height: float
 
 
-def read_boxes(path: Path) -> dict[tuple[str, int], list[Box]]:
-    """{(volume, slice): boxes} of knee.csv; rows without a box are left out. There, images stand
-    upside down."""
-    boxes: dict[tuple[str, int], list[Box]] = {}
+Boxes = dict[SliceKey, list[Box]]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Write slices.png into the prepared folder, or where --out says."""
+    args = _parser().parse_args(argv)
+    if args.slices < 1 or args.seed < 0:
+        raise SettingsError(
+            f"--slices {args.slices} --seed {args.seed}: at least one slice, and a seed from 0"
+        )
+    from fastMRI.preparation import cache  # needs h5py, and --help does not
+
+    facts, boxes = cache.read_facts(args.folder), read_boxes(args.annotations)
+    made_with = facts.labelled_with["annotations"]
+    if made_with != cache.stamp(args.annotations):
+        raise DataError(
+            f"{args.annotations} is not the file {args.folder} was labelled with ({made_with}); "
+            "give that one"
+        )
+    slices = choose(boxes, set(cache.volumes_in(args.folder)), args.slices, args.seed)
+    if not slices:
+        raise DataError(f"{args.annotations}: no box of any volume in {args.folder}")
+    out = args.out or args.folder / "slices.png"
+    figure = draw(args.folder, slices, boxes, facts)
+    write_atomic(out, partial(figure.savefig, format="png"))
+    print(f"written: {out} ({', '.join(f'{volume} slice {index}' for volume, index in slices)})")
+
+
+def read_boxes(path: Path) -> Boxes:
+    """Boxes of knee.csv, where images stand upside down; rows without one are left out."""
+    boxes: Boxes = {}
     for place, row in annotation_rows(path):
         if row["study_level"].strip().lower() == "yes" or not row.get("width", "").strip():
             continue
@@ -53,82 +83,79 @@ def read_boxes(path: Path) -> dict[tuple[str, int], list[Box]]:
             volume, index = row["file"].strip().removesuffix(".h5"), int(row["slice"])
         except (KeyError, ValueError) as error:
             raise DataError(
-                f"{place}: no box can be read ({error!r}); mend the line, or download the file again"
+                f"{place}: no box can be read ({error!r}); "
+                "mend the line, or download the file again"
             ) from error
         box = Box(label_of(row["label"].strip()), x, SIZE - y - height, width, height)
         boxes.setdefault((volume, index), []).append(box)
     return boxes
 
 
-def choose(
-    boxes: dict[tuple[str, int], list[Box]], volumes: set[str], count: int, seed: int
-) -> list[tuple[str, int]]:
+def choose(boxes: Boxes, volumes: set[str], count: int, seed: int) -> list[SliceKey]:
     """So many annotated slices of different volumes, the labels in turn, the rarest first."""
     rng = np.random.default_rng(seed)
-    there = {
-        key: {box.label for box in found}
-        for key, found in sorted(boxes.items())
-        if key[0] in volumes
-    }
-    by_label = {
-        label: [key for key, labels in there.items() if label in labels] for label in LABELS
-    }
-    turn = sorted(
-        (label for label in LABELS if by_label[label]), key=lambda label: len(by_label[label])
-    )
-    chosen: list[tuple[str, int]] = []
+    by_label: dict[str, list[SliceKey]] = {label: [] for label in LABELS}
+    for key in sorted(boxes):
+        if key[0] in volumes:
+            for label in {box.label for box in boxes[key]}:
+                by_label[label].append(key)
+    turn = [label for label in LABELS if by_label[label]]
+    turn.sort(key=lambda label: len(by_label[label]))
+    chosen: list[SliceKey] = []
     while turn and len(chosen) < count:
         label = turn.pop(0)
-        left = [key for key in by_label[label] if key[0] not in {volume for volume, _ in chosen}]
+        used = {volume for volume, _ in chosen}
+        left = [key for key in by_label[label] if key[0] not in used]
         if left:
             chosen.append(left[rng.integers(len(left))])
             turn.append(label)
     return chosen
 
 
-def draw(
-    folder: Path,
-    slices: list[tuple[str, int]],
-    boxes: dict[tuple[str, int], list[Box]],
-    facts: dict[str, Any],
-) -> Figure:
+def draw(folder: Path, slices: list[SliceKey], boxes: Boxes, facts: DatasetFacts) -> Figure:
     """Magnitude, phase and RSS of every slice, boxes on all three."""
-    from matplotlib.figure import (
-        Figure,
-    )  # not pyplot: no window, no global state, and only loaded when something is drawn
+    from matplotlib.figure import Figure  # not pyplot: no window and no global state
 
     figure = Figure(figsize=(9.6, 1.0 + 3.1 * len(slices)), dpi=110, layout="constrained")
     panels = figure.subplots(len(slices), 3, squeeze=False)
-    for row, (volume, index) in zip(panels, slices, strict=True):
-        with h5py.File(folder / "volumes" / f"{volume}.h5") as file:
-            image, rss = file["image"][index], file["rss"][index]
-            width, acquisition = int(file.attrs["width"]), file.attrs["acquisition"]
-        stretched = (
-            PADDED_WIDTH / width if facts["settings"]["geometry"] == "official_code" else 1.0
-        )
-        names = ", ".join(dict.fromkeys(box.label for box in boxes[volume, index]))
-        top = np.percentile(np.abs(image), 99.8)
-        row[0].imshow(np.abs(image), cmap="gray", vmin=0, vmax=top)
-        row[1].imshow(np.angle(image), cmap="twilight", vmin=-np.pi, vmax=np.pi)
-        row[2].imshow(rss, cmap="gray", vmin=0, vmax=np.percentile(rss, 99.8))
-        titles = (
-            f"{volume}, slice {index}: magnitude",
-            f"phase ({names})",
-            f"RSS ({acquisition}, {width} columns)",
-        )
-        for axes, title, stretch in zip(
-            row, titles, (stretched, stretched, 1.0), strict=True
-        ):  # RSS never is
-            axes.set_title(title, fontsize=8)
-            axes.set_axis_off()
-            _draw_boxes(axes, boxes[volume, index], len(image) / SIZE, stretch)
+    stretches = facts.settings["geometry"] == "official_code"
+    for row, key in zip(panels, slices, strict=True):
+        _draw_slice(row, folder, key, boxes[key], stretches)
     _legend(figure)
-    figure.suptitle(textwrap.fill(facts["description"], 120), fontsize=9)
+    figure.suptitle(textwrap.fill(facts.description, 120), fontsize=9)
     return figure
 
 
+def _draw_slice(
+    row: np.ndarray, folder: Path, key: SliceKey, boxes: list[Box], stretches: bool
+) -> None:
+    """One slice in three axes; `stretches`: whether the geometry does, as the published code's."""
+    import h5py  # --help does not need it
+
+    volume, index = key
+    with h5py.File(folder / "volumes" / f"{volume}.h5") as file:
+        image, rss = file["image"][index], file["rss"][index]
+        width, acquisition = int(file.attrs["width"]), file.attrs["acquisition"]
+    magnitude = np.abs(image)
+    row[0].imshow(magnitude, cmap="gray", vmin=0, vmax=np.percentile(magnitude, 99.8))
+    row[1].imshow(np.angle(image), cmap="twilight", vmin=-np.pi, vmax=np.pi)
+    row[2].imshow(rss, cmap="gray", vmin=0, vmax=np.percentile(rss, 99.8))
+    names = ", ".join(dict.fromkeys(box.label for box in boxes))
+    titles = (
+        f"{volume}, slice {index}: magnitude",
+        f"phase ({names})",
+        f"RSS ({acquisition}, {width} columns)",
+    )
+    of_image = PADDED_WIDTH / width if stretches else 1.0  # RSS never is stretched
+    for axes, title, stretch in zip(row, titles, (of_image, of_image, 1.0), strict=True):
+        axes.set_title(title, fontsize=8)
+        axes.set_axis_off()
+        _draw_boxes(axes, boxes, len(image) / SIZE, stretch)
+
+
 def _draw_boxes(axes: Axes, boxes: list[Box], scale: float, stretch: float) -> None:
-    """`scale`: stored pixels per published one; `stretch`: of the columns about the image's centre."""
+    """`scale`: stored pixels per published one; `stretch`: of the columns about the image's
+    centre."""
     from matplotlib.patches import Rectangle
 
     for box in boxes:
@@ -147,38 +174,20 @@ def _legend(figure: Figure) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Write slices.png into the prepared folder, or where --out says."""
+def _parser() -> CommandParser:
     parser = CommandParser(
         "python -m fastMRI.pictures",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("folder", type=Path, help="prepared folder, such as data/fastmri")
-    parser.add_argument(
-        "--annotations", type=Path, required=True, metavar="CSV", help="knee.csv of fastMRI+"
-    )
-    parser.add_argument(
-        "--slices", type=int, default=SHOWN, metavar="N", help=f"how many (default: {SHOWN})"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="another seed shows others; default: 0")
-    parser.add_argument("--out", type=Path, metavar="PNG", help="default: slices.png in the folder")
-    args = parser.parse_args(argv)
-    if args.slices < 1 or args.seed < 0:
-        raise SettingsError(
-            f"--slices {args.slices} --seed {args.seed}: at least one slice, and a seed from 0"
-        )
-    facts, boxes = read_facts(args.folder), read_boxes(args.annotations)
-    if (made_with := facts["labelled_with"]["annotations"]) != stamp(args.annotations):
-        raise DataError(
-            f"{args.annotations} is not the file {args.folder} was labelled with ({made_with}); give that one"
-        )
-    slices = choose(boxes, set(volumes_in(args.folder)), args.slices, args.seed)
-    if not slices:
-        raise DataError(f"{args.annotations}: no box of any volume in {args.folder}")
-    out = args.out or args.folder / "slices.png"
-    write_atomic(out, partial(draw(args.folder, slices, boxes, facts).savefig, format="png"))
-    print(f"written: {out} ({', '.join(f'{volume} slice {index}' for volume, index in slices)})")
+    add = parser.add_argument
+    add("folder", type=Path, help="prepared folder, such as data/fastmri")
+    about = "knee.csv of fastMRI+"
+    add("--annotations", type=Path, required=True, metavar="CSV", help=about)
+    add("--slices", type=int, default=SHOWN, metavar="N", help=f"how many (default: {SHOWN})")
+    add("--seed", type=int, default=0, help="another seed shows others; default: 0")
+    add("--out", type=Path, metavar="PNG", help="default: slices.png in the folder")
+    return parser
 
 
 if __name__ == "__main__":

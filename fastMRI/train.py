@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-
-from fastMRI.experiment import FASTMRI
+from fastMRI.settings import DATASETS
 from i2m2.errors import run_command
-from i2m2.training import experiment
+from i2m2.training import commands
 
 
 def main(argv: list[str] | None = None) -> None:
-    experiment.train(FASTMRI, sys.argv[1:] if argv is None else argv, "fastMRI.train")
+    commands.train(DATASETS, argv, "fastMRI.train")
 
 
 if __name__ == "__main__":

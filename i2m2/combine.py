@@ -1,135 +1,90 @@
-"""`python -m i2m2.combine RUN RUN ...`: the product of runs that were trained separately, from
-their saved predictions.
+"""`python -m i2m2.combine RUN RUN ...`: the product of runs that were trained separately.
 
-What joint training adds is measured against it: the paper's Fig. 3 has it as the parts "not trained
-jointly".
+What joint training adds is measured against it: the paper's Fig. 3, parts "not trained jointly".
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 import yaml
 
-from i2m2.errors import CommandParser, DataError, SettingsError, run_command
-from i2m2.files import write_atomic, write_json, write_text
-from i2m2.model import product_of_experts
-from i2m2.predictions import read_predictions
-from i2m2.training.config import flatten, nest
-from i2m2.training.evaluate import EXPERT, scores_of, table_of
-from i2m2.training.experiment import Predictions, Scores, labels_of
-from i2m2.training.run import environment, finite, read_facts
+from i2m2.errors import CommandParser, SettingsError, run_command
+from i2m2.files import write_json, write_text
+from i2m2.names import EXPERT
+from i2m2.runs import read_config, read_facts, require_predictions
+from i2m2.settings import RunConfig, flatten, nest
+from i2m2.stats.predictions import Predictions, refuse_other_examples
 
 
 def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
     """Predictions of several runs on the same examples, by name -> those of their product, each run
-    as an expert of it.
+    as an expert of it. DataError if the runs did not predict the same examples."""
+    import torch  # here, since it takes seconds to import, and --help needs none
 
-    DataError if the runs did not predict the same examples.
-    """
-    first, *others = predictions
-    kept = {
-        key: predictions[first][key]
-        for key in ("id", "group", "y", "labels")
-        if key in predictions[first]
-    }
-    for name in others:
-        if not np.array_equal(predictions[name]["id"], kept["id"]) or not np.array_equal(
-            predictions[name]["y"], kept["y"]
-        ):
-            raise DataError(
-                f"{first} and {name} predicted other examples; combine runs of the same data and split"
-            )
+    from i2m2.model import product_of_experts
+
+    refuse_other_examples(predictions)
+    first = next(iter(predictions.values()))
+    product = {name: first[name] for name in ("id", "group", "y", "labels") if name in first}
     log_probs = {name: torch.from_numpy(p["log_prob"]).double() for name, p in predictions.items()}
-    product = product_of_experts(log_probs.values()).numpy()
-    return (
-        kept
-        | {"log_prob": product}
-        | {f"{EXPERT}{name}": value.numpy() for name, value in log_probs.items()}
-    )
+    product["log_prob"] = product_of_experts(log_probs.values()).numpy()
+    return product | {f"{EXPERT}{name}": value.numpy() for name, value in log_probs.items()}
 
 
 def read_runs(runs: Sequence[Path], split: str) -> dict[str, Predictions]:
-    """Saved predictions of finished runs, by their folders. SettingsError for a run without any, or
-    given twice."""
-    predictions = {}
-    for run in runs:
-        if str(run) in predictions:
-            raise SettingsError(f"{run} is given twice; each run is one factor of the product")
-        if (found := read_predictions(run, split)) is None:
-            raise SettingsError(
-                f"{run} has no predictions of the {split} split; give the folders of finished runs"
-            )
-        predictions[str(run)] = found
-    return predictions
+    """Saved predictions of finished runs, by their folders; SettingsError for one given twice."""
+    if twice := [run for run in runs if list(runs).count(run) > 1]:
+        raise SettingsError(f"{twice[0]} is given twice; each run is one factor of the product")
+    return {str(run): require_predictions(run, split) for run in runs}
 
 
 def save_product(
-    directory: Path, runs: Sequence[Path], scores: Scores
+    directory: Path,
+    runs: Sequence[Path],
+    scores: Callable[[Mapping[str, Predictions]], dict[str, dict[str, float]]],
 ) -> dict[str, dict[str, float]]:
-    """Keep the product of finished runs as a folder of its own, which tables read as they read a
-    run's -> its result.
+    """Keep the product of finished runs as a folder, which tables read as a run's -> its result.
 
-    Its config.yaml holds `method: product` and what the runs' settings have in common, its env.json
-    names them.
+    Its config.yaml holds `method: product` and what the runs' settings have in common.
     """
+    from i2m2.training.run import Run, environment  # as above
+
     predictions = {split: combine(read_runs(runs, split)) for split in ("val", "test")}
     result = scores(predictions)
-    configs = [
-        flatten(yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))) for run in runs
-    ]
-    common = {
-        key: value
-        for key, value in configs[0].items()
-        if all(other.get(key) == value for other in configs)
-    }
-    directory.mkdir(parents=True, exist_ok=True)
+    first, *others = (flatten(read_config(run)) for run in runs)
+    common = {k: v for k, v in first.items() if all(other.get(k) == v for other in others)}
+    config = nest(common | {"method": "product"})
+    facts = {"data": read_facts(runs[0]), "product_of": list(map(str, runs))}
     (directory / "DONE").unlink(missing_ok=True)
+    write_text(directory / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_json(directory / "env.json", environment() | facts)
+    product = Run(directory, RunConfig(dataset=directory.parents[1].name, method="product"))
     for split, arrays in predictions.items():
-        write_atomic(
-            directory / f"predictions_{split}.npz",
-            lambda path, arrays=arrays: np.savez(path, **arrays),
-        )
-    write_text(
-        directory / "config.yaml",
-        yaml.safe_dump(nest(common | {"method": "product"}), sort_keys=False),
-    )
-    write_json(
-        directory / "env.json",
-        environment() | {"data": read_facts(runs[0]), "product_of": list(map(str, runs))},
-    )
-    write_json(directory / "result.json", finite(result))
-    write_text(directory / "DONE", "")
+        product.save_predictions(split, arrays)
+    product.finish(result)
     return result
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the scores of the product and of each run."""
-    parser = CommandParser(
-        prog="python -m i2m2.combine",
-        description="Score the product of runs that were trained separately.",
-    )
-    parser.add_argument(
-        "runs",
-        type=Path,
-        nargs="+",
-        metavar="RUN",
-        help="folders such as results/avmnist/unimodal_image/seed0",
-    )
+    about = "Score the product of runs that were trained separately."
+    parser = CommandParser(prog="python -m i2m2.combine", description=about)
+    about = "folders such as results/avmnist/unimodal_image/seed0"
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help=about)
     parser.add_argument("--split", choices=("val", "test"), default="test")
     args = parser.parse_args(argv)
+    from i2m2.training.evaluate import scores_table  # as above
+
     predictions = read_runs(args.runs, args.split)
-    data = dict.fromkeys(
-        str(read_facts(run).get("description", "not described")) for run in args.runs
-    )
+    described = [read_facts(run).get("description", "not described") for run in args.runs]
+    data = "; ".join(dict.fromkeys(map(str, described)))
     combined = combine(predictions)
-    print(
-        f"product of {len(predictions)} runs, {args.split} split, {len(combined['y'])} examples, data: {'; '.join(data)}"
-    )
-    print(table_of(scores_of(combined, labels_of(combined))))
+    about = f"{args.split} split, {len(combined['y'])} examples, data: {data}"
+    print(f"product of {len(predictions)} runs, {about}")
+    print(scores_table(combined))
 
 
 if __name__ == "__main__":

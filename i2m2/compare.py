@@ -3,40 +3,105 @@ the seeds they share."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-from i2m2.errors import CommandParser, DataError, SettingsError, run_command
-from i2m2.report.estimates import Own, comparison_of, log_prob_of, read_seed, resample
-from i2m2.report.runs import read_mapping
+import numpy as np
+
+from i2m2.errors import CommandParser, DataError, SettingsError, aligned, run_command
+from i2m2.report.paper import TableSpec, analysis_of, listed_under, read_specs
 from i2m2.report.significance import share_members
-from i2m2.report.tables import Entry, listed_under, own_of, read_entries
-from i2m2.training.experiment import Predictions
+from i2m2.runs import is_done, predictions_file, read_environment, require_predictions, seed_folders
+from i2m2.stats.intervals import LEVEL
+from i2m2.stats.paired_tests import DeLong, McNemar, delong, mcnemar
+from i2m2.stats.predictions import (
+    AtLabel,
+    Predictions,
+    log_prob_of,
+    per_label,
+    refuse_other_examples,
+)
+from i2m2.stats.resampling import RESAMPLES, group_index
+from i2m2.stats.summary import CustomMetrics, Summary, resample, summarise
+
+
+class Contrast(NamedTuple):
+    """A metric of two methods, and the difference first - second with its p-value."""
+
+    first: Summary
+    second: Summary
+    difference: Summary
+
+
+PairedTests = tuple[McNemar, DeLong | None]  # of two runs; DeLong where there are two classes
+
+
+class Comparison(NamedTuple):
+    """Two methods over the seeds given."""
+
+    examples: int
+    groups: int
+    metrics: dict[str, Contrast]
+    tests: list[dict[str, PairedTests]]  # of each pair of runs, see `paired_tests`
+
+
+def comparison_of(
+    first: Sequence[Path],
+    second: Sequence[Path],
+    metrics: Iterable[str],
+    split: str = "test",
+    custom: CustomMetrics | None = None,
+    shared: tuple[bool, bool] = (False, False),
+) -> Comparison:
+    """Of two methods' finished runs, as many of each, paired in the order given; every resample
+    draws the same examples for all. `metrics`, `custom`: see `resample`; `shared`: of which of the
+    two the seeds are not independent. DataError if the runs did not predict the same examples,
+    SettingsError for a run without predictions or an unknown metric."""
+    predictions = [require_predictions(run, split) for run in (*first, *second)]
+    refuse_other_examples(dict(zip(map(str, (*first, *second)), predictions, strict=True)))
+    index, groups = group_index(predictions[0]["group"])
+    contrasts = {}
+    for name, (values, resampled) in resample(predictions, metrics, custom).items():
+        (a, b), (a_resampled, b_resampled) = np.split(values, 2), np.split(resampled, 2, axis=1)
+        differing, either = (a - b, a_resampled - b_resampled), any(shared)
+        contrasts[name] = Contrast(
+            first=summarise(name, a, a_resampled, groups, shared=shared[0]),
+            second=summarise(name, b, b_resampled, groups, shared=shared[1]),
+            difference=summarise(name, *differing, groups, difference=True, shared=either),
+        )
+    pairs = zip(predictions[: len(first)], predictions[len(first) :], strict=True)
+    return Comparison(len(index), groups, contrasts, [paired_tests(a, b) for a, b in pairs])
+
+
+def paired_tests(first: Predictions, second: Predictions) -> dict[str, PairedTests]:
+    """{label, or "" where there is one: tests} of two runs; {} where either holds no log_prob."""
+    if "log_prob" not in first or "log_prob" not in second:
+        return {}
+
+    def tests(at: AtLabel) -> PairedTests:
+        y, a, b = at(first["y"]), at(first["log_prob"]), at(second["log_prob"])
+        ranked = None
+        if a.shape[-1] == 2:
+            # As i2m2.metrics.auroc ranks.
+            log_odds = [np.nan_to_num(one[:, 1].astype(np.float64) - one[:, 0]) for one in (a, b)]
+            ranked = delong(y == 1, *log_odds)
+        return mcnemar(a.argmax(-1) == y, b.argmax(-1) == y), ranked
+
+    return per_label(first, tests)
 
 
 def seeds_of(folder: Path, split: str) -> dict[str, Path]:
     """{seed folder's name: its path} of a run with predictions of the split, or of those in the
-    folder above the seeds.
-
-    SettingsError if there are none.
-    """
-    found = {
-        run.resolve().name: run
-        for run in _below(folder) or [folder]
-        if (run / f"predictions_{split}.npz").exists()
-    }
+    folder above the seeds. SettingsError if there are none."""
+    runs = seed_folders(folder) or [folder]
+    found = {run.resolve().name: run for run in runs if predictions_file(run, split).exists()}
     if not found:
         raise SettingsError(
-            f"{folder} has no predictions of the {split} split; give a finished run, or the folder above its seeds"
+            f"{folder} has no predictions of the {split} split; "
+            "give a finished run, or the folder above its seeds"
         )
     return found
-
-
-def _below(folder: Path) -> list[Path]:
-    runs = [path for path in folder.glob("seed*") if re.fullmatch(r"seed\d+", path.name)]
-    return sorted(runs, key=lambda path: int(path.name.removeprefix("seed")))
 
 
 def pairs_of(first: Path, second: Path, split: str) -> dict[str, tuple[Path, Path]]:
@@ -48,194 +113,131 @@ def pairs_of(first: Path, second: Path, split: str) -> dict[str, tuple[Path, Pat
     if {path.resolve() for path in a.values()} & {path.resolve() for path in b.values()}:
         raise SettingsError(f"{first} and {second} have a run in common; give two runs to compare")
     if first in a.values() and second in b.values():
-        return {
-            a_name if a_name == b_name else f"{a_name} and {b_name}": (first, second)
-            for a_name, b_name in zip(a, b, strict=True)
-        }
+        names = dict.fromkeys([*a, *b])
+        return {" and ".join(names): (first, second)}
     if not a.keys() & b.keys():
         raise SettingsError(
-            f"{first} ({', '.join(a)}) and {second} ({', '.join(b)}) have no seed in common; train the same seeds of both"
+            f"{first} ({', '.join(a)}) and {second} ({', '.join(b)}) have no seed in common; "
+            "train the same seeds of both"
         )
     return {seed: (run, b[seed]) for seed, run in a.items() if seed in b}
 
 
-def environment_of(run: Path) -> dict[str, Any]:
-    """env.json of a run; {} where it has none."""
-    env = run / "env.json"
-    return read_mapping(env) if env.exists() else {}
-
-
 def usual_metrics(
-    predictions: Predictions, listed: Sequence[Entry], own: Mapping[str, Own]
+    predictions: Predictions, listed: Sequence[TableSpec], custom: CustomMetrics
 ) -> list[str]:
     """Of a data set with metrics of its own those of its first table, as far as the split has them;
     else the general ones."""
-    if not own:
-        return ["accuracy", "nll", *(["auroc"] if log_prob_of(predictions).shape[-1] == 2 else [])]
+    if not custom:
+        binary = log_prob_of(predictions).shape[-1] == 2
+        return ["accuracy", "nll"] + ["auroc"] * binary
 
-    def is_there(metric: str) -> bool:
+    def is_defined(metric: str) -> bool:
         try:
-            return bool(resample([predictions], [metric], own, resamples=1))
+            return bool(resample([predictions], [metric], custom, resamples=1))
         except (SettingsError, DataError):
             return False
 
-    return list(filter(is_there, listed[0].metrics))
+    return [metric for metric in listed[0].metrics if is_defined(metric)]
 
 
-def report(found: Mapping[str, Any], seeds: Sequence[str]) -> str:
-    """The text of a comparison: a line per metric, what the intervals account for, and the tests of
-    each pair of runs."""
-    lines = [["", "A", "B", "A - B", "p"]]
-    for name, parts in found["metrics"].items():
-        lines.append(
-            [
-                name,
-                *(_with_interval(parts[part]) for part in ("first", "second")),
-                _with_interval(parts["difference"], "+"),
-            ]
-        )
-        lines[-1].append(_number(parts["difference"]["p"], ".2g"))
-    left_out = {
-        name: parts["difference"]["resamples_left_out"] for name, parts in found["metrics"].items()
-    }
-    notes = [
-        f"resamples in which {name} is not defined, left out: {count:,}"
-        for name, count in left_out.items()
-        if count
-    ]
-    for rule in dict.fromkeys(
-        part["rule"] for parts in found["metrics"].values() for part in parts.values()
-    ):
-        notes.append(f"{found['level']:.0%} intervals: {rule}")
-    notes[-1] += f"; {found['resamples']:,} resamples of {found['groups']:,} groups"
-    tests = [*_mcnemar(found, seeds), *_delong(found, seeds)]
-    if tests and found["groups"] < found["examples"]:
+def report(found: Comparison, seeds: Sequence[str]) -> str:
+    """A line per metric, what the intervals account for, and the tests of each pair of runs."""
+    rows = [["", "A", "B", "A - B", "p"]]
+    notes = []
+    for name, (first, second, difference) in found.metrics.items():
+        cells = [_with_interval(first), _with_interval(second), _with_interval(difference, "+")]
+        rows.append([name, *cells, _number(difference.p, ".2g")])
+        if left_out := difference.resamples_left_out:
+            notes.append(f"resamples in which {name} is not defined, left out: {left_out:,}")
+    rules = dict.fromkeys(part.rule for parts in found.metrics.values() for part in parts)
+    notes += [f"{LEVEL:.0%} intervals: {rule}" for rule in rules]
+    notes[-1] += f"; {RESAMPLES:,} resamples of {found.groups:,} groups"
+    tests = _tests(found, seeds)
+    if tests and found.groups < found.examples:
         tests.append(
-            "McNemar and DeLong take examples as independent, and these come in groups: believe the intervals above"
+            "McNemar and DeLong take examples as independent, and these come in groups: "
+            "believe the intervals above"
         )
-    return "\n".join([_aligned(lines), "", *notes, *tests])
+    return "\n".join([aligned(rows, others="left"), "", *notes, *tests])
 
 
-def _mcnemar(found: Mapping[str, Any], seeds: Sequence[str]) -> list[str]:
-    if not _has(found, "accuracy"):
-        return []
-    lines = [["McNemar", "only A right", "only B right", "exact p", "mid-p"]]
-    for name, test in _tests(found, seeds, "mcnemar"):
-        lines.append(
-            [
-                name,
-                f"{test['won']:,}",
-                f"{test['lost']:,}",
-                _number(test["p"], ".2g"),
-                _number(test["mid_p"], ".2g"),
-            ]
-        )
-    return ["", _aligned(lines)]
+def _tests(found: Comparison, seeds: Sequence[str]) -> list[str]:
+    """McNemar where the accuracy is compared, DeLong where the AUROC is."""
+    won_and_lost = [["McNemar", "only A right", "only B right", "exact p", "mid-p"]]
+    ranked = [["DeLong", "AUROC of A", "AUROC of B", "standard error of A - B", "p"]]
+    for seed, by_label in zip(seeds, found.tests, strict=True):
+        for label, (m, d) in by_label.items():
+            name = f"{seed} {label}".strip()
+            if _is_compared(found, "accuracy", label):
+                p = [_number(value, ".2g") for value in (m.p, m.mid_p)]
+                won_and_lost.append([name, f"{m.won:,}", f"{m.lost:,}", *p])
+            if d is not None and _is_compared(found, "auroc", label):
+                numbers = [_number(value) for value in (d.first, d.second, d.error)]
+                ranked.append([name, *numbers, _number(d.p, ".2g")])
+    filled = [rows for rows in (won_and_lost, ranked) if len(rows) > 1]
+    return [text for rows in filled for text in ("", aligned(rows, others="left"))]
 
 
-def _delong(found: Mapping[str, Any], seeds: Sequence[str]) -> list[str]:
-    tests = list(_tests(found, seeds, "delong")) if _has(found, "auroc") else []
-    lines = [["DeLong", "AUROC of A", "AUROC of B", "standard error of A - B", "p"]]
-    for name, test in tests:
-        error = None if test["variance"] is None else test["variance"] ** 0.5
-        lines.append(
-            [
-                name,
-                *(_number(value) for value in (test["first"], test["second"], error)),
-                _number(test["p"], ".2g"),
-            ]
-        )
-    return ["", _aligned(lines)] if tests else []
+def _is_compared(found: Comparison, metric: str, label: str) -> bool:
+    """Whether a metric is among those compared, of a label by itself or by the mean of all."""
+    if metric in found.metrics:
+        return True
+    if label:
+        return f"{metric}_{label}" in found.metrics
+    return any(name.startswith(f"{metric}_") for name in found.metrics)
 
 
-def _has(found: Mapping[str, Any], metric: str, label: str = "") -> bool:
-    """Whether a metric is among those compared, for one label if it is given: by itself, or as the
-    mean over all of them."""
-    names = (metric, f"{metric}_{label}") if label else (metric,)
-    return any(
-        name in names or (not label and name.startswith(f"{metric}_")) for name in found["metrics"]
-    )
-
-
-def _tests(
-    found: Mapping[str, Any], seeds: Sequence[str], kind: str
-) -> Iterable[tuple[str, Mapping[str, Any]]]:
-    metric = {"mcnemar": "accuracy", "delong": "auroc"}[kind]
-    for seed, by_label in zip(seeds, found["tests"], strict=True):
-        for label, tests in by_label.items():
-            if kind in tests and _has(found, metric, label):
-                yield f"{seed} {label}".strip(), tests[kind]
-
-
-def _with_interval(part: Mapping[str, Any], sign: str = "") -> str:
-    return (
-        f"{_number(part['mean'], f'{sign}.4f')} [{_number(part['low'])}, {_number(part['high'])}]"
-    )
+def _with_interval(summary: Summary, sign: str = "") -> str:
+    mean = _number(summary.mean, f"{sign}.4f")
+    return f"{mean} [{_number(summary.low)}, {_number(summary.high)}]"
 
 
 def _number(value: float | None, form: str = ".4f") -> str:
-    return "-" if value is None else format(value, form)
+    return "-" if value is None or value != value else format(value, form)
 
 
-def _aligned(lines: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+def described(folder: Path, runs: Sequence[Path]) -> str:
+    """What a side of the comparison is, and which of its seeds are missing or unfinished."""
+    others = ", ".join(run.name for run in seed_folders(folder) if run not in runs)
+    unfinished = ", ".join(run.name for run in runs if not is_done(run))
+    remarks = [f"without {others}: not finished, or not among the other's"] if others else []
+    remarks += [f"NOT FINISHED, as DONE is missing: {unfinished}"] if unfinished else []
+    return f"{folder}" + (f" ({'; '.join(remarks)})" if remarks else "")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the comparison of two runs, or of two methods over the seeds that both have."""
-    parser = CommandParser(
-        prog="python -m i2m2.compare",
-        description="Compare two runs, or two methods, on the same examples.",
-    )
+    about = "Compare two runs, or two methods, on the same examples."
+    parser = CommandParser(prog="python -m i2m2.compare", description=about)
+    about = "a run such as results/avmnist/intra/seed0, or the folder above its seeds"
     for name in ("A", "B"):
-        parser.add_argument(
-            name,
-            type=Path,
-            help="a run such as results/avmnist/intra/seed0, or the folder above its seeds",
-        )
+        parser.add_argument(name, type=Path, help=about)
     parser.add_argument("--split", choices=("val", "test"), default="test")
-    parser.add_argument(
-        "--metric",
-        help="separated by commas; default: those of the data set's table, or accuracy, nll, auroc",
-    )
+    about = "separated by commas; default: those of the data set's table, or accuracy, nll, auroc"
+    parser.add_argument("--metric", help=about)
     args = parser.parse_args(argv)
     pairs = pairs_of(args.A, args.B, args.split)
-    first, second = ([pair[k] for pair in pairs.values()] for k in (0, 1))
-    listed = listed_under(first[0].resolve().parents[1].name, read_entries())
-    own = own_of(listed).metrics
-    metrics = (
-        args.metric.split(",")
-        if args.metric
-        else usual_metrics(read_seed(first[0], args.split), listed, own)
+    sides = [[pair[k] for pair in pairs.values()] for k in (0, 1)]
+    a_run = sides[0][0]
+    listed = listed_under(a_run.resolve().parents[1].name, read_specs())
+    custom = analysis_of(listed).metrics
+    if args.metric:
+        metrics = args.metric.split(",")
+    else:
+        metrics = usual_metrics(require_predictions(a_run, args.split), listed, custom)
+    environments = [[read_environment(run) for run in runs] for runs in sides]
+    members = [[env.get("product_of") or [] for env in of_side] for of_side in environments]
+    shared = tuple(map(share_members, members))
+    found = comparison_of(*sides, metrics, args.split, custom, shared)
+    for name, folder, runs in zip("AB", (args.A, args.B), sides, strict=True):
+        print(f"{name}  {described(folder, runs)}")
+    data = [(env.get("data") or {}).get("description") for env in sum(environments, [])]
+    data = dict.fromkeys(str(text or "not described") for text in data)
+    examples = f"{args.split} split, {found.examples:,} examples"
+    print(
+        f"{', '.join(pairs)}; {examples}, data: {'; '.join(data)}\n\n{report(found, list(pairs))}"
     )
-    shared = tuple(
-        share_members([environment_of(run).get("product_of") or [] for run in runs])
-        for runs in (first, second)
-    )
-    found = comparison_of(first, second, metrics, args.split, own, shared=shared)
-    for name, folder, runs in (("A", args.A, first), ("B", args.B, second)):
-        others = [run.name for run in _below(folder) if run not in runs]
-        broken_off = [run.name for run in runs if not (run / "DONE").exists()]
-        remarks = (
-            [f"without {', '.join(others)}: not finished, or not among the other's"]
-            if others
-            else []
-        )
-        remarks += (
-            [f"NOT FINISHED, as DONE is missing: {', '.join(broken_off)}"] if broken_off else []
-        )
-        print(f"{name}  {folder}" + (f" ({'; '.join(remarks)})" if remarks else ""))
-    described = [
-        (environment_of(run).get("data") or {}).get("description", "not described")
-        for run in (*first, *second)
-    ]
-    data = "; ".join(dict.fromkeys(map(str, described)))
-    print(f"{', '.join(pairs)}; {args.split} split, {found['examples']:,} examples, data: {data}\n")
-    print(report(found, list(pairs)))
 
 
 if __name__ == "__main__":

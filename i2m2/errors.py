@@ -1,11 +1,11 @@
-"""The two kinds of mistake a user can make, and how a command reports them: one line, no traceback."""
+"""A user's mistakes, and how a command reports them: one line, no traceback."""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 
@@ -33,8 +33,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def run_command(main: Callable[[list[str] | None], None]) -> None:
-    """Call a command's `main` and turn what a user can mend into one line on stderr and an exit
-    code.
+    """Call a command's `main`; what a user can mend becomes a line on stderr and an exit code.
 
     2: settings, 3: data, 1: the disk or the numbers (full disk, non-finite loss), 130: interrupted.
     """
@@ -49,14 +48,23 @@ def run_command(main: Callable[[list[str] | None], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        _exit(
-            f"{where}{error.strerror or error}; free space or mend the path, then give the same command again",
-            1,
-        )
+        what = f"{where}{error.strerror or error}"
+        _exit(f"{what}; free space or mend the path, then give the same command again", 1)
     except KeyboardInterrupt:
-        _exit(
-            "interrupted; what was finished is kept, and the same command goes on from there", 130
-        )
+        kept = "what was finished is kept, and the same command goes on from there"
+        _exit(f"interrupted; {kept}", 130)
+
+
+def aligned(rows: Sequence[Sequence[str]], first: str = "left", others: str = "right") -> str:
+    """Rows of cells as an aligned text table."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    pad = {"left": str.ljust, "right": str.rjust}
+    sides = [first] + [others] * (len(widths) - 1)
+    lines = []
+    for row in rows:
+        cells = zip(sides, row, widths, strict=True)
+        lines.append("  ".join(pad[side](cell, width) for side, cell, width in cells).rstrip())
+    return "\n".join(lines)
 
 
 def _exit(message: str, code: int) -> None:

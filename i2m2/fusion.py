@@ -3,15 +3,17 @@ modalities."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from functools import reduce
+from inspect import signature
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from i2m2.errors import SettingsError
-
-FUSION_ALIASES = {"lf": "concat", "lrtf": "low_rank_tensor"}  # the paper's LF and LRTF
+from i2m2.names import FUSION_ALIASES
 
 
 class Concat(nn.Module):
@@ -30,9 +32,8 @@ class LowRankTensorFusion(nn.Module):
     """Low-rank tensor fusion (the paper's LRTF; Liu et al., ACL 2018): sum_r w_r prod_m [1, h_m]
     F_m,r + b.
 
-    Factors F_m [rank, D_m + 1, out], weights w [1, rank] and bias b [1, out] are registered and
-    trained. With `frozen_factors` none of them is, which is what the published code did on a GPU:
-    there they were saved and trained by nobody.
+    Factors F_m [rank, D_m + 1, out], weights w [1, rank], bias b [1, out]. With `frozen_factors`
+    none of them is trained, as in the published code on a GPU.
     """
 
     def __init__(
@@ -44,11 +45,9 @@ class LowRankTensorFusion(nn.Module):
     ) -> None:
         super().__init__()
         self.out_features = out_features
+        shapes = {name: (rank, size + 1, out_features) for name, size in sizes.items()}
         self.factors = nn.ParameterDict(
-            {
-                name: nn.Parameter(torch.empty(rank, size + 1, out_features))
-                for name, size in sizes.items()
-            }
+            {name: nn.Parameter(torch.empty(shape)) for name, shape in shapes.items()}
         )
         self.weights = nn.Parameter(torch.empty(1, rank))
         self.bias = nn.Parameter(torch.zeros(1, out_features))
@@ -57,48 +56,33 @@ class LowRankTensorFusion(nn.Module):
         self.requires_grad_(not frozen_factors)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        product = None
+        projected = []  # [rank, B, out] each
         for name, factor in self.factors.items():
             # The copy of h with a one in front is small; slicing F instead would cost its backward
             # pass twice F in zeros.
             h = F.pad(features[name], (1, 0), value=1.0)
-            projected = torch.bmm(h.expand(factor.shape[0], -1, -1), factor)  # [rank, B, out]
-            product = projected if product is None else product * projected
+            projected.append(torch.bmm(h.expand(factor.shape[0], -1, -1), factor))
+        product = reduce(torch.mul, projected)
         return torch.tensordot(self.weights[0], product, dims=1) + self.bias
 
 
 class TensorFusion(nn.Module):
-    """Full tensor fusion (Zadeh et al., EMNLP 2017): the outer product of all [1, h_m], flattened:
-    prod_m (D_m + 1) features."""
+    """Full tensor fusion (Zadeh et al., EMNLP 2017): the outer product of all [1, h_m], flattened
+    to prod_m (D_m + 1) features."""
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
         super().__init__()
         self.modalities = tuple(sizes)
-        self.out_features = 1
-        for size in sizes.values():
-            self.out_features *= size + 1
+        self.out_features = math.prod(size + 1 for size in sizes.values())
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        product = None
-        for name in self.modalities:
-            extended = nn.functional.pad(
-                features[name], (1, 0), value=1.0
-            )  # [B, D_m + 1], the one goes first
-            product = (
-                extended
-                if product is None
-                else (product.unsqueeze(2) * extended.unsqueeze(1)).flatten(1)
-            )
-        return product
+        extended = [F.pad(features[name], (1, 0), value=1.0) for name in self.modalities]
+        return reduce(lambda a, b: (a.unsqueeze(2) * b.unsqueeze(1)).flatten(1), extended)
 
 
 class GatedFusion(nn.Module):
     """Gated multimodal unit (Arevalo et al., 2017) for any number of modalities: sum_m
-    softmax_m(gate) * tanh(A_m h_m).
-
-    The gate of every output feature sees all modalities and distributes one unit of weight over
-    them.
-    """
+    softmax_m(gate) * tanh(A_m h_m). The gate of every output feature sees all modalities."""
 
     def __init__(self, sizes: Mapping[str, int], out_features: int = 120) -> None:
         super().__init__()
@@ -110,14 +94,13 @@ class GatedFusion(nn.Module):
         self.gate = nn.Linear(sum(sizes.values()), len(sizes) * out_features)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        candidates = torch.stack(
-            [self.project[name](features[name]).tanh() for name in self.modalities], dim=1
-        )  # [B, M, out]
+        projected = [self.project[name](features[name]).tanh() for name in self.modalities]
+        candidates = torch.stack(projected, dim=1)  # [B, M, out]
         gate = self.gate(torch.cat([features[name] for name in self.modalities], dim=-1))
         return (candidates * gate.view_as(candidates).softmax(dim=1)).sum(dim=1)
 
 
-FUSIONS = {
+FUSIONS = {  # by the names in i2m2.names.FUSIONS
     "concat": Concat,
     "low_rank_tensor": LowRankTensorFusion,
     "tensor": TensorFusion,
@@ -132,24 +115,19 @@ def build_fusion(
     rank: int = 40,
     frozen_factors: bool = False,
 ) -> nn.Module:
-    """The fusion called `name` (aliases `lf`, `lrtf`) for features of these sizes. `out_features`
-    is for low-rank tensor and gated fusion, `rank` and `frozen_factors` for the former; the others
-    have nothing to choose."""
+    """The fusion called `name` (aliases `lf`, `lrtf`) for {modality: its number of features}; it
+    gets those of the other arguments that it has. SettingsError for an unknown name, or fewer than
+    two modalities."""
     name = FUSION_ALIASES.get(name, name)
     if name not in FUSIONS:
         raise SettingsError(
-            f"fusion={name!r} is unknown; choose one of {', '.join(FUSIONS)} (aliases: {', '.join(FUSION_ALIASES)})"
+            f"fusion={name!r} is unknown; choose one of {', '.join(FUSIONS)} "
+            f"(aliases: {', '.join(FUSION_ALIASES)})"
         )
     if len(sizes) < 2:
         raise SettingsError(
             f"fusion needs two or more modalities, not {', '.join(sizes) or 'none'}"
         )
-    options = {
-        "low_rank_tensor": {
-            "out_features": out_features,
-            "rank": rank,
-            "frozen_factors": frozen_factors,
-        },
-        "gated": {"out_features": out_features},
-    }
-    return FUSIONS[name](sizes, **options.get(name, {}))
+    options = {"out_features": out_features, "rank": rank, "frozen_factors": frozen_factors}
+    known = signature(FUSIONS[name]).parameters
+    return FUSIONS[name](sizes, **{key: v for key, v in options.items() if key in known})

@@ -7,428 +7,162 @@ data set.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
-from i2m2.files import write_atomic, write_text
-from i2m2.report.figures import draw, draw_reliability
-from i2m2.report.missing import command, missing, missing_seeds, unfinished
-from i2m2.report.notes import about, data_kind, how_sure, judged_metrics, notes, verdicts
-from i2m2.report.page import Part, to_page
-from i2m2.report.render import Sheet, from_json, sheet_to_csv, slug, to_latex, to_markdown
-from i2m2.report.runs import Record, collect, lookup, run_folders
-from i2m2.report.significance import best_of, statistics_for
-from i2m2.report.studies import studies_of
-from i2m2.report.study_tables import STUDIES, diagrams_of, diagrams_sheet, sheets_of
-from i2m2.report.tables import (
-    Entry,
-    Line,
-    OwnStatistics,
-    Row,
-    Table,
-    in_percent,
-    listed_under,
-    own_of,
-    read_entries,
-    sheet_of,
-    to_csv,
-)
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from i2m2.files import write_text
+from i2m2.report import render, study_tables
+from i2m2.report.fill import Specs, tables_of
+from i2m2.report.missing import command
+from i2m2.report.paper import analysis_of, listed_under, read_specs
+from i2m2.report.render import RenderedTable, Section, slug, to_latex, to_markdown
+from i2m2.report.tables import ResultTable, rendered, to_csv
+from i2m2.runs import RunRecord, collect, is_done, run_folders
 
 TITLE = "I2M2: does this data need inter-modality modelling, intra-modality modelling, or both?"
 INTRODUCTION = (
-    "Made by `python -m i2m2.results` from the runs' saved predictions. Tables and figures bear the paper's names for them "
-    "(Madaan et al., NeurIPS 2024); what each rests on (data, seeds, budget, code) stands below it.",
+    "Made by `python -m i2m2.results` from the runs' saved predictions. Tables and figures bear "
+    "the paper's names for them (Madaan et al., NeurIPS 2024); what each rests on (data, seeds, "
+    "budget, code) stands below it.",
 )
+FILES = ("md", "tex", "csv", "png", "pdf")  # of a table
 
 
-def entries_of(folder: str, entries: dict[str, list[Entry]], runs: list[Record]) -> list[Entry]:
-    """The tables of a results folder. One that no `paper.yaml` knows, of one's own data say, is a
-    table of all its runs and of every metric that is a fraction."""
-    if listed := listed_under(folder, entries):
-        return listed
-    tests = [run.test for run in runs if run.test is not None]
-    metrics = [
-        metric
-        for metric in tests[0]
-        if all(
-            fits(test.get(metric))
-            for fits in [is_fraction if in_percent(metric) else is_number]
-            for test in tests
-        )
-    ]
-    if not metrics:
-        raise DataError(
-            f"{runs[0].dir.parents[1]}: its runs have no metric between 0 and 1 in common; a table needs one"
-        )
-    rows = [Row(label=name, run=name, paper={}) for name in dict.fromkeys(run.name for run in runs)]
-    return [
-        Entry(
-            folder=folder,
-            name=folder,
-            title="all runs",
-            metrics=metrics,
-            rows=rows,
-            published=False,
-            defaults={},
-        )
-    ]
-
-
-def is_fraction(value: Any) -> bool:
-    """Whether a metric can stand in a table in percent: a number from 0 to 1."""
-    return isinstance(value, (int, float)) and 0 <= value <= 1
-
-
-def is_number(value: Any) -> bool:
-    """Whether a metric that is no share, such as the NLL, can stand in a table."""
-    return isinstance(value, (int, float)) and value >= 0
-
-
-def make_table(
-    entry: Entry, runs: list[Record], folder: Path, beside: Iterable[Entry] = ()
-) -> Table:
-    """The table `entry` of the paper, filled with the finished runs of `folder`; those of the
-    tables `beside` it stand there."""
-    names = [row.run for row in entry.rows]
-    elsewhere = {row.run for other in beside for row in other.rows} - set(names)
-    runs = [run for run in runs if run.name not in elsewhere]
-    finished = [run for run in runs if run.test is not None]
-    values = {name: values_of(finished, name, entry.metrics) for name in names}
-    others = sorted(
-        {run.name for run in finished} - set(names), key=lambda name: (_place(name, names), name)
-    )
-    data = data_kind(entry, finished)
-    said = verdicts(entry, values, data, finished, folder)
-    lacking = missing_seeds(entry, runs)
-    lines = [
-        Line(
-            label=r.label,
-            run=r.run,
-            values=values[r.run],
-            paper=r.paper,
-            verdict=said[r.run],
-            missing=lacking[r.run],
-        )
-        for r in entry.rows
-    ]
-    by_row = {
-        row.run: found
-        for row in entry.rows
-        if (found := [run for run in finished if run.name == row.run])
-    }
-    judged = {}
-    if by_row:
-        best = best_of({run: values[run] for run in by_row}, entry.metrics)
-        judged = statistics_for(
-            folder, entry.name, by_row, entry.metrics, best, own_of([entry]).metrics
-        )
-    return Table(
-        statistics=judged,
-        title=f"{entry.name}: {entry.title}",
-        about=about(folder.name, data, finished),
-        metrics=entry.metrics,
-        drawn=entry.drawn,
-        data=data,
-        compared=judged_metrics(entry) if data == "real" and folder.name == entry.folder else (),
-        judged=entry.published,
-        lines=lines,
-        further=[
-            Line(label=name, run=name, values=values_of(finished, name, entry.metrics))
-            for name in others
-        ],
-        notes=[
-            *how_sure(judged, {row.run: row.label for row in entry.rows}),
-            *notes(entry, finished, data, folder.name),
-        ],
-        todo={
-            "Missing runs": missing(entry, runs, folder),
-            "Unfinished runs": unfinished(entry, runs, folder),
-        },
-        best=entry.best if data == "real" and folder.name == entry.folder else None,
-        baseline=next(
-            (
-                run.data["baseline"]
-                for run in finished
-                if isinstance(run.data.get("baseline"), dict)
-            ),
-            {},
-        ),
-    )
-
-
-def tables_of(
-    folder: Path, runs: list[Record], entries: dict[str, list[Entry]]
-) -> tuple[list[Table], list[Sheet]]:
-    """The tables of a results folder, and for each that has no run of its own yet what makes it."""
-    listed = entries_of(folder.name, entries, runs)
-    tables, to_begin = [], []
-    for place, entry in enumerate(listed):
-        if place and not _begun(entry, listed[:place], runs):
-            make = missing(entry, runs, folder)
-            to_begin.append(
-                Sheet(
-                    title=f"{entry.name}: {entry.title}",
-                    about=folder.name,
-                    grids={},
-                    todo={"None of its own runs is finished": make},
-                )
-            )
-        else:
-            tables.append(make_table(entry, runs, folder, beside=listed))
-    return tables, to_begin
-
-
-def _place(name: str, rows: list[str]) -> int:
-    """Further runs stand in the order of the rows they are variants of: `i2m2-concat-scratch` where
-    `i2m2-concat` stands."""
-    return max(
-        (place for place, row in enumerate(rows) if name.startswith(f"{row}-")), default=len(rows)
-    )
-
-
-def values_of(finished: list[Record], name: str, metrics: Iterable[str]) -> dict[str, list[float]]:
-    """Metric -> one fraction per finished seed of the run `name`; a metric recorded as null
-    (undefined) is left out, and so is one that is not recorded, but for the first."""
-    main, *others = metrics
-    values: dict[str, list[float]] = {metric: [] for metric in (main, *others)}
-    for run in finished:
-        for metric in values if run.name == name else ():
-            value = run.test.get(metric, "absent" if metric == main else None)
-            if value is not None and not (
-                is_fraction(value) if in_percent(metric) else is_number(value)
-            ):
-                range_ = "a number between 0 and 1" if in_percent(metric) else "a number"
-                raise DataError(
-                    f"{run.dir / 'result.json'}: test {metric} is {value}; a table needs {range_}; delete this folder and "
-                    "run it again"
-                )
-            values[metric] += [value] if value is not None else []
-    return values
-
-
-SETTINGS = (
-    "optim.name",
-    "optim.lr",
-    "optim.weight_decay",
-    "optim.batch_size",
-    "optim.epochs",
-    "optim.select",
-    "init",
-    "preset",
-)
-
-
-def settings_sheet(finished: list[Record], labels: Mapping[str, str], about: str) -> list[Sheet]:
-    """What every row was trained with (Table B.6 for fastMRI); where its seeds differ, all of what
-    they had."""
-    rows = []
-    for run, label in labels.items():
-        configs = [
-            one.config
-            for one in finished
-            if one.name == run and lookup(one.config, "optim.lr") is not None
-        ]
-        if configs:
-            rows.append(
-                [
-                    label,
-                    *(
-                        " / ".join(dict.fromkeys(str(lookup(c, name)) for c in configs))
-                        for name in SETTINGS
-                    ),
-                ]
-            )
-    if not rows:
-        return []
-    header = ["model", *(name.removeprefix("optim.") for name in SETTINGS)]
-    return [Sheet(title="Table B.6: settings in force", about=about, grids={"": [header, *rows]})]
-
-
-def find_folders(out: Path, dataset: str | None, entries: dict[str, list[Entry]]) -> list[Path]:
+def find_folders(out: Path, dataset: str | None, specs: Specs) -> list[Path]:
     """The results folders to show (`avmnist` and `avmnist-*` for the data set `avmnist`).
-    SettingsError if none has a run."""
+    SettingsError if none has a finished run."""
     if not out.is_dir():
         raise SettingsError(
-            f"{out}: there is no such results folder; give the one that `--out` of the training commands names"
+            f"{out}: there is no such results folder; "
+            "give the one that `--out` of the training commands names"
         )
+
+    def is_asked_for(name: str) -> bool:
+        return dataset is None or f"{name}-".startswith(f"{dataset}-")
+
     found = [path for path in sorted(out.iterdir()) if path.is_dir() and run_folders(path)]
-    chosen = [
-        path for path in found if dataset is None or f"{path.name}-".startswith(f"{dataset}-")
-    ]
-    listed = [
-        table[0]
-        for key, table in entries.items()
-        if dataset is None or f"{key}-".startswith(f"{dataset}-")
-    ]
-    if found and not chosen:
-        raise SettingsError(
-            f"{out}: no runs of data set {dataset!r}; found: {', '.join(path.name for path in found)}{_hint(listed, out)}"
-        )
+    chosen = [path for path in found if is_asked_for(path.name)]
     runs = [run for path in chosen for run in run_folders(path)]
-    if not any((run / "DONE").exists() for run in runs):
+    if any(map(is_done, runs)):
+        return chosen
+    if found and not chosen:
+        names = ", ".join(path.name for path in found)
+        state = f"no runs of data set {dataset!r}; found: {names}"
+    elif run_folders(out):
+        raise SettingsError(
+            f"{out}: is one data set's folder; give the one above it: "
+            f"{out.parent} --dataset {out.name}"
+        )
+    else:
         state = f"none of its {len(runs)} runs is finished" if runs else "no runs in it"
-        if run_folders(out):
-            raise SettingsError(
-                f"{out}: is one data set's folder; give the one above it: {out.parent} --dataset {out.name}"
-            )
-        raise SettingsError(f"{out}: {state}{_hint(listed, out)}")
-    return chosen
+    first = [tables[0] for name, tables in specs.items() if is_asked_for(name)]
+    makers = [command(spec, spec.rows[0], 0, out / "any", []) for spec in first if spec.rows]
+    hint = next((f"; make one with: {maker}" for maker in makers if maker), "")
+    raise SettingsError(f"{out}: {state}{hint}")
 
 
-def _begun(entry: Entry, before: Iterable[Entry], runs: list[Record]) -> bool:
-    """Whether a row is finished that no table before has, or there is no such row."""
-    own = {row.run for row in entry.rows} - {row.run for other in before for row in other.rows}
-    return not own or any(run.name in own for run in runs if run.test is not None)
-
-
-def _hint(listed: list[Entry], out: Path) -> str:
-    commands = [
-        command(entry, entry.rows[0], 0, out / "any", [])
-        for entry in listed
-        if entry.rows and entry.train
-    ]
-    return f"; make one with: {commands[0]}" if commands else ""
-
-
-def write(table: Table, folder: Path, name: str) -> list[Path]:
-    """Write the table's five files into `folder`: `table.md`, `figure.png` and the like, or called
-    `name`; their paths."""
-    paths = []
-    sheet = sheet_of(table)
-    for kind, text in {
-        "md": to_markdown(sheet),
-        "tex": to_latex(sheet),
-        "csv": to_csv(table),
-    }.items():
-        paths.append(folder / f"{name or 'table'}.{kind}")
-        write_text(paths[-1], text)
-    return paths + _save(draw(table), folder / (name or "figure"))
-
-
-def _save(figure: Figure, path: Path) -> list[Path]:
-    paths = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
-    for kind, to in zip(("png", "pdf"), paths, strict=True):
-        write_atomic(to, partial(figure.savefig, format=kind))
-    return paths
-
-
-def further_parts(
-    folder: Path, runs: list[Record], tables: list[Table], own: OwnStatistics
-) -> list[Part]:
-    """What the report tells of a results folder beside its tables: studies, settings in force, what
-    other commands left there."""
-    labels = {
-        line.run: line.label for table in reversed(tables) for line in table.lines
-    }  # a row is called as in its first table
-    labels = {line.run: labels[line.run] for table in tables for line in table.lines}
-    synthetic = any(table.data == "synthetic" for table in tables)
-    finished = [run for run in runs if run.test is not None]
-    metrics = list(dict.fromkeys(metric for table in tables for metric in table.metrics))
-    found, about_runs = studies_of(folder, finished, metrics, own), tables[0].about
-    sheets = [*sheets_of(found, labels, about_runs), *settings_sheet(finished, labels, about_runs)]
-    for title in STUDIES:  # none may be left of runs that have changed
-        (folder / f"{slug(title)}.csv").unlink(missing_ok=True)
-    texts = {f"{slug(sheet.title)}.csv": sheet_to_csv(sheet) for sheet in sheets}
-    if sheets:
-        texts |= {
-            f"studies.{kind}": "\n".join(map(to, sheets))
-            for kind, to in (("md", to_markdown), ("tex", to_latex))
-        }
-    left = [
-        (path, path.with_name(path.name.replace(".sheet.json", ".png")))
-        for path in sorted(folder.glob("*.sheet.json"))
-    ]
-    parts = [
-        Part(from_json(path), [figure] if figure.exists() else [], synthetic)
-        for path, figure in left
-    ]
-    figures: dict[str, list[Path]] = {}
-    if diagrams := diagrams_of(found, labels):
-        title = f"Reliability of the first seed's test predictions\n{about_runs}"
-        figures["Calibration"] = _save(draw_reliability(diagrams, title), folder / "reliability")[
-            :1
-        ]
-        texts["reliability.csv"] = sheet_to_csv(diagrams_sheet(diagrams))
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    return parts + [
-        Part(sheet, figures.get(sheet.title.partition(":")[0], []), synthetic) for sheet in sheets
-    ]
-
-
-def show(folder: Path, entries: dict[str, list[Entry]], parts: list[Part]) -> list[Path]:
-    """Print and write what there is of a results folder, and add it to `parts` of the report -> the
-    files of its tables."""
+def show(folder: Path, specs: Specs) -> tuple[list[Section], list[Path]]:
+    """Print and write what there is of a results folder -> its sections of the report, the files of
+    its tables."""
     runs = collect(folder)
     if all(run.test is None for run in runs):
         print(f"{folder}: none of its {len(runs)} runs is finished, so there is no table yet\n")
-        return []
-    tables, to_begin = tables_of(folder, runs, entries)
-    paths = []
+        return [], []
+    tables, to_begin = tables_of(folder, runs, specs)
+    sections, paths = [], []
     for place, table in enumerate(tables):
-        print(to_markdown(sheet_of(table)))
-        written = write(table, folder, slug(table.title) if place else "")
-        parts.append(
-            Part(
-                sheet_of(table),
-                [path for path in written if path.suffix == ".png"],
-                table.data == "synthetic",
-            )
-        )
+        shown = rendered(table)
+        print(to_markdown(shown))
+        written = write(table, shown, folder, slug(table.title) if place else "")
+        figures = [path for path in written if path.suffix == ".png"]
+        sections.append(Section(shown, figures, table.data == "synthetic"))
         paths += written
-    print("".join(f"{to_markdown(sheet)}\n" for sheet in to_begin), end="")
-    for sheet in to_begin:  # none may be left of runs that are gone
-        for path in (
-            folder / f"{slug(sheet.title)}.{kind}" for kind in ("md", "tex", "csv", "png", "pdf")
-        ):
-            path.unlink(missing_ok=True)
-    parts += [Part(sheet, [], tables[0].data == "synthetic") for sheet in to_begin]
-    parts += further_parts(folder, runs, tables, own_of(listed_under(folder.name, entries)))
-    return paths
+    for table in to_begin:
+        print(to_markdown(table))
+        sections.append(Section(table))
+        for kind in FILES:  # none may be left of runs that are gone
+            (folder / f"{slug(table.title)}.{kind}").unlink(missing_ok=True)
+    for path in sorted(folder.glob("*.sheet.json")):  # left for the report by other commands
+        figure = path.with_name(path.name.replace(".sheet.json", ".png"))
+        sections.append(Section(render.from_json(path), [figure] if figure.exists() else []))
+    studies = write_studies(folder, runs, tables, specs)
+    return [*sections, *(Section(table, figures) for table, figures in studies)], paths
+
+
+def write(table: ResultTable, shown: RenderedTable, folder: Path, name: str) -> list[Path]:
+    """Write the table's five files into `folder`: `table.md`, `figure.png` and the like, or called
+    `name`; their paths."""
+    from i2m2.report.figures import draw, save_figure  # here: figures take a while to import
+
+    texts = {"md": to_markdown(shown), "tex": to_latex(shown), "csv": to_csv(table)}
+    paths = {folder / f"{name or 'table'}.{kind}": text for kind, text in texts.items()}
+    for path, text in paths.items():
+        write_text(path, text)
+    return [*paths, *save_figure(draw(table), folder / (name or "figure"))]
+
+
+def write_studies(
+    folder: Path, runs: Sequence[RunRecord], tables: Sequence[ResultTable], specs: Specs
+) -> list[tuple[RenderedTable, list[Path]]]:
+    """What is told of a results folder beside its tables: studies and settings in force, written
+    into it -> each with its figures."""
+    labels: dict[str, str] = {}
+    for row in (row for table in tables for row in table.rows):
+        labels.setdefault(row.run, row.label)  # a row is called as in its first table
+    finished = [run for run in runs if run.test is not None]
+    metrics = list(dict.fromkeys(metric for table in tables for metric in table.metrics))
+    analysis = analysis_of(listed_under(folder.name, specs))
+    about = tables[0].about
+    studies = study_tables.studies_of(folder, finished, metrics, analysis)
+    made = study_tables.study_tables(studies, labels, about)
+    if settings := study_tables.settings_table(finished, labels, about):
+        made.append(settings)
+    for title in study_tables.STUDIES:  # none may be left of runs that have changed
+        (folder / f"{slug(title)}.csv").unlink(missing_ok=True)
+    texts = {f"{slug(table.title)}.csv": render.to_csv(table) for table in made}
+    if made:
+        texts["studies.md"] = "\n".join(map(to_markdown, made))
+        texts["studies.tex"] = "\n".join(map(to_latex, made))
+    figures: list[Path] = []
+    if diagrams := study_tables.diagrams_of(studies, labels):
+        from i2m2.report.figures import draw_reliability, save_figure  # as above
+
+        title = f"Reliability of the first seed's test predictions\n{about}"
+        figures = save_figure(draw_reliability(diagrams, title), folder / "reliability")[:1]
+        texts["reliability.csv"] = render.to_csv(study_tables.diagrams_table(diagrams))
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return [(table, figures * table.title.startswith("Calibration:")) for table in made]
 
 
 def main(argv: list[str] | None = None) -> None:
     """Print the tables of a results folder, write them and their figures into it, and one report of
     everything."""
-    parser = CommandParser(
-        prog="python -m i2m2.results",
-        description="Tables and figures of the finished runs, and report.html.",
-    )
-    parser.add_argument(
-        "results", type=Path, help="the folder that holds <dataset>/<run>/seed<k>, e.g. results"
-    )
-    parser.add_argument(
-        "--dataset", help="only this data set and its variants, e.g. avmnist, in the report too"
-    )
+    about = "Tables and figures of the finished runs, and report.html."
+    parser = CommandParser(prog="python -m i2m2.results", description=about)
+    about = "the folder that holds <dataset>/<run>/seed<k>, e.g. results"
+    parser.add_argument("results", type=Path, help=about)
+    about = "only this data set and its variants, e.g. avmnist, in the report too"
+    parser.add_argument("--dataset", help=about)
     args = parser.parse_args(argv)
-    entries = read_entries()
+    specs = read_specs()
     paths: list[Path] = []
-    parts: dict[str, list[Part]] = {}
+    sections: dict[str, list[Section]] = {}
     errors: list[DataError] = []
-    for folder in find_folders(args.results, args.dataset, entries):
+    for folder in find_folders(args.results, args.dataset, specs):
         try:
-            paths += show(folder, entries, parts.setdefault(folder.name, []))
+            sections[folder.name], written = show(folder, specs)
+            paths += written
         except DataError as error:  # the other folders have their tables all the same
             errors.append(error)
-            parts[folder.name] = [
-                Part(
-                    Sheet(title="No tables", about=folder.name, grids={}, notes=[f"{error}."]),
-                    [],
-                    False,
-                )
-            ]
-    paths.append(args.results / "report.html")
-    write_text(
-        paths[-1],
-        to_page(TITLE, {name: found for name, found in parts.items() if found}, INTRODUCTION),
-    )
-    print("written:", *paths, sep="\n  ")
+            notes = [f"{error}."]
+            nothing = RenderedTable(title="No tables", about=folder.name, grids={}, notes=notes)
+            sections[folder.name] = [Section(nothing)]
+    filled = {name: of_folder for name, of_folder in sections.items() if of_folder}
+    page = args.results / "report.html"
+    write_text(page, render.to_page(TITLE, filled, INTRODUCTION))
+    print("written:", *paths, page, sep="\n  ")
     if errors:
         raise DataError("; ".join(map(str, errors)))
 

@@ -1,13 +1,13 @@
-"""`python -m i2m2.sweep`: the runs of a table, each in a process of its own, as many at a time as
-JOBS says.
+"""`python -m i2m2.sweep`: the runs of a table, each in a process of its own, JOBS at a time.
 
-    python -m i2m2.sweep --train AVMNIST_and_MIMIC.train --config AVMNIST_and_MIMIC/configs/avmnist.yaml \\
-        --rows "unimodal_image, unimodal_audio, inter --fusion concat, intra, i2m2 --fusion concat" --seeds "0 1 2" [overrides]
+    python -m i2m2.sweep --train AVMNIST_and_MIMIC.train \\
+        --config AVMNIST_and_MIMIC/configs/avmnist.yaml \\
+        --rows "unimodal_image, unimodal_audio, inter --fusion concat, i2m2 --fusion concat" \\
+        --seeds "0 1 2" [overrides]
 
-Runs that need nothing of each other go side by side; `intra` and `i2m2` wait for the rows they
-start from. CPU threads are divided between the jobs, GPUs given out one to each. What needs a run
-that failed is left out; the others go on, except after a mistake in the settings or the data (exit
-codes 2 and 3), which they would share.
+`intra` and `i2m2` wait for the rows they start from. CPU threads are divided between the jobs, GPUs
+given out one to each. What needs a run that failed is left out; the others go on, except after a
+mistake in the settings or the data (exit codes 2 and 3), which they would share.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
-from functools import cache
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 
@@ -36,137 +35,105 @@ class Job:
 
 def main(argv: list[str] | None = None) -> None:
     """Make the runs of a table; exits with the code of the first that failed."""
-    parser = CommandParser(
-        prog="python -m i2m2.sweep", description=__doc__.split("\n")[0], allow_abbrev=False
-    )
-    parser.add_argument(
-        "--train",
-        required=True,
-        metavar="MODULE",
-        help="training program, such as AVMNIST_and_MIMIC.train",
-    )
+    about = "The runs of a table, as many at a time as JOBS says."
+    parser = CommandParser(prog="python -m i2m2.sweep", description=about, allow_abbrev=False)
+    about = "training program, such as AVMNIST_and_MIMIC.train"
+    parser.add_argument("--train", required=True, metavar="MODULE", help=about)
     parser.add_argument("--config", required=True, metavar="FILE")
-    parser.add_argument(
-        "--rows",
-        required=True,
-        help="rows of the table, separated by commas: method and its arguments",
-    )
-    parser.add_argument("--seeds", default=os.environ.get("SEEDS", "0"), help="separated by spaces")
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=os.environ.get("JOBS", "1"),
-        help="runs at a time (environment: JOBS)",
-    )
+    about = "rows of the table, separated by commas: method and its arguments"
+    parser.add_argument("--rows", required=True, help=about)
+    seeds, jobs = os.environ.get("SEEDS", "0"), os.environ.get("JOBS", "1")
+    parser.add_argument("--seeds", default=seeds, help="separated by spaces")
+    parser.add_argument("--jobs", type=int, default=jobs, help="at a time (environment: JOBS)")
     args, overrides = parser.parse_known_args(argv)
     if args.jobs < 1 or not args.seeds.split():
         raise SettingsError(
             f"JOBS={args.jobs}, SEEDS={args.seeds!r}: at least one job and one seed are needed"
         )
     base = [sys.executable, "-m", args.train, "--config", args.config]
-    codes = run_jobs(plan(args.rows.split(","), args.seeds.split(), base, overrides), args.jobs)
-    if any(codes.values()):
-        missing = ", ".join(name for name, code in codes.items() if code)
-        print(
-            f"error: not made: {missing}; the lines above say why, and the same command makes them",
-            file=sys.stderr,
-        )
-        sys.exit(next(code for code in codes.values() if code))
+    rows = [row.strip() for row in args.rows.split(",")]
+    codes = run_jobs(plan(rows, args.seeds.split(), base, overrides), args.jobs)
+    if failed := {name: code for name, code in codes.items() if code}:
+        why = "the lines above say why, and the same command makes them"
+        print(f"error: not made: {', '.join(failed)}; {why}", file=sys.stderr)
+        sys.exit(next(iter(failed.values())))
 
 
 def plan(rows: list[str], seeds: list[str], base: list[str], overrides: list[str]) -> list[Job]:
     """A job per row and seed, seed by seed, rows in the order given."""
-    scratch = "--init=scratch" in overrides or ("--init", "scratch") in zip(
-        overrides, overrides[1:], strict=False
-    )
+    from i2m2.training.config import read_words  # here: the parser of settings takes a while
+
+    scratch = read_words(overrides).get("--init") == "scratch"
     jobs = []
     for seed in seeds:
         for row in rows:
             words = shlex.split(row)
             command = [*base, "--method", *words, "--seed", seed, *overrides]
             needs = [] if scratch else [f"{need} seed {seed}" for need in _needs(words, rows)]
-            jobs.append(Job(f"{row.strip()} seed {seed}", command, needs))
+            jobs.append(Job(f"{row} seed {seed}", command, needs))
     return jobs
 
 
 def _needs(words: list[str], rows: list[str]) -> list[str]:
-    """Rows of the table that a row starts from: every unimodal one, and for i2m2 the inter row with
-    the same arguments."""
-    rows = [row.strip() for row in rows]
-    needs = (
-        [row for row in rows if row.startswith("unimodal_")]
-        if words[0] in ("intra", "i2m2")
-        else []
-    )
-    return needs + [
-        row for row in rows if words[0] == "i2m2" and shlex.split(row) == ["inter", *words[1:]]
-    ]
+    """The rows that a row starts from: the unimodal ones, and for i2m2 the inter row like it."""
+    method, *arguments = words
+    if method not in ("intra", "i2m2"):
+        return []
+    inter = ["inter", *arguments] if method == "i2m2" else None
+    return [row for row in rows if row.startswith("unimodal_") or shlex.split(row) == inter]
 
 
 def run_jobs(jobs: list[Job], at_a_time: int) -> dict[str, int]:
-    """Run them all -> {name: exit code}, 0 for done, that of the job it needs for one left out, the
-    mistake's first."""
+    """Run them all, each after those it needs -> {name: exit code}; a job that is left out has that
+    of the job it needs, or of the mistake that it would share."""
     codes: dict[str, int] = {}
-    waiting, running, slots = list(jobs), {}, list(range(at_a_time))
+    waiting = list(jobs)
+    running: dict[str, tuple[subprocess.Popen, int]] = {}
+    slots = list(range(at_a_time))
     try:
         while waiting or running:
-            for job in [job for job in waiting if _reason_to_leave_out(job, codes)]:
-                codes[job.name] = _reason_to_leave_out(job, codes)
-                waiting.remove(job)
-            names = {job.name for job in (*waiting, *(job for job, _, _ in running.values()))}
-            for job in [job for job in waiting if not names & set(job.needs)][: len(slots)]:
-                waiting.remove(job)
-                slot = slots.pop()
-                running[job.name] = (
-                    job,
-                    subprocess.Popen(job.command, env=_environment(slot, at_a_time)),
-                    slot,
-                )
-            for name, (_, process, slot) in list(running.items()):
+            for job in list(waiting):
+                failed = [
+                    code
+                    for name, code in codes.items()
+                    if code and (code in MISTAKES or name in job.needs)
+                ]
+                if failed:
+                    codes[job.name] = failed[0]
+                    waiting.remove(job)
+                elif slots and codes.keys() >= set(job.needs):
+                    slot = slots.pop()
+                    process = subprocess.Popen(job.command, env=_environment(slot, at_a_time))
+                    running[job.name] = (process, slot)
+                    waiting.remove(job)
+            for name, (process, slot) in list(running.items()):
                 if process.poll() is not None:
                     codes[name] = process.returncode
                     slots.append(slot)
                     del running[name]
             time.sleep(0.05)
     finally:
-        for (
-            _,
-            process,
-            _,
-        ) in (
-            running.values()
-        ):  # after an interrupt: each goes on later from its last finished epoch
+        # After an interrupt: each goes on later from its last finished epoch.
+        for process, _ in running.values():
             process.terminate()
     return codes
-
-
-def _reason_to_leave_out(job: Job, codes: dict[str, int]) -> int:
-    """The exit code of a job that this one needs, or of any that failed over settings or data; 0 if
-    there is none."""
-    return next(
-        (code for name, code in codes.items() if code in MISTAKES or (code and name in job.needs)),
-        0,
-    )
 
 
 def _environment(slot: int, at_a_time: int) -> dict[str, str]:
     """CPU threads divided between the jobs; one GPU to each where there are several."""
     environment = dict(os.environ)
     if at_a_time > 1:
-        threads = max(1, int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1) // at_a_time)
-        environment["OMP_NUM_THREADS"] = str(threads)
-        visible = [v for v in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if v]
-        gpus = visible or _gpus()
+        threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+        environment["OMP_NUM_THREADS"] = str(max(1, threads // at_a_time))
+        named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        gpus = [gpu for gpu in named if gpu]
+        if not gpus:
+            import torch  # here: it takes seconds, and only several jobs need it
+
+            gpus = [str(place) for place in range(torch.cuda.device_count())]
         if len(gpus) > 1:
             environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
     return environment
-
-
-@cache
-def _gpus() -> list[str]:
-    import torch  # takes seconds, and only several jobs need it
-
-    return [str(i) for i in range(torch.cuda.device_count())]
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import json
 import os
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -16,7 +15,6 @@ from accelerate.state import AcceleratorState
 ROOT = Path(__file__).resolve().parent.parent
 AVMNIST_CONFIG = str(ROOT / "AVMNIST_and_MIMIC/configs/avmnist.yaml")
 MIMIC_CONFIG = str(ROOT / "AVMNIST_and_MIMIC/configs/mimic.yaml")
-FASTMRI_CONFIG = str(ROOT / "fastMRI/configs/fastmri.yaml")
 
 
 @pytest.fixture(autouse=True)
@@ -93,51 +91,6 @@ def write_mimic(folder: Path, stays: int) -> None:
         "variant": "clean",
         "synthetic": True,
         "description": "random numbers in the layout of MIMIC",
-    }
-    (folder / "dataset.json").write_text(json.dumps(described))
-
-
-@pytest.fixture(scope="session")
-def fastmri_files(tmp_path_factory) -> Path:
-    """A prepared folder of 12 volumes (6 train, 3 validation, 3 test) of 4 slices of 40 x 40."""
-    folder = tmp_path_factory.mktemp("fastmri")
-    write_fastmri(folder, parts={"train": 6, "val": 3, "test": 3}, slices=4, side=40)
-    return folder
-
-
-def write_fastmri(folder: Path, parts: dict[str, int], slices: int, side: int) -> None:
-    """Noise whose magnitude and phase are shifted in a quarter of the image for every label that is
-    set."""
-    rng = np.random.default_rng(0)
-    (folder / "volumes").mkdir(parents=True)
-    rows = ["volume,slice,part,patient,others,meniscus,acl,cartilage"]
-    for number, part in enumerate(part for part, count in parts.items() for _ in range(count)):
-        volume, y = f"file9{number:06d}", rng.integers(0, 2, (slices, 4))
-        y[0], y[1] = 0, 1  # both classes of every label in every volume
-        image = rng.normal(size=(slices, side, side)) + 1j * rng.normal(size=(slices, side, side))
-        for label, (row, column) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
-            corner = np.s_[
-                :,
-                row * side // 2 : (row + 1) * side // 2,
-                column * side // 2 : (column + 1) * side // 2,
-            ]
-            image[corner] *= 1 + y[:, label, None, None]
-            image[corner] += y[:, label, None, None]
-        with h5py.File(folder / "volumes" / f"{volume}.h5", "w") as file:
-            file["image"], file["rss"] = (
-                image.astype(np.complex64),
-                np.abs(image).astype(np.float32),
-            )
-            file.attrs["scale"] = 5e-5
-        rows += [
-            f"{volume},{index},{part},patient{number}," + ",".join(map(str, labels))
-            for index, labels in enumerate(y)
-        ]
-    (folder / "slices.csv").write_text("\n".join(rows) + "\n")
-    described = {
-        "variant": "native",
-        "synthetic": True,
-        "description": "noise in the layout of fastMRI",
     }
     (folder / "dataset.json").write_text(json.dumps(described))
 

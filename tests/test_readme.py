@@ -10,44 +10,39 @@ import sys
 
 import pytest
 
-from AVMNIST_and_MIMIC.datasets import dataset_of
-from fastMRI.models import FastMRIConfig
+import AVMNIST_and_MIMIC.datasets
+import fastMRI.settings
+import VQA_and_NLVR2.datasets
+from i2m2.report.fill import tables_of
+from i2m2.report.paper import read_specs
 from i2m2.report.render import from_json, to_markdown
-from i2m2.report.runs import collect, run_folders
-from i2m2.report.tables import read_entries, sheet_of
-from i2m2.results import tables_of
+from i2m2.report.tables import rendered
+from i2m2.runs import collect, run_folders
+from i2m2.training.commands import dataset_of
 from i2m2.training.config import load_config
 from tests.conftest import ROOT
-from VQA_and_NLVR2.datasets import dataset_of as vqa_nlvr2
 
 READMES = [ROOT / "README.md", *ROOT.glob("*/README.md")]
 
 
 def blocks(language):
-    return [
-        (path.parent.name, block)
-        for path in READMES
-        for block in re.findall(rf"```{language}\n(.*?)```", path.read_text(), re.S)
-    ]
+    pattern = re.compile(rf"```{language}\n(.*?)```", re.S)
+    return [block for path in READMES for block in pattern.findall(path.read_text())]
 
 
-COMMANDS = sorted(
-    {
-        line.strip()
-        for _, block in blocks("bash")
-        for line in block.replace("\\\n", " ").splitlines()
-        if line.strip()
-    }
-)
+def commands():
+    """Every command of the READMEs, once."""
+    text = "\n".join(block.replace("\\\n", " ") for block in blocks("bash"))
+    return sorted({line.strip() for line in text.splitlines() if line.strip()})
 
 
-# Training program -> the settings that its arguments are of; script of a table -> its program and
-# its config
+# Training program -> the data sets that its arguments are of; script of a table -> its program and
+# its config.
 PROGRAMS = {
-    "AVMNIST_and_MIMIC.train": lambda arguments: dataset_of(arguments).config,
-    "fastMRI.train": lambda _: FastMRIConfig,
-    "VQA_and_NLVR2.train": lambda arguments: vqa_nlvr2(arguments).config,
-    "VQA_and_NLVR2.extract_features": lambda arguments: vqa_nlvr2(arguments).config,
+    "AVMNIST_and_MIMIC.train": AVMNIST_and_MIMIC.datasets.DATASETS,
+    "fastMRI.train": fastMRI.settings.DATASETS,
+    "VQA_and_NLVR2.train": VQA_and_NLVR2.datasets.DATASETS,
+    "VQA_and_NLVR2.extract_features": VQA_and_NLVR2.datasets.DATASETS,
 }
 SCRIPTS = {
     "scripts/avmnist.sh": ("AVMNIST_and_MIMIC.train", "AVMNIST_and_MIMIC/configs/avmnist.yaml"),
@@ -59,10 +54,10 @@ SCRIPTS = {
 
 
 def check_settings(program, arguments):
-    load_config(PROGRAMS[program](arguments), arguments, "train")
+    load_config(dataset_of(PROGRAMS[program], arguments).config, arguments, "train")
 
 
-@pytest.mark.parametrize("code", [block for _, block in blocks("python")])
+@pytest.mark.parametrize("code", blocks("python"))
 def test_python_examples_run(code):
     names = {}
     exec(code, names)
@@ -70,41 +65,64 @@ def test_python_examples_run(code):
     assert all(parameter.grad is not None for parameter in names["model"].parameters())
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", commands())
 def test_commands_name_programs_and_settings_that_exist(command, capsys):
     words = shlex.split(command, comments=True)
     variables = {}
     while words and "=" in words[0]:  # VARIABLE=value in front of a script
-        variables[words[0].partition("=")[0]] = words[0].partition("=")[2]
-        words = words[1:]
+        name, _, variables[name] = words.pop(0).partition("=")
     assert words[0] in ("bash", "python", "torchrun"), command
     if words[0] == "bash":
-        assert (ROOT / words[1]).exists()
-        if words[1] in SCRIPTS:
-            program, config = SCRIPTS[words[1]]
-            check_settings(
-                program, ["--config", str(ROOT / variables.get("CONFIG", config)), *words[2:]]
-            )
+        check_script(words[1], words[2:], variables)
     elif "-m" in words:
-        module, arguments = words[words.index("-m") + 1], words[words.index("-m") + 2 :]
-        assert (ROOT / (module.replace(".", "/") + ".py")).exists()
-        if module in PROGRAMS and "results/" not in command:
-            check_settings(module, arguments)
-        else:
-            options = [
-                word.split("=")[0]
-                for word in arguments
-                if word.startswith("--") and not word.startswith("--config")
-            ]
-            with pytest.raises(SystemExit) as ended:
-                importlib.import_module(module).main(["--help"])
-            help_text = capsys.readouterr().out
-            assert ended.value.code == 0 and all(option in help_text for option in options), command
+        place = words.index("-m") + 1
+        check_module(words[place], words[place + 1 :], command, capsys)
     else:
         assert (ROOT / words[1]).exists()
 
 
+def check_script(script, arguments, variables):
+    assert (ROOT / script).exists()
+    if script in SCRIPTS:
+        program, config = SCRIPTS[script]
+        config = str(ROOT / variables.get("CONFIG", config))
+        check_settings(program, ["--config", config, *arguments])
+
+
+def check_module(module, arguments, command, capsys):
+    assert (ROOT / (module.replace(".", "/") + ".py")).exists()
+    if module in PROGRAMS and "results/" not in command:
+        return check_settings(module, arguments)
+    options = {word.split("=")[0] for word in arguments if word.startswith("--")} - {"--config"}
+    with pytest.raises(SystemExit) as ended:
+        importlib.import_module(module).main(["--help"])
+    help_text = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert all(option in help_text for option in options), command
+
+
 REPORTED = sorted(path.name for path in (ROOT / "reported").iterdir() if path.is_dir())
+
+
+def test_the_readme_is_for_a_newcomer():
+    text = (ROOT / "README.md").read_text()
+    assert text.count("\n") <= 205
+    for picture in re.findall(r"!\[.*?\]\((.*?)\)", text):
+        assert (ROOT / picture).stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("path", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_of_the_readmes_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if "://" in target:
+            continue
+        file, _, heading = target.partition("#")
+        linked = path.parent / file if file else path
+        assert linked.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", linked.read_text(), re.M)
+            anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles]
+            assert heading in anchors, target
 
 
 @pytest.mark.parametrize("folder", REPORTED)
@@ -131,47 +149,40 @@ def tables_in(text):
 
 def reported_tables(name):
     folder = ROOT / "reported" / name
-    sheets = [sheet_of(table) for table in tables_of(folder, collect(folder), read_entries())[0]]
-    sheets += [
-        from_json(path) for path in sorted(folder.glob("*.sheet.json"))
-    ]  # of other commands, such as fastMRI.noise
-    return [tables_in(to_markdown(sheet))[0] for sheet in sheets]
+    tables = [rendered(table) for table in tables_of(folder, collect(folder), read_specs())[0]]
+    # Of other commands, such as fastMRI.noise.
+    tables += [from_json(path) for path in sorted(folder.glob("*.sheet.json"))]
+    return [tables_in(to_markdown(table))[0] for table in tables]
 
 
 @pytest.mark.parametrize("folder", REPORTED)
 def test_behind_every_reported_run_are_its_settings_environment_scores_and_statistics(folder):
+    files = {"config.yaml", "env.json", "result.json", "DONE", "statistics.json"}
     for run in run_folders(ROOT / "reported" / folder):
-        there = {path.name for path in run.iterdir()}
-        assert there == {"config.yaml", "env.json", "result.json", "DONE", "statistics.json"}, run
-        told, scores = (
-            json.loads((run / name).read_text()) for name in ("statistics.json", "result.json")
-        )
-        assert told["metrics"] and told["calibration"]
-        for metric, found in told["metrics"].items():
-            assert found["values"] == pytest.approx([scores["test"][metric]], abs=1e-4), (
-                run,
-                metric,
-            )
+        assert {path.name for path in run.iterdir()} == files, run
+        stored = json.loads((run / "statistics.json").read_text())
+        scores = json.loads((run / "result.json").read_text())["test"]
+        assert stored["metrics"] and stored["calibration"]
+        for metric, found in stored["metrics"].items():
+            assert found["values"] == pytest.approx([scores[metric]], abs=1e-4), (run, metric)
+
+
+def run_script(script, *arguments, **variables):
+    """-> what the script prints, with this Python and two threads."""
+    environment = {**os.environ, "JOBS": "2", "VIRTUAL_ENV": sys.prefix, "OMP_NUM_THREADS": "2"}
+    environment["PATH"] = f"{os.path.dirname(sys.executable)}:{environment['PATH']}"
+    command = ["bash", script, *arguments]
+    environment |= variables
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def test_quickstart_trains_seven_rows_and_ends_with_a_labelled_table_and_a_figure(tmp_path):
-    environment = {
-        **os.environ,
-        "OUT": str(tmp_path),
-        "JOBS": "2",
-        "VIRTUAL_ENV": sys.prefix,
-        "OMP_NUM_THREADS": "2",
-    }
-    environment["PATH"] = f"{os.path.dirname(sys.executable)}:{environment['PATH']}"
-    command = ["bash", "scripts/quickstart.sh", "--optim.epochs", "1", "--data.train_size", "80"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows = re.findall(
-        r"^\| ([^|]+) \| \**[\d.]+ [^|]*\(1\)[* †]*\| not judged: synthetic data \|$",
-        done.stdout,
-        re.M,
-    )
-    assert rows == [
+    few = ("--optim.epochs", "1", "--data.train_size", "80")
+    text = run_script("scripts/quickstart.sh", *few, OUT=str(tmp_path))
+    row = r"^\| ([^|]+) \| \**[\d.]+ [^|]*\(1\)[* †]*\| not judged: synthetic data \|$"
+    assert re.findall(row, text, re.M) == [
         "Image",
         "Audio",
         "Intra-modality",
@@ -180,28 +191,17 @@ def test_quickstart_trains_seven_rows_and_ends_with_a_labelled_table_and_a_figur
         "I2M2 LF",
         "I2M2 LRTF",
     ]
-    assert "SYNTHETIC" in done.stdout and "Missing" not in done.stdout
+    assert "SYNTHETIC" in text and "Missing" not in text
     assert (tmp_path / "avmnist-digits/figure.png").stat().st_size > 5000
-    assert done.stdout.strip().endswith("avmnist-digits/figure.png")
+    assert text.strip().endswith("avmnist-digits/figure.png")
 
 
 def test_mimic_script_trains_six_rows_of_a_task_and_ends_with_its_table(mimic_files, tmp_path):
-    environment = {
-        **os.environ,
-        "OUT": str(tmp_path),
-        "JOBS": "2",
-        "TASKS": "icd9_7",
-        "SEEDS": "0",
-        "DATA": str(mimic_files),
-    }
-    environment |= {"VIRTUAL_ENV": sys.prefix, "OMP_NUM_THREADS": "2"}
-    environment["PATH"] = f"{os.path.dirname(sys.executable)}:{environment['PATH']}"
-    command = ["bash", "scripts/mimic.sh", "--optim.epochs", "1", "--data.train_size", "40"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    table = done.stdout[: done.stdout.index("- In percent")]
-    rows = re.findall(r"^\| ([^|]+) \| \**[\d.]+ [^|]*\(1\)[* †]*\|", table, re.M)
-    assert rows == [
+    few = ("--optim.epochs", "1", "--data.train_size", "40")
+    variables = {"OUT": str(tmp_path), "TASKS": "icd9_7", "SEEDS": "0", "DATA": str(mimic_files)}
+    text = run_script("scripts/mimic.sh", *few, **variables)
+    table = text[: text.index("- In percent")]
+    assert re.findall(r"^\| ([^|]+) \| \**[\d.]+ [^|]*\(1\)[* †]*\|", table, re.M) == [
         "Static",
         "Time series",
         "Intra-modality",
@@ -209,8 +209,4 @@ def test_mimic_script_trains_six_rows_of_a_task_and_ends_with_its_table(mimic_fi
         "Inter-modality LRTF",
         "I2M2",
     ]
-    assert (
-        "SYNTHETIC" in done.stdout
-        and "| Majority class" in done.stdout
-        and "Missing" not in done.stdout
-    )
+    assert "SYNTHETIC" in text and "| Majority class" in text and "Missing" not in text

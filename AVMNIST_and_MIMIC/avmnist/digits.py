@@ -1,37 +1,28 @@
 """The embedded default, `avmnist-digits`: AV-MNIST's recipe on data that need no download.
 
 Images are scikit-learn's 1,797 real handwritten digits (8x8, enlarged to 28x28). Speech is
-synthesised here: a glottal source of harmonics and a noise source, filtered by formants that glide
-through the sounds of the English words zero..nine, for several voices with many takes each. PCA,
-noise, pairing, spectrograms and files are those of `avmnist_build`.
+synthesised (`speech`), for several voices with many takes each. PCA, noise, pairing, spectrograms
+and files are those of `preparation.build`.
 """
 
 from __future__ import annotations
 
+import itertools
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
-from sklearn.datasets import load_digits
 
-from AVMNIST_and_MIMIC.avmnist.preparation.audio import RATE, Recording, normalise
-from AVMNIST_and_MIMIC.avmnist.preparation.build import (
-    Label,
-    Material,
-    Rules,
-    build,
-    facts_of,
-    holds,
-)
-from AVMNIST_and_MIMIC.avmnist.preparation.check import read_facts
-from AVMNIST_and_MIMIC.avmnist.preparation.images import Digits
+from AVMNIST_and_MIMIC.avmnist.preparation.layout import Label, facts_of, holds, read_facts
+from AVMNIST_and_MIMIC.avmnist.preparation.rules import Rules
 from i2m2.errors import SettingsError
 
-SEED = 20240601  # of the voices and takes; a constant of the data set
+if TYPE_CHECKING:
+    from AVMNIST_and_MIMIC.avmnist.preparation.build import Material
+
 # Rows, in scikit-learn's order, so that writers differ: 1,200 train, 200 validation; the other 397
-# test
+# test.
 TRAIN_FILE = 1400
 RULES = Rules(
     components=3,
@@ -42,190 +33,56 @@ RULES = Rules(
     snr_max=-1.0,
 )
 TAKES = 15  # of every voice and digit: 4 test, 3 validation, 8 train
-HOP = RATE // 200  # samples per frame of 5 ms
-
-
-@dataclass(frozen=True)
-class Voice:
-    """`pitch` in Hz; `formants` and `pace` are factors of the table below; `breath` is the share of
-    noise in voiced sounds."""
-
-    name: str
-    pitch: float
-    formants: float
-    pace: float
-    breath: float
-
-
-VOICES = (
-    Voice("ada", 205, 1.16, 1.00, 0.03),
-    Voice("ben", 108, 0.98, 0.90, 0.01),
-    Voice("cleo", 230, 1.22, 0.85, 0.05),
-    Voice("dan", 92, 0.93, 1.15, 0.02),
-    Voice("eve", 180, 1.10, 1.20, 0.02),
-    Voice("finn", 130, 1.02, 1.05, 0.04),
-)
-
-# Sound: ms, voiced amplitude, noise amplitude, three formants in Hz, centre and width of the noise
-# in Hz. Vowel formants: means of male speakers, Peterson & Barney (1952); the other values are set
-# by ear within their usual ranges.
-SOUNDS = {
-    "iy": (110, 1.00, 0.00, 270, 2290, 3010, 2500, 800),
-    "ih": (90, 1.00, 0.00, 390, 1990, 2550, 2500, 800),
-    "eh": (110, 1.00, 0.00, 530, 1840, 2480, 2500, 800),
-    "ah": (120, 1.00, 0.00, 640, 1190, 2390, 2500, 800),
-    "aa": (110, 1.00, 0.00, 730, 1090, 2440, 2500, 800),
-    "ao": (140, 1.00, 0.00, 570, 840, 2410, 2500, 800),
-    "oh": (90, 1.00, 0.00, 450, 880, 2350, 2500, 800),
-    "uh": (80, 0.80, 0.00, 440, 1020, 2240, 2500, 800),
-    "uw": (150, 1.00, 0.00, 300, 870, 2240, 2500, 800),
-    "w": (60, 0.50, 0.00, 290, 610, 2150, 2500, 800),
-    "r": (70, 0.60, 0.00, 330, 1060, 1480, 2500, 800),
-    "n": (90, 0.35, 0.00, 250, 1450, 2400, 2500, 800),
-    "v": (60, 0.25, 0.04, 220, 1100, 2080, 2200, 1400),
-    "z": (80, 0.20, 0.15, 240, 1390, 2530, 3800, 500),
-    "s": (110, 0.00, 0.28, 400, 1500, 2500, 3900, 450),
-    "f": (100, 0.00, 0.06, 400, 1100, 2100, 2400, 1600),
-    "th": (90, 0.00, 0.05, 400, 1300, 2500, 2900, 1500),
-    "hold": (45, 0.00, 0.00, 350, 1600, 2500, 2500, 800),  # the silence before a plosive
-    "t": (30, 0.00, 0.25, 350, 1800, 2600, 3300, 700),
-    "k": (35, 0.00, 0.20, 350, 1900, 2300, 1900, 500),
-}
-WORDS = (
-    ("z", "ih", "r", "oh", "uh"), ("w", "ah", "n"), ("hold", "t", "uw"), ("th", "r", "iy"), ("f", "ao", "r"),
-    ("f", "aa", "ih", "v"), ("s", "ih", "hold", "k", "s"), ("s", "eh", "v", "uh", "n"),
-    ("eh", "ih", "hold", "t"), ("n", "aa", "ih", "n"),
-)  # fmt: skip
+LABEL = Label("digits", True, "real handwritten digits (scikit-learn), synthesised speech")
+INPUTS = {"digits": "embedded"}
 
 
 def make_digits(out: Path) -> bool:
-    """Write the embedded data set to `out` in seconds, always the same bytes; -> False if it is
-    there already.
+    """Write the embedded data set to `out` in seconds; -> False if it is there already.
 
-    One that an earlier version of the recipe made is replaced: it can be made again at any time.
+    It is always the same bytes. One that an earlier version of the recipe made is replaced: it can
+    be made again at any time.
     """
-    label = Label("digits", True, "real handwritten digits (scikit-learn), synthesised speech")
-    inputs = {"digits": "embedded"}
     try:
-        if holds(out, facts_of(RULES, label, inputs)):
+        if holds(out, facts_of(RULES, LABEL, INPUTS)):
             return False
     except SettingsError:
         if (read_facts(out) or {}).get("variant") != "digits":
             raise
         shutil.rmtree(out)
+    # Here, since scikit-learn and scipy are only needed where something is made.
+    from AVMNIST_and_MIMIC.avmnist.preparation.build import build
+
+    return build(out, _material(), RULES, LABEL)
+
+
+def _material() -> Material:
+    from sklearn.datasets import load_digits
+
+    from AVMNIST_and_MIMIC.avmnist.preparation.audio import Recording, normalise
+    from AVMNIST_and_MIMIC.avmnist.preparation.build import Material
+    from AVMNIST_and_MIMIC.avmnist.preparation.images import Digits
+    from AVMNIST_and_MIMIC.avmnist.speech import VOICES, speak
+
     digits = load_digits()
     images, labels = enlarge(digits.images), digits.target.astype(np.uint8)
-    train, test = (
-        Digits(images[:TRAIN_FILE], labels[:TRAIN_FILE]),
-        Digits(images[TRAIN_FILE:], labels[TRAIN_FILE:]),
+    recordings = []
+    for digit, voice, take in itertools.product(range(10), VOICES, range(TAKES)):
+        name = f"{digit}_{voice.name}_{take}.wav"
+        samples = normalise(speak(digit, voice, take))
+        recordings.append(Recording(name, digit, voice.name, take, samples))
+    return Material(
+        train=Digits(images[:TRAIN_FILE], labels[:TRAIN_FILE]),
+        test=Digits(images[TRAIN_FILE:], labels[TRAIN_FILE:]),
+        recordings=sorted(recordings, key=lambda recording: recording.name),
+        sha256=INPUTS,
     )
-    recordings = [
-        Recording(
-            f"{digit}_{voice.name}_{take}.wav",
-            digit,
-            voice.name,
-            take,
-            normalise(speak(digit, voice, take)),
-        )
-        for digit in range(10)
-        for voice in VOICES
-        for take in range(TAKES)
-    ]
-    recordings.sort(key=lambda recording: recording.name)
-    return build(out, Material(train, test, recordings, inputs), RULES, label)
 
 
 def enlarge(images: np.ndarray) -> np.ndarray:
     """[N, 8, 8] in 0..16 -> uint8 [N, 784] in 0..255, by linear interpolation to 28x28."""
-    large = ndimage.zoom(
-        images * (255 / 16), (1, 3.5, 3.5), order=1, grid_mode=True, mode="nearest"
-    )
+    from scipy import ndimage
+
+    scaled = images * (255 / 16)
+    large = ndimage.zoom(scaled, (1, 3.5, 3.5), order=1, grid_mode=True, mode="nearest")
     return large.round().astype(np.uint8).reshape(len(images), 784)
-
-
-def speak(digit: int, voice: Voice, take: int) -> np.ndarray:
-    """One take of one digit: float64 [L] at 8 kHz. Every take has its own pace, pitch, formants and
-    stress."""
-    rng = np.random.default_rng((SEED, digit, VOICES.index(voice), take))
-    tracks = _tracks(WORDS[digit], voice, rng)
-    spoken = _voiced(tracks, voice, rng) + _noise(tracks, voice, rng)
-    return spoken + 1e-3 * spoken.std() * rng.standard_normal(
-        len(spoken)
-    )  # the hiss of a quiet room
-
-
-def _tracks(word: tuple[str, ...], voice: Voice, rng: np.random.Generator) -> np.ndarray:
-    """The parameters of SOUNDS but the first, per frame of 5 ms [T, 7]: steps from sound to sound,
-    smoothed into glides."""
-    table = np.array([SOUNDS[sound] for sound in word])
-    frames = (
-        np.maximum(
-            2,
-            table[:, 0]
-            / 5
-            * voice.pace
-            * rng.uniform(0.85, 1.15)
-            * rng.uniform(0.8, 1.25, len(word)),
-        )
-        .round()
-        .astype(int)
-    )
-    targets = table[:, 1:] * rng.normal(
-        1, [0.15, 0.15, 0.05, 0.05, 0.03, 0.05, 0.10], (len(word), 7)
-    )
-    targets[:, 2:5] *= voice.formants * rng.normal(1, 0.02)
-    tracks = np.pad(np.repeat(targets, frames, axis=0), ((4, 6), (0, 0)), mode="edge")
-    tracks[:4, :2] = tracks[-6:, :2] = 0  # a little silence around
-    glide = ndimage.gaussian_filter1d(tracks, 4.0, axis=0, mode="nearest")
-    glide[:, :2] = ndimage.gaussian_filter1d(
-        tracks[:, :2], 1.2, axis=0, mode="constant"
-    )  # plosives stay short
-    return np.maximum(glide, 0)
-
-
-def _voiced(tracks: np.ndarray, voice: Voice, rng: np.random.Generator) -> np.ndarray:
-    """Harmonics of the pitch, each as loud as the formants let it: [T * HOP]."""
-    frames, samples = len(tracks), len(tracks) * HOP
-    start, end = rng.normal(1.08, 0.06), rng.normal(0.86, 0.05)
-    pitch = (
-        voice.pitch
-        * np.linspace(start, end, frames)
-        * (1 + 0.01 * ndimage.gaussian_filter1d(rng.standard_normal(frames), 3))
-    )
-    phase = (
-        2 * np.pi / RATE * np.cumsum(np.interp(np.arange(samples) / HOP, np.arange(frames), pitch))
-    )
-    harmonics = np.arange(1, int(0.49 * RATE / pitch.max()) + 1)
-    frequency = pitch[:, None] * harmonics  # [T, H]
-    gain = tracks[:, :1] / harmonics ** rng.normal(
-        0.7, 0.1
-    )  # source and radiation: -4 dB per octave, as formants above the third are left out
-    for formant, width in zip(tracks[:, 2:5].T, (70, 100, 150), strict=True):
-        ratio = frequency / formant[:, None]
-        gain = gain / np.sqrt((1 - ratio**2) ** 2 + (ratio * width / formant[:, None]) ** 2)
-    return np.einsum(
-        "sh,sh->s", _per_sample(gain), np.sin(phase[:, None] * harmonics, dtype=np.float32)
-    )
-
-
-def _per_sample(frames: np.ndarray) -> np.ndarray:
-    """[T, H] -> float32 [T * HOP, H], linear between frames."""
-    frames = frames.astype(np.float32)
-    steps = np.diff(frames, axis=0, append=frames[-1:])
-    fraction = (np.arange(HOP, dtype=np.float32) / HOP)[:, None]
-    return (frames[:, None] + steps[:, None] * fraction).reshape(-1, frames.shape[1])
-
-
-def _noise(tracks: np.ndarray, voice: Voice, rng: np.random.Generator) -> np.ndarray:
-    """White noise through a moving bell-shaped filter, overlapping frames of 10 ms: [T * HOP]."""
-    frequency = np.fft.rfftfreq(2 * HOP, 1 / RATE)
-    amplitude = 6 * (tracks[:, 1:2] + voice.breath * tracks[:, :1])
-    bell = amplitude * np.exp(-0.5 * ((frequency - tracks[:, 5:6]) / tracks[:, 6:7]) ** 2)
-    frames = (
-        np.fft.irfft(np.fft.rfft(rng.standard_normal((len(tracks), 2 * HOP))) * bell)
-        * np.hanning(2 * HOP + 1)[:-1]
-    )
-    noise = np.zeros((len(tracks) + 1) * HOP)
-    noise[:-HOP] += frames[:, :HOP].ravel()
-    noise[HOP:] += frames[:, HOP:].ravel()
-    return noise[:-HOP]

@@ -1,8 +1,8 @@
-"""The files of AV-MNIST, ours or the published tarball's: opening and checking them, for the loader
-and for the audit alike."""
+"""The files of AV-MNIST, ours or the published tarball's: opening and checking them."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +11,18 @@ from i2m2.errors import DataError
 
 SHAPES = {"image": (28, 28), "audio": (112, 112)}
 NUM_CLASSES = 10
-HOW_TO_GET = "how to get them: AVMNIST_and_MIMIC/README.md, section Data; without any data: --data.source synthetic"
+HOW_TO_GET = (
+    "how to get them: AVMNIST_and_MIMIC/README.md, section Data; "
+    "without any data: --data.source synthetic"
+)
 
 
 def open_part(folder: Path, part: str) -> dict[str, np.ndarray]:
     """{image, audio, y} of the training or the test files, memory-mapped but for `y` [N] int64.
-    DataError unless shapes, types and the scale are right; image rows hold 784 numbers and audio
-    rows 112 x 112, in any shape.
 
-    NaN and labels are left to who reads them all: a batch, or --check.
+    DataError unless shapes, types and the scale are right; image rows hold 784 numbers and audio
+    rows 112 x 112, in any shape. NaN and labels are left to who reads them all: a batch, or
+    --check.
     """
     paths = {
         "image": folder / f"image/{part}_data.npy",
@@ -33,28 +36,33 @@ def open_part(folder: Path, part: str) -> dict[str, np.ndarray]:
     y = arrays["y"]
     if y.ndim != 1 or y.dtype.kind not in "ui":
         raise DataError(
-            f"{paths['y']}: shape {y.shape}, dtype {y.dtype}; it should be a row of integers 0..9; prepare the data again"
+            f"{paths['y']}: shape {y.shape}, dtype {y.dtype}; "
+            "it should be a row of integers 0..9; prepare the data again"
         )
     arrays["y"] = np.asarray(y).astype(np.int64)
-    for name, shape in SHAPES.items():
-        array, expected = arrays[name], int(np.prod(shape))
-        readable = array.dtype.kind in "uif" and array.dtype.isnative and array.dtype.itemsize <= 8
-        if (
-            not readable
-            or array.ndim < 2
-            or int(np.prod(array.shape[1:])) != expected
-            or len(array) != len(y)
-        ):
-            raise DataError(
-                f"{paths[name]}: shape {array.shape}, dtype {array.dtype}; it should be numbers of shape ({len(y)}, {expected}) "
-                f"or ({len(y)}, {shape[0]}, {shape[1]}), a row per label; prepare the data again"
-            )
-        peak = np.nanmax(np.abs(array[:: max(1, len(array) // 100)].astype(np.float64)), initial=0)
-        if not 4 < peak < 10_000:
-            raise DataError(
-                f"{paths[name]}: values up to {peak:g}; the scale should be 0..255, as prepared; prepare the data again"
-            )
+    for name in SHAPES:
+        _check_inputs(paths[name], arrays[name], name, len(y))
     return arrays
+
+
+def _check_inputs(path: Path, array: np.ndarray, modality: str, rows: int) -> None:
+    """DataError unless the array holds that many examples of the modality, on the scale 0..255."""
+    height, width = SHAPES[modality]
+    readable = array.dtype.kind in "uif" and array.dtype.isnative and array.dtype.itemsize <= 8
+    fits = array.ndim >= 2 and math.prod(array.shape[1:]) == height * width and len(array) == rows
+    if not (readable and fits):
+        raise DataError(
+            f"{path}: shape {array.shape}, dtype {array.dtype}; it should be numbers of shape "
+            f"({rows}, {height * width}) or ({rows}, {height}, {width}), a row per label; "
+            "prepare the data again"
+        )
+    some = array[:: max(1, len(array) // 100)].astype(np.float64)
+    peak = np.nanmax(np.abs(some), initial=0)
+    if not 4 < peak < 10_000:
+        raise DataError(
+            f"{path}: values up to {peak:g}; the scale should be 0..255, as prepared; "
+            "prepare the data again"
+        )
 
 
 def _open_array(path: Path) -> np.ndarray:
@@ -65,5 +73,6 @@ def _open_array(path: Path) -> np.ndarray:
         return array
     except (ValueError, EOFError, OSError) as error:
         raise DataError(
-            f"{path} cannot be read as a NumPy array ({error}); it is truncated or damaged: copy or prepare it again"
+            f"{path} cannot be read as a NumPy array ({error}); it is truncated or damaged: "
+            "copy or prepare it again"
         ) from error

@@ -19,6 +19,16 @@ SERIES = (
     "urea nitrogen", "white cells", "bicarbonate", "sodium", "potassium", "bilirubin",
 )  # fmt: skip
 ICD9_GROUPS = 20
+# Class k of `mortality` is the first k in 1..5 whose column of `mortality_labels` is 1, class 0
+# none of them.
+MORTALITY_CLASSES = (
+    "alive 1 year after discharge, or not known",
+    "death within 1 day of ICU admission",
+    "within 2 days",
+    "within 3 days",
+    "within 30 days of discharge",
+    "within 1 year of discharge",
+)
 SHAPES = {  # n stays, T steps -> shape and kinds of type
     "series": (("n", "T", len(SERIES)), "f"),
     "series_mask": (("n", "T", len(SERIES)), "uib"),
@@ -29,12 +39,17 @@ SHAPES = {  # n stays, T steps -> shape and kinds of type
     "subject_id": (("n",), "ui"),
 }
 KINDS = {"f": "floating-point numbers", "ui": "integers", "uib": "integers or booleans"}
-HOW_TO_GET = "how to make it: AVMNIST_and_MIMIC/README.md, section MIMIC-III; without any data: --data.source synthetic"
+HOW_TO_GET = (
+    "how to make it: AVMNIST_and_MIMIC/README.md, section MIMIC-III; "
+    "without any data: --data.source synthetic"
+)
 
 
 def read_arrays(folder: Path, steps: int) -> dict[str, np.ndarray]:
-    """The arrays of mimic.npz, checked for shape, type and range. DataError if the file is missing,
-    damaged or of another form."""
+    """The arrays of mimic.npz, checked for shape, type and range.
+
+    DataError if the file is missing, damaged or of another form.
+    """
     path = folder / "mimic.npz"
     if not path.exists():
         raise DataError(f"mimic: {path} is missing; {HOW_TO_GET}")
@@ -51,11 +66,10 @@ def read_arrays(folder: Path, steps: int) -> dict[str, np.ndarray]:
     for name, (dimensions, kinds) in SHAPES.items():
         array, shape = arrays[name], tuple(sizes.get(size, size) for size in dimensions)
         if array.shape != shape or array.dtype.kind not in kinds:
-            hint = (
-                "set --data.steps or prepare it again" if "T" in dimensions else "prepare it again"
-            )
+            other = "set --data.steps or " if "T" in dimensions else ""
             raise DataError(
-                f"{path}: {name} has shape {array.shape}, dtype {array.dtype}; it should be {KINDS[kinds]} of shape {shape}; {hint}"
+                f"{path}: {name} has shape {array.shape}, dtype {array.dtype}; "
+                f"it should be {KINDS[kinds]} of shape {shape}; {other}prepare it again"
             )
     for name in ("mortality_labels", "icd9"):
         if ((arrays[name] < 0) | (arrays[name] > 1)).any():
@@ -86,12 +100,13 @@ class Split(NamedTuple):
 
 
 def patient_split(subject_id: np.ndarray) -> Split:
-    """80 / 10 / 10 % of the patients, in the order of a hash of their id, so that another cohort is
-    split nearly alike."""
+    """80 / 10 / 10 % of the patients, in the order of a hash of their id.
+
+    So another cohort is split nearly alike.
+    """
     patients, row_of = np.unique(subject_id, return_inverse=True)
-    order = np.argsort(
-        [hashlib.sha256(str(patient).encode()).digest() for patient in patients.tolist()]
-    )
+    hashes = [hashlib.sha256(str(patient).encode()).digest() for patient in patients.tolist()]
+    order = np.argsort(hashes)
     tenth = len(patients) // 10
     part = np.zeros(len(patients), dtype=int)  # 0: train
     part[order[:tenth]], part[order[tenth : 2 * tenth]] = 1, 2
@@ -99,8 +114,10 @@ def patient_split(subject_id: np.ndarray) -> Split:
 
 
 def reference_split(examples: int) -> Split:
-    """The published split: Python's shuffle with seed 10, first tenth validation, second test,
-    whatever patient a row is of."""
+    """The published split of the rows, whatever patient they are of.
+
+    Python's shuffle with seed 10, first tenth validation, second test.
+    """
     order = list(range(examples))
     random.Random(10).shuffle(order)
     first, second = examples // 10, examples // 5
@@ -112,24 +129,24 @@ def reference_split(examples: int) -> Split:
 
 
 def standardise(x: np.ndarray, train: np.ndarray, how: str) -> tuple[np.ndarray, list[int]]:
-    """z-scores [N, ..., F] float32 per feature, missing values 0; and the features that are
-    constant or never observed.
+    """-> z-scores [N, ..., F] float32 per feature, missing values 0; the features without spread.
+
+    A feature without spread is constant or never observed, and is divided by 1.
 
     train: mean and population standard deviation of what the training rows observe. reference: NaN
-    and infinity become 0 first, then the statistics are over all rows. Either way a feature without
-    spread is divided by 1.
+    and infinity become 0 first, then the statistics are over all rows.
     """
     rows = train
     if how == "reference":
         x, rows = np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0), slice(None)
-    z, flat = np.zeros(x.shape, np.float32), []
+    z, without_spread = np.zeros(x.shape, np.float32), []
     for k in range(x.shape[-1]):  # a feature at a time: no float64 copy of everything
         values = x[..., k].astype(np.float64)
         observed = np.isfinite(values)
-        known = values[rows][observed[rows]]
-        mean, std = (known.mean(), known.std()) if len(known) else (0.0, 0.0)
+        seen = values[rows][observed[rows]]
+        mean, std = (seen.mean(), seen.std()) if len(seen) else (0.0, 0.0)
         if std <= 1e-6 * abs(mean):  # rounding leaves a constant a spread of this size
             std = 1.0
-            flat.append(k)
+            without_spread.append(k)
         np.divide(values - mean, std, out=z[..., k], where=observed, casting="same_kind")
-    return z, flat
+    return z, without_spread

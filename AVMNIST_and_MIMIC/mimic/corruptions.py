@@ -1,10 +1,9 @@
-"""Corruptions of MIMIC's standardised arrays at a level p in 0..1, after MultiBench's robustness
-tests (Liang et al., 2021).
+"""Corruptions of MIMIC's standardised arrays at a level p in 0..1.
 
-What MultiBench documents: its code added one number to a whole stay where noise per step was meant,
-and emptied whole stays where time steps were. A dropped value is the training mean, 0, and counts
-as not observed. What happens to a stay depends on (seed, kind of corruption, level, the stay's
-place in the array).
+They follow MultiBench's robustness tests (Liang et al., 2021) as documented: its code added one
+number to a whole stay where noise per step was meant, and emptied whole stays where time steps
+were. A dropped value is the training mean, 0, and counts as not observed. What happens to a stay
+depends on (seed, kind of corruption, level, the stay's place in the array).
 """
 
 from __future__ import annotations
@@ -15,12 +14,14 @@ from functools import partial
 import numpy as np
 
 from AVMNIST_and_MIMIC.mimic.arrays import SERIES
-from i2m2.training.robustness import Corruptions
+from i2m2.stats.robustness import ArrayCorruptions
 
 
-def mimic_corruptions(seed: int) -> Corruptions:
-    """What is corrupted, and how; `multimodal` is MultiBench's: static entries, then noise, entries
-    and steps of the series."""
+def mimic_corruptions(seed: int) -> ArrayCorruptions:
+    """{name: {modality: what is done to it}}.
+
+    `multimodal` is MultiBench's: static entries, then noise, entries and steps of the series.
+    """
     by = {kind: partial(corrupt, kind, seed=seed) for kind in KINDS}
 
     def series(x: np.ndarray, level: float) -> np.ndarray:
@@ -38,15 +39,16 @@ def mimic_corruptions(seed: int) -> Corruptions:
 
 
 def corrupt(kind: str, x: np.ndarray, level: float, seed: int = 0) -> np.ndarray:
-    """float32 [N, F] or [N, T, F] -> the same; the series' channels beyond the twelfth say what was
-    observed (`data.masks`)."""
+    """float32 [N, F] or [N, T, F] -> the same.
+
+    The series' channels beyond the twelfth say what was observed (`data.masks`).
+    """
     rng = np.random.default_rng([seed, list(KINDS).index(kind), x.ndim, round(1000 * level)])
     return KINDS[kind](x, level, rng)
 
 
 def _noise(x: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
-    """Plus Gaussian noise of `level` training standard deviations, another in every entry of every
-    time step."""
+    """Plus Gaussian noise of `level` training standard deviations, another in every entry."""
     noisy = x.copy()
     values = noisy[..., : len(SERIES)]
     values += level * rng.standard_normal(values.shape, dtype=np.float32)
@@ -56,8 +58,8 @@ def _noise(x: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
 def _drop_entries(x: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
     """Every entry with probability `level`."""
     features = min(x.shape[-1], len(SERIES))
-    kept = rng.random((*x.shape[:-1], features)) >= level
-    return x * np.concatenate([kept] * (x.shape[-1] // features), axis=-1)
+    present = rng.random((*x.shape[:-1], features)) >= level
+    return x * np.concatenate([present] * (x.shape[-1] // features), axis=-1)
 
 
 def _drop_steps(x: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:

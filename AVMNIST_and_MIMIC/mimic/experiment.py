@@ -1,17 +1,15 @@
-"""MIMIC-III: settings, loader and models."""
+"""MIMIC-III: loader and models."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any
 
 import numpy as np
 from torch import nn
 
 from AVMNIST_and_MIMIC.encoders import SeriesGRU, mlp
 from AVMNIST_and_MIMIC.mimic.arrays import (
-    ICD9_GROUPS,
     SERIES,
     STATIC,
     class_of,
@@ -21,156 +19,89 @@ from AVMNIST_and_MIMIC.mimic.arrays import (
     reference_split,
     standardise,
 )
+from AVMNIST_and_MIMIC.mimic.settings import MIMICConfig, MIMICData, MIMICModel
 from i2m2.files import make_once
 from i2m2.fusion import build_fusion
-from i2m2.model import INTER, FusionExpert, ProductOfExperts, UnimodalExpert
-from i2m2.training.config import RunConfig
+from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert
+from i2m2.names import INTER
 from i2m2.training.data import ArrayDataset, Data, check_dataset, read_description
 from i2m2.training.evaluate import score_of_class_frequencies
+from i2m2.training.experiment import Experiment
 
-MODALITIES = ("static", "series")
-# Class k of `mortality` is the first k in 1..5 whose column of `mortality_labels` is 1, class 0
-# none of them.
-MORTALITY = (
-    "alive 1 year after discharge, or not known", "death within 1 day of ICU admission", "within 2 days", "within 3 days",
-    "within 30 days of discharge", "within 1 year of discharge",
-)  # fmt: skip
-Task = Literal[("mortality", *(f"icd9_{group}" for group in range(ICD9_GROUPS)))]
 SYNTHETIC_PATIENTS = 3000
 FEW = 1000  # stays below which numbers prove the pipeline, not the method
 
 
-@dataclass(frozen=True, kw_only=True)
-class MIMICData:
-    """Where the data lie and how they are split and standardised.
-
-    Args:
-        source: files as prepared, or synthetic: raw tables generated and extracted on first use
-        dir: folder of mimic.npz; null: data/mimic, or data/mimic-synthetic for synthetic
-        train_size: use only the first so many training rows; null: all
-        split: by patient, or reference: the published permutation of the rows (seed 10)
-        standardise: with the training rows' observed values, or reference: over all rows, missing
-            values being 0, as published
-        masks: give the series encoder what was observed as further channels
-        steps: time steps of a series, as prepared
-    """
-
-    source: Literal["files", "synthetic"] = "files"
-    dir: str | None = None
-    train_size: int | None = None
-    split: Literal["patient", "reference"] = "patient"
-    standardise: Literal["train", "reference"] = "train"
-    masks: bool = False
-    steps: int = 24
-
-    @property
-    def folder(self) -> Path:
-        return Path(
-            self.dir or ("data/mimic-synthetic" if self.source == "synthetic" else "data/mimic")
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class MIMICModel:
-    """Sizes of the networks.
-
-    Args:
-        static_features: outputs of the encoder of the static features, and width of its hidden
-            layer
-        gru_features: of the recurrent layer
-        gru_projection: features per time step that the unimodal series encoder keeps
-        hidden: width of the heads' hidden layer
-        rank: of low-rank tensor fusion
-        fused_features: outputs of low-rank tensor and gated fusion
-        frozen_factors: leave low-rank tensor fusion at its random start, as the published code did
-    """
-
-    static_features: int = 10
-    gru_features: int = 30
-    gru_projection: int = 15
-    hidden: int = 40
-    rank: int = 40
-    fused_features: int = 100
-    frozen_factors: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class MIMICConfig(RunConfig):
-    """Train one method on one task of MIMIC-III with one seed.
-
-    Args:
-        dataset: name of the data set
-        task: mortality (6 classes), or icd9_<k>: whether any diagnosis is in ICD-9 group k (1:
-            140-239, 7: 460-519)
-        data: where the data lie and how they are split and standardised
-        model: sizes of the networks
-    """
-
-    modalities: ClassVar[tuple[str, ...]] = MODALITIES
-
-    dataset: Literal["mimic"] = "mimic"
-    task: Task = "mortality"
-    data: MIMICData = field(default_factory=MIMICData)
-    model: MIMICModel = field(default_factory=MIMICModel)
-
-    @property
-    def num_classes(self) -> int:
-        return len(MORTALITY) if self.task == "mortality" else 2
-
-
 def load_mimic(config: MIMICConfig) -> Data:
-    """Read mimic.npz. DataError if it is missing, damaged, or not what it should be.
+    """MIMIC-III: first hospital stays of adults, static features and the series of the first day.
 
-    series [N, T, 12] and static [N, 5] in clinical units, NaN where nothing is known; see
-    `prepare_mimic`. What the splits hold is standardised, float32, and without NaN: a missing value
-    is the mean, 0.
+    Input: mimic.npz with series [N, T, 12] and static [N, 5] in clinical units, NaN where nothing
+        is known. The splits hold them standardised, float32, a missing value being the mean, 0.
+    Label: of the task: time to death in 6 classes, or whether any diagnosis is in an ICD-9 group.
+    Splits: 80 / 10 / 10 % of the patients; `reference`: the published permutation of the stays.
+    Licence: credentialed access by PhysioNet; nothing derived from the tables may be passed on.
+    Source: MIMIC-III v1.4 extracted by `prepare_mimic`, or for `synthetic` generated tables.
+
+    DataError if the file is missing, damaged, or not what it should be.
     """
-    folder = config.data.folder
-    if config.data.source == "synthetic":
+    data = config.data
+    folder = data.folder
+    if data.source == "synthetic":
         make_once(folder, make_synthetic)
-    arrays, described = read_arrays(folder, config.data.steps), read_description(folder)
+    arrays, described = read_arrays(folder, data.steps), read_description(folder)
     y = class_of(config.task, arrays)
-    rows = (
-        reference_split(len(y))
-        if config.data.split == "reference"
-        else patient_split(arrays["subject_id"])
-    )
-    rows = rows._replace(train=rows.train[: config.data.train_size])
-    inputs, constant = _inputs(arrays, rows.train, config.data)
+    if data.split == "reference":
+        rows = reference_split(len(y))
+    else:
+        rows = patient_split(arrays["subject_id"])
+    rows = rows._replace(train=rows.train[: data.train_size])
+    inputs, constant = _inputs(arrays, rows.train, data)
     id, group = arrays["hadm_id"], arrays["subject_id"]
     splits = {
         name: ArrayDataset(inputs, y[r], r, id=id[r], group=group[r])
         for name, r in rows._asdict().items()
     }
     check_dataset(splits, config.num_classes)
+    variant = "" if described["variant"] == "clean" else described["variant"].removeprefix("clean-")
+    name = f"{config.task}-{variant}" if variant else config.task
+    facts = _facts(described, splits, config.num_classes, constant, len(y))
+    return Data(splits, name, facts | {"fingerprint": fingerprint(folder)})
+
+
+def _facts(
+    described: dict[str, Any],
+    splits: dict[str, ArrayDataset],
+    num_classes: int,
+    constant: list[str],
+    stays: int,
+) -> dict[str, Any]:
+    """For env.json. `constant`: names of features without spread; `stays`: all there are."""
     remarks = [f"no spread in {', '.join(constant)}"] if constant else []
-    remarks += [f"{len(y)} stays prove the pipeline, not the method"] if len(y) < FEW else []
-    facts = {
+    remarks += [f"{stays} stays prove the pipeline, not the method"] if stays < FEW else []
+    y = {name: split.y for name, split in splits.items()}
+    return {
         "variant": described["variant"],
         "synthetic": described["synthetic"],
         "description": "; ".join([described["description"], *remarks]),
-        "sizes": {name: len(split) for name, split in splits.items()},
+        "sizes": {name: len(classes) for name, classes in y.items()},
         "classes": {
-            name: np.bincount(split.y, minlength=config.num_classes).tolist()
-            for name, split in splits.items()
+            name: np.bincount(classes, minlength=num_classes).tolist()
+            for name, classes in y.items()
         },
         "constant_features": constant,
-        "baseline": score_of_class_frequencies(
-            splits["train"].y, splits["test"].y, config.num_classes
-        ),
-        "fingerprint": fingerprint(folder),
+        "baseline": score_of_class_frequencies(y["train"], y["test"], num_classes),
     }
-    variant = "" if described["variant"] == "clean" else described["variant"].removeprefix("clean-")
-    return Data(splits, "-".join(filter(None, [config.task, variant])), facts)
 
 
 def make_synthetic(folder: Path) -> None:
     """Generate raw tables in MIMIC-III's schema into `folder` and extract them there."""
+    # Here: they need duckdb and pandas, which prepared data do not.
     from AVMNIST_and_MIMIC.make_synthetic_mimic import make_raw_tables
     from AVMNIST_and_MIMIC.prepare_mimic import extract
 
     print(
-        f"mimic: generating raw tables of {SYNTHETIC_PATIENTS:,} synthetic patients and extracting them, this once"
+        f"mimic: generating raw tables of {SYNTHETIC_PATIENTS:,} synthetic patients and "
+        "extracting them, this once"
     )
     make_raw_tables(folder / "raw", SYNTHETIC_PATIENTS)
     extract(folder / "raw", folder)
@@ -189,8 +120,10 @@ def _inputs(
 
 
 def build_model(config: MIMICConfig) -> ProductOfExperts:
-    """The experts of the configured method: a small MLP on the static features, a GRU on the
-    series, a two-layer head each."""
+    """The experts of the configured method.
+
+    A small MLP on the static features, a GRU on the series, a two-layer head each.
+    """
     return ProductOfExperts({name: _expert(name, config) for name in config.experts})
 
 
@@ -209,10 +142,17 @@ def _expert(name: str, config: MIMICConfig) -> nn.Module:
     encoders = {"static": _static_encoder(model), "series": SeriesGRU(channels, model.gru_features)}
     features = {"static": model.static_features, "series": config.data.steps * model.gru_features}
     fusion = build_fusion(
-        config.fusion, features, model.fused_features, model.rank, model.frozen_factors
+        config.fusion,
+        features,
+        out_features=model.fused_features,
+        rank=model.rank,
+        frozen_factors=model.frozen_factors,
     )
     return FusionExpert(encoders, fusion, head(fusion.out_features))
 
 
 def _static_encoder(model: MIMICModel) -> nn.Module:
     return mlp(len(STATIC), model.static_features, model.static_features)
+
+
+EXPERIMENT = Experiment(load=load_mimic, build_model=build_model)

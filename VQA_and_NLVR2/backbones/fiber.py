@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -46,12 +47,13 @@ class FIBERSizes:
         most = min(sum(self.swin.depths[2:]), self.roberta.num_hidden_layers)
         if not 1 <= self.fusion_steps <= most:
             raise SettingsError(
-                f"{self.fusion_steps} fusion steps must be 1 to {most}: the blocks of the last two stages, the layers"
+                f"{self.fusion_steps} fusion steps must be 1 to {most}: "
+                "the blocks of the last two stages, the layers"
             )
 
 
 class FIBER(nn.Module):
-    """The backbone; see `backbone.Backbone` for its methods and attributes.
+    """The backbone; see `base.Backbone` for its methods and attributes.
 
     `fused` is [text ; image], 2 x `hidden_size` wide; `image` and `text` are the vectors of FIBER's
     contrastive loss, of length 1.
@@ -70,39 +72,29 @@ class FIBER(nn.Module):
         self.sizes, self.name, self.tokenizer, self.recompute = sizes, name, tokenizer, recompute
         self.report = name
         self.image_size, self.max_text_length = sizes.swin.image_size, sizes.max_text_length
-        hidden, width, text_width = (
-            sizes.hidden_size,
-            sizes.swin.widths[-1],
-            sizes.roberta.hidden_size,
-        )
+        hidden, width = sizes.hidden_size, sizes.swin.widths[-1]
+        text_width = sizes.roberta.hidden_size
         self.widths = {"image": hidden, "text": hidden, "fused": 2 * hidden}
         self.image_alone = sum(sizes.swin.depths) - sizes.fusion_steps
         self.text_alone = sizes.roberta.num_hidden_layers - sizes.fusion_steps
-        stages = [
-            width
-            for width, depth in zip(sizes.swin.widths, sizes.swin.depths, strict=True)
-            for _ in range(depth)
-        ]
+        block_widths = np.repeat(sizes.swin.widths, sizes.swin.depths).tolist()
         self.vit_model = Swin(sizes.swin, text_width, sizes.fusion_steps)
-        self.text_transformer = Roberta(sizes.roberta, stages[self.image_alone :])
-        for suffix in ("", "_itc"):
-            setattr(
-                self,
-                f"cross_modal_text_transform{suffix}",
-                nn.Linear(text_width, hidden).apply(initialise),
-            )
-            setattr(
-                self,
-                f"cross_modal_image_transform{suffix}",
-                nn.Linear(width, hidden).apply(initialise),
-            )
-            setattr(self, f"cross_modal_text_pooler{suffix}", Pooler(hidden).apply(initialise))
-            setattr(self, f"cross_modal_image_pooler{suffix}", Pooler(hidden).apply(initialise))
+        self.text_transformer = Roberta(sizes.roberta, block_widths[self.image_alone :])
+        for suffix in ("", "_itc"):  # of the fused pass, and of those of one modality
+            parts = {
+                "text_transform": nn.Linear(text_width, hidden).apply(initialise),
+                "image_transform": nn.Linear(width, hidden).apply(initialise),
+                "text_pooler": Pooler(hidden).apply(initialise),
+                "image_pooler": Pooler(hidden).apply(initialise),
+            }
+            for name, part in parts.items():
+                setattr(self, f"cross_modal_{name}{suffix}", part)
 
     def encode_image(self, images: Tensor, vector: bool = True) -> tuple[Tensor | None, State]:
         if images.shape[1:] != (3, self.image_size, self.image_size):
             raise ValueError(
-                f"images are {list(images.shape)}; this backbone takes [B, 3, {self.image_size}, {self.image_size}]"
+                f"images are {list(images.shape)}; "
+                f"this backbone takes [B, 3, {self.image_size}, {self.image_size}]"
             )
         state = State(self._blocks(self.vit_model.patch_embed(images), 0, self.image_alone))
         if not vector:
@@ -114,9 +106,8 @@ class FIBER(nn.Module):
         self, ids: Tensor, mask: Tensor, vector: bool = True
     ) -> tuple[Tensor | None, State]:
         mask = mask.bool()
-        state = State(
-            self._layers(self.text_transformer.embeddings(ids), mask, 0, self.text_alone), mask
-        )
+        tokens = self._layers(self.text_transformer.embeddings(ids), mask, 0, self.text_alone)
+        state = State(tokens, mask)
         if not vector:
             return None, state
         pooled = self.cross_modal_text_transform_itc(self.text_tokens(state)[:, 0])
@@ -127,22 +118,18 @@ class FIBER(nn.Module):
         # The transforms are linear, so that they can follow the mean over the image's tokens and
         # the choice of the text's first.
         text_vector = self.cross_modal_text_pooler(self.cross_modal_text_transform(y[:, 0]))
-        image_vector = self.cross_modal_image_pooler(
-            self.cross_modal_image_transform(x.mean(dim=1))
-        )
-        return torch.cat([text_vector, image_vector], dim=-1)
+        image = self.cross_modal_image_transform(x.mean(dim=1))
+        return torch.cat([text_vector, self.cross_modal_image_pooler(image)], dim=-1)
 
     def image_tokens(self, state: State) -> Tensor:
         """Last hidden state of the image-only pass: [B, (s / 32)^2, C]."""
-        return self.vit_model.norm(
-            self._blocks(state.tokens, self.image_alone, len(self.vit_model.blocks))
-        )
+        last = len(self.vit_model.blocks)
+        return self.vit_model.norm(self._blocks(state.tokens, self.image_alone, last))
 
     def text_tokens(self, state: State) -> Tensor:
         """Last hidden state of the text-only pass: [B, L, D]."""
-        return self._layers(
-            state.tokens, state.mask, self.text_alone, len(self.text_transformer.layers)
-        )
+        last = len(self.text_transformer.layers)
+        return self._layers(state.tokens, state.mask, self.text_alone, last)
 
     def fused_tokens(self, image: State, text: State) -> tuple[Tensor, Tensor]:
         """Both streams after the last fusion step: [B, (s / 32)^2, C], [B, L, D]. Neither gets its
@@ -151,16 +138,15 @@ class FIBER(nn.Module):
         blocks, layers = self.vit_model.blocks, self.text_transformer.layers
         for step in range(self.sizes.fusion_steps):
             k, last = self.image_alone + step, step == self.sizes.fusion_steps - 1
-            x = self.vit_model.entering(x, k)
-            x, y = (
-                self._run(blocks[k], x, y, mask),
-                self._run(layers[self.text_alone + step], y, mask, x, not last),
-            )
+            x = self.vit_model.downsample_before(x, k)
+            new_x = self._run(blocks[k], x, y, mask)
+            y = self._run(layers[self.text_alone + step], y, mask, x, not last)
+            x = new_x
         return x, y
 
     def _blocks(self, x: Tensor, first: int, stop: int) -> Tensor:
         for k, block in list(enumerate(self.vit_model.blocks))[first:stop]:
-            x = self._run(block, self.vit_model.entering(x, k))
+            x = self._run(block, self.vit_model.downsample_before(x, k))
         return x
 
     def _layers(self, y: Tensor, mask: Tensor, first: int, stop: int) -> Tensor:
@@ -220,16 +206,13 @@ def read_sizes(path: Path) -> FIBERSizes:
 
 
 def _sizes_of(path: Path, sections: Mapping[str, Mapping[str, Any]]) -> FIBERSizes:
-    fiber = _fields(
-        {"hidden_size": 768, "num_fuse_block": 6, "max_text_len": 50},
-        sections["fiber"],
-        f"{path}: fiber",
-    )
+    usual = {"hidden_size": 768, "num_fuse_block": 6, "max_text_len": 50}
+    fiber = _fields(usual, sections["fiber"], f"{path}: fiber")
+    swin = _fields(_defaults(SwinSizes), sections["swin"], f"{path}: swin")
+    roberta = _fields(_defaults(RobertaSizes), sections["roberta"], f"{path}: roberta")
     return FIBERSizes(
-        swin=SwinSizes(**_fields(_defaults(SwinSizes), sections["swin"], f"{path}: swin")),
-        roberta=RobertaSizes(
-            **_fields(_defaults(RobertaSizes), sections["roberta"], f"{path}: roberta")
-        ),
+        swin=SwinSizes(**swin),
+        roberta=RobertaSizes(**roberta),
         hidden_size=fiber["hidden_size"],
         fusion_steps=fiber["num_fuse_block"],
         max_text_length=fiber["max_text_len"],
@@ -245,11 +228,8 @@ def _fields(defaults: Mapping[str, Any], section: Mapping[str, Any], where: str)
     found = {}
     for name, default in defaults.items():
         value = section.get(name)
-        if (
-            isinstance(default, tuple)
-            and isinstance(value, list)
-            and all(type(item) is int for item in value)
-        ):
+        integers = isinstance(value, list) and all(type(item) is int for item in value)
+        if isinstance(default, tuple) and integers:
             found[name] = tuple(value)
         elif type(value) is type(default) or (isinstance(default, float) and type(value) is int):
             found[name] = type(default)(value)

@@ -9,12 +9,13 @@ from transformers import FlavaModel
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from i2m2.errors import SettingsError
-from VQA_and_NLVR2.backbones.base import BackboneSettings, State, called, text_length
+from VQA_and_NLVR2.backbones.base import State
 from VQA_and_NLVR2.backbones.hub import from_hub
+from VQA_and_NLVR2.backbones.settings import BackboneSettings, display_name, text_length
 
 
 class FLAVA(nn.Module):
-    """The backbone; see `backbone.Backbone` for its methods and attributes. Each vector is its
+    """The backbone; see `base.Backbone` for its methods and attributes. Each vector is its
     encoder's normalised class token.
 
     The multimodal encoder reads what the other two give before their last norm, as in FLAVA's own
@@ -29,12 +30,11 @@ class FLAVA(nn.Module):
         super().__init__()
         self.model, self.name, self.report, self.tokenizer = model, name, name, tokenizer
         self.image_size, self.max_text_length = image_size, max_text_length
-        sizes = {
+        self.widths = {
             "image": model.image_hidden_size,
             "text": model.text_hidden_size,
             "fused": model.mm_hidden_size,
         }
-        self.widths = sizes
         # Parts of the contrastive loss and poolers: unused here, and parameters without a gradient
         # stop data-parallel training.
         for encoder in (model.image_model, model.text_model, model.multimodal_model):
@@ -43,10 +43,10 @@ class FLAVA(nn.Module):
         model.image_model.embeddings.mask_token = None
 
     def encode_image(self, images: Tensor, vector: bool = True) -> tuple[Tensor | None, State]:
-        own = self.model.config.image_config.image_size
+        usual = self.model.config.image_config.image_size
         out = self.model.image_model(
             pixel_values=images,
-            interpolate_pos_encoding=self.image_size != own,
+            interpolate_pos_encoding=self.image_size != usual,
             output_hidden_states=True,
             return_dict=True,
         )
@@ -63,15 +63,14 @@ class FLAVA(nn.Module):
 
     def fuse(self, image: State, text: State) -> Tensor:
         model = self.model
-        tokens = torch.cat(
-            [model.image_to_mm_projection(image.tokens), model.text_to_mm_projection(text.tokens)],
-            dim=1,
-        )
-        seen = tokens.shape[1] - text.mask.shape[1] + model.multimodal_model.use_cls_token
-        mask = torch.cat([text.mask.new_ones(len(tokens), seen), text.mask], dim=1)
-        return model.multimodal_model(
-            tokens, attention_mask=mask.long(), return_dict=True
-        ).last_hidden_state[:, 0]
+        seen = model.image_to_mm_projection(image.tokens)
+        read = model.text_to_mm_projection(text.tokens)
+        tokens = torch.cat([seen, read], dim=1)
+        # The image's tokens, and the class token that the encoder puts before them.
+        others = seen.shape[1] + model.multimodal_model.use_cls_token
+        mask = torch.cat([text.mask.new_ones(len(tokens), others), text.mask], dim=1)
+        out = model.multimodal_model(tokens, attention_mask=mask.long(), return_dict=True)
+        return out.last_hidden_state[:, 0]
 
 
 def build_flava(settings: BackboneSettings) -> FLAVA:
@@ -86,11 +85,11 @@ def build_flava(settings: BackboneSettings) -> FLAVA:
         )
     if settings.activation_checkpointing:
         # The library's method changed its name within release 5.
-        enable = (
-            getattr(model, "activation_checkpointing_enable", None)
-            or model.gradient_checkpointing_enable
-        )
+        enable = getattr(model, "activation_checkpointing_enable", None)
+        enable = enable or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
     length = text_length(settings, 50, model.config.text_config.max_position_embeddings)
     tokenizer = settings.tokenizer or settings.flava
-    return FLAVA(model, f"FLAVA, weights {called(settings.flava)}", tokenizer, image_size, length)
+    return FLAVA(
+        model, f"FLAVA, weights {display_name(settings.flava)}", tokenizer, image_size, length
+    )

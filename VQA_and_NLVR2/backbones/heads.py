@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from VQA_and_NLVR2.backbones.roberta import initialise
-
-HIDDEN = 1536  # twice FIBER's width of 768, for every head
+from VQA_and_NLVR2.backbones.settings import HIDDEN
 
 
 def make_head(features: int, classes: int, hidden: int = HIDDEN) -> nn.Sequential:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from logging import getLogger
 from typing import TypeVar
 
 import torch
@@ -18,15 +17,18 @@ from transformers import AutoConfig, PreTrainedModel, RobertaModel, SwinModel
 from transformers.utils import logging
 
 from i2m2.errors import DataError, SettingsError
-from VQA_and_NLVR2.backbones.base import BackboneSettings, called
+from VQA_and_NLVR2.backbones.checkpoint_files import some
 from VQA_and_NLVR2.backbones.fiber import FIBER, FIBERSizes
-from VQA_and_NLVR2.backbones.fiber_checkpoint import load_entries, sized_fiber, some
+from VQA_and_NLVR2.backbones.fiber_checkpoint import load_entries, sized_fiber
 from VQA_and_NLVR2.backbones.roberta import RobertaSizes
+from VQA_and_NLVR2.backbones.settings import BackboneSettings, display_name
 from VQA_and_NLVR2.backbones.swin import PATCH, SwinSizes
+from VQA_and_NLVR2.backbones.tokenizer import quiet_libraries
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
-RENAMED = (  # parts of SwinModel's names, in transformers before release 5 and since
+# Parts of SwinModel's names, in transformers before release 5 and since.
+RENAMED = (
     (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
     (r"^embeddings\.norm\.", "patch_embed.norm."),
     (r"^encoder\.", ""),
@@ -61,7 +63,7 @@ def build_fiber_from_hub(settings: BackboneSettings) -> FIBER:
     model = sized_fiber(sizes, settings)
     entries = {f"vit_model.{key}": value for key, value in swin_entries(swin.state_dict()).items()}
     entries |= {f"text_transformer.{key}": value for key, value in roberta.state_dict().items()}
-    source = f"{called(settings.image_encoder)} and {called(settings.text_encoder)}"
+    source = f"{display_name(settings.image_encoder)} and {display_name(settings.text_encoder)}"
     report = load_entries(model, entries, source)
     if lost := [key for key in report.missing if not FUSION.fullmatch(key)]:
         raise DataError(f"{source}: no weights for {some(lost)}; name complete encoders")
@@ -74,32 +76,29 @@ def build_fiber_from_hub(settings: BackboneSettings) -> FIBER:
 def from_hub(cls: type[Model], name: str, setting: str, **options: object) -> Model:
     """A model of transformers by hub name or local folder. SettingsError in one line if it is not
     there or of another kind."""
-    levels = {log: log.level for log in map(getLogger, ("transformers", "huggingface_hub"))}
-    # They would list the classifier's weights, which we leave out, and every attempt to reach the
-    # hub
-    for log in levels:
-        log.setLevel("ERROR")
     logging.disable_progress_bar()
     try:
-        kind = AutoConfig.from_pretrained(name).model_type
-        if kind != cls.config_class.model_type:
-            raise SettingsError(
-                f"{setting} {name} holds a model of type {kind}; {cls.config_class.model_type} is needed"
-            )
-        model, info = cls.from_pretrained(name, output_loading_info=True, **options)
+        # They would also list the classifier's weights, which we leave out.
+        with quiet_libraries():
+            kind, wanted = AutoConfig.from_pretrained(name).model_type, cls.config_class.model_type
+            if kind != wanted:
+                raise SettingsError(
+                    f"{setting} {name} holds a model of type {kind}; {wanted} is needed"
+                )
+            model, info = cls.from_pretrained(name, output_loading_info=True, **options)
     except (OSError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise SettingsError(
-            f"{setting} {name}: no {cls.__name__} there that can be loaded ({reason[:200]}). Without network: get it elsewhere "
-            f"(hf download {name} --local-dir FOLDER), copy FOLDER here, and set {setting} to it"
+            f"{setting} {name}: no {cls.__name__} there that can be loaded ({reason[:200]}). "
+            f"Without network: get it elsewhere (hf download {name} --local-dir FOLDER), "
+            f"copy FOLDER here, and set {setting} to it"
         ) from None
     finally:
-        for log, level in levels.items():
-            log.setLevel(level)
         logging.enable_progress_bar()
     if absent := sorted(info["missing_keys"]):
         raise DataError(
-            f"{setting} {name}: no weights for {some(absent)} of {cls.__name__}; the file is not complete"
+            f"{setting} {name}: no weights for {some(absent)} of {cls.__name__}; "
+            "the file is not complete"
         )
     return model
 
@@ -116,10 +115,9 @@ def swin_entries(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             for pattern, name in RENAMED:
                 key = re.sub(pattern, name, key)
             found[key] = value
-    return found | {
-        f"{block}.attn.qkv.{kind}": torch.cat([qkv[p] for p in "qkv"])
-        for (block, kind), qkv in parts.items()
-    }
+    for (block, kind), qkv in parts.items():
+        found[f"{block}.attn.qkv.{kind}"] = torch.cat([qkv["q"], qkv["k"], qkv["v"]])
+    return found
 
 
 def _swin_sizes(model: SwinModel, settings: BackboneSettings) -> SwinSizes:
@@ -146,9 +144,8 @@ def _swin_sizes(model: SwinModel, settings: BackboneSettings) -> SwinSizes:
 
 def _roberta_sizes(model: RobertaModel) -> RobertaSizes:
     _refuse_other(model.config, {"hidden_act": "gelu"}, "text_encoder")
-    return RobertaSizes(
-        **{name: getattr(model.config, name) for name in RobertaSizes.__dataclass_fields__}
-    )
+    names = [field.name for field in dataclasses.fields(RobertaSizes)]
+    return RobertaSizes(**{name: getattr(model.config, name) for name in names})
 
 
 def _refuse_other(config: object, expected: Mapping[str, object], where: str) -> None:

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from i2m2.errors import SettingsError
 
-PADDING = (
-    -10_000.0
-)  # added to the scores of padding: exp of it is 0 in float32, and float16 can still hold it
+# Added to the scores of padding: exp of it is 0 in float32, and float16 can still hold it.
+PADDING = -10_000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +40,8 @@ class RobertaSizes:
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_attention_heads:
             raise SettingsError(
-                f"hidden_size {self.hidden_size} must be divisible by {self.num_attention_heads} heads"
+                f"hidden_size {self.hidden_size} must be divisible "
+                f"by {self.num_attention_heads} heads"
             )
 
     @property
@@ -58,9 +58,8 @@ class Roberta(nn.Module):
         super().__init__()
         self.embeddings = Embeddings(sizes)
         alone = sizes.num_hidden_layers - len(image_widths)
-        layers = nn.ModuleList(
-            RobertaLayer(sizes, width) for width in [None] * alone + image_widths
-        )
+        widths = [None] * alone + image_widths
+        layers = nn.ModuleList(RobertaLayer(sizes, width) for width in widths)
         self.encoder = nn.ModuleDict({"layer": layers})
         self.apply(initialise)
         with torch.no_grad():
@@ -76,24 +75,20 @@ class Embeddings(nn.Module):
 
     def __init__(self, sizes: RobertaSizes) -> None:
         super().__init__()
-        self.padding = sizes.pad_token_id
-        self.word_embeddings = nn.Embedding(
-            sizes.vocab_size, sizes.hidden_size, padding_idx=self.padding
-        )
-        self.position_embeddings = nn.Embedding(
-            sizes.max_position_embeddings, sizes.hidden_size, padding_idx=self.padding
-        )
-        self.token_type_embeddings = nn.Embedding(sizes.type_vocab_size, sizes.hidden_size)
-        self.LayerNorm = nn.LayerNorm(sizes.hidden_size, eps=sizes.layer_norm_eps)
+        self.padding = padding = sizes.pad_token_id
+        width, positions = sizes.hidden_size, sizes.max_position_embeddings
+        self.word_embeddings = nn.Embedding(sizes.vocab_size, width, padding_idx=padding)
+        self.position_embeddings = nn.Embedding(positions, width, padding_idx=padding)
+        self.token_type_embeddings = nn.Embedding(sizes.type_vocab_size, width)
+        self.LayerNorm = nn.LayerNorm(width, eps=sizes.layer_norm_eps)
         self.dropout = nn.Dropout(sizes.hidden_dropout_prob)
 
     def forward(self, ids: Tensor) -> Tensor:
         real = (ids != self.padding).long()
         positions = real.cumsum(dim=1) * real + self.padding
         types = self.token_type_embeddings.weight[0]
-        return self.dropout(
-            self.LayerNorm(self.word_embeddings(ids) + self.position_embeddings(positions) + types)
-        )
+        embedded = self.word_embeddings(ids) + self.position_embeddings(positions) + types
+        return self.dropout(self.LayerNorm(embedded))
 
 
 class RobertaLayer(nn.Module):
@@ -109,12 +104,8 @@ class RobertaLayer(nn.Module):
             self.crossattention_t2i = Attention(sizes, image_width)
             self.alpha_t2i = nn.Parameter(torch.zeros(1))
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, sizes.intermediate_size)})
-        self.output = nn.ModuleDict(
-            {
-                "dense": nn.Linear(sizes.intermediate_size, width),
-                "LayerNorm": nn.LayerNorm(width, eps=eps),
-            }
-        )
+        dense, norm = nn.Linear(sizes.intermediate_size, width), nn.LayerNorm(width, eps=eps)
+        self.output = nn.ModuleDict({"dense": dense, "LayerNorm": norm})
         self.dropout = nn.Dropout(sizes.hidden_dropout_prob)
 
     def forward(
@@ -139,9 +130,8 @@ class Attention(nn.Module):
         width = sizes.hidden_size
         self.heads, self.probability = sizes.num_attention_heads, sizes.attention_probs_dropout_prob
         widths = {"query": width, "key": context_width, "value": context_width}
-        self.self = nn.ModuleDict(
-            {name: nn.Linear(inside, width) for name, inside in widths.items()}
-        )
+        layers = {name: nn.Linear(inside, width) for name, inside in widths.items()}
+        self.self = nn.ModuleDict(layers)
         self.output = nn.ModuleDict({"dense": nn.Linear(width, width)})
         self.dropout = nn.Dropout(sizes.hidden_dropout_prob)
 
@@ -149,9 +139,8 @@ class Attention(nn.Module):
         q = self._heads(self.self["query"](x))
         k, v = self._heads(self.self["key"](context)), self._heads(self.self["value"](context))
         mask = None if mask is None else mask.to(q.dtype)
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, dropout_p=self.probability if self.training else 0.0
-        )
+        dropout = self.probability if self.training else 0.0
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
         return self.dropout(self.output["dense"](out.transpose(1, 2).flatten(2)))
 
     def _heads(self, x: Tensor) -> Tensor:

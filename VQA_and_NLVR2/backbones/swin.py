@@ -20,11 +20,10 @@ from torch import Tensor, nn
 from torchvision.ops import stochastic_depth
 
 from i2m2.errors import SettingsError
+from VQA_and_NLVR2.backbones.windows import relative_position_index, window_mask
 
 PATCH, STAGES = 4, 4
 SMALLEST = 32  # the side of the image is a multiple of it: patches of 4, halved by three mergings
-# Added to the scores of two positions that only the roll made neighbours (as published; not -inf)
-OTHER_REGION = -100.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +45,11 @@ class SwinSizes:
             raise SettingsError(
                 f"image_size {self.image_size} must be a multiple of {SMALLEST}, such as 384 or 576"
             )
-        if (
-            len(self.depths) != STAGES
-            or len(self.num_heads) != STAGES
-            or min(*self.depths, *self.num_heads) < 1
-        ):
+        sizes = (len(self.depths), len(self.num_heads))
+        if sizes != (STAGES, STAGES) or min(*self.depths, *self.num_heads) < 1:
             raise SettingsError(
-                f"depths {self.depths} and num_heads {self.num_heads} must be {STAGES} positive numbers each"
+                f"depths {self.depths} and num_heads {self.num_heads} must be "
+                f"{STAGES} positive numbers each"
             )
         if any(width % heads for width, heads in zip(self.widths, self.num_heads, strict=True)):
             raise SettingsError(
@@ -73,9 +70,9 @@ class Swin(nn.Module):
     """Patch embedding, blocks and mergings, to be run one after another by the owner: images [B, 3,
     s, s] -> tokens [B, G * G, C].
 
-    `blocks` lists the blocks of all stages in order; `entering(x, k)` gives what block k works on.
-    The last `fused` blocks can take text tokens of width `text_width`. `norm` belongs to the
-    image-only path.
+    `blocks` lists the blocks of all stages in order; `downsample_before(x, k)` gives what block k
+    works on. The last `fused` blocks can take text tokens of width `text_width`. `norm` belongs to
+    the image-only path.
     """
 
     def __init__(self, sizes: SwinSizes, text_width: int, fused: int) -> None:
@@ -84,13 +81,11 @@ class Swin(nn.Module):
         self.patch_embed = PatchEmbedding(sizes.embed_dim, sizes.layer_norm_eps)
         rates = torch.linspace(0, sizes.drop_path_rate, sum(sizes.depths), device="cpu").tolist()
         self.layers = nn.ModuleList()
-        for t in range(STAGES):
+        texts = [None] * (len(rates) - fused) + [text_width] * fused
+        for t, depth in enumerate(sizes.depths):
             first = sum(sizes.depths[:t])
-            texts = [
-                text_width if first + b >= sum(sizes.depths) - fused else None
-                for b in range(sizes.depths[t])
-            ]
-            self.layers.append(Stage(sizes, t, rates[first : first + sizes.depths[t]], texts))
+            stage = slice(first, first + depth)
+            self.layers.append(Stage(sizes, t, rates[stage], texts[stage]))
         self.norm = nn.LayerNorm(sizes.widths[-1], eps=sizes.layer_norm_eps)
         self.apply(_initialise)
 
@@ -98,7 +93,7 @@ class Swin(nn.Module):
     def blocks(self) -> list[SwinBlock]:
         return [block for stage in self.layers for block in stage.blocks]
 
-    def entering(self, x: Tensor, k: int) -> Tensor:
+    def downsample_before(self, x: Tensor, k: int) -> Tensor:
         """Tokens after the patch merging that stands before block k, if one does."""
         for t, depth in enumerate(self.sizes.depths[:-1]):
             k -= depth
@@ -147,12 +142,8 @@ class PatchMerging(nn.Module):
         batch, tokens, width = x.shape
         half = round(tokens**0.5) // 2
         # (row, column) of the four: (0, 0), (1, 0), (0, 1), (1, 1)
-        x = (
-            x.view(batch, half, 2, half, 2, width)
-            .permute(0, 1, 3, 4, 2, 5)
-            .reshape(batch, half * half, 4 * width)
-        )
-        return self.reduction(self.norm(x))
+        x = x.view(batch, half, 2, half, 2, width).permute(0, 1, 3, 4, 2, 5)
+        return self.reduction(self.norm(x.reshape(batch, half * half, 4 * width)))
 
 
 class SwinBlock(nn.Module):
@@ -177,9 +168,8 @@ class SwinBlock(nn.Module):
         )
         self.norm2 = nn.LayerNorm(width, eps=eps)
         self.mlp = MLP(width, int(sizes.mlp_ratio * width))
-        self.register_buffer(
-            "attn_mask", window_mask(grid, window, shift) if shift else None, persistent=False
-        )
+        mask = window_mask(grid, window, shift) if shift else None
+        self.register_buffer("attn_mask", mask, persistent=False)
 
     def forward(
         self, x: Tensor, text: Tensor | None = None, text_mask: Tensor | None = None
@@ -188,9 +178,8 @@ class SwinBlock(nn.Module):
         `text_width`."""
         batch, tokens, width = x.shape
         grid = self.norm1(x).view(batch, self.grid, self.grid, width)
-        x = x + self._dropped(
-            self.attn(grid, self.attn_mask, text, text_mask).view(batch, tokens, width)
-        )
+        seen = self.attn(grid, self.attn_mask, text, text_mask)
+        x = x + self._dropped(seen.view(batch, tokens, width))
         return x + self._dropped(self.mlp(self.norm2(x)))
 
     def _dropped(self, x: Tensor) -> Tensor:
@@ -215,9 +204,8 @@ class WindowAttention(nn.Module):
         super().__init__()
         self.heads, self.window, self.shift = heads, window, shift
         self.relative_position_bias_table = nn.Parameter(torch.empty((2 * window - 1) ** 2, heads))
-        self.register_buffer(
-            "relative_position_index", relative_position_index(window), persistent=False
-        )
+        index = relative_position_index(window)
+        self.register_buffer("relative_position_index", index, persistent=False)
         self.qkv = nn.Linear(width, 3 * width, bias=qkv_bias)
         self.proj = nn.Linear(width, width)
         if text_width is not None:
@@ -241,12 +229,10 @@ class WindowAttention(nn.Module):
         batch, grid, _, width = x.shape
         w, h = self.window, self.heads
         n, d = grid // w, width // h
-        bias = self.relative_position_bias_table[self.relative_position_index.flatten()].T.view(
-            h, w * w, w * w
-        )
-        qkv = (
-            self.qkv(x).view(batch, n, w, n, w, 3, h, d).permute(5, 0, 1, 3, 6, 2, 4, 7)
-        )  # 3, B, n, n, h, w, w, d
+        bias = self.relative_position_bias_table[self.relative_position_index.flatten()]
+        bias = bias.T.view(h, w * w, w * w)
+        qkv = self.qkv(x).view(batch, n, w, n, w, 3, h, d)
+        qkv = qkv.permute(5, 0, 1, 3, 6, 2, 4, 7)  # 3, B, n, n, h, w, w, d
         if mask is None:
             q, k, v = qkv.reshape(3, batch * n * n, h, w * w, d)
         else:
@@ -255,11 +241,8 @@ class WindowAttention(nn.Module):
             q, k, v = qkv.reshape(3, batch, n * n * h, w * w, d)
             bias = (mask[:, None] + bias).flatten(0, 1)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None].to(q.dtype))
-        return (
-            out.view(batch, n, n, h, w, w, d)
-            .permute(0, 1, 4, 2, 5, 3, 6)
-            .reshape(batch, grid, grid, width)
-        )
+        out = out.view(batch, n, n, h, w, w, d).permute(0, 1, 4, 2, 5, 3, 6)
+        return out.reshape(batch, grid, grid, width)
 
     def _from_text(self, x: Tensor, text: Tensor, text_mask: Tensor | None) -> Tensor:
         # Every position sees the whole sentence, so that windows make no difference here. The
@@ -268,9 +251,8 @@ class WindowAttention(nn.Module):
         h, d = self.heads, width // self.heads
         q = self.qkv_i2t(self.norm_i2t_i(x)).view(batch, grid * grid, h, d).transpose(1, 2)
         k, v = self.qkv_text_i2t(text).view(batch, -1, 2, h, d).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=None if text_mask is None else text_mask.to(q.dtype)
-        )
+        mask = None if text_mask is None else text_mask.to(q.dtype)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.proj_i2t(out.transpose(1, 2).reshape(x.shape))
 
     def _rolled(self, x: Tensor, by: int) -> Tensor:
@@ -287,30 +269,6 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(F.gelu(self.fc1(x)))
-
-
-def relative_position_index(window: int) -> Tensor:
-    """Row of the bias table for every pair of positions of a window: [w * w, w * w] integers."""
-    row, column = (
-        torch.arange(window).repeat_interleave(window),
-        torch.arange(window).repeat(window),
-    )
-    rows, columns = row[:, None] - row + window - 1, column[:, None] - column + window - 1
-    return rows * (2 * window - 1) + columns
-
-
-def window_mask(grid: int, window: int, shift: int) -> Tensor:
-    """What is added to the scores of the shifted windows: [n * n, w * w, w * w], 0 inside a region
-    of the image, else -100.
-
-    A roll brings the far sides of the image together: the last window of each axis then holds parts
-    that were no neighbours.
-    """
-    place = torch.arange(grid)
-    band = (place >= grid - window).long() + (place >= grid - shift).long()
-    region = (3 * band[:, None] + band).view(grid // window, window, grid // window, window)
-    region = region.transpose(1, 2).reshape(-1, window * window)
-    return torch.where(region[:, :, None] == region[:, None, :], 0.0, OTHER_REGION)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -3,7 +3,8 @@ synthetic data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from logging import getLogger
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,8 @@ from i2m2.errors import DataError, SettingsError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-SPECIAL = {
-    "bos_token": "<s>",
-    "pad_token": "<pad>",
-    "eos_token": "</s>",
-    "unk_token": "<unk>",
-}  # ids 0, 1, 2, 3: RoBERTa's
+# Ids 0, 1, 2, 3: RoBERTa's.
+SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
 
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
@@ -27,25 +24,35 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     download, where it cannot be had."""
     from transformers import AutoTokenizer  # here: the library takes seconds to import
 
-    loggers = {log: log.level for log in map(getLogger, ("transformers", "huggingface_hub"))}
-    for log in loggers:  # they would list every attempt to reach the hub
-        log.setLevel("ERROR")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        with quiet_libraries():
+            tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise SettingsError(
-            f"tokenizer {name}: none there that can be loaded ({reason[:200]}). Without network: get it elsewhere "
-            f"(hf download {name} --local-dir FOLDER), copy FOLDER here, and set tokenizer to it"
+            f"tokenizer {name}: none there that can be loaded ({reason[:200]}). "
+            f"Without network: get it elsewhere (hf download {name} --local-dir FOLDER), "
+            "copy FOLDER here, and set tokenizer to it"
         ) from None
-    finally:
-        for log, level in loggers.items():
-            log.setLevel(level)
     if tokenizer.pad_token_id is None:
         raise SettingsError(
-            f"tokenizer {name} has no padding token; give the text encoder's own, such as roberta-base"
+            f"tokenizer {name} has no padding token; "
+            "give the text encoder's own, such as roberta-base"
         )
     return tokenizer
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """The hub's libraries log errors only: they would list every attempt to reach it."""
+    levels = {log: log.level for log in map(getLogger, ("transformers", "huggingface_hub"))}
+    for log in levels:
+        log.setLevel("ERROR")
+    try:
+        yield
+    finally:
+        for log, level in levels.items():
+            log.setLevel(level)
 
 
 def make_tiny_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerBase:
@@ -55,12 +62,11 @@ def make_tiny_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerBase:
     from transformers import PreTrainedTokenizerFast
 
     split, lower = pre_tokenizers.Whitespace(), normalizers.Lowercase()
-    words = {
-        word for text in texts for word, _ in split.pre_tokenize_str(lower.normalize_str(text))
-    }
-    vocabulary = {
-        word: number for number, word in enumerate([*SPECIAL.values(), *sorted(words), "<mask>"])
-    }
+    words: set[str] = set()
+    for text in texts:
+        words.update(word for word, _ in split.pre_tokenize_str(lower.normalize_str(text)))
+    ordered = [*SPECIAL.values(), *sorted(words), "<mask>"]
+    vocabulary = {word: number for number, word in enumerate(ordered)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIAL["unk_token"]))
     tokenizer.normalizer, tokenizer.pre_tokenizer = lower, split
     start, end = SPECIAL["bos_token"], SPECIAL["eos_token"]
@@ -85,19 +91,17 @@ def tokenize(
     row = np.array([where.setdefault(text, len(where)) for text in texts], np.int64)
     for text in where:
         if not text.strip():
-            raise DataError(
-                f"text {row.tolist().index(where[text])} of {len(texts)} is empty; every example needs one"
-            )
+            first = row.tolist().index(where[text])
+            raise DataError(f"text {first} of {len(texts)} is empty; every example needs one")
     if not where:
         return np.zeros((0, max_length), np.int32), np.zeros((0, max_length), bool), 0
-    tokens = tokenizer(
-        list(where), add_special_tokens=True, padding=False, truncation=False, verbose=False
-    )["input_ids"]
+    options = {"add_special_tokens": True, "padding": False, "truncation": False}
+    tokens = tokenizer(list(where), **options, verbose=False)["input_ids"]
     length = np.array([len(ids) for ids in tokens])
     end = np.array([ids[-1] for ids in tokens], np.int32)
     ids = np.full((len(tokens), max_length), tokenizer.pad_token_id, np.int32)
-    kept = np.minimum(length, max_length)
-    mask = np.arange(max_length) < kept[:, None]
+    used = np.minimum(length, max_length)
+    mask = np.arange(max_length) < used[:, None]
     ids[mask] = np.concatenate([part[:max_length] for part in tokens])
     cut = length > max_length
     ids[cut, -1] = end[cut]

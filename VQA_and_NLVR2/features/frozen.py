@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -37,9 +37,8 @@ class Frozen:
         """uint8 [B, 3, s, s] -> [B, D], states."""
         pictures = pictures.to(self.device, non_blocking=True)
         with self._autocast():
-            vector, state = self.backbone.encode_image(
-                normalise_images(pictures, self.backbone.mean, self.backbone.std)
-            )
+            images = normalise_images(pictures, self.backbone.mean, self.backbone.std)
+            vector, state = self.backbone.encode_image(images)
         return vector.float(), state
 
     def texts(
@@ -48,39 +47,30 @@ class Frozen:
         """[T, L] ids and mask, [T] bool -> [those with a vector, D] in their order, states of all,
         cut to the longest."""
         length = mask.sum(axis=1)
-        longest = int(length.max())
-        vectors, states, masks = (
-            {},
-            None,
-            torch.zeros((len(ids), longest), dtype=torch.bool, device=self.device),
-        )
+        shape = (len(ids), int(length.max()))
+        vectors, states = {}, None
+        masks = torch.zeros(shape, dtype=torch.bool, device=self.device)
         for wanted in (True, False):
             chosen = np.flatnonzero(with_vector == wanted)
-            chosen = chosen[
-                np.argsort(length[chosen], kind="stable")
-            ]  # so that a batch has little padding
+            # By length, so that a batch has little padding.
+            chosen = chosen[np.argsort(length[chosen], kind="stable")]
             for rows in split(chosen, self.batch_size):
                 end = int(length[rows].max())
-                part = [
-                    torch.from_numpy(array[rows, :end]).to(self.device) for array in (ids, mask)
-                ]
-                with self._autocast():
-                    vector, state = self.backbone.encode_text(
-                        part[0].long(), part[1], vector=wanted
-                    )
+                vector, state = self._text(ids[rows, :end], mask[rows, :end], wanted)
                 if states is None:
-                    states = state.tokens.new_zeros((len(ids), longest, state.tokens.shape[-1]))
+                    states = state.tokens.new_zeros((*shape, state.tokens.shape[-1]))
                 at = torch.from_numpy(rows).to(self.device)
                 states[at, :end], masks[at, :end] = state.tokens, state.mask
                 if wanted:
                     vectors |= dict(zip(rows.tolist(), vector.float(), strict=True))
-        width = self.backbone.widths["text"]
-        found = (
-            torch.stack([vectors[row] for row in sorted(vectors)])
-            if vectors
-            else torch.zeros((0, width), device=self.device)
-        )
+        ordered = [vectors[row] for row in sorted(vectors)]
+        found = torch.stack(ordered) if ordered else self._no_vectors("text")
         return found, State(states, masks)
+
+    def _text(self, ids: np.ndarray, mask: np.ndarray, vector: bool) -> tuple[Tensor | None, State]:
+        ids, mask = (torch.from_numpy(array).to(self.device) for array in (ids, mask))
+        with self._autocast():
+            return self.backbone.encode_text(ids.long(), mask, vector=vector)
 
     def pairs(
         self, images: State, image_rows: np.ndarray, texts: State, text_rows: np.ndarray
@@ -90,40 +80,32 @@ class Frozen:
         for at in split(np.arange(len(image_rows)), self.batch_size):
             text = texts[torch.from_numpy(text_rows[at]).to(self.device)]
             end = int(text.mask.any(dim=0).nonzero().max()) + 1
+            text = State(text.tokens[:, :end], text.mask[:, :end])
             image = images[torch.from_numpy(image_rows[at]).to(self.device)]
             with self._autocast():
-                parts.append(
-                    self.backbone.fuse(
-                        image, State(text.tokens[:, :end], text.mask[:, :end])
-                    ).float()
-                )
-        return (
-            torch.cat(parts)
-            if parts
-            else torch.zeros((0, self.backbone.widths["fused"]), device=self.device)
-        )
+                parts.append(self.backbone.fuse(image, text).float())
+        return torch.cat(parts) if parts else self._no_vectors("fused")
 
-    def _autocast(self) -> Any:
-        return (
-            nullcontext()
-            if self.precision == "no"
-            else torch.autocast(self.device.type, AUTOCAST[self.precision])
-        )
+    def _no_vectors(self, kind: str) -> Tensor:
+        return torch.zeros((0, self.backbone.widths[kind]), device=self.device)
+
+    def _autocast(self) -> AbstractContextManager:
+        if self.precision == "no":
+            return nullcontext()
+        return torch.autocast(self.device.type, AUTOCAST[self.precision])
 
 
 def device_of(kind: str) -> torch.device:
     """`auto`, `cpu` or `cuda` -> the device of this process, of several GPUs its own. SettingsError
     if there is none such."""
-    there = torch.cuda.is_available()
-    if kind == "cuda" and not there:
+    available = torch.cuda.is_available()
+    if kind == "cuda" and not available:
         raise SettingsError("device=cuda, but PyTorch finds none here; use --device cpu or auto")
     if kind == "auto":
-        kind = "cuda" if there else "cpu"
-    return (
-        torch.device(kind, int(os.environ.get("LOCAL_RANK", 0)))
-        if kind == "cuda"
-        else torch.device(kind)
-    )
+        kind = "cuda" if available else "cpu"
+    if kind != "cuda":
+        return torch.device(kind)
+    return torch.device(kind, int(os.environ.get("LOCAL_RANK", 0)))
 
 
 def split(rows: np.ndarray, size: int) -> list[np.ndarray]:
@@ -131,22 +113,23 @@ def split(rows: np.ndarray, size: int) -> list[np.ndarray]:
     return [rows[begin : begin + size] for begin in range(0, len(rows), size)]
 
 
-class Pictures(Dataset):
-    """Images as the backbone takes them: indexed by (view, rows), view 0 being the plain one.
+class PictureBatch(TypedDict):
+    """Images of some rows; one that cannot be read is black."""
 
-    -> {"images": uint8 [B, 3, s, s], "complaints": {row: what is wrong}}; an image that cannot be
-    read is black.
-    """
+    images: Tensor  # uint8 [B, 3, s, s]
+    complaints: dict[int, str]  # {row: what is wrong}
+
+
+class Pictures(Dataset):
+    """Images as the backbone takes them: indexed by (view, rows), view 0 being the plain one."""
 
     def __init__(self, paths: Sequence[Path | None], side: int, flip: bool = False) -> None:
         self.paths, self.side, self.flip = paths, side, flip
 
-    def __getitem__(self, which: tuple[int, np.ndarray]) -> dict[str, Any]:
+    def __getitem__(self, which: tuple[int, np.ndarray]) -> PictureBatch:
         view, rows = which
-        images, complaints = (
-            torch.zeros((len(rows), 3, self.side, self.side), dtype=torch.uint8),
-            {},
-        )
+        images = torch.zeros((len(rows), 3, self.side, self.side), dtype=torch.uint8)
+        complaints = {}
         for place, row in enumerate(rows.tolist()):
             try:
                 images[place] = self._picture(row, view)

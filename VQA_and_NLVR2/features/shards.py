@@ -10,10 +10,10 @@ import torch
 
 from i2m2.errors import DataError
 from i2m2.training.data import loader
-from VQA_and_NLVR2.features.cache import FeatureSettings, Plan
+from VQA_and_NLVR2.backbones.base import State
 from VQA_and_NLVR2.features.frozen import Frozen, Pictures, split
-
-SHARD = 512  # images of a part: a minute on a GPU
+from VQA_and_NLVR2.features.plan import Plan
+from VQA_and_NLVR2.features.settings import FeatureSettings
 
 
 @dataclass
@@ -33,9 +33,8 @@ class Work:
         image, text = self.plan.pairs.T
         self.parts = -(-len(self.plan.images) // self.shard)
         self.order = np.argsort(image, kind="stable")  # of the pairs, by their image
-        self.first = np.full(
-            len(self.plan.texts), self.parts
-        )  # the part in which a text first occurs
+        # The part in which a text first occurs.
+        self.first = np.full(len(self.plan.texts), self.parts)
         np.minimum.at(self.first, text, image // self.shard)
 
     def rows(self, k: int) -> np.ndarray:
@@ -44,56 +43,69 @@ class Work:
 
     def pairs(self, k: int) -> np.ndarray:
         """Pairs of part k, by their image."""
-        begin, end = np.searchsorted(
-            self.plan.pairs[self.order, 0], (k * self.shard, (k + 1) * self.shard)
-        )
+        ends = (k * self.shard, (k + 1) * self.shard)
+        begin, end = np.searchsorted(self.plan.pairs[self.order, 0], ends)
         return self.order[begin:end]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The pairs of a part [P], and the states of its texts."""
+
+    owner: np.ndarray  # row of each pair's image
+    text: np.ndarray  # place of each pair's text among the states
+    states: State
 
 
 @torch.inference_mode()
 def compute_part(work: Work, k: int) -> dict[str, np.ndarray]:
-    """`image`, `text`, `fused`, `image_views`, `fused_views` of part k, in the order of the plan's
-    rows and of `Work.pairs`; `readable`, and `complaints` about images that are not."""
+    """`text`, and `image_<view>`, `fused_<view>` of part k, in the order of the plan's rows and of
+    `Work.pairs`; `readable`, and `complaints` about images that are not."""
     plan, rows, pairs = work.plan, work.rows(k), work.pairs(k)
-    owner, asked = plan.pairs[pairs].T
-    texts = np.unique(asked)
-    text, states = work.frozen.texts(work.ids[texts], work.mask[texts], work.first[texts] == k)
-    found = {"text": _stored(text, work)}
+    owner, text = plan.pairs[pairs].T
+    texts = np.unique(text)
+    vectors, states = work.frozen.texts(work.ids[texts], work.mask[texts], work.first[texts] == k)
+    asked = Asked(owner, np.searchsorted(texts, text), states)
+    found = {"text": _stored(vectors, work)}
     complaints: dict[int, str] = {}
     for view in range(work.settings.views):
         seen = rows if view == 0 else rows[rows < plan.varied_images]
         varied = np.ones(len(pairs), bool) if view == 0 else pairs < plan.varied_pairs
-        batches = [(view, part) for part in split(seen, work.frozen.batch_size)]
-        vectors, fused = (
-            [],
-            np.zeros((len(pairs), work.frozen.backbone.widths["fused"]), work.settings.dtype),
-        )
-        for (_, part), batch in zip(
-            batches,
-            loader(work.pictures, batches, work.workers, work.frozen.device.type == "cuda"),
-            strict=True,
-        ):
-            complaints |= batch["complaints"]
-            image, state = work.frozen.images(batch["images"])
-            vectors.append(_stored(image, work))
-            about = np.flatnonzero(varied & (owner >= part[0]) & (owner <= part[-1]))
-            fused[about] = _stored(
-                work.frozen.pairs(
-                    state, owner[about] - part[0], states, np.searchsorted(texts, asked[about])
-                ),
-                work,
-            )
-        image = (
-            np.concatenate(vectors)
-            if vectors
-            else np.zeros((0, work.frozen.backbone.widths["image"]), work.settings.dtype)
-        )
+        image, fused = _view(work, view, seen, varied, asked, complaints)
         broken = np.array([row in complaints for row in seen.tolist()], bool)
         image[broken], fused[np.isin(owner, seen[broken])] = 0, 0
         found |= {f"image_{view}": image, f"fused_{view}": fused[varied]}
     readable = np.array([row not in complaints for row in rows.tolist()], bool)
-    said = [f"{plan.images[row]}: {text}" for row, text in sorted(complaints.items())]
-    return found | {"readable": readable, "complaints": np.array(said, str)}
+    lines = [f"{plan.images[row]}: {what}" for row, what in sorted(complaints.items())]
+    return found | {"readable": readable, "complaints": np.array(lines, str)}
+
+
+def _view(
+    work: Work,
+    view: int,
+    seen: np.ndarray,
+    varied: np.ndarray,
+    asked: Asked,
+    complaints: dict[int, str],
+) -> tuple[np.ndarray, np.ndarray]:
+    """The images `seen` in one view -> [seen, D], and [P, D] of the pairs about them, 0 for those
+    that are not `varied` [P]. What is wrong with images is added to `complaints`."""
+    frozen, kind = work.frozen, work.settings.dtype
+    widths = frozen.backbone.widths
+    vectors = [np.zeros((0, widths["image"]), kind)]
+    fused = np.zeros((len(asked.owner), widths["fused"]), kind)
+    parts = split(seen, frozen.batch_size)
+    positions = [(view, part) for part in parts]
+    batches = loader(work.pictures, positions, work.workers, frozen.device.type == "cuda")
+    for part, batch in zip(parts, batches, strict=True):
+        complaints |= batch["complaints"]
+        image, state = frozen.images(batch["images"])
+        vectors.append(_stored(image, work))
+        inside = (asked.owner >= part[0]) & (asked.owner <= part[-1])
+        about = np.flatnonzero(varied & inside)
+        rows = asked.owner[about] - part[0]
+        fused[about] = _stored(frozen.pairs(state, rows, asked.states, asked.text[about]), work)
+    return np.concatenate(vectors), fused
 
 
 def _stored(vectors: torch.Tensor, work: Work) -> np.ndarray:
@@ -101,8 +113,9 @@ def _stored(vectors: torch.Tensor, work: Work) -> np.ndarray:
     with np.errstate(over="ignore"):  # looked for below
         array = vectors.cpu().numpy().astype(work.settings.dtype)
     if not np.isfinite(array).all():
-        kept = f"precision {work.settings.precision}, dtype {work.settings.dtype}"
+        stored = f"precision {work.settings.precision}, dtype {work.settings.dtype}"
         raise DataError(
-            f"{work.frozen.backbone.name}: features are NaN or infinite ({kept}); try precision no and dtype float32"
+            f"{work.frozen.backbone.name}: features are NaN or infinite ({stored}); "
+            "try precision no and dtype float32"
         )
     return array

@@ -10,10 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from i2m2.errors import DataError
-from VQA_and_NLVR2.backbones.base import BackboneSettings
+from VQA_and_NLVR2.backbones.settings import BackboneSettings
 
 WHOLE = 64 << 20  # bytes up to which all of a file is read; of a larger one blocks spread over it
 BLOCK, BLOCKS = 1 << 16, 256
+# Settings of each kind of backbone that may name files.
+NAMING = {
+    "fiber": ("checkpoint", "sizes", "tokenizer"),
+    "fiber_random": ("sizes", "tokenizer"),
+    "fiber_hub": ("image_encoder", "text_encoder", "tokenizer"),
+    "flava": ("flava", "tokenizer"),
+}
 
 
 def identity(path: Path) -> str:
@@ -41,30 +48,21 @@ def identities(named: Mapping[str, Path]) -> dict[str, str]:
 
 def files_of(backbone: BackboneSettings) -> dict[str, Path]:
     """The local files and folders that its settings name; names on the hub are none."""
-    of_kind = {
-        "fiber": ("checkpoint", "sizes"),
-        "fiber_random": ("sizes",),
-        "fiber_hub": ("image_encoder", "text_encoder"),
-    }
-    names = (*of_kind.get(backbone.kind, ("flava",)), "tokenizer")
-    return {
-        f"backbone.{name}": Path(value)
-        for name in names
-        if (value := getattr(backbone, name)) is not None
-    }
+    named = {f"backbone.{name}": getattr(backbone, name) for name in NAMING[backbone.kind]}
+    return {name: Path(value) for name, value in named.items() if value is not None}
 
 
 def compare(folder: Path, stored: Mapping[str, str], named: Mapping[str, Path]) -> list[str]:
     """DataError names the files that are not those the features in `folder` were made of -> those
     that are not there."""
-    there = identities({name: path for name, path in named.items() if name in stored})
-    differing = [f"{name} ({named[name]})" for name in there if there[name] != stored[name]]
+    now = identities({name: path for name, path in named.items() if name in stored})
+    differing = [f"{name} ({named[name]})" for name in now if now[name] != stored[name]]
     if differing:
         raise DataError(
-            f"{folder}: made of other files than {', '.join(differing)}; extract the features again, which keeps what is the same, "
-            "or give the files that they were made of"
+            f"{folder}: made of other files than {', '.join(differing)}; extract the features "
+            "again, which keeps what is the same, or give the files that they were made of"
         )
-    return [name for name in stored if name not in there]
+    return [name for name in stored if name not in now]
 
 
 def picture_bytes(paths: Iterable[Path | None]) -> np.ndarray:

@@ -18,10 +18,8 @@ from torchvision.transforms.v2 import functional as F
 from VQA_and_NLVR2.inputs.images import as_pil
 
 AREA, ASPECT = (0.5, 1.0), (3 / 4, 4 / 3)
-DRAWN, APPLIED = (
-    2,
-    0.5,
-)  # operations drawn for an image, with replacement; probability that one is applied
+DRAWN = 2  # operations for an image, with replacement
+APPLIED = 0.5  # probability that one is
 LEVEL = 7 / 10
 FACTOR = 0.1 + 1.8 * LEVEL  # of brightness and sharpness
 SHEAR, PIXELS, DEGREES = 0.3 * LEVEL, 10 * LEVEL, 30 * LEVEL
@@ -40,9 +38,8 @@ def training_transform(
     rng = np.random.default_rng(key)
     image = as_pil(image)
     left, top, width, height = crop_box(image.width, image.height, rng)
-    image = image.crop((left, top, left + width, top + height)).resize(
-        (side, side), Image.Resampling.BICUBIC
-    )
+    image = image.crop((left, top, left + width, top + height))
+    image = image.resize((side, side), Image.Resampling.BICUBIC)
     mirror = rng.random() < 0.5  # drawn in any case: the rest does not depend on `flip`
     if flip and mirror:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -66,7 +63,8 @@ def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, in
 def rand_augment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     """Two of OPERATIONS, each with probability 0.5, at level 7 of 10."""
     for name in rng.choice(list(OPERATIONS), DRAWN):
-        applied, sign = rng.random() < APPLIED, 1 if rng.random() < 0.5 else -1
+        applied = rng.random() < APPLIED
+        sign = 1 if rng.random() < 0.5 else -1
         if applied:
             image = OPERATIONS[name](image, sign)
     return image
@@ -80,9 +78,8 @@ def _affine(
     # Pillow takes both points from the corner of a pixel instead of its centre: half a pixel
     # further.
     corner = (a, b, c + 0.5 * (1 - a - b), d, e, f + 0.5 * (1 - d - e))
-    return image.transform(
-        image.size, Image.Transform.AFFINE, corner, Image.Resampling.BILINEAR, fillcolor=FILL
-    )
+    how = (Image.Transform.AFFINE, corner, Image.Resampling.BILINEAR)
+    return image.transform(image.size, *how, fillcolor=FILL)
 
 
 def _rotate(image: Image.Image, sign: int) -> Image.Image:

@@ -26,28 +26,22 @@ def unreadable(paths: Sequence[Path], remembered: Path) -> dict[Path, str]:
     new = [path for path in dict.fromkeys(paths) if path.name not in good]
     if not new:
         return {}
-    broken = {}
     with ThreadPoolExecutor(
         os.cpu_count()
     ) as pool:  # Pillow decodes outside the interpreter's lock
-        about = tqdm(
-            pool.map(_complaint, new),
-            total=len(new),
-            desc="decoding every image once",
-            leave=False,
-            disable=None,
-        )
-        broken = {path: text for path, text in zip(new, about, strict=True) if text}
+        bar = tqdm(total=len(new), desc="decoding every image once", leave=False, disable=None)
+        broken = {}
+        for path, complaint in zip(new, pool.map(_complaint, new), strict=True):
+            bar.update()
+            if complaint:
+                broken[path] = complaint
+        bar.close()
+    good.update(path.name for path in new if path not in broken)
     try:
-        write_json(
-            remembered,
-            {"readable": sorted(good.union(path.name for path in new if path not in broken))},
-        )
+        write_json(remembered, {"readable": sorted(good)})
     except OSError as error:
-        print(
-            f"{remembered}: {error.strerror}; the images will be decoded again before the next run",
-            flush=True,
-        )
+        again = "the images will be decoded again before the next run"
+        print(f"{remembered}: {error.strerror}; {again}", flush=True)
     return broken
 
 

@@ -15,16 +15,11 @@ from torchvision.transforms.v2 import functional as F
 from i2m2.errors import DataError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# What Pillow raises for a file that is no image, or only a part of one.
 _BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    IndexError,
+    OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError,
     Image.DecompressionBombError,
-)
+)  # fmt: skip
 
 
 def load_rgb(path: Path) -> Image.Image:
@@ -44,10 +39,8 @@ def load_rgb(path: Path) -> Image.Image:
             if image.mode.startswith("I;16"):  # Pillow's own conversion would clip at 255
                 image = image.point(lambda value: value / 256).convert("L")
             if image.has_transparency_data:
-                image = image.convert("RGBA")
-                return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert(
-                    "RGB"
-                )
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image.convert("RGBA"))
             return image.convert("RGB")
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such image") from error

@@ -1,42 +1,20 @@
-"""Published JSON files as columns: read record by record, every distinct string kept once.
-
-VQA-VS's training answers are one list of 461,124 records with ten answers each; `json.load` would
-hold gigabytes of dictionaries.
-"""
+"""Records of published files as columns, with every distinct string kept once."""
 
 from __future__ import annotations
 
-import gzip
-import io
-import itertools
-import json
-import re
-import zipfile
-import zlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any
 
 import numpy as np
 
 from i2m2.errors import DataError
+from VQA_and_NLVR2.inputs.json_files import Source
 
-BLOCK = 1 << 22  # characters read at a time
-LARGEST = 1 << 27  # characters of one value; more than that is a file that is no list of records
-_BLANKS = re.compile(r"[ \t\r\n]*")
-
-
-class Source(NamedTuple):
-    """A JSON file, plain or .gz, or a member of a .zip."""
-
-    path: Path
-    member: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.path}:{self.member}" if self.member else str(self.path)
+# What reading a record can raise that is not one.
+BAD_RECORD = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 @dataclass(frozen=True)
@@ -71,7 +49,8 @@ class Interned:
 
     def look_up(self, index: dict[str, int]) -> np.ndarray:
         """int32 of the shape of `codes`: `index` of each string, -1 where it has none."""
-        return np.array([*(index.get(text, -1) for text in self.strings), -1], np.int32)[self.codes]
+        numbers = [index.get(text, -1) for text in self.strings]
+        return np.array([*numbers, -1], np.int32)[self.codes]
 
 
 class Interner:
@@ -89,7 +68,8 @@ class Interner:
             self.codes.append(self.number.setdefault(text, len(self.number)))
 
     def add_text(self, text: str) -> None:
-        """Append one that says something. TypeError if it is no string, ValueError if it is empty."""
+        """Append one that says something. TypeError if it is no string, ValueError if it is
+        empty."""
         if isinstance(text, str) and not text.strip():
             raise ValueError("its text is empty")
         self.add([text])
@@ -112,7 +92,8 @@ def check_ids(source: Source | Path | str, ids: np.ndarray, key: str = "question
     repeated = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(repeated):
         raise DataError(
-            f"{source}: {len(repeated):,} records repeat another's {key}, first {repeated[0]}; get the file again"
+            f"{source}: {len(repeated):,} records repeat another's {key}, first {repeated[0]}; "
+            "get the file again"
         )
 
 
@@ -131,206 +112,3 @@ def bad_record(where: str, record: Any, key: str, wanted: str, error: Exception)
     which = f" ({key} {record[key]})" if isinstance(record, dict) and key in record else ""
     what = f"no {error}" if isinstance(error, KeyError) else error
     return DataError(f"{where}{which}: {what}; a record is {wanted}")
-
-
-BAD_RECORD = (
-    KeyError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    OverflowError,
-)  # what reading one can raise
-
-
-@contextmanager
-def open_text(source: Source | Path) -> Iterator[TextIO]:
-    """Open a .json, .json.gz or .zip (without a member named: its only .json) for reading text.
-    DataError names a damaged file.
-
-    So is a ValueError from inside the `with` block (text that is no UTF-8, or no JSON).
-    """
-    path, member = source if isinstance(source, Source) else (source, "")
-    try:
-        if path.suffix == ".zip":
-            with (
-                zipfile.ZipFile(path) as archive,
-                archive.open(member or _only_member(path, archive)) as raw,
-            ):
-                yield io.TextIOWrapper(raw, "utf-8-sig")
-        else:
-            with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as raw:
-                yield io.TextIOWrapper(raw, "utf-8-sig")
-    except FileNotFoundError as error:
-        raise DataError(f"{source}: no such file") from error
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError) as error:
-        raise DataError(
-            f"{source}: cut short or damaged ({' '.join(str(error).split())}); download it again"
-        ) from error
-
-
-def _only_member(path: Path, archive: zipfile.ZipFile) -> str:
-    found = [
-        name
-        for name in archive.namelist()
-        if name.endswith(".json") and not name.startswith("__MACOSX")
-    ]
-    if len(found) != 1:
-        raise DataError(f"{path}: holds {len(found)} .json files, not one; unpack it")
-    return found[0]
-
-
-def find_source(bases: Iterable[Path], name: str) -> Source | None:
-    """`name`, such as Val/Val-Ques.json, below the first of `bases` that has it: plain, .gz, .zip,
-    or inside Val.zip."""
-    for base in bases:
-        for path in (base / name, base / f"{name}.gz", base / f"{name}.zip"):
-            if path.is_file():
-                return Source(path)
-        path = base / f"{Path(name).parts[0]}.zip"
-        if path.is_file():
-            try:
-                with zipfile.ZipFile(path) as archive:
-                    inside = [
-                        member
-                        for member in archive.namelist()
-                        if Path(member).name == Path(name).name
-                    ]
-            except (OSError, zipfile.BadZipFile) as error:
-                raise DataError(
-                    f"{path}: cut short or damaged ({error}); download it again"
-                ) from error
-            inside = [member for member in inside if not member.startswith("__MACOSX")]
-            if inside:
-                return Source(path, inside[0])
-    return None
-
-
-def read_list(
-    source: Source | Path, key: str, rest: dict[str, Any] | None = None
-) -> Iterator[dict[str, Any]]:
-    """Records of a file that is a bare list, or an object whose entry `key` is one; its other
-    entries go to `rest`.
-
-    DataError names the file: damaged, not JSON, or without such a list.
-    """
-    with open_text(source) as file:
-        reader = _Reader(file)
-        if reader.take() == "[":
-            yield from reader.elements()
-        else:
-            found = False
-            for name in reader.names():
-                if name == key and reader.peek() == "[":
-                    reader.take()
-                    found = True
-                    yield from reader.elements()
-                else:
-                    value = reader.value()
-                    if rest is not None:
-                        rest[name] = value
-            if not found:
-                raise DataError(
-                    f"{source}: neither a list of records nor an object with a list {key!r}"
-                )
-        if reader.peek():
-            raise reader.error("nothing more after its end")
-
-
-def first_record(source: Source | Path) -> Any:
-    """The first record of a list, of an object's list, or of JSON lines; None where there is none."""
-    with open_text(source) as file:
-        reader = _Reader(file)
-        if reader.take() == "[":
-            return next(reader.elements(), None)
-        record = {}
-        for name in reader.names():
-            if reader.peek() == "[":
-                reader.take()
-                values = list(itertools.islice(elements := reader.elements(), 1))
-                if values and isinstance(values[0], dict):
-                    return values[0]
-                record[name] = values + list(elements)
-            else:
-                record[name] = reader.value()
-        return record
-
-
-def files_with(folder: Path, *keys: str) -> list[Path]:
-    """Files of `folder` (.json or .json.gz), ascending by name, whose records have all of `keys`."""
-    paths = [path for path in sorted(folder.glob("*")) if path.name.endswith((".json", ".json.gz"))]
-    return [
-        path
-        for path in paths
-        if isinstance(record := first_record(path), dict) and set(keys) <= set(record)
-    ]
-
-
-class _Reader:
-    """JSON from a stream, one value at a time, with no more than a block and a value in memory."""
-
-    def __init__(self, file: TextIO) -> None:
-        self.file, self.text, self.at, self.before = file, "", 0, 0
-        self.decode = json.JSONDecoder().raw_decode
-
-    def peek(self) -> str:
-        """The next character that is not blank; '' at the end."""
-        self.at = _BLANKS.match(self.text, self.at).end()
-        while self.at == len(self.text) and self._more():
-            self.at = _BLANKS.match(self.text, self.at).end()
-        return self.text[self.at : self.at + 1]
-
-    def take(self, allowed: str = "[{") -> str:
-        """The same, moving on past it."""
-        character = self.peek()
-        if not character or character not in allowed:
-            raise self.error(f"one of {' '.join(allowed)}")
-        self.at += 1
-        return character
-
-    def value(self) -> Any:
-        """The next value, whatever it is."""
-        self.peek()
-        while True:
-            try:
-                value, end = self.decode(self.text, self.at)
-            except json.JSONDecodeError as error:
-                if len(self.text) - self.at < LARGEST and self._more():
-                    continue  # it may be complete with the next block
-                raise ValueError(
-                    f"no JSON: {error.msg} at character {self.before + error.pos:,}"
-                ) from None
-            if (
-                end < len(self.text) or not self._more()
-            ):  # else the next block may go on with a number
-                self.at = end
-                return value
-
-    def elements(self) -> Iterator[Any]:
-        """Values of a list whose bracket was taken."""
-        if self.peek() == "]":
-            self.take("]")
-            return
-        yield self.value()
-        while self.take(",]") == ",":
-            yield self.value()
-
-    def names(self) -> Iterator[str]:
-        """Keys of an object whose brace was taken; the caller takes the value after each."""
-        more = self.peek() != "}"
-        while more:
-            name = self.value()
-            self.take(":")
-            yield name
-            more = self.take(",}") == ","
-
-    def error(self, wanted: str) -> ValueError:
-        """What is wrong, and where."""
-        return ValueError(f"no JSON: expected {wanted} at character {self.before + self.at:,}")
-
-    def _more(self) -> bool:
-        """Read on, at least as much as is kept, so that a long value costs no more than its length;
-        False at the end."""
-        kept = self.text[self.at :]
-        block = self.file.read(max(BLOCK, len(kept)))
-        self.text, self.before, self.at = kept + block, self.before + self.at, 0
-        return bool(block)

@@ -9,13 +9,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from i2m2.metrics import score
-from i2m2.stats.resampling import Resampled
-from i2m2.training.evaluate import EXPERT, experts_in, table_of
-from i2m2.training.experiment import Predictions
-from VQA_and_NLVR2.nlvr2.data import SUBSETS
+from i2m2.stats.predictions import Predictions
+from i2m2.stats.resampling import BootstrapStatistic, ratio
+from i2m2.stats.summary import CustomMetric
+from VQA_and_NLVR2.nlvr2.files import SUBSETS
 from VQA_and_NLVR2.nlvr2.scores import accuracy, consistency
-
-REPORTED = ("accuracy", "consistency", *(f"accuracy_{which}" for which in SUBSETS), "nll", "ece")
 
 
 def scores(predictions: Mapping[str, Predictions]) -> dict[str, dict[str, float]]:
@@ -27,51 +25,39 @@ def metrics_of(predictions: Predictions, log_prob: np.ndarray) -> dict[str, floa
     """The general metrics, consistency, and accuracy on the balanced and unbalanced subsets (NaN
     without such examples)."""
     right = log_prob.argmax(axis=-1) == predictions["y"]
-    subsets = {f"accuracy_{which}": accuracy(right[predictions[which]]) for which in SUBSETS}
-    return (
-        score(predictions["y"], log_prob)
-        | {"consistency": consistency(predictions["sentence"], right)}
-        | subsets
-    )
+    metrics = score(predictions["y"], log_prob)
+    metrics["consistency"] = consistency(predictions["sentence"], right)
+    return metrics | {f"accuracy_{name}": accuracy(right[predictions[name]]) for name in SUBSETS}
 
 
-def report(predictions: Predictions) -> str:
-    """A table of product and experts."""
-    rows = {"product": "log_prob", **{name: f"{EXPERT}{name}" for name in experts_in(predictions)}}
-    found = {row: metrics_of(predictions, predictions[column]) for row, column in rows.items()}
-    return table_of(
-        {row: {name: metrics[name] for name in REPORTED} for row, metrics in found.items()}
-    )
+def _right(predictions: Predictions) -> np.ndarray:
+    return predictions["log_prob"].argmax(axis=-1) == predictions["y"]
 
 
-def _consistency(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
-    right = predictions["log_prob"].argmax(axis=-1) == predictions["y"]
+def _consistency(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
     _, first, sentence = np.unique(predictions["sentence"], return_index=True, return_inverse=True)
-    whole = np.bincount(sentence.reshape(-1), ~right) == 0
-    return _ratio(
-        *(np.bincount(index[first], weights, minlength=groups) for weights in (whole, None))
-    )
+    whole = np.bincount(sentence.reshape(-1), ~_right(predictions)) == 0
+    group = index[first]  # of each sentence
+    return _share(np.bincount(group, whole, groups), np.bincount(group, minlength=groups))
 
 
-def _on(which: str):
+def _accuracy_on(subset: str) -> CustomMetric:
     """Accuracy on a subset of the examples drawn."""
 
-    def own(predictions: Predictions, index: np.ndarray, groups: int) -> Resampled:
-        right, of = predictions["log_prob"].argmax(axis=-1) == predictions["y"], predictions[which]
-        return _ratio(
-            *(np.bincount(index, weights, minlength=groups) for weights in (right & of, of))
-        )
-
-    return own
-
-
-def _ratio(sums: np.ndarray, sizes: np.ndarray) -> Resampled:
-    def metric(drawn: np.ndarray) -> np.ndarray:
-        there = drawn @ sizes.astype(np.float64)
-        return np.divide(drawn @ sums, there, out=np.full(there.shape, np.nan), where=there > 0)
+    def metric(predictions: Predictions, index: np.ndarray, groups: int) -> BootstrapStatistic:
+        inside = predictions[subset]
+        right = np.bincount(index, _right(predictions) & inside, groups)
+        return _share(right, np.bincount(index, inside, groups))
 
     return metric
 
 
-# Of this data set's own, for `i2m2.report.estimates`: intervals and differences by resampled sets.
-OWN = {"consistency": _consistency, **{f"accuracy_{which}": _on(which) for which in SUBSETS}}
+def _share(parts: np.ndarray, wholes: np.ndarray) -> BootstrapStatistic:
+    """Of each group how many there are, and how many of them count -> the share that counts."""
+    wholes = wholes.astype(np.float64)
+    return lambda counts: ratio(counts @ parts, counts @ wholes)
+
+
+# For intervals and differences by resampled sets.
+CUSTOM_METRICS: dict[str, CustomMetric] = {"consistency": _consistency}
+CUSTOM_METRICS |= {f"accuracy_{name}": _accuracy_on(name) for name in SUBSETS}

@@ -1,8 +1,9 @@
 """NLVR2 as its authors publish it: JSON lines of sentences about two photographs, and the
 photographs.
 
-    train.json  dev.json  test1.json  balanced/{balanced,unbalanced}_{dev,test1}.json      (also .gz)
-    images/train/<directory>/<split>-<set>-<pair>-img{0,1}.png   images/dev/   images/test1/   or all of them in one folder
+    train.json   dev.json   test1.json   balanced/{balanced,unbalanced}_{dev,test1}.json  (or .gz)
+    images/train/<directory>/<split>-<set>-<pair>-img{0,1}.png   images/dev/   images/test1/
+        or all of them in one folder
 
 An identifier is <split>-<set>-<pair>-<sentence>. Image 0 is the left one.
 """
@@ -15,29 +16,43 @@ from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from i2m2.errors import DataError, SettingsError
+from VQA_and_NLVR2.inputs.json_files import Source, open_text
 from VQA_and_NLVR2.inputs.records import (
     BAD_RECORD,
     Interned,
     Interner,
-    Source,
     bad_record,
     check_ids,
     column,
-    open_text,
 )
 
 LABELS = {"False": 0, "True": 1}
-# Examples, image pairs and true examples of the published files; of the training file, only the
-# number of examples.
+SUBSETS = ("balanced", "unbalanced")
+
+
+class Sizes(NamedTuple):
+    """Of a file."""
+
+    examples: int
+    pairs: int | None = None  # of images
+    true: int | None = None  # examples
+
+
 PUBLISHED = {
-    "train": (86_373, None, None), "dev": (6_982, 4_051, 3_551), "test1": (6_967, 4_041, 3_558), "test2": (6_970, 4_074, 3_584),
-    "balanced_dev": (2_300, 1_150, 1_150), "balanced_test1": (2_316, 1_158, 1_158),
-    "unbalanced_dev": (3_562, 1_781, 1_802), "unbalanced_test1": (3_536, 1_768, 1_844),
-}  # fmt: skip
+    "train": Sizes(86_373),
+    "dev": Sizes(6_982, 4_051, 3_551),
+    "test1": Sizes(6_967, 4_041, 3_558),
+    "test2": Sizes(6_970, 4_074, 3_584),
+    "balanced_dev": Sizes(2_300, 1_150, 1_150),
+    "balanced_test1": Sizes(2_316, 1_158, 1_158),
+    "unbalanced_dev": Sizes(3_562, 1_781, 1_802),
+    "unbalanced_test1": Sizes(3_536, 1_768, 1_844),
+}
 
 
 @dataclass(frozen=True)
@@ -89,12 +104,7 @@ def read_nlvr2(source: Source | Path) -> Sentences:
             try:
                 record = json.loads(text)
                 name, *rest = record["identifier"].rsplit("-", 3)
-                if len(rest) != 3 or not all(part.isdecimal() for part in rest):
-                    raise ValueError(
-                        f"identifier {record['identifier']!r} is not split-set-pair-sentence"
-                    )
-                if record["label"] not in LABELS:
-                    raise ValueError(f"label {record['label']!r} is neither 'True' nor 'False'")
+                _check(record, rest)
                 identifiers.append(record["identifier"])
                 label.append(LABELS[record["label"]])
                 numbers.extend(map(int, rest))
@@ -103,14 +113,24 @@ def read_nlvr2(source: Source | Path) -> Sentences:
                 sentence.add_text(record["sentence"])
                 urls.add([record["left_url"], record["right_url"]])
             except BAD_RECORD as error:
-                wanted = "{identifier, sentence, label: 'True' or 'False', left_url, right_url} on one line"
-                raise bad_record(
-                    f"{source}: line {line}", record, "identifier", wanted, error
-                ) from error
+                wanted = (
+                    "{identifier, sentence, label: 'True' or 'False', left_url, right_url} "
+                    "on one line"
+                )
+                where = f"{source}: line {line}"
+                raise bad_record(where, record, "identifier", wanted, error) from error
     n, ids = len(identifiers), np.array(identifiers, str)
     check_ids(source, ids, "identifier")
     columns = split.finish(n), column(numbers, np.int32).reshape(n, 3), column(directory, np.int16)
     return Sentences(ids, column(label, np.int8), *columns, sentence.finish(n), urls.finish(n, 2))
+
+
+def _check(record: dict[str, str], rest: list[str]) -> None:
+    """ValueError if an identifier or a label is none; `rest`: the last three parts of the first."""
+    if len(rest) != 3 or not all(part.isdecimal() for part in rest):
+        raise ValueError(f"identifier {record['identifier']!r} is not split-set-pair-sentence")
+    if record["label"] not in LABELS:
+        raise ValueError(f"label {record['label']!r} is neither 'True' nor 'False'")
 
 
 def hold_out(sentences: Sentences, directories: Iterable[int]) -> tuple[Sentences, Sentences]:
@@ -120,15 +140,17 @@ def hold_out(sentences: Sentences, directories: Iterable[int]) -> tuple[Sentence
     SettingsError if one of them has no examples, or no other is left.
     """
     directories = sorted(set(directories))
-    there = np.unique(sentences.directory)
-    if there[0] < 0:
+    present = np.unique(sentences.directory)
+    if present[0] < 0:
         raise DataError(
-            f"{(sentences.directory < 0).sum():,} examples have no directory, so they are not NLVR2's train.json"
+            f"{(sentences.directory < 0).sum():,} examples have no directory, "
+            "so they are not NLVR2's train.json"
         )
-    absent = [number for number in directories if number not in there]
-    if absent or not directories or len(directories) == len(there):
+    absent = [number for number in directories if number not in present]
+    if absent or not directories or len(directories) == len(present):
         raise SettingsError(
-            f"directories {directories} cannot be held out: the file has {len(there)}, {there[0]}..{there[-1]}; name some of them"
+            f"directories {directories} cannot be held out: the file has {len(present)}, "
+            f"{present[0]}..{present[-1]}; name some of them"
         )
     held = np.isin(sentences.directory, directories)
     return sentences.take(~held), sentences.take(held)
@@ -150,13 +172,14 @@ def balance(sentences: Sentences) -> tuple[np.ndarray, np.ndarray]:
 def subset(sentences: Sentences, source: Source | Path) -> np.ndarray:
     """bool [n]: which examples a published subset has (balanced_dev.json ...). DataError if it has
     others."""
-    of = read_nlvr2(source)
-    strangers = of.identifier[~np.isin(of.identifier, sentences.identifier)]
+    listed = read_nlvr2(source).identifier
+    strangers = listed[~np.isin(listed, sentences.identifier)]
     if len(strangers):
         raise DataError(
-            f"{source}: {len(strangers):,} of {len(of):,} examples are not in the split, first {strangers[0]}"
+            f"{source}: {len(strangers):,} of {len(listed):,} examples are not in the split, "
+            f"first {strangers[0]}"
         )
-    return np.isin(sentences.identifier, of.identifier)
+    return np.isin(sentences.identifier, listed)
 
 
 def image_path(root: Path, sentences: Sentences) -> tuple[list[Path | None], list[Path | None]]:
@@ -166,7 +189,8 @@ def image_path(root: Path, sentences: Sentences) -> tuple[list[Path | None], lis
     folder_of = _list(root / "images" if (root / "images").is_dir() else root)
     if not folder_of:
         raise DataError(
-            f"{root}: no photograph *-img0.png; they are had from NLVR2's authors, see VQA_and_NLVR2/README.md, section Data"
+            f"{root}: no photograph *-img0.png; they are had from NLVR2's authors, "
+            "see VQA_and_NLVR2/README.md, section Data"
         )
     stems = [identifier.rsplit("-", 1)[0] for identifier in sentences.identifier.tolist()]
     sides = []
@@ -179,21 +203,18 @@ def image_path(root: Path, sentences: Sentences) -> tuple[list[Path | None], lis
 def _list(root: Path) -> dict[str, str]:
     """{file name: its folder} of all photographs below `root`; names say the split, so one table
     serves every layout."""
-    walked = os.walk(root, followlinks=True)
-    return {
-        name: folder
-        for folder, _, names in walked
-        for name in names
-        if name.endswith(("-img0.png", "-img1.png"))
-    }
+    folder_of = {}
+    for folder, _, names in os.walk(root, followlinks=True):
+        photographs = [name for name in names if name.endswith(("-img0.png", "-img1.png"))]
+        folder_of |= dict.fromkeys(photographs, folder)
+    return folder_of
 
 
 def coverage(sentences: Sentences, left: list[Path | None], right: list[Path | None]) -> list[str]:
     """A line per split: pairs with both photographs, what is missing, and the first that is."""
-    there = np.array(
-        [[path is not None for path in side] for side in (left, right)], bool
-    ).T.reshape(-1, 2)
-    whole = there.all(axis=1)
+    sides = [[path is not None for path in side] for side in (left, right)]
+    present = np.array(sides, bool).T.reshape(-1, 2)
+    whole = present.all(axis=1)
     lines = []
     for code, name in enumerate(sentences.split.strings):
         rows = np.flatnonzero(sentences.split.codes == code)
@@ -201,10 +222,12 @@ def coverage(sentences: Sentences, left: list[Path | None], right: list[Path | N
             continue
         once = rows[np.unique(sentences.pair[rows], return_index=True)[1]]  # a row of each pair
         examples = f"{whole[rows].sum():,} of {len(rows):,} examples"
-        line = f"{name}: {examples} and {whole[once].sum():,} of {len(once):,} image pairs are complete"
+        pairs = f"{whole[once].sum():,} of {len(once):,} image pairs"
+        line = f"{name}: {examples} and {pairs} are complete"
         if not whole[rows].all():
             first = rows[~whole[rows]][0]
             stem = sentences.identifier[first].rsplit("-", 1)[0]
-            line += f"; {(~there[once]).sum():,} photographs missing, first {stem}-img{there[first].argmin()}.png"
+            photograph = f"{stem}-img{present[first].argmin()}.png"
+            line += f"; {(~present[once]).sum():,} photographs missing, first {photograph}"
         lines.append(line)
     return lines

@@ -3,55 +3,29 @@ of parameters."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from i2m2.model import INTER, ProductOfExperts
-from i2m2.training.config import OptimConfig
+from i2m2.model import ProductOfExperts
+from i2m2.names import INTER
+from i2m2.settings import OptimConfig
 from VQA_and_NLVR2.backbones.base import Backbone
 from VQA_and_NLVR2.backbones.heads import make_head
+from VQA_and_NLVR2.nlvr2.settings import NLVR2Model
 
 IMAGES = 2  # of an example, left and right
-READS = {
-    "image": ("image",),
-    "text": ("text",),
-    INTER: ("image", "text"),
-}  # the modalities of each expert
+READS = {"image": ("image",), "text": ("text",), INTER: ("image", "text")}  # of each expert
 KIND = {"image": "image", "text": "text", INTER: "fused"}  # the backbone's vector that each sees
 BETAS = (0.9, 0.98)  # of AdamW, in every published recipe
 FUSION = ("cross_modal", "i2t", "t2i")  # parts of parameters' names, as in FIBER's published groups
+# The last is FLAVA's.
 NO_DECAY = (
-    "bias",
-    "LayerNorm.weight",
-    "norm.weight",
-    "norm1.weight",
-    "norm2.weight",
-    "layernorm",
-)  # the last: FLAVA's
-
-
-@dataclass(frozen=True, kw_only=True)
-class NLVR2Model:
-    """What is trained, and how its parts differ.
-
-    Args:
-        train: all: backbone and heads, as in the paper; heads: on features of the backbone as it
-            is, computed once
-        hidden: width of the heads' hidden layer
-        head_rate: learning rate of the heads, as a multiple of optim.lr
-        fusion_rate: that of the backbone's fusion (cross-attention, gates, transforms, poolers)
-        decay_all: weight decay of biases and norms too
-    """
-
-    train: Literal["all", "heads"] = "all"
-    hidden: int = 1536
-    head_rate: float = 1.0
-    fusion_rate: float = 1.0
-    decay_all: bool = False
+    "bias", "LayerNorm.weight", "norm.weight", "norm1.weight", "norm2.weight", "layernorm",
+)  # fmt: skip
 
 
 class VectorExpert(nn.Module):
@@ -77,12 +51,11 @@ def heads_on_features(
 ) -> ProductOfExperts:
     """The experts `names` on cached features, {image [B, 2 D], text [B, D], fused [B, 2 D]};
     `widths`: D of each kind."""
-    return ProductOfExperts(
-        {
-            name: VectorExpert(KIND[name], (KIND[name],), features_of(name, widths), hidden)
-            for name in names
-        }
-    )
+    experts = {}
+    for name in names:
+        kind = KIND[name]
+        experts[name] = VectorExpert(kind, (kind,), features_of(name, widths), hidden)
+    return ProductOfExperts(experts)
 
 
 class SharedBackbone(ProductOfExperts):
@@ -96,28 +69,25 @@ class SharedBackbone(ProductOfExperts):
     """
 
     def __init__(self, backbone: Backbone, names: tuple[str, ...], hidden: int) -> None:
-        super().__init__(
-            {
-                name: VectorExpert(name, READS[name], features_of(name, backbone.widths), hidden)
-                for name in names
-            }
-        )
+        experts = {}
+        for name in names:
+            width = features_of(name, backbone.widths)
+            experts[name] = VectorExpert(name, READS[name], width, hidden)
+        super().__init__(experts)
         self.backbone = backbone
 
     def shared(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """`inputs` and, for every expert that can be computed from them, its vector [B, features]
         under its name."""
-        wanted = {
-            name for name, expert in self.experts.items() if set(expert.modalities) <= set(inputs)
-        }
+        experts = self.experts.items()
+        wanted = {name for name, expert in experts if set(expert.modalities) <= set(inputs)}
         return {**inputs, **dict(self._vectors(inputs, wanted))}
 
     def _vectors(self, inputs: Mapping[str, Any], wanted: set[str]) -> Iterator[tuple[str, Tensor]]:
         if wanted & {"image", INTER}:
             pairs = inputs["image"]
-            image, image_state = self.backbone.encode_image(
-                pairs.flatten(0, 1), vector="image" in wanted
-            )
+            images = pairs.flatten(0, 1)
+            image, image_state = self.backbone.encode_image(images, vector="image" in wanted)
             if "image" in wanted:
                 yield "image", image.reshape(len(pairs), -1)
         if wanted & {"text", INTER}:
@@ -134,24 +104,20 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """FIBER's groups of what is trained: rates of the backbone, its fusion and the heads, with and
     without weight decay."""
-    groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    trained: dict[tuple[str, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decays = settings.decay_all or not any(word in name for word in NO_DECAY)
-            groups.setdefault((_part(name), decays), []).append(parameter)
+            trained.setdefault((_part(name), decays), []).append(parameter)
     rates = {"backbone": 1.0, "fusion": settings.fusion_rate, "heads": settings.head_rate}
     betas = {"betas": BETAS} if optim.name == "adamw" else {}
-    return [
-        {
-            "params": groups[part, decays],
-            "lr": rate * optim.lr,
-            "weight_decay": optim.weight_decay if decays else 0.0,
-            **betas,
-        }
-        for part, rate in rates.items()
-        for decays in (True, False)
-        if (part, decays) in groups
-    ]
+    groups = []
+    for part, decays in itertools.product(rates, (True, False)):
+        if parameters := trained.get((part, decays)):
+            decay = optim.weight_decay if decays else 0.0
+            rate = rates[part] * optim.lr
+            groups.append({"params": parameters, "lr": rate, "weight_decay": decay, **betas})
+    return groups
 
 
 def _part(name: str) -> str:

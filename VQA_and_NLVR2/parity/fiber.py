@@ -46,7 +46,8 @@ def check_fiber(folder: Path, tolerance: float) -> tuple[list[Compared], list[st
         return _check(folder, tolerance)
     except (RuntimeError, ValueError, IndexError, ZeroDivisionError) as error:
         raise DataError(
-            f"{folder}: inputs and weights do not fit the sizes in config.json: {' '.join(str(error).split())[:300]}"
+            f"{folder}: inputs and weights do not fit the sizes in config.json: "
+            f"{' '.join(str(error).split())[:300]}"
         ) from error
 
 
@@ -59,22 +60,23 @@ def _check(folder: Path, tolerance: float) -> tuple[list[Compared], list[str]]:
         print(load_entries(model, weights, source))
         computed = passes(model, stored)
         for task, numbers in IMAGES.items():
-            there = all(f"input/image_{number}" in stored for number in numbers)
-            if there and any(name.startswith(f"{task}_classifier.") for name in weights):
+            given = all(f"input/image_{number}" in stored for number in numbers)
+            if given and any(name.startswith(f"{task}_classifier.") for name in weights):
                 computed |= classifiers(task, computed, stored, weights, source)
         computed |= {f"buffer/{name}": value for name, value in model.named_buffers()}
         found, left = _compare(stored, computed, lambda _: tolerance)
         if (folder / "position_adapt.npz").is_file():
             stored = read_arrays(folder / "position_adapt.npz")
             computed = at_another_size(sizes, stored, weights, source)
-            more, more_left = _compare(
-                stored,
-                computed,
-                lambda name: tolerance if name.startswith("out/") else TABLE_TOLERANCE,
-            )
+            more, more_left = _compare(stored, computed, lambda name: _of_size(name, tolerance))
             found += [(f"position_adapt/{name}", *numbers) for name, *numbers in more]
             left += [f"position_adapt/{name}" for name in more_left]
     return found, left
+
+
+def _of_size(name: str, tolerance: float) -> float:
+    """The tolerance at another image size: of outputs as everywhere, tighter of tables."""
+    return tolerance if name.startswith("out/") else TABLE_TOLERANCE
 
 
 def read_arrays(path: Path) -> Arrays:
@@ -94,41 +96,36 @@ def passes(model: FIBER, stored: Mapping[str, Tensor]) -> Arrays:
     tokens = model.text_tokens(text)
     found = {"text_only/text_last_hidden": tokens, "text_only/text_cls_feats": vector}
     found["text_only/text_feats"] = model.cross_modal_text_transform_itc(tokens)
-    for number in [
-        name.removeprefix("input/image_") for name in stored if name.startswith("input/image_")
-    ]:
-        images = stored[f"input/image_{number}"].float()
-        vector, state = model.encode_image(images)
+    images = [name for name in stored if name.startswith("input/image_")]
+    for name in images:
+        number = name.removeprefix("input/image_")
+        image = stored[name].float()
+        vector, state = model.encode_image(image)
         tokens = model.image_tokens(state)
         alone = {"image_last_hidden": tokens, "image_cls_feats": vector}
         alone["image_feats"] = model.cross_modal_image_transform_itc(tokens)
-        found |= {f"image_only{number}/{name}": value for name, value in alone.items()}
-        found |= {
-            f"fused{number}/{name}": value
-            for name, value in fused_pass(model, images, ids, mask).items()
-        }
+        fused = fused_pass(model, image, ids, mask)
+        found |= {f"image_only{number}/{part}": value for part, value in alone.items()}
+        found |= {f"fused{number}/{part}": value for part, value in fused.items()}
     return found
 
 
 def fused_pass(model: FIBER, images: Tensor, ids: Tensor, mask: Tensor) -> Arrays:
     """The fused vector, and the outputs of the modules on the way to it."""
     vit, text = model.vit_model, model.text_transformer
-    watched = {f"image_stage{t}_out": vit.layers[t].downsample for t in range(2)}
-    watched |= {
+    watched = {
+        "image_stage0_out": vit.layers[0].downsample,
+        "image_stage1_out": vit.layers[1].downsample,
         "image_stage2_downsampled": vit.layers[2].downsample,
         "image_patch_embed": vit.patch_embed,
+        "text_embeddings": text.embeddings,
     }
-    watched |= {"text_embeddings": text.embeddings}
-    watched |= {
-        f"image_fusion_step{k}": block for k, block in enumerate(vit.blocks[model.image_alone :])
-    }
-    watched |= {
-        f"text_fusion_step{k}": layer for k, layer in enumerate(text.layers[model.text_alone :])
-    }
-    watched |= {
-        "cls_text": model.cross_modal_text_pooler,
-        "cls_image": model.cross_modal_image_pooler,
-    }
+    for k, block in enumerate(vit.blocks[model.image_alone :]):
+        watched[f"image_fusion_step{k}"] = block
+    for k, layer in enumerate(text.layers[model.text_alone :]):
+        watched[f"text_fusion_step{k}"] = layer
+    watched["cls_text"] = model.cross_modal_text_pooler
+    watched["cls_image"] = model.cross_modal_image_pooler
     found: Arrays = {}
     hooks = [module.register_forward_hook(_keep(found, name)) for name, module in watched.items()]
     _, image_state = model.encode_image(images, vector=False)
@@ -159,46 +156,42 @@ def classifiers(
 ) -> Arrays:
     """Every expert's logits and log-probabilities, their products, and the loss and score of each,
     named as stored."""
-    numbers = IMAGES[task]
-    inputs = {
-        "image": torch.cat(
-            [vectors[f"image_only{number}/image_cls_feats"] for number in numbers], dim=1
-        ),
-        "text": vectors["text_only/text_cls_feats"],
-        "inter": torch.cat([vectors[f"fused{number}/cls_feats"] for number in numbers], dim=1),
-    }
-    hidden, classes = (
-        len(_needed(weights, f"{task}_classifier.cat_model.{part}.bias")) for part in (0, 3)
-    )
+    inputs = _inputs(task, vectors)
+    first, last = (f"{task}_classifier.cat_model.{part}.bias" for part in (0, 3))
+    hidden, classes = len(_needed(weights, first)), len(_needed(weights, last))
     heads = {name: make_head(x.shape[1], classes, hidden) for name, x in inputs.items()}
     print(load_head_entries(heads, weights, task, source))
     logits = {name: head(inputs[name]) for name, head in heads.items()}
     log_probs = {name: z.log_softmax(dim=-1) for name, z in logits.items()}
-    log_probs |= {
-        name: product_of_experts(log_probs[expert] for expert in experts)
-        for name, experts in PRODUCTS.items()
-    }
-    found = {f"{name}_logits": z for name, z in logits.items()} | {
-        f"{name}_logprobs": z for name, z in log_probs.items()
-    }
-    target = (
-        _needed(stored, "input/vqa_targets").float()
-        if task == "vqa"
-        else _needed(stored, "input/nlvr2_labels").long()
-    )
-    for name, log_prob in log_probs.items():
-        best = log_prob.argmax(dim=-1)
-        if task == "vqa":
+    for name, experts in PRODUCTS.items():
+        log_probs[name] = product_of_experts(log_probs[expert] for expert in experts)
+    found = {f"{name}_logits": z for name, z in logits.items()}
+    found |= {f"{name}_logprobs": z for name, z in log_probs.items()}
+    if task == "nlvr2":
+        target = _needed(stored, "input/nlvr2_labels").long()
+        for name, log_prob in log_probs.items():
+            found[f"loss_ce_{name}"] = negative_log_likelihood(log_prob, target).mean()
+            found[f"acc_{name}"] = (log_prob.argmax(dim=-1) == target).float().mean()
+    else:
+        target = _needed(stored, "input/vqa_targets").float()
+        for name, log_prob in log_probs.items():
             # As published: of an expert alone the logits, of a product its normalised
             # log-probabilities.
-            found[f"loss_bce_{name}"] = (
-                F.binary_cross_entropy_with_logits(logits.get(name, log_prob), target) * classes
-            )
+            scores = logits.get(name, log_prob)
+            loss = F.binary_cross_entropy_with_logits(scores, target) * classes
+            found[f"loss_bce_{name}"] = loss
+            best = log_prob.argmax(dim=-1)
             found[f"score_{name}"] = target.gather(1, best[:, None]).mean()
-        else:
-            found[f"loss_ce_{name}"] = negative_log_likelihood(log_prob, target).mean()
-            found[f"acc_{name}"] = (best == target).float().mean()
     return {f"{task}/{name}": value for name, value in found.items()}
+
+
+def _inputs(task: str, vectors: Mapping[str, Tensor]) -> Arrays:
+    """What a task's heads get: the vectors of its images side by side."""
+    numbers = IMAGES[task]
+    images = [vectors[f"image_only{number}/image_cls_feats"] for number in numbers]
+    fused = [vectors[f"fused{number}/cls_feats"] for number in numbers]
+    text = vectors["text_only/text_cls_feats"]
+    return {"image": torch.cat(images, dim=1), "text": text, "inter": torch.cat(fused, dim=1)}
 
 
 def at_another_size(
@@ -210,16 +203,12 @@ def at_another_size(
     swin = dataclasses.replace(sizes.swin, image_size=images.shape[-1])
     model = FIBER(dataclasses.replace(sizes, swin=swin)).eval()
     print(load_entries(model, weights, source))
-    found = {
-        f"adapted/{name}": value
-        for name, value in model.state_dict().items()
-        if name.endswith(TABLE)
-    }
+    state = model.state_dict().items()
+    found = {f"adapted/{name}": value for name, value in state if name.endswith(TABLE)}
     ids, mask = _needed(stored, "input/text_ids").long(), _needed(stored, "input/text_masks").bool()
     fused = fused_pass(model, images, ids, mask)
-    found |= {f"out/{name}": value for name, value in fused.items()} | {
-        "out/fused_cls_feats": fused["cls_feats"]
-    }
+    found |= {f"out/{name}": value for name, value in fused.items()}
+    found["out/fused_cls_feats"] = fused["cls_feats"]
     found["out/image_only_cls_feats"] = model.encode_image(images)[0]
     return found | _tables(stored)
 
@@ -229,16 +218,15 @@ def _tables(stored: Mapping[str, Tensor]) -> Arrays:
     and h."""
     pattern = re.compile(r"table_(\d+)_to_(\d+)/(heads\d+)/(before|after)")
     matches = {name: match.groups() for name in stored if (match := pattern.fullmatch(name))}
-    before = {
-        (size, heads): stored[name]
-        for name, (size, _, heads, which) in matches.items()
-        if which == "before"
-    }
-    return {
-        name: adapt_table(before[size, heads], int(wanted) // SMALLEST)
-        for name, (size, wanted, heads, which) in matches.items()
-        if which == "after" and (size, heads) in before
-    }
+    before: dict[tuple[str, str], Tensor] = {}
+    for name, (size, _, heads, which) in matches.items():
+        if which == "before":
+            before[size, heads] = stored[name]
+    adapted = {}
+    for name, (size, wanted, heads, which) in matches.items():
+        if which == "after" and (size, heads) in before:
+            adapted[name] = adapt_table(before[size, heads], int(wanted) // SMALLEST)
+    return adapted
 
 
 def _compare(
@@ -246,19 +234,15 @@ def _compare(
 ) -> tuple[list[Compared], list[str]]:
     """Float32 itself is coarser than a tolerance where a sum over thousands of answers is large: a
     few of its steps are allowed."""
-    outputs = [
-        name for name in stored if not name.startswith("input/") and not name.endswith("/before")
-    ]
-    steps = {
-        name: STEPS * EPSILON * float(stored[name].double().abs().max())
-        for name in outputs
-        if stored[name].numel() == 1
-    }
-    found = [
-        (name, _deviation(stored[name], computed[name]), max(tolerance(name), steps.get(name, 0.0)))
-        for name in outputs
-        if name in computed
-    ]
+    outputs = [name for name in stored if not name.startswith("input/")]
+    outputs = [name for name in outputs if not name.endswith("/before")]
+    found = []
+    for name in outputs:
+        if name in computed:
+            value = stored[name]
+            steps = STEPS * EPSILON * float(value.double().abs().max()) if value.numel() == 1 else 0
+            allowed = max(tolerance(name), steps)
+            found.append((name, _deviation(value, computed[name]), allowed))
     return found, [name for name in outputs if name not in computed]
 
 

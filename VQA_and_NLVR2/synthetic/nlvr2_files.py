@@ -43,8 +43,8 @@ DIRECTORIES = 100  # of train, at most
 MISNAMED = 0.03  # share of pictures that are JPEG though their names say PNG
 THINGS = (2, 4)  # fewest and most of a picture
 PALETTE = 3  # shapes, and colours, of a set: NLVR2's sets have one topic each, too
-SIDES = ("left", "right")
 NUMBERS = ("one", "two", "three", "four")
+# Shares of the sentences.
 FAMILIES = {
     "contains": 0.35,
     "contains_both": 0.15,
@@ -52,77 +52,56 @@ FAMILIES = {
     "all": 0.15,
     "more": 0.1,
     "total": 0.1,
-}  # shares of the sentences
+}
 
 
 def sentences() -> tuple[list[str], np.ndarray]:
     """Every sentence there is, in the order of `truths`, and its family [T]."""
-    text, family = [], []
+    named = [*_about_one_side("left"), *_about_one_side("right"), *_about_both()]
+    family = [list(FAMILIES).index(name) for name, _ in named]
+    return [text for _, text in named], np.array(family)
 
-    def add(name: str, template: str, **words: Any) -> None:
-        text.append(template.format(**words))
-        family.append(list(FAMILIES).index(name))
 
-    for side in SIDES:
-        for s in SHAPES:
-            add("contains", "The {side} image contains a {s}.", side=side, s=s)
-        for c in COLORS:
-            add("contains", "There is something {c} in the {side} image.", side=side, c=c)
-        for s in SHAPES:
-            for c in COLORS:
-                add(
-                    "contains_both",
-                    "The {side} image contains {a} {c} {s}.",
-                    side=side,
-                    a=article(c),
-                    c=c,
-                    s=s,
-                )
-        for s in SHAPES:
-            add("no", "There is no {s} in the {side} image.", side=side, s=s)
-        for c in COLORS:
-            add("no", "Nothing in the {side} image is {c}.", side=side, c=c)
-        for c in COLORS:
-            other = SIDES[side == "left"]
-            add(
-                "more",
-                "There are more {c} things in the {side} image than in the {other} image.",
-                c=c,
-                side=side,
-                other=other,
-            )
+def _about_one_side(side: str) -> list[tuple[str, str]]:
+    """(family, sentence)"""
+    other = "right" if side == "left" else "left"
+    made = [("contains", f"The {side} image contains a {s}.") for s in SHAPES]
+    made += [("contains", f"There is something {c} in the {side} image.") for c in COLORS]
     for s in SHAPES:
-        add("all", "Both images contain a {s}.", s=s)
-    for c in COLORS:
-        add("all", "There is something {c} in both images.", c=c)
-    for number in range(1, len(NUMBERS) + 1):
-        for s in SHAPES:
-            add(
-                "total",
-                "There are exactly {n} {p} in total.",
-                n=NUMBERS[number - 1],
-                p=plural(s) if number > 1 else s,
-            )
-    return text, np.array(family)
+        for c in COLORS:
+            text = f"The {side} image contains {article(c)} {c} {s}."
+            made.append(("contains_both", text))
+    made += [("no", f"There is no {s} in the {side} image.") for s in SHAPES]
+    made += [("no", f"Nothing in the {side} image is {c}.") for c in COLORS]
+    more = f"things in the {side} image than in the {other} image."
+    made += [("more", f"There are more {c} {more}") for c in COLORS]
+    return made
+
+
+def _about_both() -> list[tuple[str, str]]:
+    """(family, sentence)"""
+    made = [("all", f"Both images contain a {s}.") for s in SHAPES]
+    made += [("all", f"There is something {c} in both images.") for c in COLORS]
+    for number, word in enumerate(NUMBERS, start=1):
+        things = [plural(s) if number > 1 else s for s in SHAPES]
+        made += [("total", f"There are exactly {word} {name} in total.") for name in things]
+    return made
 
 
 def truths(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Truth of every sentence for n pairs, given their counts [n, shapes, colours]: [n, T] bool."""
     parts = []
-    for here, there in ((left, right), (right, left)):
-        of_shape, of_color = here.sum(axis=2), here.sum(axis=1)
-        parts += [
-            of_shape > 0,
-            of_color > 0,
-            (here > 0).reshape(len(here), -1),
-            of_shape == 0,
-            of_color == 0,
-        ]
-        parts.append(of_color > there.sum(axis=1))
+    for this, other in ((left, right), (right, left)):
+        shape, color = this.sum(axis=2), this.sum(axis=1)
+        parts += [shape > 0, color > 0, (this > 0).reshape(len(this), -1), shape == 0, color == 0]
+        parts.append(color > other.sum(axis=1))
     parts += [(left.sum(axis) > 0) & (right.sum(axis) > 0) for axis in (2, 1)]
     total = (left + right).sum(axis=2)
     parts += [total == number for number in range(1, len(NUMBERS) + 1)]
     return np.concatenate(parts, axis=1)
+
+
+Line = dict[str, Any]  # an example, as JSON
 
 
 class Groups(NamedTuple):
@@ -130,8 +109,7 @@ class Groups(NamedTuple):
     1] the opposite ones."""
 
     scenes: Scenes  # of 8 m pictures: pair by pair, left and right
-    # [m, 2, 2] index into sentences(); the last axis counts two for one pattern, -1 where there is
-    # one only
+    # [m, 2, 2] index into sentences(); of two for one pattern the second is -1 where there is one.
     sentence: np.ndarray
     label: np.ndarray  # [m, 2, PAIRS] bool
 
@@ -140,7 +118,7 @@ def draw_groups(rng: np.random.Generator, m: int) -> Groups:
     """m groups, the second and fourth of every five with four sentences. Where none fit, the
     pictures are drawn again."""
     _, family = sentences()
-    kept: list[Groups] = []
+    drawn: list[Groups] = []
     places: list[np.ndarray] = []
     missing = np.arange(m)
     while len(missing):
@@ -148,20 +126,16 @@ def draw_groups(rng: np.random.Generator, m: int) -> Groups:
         number = counts(scenes).reshape(len(missing) * PAIRS, 2, len(SHAPES), len(COLORS))
         truth = truths(number[:, 0], number[:, 1]).reshape(len(missing), PAIRS, len(family))
         sentence, label, fits = _choose(rng, truth, family, twice=missing % 5 % 2 == 1)
-        kept.append(
-            Groups(scenes.take(np.flatnonzero(fits.repeat(PAIRS * 2))), sentence[fits], label[fits])
-        )
+        pictures = np.flatnonzero(fits.repeat(PAIRS * 2))
+        drawn.append(Groups(scenes.take(pictures), sentence[fits], label[fits]))
         places.append(missing[fits])
         missing = missing[~fits]
     order = np.argsort(np.concatenate(places))
-    scenes = Scenes(
-        *(np.concatenate(parts) for parts in zip(*(groups.scenes for groups in kept), strict=True))
-    )
+    columns = zip(*(groups.scenes for groups in drawn), strict=True)
+    scenes = Scenes(*(np.concatenate(column) for column in columns))
     pictures = (order[:, None] * PAIRS * 2 + np.arange(PAIRS * 2)).ravel()
-    sentence, label = (
-        np.concatenate([getattr(groups, name) for groups in kept])[order]
-        for name in ("sentence", "label")
-    )
+    sentence = np.concatenate([groups.sentence for groups in drawn])[order]
+    label = np.concatenate([groups.label for groups in drawn])[order]
     return Groups(scenes.take(pictures), sentence, label)
 
 
@@ -172,9 +146,8 @@ def _scenes_with_palette(rng: np.random.Generator, m: int) -> Scenes:
     shapes = rng.permuted(np.tile(np.arange(len(SHAPES)), (m, 1)), axis=1)
     colors = rng.permuted(np.tile(np.arange(len(COLORS)), (m, 1)), axis=1)
     shape = np.where(scenes.shape < 0, -1, shapes[group, scenes.shape % PALETTE])
-    return scenes._replace(
-        shape=shape, color=colors[group, rng.integers(PALETTE, size=shape.shape)]
-    )
+    color = colors[group, rng.integers(PALETTE, size=shape.shape)]
+    return scenes._replace(shape=shape, color=color)
 
 
 def _choose(
@@ -191,20 +164,18 @@ def _choose(
     opposite = 2**PAIRS - 1 - pattern
     available = np.zeros((m, 2**PAIRS), np.int64)
     np.add.at(available, (np.arange(m).repeat(pattern.shape[1]), pattern.ravel()), 1)
-    enough = np.minimum(
-        np.take_along_axis(available, pattern, 1), np.take_along_axis(available, opposite, 1)
-    )
+    these, others = (np.take_along_axis(available, p, 1) for p in (pattern, opposite))
+    enough = np.minimum(these, others)
     usable = (truth.sum(axis=1) == PAIRS // 2) & (enough >= 1 + twice[:, None])
     row = np.arange(m)
 
     def pick(allowed: np.ndarray) -> np.ndarray:
-        """One of the allowed sentences [m, T], families by their shares as far as they are there."""
-        size = np.stack(
-            [(allowed & (family == f)).sum(axis=1) for f in range(len(FAMILIES))], axis=1
-        )
-        weight = np.where(
-            allowed, np.array(list(FAMILIES.values()))[family] / np.maximum(size[:, family], 1), 0
-        )
+        """One of the allowed sentences [m, T], families by their shares as far as they are
+        there."""
+        families = range(len(FAMILIES))
+        size = np.stack([(allowed & (family == f)).sum(axis=1) for f in families], axis=1)
+        share = np.array(list(FAMILIES.values()))[family] / np.maximum(size[:, family], 1)
+        weight = np.where(allowed, share, 0)
         with np.errstate(divide="ignore"):
             return (np.log(weight) + rng.gumbel(size=weight.shape)).argmax(axis=1)
 
@@ -219,70 +190,72 @@ def _choose(
     return np.stack(chosen, axis=1), np.stack([label, ~label], axis=1), usable.any(axis=1)
 
 
-def records(
-    groups: Groups, split: str, rng: np.random.Generator
-) -> tuple[list[dict[str, Any]], list[str], np.ndarray]:
-    """The lines of a split's JSON file; the names of the pictures below images/; and which of the
-    groups' pictures each is."""
+class Written(NamedTuple):
+    """A split's files."""
+
+    lines: list[Line]  # of its JSON file
+    names: list[str]  # of the pictures below images/
+    pictures: np.ndarray  # which of the groups' pictures each is
+
+
+def records(groups: Groups, split: str, rng: np.random.Generator) -> Written:
+    """The examples and pictures of a split."""
     text, _ = sentences()
-    directories = max(1, min(DIRECTORIES, len(groups.label) // 4))
-    lines, names, pictures = [], [], []
+    size = len(groups.label)
+    directories = max(1, min(DIRECTORIES, size // 4))
+    lines: list[Line] = []
+    names: list[str] = []
+    pictures: list[int] = []
     number = 0
-    for group, (sentence, label) in enumerate(
-        zip(groups.sentence.tolist(), groups.label.tolist(), strict=True)
-    ):
-        directory = (
-            group * directories // len(groups.label)
-        )  # a group's pictures never lie in two of them
+    of_groups = zip(groups.sentence.tolist(), groups.label.tolist(), strict=True)
+    for group, (sentence, label) in enumerate(of_groups):
+        directory = group * directories // size  # a group's pictures never lie in two of them
+        in_directory = {"directory": directory} if split == "train" else {}
         folder = f"train/{directory}" if split == "train" else split
-        if sentence[0][1] < 0:
-            sets = [[(sentence[0][0], label[0]), (sentence[1][0], label[1])]]
-        else:
-            sets = [
-                [(one, labels) for one in pair]
-                for pair, labels in zip(sentence, label, strict=True)
-            ]
-        for copy, pairs in enumerate(sets):
+        for copy, stated in enumerate(_sets_of(sentence, label)):
             site = f"https://{('pictures', 'mirror')[copy]}.example.org/{split}"
             for pair in range(PAIRS):
                 first = (group * PAIRS + pair) * 2
-                names += [f"{folder}/{split}-{number}-{pair}-img{side}.png" for side in (0, 1)]
+                stem = f"{split}-{number}-{pair}"
+                names += [f"{folder}/{stem}-img{side}.png" for side in (0, 1)]
                 pictures += [first, first + 1]
-                for which, (index, labels) in enumerate(pairs):
-                    line = {
-                        "identifier": f"{split}-{number}-{pair}-{which}",
-                        "sentence": text[index],
-                        "label": str(labels[pair]),
-                    }
-                    line |= {
-                        "left_url": f"{site}/{first}.jpg",
-                        "right_url": f"{site}/{first + 1}.jpg",
-                    }
-                    lines.append(line | ({"directory": directory} if split == "train" else {}))
+                urls = {
+                    "left_url": f"{site}/{first}.jpg",
+                    "right_url": f"{site}/{first + 1}.jpg",
+                }
+                for which, (index, labels) in enumerate(stated):
+                    line = {"identifier": f"{stem}-{which}", "sentence": text[index]}
+                    lines.append(line | {"label": str(labels[pair])} | urls | in_directory)
             number += 1
     _add_people(lines, split, rng)
-    return lines, names, np.array(pictures)
+    return Written(lines, names, np.array(pictures))
 
 
-def _add_people(lines: list[dict[str, Any]], split: str, rng: np.random.Generator) -> None:
+def _sets_of(
+    sentence: list[list[int]], label: list[list[bool]]
+) -> list[list[tuple[int, list[bool]]]]:
+    """A group's sets of (sentence, its labels): one set of opposite labels, or one for each
+    pattern."""
+    (one, second), (opposite, _) = sentence
+    if second < 0:
+        return [[(one, label[0]), (opposite, label[1])]]
+    pairs = zip(sentence, label, strict=True)
+    return [[(index, labels) for index in both] for both, labels in pairs]
+
+
+def _add_people(lines: list[Line], split: str, rng: np.random.Generator) -> None:
     """Who wrote and who checked: writer, synset, query, validation and, but for train, four more
     judgements, some of them wrong."""
-    worker = rng.integers(200, size=(len(lines), 6))
-    agrees = rng.random((len(lines), 4)) < 0.93
-    for line, (writer, checker, *others), right in zip(
-        lines, worker.tolist(), agrees.tolist(), strict=True
-    ):
-        label = line["label"]
+    worker = rng.integers(200, size=(len(lines), 6)).tolist()
+    agrees = (rng.random((len(lines), 4)) < 0.93).tolist()
+    for line, (writer, checker, *others), right in zip(lines, worker, agrees, strict=True):
+        label, number = line["label"], line["identifier"].split("-")[1]
         line |= {"writer": str(writer), "validation": {str(checker): label}}
-        line |= {
-            "synset": "coloured shape",
-            "query": f"group of coloured shapes{line['identifier'].split('-')[1]}",
-        }
+        line |= {"synset": "coloured shape", "query": f"group of coloured shapes{number}"}
         if split != "train":
             wrong = str(label == "False")
-            line["extra_validations"] = {
-                str(w): label if r else wrong for w, r in zip(others, right, strict=True)
-            }
+            judged = zip(others, right, strict=True)
+            line["extra_validations"] = {str(w): label if r else wrong for w, r in judged}
 
 
 def write_nlvr2(folder: Path, number: int, seed: int) -> dict[str, int]:

@@ -69,84 +69,91 @@ class Family(NamedTuple):
 
 FAMILIES = {
     "color": Family(
-        0.26,
-        "color",
-        "color",
-        (
+        share=0.26,
+        kind="color",
+        key="color",
+        phrasings=(
             ("what color is the", "What color is the {s}?"),
             ("what is the color of the", "What is the color of the {s}?"),
         ),
     ),
     "shape": Family(
-        0.12,
-        "shape",
-        "shape",
-        (
+        share=0.12,
+        kind="shape",
+        key="shape",
+        phrasings=(
             ("what shape is", "What shape is the {c} thing?"),
             ("what is the", "What is the {c} thing?"),
         ),
     ),
     "exist": Family(
-        0.10,
-        "yes",
-        "",
-        (("is there a", "Is there {a} {c} {s}?"), ("do you see a", "Do you see {a} {c} {s}?")),
+        share=0.10,
+        kind="yes",
+        key="",
+        phrasings=(
+            ("is there a", "Is there {a} {c} {s}?"),
+            ("do you see a", "Do you see {a} {c} {s}?"),
+        ),
     ),
     "count_color": Family(
-        0.08,
-        "number",
-        "many",
-        (
+        share=0.08,
+        kind="number",
+        key="many",
+        phrasings=(
             ("how many", "How many {c} things are there?"),
             ("what number of", "What number of things are {c}?"),
         ),
     ),
     "count_shape": Family(
-        0.07,
-        "number",
-        "many",
-        (
+        share=0.07,
+        kind="number",
+        key="many",
+        phrasings=(
             ("how many", "How many {p} are there?"),
             ("what number of", "What number of {p} do you see?"),
         ),
     ),
     "big": Family(
-        0.04, "yes", "big", (("is the", "Is the {s} big?"), ("is this a", "Is this a big {s}?"))
+        share=0.04,
+        kind="yes",
+        key="big",
+        phrasings=(("is the", "Is the {s} big?"), ("is this a", "Is this a big {s}?")),
     ),
     "where": Family(
-        0.05,
-        "corner",
-        "where",
-        (
+        share=0.05,
+        kind="corner",
+        key="where",
+        phrasings=(
             ("where is the", "Where is the {s}?"),
             ("none of the above", "In what corner is the {s}?"),
         ),
     ),
     "ground": Family(
-        0.20,
-        "ground",
-        "ground",
-        (
+        share=0.20,
+        kind="ground",
+        key="ground",
+        phrasings=(
             ("what is the", "What is the ground made of?"),
             ("what is on the", "What is on the ground?"),
         ),
     ),
     "time": Family(
-        0.08,
-        "time",
-        "time",
-        (("what time", "What time of day is it?"), ("when was", "When was this picture taken?")),
+        share=0.08,
+        kind="time",
+        key="time",
+        phrasings=(
+            ("what time", "What time of day is it?"),
+            ("when was", "When was this picture taken?"),
+        ),
     ),
 }
 SECOND_PHRASING = 0.35  # probability
 ASKED_FOR = 0.6  # share of `exist` questions whose answer is yes: people ask for what they see
 
-UNSAID = (
-    "time",
-)  # families that captions do not speak of: left out of the pre-training of the fused vector
+# Families that captions do not speak of: left out of the pre-training of the fused vector.
+UNSAID = ("time",)
 OOD_SETS = ("QT", "KW", "KWP", "QT+KW", "KO", "KOP", "QT+KO", "KW+KO", "QT+KW+KO")
-# An answer is in the tail of a concept below this share of the mean count of its answers in
-# training
+# An answer is in a concept's tail below this share of the mean count of its answers in training.
 TAIL = 0.6
 
 
@@ -157,11 +164,8 @@ def _candidates() -> tuple[list[str], np.ndarray, np.ndarray]:
     rows = [("color", s, -1) for s in shapes] + [("shape", -1, c) for c in colors]
     rows += [("exist", s, c) for s in shapes for c in colors]
     rows += [("count_color", -1, c) for c in colors] + [("count_shape", s, -1) for s in shapes]
-    rows += (
-        [("big", s, -1) for s in shapes]
-        + [("where", s, -1) for s in shapes]
-        + [("ground", -1, -1), ("time", -1, -1)]
-    )
+    rows += [("big", s, -1) for s in shapes] + [("where", s, -1) for s in shapes]
+    rows += [("ground", -1, -1), ("time", -1, -1)]
     family, shape, color = zip(*rows, strict=True)
     return list(family), np.array(shape), np.array(color)
 
@@ -179,11 +183,8 @@ def question_text(candidate: int, phrasing: int) -> str:
 
 def all_texts() -> list[str]:
     """Every question there is, for the tokenizer's vocabulary."""
-    return [
-        question_text(candidate, phrasing)
-        for phrasing in (0, 1)
-        for candidate in range(len(FAMILY))
-    ]
+    candidates = range(len(FAMILY))
+    return [question_text(candidate, phrasing) for phrasing in (0, 1) for candidate in candidates]
 
 
 def true_answers(scenes: Scenes) -> np.ndarray:
@@ -192,59 +193,26 @@ def true_answers(scenes: Scenes) -> np.ndarray:
     number = counts(scenes)  # [n, S, K]
     of_shape, of_color = number.sum(axis=2), number.sum(axis=1)
     only_shape, only_color = of_shape == 1, of_color == 1
-    n, shapes = len(number), len(SHAPES)
-    slot = (scenes.shape[:, None] == np.arange(shapes)[:, None]).argmax(
-        axis=2
-    )  # [n, S]: where the first of a shape is
+    n = len(number)
+    is_shape = scenes.shape[:, None] == np.arange(len(SHAPES))[:, None]  # [n, S, SLOTS]
+    slot = is_shape.argmax(axis=2)  # where the first of a shape is
     row = np.arange(n)[:, None]
     cell, big = scenes.cell[row, slot], scenes.big[row, slot]
     half, wide = SIDE // CELL // 2, SIDE // CELL
     corner = 2 * (cell // wide >= half) + (cell % wide >= half)
+    yes, no = ANSWERS.index("yes"), ANSWERS.index("no")
     parts = {
         "color": np.where(only_shape, FIRST["color"] + number.argmax(axis=2), -1),
         "shape": np.where(only_color, FIRST["shape"] + number.argmax(axis=1), -1),
-        "exist": np.where(number > 0, ANSWERS.index("yes"), ANSWERS.index("no")).reshape(n, -1),
+        "exist": np.where(number > 0, yes, no).reshape(n, -1),
         "count_color": FIRST["number"] + of_color,
         "count_shape": FIRST["number"] + of_shape,
-        "big": np.where(only_shape, np.where(big, ANSWERS.index("yes"), ANSWERS.index("no")), -1),
+        "big": np.where(only_shape, np.where(big, yes, no), -1),
         "where": np.where(only_shape, FIRST["corner"] + corner, -1),
         "ground": (FIRST["ground"] + scenes.ground)[:, None],
         "time": (FIRST["time"] + scenes.time)[:, None],
     }
     return np.concatenate(list(parts.values()), axis=1)
-
-
-def statements() -> list[str]:
-    """What can be said of a scene, true or not, for the pre-training: each in the words of a left
-    and of a right image, which make no difference to one image. In the order of `statement_names`.
-    """
-    made = []
-    for side in ("left", "right"):
-        made += [f"The {side} image contains a {s}." for s in SHAPES]
-        made += [f"There is something {c} in the {side} image." for c in COLORS]
-        made += [f"The {side} image contains {article(c)} {c} {s}." for s in SHAPES for c in COLORS]
-        made += [f"There is no {s} in the {side} image." for s in SHAPES]
-        made += [f"Nothing in the {side} image is {c}." for c in COLORS]
-    return made
-
-
-def statement_names() -> tuple[np.ndarray, np.ndarray]:
-    """The shape and the colour that each statement names, -1 where it names none."""
-    shapes, colors = np.arange(len(SHAPES)), np.arange(len(COLORS))
-    no_shape, no_color = np.full(len(COLORS), -1), np.full(len(SHAPES), -1)
-    shape = np.concatenate([shapes, no_shape, shapes.repeat(len(COLORS)), shapes, no_shape])
-    color = np.concatenate([no_color, colors, np.tile(colors, len(SHAPES)), no_color, colors])
-    return np.tile(shape, 2), np.tile(color, 2)
-
-
-def statement_truths(number: np.ndarray) -> np.ndarray:
-    """Whether each statement is true of scenes with these counts [n, shapes, colours]: [n,
-    statements] bool."""
-    there = number > 0
-    shape, color = there.any(axis=2), there.any(axis=1)
-    return np.tile(
-        np.concatenate([shape, color, there.reshape(len(number), -1), ~shape, ~color], axis=1), 2
-    )
 
 
 class Questions(NamedTuple):
@@ -265,10 +233,8 @@ class Questions(NamedTuple):
 
     def types(self) -> list[str]:
         """Their question types: the first words."""
-        return [
-            FAMILIES[FAMILY[c]].phrasings[p][0]
-            for c, p in zip(self.candidate, self.phrasing, strict=True)
-        ]
+        asked = zip(self.candidate, self.phrasing, strict=True)
+        return [FAMILIES[FAMILY[c]].phrasings[p][0] for c, p in asked]
 
 
 def ask(
@@ -277,20 +243,17 @@ def ask(
     """`per_scene` different questions about every scene, drawn by the families' shares, some
     families left out."""
     truth = true_answers(scenes)
-    group = 2 * FAMILY_INDEX + (
-        truth == ANSWERS.index("yes")
-    )  # [n, C]: a family, its questions with answer yes apart
+    # [n, C]: a family, its questions with answer yes apart.
+    group = 2 * FAMILY_INDEX + (truth == ANSWERS.index("yes"))
     eligible = truth >= 0
     size = np.zeros((len(truth), 2 * len(FAMILIES)))
     np.add.at(size, (np.nonzero(eligible)[0], group[eligible]), 1)
-    share = np.repeat(
-        [0 if name in without else family.share for name, family in FAMILIES.items()], 2
-    )
+    shares = [0 if name in without else family.share for name, family in FAMILIES.items()]
+    share = np.repeat(shares, 2)
     exist = 2 * list(FAMILIES).index("exist")
     share[exist], share[exist + 1] = share[exist] * (1 - ASKED_FOR), share[exist + 1] * ASKED_FOR
-    weight = np.where(
-        eligible, share[group] / np.maximum(np.take_along_axis(size, group, axis=1), 1), 0
-    )
+    alike = np.maximum(np.take_along_axis(size, group, axis=1), 1)
+    weight = np.where(eligible, share[group] / alike, 0)
     # Gumbel's trick: the largest of log weight + noise is a draw without replacement.
     with np.errstate(divide="ignore"):
         key = np.log(weight) + rng.gumbel(size=weight.shape)
@@ -309,21 +272,17 @@ def concepts(scenes: Scenes, questions: Questions) -> dict[str, np.ndarray]:
     type_names, qt = np.unique(questions.types(), return_inverse=True)
     s, c = SHAPE[questions.candidate], COLOR[questions.candidate]
     whole = -1 - (FAMILY_INDEX[questions.candidate] == list(FAMILIES).index("time"))
-    word = np.where(
-        c >= 0, len(SHAPES) + c, np.where(s >= 0, s, whole)
-    )  # the colour where there is one
+    word = np.where(s >= 0, s, whole)
+    word = np.where(c >= 0, len(SHAPES) + c, word)  # the colour where there is one
     keys = [family.key for family in FAMILIES.values()]
     _, second = np.unique(keys, return_inverse=True)
     pair = np.where((c >= 0) & (s >= 0), 100 + s, second[FAMILY_INDEX[questions.candidate]])
     ko, other = scenes.shape[questions.scene, 0], scenes.shape[questions.scene, 1]
     single = {"QT": qt, "KW": word + 2, "KO": ko}
-    sets = {
-        "+".join(names): names for r in (1, 2, 3) for names in itertools.combinations(single, r)
-    }
-    made = {
-        name: sum(single[part] * 1000**i for i, part in enumerate(parts))
-        for name, parts in sets.items()
-    }
+    made = {}
+    for number in (1, 2, 3):
+        for names in itertools.combinations(single, number):
+            made["+".join(names)] = sum(single[name] * 1000**i for i, name in enumerate(names))
     made |= {"KWP": (word + 2) * 1000 + pair, "KOP": ko * 10 + other}
     return {name: made[name] for name in OOD_SETS}
 

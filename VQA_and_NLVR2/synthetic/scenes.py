@@ -14,16 +14,7 @@ import numpy as np
 from PIL import Image
 
 SHAPES = ("circle", "square", "triangle", "diamond", "cross", "ring")
-COLORS = (
-    "red",
-    "blue",
-    "green",
-    "yellow",
-    "purple",
-    "orange",
-    "pink",
-    "black",
-)  # spelled as the questions of VQA spell it
+COLORS = ("red", "blue", "green", "yellow", "purple", "orange", "pink", "black")
 GROUNDS = ("grass", "sand", "snow", "water", "brick", "wood")
 TIMES = ("noon", "morning", "evening", "night")
 SIDE = 64  # pixels
@@ -34,32 +25,21 @@ SLOTS = 5  # things of a scene at most
 HABIT = np.array([0, 1, 0, 2, 1, 3])  # the usual colour of each shape, where scenes have habits
 RGB = np.array(
     [
-        (214, 40, 40),
-        (45, 85, 215),
-        (30, 150, 60),
-        (240, 215, 40),
-        (130, 45, 165),
-        (240, 135, 25),
-        (245, 140, 195),
-        (20, 20, 24),
+        (214, 40, 40), (45, 85, 215), (30, 150, 60), (240, 215, 40),
+        (130, 45, 165), (240, 135, 25), (245, 140, 195), (20, 20, 24),
     ]
-)
+)  # fmt: skip
 GROUND_RGB = np.array(
     [
-        (112, 146, 96),
-        (205, 186, 146),
-        (226, 230, 236),
-        (120, 160, 186),
-        (168, 112, 92),
-        (150, 122, 84),
+        (112, 146, 96), (205, 186, 146), (226, 230, 236),
+        (120, 160, 186), (168, 112, 92), (150, 122, 84),
     ]
-)
+)  # fmt: skip
 TIME_TINT = np.array(
     [(1.0, 1.0, 1.0), (1.0, 0.9, 0.78), (0.9, 0.74, 0.72), (0.62, 0.66, 0.84)], np.float32
 )
-GROUND_GRAIN = np.array(
-    [(1, 1), (1, 1), (4, 4), (2, 8), (4, 8), (16, 2)]
-)  # height and width of the grains of each ground, pixels
+# Height and width of the grains of each ground, pixels.
+GROUND_GRAIN = np.array([(1, 1), (1, 1), (4, 4), (2, 8), (4, 8), (16, 2)])
 
 
 class Scenes(NamedTuple):
@@ -86,23 +66,25 @@ def draw_scenes(
     habit: float = 0.0,
     tone: float = 0.3,
 ) -> Scenes:
-    """n scenes with `things` (fewest, most) things. A thing takes the usual colour of its shape
-    with probability `habit`, the scene's own tone (one colour for each scene) with probability
-    `tone`, else any colour. With habits some grounds and times are common and others rare, else all
-    alike."""
+    """n scenes with `things` (fewest, most) things.
+
+    A thing takes the usual colour of its shape with probability `habit`, the scene's own tone (one
+    colour for each scene) with probability `tone`, else any colour. With habits some grounds and
+    times are common and others rare, else all alike.
+    """
     shape = rng.permuted(np.tile(np.arange(len(SHAPES)), (n, 1)), axis=1)[:, :SLOTS]
     twin = rng.random(n) < 0.35
     shape[twin, 1] = shape[twin, 0]
     color = rng.integers(len(COLORS), size=shape.shape)
     kind = rng.random(shape.shape)
-    own = rng.integers(len(COLORS), size=(n, 1))
-    color = np.where(kind < habit, HABIT[shape], np.where(kind < habit + tone, own, color))
+    scene_tone = rng.integers(len(COLORS), size=(n, 1))
+    color = np.where(kind < habit + tone, scene_tone, color)
+    color = np.where(kind < habit, HABIT[shape], color)
     big = rng.random(shape.shape) < 0.4
     big[:, 0] = True
     cell = rng.permuted(np.tile(np.arange(CELLS), (n, 1)), axis=1)[:, :SLOTS]
-    ground, time = (
-        rng.choice(size, n, p=_shares(size, habit)) for size in (len(GROUNDS), len(TIMES))
-    )
+    ground = rng.choice(len(GROUNDS), n, p=_shares(len(GROUNDS), habit))
+    time = rng.choice(len(TIMES), n, p=_shares(len(TIMES), habit))
     shape[np.arange(SLOTS) >= rng.integers(things[0], things[1] + 1, size=(n, 1))] = -1
     return Scenes(shape, color, big, cell, ground, time)
 
@@ -125,18 +107,16 @@ def counts(scenes: Scenes) -> np.ndarray:
 def draw(scenes: Scenes, rng: np.random.Generator) -> np.ndarray:
     """Pictures [n, SIDE, SIDE, 3] uint8. Light falls from the upper left, so that a patch shows
     where in the picture it lies."""
-    n, margin = len(scenes.shape), 2
-    canvas = np.empty((n, SIDE + 2 * margin, SIDE + 2 * margin, 3), np.float32)
-    slope = np.linspace(1, -1, canvas.shape[1], dtype=np.float32)
+    margin = 2
+    whole = SIDE + 2 * margin
+    canvas = np.empty((len(scenes.shape), whole, whole, 3), np.float32)
+    slope = np.linspace(1, -1, whole, dtype=np.float32)
     light = (22 * slope[:, None] + 12 * slope)[..., None]
     for ground, (base, (height, width)) in enumerate(zip(GROUND_RGB, GROUND_GRAIN, strict=True)):
         rows = np.flatnonzero(scenes.ground == ground)
-        grains = rng.normal(
-            0, 11, (len(rows), -(-canvas.shape[1] // height), -(-canvas.shape[1] // width))
-        ).astype(np.float32)
-        grains = grains.repeat(height, axis=1).repeat(width, axis=2)[
-            :, : canvas.shape[1], : canvas.shape[1], None
-        ]
+        grid = (len(rows), -(-whole // height), -(-whole // width))
+        grains = rng.normal(0, 11, grid).astype(np.float32)
+        grains = grains.repeat(height, axis=1).repeat(width, axis=2)[:, :whole, :whole, None]
         canvas[rows] = base + light + grains
     stamps, pixel = _stamps(), np.arange(CELL)
     shade = rng.normal(0, 7, (*scenes.shape.shape, 3))
@@ -163,7 +143,8 @@ def article(word: str) -> str:
 
 
 def _stamps() -> np.ndarray:
-    """Cover of each pixel of a cell, 0..1, by shape and size (small, big): [shapes, 2, CELL, CELL]."""
+    """Cover of each pixel of a cell, 0..1, by shape and size (small, big): [shapes, 2, CELL,
+    CELL]."""
     fine = 4
     axis = (np.arange(CELL * fine) + 0.5) / fine - CELL / 2
     y, x = np.meshgrid(axis, axis, indexing="ij")
@@ -179,9 +160,8 @@ def _stamps() -> np.ndarray:
             (np.minimum(abs(u), abs(v)) < 0.3) & (np.maximum(abs(u), abs(v)) < 1),
             (r < 1.05) & (r > 0.55),
         ]
-        stamps.append(
-            np.stack(inside).reshape(len(SHAPES), CELL, fine, CELL, fine).mean(axis=(2, 4))
-        )
+        parts = np.stack(inside).reshape(len(SHAPES), CELL, fine, CELL, fine)
+        stamps.append(parts.mean(axis=(2, 4)))
     return np.stack(stamps, axis=1).astype(np.float32)
 
 

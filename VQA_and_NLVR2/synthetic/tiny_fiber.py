@@ -7,11 +7,13 @@ from pathlib import Path
 import torch
 
 from i2m2.files import make_once
-from VQA_and_NLVR2.backbones.base import BackboneSettings
+from VQA_and_NLVR2.backbones.settings import BackboneSettings
+from VQA_and_NLVR2.synthetic.generate import save_tokenizer
+from VQA_and_NLVR2.synthetic.pretraining import pretrain
 
-FOLDER = Path(
-    "data/fiber_tiny"
-)  # of weights.ckpt and the tokenizer, which the synthetic configs name
+# Of weights.ckpt and the tokenizer, which the synthetic configs name.
+FOLDER = Path("data/fiber_tiny")
+SIZES = Path(__file__).parents[1] / "configs/fiber_tiny.json"
 
 
 def make_tiny_fiber_once(settings: BackboneSettings) -> None:
@@ -22,9 +24,6 @@ def make_tiny_fiber_once(settings: BackboneSettings) -> None:
 
 
 def _make(folder: Path) -> None:
-    from VQA_and_NLVR2.make_synthetic import save_tokenizer
-    from VQA_and_NLVR2.pretrain_tiny import SIZES, pretrain
-
     print(f"{FOLDER}: pre-training the tiny FIBER on generated scenes, this once", flush=True)
     save_tokenizer(folder / "tokenizer")
     model, _ = pretrain(SIZES, folder / "tokenizer")

@@ -28,68 +28,36 @@ from VQA_and_NLVR2.synthetic.questions import (
 )
 from VQA_and_NLVR2.synthetic.scenes import draw, draw_scenes, save_pictures
 
+Record = dict[str, Any]  # as JSON
+
 QUESTIONS_PER_SCENE = 4
 SPLITS = {"Training": 0.70, "Val": 0.05, "IID-Test": 0.25}  # shares of the questions, as published
 HABIT, TONE = 0.45, 0.3  # see `draw_scenes`
 PEOPLE = 10
-AGREE, AGREE_HARD, HARD = (
-    0.96,
-    0.6,
-    0.2,
-)  # probability that a person is right, about an ordinary and a hard question; share of these
+HARD = 0.2  # share of hard questions
+AGREE, AGREE_HARD = 0.96, 0.6  # probability that a person is right, ordinary and hard questions
 CAPITAL, DONT_KNOW, SPELLED = 0.04, 0.01, 0.1  # shares of single answers
 ODD = 0.015  # share of questions whose answers are nobody else's
 LARGEST_ID = 581_929  # of COCO 2014
 NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five")
 ODD_WORDS = (
     (
-        "old",
-        "tiny",
-        "broken",
-        "second",
-        "hidden",
-        "wet",
-        "folded",
-        "quiet",
-        "crooked",
-        "plastic",
-        "paper",
-        "empty",
-        "rusty",
+        "old", "tiny", "broken", "second", "hidden", "wet", "folded", "quiet", "crooked", "plastic",
+        "paper", "empty", "rusty",
     ),
     (
-        "hat",
-        "kite",
-        "door",
-        "lamp",
-        "boat",
-        "spoon",
-        "fence",
-        "shoe",
-        "ladder",
-        "basket",
-        "clock",
-        "pillow",
-        "bridge",
-        "candle",
+        "hat", "kite", "door", "lamp", "boat", "spoon", "fence", "shoe", "ladder", "basket",
+        "clock", "pillow", "bridge", "candle",
     ),
     ("on left", "on right", "behind", "in front", "upside down", "far away", "maybe"),
-)
+)  # fmt: skip
 
 
 def people_answers(questions: Questions, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """What ten people write to each question [n, 10], and the majority's answer, spelled plainly
     [n]: two arrays of strings."""
     n = len(questions.truth)
-    kinds = [family.kind for family in FAMILIES.values()]
-    first = np.array([FIRST[kind] for kind in kinds])[FAMILY_INDEX[questions.candidate]]
-    size = np.array([len(KINDS[kind]) for kind in kinds])[FAMILY_INDEX[questions.candidate]]
-    right = rng.random((n, PEOPLE)) < np.where(rng.random(n) < HARD, AGREE_HARD, AGREE)[:, None]
-    code = np.where(
-        right,
-        questions.truth[:, None],
-        first[:, None] + rng.integers(0, size[:, None], (n, PEOPLE)),
-    )
+    code = _given(questions, rng)
     votes = np.zeros((n, len(ANSWERS)), np.int64)
     np.add.at(votes, (np.arange(n).repeat(PEOPLE), code.ravel()), 1)
     votes[np.arange(n), questions.truth] += 1  # breaks ties
@@ -102,21 +70,25 @@ def people_answers(questions: Questions, rng: np.random.Generator) -> tuple[np.n
     text = np.where(kind < SPELLED, spelled[code], text)
     text = np.where(kind > 1 - CAPITAL, capital[code], text)
     unknown = rng.random((n, PEOPLE)) < DONT_KNOW
-    text = np.where(
-        unknown,
-        np.array(["don't know", "dont know"], object)[rng.integers(0, 2, (n, PEOPLE))],
-        text,
-    )
+    dont_know = np.array(["don't know", "dont know"], object)
+    text = np.where(unknown, dont_know[rng.integers(0, 2, (n, PEOPLE))], text)
     odd = np.flatnonzero(rng.random(n) < ODD)
-    phrases = np.array(
-        [
-            " ".join(words)
-            for words in zip(*(rng.choice(list, len(odd)) for list in ODD_WORDS), strict=True)
-        ],
-        object,
-    )
+    words = [rng.choice(some, len(odd)) for some in ODD_WORDS]
+    phrases = np.array([" ".join(three) for three in zip(*words, strict=True)], object)
     majority[odd], text[odd] = phrases, phrases[:, None]
     return text, majority
+
+
+def _given(questions: Questions, rng: np.random.Generator) -> np.ndarray:
+    """Which answer each of ten people has in mind: [n, 10] index into ANSWERS."""
+    n, family = len(questions.truth), FAMILY_INDEX[questions.candidate]
+    kinds = [one.kind for one in FAMILIES.values()]
+    first = np.array([FIRST[kind] for kind in kinds])[family]
+    size = np.array([len(KINDS[kind]) for kind in kinds])[family]
+    drawn = rng.random((n, PEOPLE))
+    agree = np.where(rng.random(n) < HARD, AGREE_HARD, AGREE)
+    other = first[:, None] + rng.integers(0, size[:, None], (n, PEOPLE))
+    return np.where(drawn < agree[:, None], questions.truth[:, None], other)
 
 
 def write_vqa_vs(folder: Path, scenes: int, seed: int) -> dict[str, int]:
@@ -156,16 +128,12 @@ def _write_pictures(
     parts = np.where(rng.random(len(image_id)) < 2 / 3, "train2014", "val2014")
     for part in ("train2014", "val2014"):
         (folder / part).mkdir(parents=True)
-    paths = [
-        folder / part / f"COCO_{part}_{number:012d}.jpg"
-        for part, number in zip(parts, image_id.tolist(), strict=True)
-    ]
+    named = zip(parts, image_id.tolist(), strict=True)
+    paths = [folder / part / f"COCO_{part}_{number:012d}.jpg" for part, number in named]
     save_pictures(paths, pictures, np.ones(len(paths), bool))
 
 
-def _question_records(
-    questions: Questions, owner: np.ndarray, ids: np.ndarray
-) -> list[dict[str, Any]]:
+def _question_records(questions: Questions, owner: np.ndarray, ids: np.ndarray) -> list[Record]:
     columns = zip(owner.tolist(), questions.texts(), ids.tolist(), strict=True)
     return [
         {"image_id": image, "question": text, "question_id": number}
@@ -180,36 +148,24 @@ def _answer_records(
     text: np.ndarray,
     majority: np.ndarray,
     rng: np.random.Generator,
-) -> list[dict[str, Any]]:
+) -> list[Record]:
     kinds = {"yes": "yes/no", "number": "number"}
     kind = [kinds.get(family.kind, "other") for family in FAMILIES.values()]
     sure = rng.choice(np.array(["yes", "maybe", "no"], object), text.shape, p=[0.85, 0.12, 0.03])
-    columns = (
-        owner,
-        ids,
-        questions.types(),
-        FAMILY_INDEX[questions.candidate],
-        text,
-        sure,
-        majority,
-    )
-    rows = zip(
-        *(column if isinstance(column, list) else column.tolist() for column in columns),
-        strict=True,
-    )
+    types, family = questions.types(), FAMILY_INDEX[questions.candidate]
+    made = []
+    for row, number in enumerate(ids.tolist()):
+        record = {"question_type": types[row], "multiple_choice_answer": majority[row]}
+        record["answers"] = _people(text[row].tolist(), sure[row].tolist())
+        record |= {"image_id": int(owner[row]), "answer_type": kind[family[row]]}
+        made.append(record | {"question_id": number})
+    return made
+
+
+def _people(answers: list[str], confidences: list[str]) -> list[Record]:
+    """The answers to a question, as published."""
+    both = zip(answers, confidences, strict=True)
     return [
-        {
-            "question_type": question_type,
-            "multiple_choice_answer": most,
-            "answers": [
-                {"answer": answer, "answer_confidence": confidence, "answer_id": person + 1}
-                for person, (answer, confidence) in enumerate(
-                    zip(answers, confidences, strict=True)
-                )
-            ],
-            "image_id": image,
-            "answer_type": kind[family],
-            "question_id": number,
-        }
-        for image, number, question_type, family, answers, confidences, most in rows
+        {"answer": answer, "answer_confidence": confidence, "answer_id": person}
+        for person, (answer, confidence) in enumerate(both, start=1)
     ]

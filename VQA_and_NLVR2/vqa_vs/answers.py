@@ -29,27 +29,27 @@ NUMBERS = {"none": "0", "zero": "0"} | {
 ARTICLES = {"a", "an", "the"}
 _DIGITS_WITH_COMMA = re.compile(r"\d,\d")
 _FULL_STOP = re.compile(r"\.(?!\d)")
-_AT_MOST = (
-    32  # full stops are deleted: the published code passes a flag (re.UNICODE) where the count goes
-)
+# Full stops are deleted: the published code passes a flag (re.UNICODE) where the count goes.
+_AT_MOST = 32
 _SINGLE = """
-    ain't aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd how'll how's isn't it'd it'll
-    ma'am mightn't might've mustn't must've needn't not've o'clock oughtn't shan't should've shouldn't somebody'll somebody's
-    someone'd someone'll someone's something'd something'll that's there'd there're there's they'd they'll they're they've 'twas
-    wasn't we've weren't what'll what're what's what've when's where'd where's where've who'd who'll who's who've why'll why're
-    why's won't would've wouldn't y'all you'd you'll you're you've
+    ain't aren't can't could've couldn't didn't doesn't don't hadn't hasn't haven't he'd he's how'd
+    how'll how's isn't it'd it'll ma'am mightn't might've mustn't must've needn't not've o'clock
+    oughtn't shan't should've shouldn't somebody'll somebody's someone'd someone'll someone's
+    something'd something'll that's there'd there're there's they'd they'll they're they've 'twas
+    wasn't we've weren't what'll what're what's what've when's where'd where's where've who'd who'll
+    who's who've why'll why're why's won't would've wouldn't y'all you'd you'll you're you've
 """
 _DOUBLE = """
-    couldn't've hadn't've he'd've it'd've mightn't've she'd've shouldn't've somebody'd've someone'd've something'd've there'd've
-    they'd've we'd've who'd've wouldn't've you'd've y'all'd've y'all'll
+    couldn't've hadn't've he'd've it'd've mightn't've she'd've shouldn't've somebody'd've
+    someone'd've something'd've there'd've they'd've we'd've who'd've wouldn't've you'd've
+    y'all'd've y'all'll
 """
 
 
 def _contractions() -> dict[str, str]:
     """Word with one apostrophe missing -> the full form; and the published table's oddities."""
-    table = {"somebody'd": "somebodyd"} | dict.fromkeys(
-        ("ow's'at", "'ows'at", "'ow'sat"), "'ow's'at"
-    )
+    table = {"somebody'd": "somebodyd"}
+    table |= dict.fromkeys(("ow's'at", "'ows'at", "'ow'sat"), "'ow's'at")
     for full in (_SINGLE + _DOUBLE).split():
         for place in (match.start() for match in re.finditer("'", full)):
             table[full[:place] + full[place + 1 :]] = full
@@ -75,9 +75,8 @@ def normalise(answer: str) -> str:
         text = text.replace(mark, "" if beside_space or comma_in_number else " ")
     text = _FULL_STOP.sub("", text, count=_AT_MOST)
     words = (NUMBERS.get(word, word) for word in text.lower().split())
-    return " ".join(CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES).replace(
-        ",", ""
-    )
+    words = (CONTRACTIONS.get(word, word) for word in words if word not in ARTICLES)
+    return " ".join(words).replace(",", "")
 
 
 @dataclass(frozen=True)
@@ -115,11 +114,9 @@ RULES = {"fiber": Rule(("train", "val", "test"), 3_129), "training": Rule(("trai
 def vocabulary_line(vocabulary: Vocabulary, rule: str) -> str:
     """'vocabulary fiber: 3,129 answers, as published'."""
     published = RULES[rule].published
-    same = (
-        "as published"
-        if len(vocabulary) == published
-        else f"published: {published:,}, so the files counted are others"
-    )
+    same = "as published"
+    if len(vocabulary) != published:
+        same = f"published: {published:,}, so the files counted are others"
     return f"vocabulary {rule}: {len(vocabulary):,} answers, {same}"
 
 
@@ -139,7 +136,8 @@ def build_vocabulary(multiple_choice_answers: Iterable[str], minimum: int = MINI
     answers = tuple(answer for answer, number in counts.items() if number >= minimum)
     if not answers:
         raise DataError(
-            f"no answer of {sum(counts.values()):,} questions occurs {minimum} times: the vocabulary would be empty"
+            f"no answer of {sum(counts.values()):,} questions occurs {minimum} times: "
+            "the vocabulary would be empty"
         )
     return Vocabulary(answers)
 
@@ -191,9 +189,9 @@ def soft_labels(
     codes = answers.codes.reshape(len(answers), -1)
     label = answers.look_up(vocabulary.index).reshape(codes.shape)
     count, first = counts_of(answers)
-    kept = first & (label >= 0)
-    offsets = np.concatenate([[0], np.cumsum(kept.sum(axis=1, dtype=np.int64))])
-    return SoftLabels(offsets, label[kept], table[count[kept]])
+    chosen = first & (label >= 0)
+    offsets = np.concatenate([[0], np.cumsum(chosen.sum(axis=1, dtype=np.int64))])
+    return SoftLabels(offsets, label[chosen], table[count[chosen]])
 
 
 def counts_of(answers: Interned) -> tuple[np.ndarray, np.ndarray]:

@@ -17,8 +17,9 @@ import numpy as np
 from i2m2.errors import DataError
 from i2m2.files import write_text
 from VQA_and_NLVR2.inputs.records import Interned
+from VQA_and_NLVR2.vqa_vs.annotations import ANSWER_TYPES
 from VQA_and_NLVR2.vqa_vs.answers import OFFICIAL, SoftLabels, Vocabulary, counts_of, soft_labels
-from VQA_and_NLVR2.vqa_vs.files import ANSWER_TYPES, OOD_SETS
+from VQA_and_NLVR2.vqa_vs.files import OOD_SETS
 
 SUB_MEANS = {
     "ood_mean": OOD_SETS,
@@ -26,6 +27,8 @@ SUB_MEANS = {
     "visual_mean": ("KO", "KOP"),
     "mixed_mean": ("QT+KO", "KW+KO", "QT+KW+KO"),
 }
+MEANS = ("vqa_score", *SUB_MEANS)
+OTHERS = ("training_score", "yes_no", "number", "other", "nll", "entropy")
 
 
 def official_table(
@@ -47,9 +50,8 @@ def official_score(
     `predicted` [n]: strings, or labels. What is not in the vocabulary scores 0, as in the
     benchmark's scorer.
     """
-    return float(
-        official_table(answers, vocabulary).score_of(_labels(predicted, vocabulary)).mean()
-    )
+    table = official_table(answers, vocabulary)
+    return float(table.score_of(_labels(predicted, vocabulary)).mean())
 
 
 def training_score(
@@ -77,15 +79,13 @@ def score_sets(
     once. NaN for a set without questions."""
     size = member.sum(axis=0)
     sums = score.astype(np.float64) @ member
-    by_set = {
-        name: float(s / n) if n else float("nan")
-        for name, s, n in zip(sets, sums, size, strict=True)
-    }
-    means = {
-        name: float(np.mean([by_set[one] for one in of]))
-        for name, of in SUB_MEANS.items()
-        if set(of) <= set(sets)
-    }
+    by_set = {}
+    for name, total, n in zip(sets, sums, size, strict=True):
+        by_set[name] = float(total / n) if n else float("nan")
+    means = {}
+    for name, averaged in SUB_MEANS.items():
+        if set(averaged) <= set(sets):
+            means[name] = float(np.mean([by_set[one] for one in averaged]))
     return {"iid": float(score.mean(dtype=np.float64)), **by_set, **means}
 
 
@@ -95,9 +95,8 @@ def score_types(score: np.ndarray, answer_type: np.ndarray) -> dict[str, float]:
     means = {}
     for code, name in enumerate(ANSWER_TYPES):
         chosen = score[answer_type == code]
-        means[name.replace("/", "_")] = (
-            float(chosen.mean(dtype=np.float64)) if len(chosen) else float("nan")
-        )
+        mean = float(chosen.mean(dtype=np.float64)) if len(chosen) else float("nan")
+        means[name.replace("/", "_")] = mean
     return means
 
 
@@ -117,24 +116,22 @@ def write_predictions(
     predicted = np.asarray(predicted)
     if len(np.unique(question_id)) < len(question_id):
         raise DataError(
-            f"{path}: a question_id occurs twice among the {len(question_id):,} predictions; give one for each question"
+            f"{path}: a question_id occurs twice among the {len(question_id):,} predictions; "
+            "give one for each question"
         )
     wrong = (predicted < 0) | (predicted >= len(vocabulary))
     if wrong.any():
         at = int(np.argmax(wrong))
         raise DataError(
-            f"{path}: label {predicted[at]} of question_id {question_id[at]} is outside the vocabulary 0..{len(vocabulary) - 1} "
-            f"({wrong.sum():,} such labels); give the vocabulary that the model was trained with"
+            f"{path}: label {predicted[at]} of question_id {question_id[at]} is outside the "
+            f"vocabulary 0..{len(vocabulary) - 1} ({wrong.sum():,} such labels); "
+            "give the vocabulary that the model was trained with"
         )
     order = np.argsort(question_id)
     rows = zip(question_id[order].tolist(), predicted[order].tolist(), strict=True)
-    write_text(
-        path,
-        json.dumps(
-            [{"question_id": number, "answer": vocabulary.answers[label]} for number, label in rows]
-        )
-        + "\n",
-    )
+    answers = vocabulary.answers
+    records = [{"question_id": number, "answer": answers[label]} for number, label in rows]
+    write_text(path, json.dumps(records) + "\n")
 
 
 def _labels(predicted: Sequence[str] | np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
@@ -145,6 +142,7 @@ def _labels(predicted: Sequence[str] | np.ndarray, vocabulary: Vocabulary) -> np
     predicted = np.asarray(predicted)
     if len(predicted) and predicted.max() >= len(vocabulary):
         raise DataError(
-            f"label {predicted.max()} is outside the vocabulary 0..{len(vocabulary) - 1}; give the vocabulary of the model"
+            f"label {predicted.max()} is outside the vocabulary 0..{len(vocabulary) - 1}; "
+            "give the vocabulary of the model"
         )
     return predicted

@@ -8,16 +8,17 @@ import hashlib
 import os
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, NoReturn
 
 import h5py
 import numpy as np
 
 from fastMRI.preparation import cache, report
+from fastMRI.preparation.facts import DatasetFacts
 from fastMRI.preparation.fourier import SIZE
 from fastMRI.preparation.labels import LABELS, read_annotations, read_file_list
 from fastMRI.preparation.parallel import each
-from fastMRI.preparation.split import PARTS, digest
+from fastMRI.preparation.split import digest_by_part
 from i2m2.errors import DataError
 
 
@@ -55,17 +56,11 @@ def check(
     _compare_counts(out, facts, tables)
     if annotations is not None:
         _compare_labels(out, tables, annotations, file_list)
-    size = SIZE // facts["settings"]["average"]
-    jobs = [
-        Expected(
-            out / "volumes" / f"{name}.h5",
-            len(rows.slices),
-            min(rows.homes)[1],
-            size,
-            facts["settings_hash"],
-        )
-        for name, rows in tables.items()
-    ]
+    size = SIZE // facts.settings["average"]
+    jobs = []
+    for name, rows in tables.items():
+        path, (_, patient) = out / "volumes" / f"{name}.h5", min(rows.homes)
+        jobs.append(Expected(path, len(rows.slices), patient, size, facts.settings_hash))
     for _ in each(check_volume, jobs, workers or os.cpu_count() or 1, "checking"):
         pass
     print(report.summary(facts))
@@ -74,75 +69,82 @@ def check(
 
 def check_volume(expected: Expected) -> None:
     """Read one volume and compare it with what is expected of it."""
-    path = expected.path
-    facts = cache.describe(path)
-    if facts is None:
+    path, patient = expected.path, expected.patient
+    volume = cache.describe(path)
+    if volume is None:
         _fail(path, "is damaged")
-    if facts["settings_hash"] != expected.settings_hash:
-        _fail(path, f"was made with other settings ({facts['settings']}) than dataset.json records")
-    if facts["patient_id"] != expected.patient or not 0 < facts["scale"] < np.inf:
+    if volume.settings_hash != expected.settings_hash:
+        _fail(path, f"was made with other settings ({volume.settings}) than dataset.json records")
+    if volume.patient_id != patient or not 0 < volume.scale < np.inf:
         _fail(
             path,
-            f"patient {facts['patient_id']}, scale {facts['scale']}: slices.csv says patient {expected.patient}",
+            f"patient {volume.patient_id}, scale {volume.scale}: slices.csv says patient {patient}",
         )
-    shape, value = (expected.slices, expected.size, expected.size), {}
+    shape = (expected.slices, expected.size, expected.size)
     try:
         with h5py.File(path, "r") as file:
-            for key, kind in (("image", np.complex64), ("rss", np.float32)):
-                if file[key].shape != shape or file[key].dtype != kind:
-                    _fail(
-                        path,
-                        f"{key} is {file[key].dtype} {list(file[key].shape)}, not {np.dtype(kind)} {list(shape)}",
-                    )
-                value[key] = file[key][()]
+            image = _read(path, file, "image", shape, np.complex64)
+            rss = _read(path, file, "rss", shape, np.float32)
     except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
         _fail(path, f"cannot be read ({error})")
-    for key, array in value.items():
+    for key, array in (("image", image), ("rss", rss)):
         finite = np.isfinite(array).all(axis=(1, 2))
         if not finite.all():
             _fail(path, f"{key} of slice {int(np.argmin(finite))} holds NaN or infinity")
-    if cache.crc32(value["image"], value["rss"]) != facts["crc32"]:
+    if cache.crc32(image, rss) != volume.crc32:
         _fail(path, "differs from what was written: its checksum is another")
 
 
-def _fail(path: Path, what: str) -> None:
+def _read(
+    path: Path, file: h5py.File, key: str, shape: tuple[int, ...], kind: type[np.generic]
+) -> np.ndarray:
+    """An array of a prepared volume, which must have this shape and type."""
+    array = file[key]
+    if array.shape != shape or array.dtype != kind:
+        stored = f"{array.dtype} {list(array.shape)}"
+        _fail(path, f"{key} is {stored}, not {np.dtype(kind)} {list(shape)}")
+    return array[()]
+
+
+def _fail(path: Path, what: str) -> NoReturn:
     raise DataError(f"{path}: {what}; {cache.AGAIN}")
 
 
-def _tables(out: Path, facts: dict[str, Any]) -> dict[str, Rows]:
+def _tables(out: Path, facts: DatasetFacts) -> dict[str, Rows]:
     """slices.csv by volume, as it was written."""
     path = out / "slices.csv"
     if not path.is_file():
         _fail(out / "dataset.json", "slices.csv beside it is missing")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != facts["slices_csv_sha256"]:
+    if hashlib.sha256(path.read_bytes()).hexdigest() != facts.slices_csv_sha256:
         _fail(path, "its sha256 is not the one in dataset.json, so one of them was changed")
     rows_of = defaultdict(list)
     with open(path, newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             rows_of[row["volume"]].append(row)
-    return {
-        name: Rows(
-            [row["slice"] for row in rows],
-            {(row["part"], row["patient"]) for row in rows},
-            np.array([[int(row[label]) for label in LABELS] for row in rows]),
-        )
-        for name, rows in rows_of.items()
-    }
+    tables = {}
+    for name, rows in rows_of.items():
+        slices = [row["slice"] for row in rows]
+        homes = {(row["part"], row["patient"]) for row in rows}
+        labels = np.array([[int(row[label]) for label in LABELS] for row in rows])
+        tables[name] = Rows(slices, homes, labels)
+    return tables
 
 
 def _compare_files(out: Path, names: list[str]) -> None:
     files = set(cache.volumes_in(out))
     if missing := sorted(set(names) - files):
         raise DataError(
-            f"{out}/volumes: {len(missing)} volumes are missing, such as {missing[0]}.h5; prepare again"
+            f"{out}/volumes: {len(missing)} volumes are missing, such as {missing[0]}.h5; "
+            "prepare again"
         )
     if more := sorted(files - set(names)):
         raise DataError(
-            f"{out}/volumes: {len(more)} volumes are not in slices.csv, such as {more[0]}.h5; prepare again"
+            f"{out}/volumes: {len(more)} volumes are not in slices.csv, such as {more[0]}.h5; "
+            "prepare again"
         )
 
 
-def _compare_counts(out: Path, facts: dict[str, Any], tables: dict[str, Rows]) -> None:
+def _compare_counts(out: Path, facts: DatasetFacts, tables: dict[str, Rows]) -> None:
     """Slices 0, 1, 2 ... of every volume, one part per volume (and per patient, if split so),
     counts and hashes as recorded."""
     path, part_of, parts_of = out / "slices.csv", {}, defaultdict(set)
@@ -152,23 +154,21 @@ def _compare_counts(out: Path, facts: dict[str, Any], tables: dict[str, Rows]) -
         part_of[name], patient = min(rows.homes)
         parts_of[patient].add(part_of[name])
     counts, _ = report.counts_of(part_of, {name: rows.labels for name, rows in tables.items()})
-    hashes = {part: digest(name for name in part_of if part_of[name] == part) for part in PARTS}
-    if counts != facts["counts"] or hashes != facts["split"]["prepared_sha256"]:
+    if counts != facts.counts or digest_by_part(part_of) != facts.split.prepared_sha256:
         _fail(
             out / "dataset.json",
             "its counts, or the hashes of its parts, are not those of slices.csv",
         )
     crossing = [patient for patient, parts in parts_of.items() if len(parts) > 1]
-    if crossing and facts["split"]["by"] == "patient":
+    if crossing and facts.split.by == "patient":
         _fail(path, f"patient {crossing[0]} is in several parts")
 
 
 def _compare_labels(out: Path, tables: dict[str, Rows], annotations: Path, file_list: Path) -> None:
-    found, (listed, _) = read_annotations(annotations), read_file_list(file_list)
+    annotated, listed = read_annotations(annotations), set(read_file_list(file_list)[0])
     for name, rows in tables.items():
-        if name not in set(listed) or not np.array_equal(
-            rows.labels, found.labels(name, len(rows.slices))
-        ):
+        labels = annotated.labels(name, len(rows.slices))
+        if name not in listed or not np.array_equal(rows.labels, labels):
             raise DataError(
                 f"{out}/slices.csv: the labels of volume {name} are not those of {annotations}; "
                 "delete dataset.json and slices.csv and prepare again"

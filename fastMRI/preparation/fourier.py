@@ -4,7 +4,6 @@ single precision."""
 from __future__ import annotations
 
 import numpy as np
-import scipy.fft
 
 SIZE = 320  # rows and columns of the published reconstructions
 PADDED_WIDTH = 400  # columns that the published code fills k-space up to
@@ -16,10 +15,11 @@ def centred_ifft(array: np.ndarray, axis: int) -> np.ndarray:
 
     For odd n the order matters: ifftshift before, fftshift after.
     """
-    shifted = scipy.fft.ifftshift(array, axes=axis)
-    return scipy.fft.fftshift(
-        scipy.fft.ifft(shifted, axis=axis, norm="ortho", overwrite_x=True, workers=1), axes=axis
-    )
+    from scipy import fft  # here: commands that only need the sizes above start without it
+
+    shifted = fft.ifftshift(array, axes=axis)
+    image = fft.ifft(shifted, axis=axis, norm="ortho", overwrite_x=True, workers=1)
+    return fft.fftshift(image, axes=axis)
 
 
 def fit(array: np.ndarray, size: int, axis: int) -> np.ndarray:

@@ -42,8 +42,8 @@ def _results(
             yield future.result()
     except BrokenExecutor as error:
         raise SettingsError(
-            f"one of {workers} worker processes was killed, most likely for want of memory; give fewer --workers "
-            "(what was finished is kept)"
+            f"one of {workers} worker processes was killed, most likely for want of memory; "
+            "give fewer --workers (what was finished is kept)"
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)

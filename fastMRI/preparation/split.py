@@ -6,7 +6,8 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from typing import Any
+
+from fastMRI.preparation.facts import SplitFacts
 
 PARTS = ("train", "val", "test")
 
@@ -18,25 +19,23 @@ def split(names: Iterable[str]) -> dict[str, str]:
     The published code split a set of strings, whose order, and with it the parts, changed with
     every start of Python.
     """
-    from sklearn.model_selection import (
-        train_test_split,
-    )  # slow to import, and the worker processes need none of it
+    # Slow to import, and the worker processes need none of it.
+    from sklearn.model_selection import train_test_split
 
     names = sorted(set(names))
     if len(names) < 4:
         return dict.fromkeys(names, "train")
     train, rest = train_test_split(names, test_size=0.3, random_state=0)
     test, val = train_test_split(rest, test_size=0.5, random_state=0)
-    return {
-        name: part
-        for part, members in zip(PARTS, (train, val, test), strict=True)
-        for name in sorted(members)
-    }
+    part_of = {}
+    for part, members in zip(PARTS, (train, val, test), strict=True):
+        part_of |= dict.fromkeys(sorted(members), part)
+    return part_of
 
 
 def split_volumes(
     listed: Iterable[str], patient_of: Mapping[str, str], by: str
-) -> tuple[dict[str, str], dict[str, Any]]:
+) -> tuple[dict[str, str], SplitFacts]:
     """-> {volume: part} of the volumes in `patient_of`, and what dataset.json says of it.
 
     By volume, all `listed` volumes are split, so that a volume's part does not depend on which
@@ -48,25 +47,27 @@ def split_volumes(
     listed = list(listed)
     by_volume = split(listed)
     several = [volumes for volumes in volumes_of.values() if len(volumes) > 1]
-    crossing = sum(len({by_volume[volume] for volume in volumes}) > 1 for volumes in several)
-    used = by if by != "auto" else "patient" if several else "volume"
-    by_patient = split(volumes_of) if used == "patient" else {}
-    part_of = {
-        volume: by_patient[patient] if by_patient else by_volume[volume]
-        for volume, patient in patient_of.items()
-    }
-    return part_of, {
-        "by": used,
-        "patients": len(volumes_of),
-        "patients_with_several_volumes": len(several),
-        "patients_crossing_parts_by_volume": crossing,
-        "listed_by_volume_sha256": {
-            part: digest(name for name in listed if by_volume[name] == part) for part in PARTS
-        },
-        "prepared_sha256": {
-            part: digest(name for name in part_of if part_of[name] == part) for part in PARTS
-        },
-    }
+    crossing = [volumes for volumes in several if len({by_volume[name] for name in volumes}) > 1]
+    if by == "auto":
+        by = "patient" if several else "volume"
+    if by == "patient":
+        by_patient = split(volumes_of)
+        part_of = {volume: by_patient[patient] for volume, patient in patient_of.items()}
+    else:
+        part_of = {volume: by_volume[volume] for volume in patient_of}
+    return part_of, SplitFacts(
+        by=by,
+        patients=len(volumes_of),
+        patients_with_several_volumes=len(several),
+        patients_crossing_parts_by_volume=len(crossing),
+        listed_by_volume_sha256=digest_by_part({name: by_volume[name] for name in listed}),
+        prepared_sha256=digest_by_part(part_of),
+    )
+
+
+def digest_by_part(part_of: Mapping[str, str]) -> dict[str, str]:
+    """{part: what stands for the names in it}."""
+    return {part: digest(name for name in part_of if part_of[name] == part) for part in PARTS}
 
 
 def digest(names: Iterable[str]) -> str:

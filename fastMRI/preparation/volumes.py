@@ -14,11 +14,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import h5py
 import numpy as np
 
+from fastMRI.preparation.facts import VolumeFacts
 from fastMRI.preparation.fourier import PADDED_WIDTH, SIZE, block_mean, image_of
 from i2m2.errors import DataError, SettingsError
 
@@ -26,6 +27,7 @@ HEIGHT = 640  # readout samples, twice oversampled
 PERCENTILE = 99.5  # of a volume's magnitudes, its scale
 TOLERANCE = 1e-4  # of reconstruction_esc's maximum, by which our image may deviate
 NAMESPACE = {"i": "http://www.ismrm.org/ISMRMRD"}
+AS_PUBLISHED = "use the files as fastMRI publishes them"  # what to do
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,47 +51,17 @@ class Rules:
     def __post_init__(self) -> None:
         if self.average < 1 or SIZE % self.average:
             raise SettingsError(
-                f"--average {self.average} does not divide {SIZE}; give one of 1, 2, 4, 5, 8, 10, 16, 20"
+                f"--average {self.average} does not divide {SIZE}; "
+                "give one of 1, 2, 4, 5, 8, 10, 16, 20"
             )
 
 
 class Volume(NamedTuple):
     """A prepared volume."""
 
-    image: np.ndarray  # complex64 [S, 320/N, 320/N], in units of facts["scale"]
+    image: np.ndarray  # complex64 [S, 320/N, 320/N], in units of facts.scale
     rss: np.ndarray  # float32, likewise
-    facts: dict[str, Any]  # scale, width, acquisition, patient_id, source, ...
-
-
-def find_volumes(
-    folders: Sequence[Path], coils: Literal["singlecoil", "multicoil"] = "singlecoil"
-) -> dict[str, Path]:
-    """{volume: its file}, ascending, of the `_train` and `_val` folders in `folders`; a folder of
-    .h5 files is taken itself.
-
-    Test and challenge folders hold under-sampled k-space and are ignored.
-    """
-    found: dict[str, Path] = {}
-    for folder in folders:
-        inside = [folder / f"{coils}_{part}" for part in ("train", "val")]
-        inside = [path for path in inside if path.is_dir()] or [folder]
-        files = [
-            path for place in inside for path in place.glob("*.h5") if not path.name.startswith(".")
-        ]
-        if not files:
-            expected = (
-                f"give the folder that holds {coils}_train and {coils}_val, or these themselves"
-            )
-            raise DataError(
-                f"{folder}: {'no .h5 files there' if folder.is_dir() else 'no such folder'}; {expected}"
-            )
-        for path in files:
-            if other := found.get(path.stem):
-                raise DataError(
-                    f"{path}: {other} has the same name, but a volume may be given only once; leave one of them out"
-                )
-            found[path.stem] = path
-    return dict(sorted(found.items()))
+    facts: VolumeFacts
 
 
 def read_volume(
@@ -100,47 +72,69 @@ def read_volume(
     `multicoil`: its file with the coils, where rules.rss asks for it; `last_annotated`: the highest
     slice with an annotation.
     """
+    esc_deviation = rss_deviation = None
     with _open(path) as file:
         kspace = _kspace(path, file, ("slices", HEIGHT, "columns"), "singlecoil")
         slices, _, width = kspace.shape
-        if rules.geometry == "official_code" and width > PADDED_WIDTH:
-            raise DataError(
-                f"{path}: {width} columns of k-space, but --geometry official_code takes {PADDED_WIDTH} at most; use native"
-            )
-        if last_annotated >= slices:
-            raise DataError(
-                f"{path}: slice {last_annotated} is annotated, but there are only 0 to {slices - 1}; check the annotations"
-            )
-        facts = {"width": width, **_attributes(path, file, rules), **_header(path, file)}
+        _check_fit(path, rules, slices, width, last_annotated)
+        acquisition = _attribute(path, file, "acquisition")
+        patient = _attribute(path, file, "patient_id")
+        scale = _largest(path, file) if rules.scale == "max" else None
+        header_width, acquired = _header(path, file)
         image = _images(path, kspace, rules.geometry)
         magnitude = np.abs(image)
         # The other geometry shows the knee stretched, so there is nothing stored that it could be
         # compared with.
         if rules.geometry == "native":
-            facts["esc_deviation"] = _compare(
-                path, magnitude, _target(path, file, "reconstruction_esc", slices)
-            )
-        stored = (
-            _target(path, file, "reconstruction_rss", slices)
-            if rules.rss == "file" or "reconstruction_rss" in file
-            else None
-        )
-    rss = stored if rules.rss == "file" else _rss_of_coils(path, multicoil, slices)
-    if rules.rss == "coils" and stored is not None:
-        facts["rss_deviation"] = _deviation(rss, stored)
-    if rules.scale == "percentile":
-        facts["scale"] = float(np.percentile(magnitude, PERCENTILE, overwrite_input=True))
-    scale = np.float32(facts["scale"])
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        image, rss = (
-            block_mean(image, rules.average) / scale,
-            block_mean(rss, rules.average) / scale,
-        )
-    if not (np.isfinite(image).all() and np.isfinite(rss).all()):
+            esc = _target(path, file, "reconstruction_esc", slices)
+            esc_deviation = _compare(path, magnitude, esc)
+        rss = _stored_rss(path, file, rules, slices)
+    if rules.rss == "coils":
+        stored, rss = rss, _rss_of_coils(path, multicoil, slices)
+        rss_deviation = None if stored is None else _deviation(rss, stored)
+    if scale is None:
+        scale = float(np.percentile(magnitude, PERCENTILE, overwrite_input=True))
+    facts = VolumeFacts(
+        width=width,
+        acquisition=acquisition,
+        patient_id=patient,
+        header_width=header_width,
+        acquired=acquired,
+        esc_deviation=esc_deviation,
+        rss_deviation=rss_deviation,
+        scale=scale,
+        source=path.name,
+        source_bytes=path.stat().st_size,
+    )
+    image, rss = (_scaled(path, array, rules.average, scale) for array in (image, rss))
+    return Volume(image, rss, facts)
+
+
+def _check_fit(path: Path, rules: Rules, slices: int, width: int, last_annotated: int) -> None:
+    """Whether the geometry takes so many columns, and every annotated slice is there."""
+    if rules.geometry == "official_code" and width > PADDED_WIDTH:
         raise DataError(
-            f"{path}: cannot be divided by its scale {scale:g} (usual: 1e-5 to 1e-3); download the volume again"
+            f"{path}: {width} columns of k-space, but --geometry official_code takes "
+            f"{PADDED_WIDTH} at most; use native"
         )
-    return Volume(image, rss, facts | {"source": path.name, "source_bytes": path.stat().st_size})
+    if last_annotated >= slices:
+        raise DataError(
+            f"{path}: slice {last_annotated} is annotated, but there are only 0 to {slices - 1}; "
+            "check the annotations"
+        )
+
+
+def _scaled(path: Path, array: np.ndarray, average: int, scale: float) -> np.ndarray:
+    """Means of `average` x `average` pixels, in units of `scale`."""
+    scale = np.float32(scale)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        scaled = block_mean(array, average) / scale
+    if not np.isfinite(scaled).all():
+        raise DataError(
+            f"{path}: cannot be divided by its scale {scale:g} (usual: 1e-5 to 1e-3); "
+            "download the volume again"
+        )
+    return scaled
 
 
 @contextmanager
@@ -159,9 +153,8 @@ def _open(path: Path) -> Iterator[h5py.File]:
 
 def _array(path: Path, file: h5py.File, key: str) -> h5py.Dataset:
     if not isinstance(file.get(key), h5py.Dataset):
-        raise DataError(
-            f"{path}: has no array {key}, only {', '.join(file) or 'nothing'}; download the volume again"
-        )
+        others = ", ".join(file) or "nothing"
+        raise DataError(f"{path}: has no array {key}, only {others}; download the volume again")
     return file[key]
 
 
@@ -169,18 +162,18 @@ def _kspace(path: Path, file: h5py.File, axes: Sequence[str | int], coils: str) 
     """The k-space, fully sampled, of the right type and shape."""
     if "mask" in file:
         raise DataError(
-            f"{path}: holds a mask, that is under-sampled k-space (test or challenge data); use {coils}_train and _val"
+            f"{path}: holds a mask, that is under-sampled k-space (test or challenge data); "
+            f"use {coils}_train and _val"
         )
     kspace = _array(path, file, "kspace")
-    expected = f"[{', '.join(map(str, axes))}]"
     if kspace.ndim != len(axes) or kspace.shape[-2] != HEIGHT or 0 in kspace.shape:
+        expected = f"[{', '.join(map(str, axes))}]"
         raise DataError(
-            f"{path}: kspace has shape {list(kspace.shape)}, not {expected}; use fastMRI's {coils} knee volumes"
+            f"{path}: kspace has shape {list(kspace.shape)}, not {expected}; "
+            f"use fastMRI's {coils} knee volumes"
         )
     if kspace.dtype != np.complex64:
-        raise DataError(
-            f"{path}: kspace is {kspace.dtype}, not complex64; use the files as fastMRI publishes them"
-        )
+        raise DataError(f"{path}: kspace is {kspace.dtype}, not complex64; {AS_PUBLISHED}")
     return kspace
 
 
@@ -190,74 +183,70 @@ def _images(path: Path, kspace: h5py.Dataset, geometry: str) -> np.ndarray:
     for index in range(len(kspace)):
         images[index] = image_of(kspace[index], geometry)
         if not np.isfinite(images[index]).all():  # one such sample spreads over the whole image
-            raise DataError(
-                f"{path}: k-space of slice {index} holds NaN or infinity; download the volume again"
-            )
+            raise _not_finite(path, "k-space", index)
     return images
 
 
 def _target(path: Path, file: h5py.File, key: str, slices: int) -> np.ndarray:
     """A stored reconstruction, float32 [S, 320, 320], finite."""
-    stored = _array(path, file, key)
-    if stored.shape != (slices, SIZE, SIZE) or stored.dtype.kind != "f":
+    stored, shape = _array(path, file, key), (slices, SIZE, SIZE)
+    if stored.shape != shape or stored.dtype.kind != "f":
         raise DataError(
-            f"{path}: {key} is {stored.dtype} {list(stored.shape)}, not float32 {[slices, SIZE, SIZE]}"
+            f"{path}: {key} is {stored.dtype} {list(stored.shape)}, not float32 {list(shape)}"
         )
     array = stored[()].astype(np.float32)
     finite = np.isfinite(array).all(axis=(1, 2))
     if not finite.all():
-        raise DataError(
-            f"{path}: {key} of slice {int(np.argmin(finite))} holds NaN or infinity; download the volume again"
-        )
+        raise _not_finite(path, key, int(np.argmin(finite)))
     return array
 
 
-def _attributes(path: Path, file: h5py.File, rules: Rules) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
-    for key in ("acquisition", "patient_id"):
-        facts[key] = _text(file.attrs.get(key, b""))
-        if not facts[key]:
-            raise DataError(
-                f"{path}: has no attribute {key}; use the files as fastMRI publishes them"
-            )
-    if rules.scale == "max":
-        largest = file.attrs.get("max")
-        if (
-            np.size(largest) != 1
-            or largest is None
-            or not 0 < float(np.ravel(largest)[0]) < math.inf
-        ):
-            raise DataError(
-                f"{path}: attribute max is {largest}, not a positive number; use --scale percentile"
-            )
-        facts["scale"] = float(np.ravel(largest)[0])
-    return facts
+def _stored_rss(path: Path, file: h5py.File, rules: Rules, slices: int) -> np.ndarray | None:
+    """reconstruction_rss, which may be missing where RSS is computed from the coils."""
+    if rules.rss == "coils" and "reconstruction_rss" not in file:
+        return None
+    return _target(path, file, "reconstruction_rss", slices)
 
 
-def _text(value: Any) -> str:
-    """Text that was written as str, as bytes, or as an array of one of them."""
-    value = (
-        value.item()
-        if isinstance(value, np.ndarray | np.generic) and np.size(value) == 1
-        else value
+def _not_finite(path: Path, what: str, index: int) -> DataError:
+    return DataError(
+        f"{path}: {what} of slice {index} holds NaN or infinity; download the volume again"
     )
+
+
+def _attribute(path: Path, file: h5py.File, key: str) -> str:
+    if not (text := _text(file.attrs.get(key, b""))):
+        raise DataError(f"{path}: has no attribute {key}; {AS_PUBLISHED}")
+    return text
+
+
+def _largest(path: Path, file: h5py.File) -> float:
+    """The attribute `max`, a positive number."""
+    largest = file.attrs.get("max")
+    number = math.nan if largest is None or np.size(largest) != 1 else float(np.ravel(largest)[0])
+    if not 0 < number < math.inf:
+        raise DataError(
+            f"{path}: attribute max is {largest}, not a positive number; use --scale percentile"
+        )
+    return number
+
+
+def _text(value: object) -> str:
+    """Text that was written as str, as bytes, or as an array of one of them."""
+    if isinstance(value, np.ndarray | np.generic) and np.size(value) == 1:
+        value = value.item()
     return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
 
 
-def _header(path: Path, file: h5py.File) -> dict[str, Any]:
-    """The width that the header announces, and the columns [left, right) that were measured; the
-    others hold zeros."""
+def _header(path: Path, file: h5py.File) -> tuple[int, tuple[int, int]]:
+    """-> the width that the header announces, and the columns [left, right) that were measured."""
+    text = _text(_array(path, file, "ismrmrd_header")[()])
     try:
-        encoding = ElementTree.fromstring(_text(_array(path, file, "ismrmrd_header")[()])).find(
-            "i:encoding", NAMESPACE
-        )
+        encoding = ElementTree.fromstring(text).find("i:encoding", NAMESPACE)
         width = int(encoding.find("i:encodedSpace/i:matrixSize/i:y", NAMESPACE).text)
         limits = encoding.find("i:encodingLimits/i:kspace_encoding_step_1", NAMESPACE)
         left = width // 2 - int(limits.find("i:center", NAMESPACE).text)
-        return {
-            "header_width": width,
-            "acquired": (left, left + int(limits.find("i:maximum", NAMESPACE).text) + 1),
-        }
+        return width, (left, left + int(limits.find("i:maximum", NAMESPACE).text) + 1)
     except (ElementTree.ParseError, AttributeError, TypeError, ValueError) as error:
         raise DataError(
             f"{path}: ismrmrd_header is not fastMRI's XML ({error}); download the volume again"
@@ -275,8 +264,9 @@ def _compare(path: Path, magnitude: np.ndarray, esc: np.ndarray) -> float:
     deviation = _deviation(magnitude, esc)
     if not deviation <= TOLERANCE:
         raise DataError(
-            f"{path}: the inverse FFT of kspace deviates from reconstruction_esc by {deviation:.2g} of its maximum, more than "
-            f"{TOLERANCE:g}; kspace and reconstruction do not belong together"
+            f"{path}: the inverse FFT of kspace deviates from reconstruction_esc by "
+            f"{deviation:.2g} of its maximum, more than {TOLERANCE:g}; "
+            "kspace and reconstruction do not belong together"
         )
     return deviation
 
@@ -300,7 +290,5 @@ def _rss_of_coils(path: Path, multicoil: Path | None, slices: int) -> np.ndarray
                 image = image_of(coil)
                 rss[index] += image.real**2 + image.imag**2
             if not np.isfinite(rss[index]).all():
-                raise DataError(
-                    f"{multicoil}: k-space of slice {index} holds NaN or infinity; download the volume again"
-                )
+                raise _not_finite(multicoil, "k-space", index)
     return np.sqrt(rss)

@@ -24,7 +24,9 @@ HEADER = """<?xml version="1.0" encoding="utf-8"?>
   <acquisitionSystemInformation>
     <systemVendor>SYNTHETIC</systemVendor><receiverChannels>{coils}</receiverChannels>
   </acquisitionSystemInformation>
-  <experimentalConditions><H1resonanceFrequency_Hz>123200000</H1resonanceFrequency_Hz></experimentalConditions>
+  <experimentalConditions>\
+<H1resonanceFrequency_Hz>123200000</H1resonanceFrequency_Hz>\
+</experimentalConditions>
   <encoding>
     <encodedSpace>
       <matrixSize><x>{height}</x><y>{width}</y><z>1</z></matrixSize>
@@ -36,8 +38,12 @@ HEADER = """<?xml version="1.0" encoding="utf-8"?>
     </reconSpace>
     <trajectory>cartesian</trajectory>
     <encodingLimits>
-      <kspace_encoding_step_1><minimum>0</minimum><maximum>{maximum}</maximum><center>{center}</center></kspace_encoding_step_1>
-      <kspace_encoding_step_2><minimum>0</minimum><maximum>0</maximum><center>0</center></kspace_encoding_step_2>
+      <kspace_encoding_step_1>\
+<minimum>0</minimum><maximum>{maximum}</maximum><center>{center}</center>\
+</kspace_encoding_step_1>
+      <kspace_encoding_step_2>\
+<minimum>0</minimum><maximum>0</maximum><center>0</center>\
+</kspace_encoding_step_2>
       <slice><minimum>0</minimum><maximum>{last}</maximum><center>0</center></slice>
     </encodingLimits>
   </encoding>
@@ -110,18 +116,15 @@ def write_lists(out: Path, plans: list[Plan], row_beyond: bool = False) -> None:
     rows = annotations(plans)
     if row_beyond:
         last = next(row for row in reversed(rows) if row.study_level == "No")
-        rows.append(
-            last._replace(slice=next(plan.slices for plan in plans if plan.name == last.file))
-        )
+        slices = {plan.name: plan.slices for plan in plans}
+        rows.append(last._replace(slice=slices[last.file]))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Row._fields)
     writer.writerows(rows)
     write_text(out / "knee.csv", text.getvalue())
-    write_text(
-        out / "knee_file_list.csv",
-        "".join(f"{name}\n" for name in (*(plan.name for plan in plans), "Knee data")),
-    )
+    names = [plan.name for plan in plans]
+    write_text(out / "knee_file_list.csv", "\n".join([*names, "Knee data"]) + "\n")
 
 
 def annotations(plans: list[Plan]) -> list[Row]:
@@ -134,11 +137,10 @@ def annotations(plans: list[Plan]) -> list[Row]:
     _add_duplicates(rows)
     _add_empty_box(rows)
     _add_tall_boxes(rows)
-    healthy = [plan for plan in plans if not rows[plan.name]]
-    for plan in {
-        plan.index: plan for plan in (*healthy[:1], *plans[3::80])
-    }.values():  # not labels of slice 0, despite the zero
-        rows[plan.name].insert(0, Row(plan.name, 0, "Yes", "", "", "", "", "artifact"))
+    healthy = [plan.name for plan in plans if not rows[plan.name]]
+    about_study = [*healthy[:1], *(plan.name for plan in plans[3::80])]
+    for name in dict.fromkeys(about_study):  # not labels of slice 0, despite the zero
+        rows[name].insert(0, Row(name, 0, "Yes", "", "", "", "", "artifact"))
     late = [plan.name for plan in plans if plan.index % 6 == 2]
     order = [plan.name for plan in plans if plan.name not in late] + late
     return [row for name in order for row in rows[name]]
@@ -147,21 +149,13 @@ def annotations(plans: list[Plan]) -> list[Row]:
 def _boxes(plan: Plan) -> list[Row]:
     rows = []
     for site in plan.sites:
+        if not site.finding:
+            continue
         width, height = round(site.width), round(site.height)
-        for index in range(site.first, site.last + 1) if site.finding else ():
+        for index in range(site.first, site.last + 1):
             x, y = site.centre(index)
-            rows.append(
-                Row(
-                    plan.name,
-                    index,
-                    "No",
-                    round(x - width / 2),
-                    round(y - height / 2),
-                    width,
-                    height,
-                    site.label,
-                )
-            )
+            left, low = round(x - width / 2), round(y - height / 2)
+            rows.append(Row(plan.name, index, "No", left, low, width, height, site.label))
     return sorted(rows, key=lambda row: row.slice)
 
 
@@ -187,14 +181,14 @@ def _add_empty_box(rows: dict[str, list[Row]]) -> None:
 def _add_tall_boxes(rows: dict[str, list[Row]]) -> None:
     """Effusions whose box begins above the image, at y = -1: one in each of the first volumes that
     can have one, at most six."""
-    suitable = [
-        boxes for boxes in rows.values() if any(row.label in LABELS["others"] for row in boxes)
-    ]
-    for boxes in suitable[: max(1, min(6, len(rows) // 12))]:
-        index, row = next(
-            (index, row) for index, row in enumerate(boxes) if row.label in LABELS["others"]
-        )
-        boxes[index] = row._replace(y=-1, height=row.y + row.height + 1, label="Joint Effusion ")
+    left = max(1, min(6, len(rows) // 12))
+    for boxes in rows.values():
+        places = [index for index, row in enumerate(boxes) if row.label in LABELS["others"]]
+        if places and left:
+            row = boxes[places[0]]
+            tall = row._replace(y=-1, height=row.y + row.height + 1, label="Joint Effusion ")
+            boxes[places[0]] = tall
+            left -= 1
 
 
 def _drop(key: str) -> Callable[[h5py.File], None]:
@@ -223,12 +217,11 @@ FAULTS: dict[str, Callable[[h5py.File], None]] = {
 
 
 def write_faulty(path: Path, plan: Plan, seed: int, fault: str) -> None:
-    """A single-coil file with one of the FAULTS: for the error paths of whatever reads the files."""
+    """A single-coil file with one of the FAULTS, for the error paths of what reads the files."""
     if fault not in FAULTS:
         raise SettingsError(f"fault={fault!r} is unknown; choose one of {', '.join(FAULTS)}")
-    write_singlecoil(
-        path, plan, make_volume(plan, seed, height=512 if fault == "height 512" else HEIGHT)
-    )
+    height = 512 if fault == "height 512" else HEIGHT
+    write_singlecoil(path, plan, make_volume(plan, seed, height=height))
     with h5py.File(path, "r+") as file:
         FAULTS[fault](file)
     if fault == "truncated":

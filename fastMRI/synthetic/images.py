@@ -26,24 +26,19 @@ PIXEL_MM = 0.5
 SCALE = 1.0e-4  # brings the root mean square of `reconstruction_esc` near 5e-5
 # Standard deviation of a coil's noise, real and imaginary part each, in units of brightness
 NOISE = 0.04
-TEXTURE, SWIRL = (
-    0.04,
-    0.08,
-)  # standard deviation of harmless smooth variations: relative magnitude, phase in radians
+# Standard deviation of harmless smooth variations: relative magnitude, phase in radians
+TEXTURE, SWIRL = 0.04, 0.08
 GRAIN = 20.0  # their length
-REACH = np.sqrt(
-    1.5
-)  # radius of a finding in half-widths of its box: drawn boxes hug what stands out
+# Radius of a finding in half-widths of its box: drawn boxes hug what stands out
+REACH = np.sqrt(1.5)
 
-# Tissue: brightness without and with fat suppression.
-MUSCLE, FAT, MARROW, CARTILAGE, FLUID, MENISCUS = (
-    (0.50, 0.45),
-    (0.95, 0.20),
-    (0.80, 0.35),
-    (0.65, 0.70),
-    (0.55, 0.90),
-    (0.35, 0.30),
-)
+# Tissue: brightness without and with fat suppression
+MUSCLE = (0.50, 0.45)
+FAT = (0.95, 0.20)
+MARROW = (0.80, 0.35)
+CARTILAGE = (0.65, 0.70)
+FLUID = (0.55, 0.90)
+MENISCUS = (0.35, 0.30)
 SUPPRESSED_SCALE = 0.7  # the whole image is dimmer with fat suppression
 
 
@@ -60,14 +55,14 @@ class Volume:
 
 def to_kspace(image: np.ndarray) -> np.ndarray:
     """Centred orthonormal Fourier transform over the last two axes; complex64 stays complex64."""
-    return fft.fftshift(fft.fft2(fft.ifftshift(image, axes=(-2, -1)), norm="ortho"), axes=(-2, -1))
+    axes = (-2, -1)
+    return fft.fftshift(fft.fft2(fft.ifftshift(image, axes=axes), norm="ortho"), axes=axes)
 
 
 def to_image(kspace: np.ndarray) -> np.ndarray:
     """Inverse of `to_kspace`, for odd sizes too."""
-    return fft.fftshift(
-        fft.ifft2(fft.ifftshift(kspace, axes=(-2, -1)), norm="ortho"), axes=(-2, -1)
-    )
+    axes = (-2, -1)
+    return fft.fftshift(fft.ifft2(fft.ifftshift(kspace, axes=axes), norm="ortho"), axes=axes)
 
 
 def crop(image: np.ndarray) -> np.ndarray:
@@ -79,10 +74,8 @@ def crop(image: np.ndarray) -> np.ndarray:
 def make_volume(plan: Plan, seed: int, multicoil: bool = False, height: int = HEIGHT) -> Volume:
     """Images and k-space of one volume: the same whether `multicoil` asks for the coils' k-space or
     not."""
-    rng, outer_rng = (
-        np.random.default_rng((seed, 3, plan.index)),
-        np.random.default_rng((seed, 4, plan.index)),
-    )
+    rng = np.random.default_rng((seed, 3, plan.index))
+    outer_rng = np.random.default_rng((seed, 4, plan.index))
     clean = SCALE * _clean(plan, height, rng)
     maps = _sensitivities(height, plan.width, plan.knee, rng)
     weights = _weights(maps)
@@ -102,9 +95,8 @@ def make_volume(plan: Plan, seed: int, multicoil: bool = False, height: int = HE
         rss[index] = np.sqrt((np.abs(crop(_filtered(stack, measured))) ** 2).sum(0))
         if coils is not None:
             coils[index, :, inner] = stack
-            outer_stack = clean[index, outer] * maps[:, outer] + _split(
-                outer_noise, weights, outer_rng
-            )
+            outer_stack = clean[index, outer] * maps[:, outer]
+            outer_stack = outer_stack + _split(outer_noise, weights, outer_rng)
             coils[index, :, outer] = np.moveaxis(outer_stack, 1, 0)
             coils[index] = to_kspace(coils[index]) * measured
     kspace = to_kspace(image) * measured
@@ -128,17 +120,15 @@ def _filtered(stack: np.ndarray, measured: np.ndarray) -> np.ndarray:
     if measured.all():
         return stack
     kspace = fft.fft(stack, axis=-1)
-    kspace[..., ~fft.ifftshift(measured)] = (
-        0  # the image's own shift is a phase in k-space, which the mask leaves alone
-    )
+    # The image's own shift is a phase in k-space, which the mask leaves alone.
+    kspace[..., ~fft.ifftshift(measured)] = 0
     return fft.ifft(kspace, axis=-1)
 
 
 def _noise(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Complex Gaussian noise of one coil's strength: complex64."""
-    return (SCALE * NOISE * rng.standard_normal((*shape, 2), dtype=np.float32)).view(np.complex64)[
-        ..., 0
-    ]
+    parts = SCALE * NOISE * rng.standard_normal((*shape, 2), dtype=np.float32)
+    return parts.view(np.complex64)[..., 0]
 
 
 def _split(noise: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -155,9 +145,9 @@ def _bumps(plan: Plan, index: int) -> Iterator[tuple[slice, slice, np.ndarray]]:
     Image and noise are multiplied alike. Were the signal alone changed, the phase's noise would
     tell the magnitude's change.
     """
-    return (
-        _bump(site, index, plan.width) for site in plan.sites if site.first <= index <= site.last
-    )
+    for site in plan.sites:
+        if site.first <= index <= site.last:
+            yield _bump(site, index, plan.width)
 
 
 def _bump(site: Site, index: int, width: int) -> tuple[slice, slice, np.ndarray]:
@@ -166,16 +156,11 @@ def _bump(site: Site, index: int, width: int) -> tuple[slice, slice, np.ndarray]
     x, y = site.centre(index)
     centre = CROP - y - 0.5, x - 0.5 + (width - CROP) // 2  # a pixel's middle is a whole number
     radii = REACH * site.height / 2, REACH * site.width / 2
-    rows, columns = (
-        np.arange(
-            max(0, int(middle - radius)), min(size, int(middle + radius) + 2), dtype=np.float32
-        )
-        for middle, radius, size in zip(centre, radii, (CROP, width), strict=True)
-    )
-    distance = ((rows[:, None] - centre[0]) / radii[0]) ** 2 + (
-        (columns - centre[1]) / radii[1]
-    ) ** 2
-    bump = np.maximum(0, 1 - distance)
+    rows = _within(centre[0], radii[0], CROP)
+    columns = _within(centre[1], radii[1], width)
+    down = ((rows[:, None] - centre[0]) / radii[0]) ** 2
+    across = ((columns - centre[1]) / radii[1]) ** 2
+    bump = np.maximum(0, 1 - (down + across))
     factor = (1 + site.change * bump) * np.exp(1j * site.shift * bump)
     return (
         slice(int(rows[0]), int(rows[-1]) + 1),
@@ -184,22 +169,25 @@ def _bump(site: Site, index: int, width: int) -> tuple[slice, slice, np.ndarray]
     )
 
 
+def _within(middle: float, radius: float, size: int) -> np.ndarray:
+    """Whole numbers about `middle`, within 0..size - 1."""
+    first, end = max(0, int(middle - radius)), min(size, int(middle + radius) + 2)
+    return np.arange(first, end, dtype=np.float32)
+
+
 def _clean(plan: Plan, height: int, rng: np.random.Generator) -> np.ndarray:
     """The knee without coils, noise and sites: complex64 [S, H, W]."""
     x = (np.arange(plan.width, dtype=np.float32) - plan.width // 2)[None, None]
     y = (height // 2 - np.arange(height, dtype=np.float32))[None, :, None]
-    depth = np.linspace(-1, 1, plan.slices, dtype=np.float32)[:, None, None] * np.float32(
-        rng.uniform(0.6, 1.0)
-    )
-    magnitude, fat = _anatomy(
-        x - plan.knee[0], y - plan.knee[1], depth, int(plan.fat_suppressed), rng
-    )
+    depth = np.linspace(-1, 1, plan.slices, dtype=np.float32)[:, None, None]
+    depth = depth * np.float32(rng.uniform(0.6, 1.0))
+    right, down = plan.knee
+    magnitude, fat = _anatomy(x - right, y - down, depth, int(plan.fat_suppressed), rng)
     shape = (plan.slices, height, plan.width)
     magnitude *= 1 + TEXTURE * _smooth_field(shape, rng)
     phase = _background_phase(x / 160, y / 160, depth, rng) + SWIRL * _smooth_field(shape, rng)
-    fat_shift = np.float32(
-        rng.uniform(0.3, 0.9)
-    )  # drawn in any case, so that both contrasts use up the same numbers
+    # Drawn in any case, so that both contrasts use up the same numbers.
+    fat_shift = np.float32(rng.uniform(0.3, 0.9))
     if not plan.fat_suppressed:
         phase += fat_shift * fat
     loudness = rng.uniform(0.8, 1.2) * (SUPPRESSED_SCALE if plan.fat_suppressed else 1)
@@ -288,18 +276,15 @@ def _sensitivities(
     x = (np.arange(width, dtype=np.float32) - width // 2 - knee[0]) / 160
     y = (height // 2 - np.arange(height, dtype=np.float32) - knee[1])[:, None] / 160
     angle = 2 * np.pi * (np.arange(COILS) + rng.uniform(-0.15, 0.15, COILS)) / COILS
+    turn = rng.uniform(-np.pi, np.pi, COILS)
     maps = np.empty((COILS, height, width), np.complex64)
-    for coil, (around, turn) in enumerate(
-        zip(angle, rng.uniform(-np.pi, np.pi, COILS), strict=True)
-    ):
-        dx, dy = x - 1.1 * np.cos(around), y - 1.1 * np.sin(around)
-        reach = np.exp(-0.35 * dx * dx).astype(np.float32) * np.exp(-0.35 * dy * dy).astype(
-            np.float32
-        )
-        tilt = np.exp(1j * (turn + 0.4 * np.sin(around) * x)) * np.exp(
-            1j * 0.4 * np.cos(around) * y
-        )
-        maps[coil] = reach * tilt
+    for coil in range(COILS):
+        cos, sin = np.cos(angle[coil]), np.sin(angle[coil])
+        dx, dy = x - 1.1 * cos, y - 1.1 * sin
+        across = np.exp(-0.35 * dx * dx).astype(np.float32)
+        along = np.exp(-0.35 * dy * dy).astype(np.float32)
+        tilt = np.exp(1j * (turn[coil] + 0.4 * sin * x)) * np.exp(1j * 0.4 * cos * y)
+        maps[coil] = across * along * tilt
     return maps / np.float32(np.sqrt((np.abs(maps[:, height // 2, width // 2]) ** 2).sum()))
 
 
@@ -308,11 +293,9 @@ def _weights(sensitivities: np.ndarray) -> np.ndarray:
     the crop."""
     maps = crop(sensitivities)[:, 8::16, 8::16].reshape(COILS, -1)
     target = np.sqrt((np.abs(maps) ** 2).sum(0))
-    ridge = (
-        0.3 * np.eye(COILS) * np.sqrt(maps.shape[1])
-    )  # keeps the weights, and so the noise, small
-    weights = np.linalg.lstsq(
-        np.vstack([maps.T, ridge]), np.r_[target, np.zeros(COILS)], rcond=None
-    )[0]
+    # Keeps the weights, and so the noise, small.
+    ridge = 0.3 * np.eye(COILS) * np.sqrt(maps.shape[1])
+    rows, values = np.vstack([maps.T, ridge]), np.r_[target, np.zeros(COILS)]
+    weights = np.linalg.lstsq(rows, values, rcond=None)[0]
     weights *= (target**2).sum() / np.abs(np.vdot(target, weights @ maps))
     return weights.astype(np.complex64)

@@ -6,7 +6,8 @@ and only there, the image is multiplied by (1 + g * change) * exp(i * g * shift)
 the site's size:
 
     change = finding * seen_m * magnitude + present * sign             * interaction * UNIT_CHANGE
-    shift  = finding * seen_p * phase     + present * sign * agreement * interaction * UNIT_SHIFT    agreement = 2 * finding - 1
+    shift  = finding * seen_p * phase     + present * sign * agreement * interaction * UNIT_SHIFT
+    agreement = 2 * finding - 1
 
 `finding` (0 or 1) is the label. All other letters are drawn independently of it: sites without a
 finding are as frequent, as large and in the same places, and their distractors (`present`) too. So
@@ -18,38 +19,25 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
 TASKS = ("others", "meniscus", "acl", "cartilage")
-WIDTHS = (
-    368,
-    372,
-    320,
-    369,
-    386,
-    400,
-    404,
-)  # columns of k-space, in turn: below, at and above 400, one odd, one the crop's own
+# Columns of k-space, in turn: below, at and above 400, one odd, one the crop's own
+WIDTHS = (368, 372, 320, 369, 386, 400, 404)
 FIRST_NAME = 9_000_000  # the real set's numbers start with 1
 HEALTHY = 1 / 6  # share of volumes without any finding; 203 of 1,172 in the real set
-PREVALENCE = {
-    "others": 0.50,
-    "meniscus": 0.55,
-    "acl": 0.40,
-    "cartilage": 0.50,
-}  # of a site in a volume that is not healthy
+# Of a site in a volume that is not healthy
+PREVALENCE = {"others": 0.50, "meniscus": 0.55, "acl": 0.40, "cartilage": 0.50}
 # Standard deviation, in logits, of what a volume's findings have in common: they come together
 SEVERITY = 0.7
 RUN = (3, 5)  # slices of a site
 SEEN_MAGNITUDE, SEEN_PHASE = 0.8, 0.7  # probability that a finding shows in the modality
-PRESENT = (
-    0.6  # probability that a site carries the interaction's pair of changes, whatever its label
-)
-UNIT_CHANGE, UNIT_SHIFT = (
-    0.30,
-    0.90,
-)  # of the interaction at strength 1: share of the tissue's magnitude, radians
+# Probability that a site carries the interaction's pair of changes, whatever its label
+PRESENT = 0.6
+# Of the interaction at strength 1: share of the tissue's magnitude, radians
+UNIT_CHANGE, UNIT_SHIFT = 0.30, 0.90
 
 # Centres (x, y) and box sizes (width, height) in the annotations' frame (320 x 320, upside down),
 # after the real boxes' medians; spread: standard deviation of the centre. Others lie in the bones,
@@ -105,8 +93,8 @@ class Strengths:
     interaction: float = 0.70
 
 
-# At the usual strengths magnitude and phase say about as much. The interaction alone is louder: ±53
-# % and ±1.6 rad, a right angle, beyond which the two signs come closer together again.
+# At the usual strengths magnitude and phase say about as much. The interaction alone is louder:
+# ±53 % and ±1.6 rad, a right angle, beyond which the two signs come closer together again.
 SIGNALS = {
     "all": Strengths(),
     "magnitude": Strengths(phase=0, interaction=0),
@@ -117,8 +105,10 @@ SIGNALS = {
 
 @dataclass(frozen=True)
 class Site:
-    """One place of one task in adjacent slices `first` to `last`; x, y, width, height in pixels of
-    the annotations' frame."""
+    """One place of one task in adjacent slices `first` to `last`.
+
+    x, y, width and height in pixels of the annotations' frame.
+    """
 
     task: str
     first: int
@@ -160,11 +150,10 @@ def plan_volumes(
 ) -> list[Plan]:
     """What every volume holds; the strengths change nothing but the sites' `change` and `shift`."""
     healthy = max(round(volumes * HEALTHY), volumes > 1)
-    severity = np.random.default_rng((seed, 0)).permutation(
-        np.where(np.arange(volumes) < healthy, -math.inf, 0.0)
-    )
+    severities = np.where(np.arange(volumes) < healthy, -math.inf, 0.0)
+    severities = np.random.default_rng((seed, 0)).permutation(severities).tolist()
     return [
-        _plan(index, float(severity[index]), seed, strengths, slices) for index in range(volumes)
+        _plan(index, severity, seed, strengths, slices) for index, severity in enumerate(severities)
     ]
 
 
@@ -173,15 +162,15 @@ def _plan(
 ) -> Plan:
     rng = np.random.default_rng((seed, 1, index))
     width = WIDTHS[index % len(WIDTHS)]
-    unmeasured = (
-        2 * int(rng.integers(8, 25)) if index % 3 == 1 else 0
-    )  # columns of zeros, in every third volume
-    patient = (
-        index - 1 if index % 10 == 5 else index
-    )  # the sixth of ten volumes is the fifth's patient
+    # Columns of zeros, in every third volume
+    unmeasured = 2 * int(rng.integers(8, 25)) if index % 3 == 1 else 0
+    # The sixth of ten volumes is the fifth's patient.
+    patient = index - 1 if index % 10 == 5 else index
     knee = tuple(rng.uniform(-6, 6, 2).tolist())
     count = int(rng.integers(slices[0], slices[1] + 1))
     severity += rng.normal(0, SEVERITY)
+    fat_suppressed = bool(rng.random() < 0.5)
+    sites = [_sites(task, count, severity, knee, strengths, rng) for task in TASKS]
     return Plan(
         index=index,
         name=f"file{FIRST_NAME + index}",
@@ -189,11 +178,9 @@ def _plan(
         slices=count,
         width=width,
         acquired=width - unmeasured,
-        fat_suppressed=bool(rng.random() < 0.5),
+        fat_suppressed=fat_suppressed,
         knee=knee,
-        sites=tuple(
-            site for task in TASKS for site in _sites(task, count, severity, knee, strengths, rng)
-        ),
+        sites=tuple(chain(*sites)),
     )
 
 
@@ -210,16 +197,13 @@ def _sites(
     sites, start = [], -int(rng.integers(0, RUN[0]))
     labels = list(LABELS[task])
     weights = np.array(list(LABELS[task].values()), float)
-    grade = rng.choice(
-        labels, p=weights / weights.sum()
-    )  # of the whole volume, for ACL: its grades never share one
+    share = weights / weights.sum()
+    grade = rng.choice(labels, p=share)  # of the whole volume, for ACL: its grades never share one
     while start < slices:
         end = start + int(rng.integers(RUN[0], RUN[1] + 1))
-        label = grade if task == "acl" else rng.choice(labels, p=weights / weights.sum())
-        site = _site(
-            task, max(start, 0), min(end, slices) - 1, severity, knee, strengths, str(label), rng
-        )
-        sites.append(site)
+        label = str(grade if task == "acl" else rng.choice(labels, p=share))
+        first, last = max(start, 0), min(end, slices) - 1
+        sites.append(_site(task, first, last, severity, knee, strengths, label, rng))
         start = end
     return sites
 
@@ -243,9 +227,12 @@ def _site(
     chance, seen_magnitude, seen_phase, present = rng.random(4)
     loud_magnitude, loud_phase = rng.uniform(0.8, 1.2, 2)
     sign = rng.choice((-1, 1))
-    odds = PREVALENCE[task] / (1 - PREVALENCE[task])
-    finding = bool(chance * (1 + odds * math.exp(severity)) < odds * math.exp(severity))
+    odds = PREVALENCE[task] / (1 - PREVALENCE[task]) * math.exp(severity)
+    finding = bool(chance * (1 + odds) < odds)
+    change = finding * (seen_magnitude < SEEN_MAGNITUDE) * loud_magnitude * strengths.magnitude
+    shift = finding * (seen_phase < SEEN_PHASE) * loud_phase * strengths.phase
     pair = sign * strengths.interaction * (present < PRESENT)
+    agreement = 1 if finding else -1
     return Site(
         task=task,
         first=first,
@@ -256,13 +243,7 @@ def _site(
         width=float(width),
         height=float(height),
         finding=finding,
-        change=float(
-            finding * (seen_magnitude < SEEN_MAGNITUDE) * loud_magnitude * strengths.magnitude
-            + pair * UNIT_CHANGE
-        ),
-        shift=float(
-            finding * (seen_phase < SEEN_PHASE) * loud_phase * strengths.phase
-            + pair * UNIT_SHIFT * (1 if finding else -1)
-        ),
+        change=float(change + pair * UNIT_CHANGE),
+        shift=float(shift + pair * UNIT_SHIFT * agreement),
         label=label,
     )

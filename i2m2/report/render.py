@@ -1,15 +1,19 @@
-"""A table as text, and what Markdown, LaTeX and HTML make of it."""
+"""A table as text, what Markdown, LaTeX, HTML and CSV make of it, and one page of all tables."""
 
 from __future__ import annotations
 
+import base64
 import csv
 import html
 import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
 
 from i2m2.errors import DataError
 
@@ -21,9 +25,9 @@ class Strong(str):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheet:
-    """A table as it is read: `grids` by heading, the first under the title itself, notes, and lists
-    of what is still to be done."""
+class RenderedTable:
+    """As it is read: `grids` by heading, the first under the title, notes, and lists of what is
+    still to be done."""
 
     title: str  # begins with the paper's name for it: `Table 1: ...`
     about: str = ""  # data set, variant, real or SYNTHETIC, number of seeds
@@ -36,145 +40,131 @@ class Sheet:
     def heading(self) -> str:
         return f"{self.title} ({self.about})" if self.about else self.title
 
+    @property
+    def remarks(self) -> list[str]:
+        return [note for note in (self.units, *self.notes) if note]
+
 
 def slug(title: str) -> str:
     """The name of a table's files: `Fig. 3: ...` -> `fig_3`, `Table C.7: ...` -> `table_c_7`."""
     return re.sub(r"[^a-z0-9]+", "_", title.partition(":")[0].lower()).strip("_")
 
 
-def sheet_to_csv(sheet: Sheet) -> str:
-    """All grids as they are read, one below the other, each after a line with its heading if it has
-    one."""
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    for heading, grid in sheet.grids.items():
-        writer.writerows([[heading]] if heading else [])
-        writer.writerows(grid)
+    csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()
 
 
-def to_json(sheet: Sheet) -> str:
-    """A table that one command leaves for the report of another."""
-    return json.dumps(asdict(sheet), indent=1, ensure_ascii=False) + "\n"
+def to_csv(table: RenderedTable) -> str:
+    """All grids, one below the other, each after a line with its heading if it has one."""
+    rows: list[Sequence[str]] = []
+    for heading, grid in table.grids.items():
+        rows += [[heading], *grid] if heading else grid
+    return csv_text(rows)
 
 
-def from_json(path: Path) -> Sheet:
+def to_json(table: RenderedTable) -> str:
+    """For the report of another command."""
+    return json.dumps(asdict(table), indent=1, ensure_ascii=False) + "\n"
+
+
+def from_json(path: Path) -> RenderedTable:
     """DataError if the file holds no table."""
     try:
-        return Sheet(**json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
+        return msgspec.json.decode(path.read_bytes(), type=RenderedTable)
+    except msgspec.MsgspecError as error:
         raise DataError(
             f"{path} is damaged ({error}); delete it and give the command that made it again"
         ) from error
 
 
-def to_markdown(sheet: Sheet) -> str:
-    """The first grid under a heading, then notes, the further grids, and what is still to be run."""
-    notes = [note for note in (sheet.units, *sheet.notes) if note]
-    parts = [f"## {sheet.heading}"]
-    for place, (heading, grid) in enumerate(sheet.grids.items()):
-        parts += (
-            [_pipes(grid), "\n".join(f"- {note}" for note in notes)]
-            if place == 0
-            else [f"### {heading}", _pipes(grid)]
-        )
-    for heading, items in sheet.todo.items():
-        if items:
-            parts += [f"### {heading}", "\n".join(f"- {item}" for item in items)]
+def _formatted(grid: Grid, escape: Callable[[str], str], bold: str) -> list[list[str]]:
+    """Every cell escaped, the strong ones within the format `bold`."""
+
+    def cell(text: str) -> str:
+        return bold.format(escape(text)) if isinstance(text, Strong) else escape(text)
+
+    return [list(map(cell, row)) for row in grid]
+
+
+def to_markdown(table: RenderedTable) -> str:
+    """The first grid under a heading, then notes, the further grids, what is still to be run."""
+    grids = [
+        f"### {heading}\n\n{_pipes(grid)}" if heading else _pipes(grid)
+        for heading, grid in table.grids.items()
+    ]
+    todo = [f"### {heading}\n\n{_bullets(items)}" for heading, items in table.todo.items() if items]
+    parts = [f"## {table.heading}", *grids[:1], _bullets(table.remarks), *grids[1:], *todo]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _pipes(grid: Grid) -> str:
-    def cell(text: str) -> str:
-        escaped = text.replace("|", "\\|")
-        return f"**{escaped}**" if isinstance(text, Strong) else escaped
+def _bullets(items: Sequence[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)
 
+
+def _pipes(grid: Grid) -> str:
+    rows = _formatted(grid, lambda text: text.replace("|", "\\|"), "**{}**")
+    header, *body = ("| " + " | ".join(row) + " |" for row in rows)
     rule = "|---" + "|---:" * (len(grid[0]) - 1) + "|"
-    header, *body = ["| " + " | ".join(map(cell, row)) + " |" for row in grid]
     return "\n".join([header, rule, *body])
 
 
-def to_latex(sheet: Sheet) -> str:
-    """The same for `\\usepackage{booktabs}`, and `graphicx` where a table is wide; notes and what
-    is still to be run stand below the first grid."""
-    (_, first), *further = sheet.grids.items()
-    todo = [f"{heading}: {item}" for heading, items in sheet.todo.items() for item in items]
-    text = _tabular(
-        first, " ".join(filter(None, [f"{sheet.heading}.", sheet.units])), [*sheet.notes, *todo]
-    )
-    for heading, grid in further:
-        text += "\n" + _tabular(
-            grid, " ".join(filter(None, [f"{heading} beside {sheet.heading}.", sheet.units])), []
-        )
-    return text
+def to_latex(table: RenderedTable) -> str:
+    """The same for booktabs, and graphicx where a table is wide; notes are below the first grid."""
+    todo = [f"{heading}: {item}" for heading, items in table.todo.items() for item in items]
+    notes, texts = [*table.notes, *todo], []
+    for heading, grid in table.grids.items():
+        what = f"{heading} beside {table.heading}" if heading else table.heading
+        caption = f"{what}. {table.units}".rstrip()
+        texts.append(_tabular(grid, caption, [] if heading else notes))
+    return "\n".join(texts)
 
 
 WIDE = 100  # characters, above which a table is shrunk to the width of the text
 
 
 def _tabular(grid: Grid, caption: str, notes: Sequence[str]) -> str:
-    def cell(text: str) -> str:
-        return rf"\textbf{{{escape(text)}}}" if isinstance(text, Strong) else escape(text)
-
-    def line(cells: Sequence[str]) -> str:
-        text = " & ".join(map(cell, cells))
-        # After \midrule or \\ a bracket or a star would be taken for their argument.
-        return ("{}" if text.startswith(("[", "*")) else "") + text + r" \\"
-
-    header, *body = map(line, grid)
+    rows = [" & ".join(row) + r" \\" for row in _formatted(grid, escape, r"\textbf{{{}}}")]
+    # After \midrule or \\ a bracket or a star would be taken for their argument.
+    header, *body = ("{}" + row if row.startswith(("[", "*")) else row for row in rows)
     columns = "l" + "r" * (len(grid[0]) - 1)
-    wide = sum(max(map(len, column)) + 2 for column in zip(*grid, strict=True)) > WIDE
-    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}"]
-    lines += [r"\resizebox{\linewidth}{!}{%"] * wide + [rf"\begin{{tabular}}{{{columns}}}"]
-    lines += [
-        r"\toprule",
-        header,
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}" + "}" * wide,
-    ]
-    lines += [r"\par\medskip\raggedright\footnotesize"] * bool(notes) + [
-        rf"{escape(note)}\par" for note in notes
-    ]
+    widths = [max(map(len, column)) + 2 for column in zip(*grid, strict=True)]
+    begin, end = rf"\begin{{tabular}}{{{columns}}}", r"\end{tabular}"
+    if sum(widths) > WIDE:
+        begin, end = r"\resizebox{\linewidth}{!}{%" + "\n" + begin, end + "}"
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape(caption)}}}", begin]
+    lines += [r"\toprule", header, r"\midrule", *body, r"\bottomrule", end]
+    if notes:
+        lines.append(r"\par\medskip\raggedright\footnotesize")
+        lines += [rf"{escape(note)}\par" for note in notes]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+LATEX = {character: f"\\{character}" for character in "&%$#_{}"}
+LATEX |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+LATEX |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+LATEX |= {"±": r"$\pm$", "†": r"$\dagger$", "²": "$^2$", "`": ""}
 
 
 def escape(text: str) -> str:
     """Plain text as LaTeX prints it."""
-    special = {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "±": r"$\pm$",
-        "†": r"$\dagger$",
-    }
-    special |= {
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        "²": "$^2$",
-        "`": "",
-    }
-    return "".join(special.get(c, f"\\{c}" if c in "&%$#_{}" else c) for c in text).replace(
-        "--", "-{}-"
-    )
+    return "".join(LATEX.get(c, c) for c in text).replace("--", "-{}-")
 
 
-def to_html(sheet: Sheet) -> str:
-    """A section with heading, tables, notes and what is still to be run; commands in backticks
-    become code."""
-    name, _, title = sheet.title.partition(": ")
-    parts = [
-        f'<h3 id="{anchor(sheet.heading)}">{html.escape(name)}{": " * bool(title)}{html.escape(title)}</h3>'
-    ]
-    parts += [f'<p class="about">{html.escape(sheet.about)}</p>'] if sheet.about else []
-    for heading, grid in sheet.grids.items():
+def to_html(table: RenderedTable) -> str:
+    """A section with heading, tables, notes and what is still to be run."""
+    parts = [f'<h3 id="{anchor(table.heading)}">{html.escape(table.title)}</h3>']
+    if table.about:
+        parts.append(f'<p class="about">{html.escape(table.about)}</p>')
+    for heading, grid in table.grids.items():
         parts += [f"<h4>{html.escape(heading)}</h4>"] if heading else []
-        parts.append(_table(grid))
-    notes = [note for note in (sheet.units, *sheet.notes) if note]
-    parts += [_items("", notes), *(_items(heading, items) for heading, items in sheet.todo.items())]
-    return "\n".join(part for part in parts if part)
+        parts.append(_html_table(grid))
+    for heading, items in {"": table.remarks, **table.todo}.items():
+        if items:
+            parts += [f"<h4>{html.escape(heading)}</h4>"] if heading else []
+            parts += ["<ul>", *(f"<li>{code(item)}</li>" for item in items), "</ul>"]
+    return "\n".join(parts)
 
 
 def anchor(text: str) -> str:
@@ -182,35 +172,74 @@ def anchor(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-def _table(grid: Grid) -> str:
-    def row(cells: Sequence[str], tag: str) -> str:
-        texts = [
-            f"<b>{html.escape(c)}</b>" if isinstance(c, Strong) else html.escape(c) for c in cells
-        ]
-        return "<tr>" + "".join(f"<{tag}>{text}</{tag}>" for text in texts) + "</tr>"
-
-    header, *body = grid
-    lines = [
-        f"<thead>{row(header, 'th')}</thead>",
-        "<tbody>",
-        *(row(cells, "td") for cells in body),
-        "</tbody>",
-    ]
-    return '<div class="wide"><table>\n' + "\n".join(lines) + "\n</table></div>"
-
-
-def _items(heading: str, items: Sequence[str]) -> str:
-    if not items:
-        return ""
-    lines = [f"<li>{code(item)}</li>" for item in items]
-    return (
-        (f"<h4>{html.escape(heading)}</h4>\n" if heading else "")
-        + "<ul>\n"
-        + "\n".join(lines)
-        + "\n</ul>"
-    )
+def _html_table(grid: Grid) -> str:
+    header, *body = _formatted(grid, html.escape, "<b>{}</b>")
+    names = "".join(f"<th>{text}</th>" for text in header)
+    rows = ["".join(f"<td>{text}</td>" for text in row) for row in body]
+    lines = ['<div class="wide"><table>', f"<thead><tr>{names}</tr></thead>", "<tbody>"]
+    lines += [f"<tr>{row}</tr>" for row in rows]
+    return "\n".join([*lines, "</tbody>", "</table></div>"])
 
 
 def code(text: str) -> str:
     """Text as HTML, with what stands in backticks as code."""
     return re.sub("`([^`]*)`", r"<code>\1</code>", html.escape(text, quote=False))
+
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 68rem;
+  margin: 2rem auto; padding: 0 1.2rem; }
+h1 { font-size: 1.7rem; } h2 { border-bottom: 2px solid #ccc; margin-top: 3rem; }
+h3 { margin: 2.4rem 0 0.2rem; } h4 { margin: 1.2rem 0 0.3rem; }
+nav > ul { columns: 2; padding-left: 1.2rem; } nav > ul > li { break-inside: avoid; }
+.about { color: #555; margin: 0.1rem 0 0.8rem; } .wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 0.9rem; } thead { border-bottom: 2px solid #333; }
+th, td { padding: 0.25rem 0.7rem; text-align: right; vertical-align: top; }
+th:first-child, td:first-child { text-align: left; }
+tbody tr:nth-child(odd) { background: #f6f6f6; }
+li { font-size: 0.92rem; overflow-wrap: anywhere; } code { font-size: 0.85rem; }
+img { max-width: 100%; height: auto; margin: 0.8rem 0; } figure { margin: 0; }
+.synthetic { background: #fff3c4; padding: 0.4rem 0.8rem; }
+"""
+SYNTHETIC = (
+    '<p class="synthetic">SYNTHETIC data: these numbers show that everything runs, '
+    "nothing about the paper's.</p>"
+)
+
+
+class Section(NamedTuple):
+    """A table of the report, with the figures that belong to it."""
+
+    table: RenderedTable
+    figures: Sequence[Path] = ()  # PNG
+    synthetic: bool = False
+
+
+def to_page(
+    title: str, sections: Mapping[str, Sequence[Section]], introduction: Sequence[str]
+) -> str:
+    """`sections` by the results folder they are about -> a whole HTML document."""
+    contents, body = [], []
+    for folder, of_folder in sections.items():
+        tables = [section.table for section in of_folder]
+        links = "".join(f"<li>{_link(table.heading, table.title)}</li>" for table in tables)
+        contents.append(f"<li>{_link(folder, folder)}<ul>{links}</ul></li>")
+        body.append(f'<h2 id="{anchor(folder)}">{html.escape(folder)}</h2>')
+        body += [SYNTHETIC] if any(section.synthetic for section in of_folder) else []
+        for table, figures, _ in of_folder:
+            body += [to_html(table), *(_figure(path, table.heading) for path in figures)]
+    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+    head = f"{meta}<title>{html.escape(title)}</title><style>{STYLE}</style>"
+    lines = ["<!doctype html>", f'<html lang="en"><head>{head}</head><body>']
+    lines += [f"<h1>{html.escape(title)}</h1>", *(f"<p>{code(line)}</p>" for line in introduction)]
+    lines += ["<nav><ul>" + "\n".join(contents) + "</ul></nav>", *body, "</body></html>"]
+    return "\n".join(lines) + "\n"
+
+
+def _link(target: str, text: str) -> str:
+    return f'<a href="#{anchor(target)}">{html.escape(text)}</a>'
+
+
+def _figure(path: Path, alt: str) -> str:
+    data = base64.b64encode(path.read_bytes()).decode("ascii")
+    return f'<figure><img alt="{html.escape(alt)}" src="data:image/png;base64,{data}"></figure>'

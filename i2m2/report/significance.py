@@ -3,238 +3,141 @@ best of a column."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from i2m2.errors import DamagedError, DataError, SettingsError
-from i2m2.files import write_json
-from i2m2.metrics import LOWER_IS_BETTER, kind
-from i2m2.report.estimates import (
-    Own,
-    read_seed,
-    refuse_other_examples,
-    resample,
-    same_examples,
-    summary,
-)
-from i2m2.report.runs import Record
+from i2m2.files import Plain
+from i2m2.metrics import metric_of
+from i2m2.runs import RunRecord, require_predictions
 from i2m2.stats.paired_tests import holm
+from i2m2.stats.predictions import Predictions, refuse_other_examples, same_examples
 from i2m2.stats.resampling import RESAMPLES
-from i2m2.training.experiment import Predictions
-from i2m2.training.run import finite
+from i2m2.stats.summary import CustomMetrics, Summary, resample, summarise
 
-FILE = "statistics.json"
-# Of what is stored. Until 3 a p-value of one seed was 1 / RESAMPLES at least; what has no
-# predictions keeps it
-VERSION = 3
-WITHIN_COLUMN = 1  # in this one, p-values were corrected within their column
+Rows = Mapping[str, Sequence[RunRecord]]  # run name -> its finished seeds
+ALPHA = 0.05  # above it, a corrected p leaves a row undistinguished from the best
 
-Rows = Mapping[str, Sequence[Record]]  # run name -> its finished seeds
+
+class Judgement(msgspec.Struct, kw_only=True):
+    """Of a table, of exactly the seeds and values that it shows."""
+
+    version: int = 1  # of what is stored, see `i2m2.report.cache`
+    of: Plain = {}  # what it follows from
+    best: dict[str, str] = {}  # the best row of each metric
+    rows: dict[str, dict[str, Summary]] = {}  # by run and metric
+    p: dict[str, dict[str, float]] = {}  # by metric and run: of its difference from the best
+    without: dict[str, str] = {}  # why a run has no interval
+    groups: int | None = None
+    resamples: int | None = None
+
+    def interval(self, run: str, metric: str) -> tuple[float, float] | None:
+        """As fractions; None where there is none."""
+        found = self.rows.get(run, {}).get(metric)
+        return (found.low, found.high) if found and found.low is not None else None
+
+    def is_undistinguished(self, run: str, metric: str) -> bool:
+        """From the best of the column."""
+        return self.p.get(metric, {}).get(run, 0) >= ALPHA
 
 
 def best_of(
     values: Mapping[str, Mapping[str, Sequence[float]]], metrics: Sequence[str]
 ) -> dict[str, str]:
-    """{metric: the row with the best mean}, of {row: {metric: one value per seed}}; not for the
-    entropy, of which neither more nor less is better, and not where fewer than two rows have the
-    metric."""
-    found = {}
+    """{metric: the row with the best mean}, of {row: {metric: one value per seed}}, where at least
+    two rows have the metric; not for the entropy, of which neither more nor less is better."""
+    best = {}
     for metric in metrics:
-        sign = -1 if kind(metric) in LOWER_IS_BETTER else 1
-        means = {
-            run: sign * fmean(by_metric[metric])
-            for run, by_metric in values.items()
-            if by_metric.get(metric)
-        }
-        if len(means) > 1 and kind(metric) != "entropy":
-            found[metric] = max(means, key=means.get)
-    return found
+        sign = -1 if metric_of(metric).lower_is_better else 1
+        means = {run: sign * fmean(of[metric]) for run, of in values.items() if of.get(metric)}
+        if len(means) > 1 and metric_of(metric).ranks:
+            best[metric] = max(means, key=means.get)
+    return best
 
 
-def statistics_for(
-    folder: Path,
-    name: str,
-    rows: Rows,
-    metrics: Sequence[str],
-    best: Mapping[str, str],
-    own: Mapping[str, Own] | None = None,
-) -> dict[str, Any]:
-    """Statistics of the table `name` of a results folder: from the runs' predictions, and kept in
-    statistics.json; or from there, where the predictions are gone (as in reported/) or have not
-    changed. `best`: see `best_of`; `own`: see `statistics.Own`.
-
-    -> {"rows": {run: {metric: `statistics.summary`}}, "best": {metric: run}, "p": {metric: {run:
-    corrected p}}, "without": {run: why it has no interval}}; {} without any. All of them are of the
-    seeds and the values that the table shows.
-    """
-    stored = _read_or_none(folder, rows).get(name)
-    stored = stored if isinstance(stored, dict) and {"rows", "p", "best"} <= stored.keys() else {}
-    kept = _still_true(stored, rows, best)
-    there = {
-        run: [record for record in records if (record.dir / "predictions_test.npz").exists()]
-        for run, records in rows.items()
-    }
-    if not any(there.values()):
-        return kept
-    without = {
-        run: _lack(there[run], records)
-        for run, records in rows.items()
-        if len(there[run]) < len(records)
-    }
-    there = {run: records for run, records in there.items() if run not in without}
-    state = {run: [stamp(record.dir) for record in records] for run, records in there.items()}
-    values = {
-        run: {metric: [r.test.get(metric) for r in records] for metric in metrics}
-        for run, records in there.items()
-    }
-    state |= {"metrics": list(metrics), "best": dict(best), "without": without, "values": values}
-    if stored.get("of") == finite(state) and stored.get("version") == VERSION:
-        return stored
-    made = {
-        "version": VERSION,
-        "of": state,
-        "best": dict(best),
-        "rows": {},
-        "p": {},
-        "without": dict(without),
-    }
-    try:
-        found = (
-            judge(there, metrics, best, own)
-            if there
-            else {key: kept.get(key) for key in ("groups", "resamples")}
-        )
-    except DamagedError as error:  # of a column that only some metric needs
-        found = {key: kept.get(key) for key in ("groups", "resamples")} | {
-            "without": dict.fromkeys(there, f"no interval: {error}")
-        }
-    made |= found | {"without": without | found.get("without", {})}
-    for run in without.keys() & kept.get("rows", {}).keys():
-        if kept["rows"][run] and not any(map(stamp, (record.dir for record in rows[run]))):
-            made["rows"][run] = kept["rows"][run]
-            made["without"][run] = (
-                "its interval is from before its predictions went; without them it is not compared with the best"
-            )
-    store(folder, {name: made})
-    return made
-
-
-def _lack(there: Sequence[Record], records: Sequence[Record]) -> str:
-    missing = [str(record.seed) for record in records if record not in there]
-    return f"no interval, for want of predictions of seed{'s' * (len(missing) > 1)} {', '.join(missing)}"
-
-
-def _still_true(stored: Mapping[str, Any], rows: Rows, best: Mapping[str, str]) -> dict[str, Any]:
-    """What is stored, without the rows whose seeds or values have changed since."""
-    if not stored:
-        return {}
-    kept, without = {}, {}
-    for run, by_metric in stored["rows"].items():
-        if run in rows:
-            kept[run] = {
-                metric: found
-                for metric, found in by_metric.items()
-                if same(found["values"], rows[run], metric)
-            }
-            if gone := [metric for metric in by_metric if metric not in kept[run]]:
-                without[run] = (
-                    f"no interval of {', '.join(gone)}, which {FILE} was not computed from"
-                )
-    p = {}
-    comparable = stored.get("version", WITHIN_COLUMN) > WITHIN_COLUMN or len(stored["p"]) == 1
-    for metric, of in stored["p"].items() if comparable else ():
-        first = stored["best"].get(metric)
-        if first == best.get(metric) and metric in kept.get(first, {}):
-            p[metric] = {run: value for run, value in of.items() if metric in kept.get(run, {})}
-    for run in rows.keys() - stored["rows"].keys() - stored.get("without", {}).keys():
-        without[run] = "no interval, for want of predictions"
-    without = {
-        run: why for run, why in (stored.get("without", {}) | without).items() if run in rows
-    }
-    return {**stored, "rows": kept, "best": dict(best), "p": p, "without": without}
-
-
-def same(values: Sequence[float | None], records: Sequence[Record], metric: str) -> bool:
+def agrees(summary: Summary, records: Sequence[RunRecord], metric: str) -> bool:
     """Whether values from predictions are those of result.json, but for rounding."""
-    there = [record.test.get(metric) for record in records]
-    return len(there) == len(values) and all(
+    recorded = [record.test.get(metric) for record in records]
+    return len(recorded) == len(summary.values) and all(
         a == b or (a is not None and b is not None and abs(a - b) <= 1e-4 * max(1, abs(b)))
-        for a, b in zip(values, there, strict=True)
+        for a, b in zip(summary.values, recorded, strict=True)
     )
 
 
 def judge(
-    rows: Rows,
-    metrics: Sequence[str],
-    best: Mapping[str, str],
-    own: Mapping[str, Own] | None = None,
-) -> dict[str, Any]:
-    """The same, computed. Metrics that neither `i2m2.metrics` nor `own` has are left out. Every row
-    is compared with the best of each column over the seeds that both have; all these comparisons
-    are one family for Holm's correction."""
+    rows: Rows, metrics: Sequence[str], best: Mapping[str, str], custom: CustomMetrics
+) -> Judgement:
+    """Every row is compared with the best of each column over the seeds that both have; all these
+    comparisons are one family for Holm's correction. Metrics that nothing defines are left out."""
     predictions, unlike = read_alike(rows)
+    made = Judgement(best=dict(best), without=unlike, groups=0, resamples=RESAMPLES)
     if not predictions:
-        return {"rows": {}, "p": {}, "without": unlike, "groups": 0, "resamples": RESAMPLES}
+        return made
     rows = {run: records for run, records in rows.items() if run not in unlike}
-    groups = len(np.unique(next(iter(predictions.values()))["group"]))
-    place = {
-        run: {seed: k for k, (name, seed) in enumerate(predictions) if name == run} for run in rows
-    }
-    shared = {
-        run: share_members([record.product_of for record in records])
-        for run, records in rows.items()
-    }
-    found: dict[str, dict] = {run: {} for run in rows}
-    wrong: dict[str, list[str]] = {}  # metrics that predictions do not give as result.json has them
+    made.rows = {run: {} for run in rows}
+    made.groups = len(np.unique(next(iter(predictions.values()))["group"]))
+    disagreeing: dict[str, list[str]] = {}
     p: dict[tuple[str, str], float] = {}
     for metric in metrics:
         try:
-            values, drawn = resample(list(predictions.values()), [metric], own)[metric]
+            found = resample(list(predictions.values()), [metric], custom)[metric]
         except DamagedError:
             raise
         except (SettingsError, DataError):
             continue
-        told = [
-            run for run, records in rows.items() if any(metric in record.test for record in records)
-        ]
-        for run in told:
-            k = list(place[run].values())
-            found[run][metric] = summary(metric, values[k], drawn[:, k], groups, shared=shared[run])
-            if not same(found[run][metric]["values"], rows[run], metric):
-                wrong.setdefault(run, []).append(metric)
+        column = _Column(metric, *found, made.groups, rows, list(predictions))
+        recorded = [run for run in rows if any(metric in one.test for one in rows[run])]
+        for run in recorded:
+            summary = column.summary(run)
+            if agrees(summary, rows[run], metric):
+                made.rows[run][metric] = summary
+            else:
+                disagreeing.setdefault(run, []).append(metric)
         first = best.get(metric)
-        for run in (run for run in told if first in told and run != first):
-            if seeds := sorted(set(place[run]) & set(place[first])):
-                a, b = ([place[name][seed] for seed in seeds] for name in (first, run))
-                differing = (values[a] - values[b], drawn[:, a] - drawn[:, b])
-                value = summary(
-                    metric, *differing, groups, difference=True, shared=shared[run] or shared[first]
-                )["p"]
-                p[metric, run] = np.nan if value is None else value
-    corrected: dict[str, dict[str, float]] = {}
-    for (metric, run), value in zip(p, holm(list(p.values())) if p else [], strict=True):
-        if np.isfinite(value) and metric not in wrong.get(run, []) + wrong.get(best[metric], []):
-            corrected.setdefault(metric, {})[run] = float(value)
-    kept = {
-        run: {m: one for m, one in by_metric.items() if m not in wrong.get(run, [])}
-        for run, by_metric in found.items()
-    }
-    without = {
-        run: f"no interval of {', '.join(names)}, since its predictions do not give what its result.json has"
-        for run, names in wrong.items()
-    }
-    return {
-        "rows": kept,
-        "p": corrected,
-        "without": unlike | without,
-        "groups": groups,
-        "resamples": RESAMPLES,
-    }
+        for run in recorded if first in recorded else ():
+            if run != first and (value := column.p_of_difference(first, run)) is not None:
+                p[metric, run] = value
+    for (metric, run), value in zip(p, holm(list(p.values())), strict=True):
+        if all(metric in made.rows[one] for one in (run, best[metric])):
+            made.p.setdefault(metric, {})[run] = float(value)
+    why = "since its predictions do not give what its result.json has"
+    for run, names in disagreeing.items():
+        made.without[run] = f"no interval of {', '.join(names)}, {why}"
+    return made
+
+
+class _Column(NamedTuple):
+    """A metric of every (row, seed) of `members`: [S] values and their [R, S] resamples."""
+
+    metric: str
+    values: np.ndarray
+    resampled: np.ndarray
+    groups: int
+    rows: Rows
+    members: Sequence[tuple[str, int]]
+
+    def summary(self, run: str) -> Summary:
+        at = [place for place, (row, _) in enumerate(self.members) if row == run]
+        values, resampled, shared = self.values[at], self.resampled[:, at], self._shared(run)
+        return summarise(self.metric, values, resampled, self.groups, shared=shared)
+
+    def p_of_difference(self, first: str, second: str) -> float | None:
+        """Over the seeds that both rows have; None where there is none."""
+        seeds = ({record.seed for record in self.rows[run]} for run in (first, second))
+        common = sorted(set.intersection(*seeds))
+        if not common:
+            return None
+        a, b = ([self.members.index((run, seed)) for seed in common] for run in (first, second))
+        differing = (self.values[a] - self.values[b], self.resampled[:, a] - self.resampled[:, b])
+        shared = self._shared(first) or self._shared(second)
+        return summarise(self.metric, *differing, self.groups, difference=True, shared=shared).p
+
+    def _shared(self, run: str) -> bool:
+        return share_members([record.product_of for record in self.rows[run]])
 
 
 def read_alike(rows: Rows) -> tuple[dict[tuple[str, int], Predictions], dict[str, str]]:
@@ -242,79 +145,79 @@ def read_alike(rows: Rows) -> tuple[dict[tuple[str, int], Predictions], dict[str
     damaged, or not of the examples that most rows predicted."""
     predictions: dict[str, dict[int, Predictions]] = {}
     left_out: dict[str, str] = {}
-    kinds: list[list[str]] = []  # rows of the same examples
     for run, records in rows.items():
         try:
-            predictions[run] = {record.seed: read_seed(record.dir, "test") for record in records}
-            refuse_other_examples(
-                {f"{run}/seed{seed}": one for seed, one in predictions[run].items()}
-            )
+            of_run = {record.seed: require_predictions(record.dir, "test") for record in records}
+            refuse_other_examples({f"{run}/seed{seed}": one for seed, one in of_run.items()})
         except DataError as error:
             left_out[run] = f"no interval: {error}"
-            continue
-        first = next(iter(predictions[run].values()))
-        alike = (
-            kind
-            for kind in kinds
-            if same_examples(first, next(iter(predictions[kind[0]].values())))
-        )
-        if (kind := next(alike, None)) is None:
-            kinds.append(kind := [])
-        kind.append(run)
-    most = max(kinds, key=len, default=[])
-    left_out |= {
-        run: f"no interval: it predicted other examples than {most[0]}, or in another order"
-        for kind in kinds
-        for run in kind
-        if kind is not most
-    }
+        else:
+            predictions[run] = of_run
+    firsts = {run: next(iter(of_run.values())) for run, of_run in predictions.items()}
+    alike = [[run for run in firsts if same_examples(one, firsts[run])] for one in firsts.values()]
+    most = max(alike, key=len, default=[])
+    for run in (run for run in predictions if run not in most):
+        why = f"it predicted other examples than {most[0]}, or in another order"
+        left_out[run] = f"no interval: {why}"
     return {(run, seed): one for run in most for seed, one in predictions[run].items()}, left_out
 
 
 def share_members(products: Sequence[Sequence[str]]) -> bool:
     """Whether the seeds of a product of separately trained runs, each given by the folders of
-    these, have any in common."""
+    these, have any in common: they are not independent then (reused models)."""
     members = [member for product in products for member in product]
     return len(set(members)) < len(members) and len(products) > 1
 
 
-def read_stored(folder: Path) -> dict[str, Any]:
-    """statistics.json of a results folder; {} if there is none."""
-    path = folder / FILE
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path} is damaged ({error}); delete it, it is computed again") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} is damaged (it holds no mapping); delete it, it is computed again")
-    return content
+def how_sure(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
+    """What intervals, bold numbers and marks rest on, and which rows have none."""
+    lines = [f"{labels.get(run, run)}: {why}." for run, why in judgement.without.items()]
+    rows = [summaries for summaries in judgement.rows.values() if summaries]
+    if not rows:
+        return lines
+    rules = dict.fromkeys(next(iter(summaries.values())).rule for summaries in rows)
+    lines.append(
+        f"Interval: {'; '.join(rules)}; {judgement.resamples:,} resamples of "
+        f"{judgement.groups:,} groups of examples."
+    )
+    if judgement.best:
+        lines.append(
+            "Bold: the best of a column; †: not distinguishable from it (paired difference over "
+            f"the same resamples, p at least {ALPHA} after Holm's correction within the table)."
+        )
+    return lines + _untested(judgement, labels) + _too_few(judgement, labels)
 
 
-def _read_or_none(folder: Path, rows: Rows) -> dict[str, Any]:
-    """The same; {} too for a damaged one where there are predictions to compute it from again."""
-    try:
-        return read_stored(folder)
-    except DataError:
-        if any(stamp(record.dir) for records in rows.values() for record in records):
-            return {}
-        raise
+def _untested(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
+    """Rows that were not compared with the best of a column."""
+    rows, without = judgement.rows, judgement.without
+    metrics_of: dict[str, list[str]] = {}
+    for metric, best in judgement.best.items():
+        tested = {best, *judgement.p.get(metric, {})}
+        having = [run for run in {**rows, **without} if run in without or metric in rows[run]]
+        names = ", ".join(labels.get(run, run) for run in having if run not in tested)
+        if metric not in rows.get(best, {}):
+            names = "every row"
+        if names:
+            metrics_of.setdefault(names, []).append(metric)
+    return [f"Not compared with the best in {', '.join(m)}: {r}." for r, m in metrics_of.items()]
 
 
-def store(folder: Path, made: Mapping[str, Any]) -> None:
-    """Add to statistics.json; what cannot be read of it goes."""
-    try:
-        stored = read_stored(folder)
-    except DataError:
-        stored = {}
-    write_json(folder / FILE, stored | finite(made))
-
-
-def stamp(run: Path, split: str = "test") -> str | None:
-    """Seed, size and time of a run's predictions; None where there are none."""
-    path = run / f"predictions_{split}.npz"
-    if not path.exists():
-        return None
-    status = path.stat()
-    return f"{run.name} {status.st_size} {status.st_mtime_ns}"
+def _too_few(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
+    """Why rows have a † although their interval and that of the best lie apart."""
+    apart: dict[str, list[str]] = {}
+    for metric, by_run in judgement.p.items():
+        best = judgement.interval(judgement.best[metric], metric)
+        for run in filter(lambda run: judgement.is_undistinguished(run, metric), by_run):
+            interval = judgement.interval(run, metric)
+            if best and interval and (interval[1] < best[0] or best[1] < interval[0]):
+                apart.setdefault(metric, []).append(labels.get(run, run))
+    if not apart:
+        return []
+    where = "; ".join(f"{metric} of {', '.join(runs)}" for metric, runs in apart.items())
+    comparisons = sum(map(len, judgement.p.values()))
+    return [
+        f"† although the intervals lie apart ({where}): with so few seeds or groups these "
+        f"differences do not pass Holm's correction of {comparisons} comparisons; "
+        "it does not say that the rows are alike."
+    ]

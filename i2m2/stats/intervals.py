@@ -30,36 +30,37 @@ even that covers little more than half the time: read such an interval as "close
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import statistics
+from collections.abc import Sequence
 
+import msgspec
 import numpy as np
-from scipy import stats
-from scipy.optimize import brentq
 
 LEVEL = 0.95
 FEW = 10  # resamples on the far side of 0, below which their share says little of p
-EXAMPLES, SEEDS_AND_EXAMPLES = (
-    "percentile bootstrap, examples only (one seed)",
-    "t, seeds and examples",
-)
+EXAMPLES = "percentile bootstrap, examples only (one seed)"
+SEEDS_AND_EXAMPLES = "t, seeds and examples"
 BIASED = ", less the bias of the bootstrap"
+SAME = "every resample and seed gives the same value"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A metric, or a difference of two, with its interval; `low`, `high` and `p` are NaN where
-    there is none, and `rule` says why.
+class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A metric, or a difference of two rows in it, over the seeds: fractions (NLL and entropy in
+    nats), None where a number does not exist.
 
-    `p`: two-sided, of the value being 0; only of use for a difference. `left_out`: resamples in
-    which the metric is not defined.
+    `values`: one per seed, with their `mean` and sample `std`. `low`, `high`: 95 % interval, and
+    the `rule` it follows, or why there is none. `resamples_left_out`: those in which the metric is
+    not defined. `p`: of a difference, two-sided, of its being 0.
     """
 
-    value: float
-    low: float
-    high: float
-    p: float
+    mean: float | None
+    std: float | None
+    values: list[float | None]
+    low: float | None
+    high: float | None
     rule: str
-    left_out: int
+    resamples_left_out: int
+    p: float | None | msgspec.UnsetType = msgspec.UNSET
 
 
 def interval(
@@ -68,61 +69,74 @@ def interval(
     groups: int,
     bounds: tuple[float, float] = (-np.inf, np.inf),
     biased: bool = False,
-) -> Interval:
-    """[S] values of the seeds and [R, S] of their resamples, drawn alike for all seeds -> the
-    interval of the mean over the seeds.
+) -> Summary:
+    """Of the mean of [S] values of the seeds, by their [R, S] resamples, drawn alike for all seeds.
 
     `bounds`: of what the metric can be; the interval ends there. `biased`: as the ECE is.
     """
-    value = float(values.mean())
-    known = np.isfinite(resampled).all(axis=1)
-    left_out, resampled = (
-        int((~known).sum()),
-        2 * values - resampled[known] if biased else resampled[known],
+    defined = np.isfinite(resampled).all(axis=1)
+    left_out, resampled = int((~defined).sum()), resampled[defined]
+    if biased:
+        resampled = 2 * values - resampled
+    if reason := _no_interval(values, resampled, groups):
+        p = 1.0 if reason == SAME and values.mean() == 0 else np.nan
+        return summary_of(values, f"no interval: {reason}", left_out, p=p)
+    centre = float((resampled if biased else values).mean())
+    one = len(values) == 1
+    low, high, p = (_of_one if one else _of_seeds)(values, resampled, groups, centre)
+    low, high = np.clip([low, high], *bounds)
+    rule = (EXAMPLES if one else SEEDS_AND_EXAMPLES) + (BIASED if biased else "")
+    return summary_of(values, rule, left_out, low, high, p)
+
+
+def summary_of(
+    values: np.ndarray,
+    rule: str,
+    left_out: int = 0,
+    low: float = np.nan,
+    high: float = np.nan,
+    p: float = np.nan,
+) -> Summary:
+    """[S] values, and what is known of their mean."""
+    return Summary(
+        mean=_known(values.mean()),
+        std=sample_std(values.tolist()) if np.isfinite(values).all() else None,
+        values=list(map(_known, values)),
+        low=_known(low),
+        high=_known(high),
+        rule=rule,
+        resamples_left_out=left_out,
+        p=_known(p),
     )
-    reason = _no_interval(values, resampled, groups)
-    if reason:
-        return no_interval(
-            values, reason, p=1.0 if reason == SAME and value == 0 else np.nan, left_out=left_out
-        )
-    if len(values) == 1:
-        low, high, p = _of_one(
-            resampled[:, 0], groups, float(resampled.mean()) if biased else value
-        )
-    else:
-        low, high, p = _of_seeds(
-            values, resampled, groups, float(resampled.mean()) if biased else value
-        )
-    low, high = (float(np.clip(end, *bounds)) for end in (low, high))
-    rule = (EXAMPLES if len(values) == 1 else SEEDS_AND_EXAMPLES) + (BIASED if biased else "")
-    return Interval(value=value, low=low, high=high, p=p, rule=rule, left_out=left_out)
 
 
-def no_interval(values: np.ndarray, reason: str, p: float = np.nan, left_out: int = 0) -> Interval:
-    """The mean of [S] values alone, and why there is no more to say."""
-    return Interval(
-        value=float(values.mean()),
-        low=np.nan,
-        high=np.nan,
-        p=p,
-        rule=f"no interval: {reason}",
-        left_out=left_out,
-    )
+def sample_std(values: Sequence[float]) -> float | None:
+    """None of fewer than two."""
+    return statistics.stdev(values) if len(values) > 1 else None
 
 
-SAME = "every resample and seed gives the same value"
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _no_interval(values: np.ndarray, resampled: np.ndarray, groups: int) -> str:
+    """Why there is none; '' if there is one."""
     if not np.isfinite(values).all():
         return "not defined, or infinite"
-    if groups < 2 or len(resampled) < 2:
-        return "fewer than two groups" if groups < 2 else "not defined in the resamples"
+    if groups < 2:
+        return "fewer than two groups"
+    if len(resampled) < 2:
+        return "not defined in the resamples"
     return SAME if np.ptp(resampled) == 0 and np.ptp(values) == 0 else ""
 
 
-def _of_one(resampled: np.ndarray, groups: int, centre: float) -> tuple[float, float, float]:
+def _of_one(
+    values: np.ndarray, resampled: np.ndarray, groups: int, centre: float
+) -> tuple[float, float, float]:
     """-> low, high, p."""
+    from scipy import stats  # here: it takes a second to import
+
+    resampled = resampled[:, 0]
     # p is the level at which this interval would end at 0: its two steps backwards.
     wider = np.sqrt(groups / (groups - 1))
     tail = stats.norm.cdf(wider * stats.t.ppf((1 - LEVEL) / 2, groups - 1))
@@ -139,6 +153,9 @@ def _of_seeds(
     values: np.ndarray, resampled: np.ndarray, groups: int, centre: float
 ) -> tuple[float, float, float]:
     """-> low, high, p."""
+    from scipy import stats  # as above
+    from scipy.optimize import brentq
+
     of_examples, of_seeds = variances(values, resampled, groups)
     seeds = len(values)
     # Few seeds can score alike by chance; these very models on other examples are no more certain
@@ -147,24 +164,17 @@ def _of_seeds(
 
     def half_width(p: float) -> float:
         t_examples, t_seeds = stats.t.isf(p / 2, [groups - 1, seeds - 1])
-        return np.sqrt(
-            max(
-                t_examples**2 * of_examples + t_seeds**2 * of_seeds / seeds, t_examples**2 * of_mean
-            )
-        )
+        both = t_examples**2 * of_examples + t_seeds**2 * of_seeds / seeds
+        return np.sqrt(max(both, t_examples**2 * of_mean))
 
-    half, least = half_width(1 - LEVEL), 1e-12
-    p = (
-        least
-        if half_width(least) <= abs(centre)
-        else brentq(lambda p: half_width(p) - abs(centre), least, 1)
-    )
+    half, p = half_width(1 - LEVEL), 1e-12
+    if half_width(p) > abs(centre):
+        p = brentq(lambda p: half_width(p) - abs(centre), p, 1)
     return centre - half, centre + half, float(p)
 
 
 def variances(values: np.ndarray, resampled: np.ndarray, groups: int) -> tuple[float, float]:
-    """-> (var(e), var(u)) of the model above, from the [S] values and their [R, S] resamples; S >
-    1."""
+    """-> (var(e), var(u)) of the model above, from [S] values and their [R, S] resamples; S > 1."""
     seeds = len(values)
     covariance = np.cov(resampled, rowvar=False) * groups / (groups - 1)
     of_examples = (covariance.sum() - np.trace(covariance)) / (seeds * (seeds - 1))

@@ -3,7 +3,7 @@ a family of p-values.
 
 McNemar and DeLong take two trained models as given and each example as independent of the others.
 Where examples come in groups (slices of a volume) both are too sure of themselves: believe the
-bootstrap over groups (i2m2.report.estimates) instead.
+bootstrap over groups (i2m2.stats.intervals) instead.
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 
 @dataclass(frozen=True, kw_only=True)
 class McNemar:
-    """Examples that only the first, or only the second, gets right, and p-values: exact binomial,
-    and mid-p (less conservative)."""
+    """Examples that only the first, or only the second, gets right; exact p, and mid-p (less
+    conservative)."""
 
     won: int
     lost: int
@@ -32,57 +31,55 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
 
     The mid-p counts the observed outcome by half (Fagerland, Lydersen and Laake 2013 recommend it).
     """
+    from scipy import stats  # here: it takes a second to import
+
     won, lost = int((first & ~second).sum()), int((second & ~first).sum())
     fewer = stats.binom(won + lost, 0.5)
     tail = 2 * fewer.cdf(min(won, lost))
-    return McNemar(
-        won=won,
-        lost=lost,
-        p=float(min(1, tail)),
-        mid_p=float(min(1, tail - fewer.pmf(min(won, lost)))),
-    )
+    mid_p = float(min(1, tail - fewer.pmf(min(won, lost))))
+    return McNemar(won=won, lost=lost, p=float(min(1, tail)), mid_p=mid_p)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeLong:
-    """Two areas under the ROC curve, the variance of their difference, and the two-sided p-value of
-    no difference."""
+    """Two areas under the ROC curve, the variance of their difference, and its two-sided p."""
 
     first: float
     second: float
     variance: float
     p: float
 
+    @property
+    def error(self) -> float:
+        """Standard error of the difference."""
+        return self.variance**0.5
+
 
 def delong(positive: np.ndarray, first: np.ndarray, second: np.ndarray) -> DeLong:
-    """Whether two scores rank alike (DeLong, DeLong and Clarke-Pearson 1988): [n] bool, [n] scores
-    of the positive class each.
+    """Whether two scores rank alike (DeLong, DeLong and Clarke-Pearson 1988), through midranks (Sun
+    and Xu 2014): [n] bool, [n] scores of the positive class each.
 
     NaN variance and p with fewer than two examples of a class.
     """
-    areas, covariance = delong_covariance(positive, np.stack([first, second]))
-    variance = float(np.maximum(0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]))
-    difference = abs(areas[0] - areas[1])
-    # No variance: both rank every pair alike.
-    p = 2 * stats.norm.sf(difference / np.sqrt(variance)) if variance != 0 else difference == 0
-    return DeLong(first=float(areas[0]), second=float(areas[1]), variance=variance, p=float(p))
+    from scipy import stats  # as above
 
-
-def delong_covariance(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[n] bool and [K, n] scores -> (areas [K], their covariance [K, K]), through midranks (Sun and
-    Xu 2014): O(K n log n)."""
-    m, n = int(positive.sum()), int((~positive).sum())
-    if min(m, n) == 0:
-        return np.full(len(scores), np.nan), np.full((len(scores), len(scores)), np.nan)
-    ranks = stats.rankdata(scores, axis=1)
-    # Of each positive the share of negatives below it, of each negative the share of positives
-    # above it; ties count half.
-    above = (ranks[:, positive] - stats.rankdata(scores[:, positive], axis=1)) / n
-    below = 1 - (ranks[:, ~positive] - stats.rankdata(scores[:, ~positive], axis=1)) / m
-    areas = above.mean(axis=1)
-    if min(m, n) < 2:
-        return areas, np.full((len(scores), len(scores)), np.nan)
-    return areas, np.atleast_2d(np.cov(above)) / m + np.atleast_2d(np.cov(below)) / n
+    scores, m, n = np.stack([first, second]), int(positive.sum()), int((~positive).sum())
+    areas, variance, p = np.full(2, np.nan), np.nan, np.nan
+    if min(m, n) > 0:
+        ranks = stats.rankdata(scores, axis=1)
+        # Of each positive the share of negatives below it, of each negative the share of positives
+        # above it; ties count half.
+        above = (ranks[:, positive] - stats.rankdata(scores[:, positive], axis=1)) / n
+        below = 1 - (ranks[:, ~positive] - stats.rankdata(scores[:, ~positive], axis=1)) / m
+        areas = above.mean(axis=1)
+    if min(m, n) > 1:
+        covariance = np.cov(above) / m + np.cov(below) / n
+        variance = np.maximum(0, covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+        difference = abs(areas[0] - areas[1])
+        # No variance: both rank every pair alike.
+        p = 2 * stats.norm.sf(difference / np.sqrt(variance)) if variance else difference == 0
+    areas = areas.tolist()
+    return DeLong(first=areas[0], second=areas[1], variance=float(variance), p=float(p))
 
 
 def holm(p: Sequence[float]) -> np.ndarray:

@@ -1,17 +1,4 @@
-"""The batch contract, checks on loading, and loaders whose order depends on seed and epoch alone.
-
-A data set is a `torch.utils.data.Dataset` that is indexed by an array of positions and returns one
-batch:
-
-    {"inputs": {modality: tensor [B, ...] in its stored type}, "y": tensor [B(, L)], "present":
-    {modality: bool [B]} (optional)}
-
-It also has arrays `id` [n], `group` [n] (the unit a bootstrap resamples) and `y` [n(, L)];
-`prepare(inputs)`, which runs on the device and turns the stored types (uint8, complex64) into what
-the encoders take; `only(modalities)`, the same examples without what nobody reads; and where there
-are several labels their names, `labels`. A training split that looks different in every epoch has
-`set_epoch(epoch)`, which the training loop calls. `ArrayDataset` is one such class.
-"""
+"""What a data set is for training, its order by seed and epoch alone, and checks on loading."""
 
 from __future__ import annotations
 
@@ -19,49 +6,68 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from i2m2.errors import DataError
+from i2m2.files import Plain
 
+Inputs = dict[str, Tensor]
+# {"inputs": {modality: tensor [B, ...] in its stored type}, "y": tensor [B(, L)],
+#  "present": {modality: bool [B]} (optional)}
 Batch = dict[str, Any]
 
 
+class MultimodalDataset(Protocol):
+    """A split: indexed by an array of positions, it gives one batch.
+
+    It may have `labels`, the names of several labels; `set_epoch(epoch)`, where training data look
+    different in every epoch; `columns` {name: array [n, ...]}, which stand in for a `y` that is no
+    array in predictions.
+    """
+
+    id: np.ndarray  # [n]
+    group: np.ndarray  # [n], the unit that a bootstrap resamples: volume, patient, image
+    y: Any  # [n(, L)] classes
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, positions: Sequence[int]) -> Batch: ...
+
+    def prepare(self, inputs: Inputs) -> Inputs:
+        """Turn the stored types (uint8, complex64) into what the encoders take; on the device."""
+
+    def select(self, modalities: Iterable[str]) -> MultimodalDataset:
+        """The same examples without the modalities that nobody reads."""
+
+
+@dataclass(eq=False)
 class ArrayDataset(Dataset):
     """Rows of one array per modality, memory-mapped or not; a batch is one fancy index per array,
     no loop over examples."""
 
-    def __init__(
-        self,
-        inputs: Mapping[str, np.ndarray],
-        y: np.ndarray,
-        rows: np.ndarray,
-        id: np.ndarray,
-        prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
-        group: np.ndarray | None = None,
-        source: Mapping[str, str] | None = None,
-    ) -> None:
-        """`rows` [n] picks from the arrays of `inputs`; `y`, `id`, `group` are picked already.
-        `source`: file names, for errors."""
-        self.inputs = dict(inputs)
-        self.y = y
-        self.rows = rows
-        self.id = id
-        self.group = id if group is None else group
-        self.prepare = prepare
-        self.source = source or {}
+    inputs: Mapping[str, np.ndarray]
+    y: np.ndarray  # [n(, L)]; `id` and `group` too are picked already
+    rows: np.ndarray  # [n], which of the arrays of `inputs`
+    id: np.ndarray
+    prepare: Callable[[Inputs], Inputs] = dict
+    group: np.ndarray | None = None  # None: `id`
+    source: Mapping[str, str] = field(default_factory=dict)  # {modality: its file}, for errors
 
-    def only(self, modalities: Iterable[str]) -> ArrayDataset:
+    def __post_init__(self) -> None:
+        self.group = self.id if self.group is None else self.group
+
+    def select(self, modalities: Iterable[str]) -> ArrayDataset:
         """The same examples without the modalities that nobody reads."""
-        inputs = {modality: self.inputs[modality] for modality in modalities}
-        return ArrayDataset(
-            inputs, self.y, self.rows, self.id, self.prepare, self.group, self.source
-        )
+        return replace(self, inputs={modality: self.inputs[modality] for modality in modalities})
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -74,19 +80,27 @@ class ArrayDataset(Dataset):
             picked = np.asarray(array[rows])
             if picked.dtype.kind == "f" and not np.isfinite(picked).all():
                 bad = rows[~np.isfinite(picked.reshape(len(rows), -1)).all(axis=1)][0]
-                raise DataError(
-                    f"{self.source.get(modality, modality)}: row {bad} holds NaN or infinity; prepare the data again"
-                )
+                raise self._error(modality, f"row {bad} holds NaN or infinity")
             inputs[modality] = torch.from_numpy(picked)
         return {"inputs": inputs, "y": torch.from_numpy(self.y[positions])}
+
+    def check_rows(self, name: str) -> None:
+        """DataError if the split, called `name`, has rows that an array has not."""
+        for modality, array in self.inputs.items():
+            if (last := self.rows.max()) >= len(array):
+                needed = f"the {name} split needs row {last}"
+                raise self._error(modality, f"{len(array)} rows, but {needed}")
+
+    def _error(self, modality: str, what: str) -> DataError:
+        file = self.source.get(modality, modality)
+        return DataError(f"{file}: {what}; prepare the data again")
 
 
 class MicroBatch(NamedTuple):
     """What one device does in one forward and backward pass."""
 
     positions: np.ndarray  # of the examples in the training split
-    # Of the summed loss: 1 / examples of the whole update, or 0 for a device without a share in it
-    scale: float
+    scale: float  # of the summed loss: 1 / examples of the update; 0 for a device without a share
     last: bool  # of its update: gradients are exchanged and the weights change
 
 
@@ -99,12 +113,11 @@ def training_plan(
     rank: int = 0,
     world_size: int = 1,
 ) -> list[MicroBatch]:
-    """One epoch's micro-batches of one device. A permutation that depends on (seed, epoch) alone,
+    """One epoch's micro-batches of one device: a permutation that depends on (seed, epoch) alone,
     cut into updates of `batch_size` examples (the last may be smaller), each dealt out to the
     devices and cut into `micro_batches`.
 
-    Every division of an update gives the same gradient: each example weighs 1 / examples of its
-    update.
+    Every division gives the same gradient: each example weighs 1 / examples of its update.
     """
     order = np.random.default_rng([seed, epoch]).permutation(examples)
     plan = []
@@ -112,9 +125,7 @@ def training_plan(
         update = order[start : start + batch_size]
         share = update[rank::world_size]
         scale = 1 / len(update)
-        if not len(
-            share
-        ):  # fewer examples than devices: take part in the exchange of gradients, with a weight of nothing
+        if not len(share):  # fewer examples than devices: take part in the exchange of gradients
             share, scale = update[:1], 0.0
         parts = [part for part in np.array_split(share, micro_batches) if len(part)]
         plan += [MicroBatch(part, scale, part is parts[-1]) for part in parts]
@@ -122,106 +133,75 @@ def training_plan(
 
 
 def loader(
-    dataset: Dataset, positions: Iterable[np.ndarray], workers: int = 0, pin_memory: bool = False
+    dataset: MultimodalDataset,
+    positions: Iterable[np.ndarray],
+    workers: int = 0,
+    pin_memory: bool = False,
 ) -> Iterable[Batch]:
     """Batches of the given positions, in that order."""
     if not workers and not pin_memory:
         return (dataset[part] for part in positions)  # a DataLoader adds nothing here but time
-    return DataLoader(
-        dataset,
-        batch_size=None,
-        sampler=list(positions),
-        num_workers=workers,
-        pin_memory=pin_memory,
-        collate_fn=_as_it_is,
-    )
+    options = {"num_workers": workers, "pin_memory": pin_memory}
+    return DataLoader(dataset, batch_size=None, sampler=list(positions), **options)
 
 
-def _as_it_is(batch: Batch) -> Batch:
-    return batch
-
-
-def to_device(
-    batch: Batch, device: torch.device, prepare: Callable[[dict[str, Tensor]], dict[str, Tensor]]
-) -> Batch:
+def to_device(batch: Batch, device: torch.device, prepare: Callable[[Inputs], Inputs]) -> Batch:
     """Move a batch in its stored types, then prepare its inputs there."""
-    moved = {key: _move(value, device) for key, value in batch.items()}
+    moved = send_to_device(batch, device, non_blocking=True)
     return moved | {"inputs": prepare(moved["inputs"])}
-
-
-def _move(value: Any, device: torch.device) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _move(item, device) for key, item in value.items()}
-    return value.to(device, non_blocking=True)
 
 
 def seed_everything(*seed: int) -> None:
     """Seed Python, NumPy and PyTorch from some integers, say (seed, epoch, rank). Every epoch
-    begins so, which is why a run that was broken off has no random states to restore."""
+    begins so: a run that was broken off has no random states to restore."""
     # Their number comes first, since a seed sequence takes (0,) and (0, 0) for the same.
-    state = [int(word) for word in np.random.SeedSequence([len(seed), *seed]).generate_state(3)]
-    random.seed(state[0])
-    np.random.seed(state[1])
-    torch.manual_seed(state[2])
+    words = np.random.SeedSequence([len(seed), *seed]).generate_state(3).tolist()
+    random.seed(words[0])
+    np.random.seed(words[1])
+    torch.manual_seed(words[2])
 
 
 class Data(NamedTuple):
     """A data set as training takes it, and what env.json and the results folder say of it."""
 
-    splits: dict[str, ArrayDataset]  # train, val, test
+    splits: dict[str, MultimodalDataset]  # train, val, test
     variant: str  # of the results folder's name; empty for the data set as published
-    facts: dict[str, Any]  # at least variant, synthetic, description, fingerprint
+    facts: Plain  # at least variant, synthetic, description, fingerprint
 
 
-def read_description(folder: Path) -> dict[str, Any]:
-    """dataset.json of a prepared folder, with at least `variant`, `synthetic` and `description`.
-    DataError if it has not."""
-    path = folder / "dataset.json"
+def read_description(folder: Path) -> Plain:
+    """dataset.json of a prepared folder, which says variant, synthetic and description."""
+    path, remedy = folder / "dataset.json", "prepare the data again"
     try:
         described = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path} is missing or is not valid JSON ({error}); prepare the data again"
-        ) from error
+        raise DataError(f"{path} is missing or is not valid JSON ({error}); {remedy}") from error
+    described = described if isinstance(described, dict) else {}
     types = {"variant": str, "synthetic": bool, "description": str}
-    wrong = [
-        key
-        for key, kind in types.items()
-        if not isinstance(described, dict) or not isinstance(described.get(key), kind)
-    ]
+    wrong = [key for key, kind in types.items() if not isinstance(described.get(key), kind)]
     if wrong:
-        raise DataError(f"{path} does not say {', '.join(wrong)}; prepare the data again")
+        raise DataError(f"{path} does not say {', '.join(wrong)}; {remedy}")
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", described["variant"]):
-        raise DataError(
-            f"{path} names no variant in letters, digits, '.', '-' and '_'; prepare the data again"
-        )
+        raise DataError(f"{path} names no variant in letters, digits, '.', '-' and '_'; {remedy}")
     return described
 
 
-def check_dataset(splits: Mapping[str, ArrayDataset], num_classes: int) -> None:
+def check_dataset(splits: Mapping[str, MultimodalDataset], num_classes: int) -> None:
     """DataError unless every split has examples, labels in 0..C-1, arrays that reach its rows, and
     ids that no other split has."""
-    seen: dict[Any, str] = {}
     for name, split in splits.items():
         if not len(split):
             raise DataError(f"{name}: no examples; every split needs at least one")
         wrong = (split.y < 0) | (split.y >= num_classes)
         if wrong.any():
-            where = int(np.flatnonzero(wrong.reshape(len(split), -1).any(axis=1))[0])
-            raise DataError(
-                f"{name}: label {split.y[where]} of id {split.id[where]} is outside 0..{num_classes - 1}"
-            )
-        for modality, array in getattr(split, "inputs", {}).items():
-            if split.rows.max() >= len(array):
-                file = split.source.get(modality, modality)
-                raise DataError(
-                    f"{file}: {len(array)} rows, but the {name} split needs row {split.rows.max()}; prepare the data again"
-                )
+            row = int(np.flatnonzero(wrong.reshape(len(split), -1).any(axis=1))[0])
+            label = f"label {split.y[row]} of id {split.id[row]}"
+            raise DataError(f"{name}: {label} is outside 0..{num_classes - 1}")
+        if isinstance(split, ArrayDataset):
+            split.check_rows(name)
         if len(np.unique(split.id)) != len(split):
             raise DataError(f"{name}: an id occurs twice")
-        for other in seen.values():
-            if len(shared := np.intersect1d(splits[other].id, split.id)):
-                raise DataError(
-                    f"{name} and {other} share {len(shared)} ids, first {shared[0]}; splits must be disjoint"
-                )
-        seen[name] = name
+    for (one, first), (other, second) in combinations(splits.items(), 2):
+        if len(shared := np.intersect1d(first.id, second.id)):
+            what = f"{other} and {one} share {len(shared)} ids, first {shared[0]}"
+            raise DataError(f"{what}; splits must be disjoint")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
-from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,283 +17,264 @@ from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from i2m2.errors import SettingsError
-from i2m2.losses import negative_log_likelihood
-from i2m2.metrics import LOWER_IS_BETTER, kind, score
-from i2m2.training.config import OptimConfig, RunConfig, flatten, to_dict
-from i2m2.training.data import loader, seed_everything, to_device, training_plan
-from i2m2.training.evaluate import Keep, keep_all, predict
-from i2m2.training.run import Run, finite
+from i2m2.files import Plain, finite
+from i2m2.metrics import lower_is_better
+from i2m2.settings import OptimConfig, RunConfig, flatten, to_dict
+from i2m2.stats.predictions import Predictions
+from i2m2.training import data
+from i2m2.training.data import MicroBatch, MultimodalDataset
+from i2m2.training.evaluate import SelectOutputs, all_outputs, predict, score_predictions
+from i2m2.training.run import Run
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop, "adamw": torch.optim.AdamW}
 PATIENCE = timedelta(hours=6)  # of processes that wait while the first makes or checks the data
 CHECK_EVERY = 50  # steps between looks at the loss, since a look waits for the device
 
-Loss = Callable[[Tensor, Any], Tensor]
+Loss = Callable[[Tensor, Any], Tensor]  # (log_prob [B, (L,) C], y) -> [B]
+History = list[Plain]  # a record per epoch, as in metrics.jsonl
 
 
 def fit(
-    model: nn.Module,
-    train: Dataset,
-    val: Dataset,
+    trainer: Trainer,
+    train: MultimodalDataset,
+    val: MultimodalDataset,
     run: Run,
-    accelerator: Accelerator,
-    loss: Loss = negative_log_likelihood,
-    parameters: list[dict[str, Any]] | None = None,
-    keep: Keep = keep_all,
-    validate: Callable[[Mapping[str, np.ndarray]], dict[str, float]] | None = None,
+    select_outputs: SelectOutputs = all_outputs,
+    validate: Callable[[Predictions], dict[str, float]] | None = None,
 ) -> None:
-    """Train `model`, going on from the run's last epoch if there is one; it ends with the weights
+    """Train the model, going on from the run's last epoch if there is one; it ends with the weights
     of the best epoch.
 
-    `loss(log_prob [B, (L,) C], y) -> [B]` is averaged over the examples of an update. `parameters`:
-    the optimiser's groups, where some have an `lr` or `weight_decay` of their own. `validate`
-    scores the validation predictions, of which `keep` says what they hold; its result has the
-    metric `optim.select`. FloatingPointError if the loss is not finite.
+    `validate` scores the validation predictions, of which `select_outputs` says what they hold; its
+    result has the metric `optim.select`. Without it: accuracy, NLL and that metric.
+    FloatingPointError if the loss is not finite.
     """
-    config, optim = run.config, run.config.optim
-    optimizer = build_optimizer(
-        parameters or [p for p in model.parameters() if p.requires_grad], optim
-    )
-    scheduler = LambdaLR(
-        optimizer, lr_factor(optim, optim.epochs * math.ceil(len(train) / optim.batch_size))
-    )
-    if config.compile:
-        model.compile()
-    wrapped, prepared = accelerator.prepare(model, optimizer)
-    stepper = (
-        prepared if accelerator.scaler else optimizer
-    )  # accelerate's wrapper serves scaled gradients, and costs every step
-    history = _resume(run, model, optimizer, scheduler, accelerator)
+    model, config, accelerator = trainer.model, trainer.config, trainer.accelerator
+    optim, history = config.optim, []
+    if state := run.load_last():
+        history = state["history"]
+        for name, part in trainer.parts.items():
+            part.load_state_dict(state[name])
+        run.write_history(history)  # a kill may have come just before its last line
+        accelerator.print(f"{run.dir}: going on after epoch {len(history)}")
+    names = sorted({optim.select, "accuracy", "nll"})
     for epoch in range(len(history), optim.epochs):
-        if optim.patience is not None and stale_epochs(history, optim.select) >= optim.patience:
+        stale = epoch - best_epoch(history, optim.select) if history else 0
+        if optim.patience is not None and stale >= optim.patience:
             break
         began = time.perf_counter()
-        seed_everything(config.seed, epoch, accelerator.process_index)
-        train_loss = _train_epoch(
-            wrapped, train, stepper, scheduler, loss, config, epoch, accelerator
-        )
-        _agree_on_buffers(model, accelerator)
-        predictions = predict(model, val, accelerator, config.step_size, config.workers, keep)
-        if any(
-            np.isnan(column).any() for column in predictions.values() if column.dtype.kind == "f"
-        ):
-            raise FloatingPointError(
-                _diverged(config, "the validation predictions are NaN", epoch, "its end", optimizer)
-            )
-        scores = finite((validate or partial(_scores, select=optim.select))(predictions))
+        train_loss = trainer.train_epoch(train, epoch)
+        outputs = predict(model, val, accelerator, config.step_size, config.workers, select_outputs)
+        trainer.refuse_nan(outputs, epoch)
+        scores = validate(outputs) if validate else score_predictions(outputs, names)
         record = {
             "epoch": epoch + 1,
             "train_loss": train_loss,
-            "val": scores,
-            "lr": optimizer.param_groups[0]["lr"],
+            "val": finite(scores),
+            "lr": trainer.lr,
+            "seconds": round(time.perf_counter() - began, 2),
         }
-        history.append(record | {"seconds": round(time.perf_counter() - began, 2)})
-        if best_epoch(history, optim.select) == epoch + 1:
-            run.save_best(
-                model.state_dict()
-            )  # before `last`: killed in between, the epoch is simply done again
-        run.save_last(_state(model, optimizer, scheduler, accelerator, history))
-        run.write_history(history)
-        accelerator.log(
-            {
-                "train_loss": train_loss,
-                **{f"val/{k}": v for k, v in scores.items() if v is not None},
-            },
-            step=epoch + 1,
-        )
-        accelerator.print(_line(config, record, best_epoch(history, optim.select)), flush=True)
+        history.append(record)
+        _record_epoch(run, trainer, history)
     accelerator.wait_for_everyone()
     model.load_state_dict(run.load_best())
 
 
-def _scores(predictions: Mapping[str, np.ndarray], select: str) -> dict[str, float]:
-    names, labels = sorted({select, "accuracy", "nll"}), predictions.get("labels")
-    return score(
-        predictions["y"],
-        predictions["log_prob"],
-        names,
-        None if labels is None else labels.tolist(),
-    )
+class Trainer:
+    """A model with its optimiser and schedule on the devices of `accelerator`.
 
+    `loss` is averaged over the examples of an update. `parameters`: the optimiser's groups, where
+    some have an `lr` or `weight_decay` of their own. `examples`: of the training split.
+    """
 
-def _train_epoch(
-    wrapped: nn.Module,
-    train: Dataset,
-    optimizer: Any,
-    scheduler: Any,
-    loss: Loss,
-    config: RunConfig,
-    epoch: int,
-    accelerator: Accelerator,
-) -> float:
-    """One pass over the training split -> the mean loss of its examples."""
-    optim, devices = config.optim, accelerator.num_processes
-    plan = training_plan(
-        len(train),
-        optim.batch_size,
-        config.seed,
-        epoch,
-        optim.micro_batches,
-        accelerator.process_index,
-        devices,
-    )
-    if hasattr(train, "set_epoch"):  # its examples look different in every epoch
-        train.set_epoch(epoch)
-    batches = loader(
-        train,
-        (part.positions for part in plan),
-        config.workers,
-        pin_memory=accelerator.device.type == "cuda",
-    )
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
-    scaled = (
-        accelerator.scaler is not None
-    )  # else accelerate only passes on, which costs every small step
-    varies = (
-        optim.schedule != "constant" or optim.warmup > 0
-    )  # the learning rate, else a small step's time is better spent
-    autocast = contextlib.nullcontext if config.precision == "no" else accelerator.autocast
-    losses: list[Tensor] = []
-    wrapped.train()
-    quiet = (
-        None if accelerator.is_local_main_process else True
-    )  # None: quiet where the output is no terminal
-    for part, batch in zip(
-        plan, tqdm(batches, desc=f"epoch {epoch + 1}", leave=False, disable=quiet), strict=True
-    ):
-        batch = to_device(batch, accelerator.device, train.prepare)
-        with contextlib.nullcontext() if part.last else accelerator.no_sync(wrapped):
-            with autocast():
-                log_prob, _ = wrapped(batch["inputs"], batch.get("present"))
-            mean = loss(log_prob.float(), batch["y"]).sum() * part.scale
-            summed = (
-                mean * devices if devices > 1 else mean
-            )  # gradients are averaged over the devices; their sum is wanted
-            accelerator.backward(summed) if scaled else summed.backward()
-        losses.append(mean.detach())
-        if part.last:
-            if optim.clip_norm is not None:
-                (accelerator if scaled else nn.utils).clip_grad_norm_(trained, optim.clip_norm)
-            optimizer.step()
-            if varies:
-                scheduler.step()
-            optimizer.zero_grad()
-        if len(losses) % CHECK_EVERY == 0 or len(losses) == len(plan):
-            _refuse_non_finite(losses, plan, epoch, optimizer, config)
-    examples = sum(len(part.positions) for part in plan if part.scale)
-    sizes = torch.tensor(
-        [1 / part.scale if part.scale else 0.0 for part in plan], device=accelerator.device
-    )
-    total = (
-        (torch.stack(losses) * sizes).sum()
-        if examples
-        else torch.zeros((), device=accelerator.device)
-    )
-    return accelerator.reduce(total, "sum").item() / len(train)
+    def __init__(
+        self,
+        model: nn.Module,
+        config: RunConfig,
+        accelerator: Accelerator,
+        loss: Loss,
+        parameters: list[Plain] | None,
+        examples: int,
+    ) -> None:
+        self.model, self.config, self.accelerator, self.loss = model, config, accelerator, loss
+        optim = config.optim
+        trained = parameters or [p for p in model.parameters() if p.requires_grad]
+        self.optimizer = build_optimizer(trained, optim)
+        updates = optim.epochs * math.ceil(examples / optim.batch_size)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lr_factor(optim, updates)
+        )
+        # All that has a state of its own.
+        self.parts = {"model": model, "optimizer": self.optimizer, "scheduler": self.scheduler}
+        if accelerator.scaler is not None:
+            self.parts["scaler"] = accelerator.scaler
+        if config.compile:
+            model.compile()
+        self.wrapped, self.prepared = accelerator.prepare(model, self.optimizer)
+        # Accelerate's wrappers serve scaled gradients; else they only cost every small step.
+        self.scaled = accelerator.scaler is not None
+        # While the rate is constant a small step's time is better spent.
+        self.lr_varies = optim.schedule != "constant" or optim.warmup > 0
 
+    @property
+    def lr(self) -> float:
+        """Of the first group of parameters."""
+        return self.optimizer.param_groups[0]["lr"]
 
-def _agree_on_buffers(model: nn.Module, accelerator: Accelerator) -> None:
-    """Every device kept batch statistics of its own examples: take the first device's, which are
-    the ones saved."""
-    if accelerator.num_processes > 1:
-        for buffer in model.buffers():
-            broadcast(buffer)
+    def train_epoch(self, train: MultimodalDataset, epoch: int) -> float:
+        """One pass over the training split -> the mean loss of its examples."""
+        config, optim, accelerator = self.config, self.config.optim, self.accelerator
+        rank, devices = accelerator.process_index, accelerator.num_processes
+        data.seed_everything(config.seed, epoch, rank)
+        update = (optim.batch_size, config.seed, epoch, optim.micro_batches)
+        plan = data.training_plan(len(train), *update, rank, devices)
+        if hasattr(train, "set_epoch"):
+            train.set_epoch(epoch)
+        positions = (part.positions for part in plan)
+        batches = data.loader(train, positions, config.workers, accelerator.device.type == "cuda")
+        # None: quiet where the output is no terminal.
+        quiet = None if accelerator.is_local_main_process else True
+        batches = tqdm(batches, desc=f"epoch {epoch + 1}", leave=False, disable=quiet)
+        losses: list[Tensor] = []
+        self.wrapped.train()
+        for part, batch in zip(plan, batches, strict=True):
+            losses.append(self._forward_backward(part, batch, train))
+            if part.last:
+                self._update()
+            if len(losses) % CHECK_EVERY == 0 or len(losses) == len(plan):
+                self._refuse_non_finite(losses, plan, epoch)
+        if devices > 1:
+            # Each kept batch statistics of its own examples; those of the first are saved.
+            for buffer in self.model.buffers():
+                broadcast(buffer)
+        # A device without a share in an update has a loss of 0 there.
+        sizes = [1 / part.scale if part.scale else 0.0 for part in plan]
+        total = (torch.stack(losses) * torch.tensor(sizes, device=accelerator.device)).sum()
+        return accelerator.reduce(total, "sum").item() / len(train)
 
+    def _forward_backward(self, part: MicroBatch, batch: Any, train: MultimodalDataset) -> Tensor:
+        """-> this micro-batch's share of the mean loss of its update."""
+        accelerator = self.accelerator
+        autocast = accelerator.autocast() if self.config.precision != "no" else nullcontext()
+        batch = data.to_device(batch, accelerator.device, train.prepare)
+        with nullcontext() if part.last else accelerator.no_sync(self.wrapped):
+            with autocast:
+                log_prob, _ = self.wrapped(batch["inputs"], batch.get("present"))
+            mean = self.loss(log_prob.float(), batch["y"]).sum() * part.scale
+            # Gradients are averaged over the devices; their sum is wanted.
+            devices = accelerator.num_processes
+            summed = mean * devices if devices > 1 else mean
+            accelerator.backward(summed) if self.scaled else summed.backward()
+        return mean.detach()
 
-def _refuse_non_finite(
-    losses: list[Tensor], plan: list, epoch: int, optimizer: Any, config: RunConfig
-) -> None:
-    begin = (len(losses) - 1) // CHECK_EVERY * CHECK_EVERY
-    bad = (~torch.isfinite(torch.stack(losses[begin:]))).nonzero().flatten().tolist()
-    if bad:
-        step = 1 + sum(part.last for part in plan[: begin + bad[0]])
-        raise FloatingPointError(
-            _diverged(
-                config,
-                f"the loss is {losses[begin + bad[0]].item()}",
-                epoch,
-                f"step {step}",
-                optimizer,
-            )
+    def _update(self) -> None:
+        optimizer = self.prepared if self.scaled else self.optimizer
+        if (norm := self.config.optim.clip_norm) is not None:
+            trained = [p for group in optimizer.param_groups for p in group["params"]]
+            (self.accelerator if self.scaled else nn.utils).clip_grad_norm_(trained, norm)
+        optimizer.step()
+        if self.lr_varies:
+            self.scheduler.step()
+        optimizer.zero_grad()
+
+    def refuse_nan(self, predictions: Predictions, epoch: int) -> None:
+        """FloatingPointError if any number of the predictions is NaN."""
+        numbers = [column for column in predictions.values() if column.dtype.kind == "f"]
+        if any(np.isnan(column).any() for column in numbers):
+            raise self._diverged("the validation predictions are NaN", epoch, "its end")
+
+    def _refuse_non_finite(self, losses: list[Tensor], plan: list[MicroBatch], epoch: int) -> None:
+        """Of the losses since the last look."""
+        begin = (len(losses) - 1) // CHECK_EVERY * CHECK_EVERY
+        bad = ~torch.isfinite(torch.stack(losses[begin:]))
+        if bad.any():
+            first = begin + int(bad.nonzero()[0])
+            step = 1 + sum(part.last for part in plan[:first])
+            raise self._diverged(f"the loss is {losses[first].item()}", epoch, f"step {step}")
+
+    def _diverged(self, what: str, epoch: int, where: str) -> FloatingPointError:
+        return FloatingPointError(
+            f"{self.config.run_name}, seed {self.config.seed}: {what} at epoch {epoch + 1}, "
+            f"{where} (lr {self.lr:g}); try a lower optim.lr or an optim.clip_norm, under another "
+            "--tag. The folder holds the last good epoch"
         )
 
 
-def _diverged(config: RunConfig, what: str, epoch: int, where: str, optimizer: Any) -> str:
-    return (
-        f"{config.run_name}, seed {config.seed}: {what} at epoch {epoch + 1}, {where} (lr {optimizer.param_groups[0]['lr']:g}); "
-        "try a lower optim.lr or an optim.clip_norm, under another --tag. The folder holds the last good epoch"
-    )
+def _record_epoch(run: Run, trainer: Trainer, history: History) -> None:
+    """Keep the state after an epoch, and its weights if it is the best so far; print its line."""
+    config, accelerator = run.config, trainer.accelerator
+    epoch, loss = len(history), history[-1]["train_loss"]
+    is_best = best_epoch(history, config.optim.select) == epoch
+    if is_best:
+        # Before `last`: killed in between, the epoch is simply done again.
+        run.save_best(trainer.model.state_dict())
+    state = {name: part.state_dict() for name, part in trainer.parts.items()}
+    run.save_last(state | {"history": history})
+    run.write_history(history)
+    scores = {name: value for name, value in history[-1]["val"].items() if value is not None}
+    tracked = {f"val/{name}": value for name, value in scores.items()}
+    accelerator.log({"train_loss": loss, **tracked}, step=epoch)
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+    place = f"{config.run_name} seed {config.seed}  epoch {epoch}/{config.optim.epochs}"
+    line = f"{place}  loss {loss:.4f}  val {shown}{'  *' if is_best else ''}"
+    accelerator.print(line, flush=True)
 
 
 def build_optimizer(parameters: list, optim: OptimConfig) -> torch.optim.Optimizer:
     """The optimiser named in the settings, over parameters or groups of them."""
-    momentum = {} if optim.name == "adamw" else {"momentum": optim.momentum}
+    options = {} if optim.name == "adamw" else {"momentum": optim.momentum}
     # All parameters at once; RMSprop has no fused kernel.
-    fused = {"foreach": True} if optim.name == "rmsprop" else {"fused": True}
-    return OPTIMIZERS[optim.name](
-        parameters, lr=optim.lr, weight_decay=optim.weight_decay, **momentum, **fused
-    )
+    options |= {"foreach": True} if optim.name == "rmsprop" else {"fused": True}
+    optimizer = OPTIMIZERS[optim.name]
+    return optimizer(parameters, lr=optim.lr, weight_decay=optim.weight_decay, **options)
 
 
 def lr_factor(optim: OptimConfig, updates: int) -> Callable[[int], float]:
-    """update (from 0) -> factor of the learning rate: up a line over the warm-up, then constant, a
-    line or a cosine to 0."""
+    """update (from 0) -> factor of the learning rate, as `OptimConfig` says."""
     warmup = round(optim.warmup * updates)
 
     def factor(update: int) -> float:
         if update < warmup:
             return (update + 1) / (warmup + 1)
         done = (update - warmup) / max(1, updates - warmup)
-        return {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[
-            optim.schedule
-        ]
+        if optim.schedule == "linear":
+            return 1 - done
+        return (1 + math.cos(math.pi * done)) / 2 if optim.schedule == "cosine" else 1.0
 
     return factor
 
 
-def best_epoch(history: list[dict[str, Any]], select: str) -> int:
+def best_epoch(history: History, select: str) -> int:
     """The epoch (from 1) with the best validation metric; the first one on a tie, and if the metric
     was never defined."""
-    sign = -1 if kind(select) in LOWER_IS_BETTER else 1
-    values = [
-        -math.inf if record["val"][select] is None else sign * record["val"][select]
-        for record in history
-    ]
+    sign = -1 if lower_is_better(select) else 1
+    values = [record["val"][select] for record in history]
+    values = [-math.inf if value is None else sign * value for value in values]
     return values.index(max(values)) + 1
-
-
-def stale_epochs(history: list[dict[str, Any]], select: str) -> int:
-    """How many epochs have passed since the best one."""
-    return len(history) - best_epoch(history, select) if history else 0
 
 
 def make_accelerator(config: RunConfig) -> Accelerator:
     """Device and precision as set. SettingsError for what this machine does not have."""
-    if (config.device == "cuda" and not torch.cuda.is_available()) or (
-        config.device == "mps" and not torch.backends.mps.is_available()
-    ):
+    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    device, tracker, precision = config.device, config.tracker, config.precision
+    if device in available and not available[device]():
         raise SettingsError(
-            f"device={config.device}, but PyTorch finds none here; use --device cpu or auto"
+            f"device={device}, but PyTorch finds none here; use --device cpu or auto"
         )
-    if config.tracker and not find_spec(config.tracker):
-        raise SettingsError(
-            f"tracker={config.tracker} is not installed: pip install {config.tracker}"
-        )
+    if tracker and not find_spec(tracker):
+        raise SettingsError(f"tracker={tracker} is not installed: pip install {tracker}")
+    handlers = [
+        DistributedDataParallelKwargs(find_unused_parameters=config.unused_parameters),
+        InitProcessGroupKwargs(timeout=PATIENCE),
+    ]
+    cpu = device == "cpu"
     try:
-        handlers = [
-            DistributedDataParallelKwargs(find_unused_parameters=config.unused_parameters),
-            InitProcessGroupKwargs(timeout=PATIENCE),
-        ]
-        accelerator = Accelerator(
-            cpu=config.device == "cpu", mixed_precision=config.precision, kwargs_handlers=handlers
-        )
+        accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=handlers)
     except ValueError as error:
-        raise SettingsError(f"precision={config.precision}: {error}") from error
+        raise SettingsError(f"precision={precision}: {error}") from error
     if accelerator.device.type == "cpu":
         _keep_freed_memory()
     # The same numbers again on the same GPU.
@@ -304,12 +284,8 @@ def make_accelerator(config: RunConfig) -> Accelerator:
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep the large blocks that every step frees and asks for again, instead of giving
-    them back to the system.
-
-    Faulting them in anew, page by page, took up to a fifth of a training step
-    (benchmarks/avmnist.py).
-    """
+    """Have glibc keep the large blocks that every step frees and asks for again: faulting them in
+    anew, page by page, took up to a fifth of a training step (benchmarks/avmnist.py)."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:  # Linux with glibc
         mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, the largest value there is
@@ -321,48 +297,6 @@ def start_tracker(accelerator: Accelerator, run: Run) -> None:
     if run.config.tracker:
         accelerator.project_configuration.set_directories(str(run.dir))
         accelerator.log_with = filter_trackers(run.config.tracker, accelerator.logging_dir)
-        values = {
-            key: value if isinstance(value, (int, float)) else str(value)
-            for key, value in flatten(to_dict(run.config)).items()
-        }
-        accelerator.init_trackers("i2m2", config=values)
-
-
-def _state(
-    model: nn.Module, optimizer: Any, scheduler: Any, accelerator: Accelerator, history: list
-) -> dict[str, Any]:
-    scaler = accelerator.scaler.state_dict() if accelerator.scaler else None
-    return {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "scheduler": scheduler.state_dict(),
-        "scaler": scaler,
-        "history": history,
-    }
-
-
-def _resume(
-    run: Run, model: nn.Module, optimizer: Any, scheduler: Any, accelerator: Accelerator
-) -> list[dict[str, Any]]:
-    """Put everything back to where the last finished epoch left it -> the history so far, empty for
-    a new run."""
-    state = run.load_last()
-    if state is None:
-        return []
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    scheduler.load_state_dict(state["scheduler"])
-    if accelerator.scaler and state["scaler"]:
-        accelerator.scaler.load_state_dict(state["scaler"])
-    run.write_history(state["history"])  # a kill may have come just before its last line
-    accelerator.print(f"{run.dir}: going on after epoch {len(state['history'])}")
-    return state["history"]
-
-
-def _line(config: RunConfig, record: dict[str, Any], best: int) -> str:
-    scores = "  ".join(
-        f"{name} {value:.4f}" for name, value in record["val"].items() if value is not None
-    )
-    mark = "  *" if best == record["epoch"] else ""
-    epoch = f"epoch {record['epoch']}/{config.optim.epochs}  loss {record['train_loss']:.4f}"
-    return f"{config.run_name} seed {config.seed}  {epoch}  val {scores}{mark}"
+        settings = flatten(to_dict(run.config))
+        plain = {k: v if isinstance(v, (int, float)) else str(v) for k, v in settings.items()}
+        accelerator.init_trackers("i2m2", config=plain)

@@ -1,20 +1,20 @@
-"""A run's folder: settings, environment, log, checkpoints, predictions, result, DONE; a kill at any
-moment does it no harm."""
+"""A run's folder as it is written; a kill at any moment does it no harm."""
 
 from __future__ import annotations
 
 import fcntl
 import io
 import json
-import pickle
 import platform
 import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -24,91 +24,82 @@ import yaml
 from torch import Tensor
 
 from i2m2.errors import DataError, SettingsError
-from i2m2.files import write_atomic, write_json, write_text
-from i2m2.predictions import SavedPredictions, read_predictions
-from i2m2.training.config import RunConfig, flatten, to_dict
+from i2m2.files import Plain, finite, write_atomic, write_json, write_text
+from i2m2.runs import is_done, read_config, read_environment, read_facts, readable
+from i2m2.settings import RunConfig, config_diff, to_dict, with_role
 
-# Settings that have no influence on the numbers: a run may go on with others. (What the data are,
-# their fingerprint says.)
-WITHOUT_INFLUENCE = {
-    "out",
-    "tracker",
-    "workers",
-    "data.dir",
-    "data.images",
-    "features.dir",
-    "features.batch_size",
-}
+AGAIN = "delete its folder and run it again"
+PACKAGES = (  # whose versions a number depends on
+    "torch", "torchvision", "numpy", "scikit-learn", "accelerate", "transformers", "h5py", "i2m2",
+)  # fmt: skip
 
 
 def run_dir(config: RunConfig, variant: str = "") -> Path:
     """<out>/<dataset>[-<variant>]/<run name>/seed<k>."""
-    return (
-        Path(config.out)
-        / "-".join(filter(None, [config.dataset, variant]))
-        / config.run_name
-        / f"seed{config.seed}"
-    )
+    dataset = f"{config.dataset}-{variant}" if variant else config.dataset
+    return Path(config.out) / dataset / config.run_name / f"seed{config.seed}"
 
 
+@dataclass(eq=False)
 class Run:
     """One training and its folder."""
 
-    def __init__(self, directory: Path, config: RunConfig, writes: bool = True) -> None:
-        self.dir = directory
-        self.config = config
-        self.writes = writes  # one process of a distributed run does
+    dir: Path
+    config: RunConfig
+    writes: bool = True  # one process of a distributed run does
 
     @classmethod
-    def open(
-        cls, directory: Path, config: RunConfig, data: Mapping[str, Any], writes: bool = True
-    ) -> Run:
+    def open(cls, directory: Path, config: RunConfig, data: Plain, writes: bool = True) -> Run:
         """Begin a run or go on with it. SettingsError if its folder holds other settings, DataError
         if its data have changed.
 
         `data` describes the data set (variant, synthetic, fingerprint ...) for env.json.
         """
-        stored = (
-            _read_yaml(directory / "config.yaml") if (directory / "last.pt").exists() else None
-        )  # else nothing was trained yet
-        threads = config.threads or (stored or {}).get("threads") or torch.get_num_threads()
-        run = cls(directory, replace(config, threads=threads), writes)
-        if stored is not None:
-            run._refuse_other_settings(stored)
+        run = cls(directory, config, writes)
+        stored = read_config(directory) if run.started else {}  # else nothing was trained yet
+        threads = config.threads or stored.get("threads") or torch.get_num_threads()
+        run.config = replace(config, threads=threads)
+        if stored:
+            if differing := differences(stored, run.config):
+                raise SettingsError(
+                    f"{directory} holds a run of other settings: {shown(differing)}; "
+                    "give this one a --tag, or delete that folder"
+                )
             run.refuse_other_data(data)
         if writes:
             directory.mkdir(parents=True, exist_ok=True)
             run._lock()
-            for leftover in directory.glob(
-                ".*.tmp.*"
-            ):  # of a process that was killed while writing
+            for leftover in directory.glob(".*.tmp.*"):  # of a process that was killed
                 leftover.unlink()
-            if stored is None:
-                write_json(
-                    directory / "env.json", environment(config.device) | {"data": finite(data)}
-                )  # an AUROC may be undefined
-                write_text(
-                    directory / "config.yaml", yaml.safe_dump(to_dict(run.config), sort_keys=False)
-                )
+            if not stored:
+                settings = yaml.safe_dump(to_dict(run.config), sort_keys=False)
+                # A fact may be undefined, an AUROC say.
+                env = environment(config.device) | {"data": finite(data)}
+                write_json(directory / "env.json", env)
+                write_text(directory / "config.yaml", settings)
         return run
 
     @property
     def done(self) -> bool:
-        return (self.dir / "DONE").exists()
+        return is_done(self.dir)
 
     @property
     def started(self) -> bool:
         """Whether an epoch has been finished, to go on from."""
         return (self.dir / "last.pt").exists()
 
+    @property
+    def facts(self) -> Plain:
+        """What the run recorded about its data: variant, synthetic, description, fingerprint."""
+        return read_facts(self.dir)
+
     def save_best(self, weights: Mapping[str, Tensor]) -> None:
         # Cloned, since the format refuses tensors that share memory, as those of an encoder that
         # two experts use do.
-        own = {
-            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-            for name, tensor in weights.items()
-        }
-        self._write("best.safetensors", lambda path: path.write_bytes(safetensors.torch.save(own)))
+        contiguous = torch.contiguous_format
+        own = {k: v.detach().cpu().clone(memory_format=contiguous) for k, v in weights.items()}
+        data = safetensors.torch.save(own)
+        self._write("best.safetensors", lambda path: path.write_bytes(data))
 
     def load_best(self) -> dict[str, Tensor]:
         """Weights of the best epoch, {parameter name: tensor}. SettingsError if there are none yet,
@@ -118,50 +109,35 @@ class Run:
             raise SettingsError(
                 f"{path} does not exist: this run has not finished an epoch yet; train it first"
             )
-        try:
+        with readable(path, AGAIN, safetensors.SafetensorError):
             return safetensors.torch.load_file(path)
-        except safetensors.SafetensorError as error:
-            raise DataError(
-                f"{path} is damaged ({error}); delete its folder and run it again"
-            ) from error
 
-    def save_last(self, state: Mapping[str, Any]) -> None:
+    def save_last(self, state: Plain) -> None:
         # Through memory: a full disk is then an OSError of ours, not an abort inside torch.save.
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         self._write("last.pt", lambda path: path.write_bytes(buffer.getbuffer()))
 
-    def load_last(self) -> dict[str, Any] | None:
+    def load_last(self) -> Plain | None:
         """The state after the latest finished epoch, on the CPU; None for a new run."""
-        path = self.dir / "last.pt"
-        if not path.exists():
+        if not self.started:
             return None
-        try:
+        path, errors = self.dir / "last.pt", (RuntimeError, ValueError, EOFError, UnpicklingError)
+        with readable(path, AGAIN, *errors):
             return torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-            raise DataError(
-                f"{path} is damaged ({error}); delete its folder and run it again"
-            ) from error
 
-    def write_history(self, history: list[dict[str, Any]]) -> None:
-        """metrics.jsonl, a line per epoch; whole every time, so that it never tells of an epoch
-        that was not kept."""
-        lines = "".join(json.dumps(finite(record), allow_nan=False) + "\n" for record in history)
-        self._write("metrics.jsonl", lambda path: path.write_text(lines, encoding="utf-8"))
+    def write_history(self, history: list[Plain]) -> None:
+        """metrics.jsonl, whole every time: it never tells of an epoch that was not kept."""
+        text = "".join(json.dumps(finite(record), allow_nan=False) + "\n" for record in history)
+        self._write("metrics.jsonl", lambda path: path.write_text(text, encoding="utf-8"))
 
     def save_predictions(self, split: str, predictions: Mapping[str, np.ndarray]) -> None:
         self._write(f"predictions_{split}.npz", lambda path: np.savez(path, **predictions))
 
-    def load_predictions(self, split: str) -> SavedPredictions | None:
-        return read_predictions(self.dir, split)
-
     def add_to_environment(self, **facts: Any) -> None:
         """Further facts for env.json, such as where a warm start came from."""
         if self.writes:
-            write_json(
-                self.dir / "env.json",
-                json.loads((self.dir / "env.json").read_text(encoding="utf-8")) | facts,
-            )
+            write_json(self.dir / "env.json", read_environment(self.dir) | facts)
 
     def finish(self, result: Mapping[str, Mapping[str, float]]) -> None:
         """result.json ({split: {metric: value}}, null where a metric is not defined), then DONE."""
@@ -173,137 +149,72 @@ class Run:
         if self.writes:
             write_atomic(self.dir / name, write)
 
-    def _refuse_other_settings(self, stored: Mapping[str, Any]) -> None:
-        there, now = flatten(stored), flatten(to_dict(self.config))
-        differing = [
-            k for k in sorted({*there, *now} - WITHOUT_INFLUENCE) if there.get(k) != now.get(k)
-        ]
-        if differing:
-            keys = ", ".join(
-                f"{key} ({there.get(key)} there, {now.get(key)} now)" for key in differing
-            )
-            raise SettingsError(
-                f"{self.dir} holds a run of other settings: {keys}; give this one a --tag, or delete that folder"
-            )
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the run recorded about its data: variant, synthetic, description, sizes,
-        fingerprint."""
-        return read_facts(self.dir)
-
-    def refuse_other_data(self, data: Mapping[str, Any]) -> None:
+    def refuse_other_data(self, data: Plain) -> None:
         """DataError if the data at hand are not those the run began with."""
-        stored = self.facts["fingerprint"]
-        if stored != data["fingerprint"]:
+        stored, now = self.facts["fingerprint"], data["fingerprint"]
+        if stored != now:
             raise DataError(
-                f"{self.dir} was made with other data (fingerprint {stored[:12]} there, {data['fingerprint'][:12]} now); "
+                f"{self.dir} was made with other data "
+                f"(fingerprint {stored[:12]} there, {now[:12]} now); "
                 "restore them, give this run a --tag, or delete that folder"
             )
 
     def _lock(self) -> None:
         """The system frees the lock when this process ends, however it ends."""
-        self._lock_file = open(self.dir / ".lock", "w")  # noqa: SIM115 (held open until the process ends)
+        self._lock_file = open(self.dir / ".lock", "w")  # noqa: SIM115 (until the process ends)
         try:
-            # Of this process alone (flock would stay with the data loader's workers, who outlive a
-            # kill by seconds).
+            # Of this process alone: flock would stay with the data loader's workers, who outlive a
+            # kill by seconds.
             fcntl.lockf(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise SettingsError(
-                f"{self.dir}: another process is at work on this run; wait for it, or choose another --tag"
+                f"{self.dir}: another process is at work on this run; "
+                "wait for it, or choose another --tag"
             ) from error
 
 
-def read_facts(directory: Path) -> dict[str, Any]:
-    """What a run recorded about its data. DataError if it is not there."""
-    try:
-        return json.loads((directory / "env.json").read_text(encoding="utf-8"))["data"]
-    except (OSError, ValueError, KeyError) as error:
-        raise DataError(
-            f"{directory}/env.json does not say what data the run had; delete that folder, run it again"
-        ) from error
+def differences(stored: Plain, config: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """{dotted name: (stored value, value now)} of settings with influence on the numbers."""
+    neutral = with_role(type(config), "neutral", "location")
+    return config_diff(stored, to_dict(config), ignored=neutral)
 
 
-def environment(device: str = "cpu") -> dict[str, Any]:
+def shown(differing: Mapping[str, tuple[Any, Any]]) -> str:
+    return ", ".join(f"{key} ({there} there, {now} now)" for key, (there, now) in differing.items())
+
+
+def environment(device: str = "cpu") -> Plain:
     """Versions, device (as in the settings: auto takes a GPU where there is one) and commit: what a
     number depends on beside the settings and the data."""
-    packages = [
-        "torch",
-        "torchvision",
-        "numpy",
-        "scikit-learn",
-        "accelerate",
-        "transformers",
-        "h5py",
-        "i2m2",
-    ]
+    versions = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    on_gpu = device != "cpu" and torch.cuda.is_available()
     return {
         "python": platform.python_version(),
-        "versions": {name: installed for name in packages if (installed := _version(name))},
-        "device": torch.cuda.get_device_name()
-        if device != "cpu" and torch.cuda.is_available()
-        else _processor(),
-        "git_commit": git_commit(),
+        "versions": versions,
+        "device": torch.cuda.get_device_name() if on_gpu else _processor(),
+        "git_commit": _git_commit(),
         "command": " ".join(["python", *sys.orig_argv[1:]]),
     }
 
 
-def git_commit() -> str | None:
+def _git_commit() -> str | None:
     """The commit of this project, with `+` if files differ from it; None in a copy without .git."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
-    git = ["git", "-C", str(root)]
-    try:
-        commit = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        dirty = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+" if dirty else "")
-
-
-def finite(value: Any) -> Any:
-    """Nested values with NaN and infinity as None, for JSON."""
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value
+    words = ["describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+"]  # whatever the tags
+    with suppress(OSError, subprocess.CalledProcessError):
+        command = ["git", "-C", str(root), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return None
 
 
 def _processor() -> str:
-    names = (
-        re.findall(r"model name\s*: (.*)", path.read_text())
-        if (path := Path("/proc/cpuinfo")).exists()
-        else []
-    )
-    return (
-        f"{names[0]}, {len(names)} cores" if names else platform.processor() or platform.machine()
-    )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _read_yaml(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} is damaged ({error}); delete its folder and run it again"
-        ) from error
-    if not isinstance(content, dict):
-        raise DataError(
-            f"{path} is damaged: it holds no settings; delete its folder and run it again"
-        )
-    return content
+    path = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", path.read_text()) if path.exists() else []
+    if names:
+        return f"{names[0]}, {len(names)} cores"
+    return platform.processor() or platform.machine()

@@ -1,5 +1,7 @@
-"""The series encoder is a GRU: on the CPU its own passes give what `nn.GRU` gives, and anywhere
-else `nn.GRU` runs."""
+"""The series encoder is a GRU, by passes of its own on the CPU.
+
+They give what `nn.GRU` gives, and anywhere else `nn.GRU` runs.
+"""
 
 import copy
 
@@ -88,7 +90,7 @@ def test_torch_runs_under_autocast_and_when_compiled(monkeypatch):
     expected = by_torch(copy.deepcopy(encoder), x)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(encoder(x).float(), expected, rtol=0.1, atol=0.05)
-        monkeypatch.setattr(encoders, "_GRUOnCPU", None)  # from here on, to use it is an error
+        monkeypatch.setattr(encoders, "GRUOnCPU", None)  # from here on, to use it is an error
         encoder(x)
     with pytest.raises(AttributeError):
         encoder(x)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import math
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from AVMNIST_and_MIMIC.mimic.arrays import SERIES
 from AVMNIST_and_MIMIC.prepare_mimic import extract
 
 HEADERS = {
     "PATIENTS": "ROW_ID SUBJECT_ID GENDER DOB DOD DOD_HOSP DOD_SSN EXPIRE_FLAG",
-    "ADMISSIONS": "ROW_ID SUBJECT_ID HADM_ID ADMITTIME DISCHTIME DEATHTIME ADMISSION_TYPE DIAGNOSIS",
+    "ADMISSIONS": "ROW_ID SUBJECT_ID HADM_ID ADMITTIME DISCHTIME DEATHTIME ADMISSION_TYPE "
+    "DIAGNOSIS",
     "ICUSTAYS": "ROW_ID SUBJECT_ID HADM_ID ICUSTAY_ID DBSOURCE INTIME OUTTIME",
     "SERVICES": "ROW_ID SUBJECT_ID HADM_ID TRANSFERTIME PREV_SERVICE CURR_SERVICE",
     "DIAGNOSES_ICD": "ROW_ID SUBJECT_ID HADM_ID SEQ_NUM ICD9_CODE",
@@ -23,6 +27,16 @@ HEADERS = {
     "CHARTEVENTS": "ROW_ID SUBJECT_ID HADM_ID ICUSTAY_ID ITEMID CHARTTIME VALUE VALUENUM ERROR",
 }
 HEART_RATE, URINE = 211, 40055
+# Columns of the series, and items.
+GCS, SYSTOLIC, RATE, TEMPERATURE, RATIO, VOLUME = range(6)
+SODIUM = SERIES.index("sodium")
+PRESSURE, SODIUM_ITEM, PAO2, GAS_FIO2, SPECIMEN = 51, 50983, 50821, 50816, 50800
+NAN = math.nan
+# Chart items that the extraction needs.
+NEEDED = (
+    723, 223900, 454, 223901, 184, 220739, 51, 442, 455, 6701, 220179, 220050, 211, 220045,
+    223761, 678, 223762, 676, 223835, 3420, 3422, 190, 646, 220277,
+)  # fmt: skip
 
 
 def at(hours: float) -> str:
@@ -41,12 +55,25 @@ class Hospital:
         self.rows[table].append({"row_id": len(self.rows[table]) + 1, **row})
 
     def patient(
-        self, hadm: int, *, subject: int = 0, born: str = "2060-01-01 00:00:00", died: str = "", dead_in_hospital: str = "",
-        admitted: float = -1, left: float = 100, length: float = 30, kind: str = "EMERGENCY", services: tuple[str, ...] = ("MED",),
-        codes: tuple[str, ...] = ("4019",), stay: bool = True,
-    ) -> int:  # fmt: skip
-        """An admission with an ICU stay from hour 0; its record is urine of 1 mL at hours 0 and
-        `length`. -> its HADM_ID."""
+        self,
+        hadm: int,
+        *,
+        subject: int = 0,
+        born: str = "2060-01-01 00:00:00",
+        died: str = "",
+        dead_in_hospital: str = "",
+        admitted: float = -1,
+        left: float = 100,
+        length: float = 30,
+        kind: str = "EMERGENCY",
+        services: tuple[str, ...] = ("MED",),
+        codes: tuple[str, ...] = ("4019",),
+        stay: bool = True,
+    ) -> int:
+        """An admission with an ICU stay from hour 0 -> its HADM_ID.
+
+        Its record is urine of 1 mL at hours 0 and `length`.
+        """
         subject = subject or hadm + 1000
         ids = {"subject_id": subject, "hadm_id": hadm}
         if all(row["subject_id"] != subject for row in self.rows["PATIENTS"]):
@@ -99,8 +126,10 @@ class Hospital:
         self.add("OUTPUTEVENTS", **ids, charttime=at(hours), value=amount, iserror=error)
 
     def write(self, folder: Path, upper: bool = True, compress: bool = True) -> Path:
-        """Every table as CSV, text quoted; a row of each event table of no interest keeps none of
-        them empty."""
+        """Every table as CSV, text quoted.
+
+        A row of each event table of no interest keeps none of them empty.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         first = self.rows["ADMISSIONS"][-1]["hadm_id"]
         if not self.rows["CHARTEVENTS"]:
@@ -138,3 +167,12 @@ def prepare(hospital: Hospital, folder: Path, mode: str, **options: float) -> Pr
         hospital.write(raw)
     extract(raw, folder / mode, mode, **options)
     return Prepared(folder / mode)
+
+
+def both(hospital: Hospital, folder: Path) -> tuple[Prepared, Prepared]:
+    """-> clean, reference."""
+    return prepare(hospital, folder, "clean"), prepare(hospital, folder, "reference")
+
+
+def near(*values: float):
+    return pytest.approx(list(values), rel=1e-6, nan_ok=True)

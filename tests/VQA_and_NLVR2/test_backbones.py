@@ -15,8 +15,10 @@ from transformers import (
 )
 
 from i2m2.errors import SettingsError
-from VQA_and_NLVR2.backbones.base import BackboneSettings, build_backbone, trim_text
+from VQA_and_NLVR2.backbones.base import trim_text
+from VQA_and_NLVR2.backbones.build import build_backbone
 from VQA_and_NLVR2.backbones.hub import swin_entries
+from VQA_and_NLVR2.backbones.settings import BackboneSettings
 
 SMALL = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64}
 
@@ -77,10 +79,8 @@ def examples(model):
 def test_every_backbone_keeps_the_interface(hub, make):
     model = make(hub)
     images, ids, mask = examples(model)
-    (image, image_state), (text, text_state) = (
-        model.encode_image(images),
-        model.encode_text(ids, mask),
-    )
+    image, image_state = model.encode_image(images)
+    text, text_state = model.encode_text(ids, mask)
     fused = model.fuse(image_state, text_state)
     assert {"image": image.shape[1], "text": text.shape[1], "fused": fused.shape[1]} == model.widths
     assert len(model.mean) == len(model.std) == 3 and model.tokenizer and model.report
@@ -108,10 +108,8 @@ def test_every_parameter_has_a_use(hub, make):
             if "alpha_" in name:
                 parameter.fill_(0.5)
     images, ids, mask = examples(model)
-    (image, image_state), (text, text_state) = (
-        model.encode_image(images),
-        model.encode_text(ids, mask),
-    )
+    image, image_state = model.encode_image(images)
+    text, text_state = model.encode_text(ids, mask)
     (image.sum() + text.sum() + model.fuse(image_state, text_state).sum()).backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
@@ -119,10 +117,8 @@ def test_every_parameter_has_a_use(hub, make):
 def test_fiber_around_published_encoders_computes_what_they_compute(hub):
     model = from_encoders(hub)
     images, ids, mask = examples(model)
-    swin, roberta = (
-        SwinModel.from_pretrained(hub / "swin"),
-        RobertaModel.from_pretrained(hub / "roberta"),
-    )
+    swin = SwinModel.from_pretrained(hub / "swin")
+    roberta = RobertaModel.from_pretrained(hub / "roberta")
     with torch.no_grad():
         image = model.image_tokens(model.encode_image(images)[1])
         text = model.text_tokens(model.encode_text(ids, mask)[1])
@@ -168,10 +164,8 @@ def test_flava_computes_what_its_own_forward_pass_computes(hub):
     images, ids, mask = examples(model)
     with torch.no_grad():
         out = FlavaModel.from_pretrained(hub / "flava")(ids, images, attention_mask=mask.long())
-        (image, image_state), (text, text_state) = (
-            model.encode_image(images),
-            model.encode_text(ids, mask),
-        )
+        image, image_state = model.encode_image(images)
+        text, text_state = model.encode_text(ids, mask)
         for ours, theirs in (
             (image, out.image_embeddings),
             (text, out.text_embeddings),

@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import save_file
 
 from i2m2.errors import DataError, SettingsError
-from tests.VQA_and_NLVR2.test_fiber import TINY, examples, tiny_fiber, vectors
-from VQA_and_NLVR2.backbones.base import BackboneSettings, build_backbone
+from tests.VQA_and_NLVR2.tiny_fiber import TINY, examples, tiny_fiber, vectors
+from VQA_and_NLVR2.backbones.build import build_backbone
 from VQA_and_NLVR2.backbones.fiber import FIBER, FIBERSizes
 from VQA_and_NLVR2.backbones.fiber_checkpoint import RULES, adapt_table, load_fiber, load_heads
 from VQA_and_NLVR2.backbones.heads import make_head
+from VQA_and_NLVR2.backbones.settings import BackboneSettings
 
 LARGER = dataclasses.replace(TINY, swin=dataclasses.replace(TINY.swin, image_size=96))
 
@@ -69,19 +70,16 @@ def test_every_published_entry_has_its_place_in_the_full_size_model(shared):
     entries = {name: shape for part in parts.values() for name, (shape, _, _) in part.items()}
     assert len(entries) == 722
     with torch.device("meta"):
-        own, larger = (
-            FIBER(FIBERSizes()),
-            FIBER(FIBERSizes(swin=dataclasses.replace(FIBERSizes().swin, image_size=576))),
-        )
+        own, swin = FIBER(FIBERSizes()), FIBERSizes().swin
+        larger = FIBER(FIBERSizes(swin=dataclasses.replace(swin, image_size=576)))
     weights, buffers = own.state_dict(), dict(own.named_buffers())
     assert {name: list(value.shape) for name, value in weights.items()} == {
         name: entries[name] for name in weights
     }
     rest = entries.keys() - weights.keys()
-    by_rule = {
-        name: [rule for rule, pattern in RULES.items() if re.fullmatch(pattern, name)]
-        for name in rest
-    }
+    by_rule: dict[str, list[str]] = {name: [] for name in rest}
+    for name, rules in by_rule.items():
+        rules += [rule for rule, pattern in RULES.items() if re.fullmatch(pattern, name)]
     assert Counter(rule for rules in by_rule.values() for rule in rules) == {
         "queues of pre-training": 7,
         "heads of pre-training": 11,
@@ -106,15 +104,8 @@ def test_a_published_file_is_accounted_for_entry_by_entry(tmp_path, form):
     entries = published(source)
     path = tmp_path / ("weights.safetensors" if form == "safetensors" else "fiber_pretrain.ckpt")
     if form == "safetensors":
-        save_file(
-            {
-                name: value.contiguous()
-                for name, value in entries.items()
-                if name != "image_input_queue"
-            },
-            path,
-        )
         entries.pop("image_input_queue")
+        save_file({name: value.contiguous() for name, value in entries.items()}, path)
     elif form == "state_dict":
         saved(path, entries)
     else:

@@ -92,10 +92,8 @@ def test_real_files_have_the_statistics_of_their_readme_and_the_url_rule_finds_t
     shared,
 ):
     folder = shared / "data/nlvr2"
-    whole, dev = (
-        read_nlvr2(folder / "balanced_dev.json.gz"),
-        read_nlvr2(folder / "dev_first300.json.gz"),
-    )
+    whole = read_nlvr2(folder / "balanced_dev.json.gz")
+    dev = read_nlvr2(folder / "dev_first300.json.gz")
     test = read_nlvr2(folder / "test1_first300.json.gz")
     facts = [
         [len(s), len(np.unique(s.pair)), len(np.unique(s.group)), int(s.label.sum())]
@@ -157,7 +155,8 @@ def test_photographs_are_found_in_every_layout_and_missing_ones_counted(train, t
     assert all(path is None or path.is_file() for path in left + right)
     (text,) = coverage(sentences, left, right)
     assert text == (
-        "train: 2 of 6 examples and 1 of 4 image pairs are complete; 4 photographs missing, first train-7-1-img1.png"
+        "train: 2 of 6 examples and 1 of 4 image pairs are complete; "
+        "4 photographs missing, first train-7-1-img1.png"
     )
 
 

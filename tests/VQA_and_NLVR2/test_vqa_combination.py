@@ -1,25 +1,18 @@
 """Separately trained experts of VQA-VS combined afterwards, against the rule for classes, known
 weights and the product itself."""
 
-import json
-import re
-import shutil
-
 import numpy as np
 import pytest
 import torch
 
 from i2m2.errors import DataError
 from i2m2.model import product_of_experts
-from i2m2.results import main as results
-from i2m2.stats.calibration import fit_combination, fit_temperature, log_frequencies
-from tests.VQA_and_NLVR2.tiny_vqa import SCENES, arguments, extracted
-from VQA_and_NLVR2.evaluate import main as evaluate
-from VQA_and_NLVR2.make_synthetic import make_synthetic
-from VQA_and_NLVR2.train import main as train
+from i2m2.stats.calibration import fit_pool, fit_temperature, log_frequencies
+from VQA_and_NLVR2.vqa_vs.analysis import combination
 from VQA_and_NLVR2.vqa_vs.answers import TRAINING
-from VQA_and_NLVR2.vqa_vs.combination import combination, fit, log_shares, scores_of
-from VQA_and_NLVR2.vqa_vs.predictions import calibration, keep, keep_everything
+from VQA_and_NLVR2.vqa_vs.combination import Pool, fit, log_shares, scores_of
+from VQA_and_NLVR2.vqa_vs.outputs import select_all_answers, select_top_answers
+from VQA_and_NLVR2.vqa_vs.predictions import calibration
 
 K = 12
 
@@ -29,23 +22,21 @@ def questions(n, rng, log_prob=None, people=None):
     same one."""
     answer, count = np.full((n, 10), -1, np.int16), np.zeros((n, 10), np.int8)
     for row in range(n):
-        given = (
-            rng.choice(K, 10, p=np.exp(log_prob[row]))
-            if people is None
-            else np.full(10, people[row])
-        )
+        if people is None:
+            given = rng.choice(K, 10, p=np.exp(log_prob[row]))
+        else:
+            given = np.full(10, people[row])
         names, times = np.unique(given, return_counts=True)
         answer[row, : len(names)], count[row, : len(names)] = names, times
     columns = {"answer": answer, "count": count, "answer_type": np.zeros(n, np.int8)}
     return {"id": np.arange(n), "group": np.arange(n) // 2, **columns}
 
 
-def saved(base, log_prob):
+def saved(base, log_prob, select_outputs=select_all_answers):
     """The columns that a run with one expert keeps of it."""
-    kept = keep_everything(
-        torch.from_numpy(log_prob), {}, {"answer": torch.from_numpy(base["answer"])}
-    )
-    return base | {name: value.numpy() for name, value in kept.items()}
+    answer = torch.from_numpy(base["answer"])
+    columns = select_outputs(torch.from_numpy(log_prob), {}, {"answer": answer})
+    return base | {name: value.numpy() for name, value in columns.items()}
 
 
 def normal(rng, n, spread=1.5):
@@ -57,18 +48,15 @@ def test_where_all_people_agree_it_is_the_rule_for_classes():
     image, text = normal(rng, 400), normal(rng, 400)
     y = np.array([rng.choice(K, p=p / p.sum()) for p in np.exp(0.8 * image + 0.5 * text)])
     base = questions(400, rng, people=y)
-    val = {
-        "image": saved(base, image + 3.0),
-        "text": saved(base, text - 1.0),
-    }  # logits serve as well
+    # Logits serve as well.
+    val = {"image": saved(base, image + 3.0), "text": saved(base, text - 1.0)}
     prior = log_shares(val["image"])
     np.testing.assert_allclose(prior, log_frequencies(y, K), atol=1e-12)
-    ones, weights, gamma, temperature = fit(val, prior)
-    by_class = fit_combination(y, {"image": image, "text": text})
+    weights, gamma, temperature = fit(val, prior)
+    by_class = fit_pool(y, {"image": image, "text": text})
     np.testing.assert_allclose([*weights, gamma], [*by_class.weights, by_class.gamma], atol=1e-5)
     product = product_of_experts([torch.from_numpy(image), torch.from_numpy(text)]).numpy()
     assert temperature == pytest.approx(fit_temperature(y, product), rel=1e-5)
-    np.testing.assert_array_equal(ones, [1, 1])
 
 
 def test_known_weights_are_recovered_from_soft_targets():
@@ -76,15 +64,12 @@ def test_known_weights_are_recovered_from_soft_targets():
     n, weights, gamma = 4000, (0.7, 0.4), -0.6
     image, text = normal(rng, n), normal(rng, n)
     prior = np.log(np.arange(1, K + 1) / np.arange(1, K + 1).sum())
-    true = (
-        torch.from_numpy(weights[0] * image + weights[1] * text + gamma * prior)
-        .log_softmax(dim=1)
-        .numpy()
-    )
+    logits = torch.from_numpy(weights[0] * image + weights[1] * text + gamma * prior)
+    true = logits.log_softmax(dim=1).numpy()
     # The score of training rises with the number of people, and not linearly: ask one of them, and
     # it is who is asked.
     base = questions(n, rng, people=[rng.choice(K, p=np.exp(row)) for row in true])
-    _, found, exponent, _ = fit({"image": saved(base, image), "text": saved(base, text)}, prior)
+    found, exponent, _ = fit({"image": saved(base, image), "text": saved(base, text)}, prior)
     np.testing.assert_allclose([*found, exponent], [*weights, gamma], atol=0.12)
 
 
@@ -100,37 +85,29 @@ def test_the_plain_way_is_the_product_and_every_score_is_that_of_all_probabiliti
     prior = log_shares(parts["image"])
     for way in ("prior_divided", "fitted"):
         rule = found[way]
-        logits = (
-            sum(rule["weights"][name] * value for name, value in (("image", image), ("text", text)))
-            + rule["gamma"] * prior
-        )
+        weights = rule["weights"]
+        logits = weights["image"] * image + weights["text"] * text + rule["gamma"] * prior
         p = torch.from_numpy(logits).softmax(dim=1).numpy()
         target = np.zeros((300, K))
         rows, places = np.nonzero(base["answer"] >= 0)
         target[rows, base["answer"][rows, places]] = TRAINING[base["count"][rows, places]]
         target = target[7:] / target[7:].sum(axis=1, keepdims=True)
-        assert rule["scores"]["brier"] == pytest.approx(
-            ((p[7:] - target) ** 2).sum(axis=1).mean(), rel=1e-6
-        )
-        assert rule["scores"]["nll"] == pytest.approx(
-            -(target * np.log(p[7:])).sum(axis=1).mean(), rel=1e-6
-        )
-        people = [
-            (base["count"][row] * (base["answer"][row] == p[row].argmax())).sum()
-            for row in range(300)
-        ]
+        brier = ((p[7:] - target) ** 2).sum(axis=1).mean()
+        nll = -(target * np.log(p[7:])).sum(axis=1).mean()
+        people = (base["count"] * (base["answer"] == p.argmax(axis=1)[:, None])).sum(axis=1)
+        assert rule["scores"]["brier"] == pytest.approx(brier, rel=1e-6)
+        assert rule["scores"]["nll"] == pytest.approx(nll, rel=1e-6)
         assert rule["scores"]["vqa_score"] == pytest.approx(
-            np.minimum(1, np.array(people) / 3).mean(), abs=1e-6
+            np.minimum(1, people / 3).mean(), abs=1e-6
         )
     # What is fitted to these very questions is at least as likely as anything else of its kind.
     assert found["fitted"]["scores"]["nll"] <= min(
         found[way]["scores"]["nll"] for way in ("plain", "temperature", "prior_divided")
     )
-    alone = scores_of(
-        parts, {"image": (np.array([1.0, 0.0]), 0.0), "text": (np.array([0.0, 1.0]), 0.0)}, prior
-    )
+    one = {"image": Pool(np.array([1.0, 0.0]), 0.0), "text": Pool(np.array([0.0, 1.0]), 0.0)}
+    alone = scores_of(parts, one, prior)
     for name in parts:
-        assert alone[name] == pytest.approx(calibration(parts[name])[0], abs=1e-6)
+        assert alone[name] == pytest.approx(calibration(parts[name]).scores, abs=1e-6)
 
 
 def test_other_questions_and_predictions_of_the_best_answers_alone_are_not_combined():
@@ -138,12 +115,8 @@ def test_other_questions_and_predictions_of_the_best_answers_alone_are_not_combi
     image = normal(rng, 20)
     base = questions(20, rng, log_prob=image)
     whole = {"image": saved(base, image), "text": saved(base, image)}
-    compact = keep(torch.from_numpy(image), {}, {"answer": torch.from_numpy(base["answer"])})
-    found = combination(
-        whole,
-        whole | {"text": base | {name: v.numpy() for name, v in compact.items()}},
-        whole["image"],
-    )
+    compact = saved(base, image, select_top_answers)
+    found = combination(whole, whole | {"text": compact}, whole["image"])
     assert set(found) == {"why_not"} and "--save-all" in found["why_not"]
     other = whole | {"text": whole["text"] | {"count": whole["text"]["count"][::-1]}}
     with pytest.raises(
@@ -151,49 +124,3 @@ def test_other_questions_and_predictions_of_the_best_answers_alone_are_not_combi
         match="the validation of image and the validation of text predicted other examples",
     ):
         combination(other, whole, whole["image"])
-
-
-def test_runs_are_combined_once_their_answers_are_all_saved(tmp_path, capsys):
-    make_synthetic(tmp_path / "data", "vqa_vs", SCENES)
-    extracted(tmp_path / "data", tmp_path / "features")
-    for method in ("unimodal_image", "unimodal_text", "inter", "i2m2"):
-        train(
-            arguments(
-                tmp_path / "data",
-                tmp_path / "features",
-                "--out",
-                str(tmp_path / "out"),
-                "--method",
-                method,
-            )
-        )
-    results([str(tmp_path / "out")])
-    (folder,) = (path for path in (tmp_path / "out").iterdir() if path.is_dir())
-    text = (folder / "studies.md").read_text()
-    assert "I2M2: not made: the experts' predictions keep the 50 most probable answers" in text
-    before = dict(np.load(folder / "inter/seed0/predictions_test.npz"))
-    for method in ("unimodal_image", "unimodal_text", "inter"):
-        for split in ("val", "test"):
-            evaluate([str(folder / method / "seed0"), "--save-all", "--split", split])
-    after = np.load(folder / "inter/seed0/predictions_test.npz")
-    assert set(after) - set(before) == {"product_log_prob"}
-    assert all(np.array_equal(before[name], after[name]) for name in before)
-    results([str(tmp_path / "out")])
-    text = (folder / "studies.md").read_text()
-    assert "not made" not in text
-    rows = re.findall(
-        r"^\| (product as it is|one temperature|prior divided out|expert weights.*?|trained jointly.*?) \|",
-        text,
-        re.M,
-    )
-    assert len(rows) == 5 and "| parts of I2M2 | vqa_score | ece | brier | nll |" in text
-    stored = json.loads((folder / "i2m2/seed0/statistics.json").read_text())["combination"]
-    assert set(stored["fitted"]["weights"]) == {"image", "text", "inter"}
-    shutil.rmtree(folder / "inter")  # a part that is gone
-    for _ in range(2):  # computed, and read back
-        results([str(tmp_path / "out")])
-        text = (folder / "studies.md").read_text()
-        assert (
-            re.search("I2M2: not made: no predictions of val and test in .*inter/seed0;", text)
-            and "trained jointly" not in text
-        )

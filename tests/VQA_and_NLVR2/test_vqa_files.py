@@ -11,19 +11,10 @@ import pytest
 
 from i2m2.errors import DataError, SettingsError
 from VQA_and_NLVR2.audit import OVERLAP, audit_vqa, main
-from VQA_and_NLVR2.inputs import records
-from VQA_and_NLVR2.vqa_vs.files import (
-    OOD_SETS,
-    PUBLISHED,
-    count_vocabulary,
-    find_images,
-    image_path,
-    join,
-    missing_images,
-    read_annotations,
-    read_questions,
-    read_vqa_vs,
-)
+from VQA_and_NLVR2.inputs import json_files
+from VQA_and_NLVR2.vqa_vs.annotations import join, read_annotations, read_questions
+from VQA_and_NLVR2.vqa_vs.files import OOD_SETS, PUBLISHED, count_vocabulary, read_vqa_vs
+from VQA_and_NLVR2.vqa_vs.images import find_images, image_path, missing_images
 
 
 def questions(*ids):
@@ -32,20 +23,17 @@ def questions(*ids):
 
 def answers(*ids, kind="other"):
     ten = ["red"] * 6 + ["blue"] * 3 + ["wine red"]
-    return [
-        {
-            "question_id": i,
-            "image_id": i // 1000,
-            "question_type": "what is",
-            "answer_type": kind,
-            "multiple_choice_answer": "Red.",
-            "answers": [
-                {"answer": answer, "answer_confidence": "yes", "answer_id": k}
-                for k, answer in enumerate(ten, 1)
-            ],
-        }
-        for i in ids
+    given = [
+        {"answer": answer, "answer_confidence": "yes", "answer_id": k}
+        for k, answer in enumerate(ten, 1)
     ]
+    record = {
+        "question_type": "what is",
+        "answer_type": kind,
+        "multiple_choice_answer": "Red.",
+        "answers": given,
+    }
+    return [{"question_id": i, "image_id": i // 1000, **record} for i in ids]
 
 
 PARTS = {"Training": range(1000, 1012), "Val": range(2000, 2003), "IID-Test": range(3000, 3010)}
@@ -66,10 +54,8 @@ def root(tmp_path):
         write(folder / part / f"{part}-Ques.json", questions(*ids))
         write(folder / part / f"{part}-Ans.json", answers(*reversed(ids)))
     for k, name in enumerate(OOD_SETS):
-        write(
-            folder / "OOD-Test" / name / f"OOD-Test-{name}-Ques.json",
-            questions(*list(PARTS["IID-Test"])[k::-1]),
-        )
+        path = folder / "OOD-Test" / name / f"OOD-Test-{name}-Ques.json"
+        write(path, questions(*list(PARTS["IID-Test"])[k::-1]))
     return folder
 
 
@@ -149,21 +135,18 @@ def test_every_published_form_reads_the_same(root, tmp_path):
 def test_reading_in_blocks_equals_reading_at_once(root, monkeypatch):
     plain = read_vqa_vs(root)
     for block in (1, 7, 100):
-        monkeypatch.setattr(records, "BLOCK", block)
+        monkeypatch.setattr(json_files, "BLOCK", block)
         assert same(plain, read_vqa_vs(root))
 
 
 def test_test_annotations_stand_in_for_the_answers_and_the_sets(root):
     plain = read_vqa_vs(root)
-    counted = [
-        {
-            "question_id": i,
-            "answer_type": "other",
-            "answers_word": ["red"],
-            "answer_count": {"red": 6, "blue": 3, "wine red": 1},
-        }
-        for i in PARTS["IID-Test"]
-    ]
+    record = {
+        "answer_type": "other",
+        "answers_word": ["red"],
+        "answer_count": {"red": 6, "blue": 3, "wine red": 1},
+    }
+    counted = [{"question_id": i, **record} for i in PARTS["IID-Test"]]
     lists = {
         f"{name.replace('+', '')}_qid": list(PARTS["IID-Test"])[: k + 1]
         for k, name in enumerate(OOD_SETS)
@@ -301,10 +284,9 @@ def test_damaged_and_missing_files_are_named(root):
 
 def test_a_missing_ood_set_is_named(root):
     shutil.rmtree(root / "OOD-Test/QT+KW")
-    with pytest.raises(
-        DataError,
-        match=r"no OOD-Test/QT\+KW/OOD-Test-QT\+KW-Ques.json, nor test_annotations.json with QTKW_qid",
-    ):
+    file = r"OOD-Test/QT\+KW/OOD-Test-QT\+KW-Ques.json"
+    line = f"no {file}, nor test_annotations.json with QTKW_qid"
+    with pytest.raises(DataError, match=line):
         read_vqa_vs(root)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from i2m2.training.config import load_config
 from tests.conftest import ROOT
 from VQA_and_NLVR2.extract_features import extract_features
-from VQA_and_NLVR2.vqa_vs.experiment import VQAConfig
+from VQA_and_NLVR2.vqa_vs.settings import VQAConfig
 
 CONFIG = str(ROOT / "VQA_and_NLVR2/configs/vqa_vs.yaml")
 SIZES = str(ROOT / "VQA_and_NLVR2/configs/fiber_tiny.json")
@@ -15,37 +15,23 @@ SCENES = 60  # six questions each
 
 def arguments(data: Path, features: Path, *more: str) -> list[str]:
     """Later ones win."""
-    backbone = [
-        "--backbone.kind",
-        "fiber_random",
-        "--backbone.checkpoint",
-        "null",
-        "--backbone.sizes",
-        SIZES,
-    ]
-    backbone += ["--backbone.image_size", "null", "--backbone.max_text_length", "null"]
-    backbone += ["--backbone.tokenizer", str(data / "tokenizer"), "--model.hidden", "32"]
-    where = [
-        "--data.dir",
-        str(data),
-        "--features.dir",
-        str(features),
-        "--features.dtype",
-        "float32",
-    ]
-    return [
-        "--config",
-        CONFIG,
-        *backbone,
-        *where,
-        "--threads",
-        "1",
-        "--optim.epochs",
-        "1",
-        "--optim.batch_size",
-        "64",
-        *more,
-    ]
+    given = {
+        "backbone.kind": "fiber_random",
+        "backbone.checkpoint": "null",
+        "backbone.sizes": SIZES,
+        "backbone.image_size": "null",
+        "backbone.max_text_length": "null",
+        "backbone.tokenizer": data / "tokenizer",
+        "model.hidden": 32,
+        "data.dir": data,
+        "features.dir": features,
+        "features.dtype": "float32",
+        "threads": 1,
+        "optim.epochs": 1,
+        "optim.batch_size": 64,
+    }
+    words = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    return ["--config", CONFIG, *words, *more]
 
 
 def settings(data: Path, features: Path, *more: str) -> VQAConfig:

@@ -14,13 +14,9 @@ def save(folder: Path, probability: list, id=(1, 2, 3)) -> Path:
     folder.mkdir(parents=True)
     p = np.array(probability)
     log_prob = np.log(np.stack([1 - p, p], axis=1)).astype(np.float32)
-    np.savez(
-        folder / "predictions_test.npz",
-        id=np.array(id),
-        group=np.array(id),
-        y=np.array([1, 0, 1]),
-        log_prob=log_prob,
-    )
+    places, y = np.array(id), np.array([1, 0, 1])
+    columns = {"id": places, "group": places, "y": y, "log_prob": log_prob}
+    np.savez(folder / "predictions_test.npz", **columns)
     (folder / "env.json").write_text(json.dumps({"data": {"description": "made by hand"}}))
     return folder
 
@@ -36,16 +32,13 @@ def test_product_of_two_runs_equals_a_hand_calculation(tmp_path, capsys):
     assert [line.split()[0] for line in lines[2:]] == ["product", *map(str, runs)]
     predictions = {run.parent.name: dict(np.load(run / "predictions_test.npz")) for run in runs}
     probability = np.exp(combine(predictions)["log_prob"][:, 1])
-    np.testing.assert_allclose(
-        probability, [0.8, 0.25, 0.36 / (0.36 + 0.06)], rtol=1e-6
-    )  # p q / (p q + (1 - p)(1 - q))
+    # p q / (p q + (1 - p)(1 - q))
+    np.testing.assert_allclose(probability, [0.8, 0.25, 0.36 / (0.36 + 0.06)], rtol=1e-6)
 
 
 def test_other_examples_and_missing_predictions_are_refused(tmp_path):
-    one, other = (
-        save(tmp_path / "image/seed0", [0.8, 0.5, 0.4]),
-        save(tmp_path / "audio/seed0", [0.8, 0.5, 0.4], id=(1, 2, 4)),
-    )
+    one = save(tmp_path / "image/seed0", [0.8, 0.5, 0.4])
+    other = save(tmp_path / "audio/seed0", [0.8, 0.5, 0.4], id=(1, 2, 4))
     with pytest.raises(DataError, match="image/seed0 and .*audio/seed0 predicted other examples"):
         main([str(one), str(other)])
     with pytest.raises(SettingsError, match="image/seed0 is given twice"):

@@ -8,6 +8,7 @@ import pytest
 
 from i2m2.compare import main, pairs_of
 from i2m2.errors import DataError, SettingsError
+from tests.i2m2.conftest import of_two_rows
 
 
 def save(folder, right, first_id=0, each=1, **other):
@@ -16,20 +17,12 @@ def save(folder, right, first_id=0, each=1, **other):
     folder.mkdir(parents=True)
     n = len(right)
     y = np.arange(n) % 2
-    p = np.where(np.array(right, bool), 0.8, 0.4)
-    log_prob = np.log(np.where(np.arange(2) == y[:, None], p[:, None], 1 - p[:, None])).astype(
-        np.float32
-    )
-    columns = {
-        "id": np.arange(n) + first_id,
-        "group": np.arange(n) // each,
-        "y": y,
-        "log_prob": log_prob,
-    } | other
-    np.savez(
-        folder / "predictions_test.npz",
-        **{name: value for name, value in columns.items() if value is not None},
-    )
+    p = np.where(np.array(right, bool), 0.8, 0.4)[:, None]
+    log_prob = np.log(np.where(np.arange(2) == y[:, None], p, 1 - p)).astype(np.float32)
+    columns = {"id": np.arange(n) + first_id, "group": np.arange(n) // each, "y": y}
+    columns |= {"log_prob": log_prob} | other
+    columns = {name: value for name, value in columns.items() if value is not None}
+    np.savez(folder / "predictions_test.npz", **columns)
     (folder / "env.json").write_text(json.dumps({"data": {"description": "made by hand"}}))
     (folder / "DONE").touch()
     return folder
@@ -59,13 +52,11 @@ def test_two_runs_side_by_side(tmp_path, capsys):
     assert any("one seed" in line and "2,000 resamples of 40 groups" in line for line in lines)
     # 2 of 10 by chance: 2 (1 + 10 + 45) / 1024, and without half of the 45
     assert any(re.fullmatch(r"seed0 and seed3\s+8\s+2\s+0.11\s+0.065", line) for line in lines)
-    assert any(line.startswith("DeLong") for line in lines) and not any(
-        "come in groups" in line for line in lines
-    )
+    assert any(line.startswith("DeLong") for line in lines)
+    assert not any("come in groups" in line for line in lines)
     (b / "DONE").unlink()
-    assert (
-        printed(capsys, a, b).splitlines()[1] == f"B  {b} (NOT FINISHED, as DONE is missing: seed3)"
-    )
+    second = printed(capsys, a, b).splitlines()[1]
+    assert second == f"B  {b} (NOT FINISHED, as DONE is missing: seed3)"
 
 
 def test_methods_are_compared_over_the_seeds_they_share(tmp_path, capsys):
@@ -78,11 +69,8 @@ def test_methods_are_compared_over_the_seeds_they_share(tmp_path, capsys):
     out = printed(capsys, tmp_path / "a", tmp_path / "b", "--metric", "accuracy")
     assert "without seed0: not finished, or not among the other's" in out
     assert "without seed3, seed10: not finished" in out
-    assert (
-        "seed1, seed2; test split" in out
-        and "t, seeds and examples" in out
-        and "come in groups" in out
-    )
+    assert "seed1, seed2; test split" in out
+    assert "t, seeds and examples" in out and "come in groups" in out
     assert not re.search("^(nll|DeLong)", out, re.MULTILINE)
     assert list(pairs_of(tmp_path / "a/seed2", tmp_path / "b", "test")) == ["seed2"]
 
@@ -93,23 +81,12 @@ def test_labels_each_and_their_mean(tmp_path, capsys):
     for name in "ab":
         p = rng.random((40, 2))
         log_prob = np.log(np.stack([1 - p, p], axis=-1))
-        save(
-            tmp_path / name / "seed0",
-            A,
-            y=y,
-            log_prob=log_prob,
-            labels=np.array(["acl", "meniscus"]),
-        )
-    lines = printed(
-        capsys, tmp_path / "a", tmp_path / "b", "--metric", "auroc,nll_acl"
-    ).splitlines()
-    assert [line.split()[0] for line in lines[4:9]] == [
-        "A",
-        "auroc",
-        "auroc_acl",
-        "auroc_meniscus",
-        "nll_acl",
-    ]
+        labels = np.array(["acl", "meniscus"])
+        save(tmp_path / name / "seed0", A, y=y, log_prob=log_prob, labels=labels)
+    out = printed(capsys, tmp_path / "a", tmp_path / "b", "--metric", "auroc,nll_acl")
+    lines = out.splitlines()
+    metrics = ["auroc", "auroc_acl", "auroc_meniscus", "nll_acl"]
+    assert [line.split()[0] for line in lines[4:9]] == ["A", *metrics]
     assert sum(line.startswith(("seed0 acl", "seed0 meniscus")) for line in lines) == 2
     one = printed(capsys, tmp_path / "a", tmp_path / "b", "--metric", "auroc_acl")
     assert re.findall(r"^seed0 (\w+)", one, re.MULTILINE) == ["acl"]
@@ -134,3 +111,17 @@ def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path):
         with pytest.raises(error, match=words) as raised:
             main(list(map(str, argv)))
         assert "\n" not in str(raised.value)
+
+
+def test_a_run_is_not_compared_with_itself(out):
+    best, _ = of_two_rows(out)
+    with pytest.raises(SettingsError, match="have a run in common"):
+        main([str(best), str(best.parent)])
+
+
+def test_runs_without_an_environment_are_compared_wherever_one_stands(out, capsys, monkeypatch):
+    best, other = of_two_rows(out)
+    (best / "env.json").unlink()
+    monkeypatch.chdir(best)
+    lines = printed(capsys, ".", f"../../unimodal_image/{other.name}", "--metric", "accuracy")
+    assert "\nseed0; test split, 200 examples, data: not described; Made by hand.\n" in lines

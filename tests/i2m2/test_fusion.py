@@ -29,11 +29,8 @@ def test_shape_and_a_gradient_for_every_parameter_and_input(name, modalities, n)
 @pytest.mark.parametrize("modalities", [2, 3])
 @pytest.mark.parametrize("name", FUSIONS)
 def test_state_dict_round_trip_gives_the_same_output(name, modalities):
-    one, other, x = (
-        build_fusion(name, SIZES[modalities]),
-        build_fusion(name, SIZES[modalities]),
-        features(SIZES[modalities], 5),
-    )
+    one, other = (build_fusion(name, SIZES[modalities]) for _ in range(2))
+    x = features(SIZES[modalities], 5)
     other.load_state_dict(one.state_dict())
     assert torch.equal(one(x), other(x))
     assert set(one.state_dict()) == {key for key, _ in one.named_parameters()}
@@ -56,12 +53,9 @@ def test_low_rank_tensor_fusion_has_the_published_size_and_start():
     fusion = LowRankTensorFusion({"image": 48, "audio": 192})
     assert sum(p.numel() for p in fusion.parameters()) == 1_161_760
     assert fusion.factors["image"].shape == (40, 49, 120)
-    for tensor, std in (
-        (fusion.factors["image"], 0.0137),
-        (fusion.factors["audio"], 0.00846),
-        (fusion.weights, 0.2209),
-    ):
-        assert tensor.std().item() == pytest.approx(std, rel=0.3 if tensor.numel() < 100 else 0.01)
+    assert fusion.factors["image"].std().item() == pytest.approx(0.0137, rel=0.01)
+    assert fusion.factors["audio"].std().item() == pytest.approx(0.00846, rel=0.01)
+    assert fusion.weights.std().item() == pytest.approx(0.2209, rel=0.3)  # of 40 numbers
 
 
 def test_frozen_factors_are_saved_but_not_trained():
@@ -71,9 +65,8 @@ def test_frozen_factors_are_saved_but_not_trained():
 
 
 def test_tensor_fusion_holds_every_product_and_every_feature_itself():
-    fused = TensorFusion(SIZES[2])(
-        {"image": torch.tensor([[2.0, 3.0, 5.0]]), "audio": torch.tensor([[7.0, 11.0, 13.0, 17.0]])}
-    )
+    image, audio = torch.tensor([[2.0, 3.0, 5.0]]), torch.tensor([[7.0, 11.0, 13.0, 17.0]])
+    fused = TensorFusion(SIZES[2])({"image": image, "audio": audio})
     assert fused.view(4, 5).tolist() == [
         [1, 7, 11, 13, 17],
         [2, 14, 22, 26, 34],

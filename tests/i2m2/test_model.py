@@ -6,30 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from i2m2.errors import SettingsError
 from i2m2.fusion import Concat
-from i2m2.model import (
-    FusionExpert,
-    ProductOfExperts,
-    UnimodalExpert,
-    experts_of,
-    methods_of,
-    product_of_experts,
-)
+from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert, product_of_experts
+from i2m2.names import experts_of
+from tests.i2m2.training.toy import Heads
 
 SIZES = {"image": 3, "audio": 4, "text": 5}
-
-
-class Heads(nn.Module):
-    """Logits of L labels: [B, D] -> [B, L, C]."""
-
-    def __init__(self, features, labels, classes):
-        super().__init__()
-        self.linear = nn.Linear(features, labels * classes)
-        self.shape = (labels, classes)
-
-    def forward(self, h):
-        return self.linear(h).unflatten(-1, self.shape)
 
 
 def build(modalities, head=lambda d: nn.Linear(d, 6)):
@@ -102,30 +84,10 @@ def test_a_modality_the_inputs_lack_is_absent_everywhere():
 
 
 def test_with_every_modality_absent_the_answer_is_uniform():
-    model, nobody = (
-        build(("image", "audio"), lambda d: Heads(d, 4, 2)),
-        torch.zeros(9, dtype=torch.bool),
-    )
+    model = build(("image", "audio"), lambda d: Heads(d, 4, 2))
+    nobody = torch.zeros(9, dtype=torch.bool)
     log_prob, _ = model(batch(("image", "audio")), {"image": nobody, "audio": nobody})
     torch.testing.assert_close(log_prob, torch.full((9, 4, 2), -math.log(2)))
-
-
-def test_methods_and_their_experts():
-    modalities = ("image", "audio", "text")
-    assert methods_of(modalities) == (
-        "unimodal_image",
-        "unimodal_audio",
-        "unimodal_text",
-        "intra",
-        "inter",
-        "i2m2",
-    )
-    assert experts_of("unimodal_audio", modalities) == ("audio",)
-    assert experts_of("intra_modality", modalities) == experts_of("intra", modalities) == modalities
-    assert experts_of("inter", modalities) == ("inter",)
-    assert experts_of("inter_and_intra_modality", modalities) == (*modalities, "inter")
-    with pytest.raises(SettingsError, match="'late' is unknown; choose one of unimodal_image"):
-        experts_of("late", modalities)
 
 
 @pytest.mark.parametrize(
@@ -141,9 +103,8 @@ def test_only_models_with_a_fusion_expert_fit_xor(method, solves):
         return nn.Sequential(nn.Linear(inside, 16), nn.Tanh(), nn.Linear(16, 2))
 
     experts = {m: UnimodalExpert(m, nn.Identity(), mlp(1)) for m in inputs}
-    experts["inter"] = FusionExpert(
-        {m: nn.Identity() for m in inputs}, Concat({"image": 1, "audio": 1}), mlp(2)
-    )
+    fusion = Concat({"image": 1, "audio": 1})
+    experts["inter"] = FusionExpert({m: nn.Identity() for m in inputs}, fusion, mlp(2))
     model = ProductOfExperts({name: experts[name] for name in experts_of(method, tuple(inputs))})
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     for _ in range(150):
@@ -154,7 +115,7 @@ def test_only_models_with_a_fusion_expert_fit_xor(method, solves):
     assert right == 4 if solves else right < 4
 
 
-def test_without_normalisation_log_odds_are_summed_and_an_absent_modality_says_nothing():
+def test_without_normalisation_log_odds_are_summed_and_an_absent_modality_abstains():
     """Answers that do not exclude each other: odds of a product of Bernoulli distributions are
     products of odds."""
     experts = {name: UnimodalExpert(name, nn.Identity(), nn.Identity()) for name in ("a", "b")}

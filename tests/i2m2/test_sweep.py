@@ -9,11 +9,11 @@ from i2m2.sweep import Job, main, plan, run_jobs
 
 ROWS = [
     "unimodal_image",
-    " unimodal_audio",
-    " inter --fusion concat",
-    " inter --fusion low_rank_tensor",
-    " intra",
-    " i2m2 --fusion concat",
+    "unimodal_audio",
+    "inter --fusion concat",
+    "inter --fusion low_rank_tensor",
+    "intra",
+    "i2m2 --fusion concat",
 ]
 
 
@@ -27,38 +27,24 @@ def test_joint_rows_wait_for_the_rows_they_start_from_and_for_no_others():
         "inter --fusion concat seed 0",
     ]
     assert jobs["inter --fusion low_rank_tensor seed 0"].needs == []
-    assert jobs["intra seed 1"].command == [
-        "train",
-        "--method",
-        "intra",
-        "--seed",
-        "1",
-        "--tag",
-        "x",
-    ]
-    assert not any(job.needs for job in plan(ROWS, ["0"], ["train"], ["--init", "scratch"]))
+    command = ["train", "--method", "intra", "--seed", "1", "--tag", "x"]
+    assert jobs["intra seed 1"].command == command
+    for scratch in (["--init", "scratch"], ["--init=scratch"]):
+        assert not any(job.needs for job in plan(ROWS, ["0"], ["train"], scratch))
 
 
 def touch(path, needs_file=None, fail=0):
-    wait = f"assert pathlib.Path({str(needs_file)!r}).exists();" if needs_file else ""
-    return [
-        sys.executable,
-        "-c",
-        f"import pathlib, sys; {wait} pathlib.Path({str(path)!r}).touch(); sys.exit({fail})",
-    ]
+    needed = f"assert pathlib.Path({str(needs_file)!r}).exists()" if needs_file else ""
+    touched = f"pathlib.Path({str(path)!r}).touch()"
+    lines = ["import pathlib, sys", needed, touched, f"sys.exit({fail})"]
+    return [sys.executable, "-c", "\n".join(lines)]
 
 
 @pytest.mark.parametrize("at_a_time", [1, 3])
 def test_needs_are_met_before_a_job_starts(at_a_time, tmp_path):
     last = Job("last", touch(tmp_path / "last", tmp_path / "first"), needs=["first"])
-    assert run_jobs(
-        [last, Job("first", touch(tmp_path / "first")), Job("other", touch(tmp_path / "other"))],
-        at_a_time,
-    ) == {
-        "last": 0,
-        "first": 0,
-        "other": 0,
-    }
+    others = [Job(name, touch(tmp_path / name)) for name in ("first", "other")]
+    assert run_jobs([last, *others], at_a_time) == {"last": 0, "first": 0, "other": 0}
     assert (tmp_path / "last").exists() and (tmp_path / "other").exists()
 
 
@@ -92,17 +78,9 @@ while len(list(folder.iterdir())) < 3:
 
 
 def test_the_exit_code_is_that_of_the_run_that_failed(tmp_path, capsys):
+    program = ["--train", "AVMNIST_and_MIMIC.train", "--config", "nowhere.yaml"]
     with pytest.raises(SystemExit) as exit:
-        main(
-            [
-                "--train",
-                "AVMNIST_and_MIMIC.train",
-                "--config",
-                "nowhere.yaml",
-                "--rows",
-                "intra, inter --fusion concat",
-            ]
-        )
+        main([*program, "--rows", "intra, inter --fusion concat"])
     assert exit.value.code == 2
     assert "not made: intra seed 0, inter --fusion concat seed 0" in capsys.readouterr().err
 

@@ -1,5 +1,4 @@
-"""Speech of AV-MNIST: read recordings, split them over the parts, give each row its recording, draw
-spectrograms.
+"""Speech of AV-MNIST: read recordings, draw spectrograms.
 
 A recording is a WAV named `digit_speaker_take.wav`, as in the Free Spoken Digit Dataset (FSDD). The
 spectrogram follows the published generator of AV-MNIST: 112 frames of 112 frequencies, in grey,
@@ -18,7 +17,7 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,20 +30,26 @@ from i2m2.errors import DataError
 RATE = 8000  # Hz, FSDD's
 SIZE = 112  # frames, and frequencies from 0 to 4 kHz, of a spectrogram
 FFT = 2 * SIZE - 1  # points; 112 one-sided frequencies
-SHORTEST, LONGEST = (
-    RATE // 10,
-    FFT * SIZE,
-)  # samples; a longer clip would need a window longer than the FFT
-PARTS = ("train", "val", "test")
+SHORTEST = RATE // 10  # samples
+LONGEST = FFT * SIZE  # samples; a longer clip would need a window longer than the FFT
 _NAME = re.compile(r"(\d)_(.+)_(\d+)\.wav", re.IGNORECASE)
+# The last two: unknown method of compression, password.
+NOT_A_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+NOT_A_WAV = (  # what scipy raises for one that is damaged
+    ValueError,
+    ArithmeticError,
+    struct.error,
+    EOFError,
+    wavfile.WavFileWarning,
+    UnboundLocalError,
+    TypeError,
+    IndexError,
+)
 # The inverted grey scale of the published pictures: brightness at 0, 1/8, ... 1 of the way from the
 # weakest to the strongest.
+_BRIGHTNESS = (255, 240, 217, 189, 150, 115, 82, 37, 0)
 _GREY = (
-    np.interp(
-        np.linspace(0, 1, 4096), np.linspace(0, 1, 9), [255, 240, 217, 189, 150, 115, 82, 37, 0]
-    )
-    .round()
-    .astype(np.uint8)
+    np.interp(np.linspace(0, 1, 4096), np.linspace(0, 1, 9), _BRIGHTNESS).round().astype(np.uint8)
 )
 
 
@@ -61,8 +66,10 @@ class Recording:
 
 @dataclass(frozen=True)
 class Speech:
-    """The recordings of a folder or zip, sorted by name; how many WAVs had another name; the sha256
-    of what was read."""
+    """The recordings of a folder or zip, sorted by name.
+
+    Beside them: how many WAVs had another name, and the sha256 of what was read.
+    """
 
     recordings: list[Recording]
     misnamed: int
@@ -73,7 +80,7 @@ def read_speech(source: Path) -> Speech:
     """All `digit_speaker_take.wav` of a folder (recursively) or a zip (at any depth)."""
     recordings, misnamed, digest = {}, [], hashlib.sha256()
     for path, data in wav_files(source):
-        name = path.rsplit("/", 1)[-1]
+        name = _file_name(path)
         match = _NAME.fullmatch(name)
         if match is None:
             misnamed.append(name)
@@ -82,95 +89,77 @@ def read_speech(source: Path) -> Speech:
             raise DataError(f"{source}: two files are named {name}; keep one of them")
         digest.update(f"{name} {len(data)}\n".encode() + data)
         digit, speaker, take = match.groups()
-        recordings[name] = Recording(
-            name,
-            int(digit),
-            speaker,
-            int(take),
-            normalise(decode_wav(f"{source}: {path}", data)[:LONGEST]),
-        )
+        samples = normalise(decode_wav(f"{source}: {path}", data)[:LONGEST])
+        recordings[name] = Recording(name, int(digit), speaker, int(take), samples)
     if not recordings:
-        other = (
-            f" ({len(misnamed)} WAVs have other names, such as {misnamed[0]})" if misnamed else ""
-        )
+        count = len(misnamed)
+        other = f" ({count} WAVs have other names, such as {misnamed[0]})" if misnamed else ""
         raise DataError(
-            f"{source}: no recordings named digit_speaker_take.wav, such as 7_jackson_32.wav{other}; "
-            "--speech names FSDD's folder or zip"
+            f"{source}: no recordings named digit_speaker_take.wav, such as 7_jackson_32.wav"
+            f"{other}; --speech names FSDD's folder or zip"
         )
-    return Speech(
-        [recordings[name] for name in sorted(recordings)], len(misnamed), digest.hexdigest()
-    )
+    by_name = [recordings[name] for name in sorted(recordings)]
+    return Speech(by_name, len(misnamed), digest.hexdigest())
 
 
 def wav_files(source: Path) -> Iterator[tuple[str, bytes]]:
     """(path inside `source`, content) of every WAV in a folder or zip, sorted by file name."""
     if source.is_dir():
-        paths = [
-            path
-            for path in source.rglob("*")
-            if path.suffix.lower() == ".wav" and not path.name.startswith(".")
-        ]
+        paths = [path for path in source.rglob("*") if _is_wav(path.name)]
         for path in sorted(paths, key=lambda path: (path.name, path)):
             yield path.relative_to(source).as_posix(), path.read_bytes()
         return
     if not source.exists():
         raise DataError(
-            f"{source}: no such folder or zip; name where the WAV files are, or fetch them with --download DIR"
+            f"{source}: no such folder or zip; name where the WAV files are, "
+            "or fetch them with --download DIR"
         )
     try:
         with zipfile.ZipFile(source) as archive:
-            names = [
-                name
-                for name in archive.namelist()
-                if name.lower().endswith(".wav") and not name.rsplit("/", 1)[-1].startswith(".")
-            ]
-            for name in sorted(names, key=lambda name: (name.rsplit("/", 1)[-1], name)):
-                yield name, archive.read(name)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:  # the last two: unknown method, password
+            paths = [path for path in archive.namelist() if _is_wav(_file_name(path))]
+            for path in sorted(paths, key=lambda path: (_file_name(path), path)):
+                yield path, archive.read(path)
+    except NOT_A_ZIP as error:
         raise DataError(
-            f"{source}: not a readable zip ({error}); download it again, or name the unpacked folder"
+            f"{source}: not a readable zip ({error}); "
+            "download it again, or name the unpacked folder"
         ) from None
 
 
+def _file_name(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
+
+
+def _is_wav(name: str) -> bool:
+    return name.lower().endswith(".wav") and not name.startswith(".")
+
+
 def decode_wav(where: str, data: bytes) -> np.ndarray:
-    """A WAV of any PCM width or float, any number of channels, any rate -> float32 [L], mono at 8
-    kHz, full scale one."""
+    """A WAV of any kind -> float32 [L], mono at 8 kHz, full scale one.
+
+    Any PCM width or float, any number of channels, any rate.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that are not audio
             warnings.filterwarnings("error", "Reached EOF", wavfile.WavFileWarning)
             rate, samples = wavfile.read(io.BytesIO(data))
-    except (
-        ValueError,
-        ArithmeticError,
-        struct.error,
-        EOFError,
-        wavfile.WavFileWarning,
-        UnboundLocalError,
-        TypeError,
-        IndexError,
-    ):
+    except NOT_A_WAV:
         raise DataError(f"{where}: not a WAV file, or cut short; replace or remove it") from None
     if samples.dtype.kind in "iu":
-        scale = 2.0 ** (8 * samples.dtype.itemsize - 1)
-        samples = samples / scale - (
-            1 if samples.dtype.kind == "u" else 0
-        )  # 8-bit WAVs are unsigned around 128
-    samples = (
-        samples.astype(np.float64) if samples.ndim == 1 else samples.mean(axis=1, dtype=np.float64)
-    )
+        unsigned = samples.dtype.kind == "u"  # 8-bit WAVs are, around 128
+        samples = samples / 2.0 ** (8 * samples.dtype.itemsize - 1) - (1 if unsigned else 0)
+    if samples.ndim == 1:
+        samples = samples.astype(np.float64)
+    else:
+        samples = samples.mean(axis=1, dtype=np.float64)
     if rate != RATE and len(samples) and rate > 0:
         common = math.gcd(RATE, rate)
         samples = resample_poly(samples, RATE // common, rate // common)
     if len(samples) < SHORTEST:
         raise DataError(
-            f"{where}: {len(samples) / RATE:.3f} s long; at least {SHORTEST / RATE} s are needed. Replace or remove it"
+            f"{where}: {len(samples) / RATE:.3f} s long; at least {SHORTEST / RATE} s are needed. "
+            "Replace or remove it"
         )
     if not np.isfinite(samples).all():
         raise DataError(f"{where}: holds NaN or infinite samples; replace or remove it")
@@ -183,97 +172,12 @@ def normalise(samples: np.ndarray) -> np.ndarray:
     return (samples / loudness).astype(np.float32) if loudness > 0 else samples
 
 
-# Which recordings a part may use
-# -------------------------------------------------------------------------------------
-
-
-def split_by_take(
-    recordings: Sequence[Recording], test_takes: Sequence[int], val_takes: Sequence[int]
-) -> dict[str, list[int]]:
-    """Part -> positions in `recordings`: test and validation hold out these takes of every speaker
-    and digit.
-
-    Without `val_takes` validation shares the training recordings (as published). Where some digit
-    lacks the named takes, the same share of its takes is held out by order: first for test, then
-    for validation, at least one each.
-    """
-    numbered = _parts(
-        recordings,
-        lambda r: "test" if r.take in test_takes else "val" if r.take in val_takes else "train",
-        bool(val_takes),
-    )
-    if all(_digits(recordings, held) == set(range(10)) for held in numbered.values()):
-        return numbered
-    chosen = {}
-    for digit in range(10):
-        own = sorted((r for r in recordings if r.digit == digit), key=lambda r: (r.take, r.speaker))
-        tests, vals = (
-            max(1, round(len(own) * len(takes) / 50)) if takes else 0
-            for takes in (test_takes, val_takes)
-        )
-        if len(own) <= tests + vals:
-            raise DataError(
-                f"digit {digit} has {len(own)} recording{'s' * (len(own) != 1)}, at least {tests + vals + 1} are needed to keep "
-                "training, validation and test apart; add recordings, or change --test-takes and --val-takes"
-            )
-        chosen |= {
-            r.name: "test" if i < tests else "val" if i < tests + vals else "train"
-            for i, r in enumerate(own)
-        }
-    return _parts(recordings, lambda r: chosen[r.name], bool(val_takes))
-
-
-def split_by_speaker(
-    recordings: Sequence[Recording], test: Sequence[str], val: Sequence[str]
-) -> dict[str, list[int]]:
-    """Part -> positions in `recordings`: the speakers `test` and `val` are heard in that part only."""
-    parts = _parts(
-        recordings,
-        lambda r: "test" if r.speaker in test else "val" if r.speaker in val else "train",
-        True,
-    )
-    for part, held in parts.items():
-        lacking = sorted(set(range(10)) - _digits(recordings, held))
-        if lacking:
-            raise DataError(
-                f"the {part} speakers have no recording of digit {lacking[0]}; choose others (--test-speakers, --val-speakers)"
-            )
-    return parts
-
-
-def _parts(recordings, part_of, own_validation: bool) -> dict[str, list[int]]:
-    parts = {part: [i for i, r in enumerate(recordings) if part_of(r) == part] for part in PARTS}
-    return parts if own_validation else parts | {"val": parts["train"]}
-
-
-def _digits(recordings: Sequence[Recording], held: Sequence[int]) -> set[int]:
-    return {recordings[i].digit for i in held}
-
-
-def assign(
-    labels: np.ndarray,
-    recordings: Sequence[Recording],
-    held: Sequence[int],
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """labels [N] -> positions in `recordings` [N]: rows walk through their digit's, in a seeded
-    order, again and again."""
-    chosen = np.empty(len(labels), np.int64)
-    for digit in range(10):
-        own = rng.permutation([i for i in held if recordings[i].digit == digit])
-        rows = np.flatnonzero(labels == digit)
-        chosen[rows] = own[np.arange(len(rows)) % len(own)]
-    return chosen
-
-
-# Spectrograms
-# ----------------------------------------------------------------------------------------------------------
-
-
 @functools.cache
 def window_of(length: int) -> tuple[int, int]:
-    """Samples of a clip -> (window, overlap) in samples: the shortest window, then overlap, that
-    give exactly 112 frames."""
+    """Samples of a clip -> (window, overlap) in samples.
+
+    The shortest window, then overlap, that give exactly 112 frames.
+    """
     for window in itertools.count(max(1, -(-length // SIZE) - 1)):
         overlap = max(0, -((length - SIZE * window) // (SIZE - 1)))
         if overlap < window and (length - overlap) // (window - overlap) == SIZE:
@@ -282,25 +186,23 @@ def window_of(length: int) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=64)
 def _fourier(window: int) -> np.ndarray:
-    """Hann window, zero-padded FFT and power density scale as one matrix [window, 2 * 112]: real
-    parts, then imaginary parts."""
+    """Hann window, zero-padded FFT and power density scale as one matrix [window, 2 * 112].
+
+    Its columns are real parts, then imaginary parts.
+    """
     hann = np.hanning(window)
     angle = 2 * np.pi / FFT * np.outer(np.arange(window), np.arange(SIZE))
-    scale = np.sqrt(
-        np.where(np.arange(SIZE) == 0, 1, 2) / (RATE * np.sum(hann**2))
-    )  # one-sided: all but 0 Hz count twice
-    return (
-        hann[:, None] * np.concatenate([np.cos(angle) * scale, np.sin(angle) * scale], axis=1)
-    ).astype(np.float32)
+    sides = np.where(np.arange(SIZE) == 0, 1, 2)  # one-sided: all but 0 Hz count twice
+    scale = np.sqrt(sides / (RATE * np.sum(hann**2)))
+    parts = np.concatenate([np.cos(angle) * scale, np.sin(angle) * scale], axis=1)
+    return (hann[:, None] * parts).astype(np.float32)
 
 
 def power(clips: np.ndarray) -> np.ndarray:
-    """float32 clips [B, L] -> power spectral density [B, 112 frames, 112 frequencies], rising
-    frequency."""
+    """float32 clips [B, L] -> power spectral density [B, 112 frames, 112 rising frequencies]."""
     window, overlap = window_of(clips.shape[1])
-    frames = np.lib.stride_tricks.sliding_window_view(clips, window, axis=1)[
-        :, :: window - overlap
-    ][:, :SIZE]
+    frames = np.lib.stride_tricks.sliding_window_view(clips, window, axis=1)
+    frames = frames[:, :: window - overlap][:, :SIZE]
     # 223 is a prime, so an FFT is slow; as windows are short, one matrix product per clip is
     # several times faster.
     spectrum = np.square(np.ascontiguousarray(frames) @ _fourier(window))
@@ -308,17 +210,15 @@ def power(clips: np.ndarray) -> np.ndarray:
 
 
 def spectrograms(clips: np.ndarray) -> np.ndarray:
-    """float32 clips [B, L] -> uint8 [B, 112, 112]: rows are frequencies (0 Hz at the bottom),
-    columns time; dark is loud.
+    """float32 clips [B, L] -> uint8 [B, 112, 112]: frequencies x time, 0 Hz at the bottom.
 
-    Decibels scaled by each clip's minimum and maximum, 100 dB apart at most; a clip without any
-    contrast is white.
+    Dark is loud. Decibels are scaled by each clip's minimum and maximum, 100 dB apart at most; a
+    clip without any contrast is white.
     """
     density = power(clips)
     peak = density.max(axis=(1, 2), keepdims=True)
-    decibel = np.log(
-        np.maximum(density, np.maximum(peak * np.float32(1e-10), np.float32(1e-30)))
-    )  # the unit cancels below
+    floor = np.maximum(peak * np.float32(1e-10), np.float32(1e-30))
+    decibel = np.log(np.maximum(density, floor))  # the unit cancels below
     low, high = decibel.min(axis=(1, 2), keepdims=True), decibel.max(axis=(1, 2), keepdims=True)
     steps = (decibel - low) * ((len(_GREY) - 1) / np.maximum(high - low, np.float32(1e-6)))
     return _GREY[steps.astype(np.int16)].transpose(0, 2, 1)[:, ::-1]

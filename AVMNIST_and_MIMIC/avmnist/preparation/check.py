@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
 
 from AVMNIST_and_MIMIC.avmnist.files import NUM_CLASSES, SHAPES, open_part
-from AVMNIST_and_MIMIC.avmnist.preparation.build import COLUMNS, sha256_of
+from AVMNIST_and_MIMIC.avmnist.preparation.layout import (
+    COLUMNS,
+    Facts,
+    read_facts,
+    sha256_of,
+    summary,
+)
 from i2m2.errors import DataError
 
 PARTS = ("train", "test")
 
 
 def check(folder: Path) -> None:
-    """Read everything in `folder` and print a short report; DataError names the first thing that is
-    wrong."""
+    """Read everything in `folder` and print a short report.
+
+    DataError names the first thing that is wrong.
+    """
     facts = read_facts(folder)
-    labels = {}
-    for part in PARTS:
-        arrays = open_part(folder, part)
-        for modality in SHAPES:
-            path, array = folder / f"{modality}/{part}_data.npy", arrays[modality]
-            low, high = _range(path, array)
-            print(f"{modality}/{part}_data.npy: {array.shape} {array.dtype}, {low:.1f}..{high:.1f}")
-        labels[part] = _labels(folder / f"{part}_labels.npy", arrays["y"])
-        print(
-            f"{part}_labels.npy: {len(labels[part])} labels, {np.bincount(labels[part], minlength=10).tolist()} of 0..9"
-        )
+    labels = {part: _check_part(folder, part) for part in PARTS}
     if facts is None:
         print(
             "no dataset.json (not written by this project): checksums and pairs cannot be checked"
@@ -43,51 +40,30 @@ def check(folder: Path) -> None:
     print(f"checked, all well: {folder}")
 
 
-def read_facts(folder: Path) -> dict[str, Any] | None:
-    """dataset.json, or None where there is none."""
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder}: no such folder; prepare it first (python -m AVMNIST_and_MIMIC.prepare_avmnist --help)"
-        )
-    path = folder / "dataset.json"
-    if not path.exists():
-        return None
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        _ = facts["files"], facts["validation_rows"], facts["speech"], facts["counts"]
-    except (ValueError, KeyError, TypeError):
-        raise DataError(
-            f"{path}: not a description that prepare_avmnist wrote; prepare the folder again"
-        ) from None
-    return facts
+def _check_part(folder: Path, part: str) -> np.ndarray:
+    """Print a line per file of the training or the test files -> labels [N]."""
+    arrays = open_part(folder, part)
+    for modality in SHAPES:
+        name, array = f"{modality}/{part}_data.npy", arrays[modality]
+        low, high = _range(folder / name, array)
+        print(f"{name}: {array.shape} {array.dtype}, {low:.1f}..{high:.1f}")
+    labels = arrays["y"]
+    _check_labels(folder / f"{part}_labels.npy", labels)
+    counts = np.bincount(labels, minlength=10).tolist()
+    print(f"{part}_labels.npy: {len(labels)} labels, {counts} of 0..9")
+    return labels
 
 
-def summary(folder: Path) -> str:
-    """Two lines: what a prepared folder holds."""
-    facts = read_facts(folder)
-    counts, recordings = facts["counts"], facts["speech"]["recordings"]
-    return (
-        f"avmnist, variant {facts['variant']}: {facts['description']}\n"
-        f"pairs: {counts['train']} train, {counts['val']} val, {counts['test']} test; "
-        f"recordings: {recordings['train']}, {recordings['val']}, {recordings['test']}; "
-        f"images: {facts['components']} components, {facts['explained']:.1%} of the variance"
-    )
-
-
-def _fail(path: Path, what: str) -> None:
+def _fail(path: Path, what: str) -> NoReturn:
     raise DataError(f"{path}: {what}. Prepare or download the data again")
 
 
-def _labels(path: Path, labels: np.ndarray) -> np.ndarray:
+def _check_labels(path: Path, labels: np.ndarray) -> None:
+    if not len(labels):
+        _fail(path, "is empty")
     wrong = np.flatnonzero((labels < 0) | (labels >= NUM_CLASSES))
-    if not len(labels) or len(wrong):
-        _fail(
-            path,
-            f"row {wrong[0]} has label {labels[wrong[0]]}; labels are 0..9"
-            if len(wrong)
-            else "is empty",
-        )
-    return labels
+    if len(wrong):
+        _fail(path, f"row {wrong[0]} has label {labels[wrong[0]]}; labels are 0..9")
 
 
 def _range(path: Path, array: np.ndarray) -> tuple[float, float]:
@@ -95,18 +71,16 @@ def _range(path: Path, array: np.ndarray) -> tuple[float, float]:
     low, high = np.inf, -np.inf
     for start in range(0, len(array), 4096):
         block = array[start : start + 4096]
-        finite = (
-            np.isfinite(block).reshape(len(block), -1).all(axis=1)
-            if block.dtype.kind == "f"
-            else np.ones(1, bool)
-        )
-        if not finite.all():
-            _fail(path, f"row {start + int(np.argmin(finite))} holds NaN or infinite values")
+        if block.dtype.kind == "f":
+            finite = np.isfinite(block).reshape(len(block), -1).all(axis=1)
+            if not finite.all():
+                row = start + int(np.argmin(finite))
+                _fail(path, f"row {row} holds NaN or infinite values")
         low, high = min(low, float(block.min())), max(high, float(block.max()))
     return low, high
 
 
-def _check_files(folder: Path, facts: dict[str, Any]) -> None:
+def _check_files(folder: Path, facts: Facts) -> None:
     for name, recorded in facts["files"].items():
         path = folder / name
         if not path.is_file():
@@ -116,7 +90,8 @@ def _check_files(folder: Path, facts: dict[str, Any]) -> None:
         if sha256_of(path) != recorded["sha256"]:
             _fail(
                 path,
-                "its sha256 differs from the one in dataset.json: it was changed after it was written",
+                "its sha256 differs from the one in dataset.json: "
+                "it was changed after it was written",
             )
     start, stop = facts["validation_rows"]
     rows = facts["files"]["train_labels.npy"]["shape"][0]
@@ -124,19 +99,22 @@ def _check_files(folder: Path, facts: dict[str, Any]) -> None:
         _fail(folder / "dataset.json", f"validation_rows [{start}, {stop}] do not fit {rows} rows")
 
 
-def _check_pairs(folder: Path, facts: dict[str, Any], labels: dict[str, np.ndarray]) -> None:
-    """Every row's recording speaks its label, and no recording is heard in two parts (validation
-    may share train's by rule)."""
+def _check_pairs(folder: Path, facts: Facts, labels: dict[str, np.ndarray]) -> None:
+    """Every row's recording speaks its label, and no recording is heard in two parts.
+
+    Validation may share those of training by rule.
+    """
     path, heard, rows = folder / "pairs.csv", defaultdict(set), defaultdict(int)
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.reader(file)
         if tuple(next(reader, ())) != COLUMNS:
             _fail(path, f"its columns are not {', '.join(COLUMNS)}")
         for name, row, label, part, recording, *_ in reader:
-            if not recording.startswith(f"{label}_") or int(label) != labels[name][int(row)]:
+            spoken, label_there = recording.startswith(f"{label}_"), labels[name][int(row)]
+            if not spoken or int(label) != label_there:
                 _fail(
                     path,
-                    f"{name} row {row}: label {labels[name][int(row)]}, but its recording is {recording}",
+                    f"{name} row {row}: label {label_there}, but its recording is {recording}",
                 )
             heard[part].add(recording)
             rows[name] += 1

@@ -16,51 +16,55 @@ from tqdm import tqdm
 from i2m2.errors import DataError
 from i2m2.files import write_atomic
 
-# CC BY-SA 4.0, 16 MB
 SPEECH = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/heads/master.zip"
-NOISE = "https://github.com/karolpiczak/ESC-50/archive/refs/heads/master.zip"  # CC BY-NC, 600 MB
-# Torchvision's own list is used; this one is for the message
+NOISE = "https://github.com/karolpiczak/ESC-50/archive/refs/heads/master.zip"
+# For the message; torchvision has a list of its own.
 MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 TIMEOUT = 10  # seconds without an answer
 FAILURES = (
-    urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError, zipfile.BadZipFile,
+    urllib.error.URLError,
+    http.client.HTTPException,
+    TimeoutError,
+    ConnectionError,
+    zipfile.BadZipFile,
     RuntimeError,  # torchvision: no mirror answers, or a checksum differs
-)  # fmt: skip
+)
 
 
 def download(folder: Path) -> None:
-    """MNIST, FSDD and ESC-50 -> folder/MNIST/raw, folder/fsdd.zip, folder/esc50.zip; what is there
-    already is kept."""
+    """MNIST (CC BY-SA 3.0), FSDD (CC BY-SA 4.0, 16 MB) and ESC-50 (CC BY-NC 3.0, 600 MB).
+
+    -> folder/MNIST/raw, folder/fsdd.zip, folder/esc50.zip; what is there already is kept.
+    """
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)
+    speech, noise = folder / "fsdd.zip", folder / "esc50.zip"
     try:
         _mnist(folder)
-        _fetch(SPEECH, folder / "fsdd.zip")
-        _fetch(NOISE, folder / "esc50.zip")
+        _fetch(SPEECH, speech)
+        _fetch(NOISE, noise)
     except FAILURES as error:
-        reason = (
-            str(error).strip().splitlines()[0].rstrip(":")
-            if str(error).strip()
-            else type(error).__name__
-        )
+        message = str(error).strip() or type(error).__name__
+        reason = message.splitlines()[0].rstrip(":")
         raise DataError(
-            f"{folder}: the download failed ({reason}); on a machine with internet fetch MNIST's four files ({MNIST_URL}: train- "
-            f"and t10k-images-idx3-ubyte.gz, train- and t10k-labels-idx1-ubyte.gz) into {folder}, {SPEECH} as "
-            f"{folder / 'fsdd.zip'} and, if you want recorded noise, {NOISE} as {folder / 'esc50.zip'}"
+            f"{folder}: the download failed ({reason}); on a machine with internet fetch MNIST's "
+            f"four files ({MNIST_URL}: train- and t10k-images-idx3-ubyte.gz, train- and "
+            f"t10k-labels-idx1-ubyte.gz) into {folder}, {SPEECH} as {speech} and, if you want "
+            f"recorded noise, {NOISE} as {noise}"
         ) from None
     finally:
         socket.setdefaulttimeout(before)
     print(
-        f"downloaded to {folder}; next: prepare_avmnist --mnist {folder} --speech {folder / 'fsdd.zip'} --out data/avmnist"
+        f"downloaded to {folder}; next: prepare_avmnist --mnist {folder} --speech {speech} "
+        "--out data/avmnist"
     )
 
 
 def _mnist(folder: Path) -> None:
     from torchvision.datasets import MNIST  # here, as it takes seconds and nothing else needs it
 
-    with contextlib.redirect_stdout(
-        io.StringIO()
-    ):  # it prints a line per mirror that does not answer
+    # It prints a line per mirror that does not answer.
+    with contextlib.redirect_stdout(io.StringIO()):
         MNIST(folder, download=True)
 
 

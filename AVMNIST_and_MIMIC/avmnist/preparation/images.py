@@ -8,6 +8,8 @@ published generator stops one earlier (3, 23.0 %).
 from __future__ import annotations
 
 import gzip
+import itertools
+import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,43 +18,43 @@ import numpy as np
 
 from i2m2.errors import DataError, SettingsError
 
-IMAGES_MAGIC, LABELS_MAGIC = (
-    2051,
-    2049,
-)  # idx: two zero bytes, type 8 (uint8), number of dimensions 3 or 1; big endian
+# idx: two zero bytes, type 8 (uint8), number of dimensions 3 or 1; big endian
+IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
 PIXELS = 28 * 28
+BLOCK = 10_000  # images turned into floats at a time
 
 
 @dataclass(frozen=True)
 class Digits:
-    """Labelled images of one file pair: `images` uint8 [N, 784] in 0..255, `labels` uint8 [N] in
-    0..9."""
+    """Labelled images of one pair of files.
+
+    `images` uint8 [N, 784] in 0..255, `labels` uint8 [N] in 0..9.
+    """
 
     images: np.ndarray
     labels: np.ndarray
 
 
 def read_mnist(folder: Path) -> tuple[Digits, Digits]:
-    """MNIST's four idx files, plain or .gz, at `folder` or below -> (train, test), in the order of
-    the files."""
+    """MNIST's four idx files, plain or .gz, at `folder` or below -> (train, test).
+
+    Rows are in the order of the files.
+    """
     if not folder.is_dir():
         raise DataError(
-            f"{folder}: no such folder; --mnist names the folder that holds MNIST's four idx files (plain or .gz)"
+            f"{folder}: no such folder; "
+            "--mnist names the folder that holds MNIST's four idx files (plain or .gz)"
         )
-    found = {
-        (part, kind): _find(folder, part, kind)
-        for part in ("train", "t10k")
-        for kind in ("images", "labels")
-    }
-    missing = [_spellings(*key)[0] for key, path in found.items() if path is None]
-    if missing:
+    files = list(itertools.product(("train", "t10k"), ("images", "labels")))
+    paths = {file: _find(folder, *file) for file in files}
+    if missing := [_spellings(*file)[0] for file, path in paths.items() if path is None]:
         raise DataError(
-            f"{folder}: {len(missing)} of MNIST's 4 files are missing: {', '.join(missing)} (plain or .gz); "
-            "copy them there, or fetch them with --download DIR"
+            f"{folder}: {len(missing)} of MNIST's 4 files are missing: {', '.join(missing)} "
+            "(plain or .gz); copy them there, or fetch them with --download DIR"
         )
-    return tuple(
-        _read_pair(found[part, "images"], found[part, "labels"]) for part in ("train", "t10k")
-    )
+    train = _read_pair(paths["train", "images"], paths["train", "labels"])
+    test = _read_pair(paths["t10k", "images"], paths["t10k", "labels"])
+    return train, test
 
 
 def _spellings(part: str, kind: str) -> list[str]:
@@ -62,37 +64,39 @@ def _spellings(part: str, kind: str) -> list[str]:
 
 def _find(folder: Path, part: str, kind: str) -> Path | None:
     """The file in either spelling, plain before .gz, nearest to `folder` first."""
-    names = [name + suffix for name in _spellings(part, kind) for suffix in ("", ".gz")]
-    paths = sorted(
-        (path for name in names for path in folder.rglob(name) if path.is_file()),
-        key=lambda path: len(path.parts),
-    )
-    return paths[0] if paths else None
+    paths: list[Path] = []
+    for name in _spellings(part, kind):
+        for spelling in (name, f"{name}.gz"):
+            paths += [path for path in folder.rglob(spelling) if path.is_file()]
+    return min(paths, key=lambda path: len(path.parts), default=None)
 
 
 def _read_pair(images_path: Path, labels_path: Path) -> Digits:
     images, labels = read_idx(images_path, IMAGES_MAGIC), read_idx(labels_path, LABELS_MAGIC)
     if images.shape[1:] != (28, 28):
-        raise DataError(
-            f"{images_path}: images of {images.shape[1]}x{images.shape[2]} pixels; MNIST's are 28x28"
-        )
+        size = "x".join(map(str, images.shape[1:]))
+        raise DataError(f"{images_path}: images of {size} pixels; MNIST's are 28x28")
     if len(images) != len(labels):
         raise DataError(
-            f"{images_path}: {len(images)} images, but {labels_path.name} has {len(labels)} labels; take both from one source"
+            f"{images_path}: {len(images)} images, but {labels_path.name} has {len(labels)} "
+            "labels; take both from one source"
         )
     if len(labels) == 0:
         raise DataError(f"{images_path}: holds no images")
     if labels.max() > 9:
         row = int(np.argmax(labels > 9))
         raise DataError(
-            f"{labels_path}: row {row} has label {labels[row]}; labels are 0..9. Download the file again"
+            f"{labels_path}: row {row} has label {labels[row]}; labels are 0..9. "
+            "Download the file again"
         )
     return Digits(images.reshape(-1, PIXELS), labels)
 
 
 def read_idx(path: Path, magic: int) -> np.ndarray:
-    """An idx file of uint8 values (IMAGES_MAGIC: [N, rows, columns], LABELS_MAGIC: [N]), plain or
-    gzip by its content."""
+    """An idx file of uint8 values, plain or gzip by its content.
+
+    IMAGES_MAGIC: [N, rows, columns]; LABELS_MAGIC: [N].
+    """
     data = path.read_bytes()
     if data[:2] == b"\x1f\x8b":
         try:
@@ -102,28 +106,29 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
                 f"{path}: the gzip file is damaged or cut short; download it again"
             ) from None
     dims = magic & 0xFF
-    header = (
-        np.frombuffer(data[: 4 + 4 * dims], dtype=">u4")
-        if len(data) >= 4 + 4 * dims
-        else np.zeros(1, int)
-    )
+    begin = 4 + 4 * dims  # of the values
+    header = [0] if len(data) < begin else np.frombuffer(data[:begin], dtype=">u4").tolist()
     if header[0] != magic:
         raise DataError(
-            f"{path}: not an idx file of {dims}-dimensional uint8 data (magic {header[0]}, expected {magic}); download it again"
+            f"{path}: not an idx file of {dims}-dimensional uint8 data "
+            f"(magic {header[0]}, expected {magic}); download it again"
         )
-    shape = tuple(int(size) for size in header[1:])
-    expected, actual = int(np.prod(shape, dtype=object)), len(data) - 4 - 4 * dims
+    shape = tuple(header[1:])
+    expected, actual = math.prod(shape), len(data) - begin
     if actual != expected:
         raise DataError(
-            f"{path}: {actual} bytes of data, but its header announces {'x'.join(map(str, shape))} = {expected}; download it again"
+            f"{path}: {actual} bytes of data, but its header announces "
+            f"{'x'.join(map(str, shape))} = {expected}; download it again"
         )
-    return np.frombuffer(data, dtype=np.uint8, offset=4 + 4 * dims).reshape(shape)
+    return np.frombuffer(data, dtype=np.uint8, offset=begin).reshape(shape)
 
 
 @dataclass(frozen=True)
 class PCA:
-    """Principal components of images: `mean` [784], `axes` [784, 784] (rows, falling variance),
-    `ratio` [784] (sums to one)."""
+    """Principal components of images.
+
+    `mean` [784], `axes` [784, 784] (rows, falling variance), `ratio` [784] (sums to one).
+    """
 
     mean: np.ndarray
     axes: np.ndarray
@@ -133,12 +138,11 @@ class PCA:
 def fit_pca(images: np.ndarray) -> PCA:
     """Centred PCA of uint8 images [N, 784]."""
     sums, products = np.zeros(PIXELS), np.zeros((PIXELS, PIXELS))
-    for start in range(0, len(images), 10_000):
-        block = images[start : start + 10_000].astype(np.float64)
+    for start in range(0, len(images), BLOCK):
+        block = images[start : start + BLOCK].astype(np.float64)
         sums += block.sum(axis=0)
-        products += (
-            block.T @ block
-        )  # whole numbers below 2**53: exact, so the result does not depend on threads
+        # Whole numbers below 2**53: exact, so the result does not depend on threads.
+        products += block.T @ block
     mean = sums / len(images)
     variance, axes = np.linalg.eigh(products / len(images) - np.outer(mean, mean))
     variance = np.clip(variance[::-1], 0, None)
@@ -148,31 +152,32 @@ def fit_pca(images: np.ndarray) -> PCA:
 
 
 def count_components(ratio: np.ndarray, energy: float, rule: str) -> int:
-    """Leading components to keep: `reach`: the fewest whose share is >= energy, `within`: the most
-    whose share is <= energy."""
+    """Number of leading components to keep.
+
+    `reach`: the fewest whose share is >= energy; `within`: the most whose share is <= energy.
+    """
     share = np.cumsum(ratio)
     if rule == "reach":
         return min(int(np.searchsorted(share, energy - 1e-12)) + 1, len(ratio))
     count = int(np.searchsorted(share, energy + 1e-12, side="right"))
     if count == 0:
         raise SettingsError(
-            f"energy {energy:g} with rule 'within' keeps nothing: the first component alone explains {share[0]:.1%}; "
-            "give a larger --energy, --energy-rule reach or --components"
+            f"energy {energy:g} with rule 'within' keeps nothing: the first component alone "
+            f"explains {share[0]:.1%}; give a larger --energy, --energy-rule reach or --components"
         )
     return count
 
 
 def keep_components(images: np.ndarray, pca: PCA, components: int, add_mean: bool) -> np.ndarray:
-    """uint8 images [N, 784] -> float32 [N, 784] on the 0..255 scale, rebuilt from the leading
-    `components`.
+    """uint8 images [N, 784] -> float32 [N, 784] on the 0..255 scale, of the leading `components`.
 
     Without the mean (as published) values are centred on zero; with it they may leave 0..255 a
     little.
     """
     axes, mean = pca.axes[:components].astype(np.float32), pca.mean.astype(np.float32)
     reduced = np.empty(images.shape, np.float32)
-    for start in range(0, len(images), 10_000):
-        block = slice(start, start + 10_000)
+    for start in range(0, len(images), BLOCK):
+        block = slice(start, start + BLOCK)
         reduced[block] = (images[block] - mean) @ axes.T @ axes
         if add_mean:
             reduced[block] += mean

@@ -1,15 +1,21 @@
 """The prepared MIMIC folder: what mimic.npz and dataset.json hold, and how they are written.
 
-mimic.npz      series [N, T, 12], series_mask uint8 [N, T, 12], static [N, 5], mortality_labels int64 [N, 6], icd9 int64 [N, 20],
-               hadm_id int64 [N], subject_id int64 [N]; rows in ascending HADM_ID; T = horizon / bin width, 24 by default
-dataset.json   what it is: variant, mode, settings, names and units, inputs, counts, sha256 of mimic.npz
+mimic.npz      rows in ascending HADM_ID; T = horizon / bin width, 24 by default
+    series            [N, T, 12]
+    series_mask       uint8 [N, T, 12]
+    static            [N, 5]
+    mortality_labels  int64 [N, 6]
+    icd9              int64 [N, 20]
+    hadm_id           int64 [N]
+    subject_id        int64 [N]
+dataset.json   what it is: variant, mode, settings, names and units, inputs, counts, sha256 of
+               mimic.npz
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +27,11 @@ from i2m2.files import write_atomic, write_json
 
 RECIPE = 1  # raised when the same rules would give other values
 SERIES_UNITS = (
-    "points", "mmHg", "1/min", "deg C", "mmHg per percent", "mL", "mg/dL", "K/uL", "mEq/L", "mEq/L", "mEq/L", "mg/dL",
+    "points", "mmHg", "1/min", "deg C", "mmHg per percent", "mL", "mg/dL", "K/uL", "mEq/L",
+    "mEq/L", "mEq/L", "mg/dL",
 )  # fmt: skip
 STATIC_UNITS = ("days", *("0 or 1",) * 3, "0 medical, 1 scheduled surgical, 2 unscheduled surgical")
-MORTALITY = (
+MORTALITY_COLUMNS = (
     "death in hospital",
     "death in hospital, at most 1 day after first ICU admission",
     "death in hospital, at most 2 days after first ICU admission",
@@ -33,9 +40,12 @@ MORTALITY = (
     "death before or at most 365.245 days after discharge",
 )
 ICD9 = (
-    "001-139", "140-239", "240-279", "280-289", "290-319", "320-389", "390-459", "460-519", "520-579", "580-629", "630-677",
-    "680-709", "710-739", "740-759", "780-789", "790-796", "797-799", "800-999", "V", "E",
+    "001-139", "140-239", "240-279", "280-289", "290-319", "320-389", "390-459", "460-519",
+    "520-579", "580-629", "630-677", "680-709", "710-739", "740-759", "780-789", "790-796",
+    "797-799", "800-999", "V", "E",
 )  # fmt: skip
+Arrays = dict[str, np.ndarray]  # of mimic.npz, by name
+Facts = dict[str, Any]  # of dataset.json, whose values are numbers, texts, lists and mappings
 IDENTITY = ("dataset", "recipe", "settings", "inputs")  # the same again: nothing to do
 
 
@@ -44,7 +54,7 @@ def stamp(paths: list[Path]) -> dict[str, list[int]]:
     return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(paths)}
 
 
-def holds(out: Path, facts: Mapping[str, Any]) -> bool:
+def holds(out: Path, facts: Facts) -> bool:
     """Whether `out` is this very data set; SettingsError if it is a folder of something else."""
     description, arrays = out / "dataset.json", out / "mimic.npz"
     if out.exists() and not out.is_dir():
@@ -52,19 +62,20 @@ def holds(out: Path, facts: Mapping[str, Any]) -> bool:
     if not description.exists():
         return False
     try:
-        there = json.loads(description.read_text(encoding="utf-8"))
-        dataset = there["dataset"]
+        stored = json.loads(description.read_text(encoding="utf-8"))
+        dataset = stored["dataset"]
     except (ValueError, KeyError, TypeError):
         raise SettingsError(
-            f"{description} is not a description this command wrote; give another --out, or remove it"
+            f"{description} is not a description this command wrote; "
+            "give another --out, or remove it"
         ) from None
     if dataset != "mimic":
         raise SettingsError(f"{out} holds the data set {dataset!r}; give another --out")
-    same = all(there.get(key) == facts[key] for key in IDENTITY)
-    return same and arrays.is_file() and arrays.stat().st_size == there.get("bytes")
+    same = all(stored.get(key) == facts[key] for key in IDENTITY)
+    return same and arrays.is_file() and arrays.stat().st_size == stored.get("bytes")
 
 
-def write(out: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> None:
+def write(out: Path, arrays: Arrays, facts: Facts) -> None:
     """mimic.npz, then dataset.json with its checksum; each replaces its predecessor whole."""
     path = out / "mimic.npz"
     # Not compressed: reading is then as fast as the disk.
@@ -72,42 +83,38 @@ def write(out: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any])
     names = {
         "series_features": dict(zip(SERIES, SERIES_UNITS, strict=True)),
         "static_features": dict(zip(STATIC, STATIC_UNITS, strict=True)),
-        "mortality_columns": list(MORTALITY),
+        "mortality_columns": list(MORTALITY_COLUMNS),
         "icd9_groups": list(ICD9),
     }
     written = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
     write_json(out / "dataset.json", {**facts, "rows": len(arrays["hadm_id"]), **names, **written})
 
 
-def read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """(arrays, dataset.json) of a prepared folder. DataError if either is missing, unreadable, or
-    does not fit the other."""
+def read(folder: Path) -> tuple[Arrays, Facts]:
+    """(arrays, dataset.json) of a prepared folder.
+
+    DataError if either is missing, unreadable, or does not fit the other.
+    """
     how = "prepare it again (python -m AVMNIST_and_MIMIC.prepare_mimic --help)"
-    for name in ("mimic.npz", "dataset.json"):
-        if not (folder / name).is_file():
-            raise DataError(f"{folder / name}: is missing; {how}")
+    path, description = folder / "mimic.npz", folder / "dataset.json"
+    for needed in (path, description):
+        if not needed.is_file():
+            raise DataError(f"{needed}: is missing; {how}")
     try:
-        facts = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        wanted = (
-            facts["sha256"],
-            facts["variant"],
-            facts["mode"],
-            facts["release"],
-            facts["settings"],
-        )
+        facts = json.loads(description.read_text(encoding="utf-8"))
+        needed = ("sha256", "variant", "mode", "release", "settings")
+        sha256, *_ = (facts[key] for key in needed)
     except (ValueError, KeyError, TypeError):
         raise DataError(
-            f"{folder / 'dataset.json'}: not a description that prepare_mimic wrote; {how}"
+            f"{description}: not a description that prepare_mimic wrote; {how}"
         ) from None
-    if sha256_of(folder / "mimic.npz") != wanted[0]:
-        raise DataError(
-            f"{folder / 'mimic.npz'}: sha256 differs from dataset.json: changed or damaged; {how}"
-        )
+    if sha256_of(path) != sha256:
+        raise DataError(f"{path}: sha256 differs from dataset.json: changed or damaged; {how}")
     try:
-        with np.load(folder / "mimic.npz", allow_pickle=False) as file:
+        with np.load(path, allow_pickle=False) as file:
             return dict(file), facts
     except (ValueError, OSError, EOFError, KeyError) as error:
-        raise DataError(f"{folder / 'mimic.npz'}: cannot be read ({error}); {how}") from None
+        raise DataError(f"{path}: cannot be read ({error}); {how}") from None
 
 
 def sha256_of(path: Path) -> str:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class Refused(Exception):
 class Dtype:
     """Stand-in for numpy.dtype: a plain number type, or `kind` 'O' for what we do not read."""
 
-    def __init__(self, code: Any, *_: Any) -> None:
+    def __init__(self, code: object, *_: object) -> None:
         self.code, self.order = _text(code), "="
 
     def __setstate__(self, state: tuple) -> None:
@@ -55,13 +56,13 @@ class Array:
 
     value: np.ndarray | None = None
 
-    def __init__(self, *_: Any) -> None: ...
+    def __init__(self, *_: object) -> None: ...
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, fortran, data = state
         self.fill(data, dtype, shape, "F" if fortran else "C")
 
-    def fill(self, data: Any, dtype: Dtype, shape: tuple[int, ...], order: str) -> None:
+    def fill(self, data: bytes | str, dtype: Dtype, shape: tuple[int, ...], order: str) -> None:
         """Make the array; objects and text stay unread."""
         if not isinstance(dtype, Dtype):
             raise Refused("an array without a type")
@@ -74,19 +75,19 @@ class Array:
         self.value = values.reshape(shape, order=order).astype(dtype.numpy.newbyteorder("="))
 
 
-def _reconstruct(*_: Any) -> Array:
+def _reconstruct(*_: object) -> Array:
     return Array()
 
 
 def _from_buffer(
-    data: Any, dtype: Dtype, shape: tuple[int, ...], order: str = "C", *_: Any
+    data: bytes | str, dtype: Dtype, shape: tuple[int, ...], order: str = "C", *_: object
 ) -> Array:
     array = Array()
     array.fill(data, dtype, shape, order)
     return array
 
 
-def _scalar(dtype: Dtype, data: Any = b"") -> Any:
+def _scalar(dtype: Dtype, data: bytes | str = b"") -> Array:
     array = Array()
     if isinstance(dtype, Dtype) and dtype.numpy is not None:
         array.fill(data, dtype, (), "C")
@@ -99,28 +100,28 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
     return text.encode("latin-1")
 
 
-ADMITTED = {
-    ("numpy", "ndarray"): Array, ("numpy", "dtype"): Dtype, ("_codecs", "encode"): _encode,
+ADMITTED: dict[tuple[str, str], Callable] = {  # (module, name) -> stand-in
+    ("numpy", "ndarray"): Array,
+    ("numpy", "dtype"): Dtype,
+    ("_codecs", "encode"): _encode,
     ("collections", "OrderedDict"): dict,
-} | {
-    (f"numpy.{core}.{module}", name): stand_in
-    for core in ("core", "_core")
-    for module, name, stand_in in (("multiarray", "_reconstruct", _reconstruct), ("multiarray", "scalar", _scalar),
-                                   ("numeric", "_frombuffer", _from_buffer))
-}  # fmt: skip
+}
+for _core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
+    ADMITTED[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
+    ADMITTED[f"{_core}.multiarray", "scalar"] = _scalar
+    ADMITTED[f"{_core}.numeric", "_frombuffer"] = _from_buffer
 
 
 class Reader(pickle.Unpickler):
-    """Admits the names above and nothing else. Python 2's text is read as Latin-1, as NumPy asks
-    for."""
+    """Admits the names above and nothing else."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> Callable:
         """The stand-in of an admitted name."""
         if (module, name) not in ADMITTED:
             raise Refused(f"{module}.{name}")
         return ADMITTED[module, name]
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: object) -> NoReturn:
         """Objects kept outside the file do not occur."""
         raise Refused("an object outside the file")
 
@@ -132,7 +133,7 @@ def read_im_pk(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     """
     try:
         with open(path, "rb") as file:
-            content = Reader(file, encoding="latin-1").load()
+            content = Reader(file, encoding="latin-1").load()  # as NumPy asks for Python 2's text
     except Refused as error:
         raise DataError(
             f"{path}: asks for {error}, which is no data and was not run; {HOW}"
@@ -145,43 +146,41 @@ def read_im_pk(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         ) from None
     if not isinstance(content, dict):
         raise DataError(
-            f"{path}: holds a {type(content).__name__}; a mapping with {', '.join(SHAPES)} is needed; {HOW}"
+            f"{path}: holds a {type(content).__name__}; "
+            f"a mapping with {', '.join(SHAPES)} is needed; {HOW}"
         )
     content = {_text(key): value for key, value in content.items()}
-    missing = [key for key in SHAPES if key not in content]
-    if missing:
+    if missing := [key for key in SHAPES if key not in content]:
         raise DataError(
             f"{path}: no {', '.join(missing)} (it has {', '.join(content) or 'nothing'}); {HOW}"
         )
     arrays = {NAMES[key]: _checked(path, key, content[key]) for key in SHAPES}
     rows = {key: len(arrays[NAMES[key]]) for key in SHAPES}
     if len(set(rows.values())) > 1:
-        raise DataError(
-            f"{path}: rows differ ({', '.join(f'{key} {n}' for key, n in rows.items())}); {HOW}"
-        )
+        counts = ", ".join(f"{key} {n}" for key, n in rows.items())
+        raise DataError(f"{path}: rows differ ({counts}); {HOW}")
     ids = np.arange(rows["ep_tdata"], dtype=np.int64)
-    arrays["series_mask"] = np.isfinite(arrays["series"]).astype(np.uint8)
-    return arrays | {"hadm_id": ids, "subject_id": ids}, [
-        key for key in content if key not in SHAPES
-    ]
+    mask = np.isfinite(arrays["series"]).astype(np.uint8)
+    ignored = [key for key in content if key not in SHAPES]
+    return arrays | {"series_mask": mask, "hadm_id": ids, "subject_id": ids}, ignored
 
 
-def _checked(path: Path, key: str, value: Any) -> np.ndarray:
+def _checked(path: Path, key: str, value: object) -> np.ndarray:
     array = value.value if isinstance(value, Array) else None
     if array is None or array.shape[1:] != SHAPES[key] or not len(array):
-        found = "no array of numbers" if array is None else f"of shape {array.shape}"
-        raise DataError(
-            f"{path}: {key} is {found}; (N, {', '.join(map(str, SHAPES[key]))}) is needed; {HOW}"
-        )
+        state = "no array of numbers" if array is None else f"of shape {array.shape}"
+        needed = ", ".join(map(str, SHAPES[key]))
+        raise DataError(f"{path}: {key} is {state}; (N, {needed}) is needed; {HOW}")
     if key in ("ep_tdata", "adm_features_all"):
         return array.astype(np.float64)
     wrong = np.argwhere(~np.isin(array, (0, 1)))
     if len(wrong):
+        value = array[tuple(wrong[0])]
         raise DataError(
-            f"{path}: {key}, row {wrong[0][0]}, holds {array[tuple(wrong[0])]}; labels are 0 or 1; {HOW}"
+            f"{path}: {key}, row {wrong[0][0]}, holds {value}; labels are 0 or 1; {HOW}"
         )
     return array.astype(np.int64)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)

@@ -16,29 +16,25 @@ PAO2, FIO2, URINE = NUMBER["pao2"], NUMBER["fio2"], NUMBER["urine"]
 def build_series(
     scratch: Scratch, mode: str, rows: int, bins: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """-> series float64 [N, T, 12], mask uint8 [N, T, 12] (1 = observed in the bin). width: seconds
-    per bin."""
+    """-> series float64 [N, T, 12], mask uint8 [N, T, 12]: 1 where observed in the bin.
+
+    `rows`: N; `bins`: T; `width`: seconds per bin.
+    """
     scratch.run("bins", _bins(mode, bins, width))
     values = np.full((rows, bins, len(VARIABLES)), np.nan)
-    found = scratch.arrays(
+    cells = scratch.arrays(
         f"SELECT row, bin, variable, value FROM bins WHERE bin >= 0 AND bin < {bins}"
     )
-    values[found["row"], found["bin"], found["variable"]] = found["value"]
+    values[cells["row"], cells["bin"], cells["variable"]] = cells["value"]
     observed = np.isfinite(values)
     if mode == "clean":
         before = _one_per_row(scratch, rows, "SELECT row, variable, value FROM bins WHERE bin = -1")
         series = impute_clean(values, before)
     else:
-        later = _one_per_row(
-            scratch,
-            rows,
-            f"SELECT row, variable, arg_min(value, bin) AS value FROM bins WHERE bin >= {bins} GROUP BY ALL",
-        )
-        urine = _one_per_row(
-            scratch,
-            rows,
-            f"SELECT row, variable, mean_of(value) AS value FROM bins WHERE variable = {URINE} GROUP BY ALL",
-        )
+        first = "SELECT row, variable, arg_min(value, bin) AS value FROM bins"
+        later = _one_per_row(scratch, rows, f"{first} WHERE bin >= {bins} GROUP BY ALL")
+        mean = "SELECT row, variable, mean_of(value) AS value FROM bins"
+        urine = _one_per_row(scratch, rows, f"{mean} WHERE variable = {URINE} GROUP BY ALL")
         series = impute_reference(values, later, urine[:, URINE])
     observed[:, :, PAO2] &= observed[:, :, FIO2]
     return series, np.delete(observed, FIO2, axis=2).astype(np.uint8)
@@ -52,56 +48,62 @@ def _bins(mode: str, bins: int, width: int) -> str:
     ends, so a stamp on an edge counts twice; means.
     """
     if mode == "clean":
-        timed = "SELECT row, variable, time, value, date_diff('second', intime, time) AS s FROM records JOIN cohort USING (hadm_id)"
         total = "CAST(sum(CAST(value AS DECIMAL(38, 12))) AS DOUBLE)"
+        timed = """SELECT row, variable, time, value, date_diff('second', intime, time) AS s
+            FROM records JOIN cohort USING (hadm_id)"""
         return f"""CREATE TABLE bins AS
-            SELECT row, s // {width} AS bin, variable, CASE WHEN variable = {URINE} THEN {total} ELSE mean_of(value) END AS value
+            SELECT row, s // {width} AS bin, variable,
+              CASE WHEN variable = {URINE} THEN {total} ELSE mean_of(value) END AS value
             FROM ({timed}) WHERE s >= 0 AND s < {bins * width} GROUP BY row, s // {width}, variable
-            UNION ALL SELECT row, -1, variable, arg_max(value, time) FROM ({timed}) WHERE s < 0 GROUP BY ALL"""
-    timed = """SELECT row, variable, value, date_diff('second', first, time) AS s, date_diff('second', first, last) AS length
+            UNION ALL
+            SELECT row, -1, variable, arg_max(value, time)
+            FROM ({timed}) WHERE s < 0 GROUP BY ALL"""
+    timed = """SELECT row, variable, value,
+          date_diff('second', first, time) AS s, date_diff('second', first, last) AS length
         FROM records JOIN cohort USING (hadm_id)"""
     return f"""CREATE TABLE bins AS
         SELECT row, bin, variable, mean_of(value) AS value FROM (
-          SELECT row, s // {width} AS bin, variable, value FROM ({timed}) WHERE s < ceil(length / {width}) * {width}
-          UNION ALL SELECT row, s // {width} - 1, variable, value FROM ({timed}) WHERE s > 0 AND s % {width} = 0)
+          SELECT row, s // {width} AS bin, variable, value FROM ({timed})
+          WHERE s < ceil(length / {width}) * {width}
+          UNION ALL
+          SELECT row, s // {width} - 1, variable, value FROM ({timed})
+          WHERE s > 0 AND s % {width} = 0)
         GROUP BY ALL"""
 
 
 def _one_per_row(scratch: Scratch, rows: int, query: str) -> np.ndarray:
     """Query of (row, variable, value) -> [N, 13], NaN where it has none."""
-    found, values = scratch.arrays(query), np.full((rows, len(VARIABLES)), np.nan)
-    values[found["row"], found["variable"]] = found["value"]
+    cells, values = scratch.arrays(query), np.full((rows, len(VARIABLES)), np.nan)
+    values[cells["row"], cells["variable"]] = cells["value"]
     return values
 
 
 def impute_clean(values: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """Binned values [N, T, 13] and what was known before [N, 13] -> [N, T, 12], from the past
-    alone."""
+    """Binned values [N, T, 13] -> [N, T, 12], from the past alone.
+
+    `before` [N, 13]: the last value known before the first bin.
+    """
     filled = forward_fill(np.concatenate([before[:, None], values], axis=1))[:, 1:]
-    filled[:, :, URINE] = values[
-        :, :, URINE
-    ]  # a sum is no state: what was not recorded is not known
+    filled[:, :, URINE] = values[:, :, URINE]  # a sum is no state: not recorded is not known
     return _with_ratio(filled, finite(filled[:, :, PAO2], filled[:, :, FIO2]))
 
 
 def impute_reference(values: np.ndarray, later: np.ndarray, urine: np.ndarray) -> np.ndarray:
-    """Binned values [N, T, 13], first value after bin T [N, 13], mean urine of the whole record [N]
-    -> [N, T, 12].
+    """Binned values [N, T, 13] -> [N, T, 12], by the published rules.
 
-    Forward, then backward fill over the whole record, so that a value of a later day may fill the
-    first. The ratio is filled forward, then with its mean over the T bins.
+    `later` [N, 13]: first value after bin T; `urine` [N]: its mean over the whole record. Forward,
+    then backward fill over the whole record, so that a value of a later day may fill the first. The
+    ratio is filled forward, then with its mean over the T bins.
     """
     filled = forward_fill(values)
     filled = forward_fill(filled[:, ::-1])[:, ::-1]
     filled = np.where(np.isnan(filled), later[:, None], filled)
-    filled[:, :, URINE] = np.where(
-        np.isnan(values[:, :, URINE]), urine[:, None], values[:, :, URINE]
-    )
+    recorded = values[:, :, URINE]
+    filled[:, :, URINE] = np.where(np.isnan(recorded), urine[:, None], recorded)
     ratio = forward_fill(finite(filled[:, :, PAO2], filled[:, :, FIO2])[:, :, None])[:, :, 0]
     counts = np.isfinite(ratio).sum(axis=1)
-    mean = np.divide(
-        np.nansum(ratio, axis=1), counts, out=np.full(len(ratio), np.nan), where=counts > 0
-    )
+    undefined = np.full(len(ratio), np.nan)
+    mean = np.divide(np.nansum(ratio, axis=1), counts, out=undefined, where=counts > 0)
     return _with_ratio(filled, np.where(np.isnan(ratio), mean[:, None], ratio))
 
 

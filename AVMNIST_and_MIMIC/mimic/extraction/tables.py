@@ -44,36 +44,38 @@ class RawTable:
     header: tuple[str, ...]
 
     def sql(self) -> str:
-        """read_csv with every column as text: the types are ours, and 'NA' or 'None' is no missing
-        value."""
+        """read_csv with every column as text.
+
+        The types are ours, and 'NA' or 'None' is no missing value.
+        """
         columns = ", ".join(f"'{_quoted(name)}': 'VARCHAR'" for name in self.header)
-        path, compression = (
-            _quoted(glob.escape(str(self.path))),
-            "gzip" if self.path.suffix.lower() == ".gz" else "none",
-        )
+        path = _quoted(glob.escape(str(self.path)))
+        compression = "gzip" if self.path.suffix.lower() == ".gz" else "none"
         return (
-            f"read_csv('{path}', columns = {{{columns}}}, compression = '{compression}', header = true, auto_detect = false, "
-            f"""hive_partitioning = false, delim = ',', quote = '"', escape = '"', nullstr = '')"""
+            f"read_csv('{path}', columns = {{{columns}}}, compression = '{compression}', "
+            "header = true, auto_detect = false, hive_partitioning = false, "
+            """delim = ',', quote = '"', escape = '"', nullstr = '')"""
         )
 
 
 def find_tables(folder: Path) -> dict[str, RawTable]:
-    """The needed tables of `folder`, headers checked, small ones first. DataError names what is
-    missing or of another release."""
+    """The needed tables of `folder`, headers checked, small ones first.
+
+    DataError names what is missing or of another release.
+    """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {HOW_TO_GET}")
     files = {path.name.upper(): path for path in sorted(folder.iterdir()) if path.is_file()}
     # Where both exist the plain file is taken: several threads can read it.
-    found = {name: files.get(f"{name}.CSV") or files.get(f"{name}.CSV.GZ") for name in WANTED}
-    missing = [name for name, path in found.items() if path is None and name not in OPTIONAL]
+    paths = {name: files.get(f"{name}.CSV") or files.get(f"{name}.CSV.GZ") for name in WANTED}
+    missing = [name for name, path in paths.items() if path is None and name not in OPTIONAL]
     if missing:
-        raise DataError(
-            f"{folder}: no {', '.join(f'{name}.csv.gz' for name in missing)}; {HOW_TO_GET}"
-        )
+        names = ", ".join(f"{name}.csv.gz" for name in missing)
+        raise DataError(f"{folder}: no {names}; {HOW_TO_GET}")
+    present = {name: path for name, path in paths.items() if path}
     return {
         name: RawTable(name, path, _header(path, WANTED[name].needs))
-        for name, path in found.items()
-        if path
+        for name, path in present.items()
     }
 
 
@@ -93,7 +95,8 @@ def _header(path: Path, needs: tuple[str, ...]) -> tuple[str, ...]:
         )
     if missing:
         raise DataError(
-            f"{path}: no column {', '.join(missing).upper()} (it has {', '.join(header).upper()}); {HOW_TO_GET}"
+            f"{path}: no column {', '.join(missing).upper()} "
+            f"(it has {', '.join(header).upper()}); {HOW_TO_GET}"
         )
     return header
 
@@ -103,17 +106,16 @@ def _quoted(text: str) -> str:
 
 
 class Scratch:
-    """A DuckDB database in a temporary folder; use as a context: afterwards, also after an error or
-    Ctrl-C, nothing is left.
+    """A DuckDB database in a temporary folder.
 
-    memory_gb bounds DuckDB's own memory (decimal gigabytes); threads are DuckDB's default, at most
-    one per quarter of a gigabyte.
+    Use it as a context: afterwards, also after an error or Ctrl-C, nothing is left. `memory_gb`
+    bounds DuckDB's own memory (decimal gigabytes); threads are DuckDB's default, at most one per
+    quarter of a gigabyte.
     """
 
     def __init__(self, near: Path, memory_gb: float) -> None:
-        near = next(
-            folder for folder in (near, *near.parents) if folder.exists()
-        )  # no new folder outlives an error
+        # One that there is, so that no new folder outlives an error.
+        near = next(folder for folder in (near, *near.parents) if folder.exists())
         self.memory_gb = memory_gb
         self._folder = tempfile.TemporaryDirectory(
             prefix=".mimic-", dir=near, ignore_cleanup_errors=True
@@ -128,7 +130,8 @@ class Scratch:
         default = self._connection.execute("SELECT current_setting('threads')").fetchone()[0]
         threads = max(1, min(default, os.cpu_count() or 1, int(memory_gb * 4)))
         self._connection.execute(
-            f"SET threads = {threads}; SET enable_progress_bar = true; SET enable_progress_bar_print = false; "
+            f"SET threads = {threads}; "
+            "SET enable_progress_bar = true; SET enable_progress_bar_print = false; "
             "PRAGMA disable_checkpoint_on_shutdown"  # the database is thrown away
         )
 
@@ -141,8 +144,10 @@ class Scratch:
         self._folder.cleanup()
 
     def load(self, tables: dict[str, RawTable]) -> dict[str, int]:
-        """Read every table into a table of the same name in lower case -> rows of each file, before
-        the filter."""
+        """Read every table into a table of the same name in lower case.
+
+        -> rows of each file, before the filter.
+        """
         self._bar.reset(total=sum(table.path.stat().st_size for table in tables.values()))
         rows: dict[str, int] = {}
         for name, table in tables.items():
@@ -157,25 +162,23 @@ class Scratch:
             count = f"SELECT count(*) FROM {table.sql()}"
             with _errors(self.memory_gb, table.path):
                 return self._wait(count, table.name, size)[0][0]
-        columns = ", ".join(
-            f"{expression} AS {name}" for name, expression in wanted.columns.items()
-        )
-        select = (
-            f"CREATE TABLE {table.name} AS SELECT {columns} FROM {table.sql()} WHERE {wanted.where}"
-        )
+        columns = ", ".join(f"{value} AS {name}" for name, value in wanted.columns.items())
+        select = f"SELECT {columns} FROM {table.sql()} WHERE {wanted.where}"
+        # EXPLAIN ANALYZE runs the statement and also says how many rows the reader saw, without a
+        # second reading.
+        create = f"EXPLAIN (ANALYZE, FORMAT JSON) CREATE TABLE {table.name} AS {select}"
         with _errors(self.memory_gb, table.path):
-            # EXPLAIN ANALYZE runs the statement and also says how many rows the reader saw, without
-            # a second reading.
-            plan = self._wait(f"EXPLAIN (ANALYZE, FORMAT JSON) {select}", table.name, size)[0][1]
-        kept = self.value(f"SELECT count(*) FROM {table.name}")
-        if not kept:
+            plan = self._wait(create, table.name, size)[0][1]
+        rows = self.value(f"SELECT count(*) FROM {table.name}")
+        if not rows:
             raise DataError(
                 f"{table.path}: holds no row of use (no wanted item, or no id); {HOW_TO_GET}"
             )
         key = UNIQUE.get(table.name)
-        if key and kept != self.value(f"SELECT count(DISTINCT {key}) FROM {table.name}"):
+        if key and rows != self.value(f"SELECT count(DISTINCT {key}) FROM {table.name}"):
             raise DataError(
-                f"{table.path}: {key.upper()} is missing or repeated in some rows; download it again"
+                f"{table.path}: {key.upper()} is missing or repeated in some rows; "
+                "download it again"
             )
         return _rows_read(json.loads(plan))
 
@@ -200,8 +203,10 @@ class Scratch:
             return self._connection.execute(query).fetchone()[0]
 
     def _wait(self, statement: str, stage: str, size: int = 0) -> list[tuple]:
-        """Execute in a thread, so that the bar moves and Ctrl-C stops the query; `size` bytes are
-        then done."""
+        """Execute in a thread, so that the bar moves and Ctrl-C stops the query.
+
+        `size`: bytes that are then done.
+        """
         self._bar.set_description(stage)
         start = self._bar.n
         progress = getattr(self._connection, "query_progress", lambda: 0)  # DuckDB >= 1.3
@@ -218,13 +223,13 @@ class Scratch:
 
 
 def _rows_read(plan: dict) -> int:
-    """Rows that left the CSV reader of a profiled plan; the key's name depends on DuckDB's version."""
+    """Rows that left the CSV reader of a profiled plan; the key depends on DuckDB's version."""
     nodes = [plan]
     for node in nodes:
         nodes += [*node.get("children", ()), *node.get("operator", ())]
-        own = {key: value for key, value in node.items() if key not in ("children", "operator")}
-        if "READ_CSV" in str(own):
-            return int(own.get("intermediate_rows", own.get("operator_cardinality")))
+        facts = {key: value for key, value in node.items() if key not in ("children", "operator")}
+        if "READ_CSV" in str(facts):
+            return int(facts.get("intermediate_rows", facts.get("operator_cardinality")))
     raise RuntimeError("DuckDB's plan names no READ_CSV")
 
 
@@ -237,27 +242,28 @@ def _errors(memory_gb: float, path: Path | None = None) -> Iterator[None]:
         if "temp" in str(error).lower() and "disk" in str(error).lower():
             raise OSError(errno.ENOSPC, "no space for the temporary database") from error
         raise SettingsError(
-            f"{memory_gb:g} GB of memory are too little for these tables; give more with --memory-gb"
+            f"{memory_gb:g} GB of memory are too little for these tables; "
+            "give more with --memory-gb"
         ) from error
     except duckdb.IOException as error:
         if "space" in str(error).lower():
             raise OSError(errno.ENOSPC, "no space for the temporary database") from error
         raise DataError(
-            f"{path or 'scratch database'}: {_first_line(error)}; the file is cut short or damaged: download it again"
+            f"{path or 'scratch database'}: {_first_line(error)}; "
+            "the file is cut short or damaged: download it again"
         ) from error
     except duckdb.Error as error:
-        if path is None and not isinstance(
-            error, duckdb.ConversionException | duckdb.OutOfRangeException
-        ):
+        of_data = duckdb.ConversionException | duckdb.OutOfRangeException
+        if path is None and not isinstance(error, of_data):
             raise
         raise DataError(
-            f"{path or 'the tables'}: {_first_line(error)}; cut short, damaged or changed: download the tables again"
+            f"{path or 'the tables'}: {_first_line(error)}; "
+            "cut short, damaged or changed: download the tables again"
         ) from error
 
 
 def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return " ".join(
-        lines[:1]
-        + [line for line in lines[1:4] if line.startswith(("Expected", "Value with", "Column"))]
-    )
+    """With those of the next three lines that say what was expected."""
+    first, *others = str(error).splitlines() or [""]
+    telling = ("Expected", "Value with", "Column")
+    return " ".join([first, *(line for line in others[:3] if line.startswith(telling))])

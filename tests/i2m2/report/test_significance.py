@@ -1,191 +1,112 @@
-"""What a table says of how sure it is where runs are few, damaged, changed or unlike each other;
-and what makes missing ones."""
+"""What a table says of how sure it is: intervals, the best of a column, and rows that have none."""
 
 import json
 import re
 
 import numpy as np
 import pytest
-import yaml
-from scipy import stats
 
-from i2m2.compare import main as compare
-from i2m2.errors import DataError, SettingsError
-from i2m2.report.missing import command
-from i2m2.report.runs import collect
-from i2m2.report.tables import read_entries
+from i2m2.report.significance import best_of
 from i2m2.results import main
-from i2m2.stats.intervals import interval
-from tests.i2m2.report.test_results import (
-    CONFIG,
-    ENV,
-    make_run,
-    of_two_rows,
-    out,
-    row_of,
-    save_predictions,
-)  # noqa: F401 (out is a fixture)
+from tests.i2m2.conftest import ENV, make_run, of_two_rows, row_of, save_predictions
 
 
-def test_a_difference_that_no_resample_reverses_has_the_p_of_its_t():
-    """By hand: 30 groups, the resampled differences normal with mean 0.5 and standard deviation
-    0.05."""
-    normal = stats.norm.ppf((np.arange(2000) + 0.5) / 2000)
-    found = interval(np.array([0.5]), (0.5 + 0.05 * normal)[:, None], groups=30)
-    wider = np.sqrt(30 / 29) * np.std(0.05 * normal, ddof=1)
-    assert found.p == pytest.approx(2 * stats.t.sf(0.5 / wider, 29), rel=1e-6) and found.p < 1e-8
-    assert found.p * 100 < 0.05  # enough for the largest of our tables
-    # Where resamples are on both sides their share decides, as before.
-    near = interval(np.array([0.1]), (0.1 + 0.05 * normal)[:, None], groups=30)
-    assert near.p == pytest.approx(
-        2 * stats.t.cdf(stats.norm.ppf(47 / 2001) / np.sqrt(30 / 29), 29), rel=1e-6
-    )
+def test_the_best_of_a_column_by_what_its_metric_says():
+    values = {
+        "a": {"nll_acl": [0.1], "auroc_acl": [0.9], "entropy_acl": [0.2]},
+        "b": {"nll_acl": [0.4], "auroc_acl": [0.5], "entropy_acl": [0.1]},
+    }
+    best = best_of(values, ["nll_acl", "auroc_acl", "entropy_acl"])
+    assert best == {"nll_acl": "a", "auroc_acl": "a"}
 
 
-def test_an_interval_of_another_result_is_not_kept(out, capsys):  # noqa: F811
-    best, _ = of_two_rows(out)
-    main([str(out)])
-    (best / "result.json").write_text(json.dumps({"test": {"accuracy": 0.8}}))
-    capsys.readouterr()
+def test_best_row_is_bold_and_what_cannot_be_told_from_it_is_marked(out, capsys):
+    """Of 200 examples 190 against 188 right, on the same but two, cannot be told apart; 100 can."""
+    for name, right in {"unimodal_image": 100, "inter-concat": 188, "i2m2-concat": 190}.items():
+        run = make_run(out, f"toy/{name}/seed0", {"accuracy": right / 200, "auroc": 0.5})
+        save_predictions(run, np.arange(200) < right)
     main([str(out)])
     printed = capsys.readouterr().out
-    assert row_of(printed, "I2M2").startswith("| I2M2 | **80.0 (1)** |")
-    assert (
-        "I2M2: no interval of accuracy, since its predictions do not give what its result.json has."
-        in printed
-    )
+    labels = ("Image", "Inter_modality", "I2M2")
+    image, inter, i2m2 = (row_of(printed, label).split(" | ")[1] for label in labels)
+    assert re.fullmatch(r"\*\*95.0 \[9\d.\d, 9\d.\d\] \(1\)\*\*", i2m2), i2m2
+    assert inter.endswith("(1) †") and image.endswith("(1)")
+    assert "- Interval: " in printed and "2,000 resamples of 200 groups of examples" in printed
+    stored = json.loads((out / "toy/statistics.json").read_text())["Table 9"]
+    assert stored["best"]["accuracy"] == "i2m2-concat"
+    assert stored["p"]["accuracy"]["unimodal_image"] < 0.01
+    for run in out.glob("toy/*/seed0"):
+        (run / "predictions_test.npz").unlink()
+    main([str(out)])  # as in reported/, where there are no predictions
+    assert capsys.readouterr().out == printed
+
+
+def test_a_row_whose_predictions_are_not_those_of_its_result_has_no_interval(out, capsys):
+    best, other = of_two_rows(out)
+    (best / "result.json").write_text(json.dumps({"test": {"accuracy": 0.96}}))
+    main([str(out)])
+    printed = capsys.readouterr().out
+    assert row_of(printed, "I2M2").startswith("| I2M2 | **96.0 (1)** |")
+    why = "no interval of accuracy, since its predictions do not give what its result.json has"
+    assert f"- I2M2: {why}.\n" in printed
+    assert "- Not compared with the best in accuracy: every row.\n" in printed
+    make_run(out, "toy/unimodal_image/seed1", {"accuracy": 0.5})
+    main([str(out)])
+    printed = capsys.readouterr().out
+    assert row_of(printed, "Image").startswith("| Image | 50.0 ± 0.0 (2) |")
+    assert "- Image: no interval, for want of predictions of seed 1.\n" in printed
 
 
 @pytest.mark.parametrize("spoil", ["damage", "other examples"])
-def test_a_run_that_cannot_be_compared_leaves_the_others_their_intervals(out, capsys, spoil):  # noqa: F811
+def test_a_run_that_cannot_be_compared_leaves_the_others_their_intervals(out, capsys, spoil):
     of_two_rows(out)
     bad = make_run(out, "toy/inter-concat/seed0", {"accuracy": 0.5})
     if spoil == "damage":
+        reason = "predictions_test.npz is damaged"
         (bad / "predictions_test.npz").write_bytes(b"PK")
     else:
+        reason = "it predicted other examples than unimodal_image"
         save_predictions(bad, np.arange(199) < 100)
     main([str(out)])
     printed = capsys.readouterr().out
-    assert re.match(r"\| I2M2 \| \*\*95.0 \[", row_of(printed, "I2M2")) and " [" in row_of(
-        printed, "Image"
-    )
+    assert row_of(printed, "I2M2").startswith("| I2M2 | **95.0 [")
+    assert " [" in row_of(printed, "Image")
     assert row_of(printed, "Inter_modality").startswith("| Inter_modality | 50.0 (1) |")
-    reason = (
-        "predictions_test.npz is damaged"
-        if spoil == "damage"
-        else "it predicted other examples than unimodal_image"
-    )
     assert re.search(rf"- Inter_modality: no interval: .*{reason}", printed)
     assert "- Not compared with the best in accuracy: Inter_modality.\n" in printed
 
 
-def test_damaged_statistics_are_computed_again_where_there_are_predictions(out, capsys):  # noqa: F811
-    runs = of_two_rows(out)
+def test_seeds_that_share_networks_have_no_interval(out, capsys):
+    """Three products of two of three runs: their spread would say less than that of three runs."""
+    for seed in range(3):
+        members = {"product_of": [f"a/seed{seed}", f"a/seed{(seed + 1) % 3}"]}
+        test, env = {"accuracy": (100 + seed) / 200}, ENV | members
+        run = make_run(out, f"toy/unimodal_image/seed{seed}", test, env=env)
+        save_predictions(run, np.arange(200) < 100 + seed)
+        run = make_run(out, f"toy/i2m2-concat/seed{seed}", {"accuracy": (110 + seed) / 200})
+        save_predictions(run, np.arange(200) < 110 + seed)
     main([str(out)])
     printed = capsys.readouterr().out
-    (out / "toy/statistics.json").write_text("{")
-    main([str(out)])
-    assert capsys.readouterr().out == printed and "Table 9" in json.loads(
-        (out / "toy/statistics.json").read_text()
-    )
-    for run in runs:
-        (run / "predictions_test.npz").unlink()
-    (out / "toy/statistics.json").write_text("{")
-    with pytest.raises(DataError, match="toy/statistics.json is damaged"):
-        main([str(out)])
-    page = (out / "report.html").read_text()
-    assert "No tables" in page and "toy/statistics.json is damaged" in page
+    assert row_of(printed, "Image").startswith("| Image | 50.5 ± 0.5 (3) |")
+    assert "no interval: its seeds share networks" in printed
+    assert row_of(printed, "I2M2").startswith("| I2M2 | **55.5 ± 0.5 [")
+    assert "- Not compared with the best in accuracy: Image.\n" in printed
 
 
-def test_a_mark_beside_intervals_that_lie_apart_is_explained(out, capsys):  # noqa: F811
+def test_a_mark_beside_intervals_that_lie_apart_is_explained(out, capsys):
     """Two seeds of each row."""
-    for name, rights in {
+    right_of_200 = {
         "i2m2-concat": (190, 188),
         "inter-concat": (189, 190),
         "unimodal_image": (100, 108),
-    }.items():
-        for seed, right in enumerate(rights):
+    }
+    for name, of_seeds in right_of_200.items():
+        for seed, right in enumerate(of_seeds):
             run = make_run(out, f"toy/{name}/seed{seed}", {"accuracy": right / 200, "auroc": 0.5})
             save_predictions(run, np.arange(200) < right)
     main([str(out)])
     printed = capsys.readouterr().out
     apart = "† although the intervals lie apart"
-    assert (apart in printed) == ("†" in row_of(printed, "Image")) and "†" in row_of(
-        printed, "I2M2"
-    )
+    assert (apart in printed) == ("†" in row_of(printed, "Image"))
+    assert "†" in row_of(printed, "I2M2")
     assert f"{apart} (accuracy of Image): with so few seeds" in printed
-
-
-def test_seeds_of_different_data_are_not_judged(out, capsys):  # noqa: F811
-    for seed in range(5):
-        env = ENV | {"data": ENV["data"] | {"fingerprint": "g" if seed == 3 else "f"}}
-        make_run(out, f"toy/unimodal_image/seed{seed}", {"accuracy": 0.702, "auroc": 0.5}, env=env)
-    main([str(out)])
-    assert "not judged: its seeds read different data" in row_of(capsys.readouterr().out, "Image")
-
-
-def test_a_missing_run_repeats_what_all_beside_it_were_given(out):  # noqa: F811
-    file = CONFIG | {
-        "model": {"rank": 40, "wide": False},
-        "per_method": {"inter": {"optim": {"lr": 0.5}}},
-    }
-    (out.parent / "lab/toy.yaml").write_text(yaml.safe_dump(file))
-    given = CONFIG | {"model": {"rank": 7, "wide": True}, "optim": {"epochs": 3, "lr": 0.1}}
-    make_run(
-        out,
-        "toy/unimodal_image/seed0",
-        {"accuracy": 0.7},
-        config=given | {"method": "unimodal_image"},
-    )
-    own = given | {"method": "i2m2", "model": {"rank": 7, "wide": False}}
-    make_run(out, "toy/i2m2-concat/seed0", {"accuracy": 0.7}, config=own)
-    entry, runs = read_entries()["toy"][0], collect(out / "toy")
-    image, inter, i2m2 = (command(entry, row, 1, out / "toy", runs) for row in entry.rows)
-    assert inter.endswith("--out results --model.rank 7 --optim.lr 0.1"), inter
-    assert "--model.rank 7" in image and "--model.wide true" in image and "--model.wide" not in i2m2
-
-
-def test_no_figure_is_left_of_runs_that_are_gone(out, capsys):  # noqa: F811
-    path = out.parent / "lab/paper.yaml"
-    path.write_text(
-        path.read_text()
-        + """\
-  - name: Fig. 8
-    title: wider
-    metrics: [accuracy]
-    train: python -m toy.train
-    config: lab/toy.yaml
-    rows: [{label: Wide, run: inter-wide, args: --method inter --tag wide}]
-"""
-    )
-    of_two_rows(out)
-    wide = make_run(out, "toy/inter-wide/seed0", {"accuracy": 0.5})
-    main([str(out)])
-    assert {path.suffix for path in (out / "toy").glob("fig_8*")} == {
-        ".md",
-        ".tex",
-        ".csv",
-        ".png",
-        ".pdf",
-    }
-    (wide / "DONE").unlink()
-    main([str(out)])
-    assert (
-        not list((out / "toy").glob("fig_8*"))
-        and "Fig. 8: wider" in (out / "report.html").read_text()
-    )
-
-
-def test_a_run_is_not_compared_with_itself(out):  # noqa: F811
-    best, _ = of_two_rows(out)
-    with pytest.raises(SettingsError, match="have a run in common"):
-        compare([str(best), str(best.parent)])
-
-
-def test_runs_without_an_environment_are_compared_wherever_one_stands(out, capsys, monkeypatch):  # noqa: F811
-    best, other = of_two_rows(out)
-    (best / "env.json").unlink()
-    monkeypatch.chdir(best)
-    compare([".", f"../../unimodal_image/{other.name}", "--metric", "accuracy"])
-    printed = capsys.readouterr().out
-    assert "\nseed0; test split, 200 examples, data: not described; Made by hand.\n" in printed

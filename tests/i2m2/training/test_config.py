@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from AVMNIST_and_MIMIC.avmnist.experiment import AVMNISTConfig
+from AVMNIST_and_MIMIC.avmnist.settings import AVMNISTConfig
 from i2m2.errors import SettingsError
-from i2m2.training.config import load_config, to_dict
+from i2m2.settings import to_dict
+from i2m2.training.config import load_config, read_words, shell_command
 from tests.conftest import AVMNIST_CONFIG
 
 
 def load(*arguments, config=AVMNIST_CONFIG):
-    return load_config(
-        AVMNISTConfig, ["--config", str(config), *arguments], "AVMNIST_and_MIMIC.train"
-    )
+    words = ["--config", str(config), *arguments]
+    return load_config(AVMNISTConfig, words, "AVMNIST_and_MIMIC.train")
 
 
 def test_the_command_line_wins_over_the_file():
@@ -38,11 +38,8 @@ def test_presets_are_the_table_of_the_paper_and_the_published_code(
     config = load("--method", method, "--preset", preset)
     assert (config.optim.lr, config.optim.epochs, config.optim.patience) == (lr, epochs, patience)
     assert config.model.frozen_factors == frozen
-    assert (config.optim.batch_size, config.optim.clip_norm, config.optim.select) == (
-        40,
-        8.0,
-        "accuracy",
-    )
+    shared = (config.optim.batch_size, config.optim.clip_norm, config.optim.select)
+    assert shared == (40, 8.0, "accuracy")
 
 
 @pytest.mark.parametrize(
@@ -67,27 +64,13 @@ def test_aliases_serve_in_a_file_too_and_print_config_shows_what_is_in_force(tmp
     with pytest.raises(SystemExit):
         load("--print_config", "--seed", "3", config=tmp_path / "x.yaml")
     shown = yaml.safe_load(capsys.readouterr().out)
-    assert (shown["method"], shown["fusion"], shown["seed"], shown["optim"]["epochs"]) == (
-        "inter",
-        "concat",
-        3,
-        25,
-    )
+    settings = (shown["method"], shown["fusion"], shown["seed"], shown["optim"]["epochs"])
+    assert settings == ("inter", "concat", 3, 25)
 
 
 def test_a_runs_config_yaml_repeats_exactly_that_run(tmp_path):
-    config = load(
-        "--method",
-        "i2m2",
-        "--preset",
-        "official_code",
-        "--tag",
-        "x",
-        "--optim.lr",
-        "0.3",
-        "--out",
-        str(tmp_path),
-    )
+    given = "--method i2m2 --preset official_code --tag x --optim.lr 0.3"
+    config = load(*given.split(), "--out", str(tmp_path))
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(to_dict(config)))
     assert load(config=path) == config
@@ -107,7 +90,8 @@ def test_a_runs_config_yaml_repeats_exactly_that_run(tmp_path):
         ),
         (
             "--method late",
-            "method='late' is unknown; choose one of unimodal_image, unimodal_audio, intra, inter, i2m2",
+            "method='late' is unknown; "
+            "choose one of unimodal_image, unimodal_audio, intra, inter, i2m2",
         ),
         ("--preset fast", "preset='fast' is unknown in .*choose one of paper, official_code"),
         ("--optim.epochs 0", "optim.epochs=0 must be at least 1"),
@@ -131,24 +115,28 @@ def test_wrong_settings_are_refused_with_the_way_out(arguments, message):
 
 
 def test_wrong_keys_and_values_in_a_file_are_refused_with_its_name(tmp_path):
-    for text, message in [
-        ("dataset: avmnist\nmethod: intra\nepoch: 3", "x.yaml: epoch is not a setting"),
-        (
-            "dataset: avmnist\nmethod: intra\noptim: {lr: 1e-4, batch_size: many}",
-            "x.yaml: optim.batch_size=many is not possible",
-        ),
-        ("- 1", "must hold settings"),
-        ("a: [", "not valid YAML"),
-        ("dataset: avmnist\nmethod: intra\npresets: x", "x.yaml: presets must hold settings"),
-        (
-            "dataset: avmnist\nmethod: intra\nper_method: {intra: null}",
-            "per_method.intra must hold settings",
-        ),
-        ("dataset: avmnist\nmethod: intra\noptim: 3", "optim"),
-    ]:
-        path = tmp_path / "x.yaml"
+    path = tmp_path / "x.yaml"
+    for text, message in {
+        "epoch: 3": "x.yaml: epoch is not a setting",
+        "optim: {lr: 1e-4, batch_size: many}": "x.yaml: optim.batch_size=many is not possible",
+        "presets: x": "x.yaml: presets must hold settings",
+        "per_method: {intra: null}": "per_method.intra must hold settings",
+        "optim: 3": "optim",
+    }.items():
+        path.write_text(f"dataset: avmnist\nmethod: intra\n{text}")
+        with pytest.raises(SettingsError, match=message):
+            load(config=path)
+    for text, message in {"- 1": "must hold settings", "a: [": "not valid YAML"}.items():
         path.write_text(text)
         with pytest.raises(SettingsError, match=message):
             load(config=path)
     with pytest.raises(SettingsError, match="No such file"):
         load(config=Path("nowhere.yaml"))
+
+
+def test_the_words_of_a_command_are_read_in_one_place():
+    words = read_words(["--fusion", "lf", "--seed=1", "--seed", "2", "--help", "x", "--tag"])
+    settings = {"--fusion": "concat", "--seed": "2"}
+    assert words == settings | {"--help": None, "x": None, "--tag": None}
+    command = shell_command(["--out", "my results", "--seed=2"], "toy.train")
+    assert command == "python -m toy.train --out 'my results' --seed 2"

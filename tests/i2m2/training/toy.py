@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 from i2m2.fusion import Concat
+from i2m2.losses import negative_log_likelihood
 from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert
-from i2m2.training.config import OptimConfig, RunConfig
+from i2m2.settings import OptimConfig, RunConfig
 from i2m2.training.data import ArrayDataset, seed_everything
 from i2m2.training.evaluate import predict
-from i2m2.training.loop import fit, make_accelerator, start_tracker
+from i2m2.training.loop import Trainer, fit, make_accelerator, start_tracker
 from i2m2.training.run import Run, run_dir
 
 
@@ -26,14 +27,8 @@ class ToyConfig(RunConfig):
 
 def toy_config(out, **optim):
     settings = {"name": "sgd", "lr": 0.1, "epochs": 3, "batch_size": 10, "clip_norm": 1.0, **optim}
-    return ToyConfig(
-        dataset="toy",
-        method="i2m2",
-        out=str(out),
-        device="cpu",
-        threads=1,
-        optim=OptimConfig(**settings),
-    )
+    run = {"dataset": "toy", "method": "i2m2", "out": str(out), "device": "cpu", "threads": 1}
+    return ToyConfig(**run, optim=OptimConfig(**settings))
 
 
 def toy_split(n, first_id, labels=None):
@@ -50,6 +45,18 @@ def toy_split(n, first_id, labels=None):
     return ArrayDataset(inputs, y, np.arange(n), id=np.arange(n) + first_id)
 
 
+class Heads(nn.Module):
+    """Logits of L labels: [B, D] -> [B, L, C]."""
+
+    def __init__(self, features, labels, classes):
+        super().__init__()
+        self.linear = nn.Linear(features, labels * classes)
+        self.shape = (labels, classes)
+
+    def forward(self, h):
+        return self.linear(h).unflatten(-1, self.shape)
+
+
 def toy_model(head=lambda d: nn.Linear(d, 3)):
     experts = {
         "left": UnimodalExpert("left", nn.Sequential(nn.Linear(3, 8), nn.Tanh()), head(8)),
@@ -63,19 +70,19 @@ def toy_model(head=lambda d: nn.Linear(d, 3)):
     return ProductOfExperts(experts)
 
 
-def train_toy(config, data=(43, 27), model=None, **fit_options):
+def train_toy(config, data=(43, 27), model=None):
     """-> (trained model, its run). `data`: examples of train and val, or the two splits."""
     accelerator = make_accelerator(config)
     with accelerator.main_process_first():
-        run = Run.open(
-            run_dir(config), config, {"fingerprint": "toy"}, writes=accelerator.is_main_process
-        )
+        facts, writes = {"fingerprint": "toy"}, accelerator.is_main_process
+        run = Run.open(run_dir(config), config, facts, writes)
     torch.set_num_threads(config.threads)
     start_tracker(accelerator, run)
     seed_everything(config.seed)
     model = toy_model() if model is None else model
     train, val = (toy_split(n, 1000 * i) if isinstance(n, int) else n for i, n in enumerate(data))
-    fit(model, train, val, run, accelerator, **fit_options)
+    trainer = Trainer(model, config, accelerator, negative_log_likelihood, None, len(train))
+    fit(trainer, train, val, run)
     predictions = predict(model, val, accelerator, batch_size=4)
     if run.writes:
         run.save_predictions("val", predictions)

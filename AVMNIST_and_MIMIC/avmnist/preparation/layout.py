@@ -1,0 +1,132 @@
+"""A prepared AV-MNIST folder, and what its dataset.json says.
+
+image/{train,test}_data.npy   float32 [N, 784], 0..255
+audio/{train,test}_data.npy   uint8 [N, 112, 112]
+{train,test}_labels.npy       uint8 [N], 0..9
+pairs.csv                     file, row, label, part, recording, noise, snr_db of every row
+dataset.json                  what it is, every rule, the validation rows, every file's checksum
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from AVMNIST_and_MIMIC.avmnist.preparation.rules import Rules
+from i2m2.errors import DataError, SettingsError
+
+RECIPE = 1  # raised when the same rules would give other values
+COLUMNS = ("file", "row", "label", "part", "recording", "noise", "snr_db")
+FILES = (
+    "image/train_data.npy",
+    "image/test_data.npy",
+    "audio/train_data.npy",
+    "audio/test_data.npy",
+    "train_labels.npy",
+    "test_labels.npy",
+    "pairs.csv",
+)
+Facts = dict[str, Any]  # of dataset.json, whose values are numbers, texts, lists and mappings
+IDENTITY = ("variant", "recipe", "seed", "settings", "inputs")
+
+
+@dataclass(frozen=True)
+class Label:
+    """What the folder says it is."""
+
+    variant: str
+    synthetic: bool
+    description: str
+    seed: int = 0
+
+
+def facts_of(rules: Rules, label: Label, sha256: Mapping[str, str]) -> Facts:
+    """What dataset.json says before anything is built."""
+    facts = {
+        "dataset": "avmnist",
+        "variant": label.variant,
+        "synthetic": label.synthetic,
+        "description": label.description,
+        "recipe": RECIPE,
+        "seed": label.seed,
+        "settings": asdict(rules),
+        "inputs": dict(sha256),
+    }
+    return json.loads(json.dumps(facts))  # tuples as lists, as they will be read back
+
+
+def holds(out: Path, facts: Facts) -> bool:
+    """Whether `out` is this very data set; SettingsError if it holds anything else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    try:
+        stored = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
+        differing = [key for key in IDENTITY if stored.get(key) != facts[key]]
+    except (OSError, ValueError, AttributeError):
+        raise SettingsError(
+            f"{out} is not empty and not a folder this command wrote; "
+            "give another --out, or remove it"
+        ) from None
+    if "settings" in differing and isinstance(stored.get("settings"), dict):
+        before, now = stored["settings"], facts["settings"]
+        differing += [f"settings.{key}" for key in now if before.get(key) != now[key]]
+        differing.remove("settings")
+    if differing:
+        raise SettingsError(
+            f"{out} holds a data set prepared otherwise ({', '.join(differing)} differ); "
+            "give another --out, or remove it"
+        )
+    return True
+
+
+def read_facts(folder: Path) -> Facts | None:
+    """dataset.json, or None where there is none."""
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder}: no such folder; prepare it first "
+            "(python -m AVMNIST_and_MIMIC.prepare_avmnist --help)"
+        )
+    path = folder / "dataset.json"
+    if not path.exists():
+        return None
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        _ = facts["files"], facts["validation_rows"], facts["speech"], facts["counts"]
+    except (ValueError, KeyError, TypeError):
+        raise DataError(
+            f"{path}: not a description that prepare_avmnist wrote; prepare the folder again"
+        ) from None
+    return facts
+
+
+def summary(folder: Path) -> str:
+    """Two lines: what a prepared folder holds."""
+    facts = read_facts(folder)
+    counts, recordings = facts["counts"], facts["speech"]["recordings"]
+    return (
+        f"avmnist, variant {facts['variant']}: {facts['description']}\n"
+        f"pairs: {counts['train']} train, {counts['val']} val, {counts['test']} test; "
+        f"recordings: {recordings['train']}, {recordings['val']}, {recordings['test']}; "
+        f"images: {facts['components']} components, {facts['explained']:.1%} of the variance"
+    )
+
+
+def describe(path: Path) -> Facts:
+    """Shape, dtype (arrays only), bytes and sha256 of a file."""
+    facts: Facts = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    if path.suffix == ".npy":
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        facts = {"shape": list(array.shape), "dtype": str(array.dtype), **facts}
+    return facts
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

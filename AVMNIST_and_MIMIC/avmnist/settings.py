@@ -1,0 +1,69 @@
+"""Settings of AV-MNIST."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from AVMNIST_and_MIMIC.avmnist.files import SHAPES
+from i2m2.settings import RunConfig, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class AVMNISTData:
+    """Where the data lie.
+
+    Args:
+        source: files as prepared or downloaded, or synthetic: real 8x8 digits and synthesised
+            speech, made on first use
+        dir: folder of the files; null: data/avmnist, or data/avmnist-digits for synthetic
+        train_size: use only the first so many training rows; null: all
+    """
+
+    source: Literal["files", "synthetic"] = field(default="files", metadata={"repeat": True})
+    dir: str | None = setting(None, "location")
+    train_size: int | None = setting(None, "budget")
+
+    @property
+    def folder(self) -> Path:
+        usual = "data/avmnist-digits" if self.source == "synthetic" else "data/avmnist"
+        return Path(self.dir or usual)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AVMNISTModel:
+    """Sizes of the networks.
+
+    Args:
+        unimodal_width: channels of the first block of a unimodal expert's encoder
+        inter_width: the same in the fusion expert
+        hidden: width of the heads' hidden layer
+        rank: of low-rank tensor fusion
+        fused_features: outputs of low-rank tensor and gated fusion
+        frozen_factors: leave low-rank tensor fusion at its random start, as the published code did
+    """
+
+    unimodal_width: int = 3
+    inter_width: int = 6
+    hidden: int = 100
+    rank: int = 40
+    fused_features: int = 120
+    frozen_factors: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AVMNISTConfig(RunConfig):
+    """Train one method on AV-MNIST with one seed.
+
+    Args:
+        dataset: name of the data set
+        data: where the data lie
+        model: sizes of the networks
+    """
+
+    modalities: ClassVar[tuple[str, ...]] = tuple(SHAPES)
+
+    dataset: Literal["avmnist"] = "avmnist"
+    data: AVMNISTData = field(default_factory=AVMNISTData)
+    model: AVMNISTModel = field(default_factory=AVMNISTModel)

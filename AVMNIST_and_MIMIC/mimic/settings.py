@@ -1,0 +1,89 @@
+"""Settings of MIMIC-III."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from AVMNIST_and_MIMIC.mimic.arrays import ICD9_GROUPS, MORTALITY_CLASSES
+from i2m2.settings import RunConfig, setting
+
+Task = Literal[("mortality", *(f"icd9_{group}" for group in range(ICD9_GROUPS)))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MIMICData:
+    """Where the data lie and how they are split and standardised.
+
+    Args:
+        source: files as prepared, or synthetic: raw tables generated and extracted on first use
+        dir: folder of mimic.npz; null: data/mimic, or data/mimic-synthetic for synthetic
+        train_size: use only the first so many training rows; null: all
+        split: by patient, or reference: the published permutation of the rows (seed 10)
+        standardise: with the training rows' observed values, or reference: over all rows, missing
+            values being 0, as published
+        masks: give the series encoder what was observed as further channels
+        steps: time steps of a series, as prepared
+    """
+
+    source: Literal["files", "synthetic"] = field(default="files", metadata={"repeat": True})
+    dir: str | None = setting(None, "location")
+    train_size: int | None = setting(None, "budget")
+    split: Literal["patient", "reference"] = "patient"
+    standardise: Literal["train", "reference"] = "train"
+    masks: bool = False
+    steps: int = 24
+
+    @property
+    def folder(self) -> Path:
+        usual = "data/mimic-synthetic" if self.source == "synthetic" else "data/mimic"
+        return Path(self.dir or usual)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MIMICModel:
+    """Sizes of the networks.
+
+    Args:
+        static_features: outputs of the encoder of the static features, and width of its hidden
+            layer
+        gru_features: of the recurrent layer
+        gru_projection: features per time step that the unimodal series encoder keeps
+        hidden: width of the heads' hidden layer
+        rank: of low-rank tensor fusion
+        fused_features: outputs of low-rank tensor and gated fusion
+        frozen_factors: leave low-rank tensor fusion at its random start, as the published code did
+    """
+
+    static_features: int = 10
+    gru_features: int = 30
+    gru_projection: int = 15
+    hidden: int = 40
+    rank: int = 40
+    fused_features: int = 100
+    frozen_factors: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class MIMICConfig(RunConfig):
+    """Train one method on one task of MIMIC-III with one seed.
+
+    Args:
+        dataset: name of the data set
+        task: mortality (6 classes), or icd9_<k>: whether any diagnosis is in ICD-9 group k (1:
+            140-239, 7: 460-519)
+        data: where the data lie and how they are split and standardised
+        model: sizes of the networks
+    """
+
+    modalities: ClassVar[tuple[str, ...]] = ("static", "series")
+
+    dataset: Literal["mimic"] = "mimic"
+    task: Task = setting("mortality", "identity", repeat=True)
+    data: MIMICData = field(default_factory=MIMICData)
+    model: MIMICModel = field(default_factory=MIMICModel)
+
+    @property
+    def num_classes(self) -> int:
+        return len(MORTALITY_CLASSES) if self.task == "mortality" else 2

@@ -1,0 +1,66 @@
+"""Which backbone, as the settings say it; nothing here needs torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from i2m2.errors import SettingsError
+from i2m2.settings import setting
+
+HIDDEN = 1536  # width of a head's hidden layer: twice FIBER's width of 768
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneSettings:
+    """Which backbone, and where its weights come from.
+
+    Args:
+        kind: fiber (needs `checkpoint`), fiber_hub (FIBER's layers around published Swin and
+            RoBERTa weights; its fusion starts silent and has to be trained), fiber_random (random
+            weights, for trials), or flava
+        checkpoint: of fiber: weights in the published layout: fiber_pretrain.ckpt, a fine-tuned
+            file of FIBER or I2M2, .safetensors
+        image_encoder: of fiber_hub: Swin, a name on the hub or a local folder
+        text_encoder: of fiber_hub: RoBERTa, a name on the hub or a local folder
+        flava: of flava: a name on the hub or a local folder
+        tokenizer: a name on the hub or a local folder; null: the text encoder's
+        image_size: side in pixels, for FIBER a multiple of 32; null: what the sizes or the weights
+            were made for
+        max_text_length: in tokens, start and end among them; null: what `sizes` says, else 50
+        sizes: of fiber and fiber_random: a JSON file with sections swin, roberta and fiber; null:
+            Swin-B and RoBERTa-base
+        activation_checkpointing: blocks are computed twice instead of being kept for the backward
+            pass
+    """
+
+    kind: Literal["fiber", "fiber_hub", "fiber_random", "flava"] = "fiber"
+    checkpoint: str | None = setting(None, "identity", repeat=True)
+    image_encoder: str = "microsoft/swin-base-patch4-window12-384-in22k"
+    text_encoder: str = "roberta-base"
+    flava: str = "facebook/flava-full"
+    tokenizer: str | None = None
+    image_size: int | None = None
+    max_text_length: int | None = None
+    sizes: str | None = None
+    activation_checkpointing: bool = setting(False, "rounding")
+
+
+def text_length(settings: BackboneSettings, default: int, longest: int) -> int:
+    """The setting, or `default` where it is null; SettingsError above what the text encoder has
+    positions for."""
+    wanted = settings.max_text_length
+    if wanted is None:
+        wanted = min(default, longest)
+    if not 2 <= wanted <= longest:
+        raise SettingsError(
+            f"max_text_length {wanted} must be 2 to {longest}, the positions of the text encoder"
+        )
+    return wanted
+
+
+def display_name(weights: str) -> str:
+    """How a result names weights: a hub name as it is, a file or folder by its last part."""
+    path = Path(weights)
+    return path.name if path.exists() else weights

@@ -1,0 +1,96 @@
+"""Settings of NLVR2; nothing here needs torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from i2m2.settings import RunConfig, setting
+from VQA_and_NLVR2.backbones.settings import HIDDEN, BackboneSettings
+from VQA_and_NLVR2.features.settings import FeatureSettings, folder_of_features
+
+
+@dataclass(frozen=True, kw_only=True)
+class NLVR2Data:
+    """Where the data lie, and how they are read.
+
+    Args:
+        source: files as published, or synthetic: pictures and sentences generated on first use
+        dir: folder of train.json, dev.json, test1.json and the photographs; null: data/nlvr2, or
+            data/nlvr2-synthetic for synthetic
+        train_size: use only the first so many training examples; null: all
+        hold_out: validate on these whole directories (0..99) of the training file, which then does
+            without them; null: on dev
+        incomplete: of a pair whose photograph is missing or unreadable, leave out and count the
+            examples, or refuse to begin
+        check_images: decode every photograph once before the first run, and remember which can be
+            read
+        augment: crop the training images at random and distort their colours and geometry, as
+            published
+        flip: also mirror half of them, as published, although that makes "left" in a sentence
+            untrue
+    """
+
+    source: Literal["files", "synthetic"] = field(default="files", metadata={"repeat": True})
+    dir: str | None = setting(None, "location")
+    train_size: int | None = setting(None, "budget")
+    hold_out: tuple[int, ...] | None = None
+    incomplete: Literal["leave_out", "refuse"] = "leave_out"
+    check_images: bool = True
+    augment: bool = True
+    flip: bool = False
+
+    @property
+    def folder(self) -> Path:
+        usual = "data/nlvr2-synthetic" if self.source == "synthetic" else "data/nlvr2"
+        return Path(self.dir or usual)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NLVR2Model:
+    """What is trained, and how its parts differ.
+
+    Args:
+        train: all: backbone and heads, as in the paper; heads: on features of the backbone as it
+            is, computed once
+        hidden: width of the heads' hidden layer
+        head_rate: learning rate of the heads, as a multiple of optim.lr
+        fusion_rate: that of the backbone's fusion (cross-attention, gates, transforms, poolers)
+        decay_all: weight decay of biases and norms too
+    """
+
+    train: Literal["all", "heads"] = "all"
+    hidden: int = HIDDEN
+    head_rate: float = 1.0
+    fusion_rate: float = 1.0
+    decay_all: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class NLVR2Config(RunConfig):
+    """Train one method on NLVR2 with one seed.
+
+    Args:
+        dataset: name of the data set
+        fusion: the backbone's own
+        data: where the data lie, and how they are read
+        backbone: which backbone, and where its weights come from
+        features: of a backbone that is not trained (model.train=heads); made on first use, or by
+            extract_features
+        model: what is trained, and how its parts differ
+    """
+
+    modalities: ClassVar[tuple[str, ...]] = ("image", "text")
+    unused_parameters: ClassVar[bool] = True  # a row needs parts of the backbone only
+
+    dataset: Literal["nlvr2"] = "nlvr2"
+    fusion: Literal[None] = setting(None, "identity")
+    data: NLVR2Data = field(default_factory=NLVR2Data)
+    backbone: BackboneSettings = field(default_factory=BackboneSettings)
+    features: FeatureSettings = field(default_factory=FeatureSettings)
+    model: NLVR2Model = field(default_factory=NLVR2Model)
+
+    @property
+    def features_folder(self) -> Path:
+        return folder_of_features(self.features, self.data.folder)

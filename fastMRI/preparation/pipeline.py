@@ -1,0 +1,238 @@
+"""From raw volumes and fastMRI+'s lists to the prepared folder (see `cache`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from fastMRI.preparation import cache, report
+from fastMRI.preparation.facts import DatasetFacts, PreparedVolume, Settings
+from fastMRI.preparation.labels import (
+    LABELS,
+    Annotations,
+    audit_labels,
+    read_annotations,
+    read_file_list,
+)
+from fastMRI.preparation.parallel import each
+from fastMRI.preparation.split import split_volumes
+from fastMRI.preparation.volumes import Rules, read_volume
+from i2m2.errors import DataError, SettingsError
+
+Volumes = dict[str, PreparedVolume]
+Reasons = dict[str, str]  # volume -> why it was dropped
+
+
+def prepare(
+    raw: Sequence[Path],
+    annotations: Path,
+    file_list: Path,
+    out: Path,
+    rules: Rules = Rules(),  # noqa: B008  (frozen)
+    *,
+    multicoil: Sequence[Path] = (),
+    split: Literal["auto", "volume", "patient"] = "auto",
+    workers: int | None = None,
+    skip_bad: bool = False,
+) -> DatasetFacts:
+    """Write the prepared folder `out` (see `cache`) from the raw volumes, and return what its
+    dataset.json says.
+
+    `multicoil`: folders of the volumes with all coils, from which RSS is then computed (rules.rss:
+    coils); `workers`: processes (default: one for each processor); `skip_bad`: leave unusable
+    volumes out and list them, instead of a DataError for the first.
+    """
+    if bool(multicoil) != (rules.rss == "coils"):
+        raise SettingsError(
+            f"rss {rules.rss} with multi-coil folders {list(map(str, multicoil))}: "
+            "they are for rss coils"
+        )
+    lists = Lists.read(annotations, file_list)
+    settings = {"recipe": cache.RECIPE, **dataclasses.asdict(rules)}
+    labelled_with = {
+        "split": split,
+        "annotations": cache.stamp(annotations),
+        "file_list": cache.stamp(file_list),
+    }
+    sources = find_volumes(raw)
+    unlisted = _unlisted(sources, lists.volumes, file_list, skip_bad)
+    wanted = {name: path for name, path in sources.items() if name not in unlisted}
+    done = cache.begin(out, settings, labelled_with, wanted)
+    coils = find_volumes(multicoil, "multicoil") if multicoil else {}
+    jobs = []
+    for name, path in wanted.items():
+        prepared, last = out / "volumes" / f"{name}.h5", lists.annotations.last_slice(name)
+        jobs.append(Job(path, coils.get(name), prepared, rules, settings, last, skip_bad))
+    volumes, bad = _convert_all(jobs, done, workers or os.cpu_count() or 1)
+    return _finish(out, sources, volumes, unlisted | bad, lists, labelled_with, settings)
+
+
+def find_volumes(
+    folders: Sequence[Path], coils: Literal["singlecoil", "multicoil"] = "singlecoil"
+) -> dict[str, Path]:
+    """{volume: its file}, ascending, of the `_train` and `_val` folders in `folders`; a folder of
+    .h5 files is taken itself.
+
+    Test and challenge folders hold under-sampled k-space and are ignored.
+    """
+    volumes: dict[str, Path] = {}
+    for folder in folders:
+        inside = [folder / f"{coils}_{part}" for part in ("train", "val")]
+        inside = [path for path in inside if path.is_dir()] or [folder]
+        files = [path for place in inside for path in place.glob("*.h5")]
+        files = [path for path in files if not path.name.startswith(".")]
+        if not files:
+            what = "no .h5 files there" if folder.is_dir() else "no such folder"
+            raise DataError(
+                f"{folder}: {what}; give the folder that holds {coils}_train and {coils}_val, "
+                "or these themselves"
+            )
+        for path in files:
+            if other := volumes.get(path.stem):
+                raise DataError(
+                    f"{path}: {other} has the same name, but a volume may be given only once; "
+                    "leave one of them out"
+                )
+            volumes[path.stem] = path
+    return dict(sorted(volumes.items()))
+
+
+class Lists(NamedTuple):
+    """fastMRI+'s two lists as they were read."""
+
+    volumes: list[str]  # that were read for findings
+    stray: list[str]  # lines at the end of the file list
+    annotations: Annotations
+
+    @classmethod
+    def read(cls, annotations: Path, file_list: Path) -> Lists:
+        return cls(*read_file_list(file_list), read_annotations(annotations))
+
+
+def _unlisted(
+    sources: Mapping[str, Path], listed: Iterable[str], file_list: Path, skip_bad: bool
+) -> Reasons:
+    """Raw volumes whose findings are not known. DataError unless they may be dropped."""
+    dropped = dict.fromkeys(sorted(set(sources) - set(listed)), "not in the file list")
+    if dropped and not skip_bad:
+        name = min(dropped)
+        raise DataError(
+            f"{sources[name]}: not in {file_list}, so its findings are not known; "
+            "--skip-bad drops and lists such volumes"
+        )
+    return dropped
+
+
+class Job(NamedTuple):
+    """One volume's conversion."""
+
+    raw: Path
+    multicoil: Path | None
+    prepared: Path
+    rules: Rules
+    settings: Settings
+    last_annotated: int
+    skip_bad: bool
+
+    @property
+    def name(self) -> str:
+        return self.raw.stem
+
+    def is_done(self, volume: PreparedVolume | None) -> bool:
+        """Whether this prepared volume was made of the raw file, and holds every annotated
+        slice."""
+        if volume is None or volume.slices <= self.last_annotated:
+            return False
+        return (volume.source, volume.source_bytes) == (self.raw.name, self.raw.stat().st_size)
+
+
+def convert(job: Job) -> tuple[str, PreparedVolume | None, str]:
+    """-> volume, what was written of it, or None and why it was dropped."""
+    job.prepared.unlink(missing_ok=True)  # of another raw file, or damaged
+    try:
+        volume = read_volume(job.raw, job.rules, job.multicoil, job.last_annotated)
+    except DataError as error:
+        if job.skip_bad:
+            return job.name, None, str(error)
+        raise DataError(f"{error} (--skip-bad drops and lists such volumes)") from error
+    cache.write_volume(job.prepared, volume, job.settings)
+    return job.name, cache.describe(job.prepared), ""
+
+
+def _convert_all(
+    jobs: list[Job], done: Mapping[str, PreparedVolume], workers: int
+) -> tuple[Volumes, Reasons]:
+    """-> all volumes that are there in the end, ascending, and those that were dropped."""
+    volumes = {job.name: done[job.name] for job in jobs if job.is_done(done.get(job.name))}
+    if volumes:
+        print(f"prepared already: {len(volumes):,} of {len(jobs):,} volumes")
+    missing = [job for job in jobs if job.name not in volumes]
+    bad: Reasons = {}
+    for name, volume, why in each(convert, missing, workers, "preparing"):
+        if volume is None:
+            bad[name] = why
+        else:
+            volumes[name] = volume
+    if not volumes:
+        first = f"; the first: {min(bad.values())}" if bad else ": all are missing in the file list"
+        raise DataError(f"none of {len(jobs):,} volumes is usable{first}")
+    return dict(sorted(volumes.items())), dict(sorted(bad.items()))
+
+
+def _finish(
+    out: Path,
+    sources: Mapping[str, Path],
+    volumes: Volumes,
+    dropped: Reasons,
+    lists: Lists,
+    labelled_with: dict[str, str],
+    settings: Settings,
+) -> DatasetFacts:
+    """Split the volumes, label their slices, and write slices.csv and dataset.json."""
+    patient_of = {name: volume.patient_id for name, volume in volumes.items()}
+    part_of, split_facts = split_volumes(lists.volumes, patient_of, labelled_with["split"])
+    labels, rows = {}, []
+    for name, volume in volumes.items():
+        labels[name] = lists.annotations.labels(name, volume.slices)
+        home = part_of[name], patient_of[name]
+        rows += [(name, index, *home, *row) for index, row in enumerate(labels[name].tolist())]
+    counts, class_counts = report.counts_of(part_of, labels)
+    table = cache.table_text(rows)
+    note = _synthetic_note(sources.values())
+    facts = DatasetFacts(
+        dataset="fastmri",
+        variant=report.variant_of(settings, note is not None),
+        synthetic=note is not None,
+        description=note or report.description_of(settings),
+        labels=list(LABELS),
+        settings=settings,
+        settings_hash=cache.settings_hash(settings),
+        labelled_with=labelled_with,
+        split=split_facts,
+        checks=report.checks_of(volumes),
+        audit=report.audit_of(
+            given=len(sources),
+            missing=len(set(lists.volumes) - set(sources)),
+            dropped=dropped,
+            volumes=volumes,
+            annotations=audit_labels(lists.volumes, lists.stray, lists.annotations),
+        ),
+        counts=counts,
+        class_counts=class_counts,
+        slices_csv_sha256=hashlib.sha256(table.encode()).hexdigest(),
+    )
+    cache.finish(out, table, facts)
+    return facts
+
+
+def _synthetic_note(files: Iterable[Path]) -> str | None:
+    """What a SYNTHETIC.txt beside the volumes, or beside their folder, says of them; None if there
+    is none."""
+    folders = sorted({path.resolve().parent for path in files})
+    notes = [place / "SYNTHETIC.txt" for folder in folders for place in (folder, folder.parent)]
+    note = next((path for path in notes if path.is_file()), None)
+    return None if note is None else " ".join(note.read_text(encoding="utf-8").split())

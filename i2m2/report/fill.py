@@ -1,0 +1,131 @@
+"""The tables of a results folder, filled with its finished runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from i2m2.errors import DataError
+from i2m2.report.cache import judgement_of
+from i2m2.report.missing import missing, missing_seeds, unfinished
+from i2m2.report.notes import about, data_kind, notes, verdict, why_incomparable
+from i2m2.report.paper import RowSpec, Runs, TableSpec, listed_under
+from i2m2.report.render import RenderedTable
+from i2m2.report.significance import how_sure
+from i2m2.report.tables import ResultRow, ResultTable, in_percent
+
+Specs = Mapping[str, Sequence[TableSpec]]
+
+
+def specs_of(folder: str, specs: Specs, runs: Runs) -> Sequence[TableSpec]:
+    """The tables of a results folder. One that no `paper.yaml` knows is a table of all its runs and
+    of every metric that all of them have. DataError if there is none."""
+    if listed := listed_under(folder, specs):
+        return listed
+    tests = [run.test for run in runs if run.test is not None]
+    metrics = [m for m in tests[0] if all(fits_table(m, test.get(m)) for test in tests)]
+    if not metrics:
+        raise DataError(
+            f"{runs[0].dir.parents[1]}: its runs have no metric between 0 and 1 in common; "
+            "a table needs one"
+        )
+    rows = [RowSpec(label=name, run=name) for name in dict.fromkeys(run.name for run in runs)]
+    table = {"name": folder, "title": "all runs", "metrics": metrics, "rows": rows}
+    return [TableSpec(folder=folder, published=False, **table)]
+
+
+def fits_table(metric: str, value: object) -> bool:
+    """A share must be a number from 0 to 1, another metric one from 0 up."""
+    if not isinstance(value, (int, float)):
+        return False
+    return 0 <= value <= 1 if in_percent(metric) else value >= 0
+
+
+def tables_of(
+    folder: Path, runs: Runs, specs: Specs
+) -> tuple[list[ResultTable], list[RenderedTable]]:
+    """The tables of a results folder, and for each that has no run of its own yet what makes it."""
+    listed = specs_of(folder.name, specs, runs)
+    finished = {run.name for run in runs if run.test is not None}
+    tables, to_begin = [], []
+    for place, spec in enumerate(listed):
+        only_here = spec.labels.keys() - _rows_of(listed[:place])
+        if place == 0 or not only_here or finished & only_here:
+            elsewhere = _rows_of(listed) - spec.labels.keys()
+            tables.append(fill(spec, [run for run in runs if run.name not in elsewhere], folder))
+        else:
+            todo = {"None of its own runs is finished": missing(spec, runs, folder)}
+            to_begin.append(
+                RenderedTable(title=spec.heading, about=folder.name, grids={}, todo=todo)
+            )
+    return tables, to_begin
+
+
+def _rows_of(specs: Sequence[TableSpec]) -> set[str]:
+    return {run for spec in specs for run in spec.labels}
+
+
+def fill(spec: TableSpec, runs: Runs, folder: Path) -> ResultTable:
+    """A table of the paper with the finished ones of the `runs` in the results folder."""
+    finished = [run for run in runs if run.test is not None]
+    data = data_kind(spec, finished)
+    incomparable = why_incomparable(spec, data, folder.name)
+    rows = [_result_row(spec, row, finished) for row in spec.rows]
+    lacking = missing_seeds(spec, runs)
+    for row in rows:
+        row.missing = lacking[row.run]
+        row.verdict = verdict(spec, rows, row, incomparable)
+    judgement = judgement_of(folder, spec, rows)
+    baselines = [run.data.get("baseline") for run in finished]
+    return ResultTable(
+        title=spec.heading,
+        about=about(folder.name, data, finished),
+        metrics=spec.metrics,
+        drawn=spec.drawn,
+        data=data,
+        compared=() if incomparable else spec.judged_metrics,
+        judged=spec.published,
+        rows=rows,
+        further=_further_rows(spec, finished),
+        notes=[*how_sure(judgement, spec.labels), *notes(spec, finished, incomparable)],
+        todo={
+            "Missing runs": missing(spec, runs, folder),
+            "Unfinished runs": unfinished(spec, runs, folder),
+        },
+        best=None if incomparable else spec.best,
+        baseline=next((scores for scores in baselines if isinstance(scores, dict)), {}),
+        judgement=judgement,
+    )
+
+
+def _further_rows(spec: TableSpec, finished: Runs) -> list[ResultRow]:
+    """Finished runs that are no rows of the table, in the order of the rows they are variants of:
+    `i2m2-concat-scratch` where `i2m2-concat` stands."""
+
+    def place(name: str) -> int:
+        variants = [k for k, row in enumerate(spec.labels) if name.startswith(f"{row}-")]
+        return max(variants, default=len(spec.labels))
+
+    others = {run.name for run in finished} - spec.labels.keys()
+    ordered = sorted(others, key=lambda name: (place(name), name))
+    return [_result_row(spec, RowSpec(label=name, run=name), finished) for name in ordered]
+
+
+def _result_row(spec: TableSpec, row: RowSpec, finished: Runs) -> ResultRow:
+    """A metric recorded as null (undefined) is left out, and so is one that is not recorded, but
+    for the first. DataError for what cannot stand in a table."""
+    runs = [run for run in finished if run.name == row.run]
+    values: dict[str, list[float]] = {metric: [] for metric in spec.metrics}
+    for run in runs:
+        for metric in spec.metrics:
+            value = run.test.get(metric, "absent" if metric == spec.metrics[0] else None)
+            if value is None:
+                continue
+            if not fits_table(metric, value):
+                needed = "a number between 0 and 1" if in_percent(metric) else "a number"
+                raise DataError(
+                    f"{run.dir / 'result.json'}: test {metric} is {value}; "
+                    f"a table needs {needed}; delete this folder and run it again"
+                )
+            values[metric].append(value)
+    return ResultRow(label=row.label, run=row.run, paper=row.paper, runs=runs, values=values)

@@ -1,0 +1,190 @@
+"""What a table of the paper looks like: `paper.yaml` of each data-set folder, read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import msgspec
+import yaml
+
+from i2m2.errors import SettingsError
+from i2m2.files import Plain
+from i2m2.names import PRODUCT
+from i2m2.runs import RunRecord
+from i2m2.settings import OptimConfig, RunConfig, flatten, merge_preset, to_dict, with_role
+from i2m2.stats.predictions import Predictions
+from i2m2.stats.summary import CustomMetrics
+
+Runs = Sequence[RunRecord]
+
+
+class PaperValue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A number the paper reports, in `unit` (percent, or the metric's own such as nats). As a
+    table's `best` it is that of the best of `rows` (run names), and not known of which."""
+
+    value: float
+    std: float | None = None
+    unit: str = "percent"
+    source: str = ""
+    certainty: str = ""
+    rows: Sequence[str] = ()
+
+    @property
+    def scale(self) -> int:
+        """What a value of ours, a fraction, is multiplied by to be compared with it."""
+        return 100 if self.unit == "percent" else 1
+
+    def __str__(self) -> str:
+        return f"{self.value:.2f}" + (f" ± {self.std:.2f}" if self.std is not None else "")
+
+
+class RowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A row of the paper's table: its label there, our run's folder name, and the arguments that
+    make that run. `command` makes one that is not trained; `{folder}` in it is the results folder.
+    """
+
+    label: str
+    run: str
+    args: str = ""
+    command: str = ""
+    paper: Mapping[str, PaperValue] = {}  # by metric
+
+
+class TableSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table of the paper. AVMNIST_and_MIMIC/paper.yaml says what its fields mean; besides these,
+    `folder` is the results folder it is listed under, `published` is False for what no `paper.yaml`
+    knows, and `defaults` is the content of its config file."""
+
+    folder: str
+    name: str
+    title: str
+    metrics: list[str]
+    rows: list[RowSpec]
+    train: str = ""
+    config: str = ""
+    source: str = ""
+    synthetic: bool = False
+    published: bool = True
+    best: PaperValue | None = None
+    drawn: Sequence[str] = ()
+    seeds: int = 5
+    tolerance: float = 1.0
+    backbone: str = ""
+    variants: Sequence[str] = ()
+    settings: str = ""
+    analysis: str = ""
+    defaults: Plain = {}
+
+    @property
+    def heading(self) -> str:
+        return f"{self.name}: {self.title}"
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """{run: its row's label}, in the order of the rows."""
+        return {row.run: row.label for row in self.rows}
+
+    @property
+    def judged_metrics(self) -> list[str]:
+        """The main metric, and the others of which any of the paper's values is known."""
+        main, *others = self.metrics
+        return [main, *(m for m in others if any(m in row.paper for row in self.rows))]
+
+    def settings_class(self) -> type[RunConfig]:
+        """Of the runs; the core's where none is named."""
+        module, _, name = self.settings.rpartition(".")
+        return getattr(import_module(module), name) if module else RunConfig
+
+
+def read_specs() -> dict[str, list[TableSpec]]:
+    """Results folder -> its tables, of this repository and the current directory (which wins)."""
+    specs: dict[str, list[TableSpec]] = {}
+    for root in (Path(__file__).resolve().parents[2], Path.cwd()):
+        for path in sorted(root.glob("*/paper.yaml")):
+            specs |= read_paper(path)
+    return specs
+
+
+def listed_under(folder: str, specs: Mapping[str, list[TableSpec]]) -> list[TableSpec]:
+    """The tables of a results folder: under its name, else under the longest part of it (`avmnist`
+    for `avmnist-x`), else none."""
+    keys = [key for key in specs if f"{folder}-".startswith(f"{key}-")]
+    return specs[max(keys, key=len)] if keys else []
+
+
+def read_paper(path: Path) -> dict[str, list[TableSpec]]:
+    """The tables of one `paper.yaml` by results folder. Keys starting with `_` are none, and only
+    hold anchors. SettingsError for what is no such file."""
+    specs = {}
+    try:
+        for folder, tables in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+            if not folder.startswith("_"):
+                specs[folder] = [_table_spec(path, folder, table) for table in tables]
+    except (TypeError, ValueError, AttributeError, yaml.YAMLError, msgspec.MsgspecError) as error:
+        raise SettingsError(
+            f"{path} or a config file it names: {error}; "
+            "AVMNIST_and_MIMIC/paper.yaml says what an entry holds"
+        ) from error
+    return specs
+
+
+def _table_spec(path: Path, folder: str, table: Plain) -> TableSpec:
+    config = path.parents[1] / table.get("config", "")
+    defaults = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else None
+    return msgspec.convert({"folder": folder, "defaults": defaults or {}} | table, TableSpec)
+
+
+class Analysis(NamedTuple):
+    """What a data set's predictions have of their own: metrics, and what stands in for
+    `studies.study` and `studies.combination`."""
+
+    metrics: CustomMetrics = MappingProxyType({})
+    study: Callable[[Predictions], Plain] | None = None
+    combination: Callable[..., Plain] | None = None
+
+
+def analysis_of(specs: Sequence[TableSpec]) -> Analysis:
+    """CUSTOM_METRICS of the module that the tables name, and its functions, if it has them."""
+    if not specs or not specs[0].analysis:
+        return Analysis()
+    module = import_module(specs[0].analysis)
+    functions = (getattr(module, name, None) for name in ("study", "combination"))
+    return Analysis(module.CUSTOM_METRICS, *functions)
+
+
+def departures(spec: TableSpec, run: RunRecord, runs: Runs) -> Plain:
+    """{dotted setting: value} where a run's settings are not those of its table's config file for
+    its preset, method and task. What the file leaves out is compared with the core's default, else
+    with the first of `runs`; what the row's arguments or the run's name say is left out."""
+    args = next((row.args for row in spec.rows if row.run == run.name), "")
+    ignored = {word[2:].partition("=")[0] for word in args.split() if word.startswith("--")}
+    ignored |= with_role(spec.settings_class(), "neutral", "location", "rounding", "identity")
+    usual = _usual_settings(spec, run, runs)
+    settings = flatten(run.config).items()
+    given = {key: value for key, value in settings if key in usual and key not in ignored}
+    return {key: value for key, value in given.items() if value != usual[key]}
+
+
+def _usual_settings(spec: TableSpec, run: RunRecord, runs: Runs) -> Plain:
+    """What the config file says for a run's preset, method and task; without one, what the row's
+    first run has."""
+    alike = [other for other in runs if not spec.defaults and other.name == run.name]
+    usual = flatten((alike or runs)[0].config)
+    method = run.config.get("method")
+    if not spec.defaults or not method:
+        return usual
+    usual |= flatten({"optim": to_dict(OptimConfig()), "precision": RunConfig.precision})
+    parts = {"per_task": str(run.config.get("task")), "per_method": method}
+    try:
+        preset = run.config.get("preset", "paper")
+        usual |= merge_preset(spec.defaults, spec.config, preset, parts)
+    except SettingsError:  # a preset of another version of the config file: its name says so
+        return {}
+    if method == PRODUCT:  # of runs of other methods, whose own settings are theirs
+        for of_method in (spec.defaults.get("per_method") or {}).values():
+            usual = {key: usual[key] for key in usual.keys() - flatten(of_method).keys()}
+    return usual

@@ -1,0 +1,215 @@
+"""Settings: frozen dataclasses that say of every setting its type, default and role.
+
+Nothing here needs torch; `i2m2.training.config` reads settings from files and the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, field, fields, is_dataclass
+from typing import Any, ClassVar, Literal, get_type_hints
+
+from i2m2.errors import SettingsError
+from i2m2.files import Plain
+from i2m2.metrics import METRICS
+from i2m2.names import FUSIONS, experts_of
+
+# What a setting means for the numbers of a run; one without a role changes them.
+#   neutral   no influence: a run may go on with another value
+#   location  where files lie: as neutral, but a command that makes a run like this one needs it
+#   rounding  at most the last bits
+#   identity  what the run is, which its name or its command says
+#   budget    how long it trains, and on how much; tables tell it apart
+Role = Literal["neutral", "location", "rounding", "identity", "budget"]
+
+
+def setting(default: Any, role: Role, repeat: bool = False) -> Any:
+    """A field of a settings dataclass with a role. `repeat`: a command that makes a run like this
+    one names it wherever it differs from the config file."""
+    repeat = repeat or role in ("location", "budget")
+    return field(default=default, metadata={"role": role, "repeat": repeat})
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """How a model is trained.
+
+    Args:
+        name: optimiser
+        lr: learning rate, the peak one under a schedule
+        weight_decay: L2 penalty (adamw: decoupled)
+        momentum: of sgd and rmsprop
+        epochs: passes over the training split
+        batch_size: examples per update, over all devices and micro-batches
+        micro_batches: parts into which a device splits its share of an update (gradient
+            accumulation)
+        clip_norm: largest global L2 norm of the gradient; null: no clipping
+        schedule: of the learning rate, per update: constant, or after the warm-up down to 0 along a
+            line or a cosine
+        warmup: share of all updates over which the rate rises from 0
+        select: metric on the validation split that picks the best epoch
+        patience: training ends once this many epochs in a row brought no improvement; null: never
+    """
+
+    name: Literal["sgd", "rmsprop", "adamw"] = "sgd"
+    lr: float = 0.05
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    epochs: int = setting(25, "budget")
+    batch_size: int = 40
+    micro_batches: int = setting(1, "rounding")
+    clip_norm: float | None = None
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup: float = 0.0
+    select: str = "accuracy"
+    patience: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """What every data set's settings share; one adds `data` and `model`, and names its modalities.
+
+    Args:
+        dataset: name of the data set
+        method: unimodal_<modality>, intra, inter or i2m2
+        fusion: of the inter-modality expert
+        seed: of the initialisation and the order of the examples, nothing else
+        preset: named group of settings of the YAML file
+        init: how joint models start: warm from the finished runs of their parts with the same seed,
+            or from scratch
+        tag: sets a run apart from others of its method; part of its folder's name
+        out: folder of all results
+        device: auto takes a GPU where there is one
+        precision: mixed precision, or no
+        compile: use torch.compile
+        threads: CPU threads; null: those a broken-off run began with, else PyTorch's choice
+            (OMP_NUM_THREADS)
+        workers: processes that load data
+        tracker: a further log for TensorBoard or Weights & Biases, beside metrics.jsonl
+        optim: how a model is trained
+    """
+
+    modalities: ClassVar[tuple[str, ...]] = ()
+    baselines: ClassVar[tuple[str, ...]] = ()  # modalities that only have a unimodal row
+    from_zero: ClassVar[frozenset[str]] = frozenset({"seed", "workers"})  # integers that may be 0
+    metrics: ClassVar[tuple[str, ...]] = tuple(METRICS)  # that `optim.select` may name
+    unused_parameters: ClassVar[bool] = False  # a step may leave some without a gradient
+
+    dataset: str
+    method: str = field(metadata={"role": "identity"})
+    fusion: Literal[FUSIONS] | None = setting("concat", "identity")
+    seed: int = setting(0, "identity")
+    preset: str = setting("paper", "identity")
+    init: Literal["warm", "scratch"] = setting("warm", "identity")
+    tag: str | None = setting(None, "identity")
+    out: str = setting("results", "neutral")
+    device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "rounding")
+    precision: Literal["no", "fp16", "bf16"] = "no"
+    compile: bool = setting(False, "rounding")
+    threads: int | None = setting(None, "rounding")
+    workers: int = setting(0, "neutral")
+    tracker: Literal["tensorboard", "wandb"] | None = setting(None, "neutral")
+    optim: OptimConfig = field(default_factory=OptimConfig)
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """Names of the experts of the method: modalities and `inter`."""
+        return experts_of(self.method, self.modalities, self.baselines)
+
+    @property
+    def step_size(self) -> int:
+        """Examples of one forward pass over all devices, in training and in evaluation."""
+        return -(-self.optim.batch_size // self.optim.micro_batches)
+
+    @property
+    def run_name(self) -> str:
+        """`<method>[-<fusion>][-<preset>][-scratch][-<tag>]`; the preset `paper` and a warm start
+        are not named."""
+        preset = self.preset if self.preset != "paper" else None
+        scratch = "scratch" if self.init == "scratch" and len(self.experts) > 1 else None
+        return "-".join(filter(None, (self.method, self.fusion, preset, scratch, self.tag)))
+
+
+def settings_of(cls: type, prefix: str = "") -> dict[str, tuple[Any, Field]]:
+    """{dotted name: (type, field)} of every setting of a dataclass, in order."""
+    hints = get_type_hints(cls)
+    found = {}
+    for f in fields(cls):
+        name, hint = f"{prefix}{f.name}", hints[f.name]
+        found |= settings_of(hint, f"{name}.") if is_dataclass(hint) else {name: (hint, f)}
+    return found
+
+
+def with_role(cls: type, *roles: Role) -> frozenset[str]:
+    """Dotted names of the settings of a dataclass that have one of these roles."""
+    role_of = {name: f.metadata.get("role") for name, (_, f) in settings_of(cls).items()}
+    return frozenset(name for name, role in role_of.items() if role in roles)
+
+
+def config_diff(first: Plain, second: Plain, ignored: frozenset[str]) -> dict[str, tuple[Any, Any]]:
+    """{dotted name: (value in `first`, in `second`)} where nested configs differ; None: absent."""
+    a, b = flatten(first), flatten(second)
+    names = sorted({*a, *b} - ignored)
+    return {name: (a.get(name), b.get(name)) for name in names if a.get(name) != b.get(name)}
+
+
+def to_dict(config: Any) -> Any:
+    """A settings dataclass as nested plain values, in the order of its fields, for YAML."""
+    if is_dataclass(config):
+        return {f.name: to_dict(getattr(config, f.name)) for f in fields(config)}
+    return list(config) if isinstance(config, tuple) else config
+
+
+def flatten(values: Plain, prefix: str = "") -> Plain:
+    """{'optim': {'lr': 1}} -> {'optim.lr': 1}."""
+    flat = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return flat
+
+
+def nest(flat: Plain) -> Plain:
+    """{'optim.lr': 1} -> {'optim': {'lr': 1}}."""
+    nested: Plain = {}
+    for name, value in flat.items():
+        *groups, last = name.split(".")
+        group = nested
+        for key in groups:
+            group = group.setdefault(key, {})
+        group[last] = value
+    return nested
+
+
+def merge_preset(values: Plain, path: str, preset: str, parts: Mapping[str, str]) -> Plain:
+    """Content of a config file -> dotted settings, for one of its presets.
+
+    Later ones win: the file, its `parts`, the preset, the preset's `parts`. `parts` says what to
+    choose of `per_task` and `per_method`: {"per_method": "unimodal_image"} takes what they hold for
+    the kind `unimodal`, then for `unimodal_image`. SettingsError, with `path`, for a preset that is
+    not there, or what is no group of settings.
+    """
+    own = values.get("preset", "paper")  # a run's config.yaml is resolved, and says of which preset
+    presets = check_group(values.get("presets", {}), f"{path}: presets")
+    choices = dict.fromkeys([own, "paper", *presets])
+    if preset not in choices:
+        raise SettingsError(
+            f"preset={preset!r} is unknown in {path}; choose one of {', '.join(choices)}"
+        )
+    base = {key: value for key, value in values.items() if key != "presets"}
+    merged: Plain = {}
+    for where, given in ((path, base), (f"{path}: presets.{preset}", presets.get(preset, {}))):
+        group = check_group(given, where)
+        merged |= flatten({key: value for key, value in group.items() if key not in parts})
+        for name, choice in parts.items():
+            of_part = check_group(group.get(name, {}), f"{where}: {name}")
+            for key in dict.fromkeys((choice.partition("_")[0], choice)):  # the kind, then the one
+                merged |= flatten(check_group(of_part.get(key, {}), f"{where}: {name}.{key}"))
+    return merged | {"preset": preset}
+
+
+def check_group(value: Any, where: str) -> Plain:
+    """`value` if it is a group of settings; SettingsError that begins with `where` otherwise."""
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise SettingsError(f"{where} must hold settings as `key: value` lines, not {value!r}")
+    return value

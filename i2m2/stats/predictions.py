@@ -1,0 +1,99 @@
+"""What predictions of a split hold, as arrays by name: `id`, `group` [n], `y` [n(, L)], `log_prob`
+[n, (L,) C], `expert_<name>` of the same shape for every expert, and `labels` [L] where an example
+has several."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import numpy as np
+
+from i2m2.errors import DataError
+from i2m2.names import EXPERT
+
+Predictions = Mapping[str, np.ndarray]
+AtLabel = Callable[[np.ndarray], np.ndarray]  # [n, L, ...] -> [n, ...]: one label's part
+Found = TypeVar("Found")
+
+
+def labels_of(predictions: Predictions) -> list[str] | None:
+    """Names of the labels; None where an example has one."""
+    return predictions["labels"].tolist() if "labels" in predictions else None
+
+
+def expert_log_probs(predictions: Predictions) -> dict[str, np.ndarray]:
+    """{expert: its own log-probabilities [n, (L,) C]}."""
+    names = [name for name in predictions if name.startswith(EXPERT)]
+    return {name.removeprefix(EXPERT): predictions[name] for name in names}
+
+
+def label_names(predictions: Predictions) -> list[str]:
+    """Names of the labels, their numbers where they have none; [] where an example has one."""
+    if "log_prob" not in predictions or predictions["log_prob"].ndim == 2:
+        return []
+    return labels_of(predictions) or [str(k) for k in range(predictions["log_prob"].shape[1])]
+
+
+def per_label(predictions: Predictions, of: Callable[[AtLabel], Found]) -> dict[str, Found]:
+    """{label: of(what takes the label's part of an array)}; with one label {"": of(identity)}."""
+    labels = label_names(predictions)
+    if not labels:
+        return {"": of(lambda array: array)}
+    return {label: of(lambda array, k=k: array[:, k]) for k, label in enumerate(labels)}
+
+
+def log_prob_of(predictions: Predictions) -> np.ndarray:
+    """[n, (L,) C]. DataError for the compact predictions of thousands of answers, which lack it."""
+    if "log_prob" not in predictions:
+        raise DataError(
+            "these predictions hold no log_prob: with thousands of answers only the best are kept; "
+            "score them by the evaluate command of their data set "
+            "(such as python -m VQA_and_NLVR2.evaluate RUN)"
+        )
+    return predictions["log_prob"]
+
+
+def same_examples(first: Predictions, second: Predictions) -> bool:
+    """Whether both are of the same examples, in the same groups and order."""
+    columns = ("id", "y", "group", "labels")
+    return all(np.array_equal(first.get(name, ()), second.get(name, ())) for name in columns)
+
+
+def refuse_other_examples(predictions: Mapping[str, Predictions]) -> None:
+    """DataError unless all, given by name, are of the same examples, in the same groups."""
+    first, *others = predictions
+    for name in others:
+        if not same_examples(predictions[first], predictions[name]):
+            raise DataError(
+                f"{first} and {name} predicted other examples, or in another order; "
+                "compare runs of the same data and split"
+            )
+
+
+def fault_of(predictions: Predictions) -> str:
+    """What is wrong with the columns, sizes, labels or numbers of predictions; '' if nothing is."""
+    if missing := [name for name in ("id", "group") if name not in predictions]:
+        return f"has no {' and no '.join(missing)}"
+    n, groups = len(predictions["id"]), len(predictions["group"])
+    if groups != n or n == 0:
+        return f"has {n:,} ids and {groups:,} groups; it needs one group per id"
+    names = [name for name in predictions if name == "log_prob" or name.startswith(EXPERT)]
+    if not names:
+        return ""  # a data set's own form, which its own statistics read
+    y = predictions.get("y")
+    shape = predictions["log_prob" if "log_prob" in names else names[0]].shape
+    integers = y is not None and np.issubdtype(y.dtype, np.integer)
+    if not integers or y.shape != shape[:-1] or len(y) != n:
+        return f"needs integers y of the shape {shape[:-1]} of log_prob, for {n:,} ids"
+    if y.min() < 0 or y.max() >= shape[-1]:
+        return f"has labels {y.min()} to {y.max()}, but log_prob is of {shape[-1]} classes"
+    for name in names:
+        value = predictions[name]
+        if value.shape != shape:
+            return f"{name} has the shape {value.shape}, not that of log_prob, {shape}"
+        if np.isnan(value).any():
+            return f"{name} holds NaN"
+        if (value > 1e-3).any():
+            return f"{name} holds numbers above 0, which are no log-probabilities"
+    return ""

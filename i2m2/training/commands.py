@@ -1,0 +1,117 @@
+"""What every data set's `train` and `evaluate` commands do before torch is needed."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from i2m2.errors import CommandParser, SettingsError
+from i2m2.settings import RunConfig
+from i2m2.training.config import load_config, read_words, read_yaml, shell_command
+
+if TYPE_CHECKING:
+    from i2m2.stats.predictions import Predictions
+    from i2m2.training.experiment import Experiment
+    from i2m2.training.run import Run
+
+
+class DatasetSpec(NamedTuple):
+    """A data set: its settings, which need no torch, and the module that holds everything else."""
+
+    config: type[RunConfig]
+    module: str  # its EXPERIMENT is an `i2m2.training.experiment.Experiment`
+
+    def experiment(self) -> Experiment:
+        return import_module(self.module).EXPERIMENT
+
+
+Datasets = Mapping[str, DatasetSpec]  # by the name that settings give in `dataset`, the usual first
+
+
+def dataset_of(datasets: Datasets, argv: list[str]) -> DatasetSpec:
+    """The data set that a command line or its --config file names, else the first one."""
+    words = read_words(argv)
+    in_file = read_yaml(words["--config"]).get("dataset") if words.get("--config") else None
+    name = str(words.get("--dataset") or in_file or next(iter(datasets)))
+    if name not in datasets:
+        choices = ", ".join(datasets)
+        raise SettingsError(f"dataset={name!r} is unknown here; choose one of {choices}")
+    return datasets[name]
+
+
+def train(datasets: Datasets, argv: list[str] | None, program: str) -> None:
+    """Make the run that the command line describes, or go on with it; never redo a finished one."""
+    argv = sys.argv[1:] if argv is None else argv
+    spec = dataset_of(datasets, argv)
+    config = load_config(spec.config, argv, program)
+    from i2m2.training.experiment import train as train_run
+
+    # Without what makes it a joint run: a warm start adds what makes one of its parts.
+    command = shell_command(argv, program, without=("--method", "--fusion", "--init"))
+    train_run(spec.experiment(), config, command)
+
+
+def evaluate(
+    datasets: Datasets,
+    argv: list[str] | None,
+    program: str,
+    example: str,
+    options: Callable[[CommandParser], object] = lambda parser: None,
+    overrides: Callable[[Namespace, RunConfig], list[str]] = lambda args, config: [],
+) -> tuple[Run, Predictions, Namespace]:
+    """Print the scores of a run from its saved predictions, or from its weights where there are
+    none -> run, predictions, arguments.
+
+    `options` adds a data set's own to the command line, `overrides` says which settings they are:
+    where there are any, saved predictions are of others, and new ones are made.
+    """
+    about = "Score a run: the product and each of its experts."
+    parser = CommandParser(prog=f"python -m {program}", description=about, allow_abbrev=False)
+    parser.add_argument("run", type=Path, help=f"folder of the run, such as {example}")
+    parser.add_argument("--split", choices=("train", "val", "test"), default="test")
+    combine = {"choices": ("product", "mixture"), "default": "product"}
+    parser.add_argument("--combine", help="mixture: their mean probability", **combine)
+    add_run_options(parser)
+    about = "predict again from the weights instead of scoring saved predictions"
+    parser.add_argument("--again", action="store_true", help=about)
+    options(parser)
+    args = parser.parse_args(argv)
+    spec, config = config_of_run(datasets, args.run, args, example=example)
+    if changed := overrides(args, config):
+        spec, config = config_of_run(datasets, args.run, args, changed, example)
+    from i2m2.training.experiment import Run
+    from i2m2.training.experiment import evaluate as evaluate_run
+
+    run, again = Run(args.run, config), args.again or bool(changed)
+    predictions = evaluate_run(spec.experiment(), run, args.split, args.combine, again)
+    return run, predictions, args
+
+
+def add_run_options(parser: CommandParser) -> None:
+    """What may differ from a run's settings: where its data lie, the device."""
+    about = "where the data lie, if not where the run found them"
+    parser.add_argument("--data.dir", dest="data_dir", metavar="DIR", help=about)
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+
+
+def config_of_run(
+    datasets: Datasets,
+    run: Path,
+    args: Namespace,
+    overrides: Sequence[str] = (),
+    example: str = "results/avmnist/intra/seed0",
+) -> tuple[DatasetSpec, RunConfig]:
+    """The data set and the settings of a run, with the options of `add_run_options`."""
+    path = run / "config.yaml"
+    if not path.exists():
+        raise SettingsError(f"{run} has no config.yaml; give a run's folder such as {example}")
+    stored = ["--config", str(path)]
+    here = ["--device", args.device, "--tracker", "null", *overrides]
+    if args.data_dir:
+        here += ["--data.dir", args.data_dir]
+    spec = dataset_of(datasets, stored)
+    return spec, load_config(spec.config, [*stored, *here])

@@ -1,0 +1,98 @@
+"""A preparation that was broken off, or is given again, with other files or settings."""
+
+import pytest
+
+from fastMRI.preparation import cache
+from fastMRI.prepare import main
+from i2m2.errors import DataError, SettingsError
+from tests.fastMRI.preparation.tiny_raw import (
+    NO_ROWS,
+    arguments,
+    knee,
+    rows_of,
+    stored,
+    write_raw,
+)
+
+
+def test_same_command_again_changes_nothing(raw, prepared, capsys):
+    before = {path: path.stat().st_mtime_ns for path in prepared.rglob("*.*")}
+    main(arguments(raw, prepared))
+    assert "prepared already: 9 of 9" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in prepared.rglob("*.*")} == before
+
+
+def test_broken_off_preparation_goes_on(few, tmp_path, monkeypatch, capsys):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    main(arguments(few, whole))
+    write, written = cache.write_volume, []
+
+    def killed_at_the_third(path, *rest):
+        written.append(path)
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        write(path, *rest)
+
+    monkeypatch.setattr(cache, "write_volume", killed_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        main(arguments(few, out))
+    monkeypatch.undo()
+    assert not (out / "dataset.json").exists()
+    (out / "volumes/.99.tmp.file1000002.h5").write_bytes(b"half of a file")
+    (out / "volumes/file1000003.h5").write_bytes(b"damaged")
+    with pytest.raises(DataError, match="has not finished"):
+        main(["--check", str(out)])
+    capsys.readouterr()
+    main(arguments(few, out))
+    assert "prepared already: 2 of 5" in capsys.readouterr().out
+    made, expected = (
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*")}
+        for folder in (out, whole)
+    )
+    assert made == expected
+
+
+def test_new_and_replaced_raw_files_are_prepared(few, tmp_path, capsys):
+    moved = few / "singlecoil_train/file1000004.h5"
+    later = moved.rename(tmp_path / "later.h5")
+    main(arguments(few, tmp_path / "out", "--split", "volume"))
+    later.rename(moved)
+    write_raw(few / "singlecoil_train/file1000000.h5", knee(368, 1), "p0")
+    capsys.readouterr()
+    main(arguments(few, tmp_path / "out", "--split", "volume"))
+    assert "prepared already: 3 of 5" in capsys.readouterr().out
+    assert stored(tmp_path / "out", "file1000000")[1]["width"] == 368
+    assert len(rows_of(tmp_path / "out")) == 5
+    main(["--check", str(tmp_path / "out"), "--workers", "1"])
+    moved.unlink()
+    says = "1 volumes that are not among the raw ones, such as file1000004"
+    with pytest.raises(SettingsError, match=says):
+        main(arguments(few, tmp_path / "out", "--split", "volume"))
+
+
+@pytest.mark.parametrize(
+    "more, says",
+    [
+        (["--scale", "max"], "scale percentile, now max;"),
+        (
+            ["--average", "2", "--geometry", "official_code"],
+            "average 1, now 2, geometry native, now official_code;",
+        ),
+        (["--split", "volume"], "split auto, now volume;"),
+    ],
+)
+def test_folder_of_other_settings_is_refused(raw, prepared, more, says):
+    with pytest.raises(SettingsError, match=says):
+        main(arguments(raw, prepared, *more))
+
+
+def test_folder_of_other_annotations_is_refused_and_can_be_labelled_anew(few, tmp_path):
+    out = tmp_path / "out"
+    main(arguments(few, out))
+    (few / "knee.csv").write_text(NO_ROWS + "file1000001,0,No,1,2,3,4,Meniscus Tear\n")
+    says = "annotations knee.csv .*, now knee.csv .*delete dataset.json"
+    with pytest.raises(SettingsError, match=says):
+        main(arguments(few, out))
+    (out / "dataset.json").unlink()
+    main(arguments(few, out))
+    assert [row["meniscus"] for row in rows_of(out)] == ["0", "1", "0", "0", "0"]

@@ -1,0 +1,69 @@
+"""Commands that make missing and unfinished runs."""
+
+import yaml
+
+from i2m2.report.missing import command
+from i2m2.report.paper import read_specs
+from i2m2.results import main
+from i2m2.runs import collect
+from tests.i2m2.conftest import CONFIG, INTER, TRAIN, make_run, make_three
+
+
+def test_missing_run_repeats_what_its_neighbour_overrides(out):
+    data = {"dir": "my data", "train_size": 500, "source": "synthetic"}
+    config = CONFIG | {"optim": {"epochs": 1}, "data": data}
+    make_run(out, "toy/unimodal_image/seed4", {"accuracy": 0.7, "auroc": 0.8}, config=config)
+    main([str(out)])
+    repeated = "--optim.epochs 1 --data.dir 'my data' --data.source synthetic --data.train_size 500"
+    line = f"- Inter_modality, seed 4: `{TRAIN} {INTER} --seed 4 --out results {repeated}`\n"
+    assert line in (out / "toy/table.md").read_text()
+
+
+def test_epochs_that_may_be_another_methods_own_are_not_repeated(out):
+    seven = {"optim": {"epochs": 7}}
+    per_method = CONFIG | {"per_method": {"unimodal": seven}}
+    (out.parent / "lab/toy.yaml").write_text(yaml.safe_dump(per_method))
+    test = {"accuracy": 0.7, "auroc": 0.8}
+    make_run(out, "toy/unimodal_image/seed0", test, config=CONFIG | seven)
+    main([str(out)])
+    assert "--optim.epochs" not in (out / "toy/table.md").read_text()
+
+
+def test_unfinished_runs_are_listed_and_not_counted(out):
+    make_three(out)
+    make_run(out, "toy/i2m2-concat/seed1", None)
+    (out / "toy/inter-concat/seed0").mkdir(parents=True)  # broken off before its config was written
+    make_run(out, "toy/i2m2-concat-try/seed0", None)
+    main([str(out)])
+    text = (out / "toy/table.md").read_text()
+    assert "| I2M2 | 75.0 (1) |" in text and "Further runs" not in text
+    go_on = "python -m toy.train --config results/toy"
+    assert text.endswith(f"""\
+### Missing runs
+
+- Inter_modality, seed 1: `{TRAIN} {INTER} --seed 1 --out results`
+
+### Unfinished runs
+
+- results/toy/i2m2-concat/seed1: `{go_on}/i2m2-concat/seed1/config.yaml`
+- results/toy/i2m2-concat-try/seed0: `{go_on}/i2m2-concat-try/seed0/config.yaml`
+- results/toy/inter-concat/seed0: `{TRAIN} {INTER} --seed 0 --out results`
+""")
+
+
+def test_a_missing_run_repeats_what_all_beside_it_were_given(out):
+    file = CONFIG | {
+        "model": {"rank": 40, "wide": False},
+        "per_method": {"inter": {"optim": {"lr": 0.5}}},
+    }
+    (out.parent / "lab/toy.yaml").write_text(yaml.safe_dump(file))
+    given = CONFIG | {"model": {"rank": 7, "wide": True}, "optim": {"epochs": 3, "lr": 0.1}}
+    of_image = given | {"method": "unimodal_image"}
+    make_run(out, "toy/unimodal_image/seed0", {"accuracy": 0.7}, config=of_image)
+    of_i2m2 = given | {"method": "i2m2", "model": {"rank": 7, "wide": False}}
+    make_run(out, "toy/i2m2-concat/seed0", {"accuracy": 0.7}, config=of_i2m2)
+    spec, runs = read_specs()["toy"][0], collect(out / "toy")
+    image, inter, i2m2 = (command(spec, row, 1, out / "toy", runs) for row in spec.rows)
+    assert inter.endswith("--out results --model.rank 7 --optim.lr 0.1"), inter
+    assert "--model.rank 7" in image and "--model.wide true" in image
+    assert "--model.wide" not in i2m2

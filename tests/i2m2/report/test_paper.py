@@ -1,0 +1,53 @@
+"""The `paper.yaml` files of the data sets, and a wrong one."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from i2m2.errors import SettingsError
+from i2m2.report.paper import read_paper, read_specs
+from i2m2.results import main
+from i2m2.settings import flatten, settings_of
+from tests.conftest import ROOT
+from tests.i2m2.conftest import make_three
+
+
+def test_wrong_paper_file_is_named(out):
+    make_three(out)
+    Path("lab/paper.yaml").write_text("toy: [{name: x, titel: y, metrics: [accuracy], rows: []}]")
+    with pytest.raises(SettingsError, match="lab/paper.yaml.*titel"):
+        main([str(out)])
+
+
+def test_avmnist_tables_have_the_papers_seven_rows_and_its_one_known_number():
+    tables = read_paper(ROOT / "AVMNIST_and_MIMIC" / "paper.yaml")
+    (real,), (digits,) = tables["avmnist"], tables["avmnist-digits"]
+    inter, i2m2 = ["Inter-modality LF", "Inter-modality LRTF"], ["I2M2 LF", "I2M2 LRTF"]
+    labels = ["Image", "Audio", "Intra-modality", *inter, *i2m2]
+    assert list(real.labels.values()) == list(digits.labels.values()) == labels
+    for row in real.rows:  # the folder's name is what the arguments make: <method>[-<fusion>]
+        assert row.run == "-".join(word for word in row.args.split() if not word.startswith("--"))
+    assert real.best.value == 72.38 and set(real.best.rows) <= {row.run for row in real.rows}
+    assert not any(row.paper for row in real.rows)
+    assert digits.synthetic and not real.synthetic
+
+
+def test_tables_of_generated_data_name_the_config_that_generates():
+    """Whatever the YAML library makes of merged keys."""
+    specs = [spec for listed in read_specs().values() for spec in listed]
+    synthetic = [spec for spec in specs if spec.synthetic]
+    assert len(synthetic) >= 8
+    for spec in synthetic:
+        assert re.search("synthetic|digits", spec.config) and not spec.source, spec.name
+    assert not any("synthetic" in spec.config for spec in specs if not spec.synthetic)
+
+
+def test_every_table_of_trained_runs_names_the_settings_that_its_runs_have():
+    """From them come the settings that make a run another, and those that a command repeats."""
+    for spec in (spec for specs in read_specs().values() for spec in specs if spec.train):
+        settings = settings_of(spec.settings_class())
+        assert "data.dir" in settings, spec.name
+        parts = ("presets", "per_task", "per_method")
+        given = {key: value for key, value in spec.defaults.items() if key not in parts}
+        assert flatten(given).keys() <= settings.keys(), spec.name

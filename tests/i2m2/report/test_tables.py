@@ -1,0 +1,55 @@
+"""Cells of a table, and the tables of further runs."""
+
+import pytest
+
+from i2m2.report.tables import cell, number
+from i2m2.results import main
+from tests.i2m2.conftest import make_run, make_three
+
+
+@pytest.mark.parametrize(
+    "values, text",
+    [
+        ([], "missing"),
+        ([0.724], "72.4 (1)"),
+        ([0.71, 0.73], "72.0 ± 1.4 (2)"),
+        ([0.5, 0.5, 0.5], "50.0 ± 0.0 (3)"),
+        # Deviations 3 1 1 3: 20 / (4 - 1) = 6.67, root 2.58; over n it would be 2.2.
+        ([0.70, 0.72, 0.74, 0.76], "73.0 ± 2.6 (4)"),
+    ],
+)
+def test_cell_is_percent_with_the_sample_deviation(values, text):
+    assert cell(values) == text
+
+
+def test_a_cell_of_one_label_is_shown_as_its_metric_is():
+    assert cell([0.1], "nll_acl") == "0.100 (1)" and cell([0.1], "auroc_acl") == "10.0 (1)"
+    assert cell([0.72], "accuracy", (0.7, 0.74)) == "72.0 [70.0, 74.0] (1)"
+    # Halves are rounded up, and what has no number is a dash.
+    assert [number(v) for v in (0.7225, 0.7235, None)] == ["72.3", "72.4", "-"]
+
+
+def test_runs_that_are_no_rows_of_the_paper_make_a_second_table(out):
+    make_three(out)
+    make_run(out, "toy/i2m2-concat-scratch/seed0", {"accuracy": 0.6, "auroc": 0.7})
+    make_run(out, "toy/unimodal_image-small/seed0", {"accuracy": 0.5, "auroc": 0.6})
+    main([str(out)])
+    further = """
+### Further runs
+
+| run | accuracy | auroc |
+|---|---:|---:|
+| unimodal_image-small | 50.0 (1) | 60.0 (1) |
+| i2m2-concat-scratch | 60.0 (1) | 70.0 (1) |
+"""
+    assert further in (out / "toy/table.md").read_text()
+    assert r"i2m2-concat-scratch & 60.0 (1) & 70.0 (1) \\" in (out / "toy/table.tex").read_text()
+    line = "i2m2-concat-scratch,i2m2-concat-scratch,accuracy,0.6,,,,1,,real,,\n"
+    assert line in (out / "toy/table.csv").read_text()
+
+
+def test_figure_shows_the_further_runs_where_no_row_has_any(out):
+    make_run(out, "toy/i2m2-concat-try/seed0", {"accuracy": 0.75, "auroc": 0.9})
+    main([str(out)])
+    assert "| I2M2 | missing |" in (out / "toy/table.md").read_text()
+    assert (out / "toy/figure.png").stat().st_size > 5_000

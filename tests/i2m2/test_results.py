@@ -1,0 +1,206 @@
+"""The command that fills tables, against tables worked by hand; and bad input."""
+
+from pathlib import Path
+
+import pytest
+
+from i2m2.errors import DataError, SettingsError
+from i2m2.results import main
+from tests.i2m2.conftest import (
+    I2M2,
+    INTER,
+    PAPER,
+    TRAIN,
+    make_run,
+    make_three,
+    of_two_rows,
+    row_of,
+)
+
+# By hand: mean of 71 and 73 is 72, squared deviations 1 + 1, over n - 1 = 1, square root of 2 is
+# 1.414.
+MARKDOWN = f"""\
+## Table 9: Toys & co (toy, variant v1, real data, 2 seeds)
+
+| model | accuracy | auroc | accuracy, paper | verdict |
+|---|---:|---:|---:|---:|
+| Image | 72.0 ± 1.4 (2) | 80.0 (1) | 70.00 ± 0.50 | not judged: 2 of 5 seeds |
+| Inter_modality | missing | missing | - | not judged: no finished run |
+| I2M2 | 75.0 (1) | 90.0 (1) | - | not judged: 1 of 5 seeds |
+
+- In percent: mean ± sample standard deviation over the seeds (number of seeds).
+- Data: Made by hand.
+- Budget: 3 epochs, all training examples, preset paper.
+- Paper, Image, accuracy: 70.00 ± 0.50 (page 3).
+- Paper, the best of Inter_modality and I2M2: 72.38 (a leaderboard; second-hand).
+- Paper: the rest is not known.
+
+### Missing runs
+
+- Inter_modality, seed 0: `{TRAIN} {INTER} --seed 0 --out results`
+- Inter_modality, seed 1: `{TRAIN} {INTER} --seed 1 --out results`
+- I2M2, seed 1: `{TRAIN} {I2M2} --seed 1 --out results`
+"""
+
+LATEX = r"""\begin{table}
+\centering
+\caption{Table 9: Toys \& co (toy, variant v1, real data, 2 seeds). IN_PERCENT}
+\begin{tabular}{lrrrr}
+\toprule
+model & accuracy & auroc & accuracy, paper & verdict \\
+\midrule
+Image & 72.0 $\pm$ 1.4 (2) & 80.0 (1) & 70.00 $\pm$ 0.50 & not judged: 2 of 5 seeds \\
+Inter\_modality & missing & missing & - & not judged: no finished run \\
+I2M2 & 75.0 (1) & 90.0 (1) & - & not judged: 1 of 5 seeds \\
+\bottomrule
+\end{tabular}
+\par\medskip\raggedright\footnotesize
+Data: Made by hand.\par
+Budget: 3 epochs, all training examples, preset paper.\par
+Paper, Image, accuracy: 70.00 $\pm$ 0.50 (page 3).\par
+Paper, the best of Inter\_modality and I2M2: 72.38 (a leaderboard; second-hand).\par
+Paper: the rest is not known.\par
+Missing runs: Inter\_modality, seed 0: TRAIN -{}-method inter -{}-fusion concat -{}-seed 0 OUT\par
+Missing runs: Inter\_modality, seed 1: TRAIN -{}-method inter -{}-fusion concat -{}-seed 1 OUT\par
+Missing runs: I2M2, seed 1: TRAIN -{}-method i2m2 -{}-fusion concat -{}-seed 1 OUT\par
+\end{table}
+"""
+for short, text in {
+    "IN_PERCENT": "In percent: mean $\\pm$ sample standard deviation over the seeds (number of "
+    "seeds).",
+    "TRAIN": "python -m toy.train -{}-config lab/toy.yaml",
+    "OUT": "-{}-out results",
+}.items():
+    LATEX = LATEX.replace(short, text)
+
+CSV = """\
+row,run,metric,mean,std,low,high,seeds,paper,data,verdict,missing
+Image,unimodal_image,accuracy,0.72,0.01414213562,,,2,0.7,real,not judged: 2 of 5 seeds,
+Image,unimodal_image,auroc,0.8,,,,1,,real,not judged: 2 of 5 seeds,
+Inter_modality,inter-concat,accuracy,,,,,0,,real,not judged: no finished run,0 1
+Inter_modality,inter-concat,auroc,,,,,0,,real,not judged: no finished run,0 1
+I2M2,i2m2-concat,accuracy,0.75,,,,1,,real,not judged: 1 of 5 seeds,1
+I2M2,i2m2-concat,auroc,0.9,,,,1,,real,not judged: 1 of 5 seeds,1
+the best of Inter_modality and I2M2,,accuracy,,,,,0,0.7238,real,,
+"""
+
+
+def test_tables_of_three_runs_equal_the_ones_worked_by_hand(out, capsys):
+    make_three(out)
+    main([str(out)])
+    assert (out / "toy/table.md").read_text(encoding="utf-8") == MARKDOWN
+    assert (out / "toy/table.tex").read_text(encoding="utf-8") == LATEX
+    assert (out / "toy/table.csv").read_text(encoding="utf-8") == CSV
+    names = ["toy/table.md", "toy/table.tex", "toy/table.csv", "toy/figure.png", "toy/figure.pdf"]
+    written = [f"  results/{name}" for name in (*names, "report.html")]
+    assert capsys.readouterr().out == "\n".join([MARKDOWN, "written:", *written, ""])
+
+
+def test_figure_files_are_images_with_something_on_them(out):
+    make_three(out)
+    main([str(out)])
+    png, pdf = (out / "toy/figure.png").read_bytes(), (out / "toy/figure.pdf").read_bytes()
+    assert png.startswith(b"\x89PNG\r\n") and len(png) > 10_000
+    assert pdf.startswith(b"%PDF-") and pdf.rstrip().endswith(b"%%EOF") and len(pdf) > 5_000
+    assert not list((out / "toy").glob(".*"))  # no temporary files left
+
+
+def test_dataset_selects_its_variants_and_a_folder_no_paper_knows_is_a_plain_table(out, capsys):
+    make_run(out, "toy-small/i2m2-concat/seed0", {"accuracy": 0.75, "auroc": 0.9})
+    make_run(out, "own/inter/seed0", {"accuracy": 0.5, "nll": 1.2})
+    main([str(out), "--dataset", "toy"])
+    title = "Table 9: Toys & co (toy-small, variant v1, real data, 1 seed)"
+    assert title in capsys.readouterr().out
+    assert not (out / "own/table.md").exists()
+    main([str(out), "--dataset", "own"])
+    table = "| model | accuracy | nll |\n|---|---:|---:|\n| inter | 50.0 (1) | 1.200 (1) |\n"
+    title = "## own: all runs (own, variant v1, real data, 1 seed)"
+    assert f"{title}\n\n{table}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("{not json", "cannot be read"),
+        ("[1]", "holds no mapping"),
+        ('{"val": {}}', "has no 'test'"),
+        ('{"test": {"auroc": 0.5}}', "test accuracy is absent"),
+        ('{"test": {"accuracy": 72.4, "auroc": 0.5}}', "between 0 and 1"),
+        ('{"test": {"accuracy": NaN, "auroc": 0.5}}', "between 0 and 1"),
+        (None, "is missing although"),
+    ],
+)
+def test_corrupt_result_is_a_data_error_that_names_the_file(out, content, message):
+    make_three(out)
+    path = out / "toy/i2m2-concat/seed0/result.json"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(DataError, match=message) as error:
+        main([str(out)])
+    assert str(path) in str(error.value)
+    assert not (out / "toy/table.md").exists()
+
+
+def test_wrong_settings_say_what_there_is_and_what_to_do(out):
+    command = f"{TRAIN} --method unimodal_image --seed 0 --out results"
+    with pytest.raises(SettingsError, match="no such results folder"):
+        main([str(out)])
+    out.mkdir()
+    with pytest.raises(SettingsError, match=f"no runs in it; make one with: {command}"):
+        main([str(out), "--dataset", "toy"])
+    make_run(out, "toy/unimodal_image/seed0", None)
+    message = f"none of its 1 runs is finished; make one with: {command}"
+    with pytest.raises(SettingsError, match=message):
+        main([str(out), "--dataset", "toy"])
+    with pytest.raises(SettingsError, match="no runs of data set 'toi'; found: toy$"):
+        main([str(out), "--dataset", "toi"])
+    message = "is one data set's folder; give the one above it: results --dataset toy"
+    with pytest.raises(SettingsError, match=message):
+        main([str(out / "toy")])
+
+
+def test_damaged_runs_of_one_data_set_leave_the_others_their_tables(out, capsys):
+    of_two_rows(out)
+    bad = make_run(out, "aaa/inter/seed0", {"accuracy": 0.5})
+    (bad / "result.json").write_text("{")
+    with pytest.raises(DataError, match="aaa/inter/seed0/result.json: cannot be read"):
+        main([str(out)])
+    assert "## Table 9" in capsys.readouterr().out
+    assert "Table 9" in (out / "report.html").read_text()
+    main([str(out), "--dataset", "toy"])
+
+
+def test_no_figure_is_left_of_runs_that_are_gone(out, capsys):
+    second = """\
+  - name: Fig. 8
+    title: wider
+    metrics: [accuracy]
+    train: python -m toy.train
+    config: lab/toy.yaml
+    rows: [{label: Wide, run: inter-wide, args: --method inter --tag wide}]
+"""
+    Path("lab/paper.yaml").write_text(PAPER + second)
+    of_two_rows(out)
+    wide = make_run(out, "toy/inter-wide/seed0", {"accuracy": 0.5})
+    main([str(out)])
+    suffixes = {path.suffix for path in (out / "toy").glob("fig_8*")}
+    assert suffixes == {".md", ".tex", ".csv", ".png", ".pdf"}
+    (wide / "DONE").unlink()
+    main([str(out)])
+    assert not list((out / "toy").glob("fig_8*"))
+    assert "Fig. 8: wider" in (out / "report.html").read_text()
+
+
+def test_a_table_without_any_run_of_its_own_is_missing_beside_one_that_has(out, capsys):
+    """As where only an ablation was run: the first table's rows are all missing."""
+    second = """\
+  - name: Table 10
+    title: more
+    metrics: [accuracy]
+    rows: [{label: Small, run: unimodal_image-small}]
+"""
+    Path("lab/paper.yaml").write_text(PAPER + second)
+    make_run(out, "toy/unimodal_image-small/seed0", {"accuracy": 0.5})
+    main([str(out)])
+    printed = capsys.readouterr().out
+    assert row_of(printed, "I2M2").startswith("| I2M2 | missing |")
+    assert row_of(printed, "Small").startswith("| Small | 50.0 (1) |")
