@@ -26,13 +26,16 @@ VERSION = 6  # counts up when the same predictions give other statistics
 Stored = TypeVar("Stored")
 
 
-def load(folder: Path, kind: type[Stored]) -> Stored | None:
-    """What is stored in a folder; None if nothing is. DataError if it cannot be read."""
+def load(folder: Path, kind: type[Stored], table: str | None = None) -> Stored | None:
+    """What is stored in a folder, of one `table` if it is named; None if nothing is. DataError if
+    it cannot be read."""
     path = folder / FILE
     if not path.exists():
         return None
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        content = msgspec.json.decode(path.read_bytes(), type=Plain)
+        content = content if table is None else content.get(table)
+        return None if content is None else msgspec.convert(content, kind)
     except (msgspec.MsgspecError, ValueError) as error:
         raise DataError(f"{path} is damaged ({error}); delete it, it is computed again") from error
 
@@ -45,12 +48,11 @@ def judgement_of(folder: Path, spec: TableSpec, shown: Sequence[ResultRow]) -> J
     stamps = {run: [stamp(record.dir) for record in records] for run, records in rows.items()}
     any_predictions = any(map(any, stamps.values()))
     try:
-        tables = load(folder, dict[str, Judgement]) or {}
+        stored = load(folder, Judgement, spec.name) or Judgement()
     except DataError:
         if not any_predictions:
             raise
-        tables = {}  # computed again
-    stored = tables.get(spec.name, Judgement())
+        stored = Judgement()  # computed again
     kept = _still_true(stored, rows, best)
     if not any_predictions:
         return kept
@@ -74,7 +76,10 @@ def judgement_of(folder: Path, spec: TableSpec, shown: Sequence[ResultRow]) -> J
                 "its interval is from before its predictions went; "
                 "without them it is not compared with the best"
             )
-    write_json(folder / FILE, msgspec.to_builtins(tables | {spec.name: made}))
+    others = {}
+    with suppress(DataError):  # what cannot be read goes
+        others = load(folder, Plain) or {}
+    write_json(folder / FILE, others | {spec.name: msgspec.to_builtins(made)})
     return made
 
 

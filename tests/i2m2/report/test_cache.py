@@ -87,3 +87,14 @@ def test_damaged_statistics_are_computed_again_where_there_are_predictions(out, 
         main([str(out)])
     page = (out / "report.html").read_text()
     assert "No tables" in page and "toy/statistics.json is damaged" in page
+
+
+def test_a_damaged_table_costs_only_its_own_statistics(out, capsys):
+    of_two_rows(out)
+    main([str(out)])
+    path = out / "toy/statistics.json"
+    stored = json.loads(path.read_text())
+    (name,) = stored
+    path.write_text(json.dumps({name: {"rows": []}, "another table": stored[name]}))
+    main([str(out)])  # computed again from the predictions
+    assert json.loads(path.read_text()) == stored | {"another table": stored[name]}
