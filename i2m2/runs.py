@@ -21,7 +21,7 @@ from i2m2.names import INTER, method_of
 from i2m2.stats.predictions import Predictions, fault_of
 
 UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile)  # what numpy raises
-AGAIN = "delete it and predict again"
+PREDICT_AGAIN = "delete it and predict again"
 
 
 @contextmanager
@@ -160,12 +160,12 @@ class SavedPredictions(Mapping[str, np.ndarray]):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._columns: dict[str, np.ndarray] = {}
-        with readable(path, AGAIN, *UNREADABLE):  # it stays open: another may take its place
+        with readable(path, PREDICT_AGAIN, *UNREADABLE):  # it stays open: another may replace it
             self._file = np.load(path, allow_pickle=False)
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._columns:
-            with readable(self.path, AGAIN, *UNREADABLE):
+            with readable(self.path, PREDICT_AGAIN, *UNREADABLE):
                 self._columns[name] = self._file[name]
         return self._columns[name]
 
@@ -198,7 +198,7 @@ def require_predictions(run: Path, split: str) -> Predictions:
         )
     if fault := fault_of(found):
         file = predictions_file(run, split)
-        raise DataError(f"{file}: {fault}; {AGAIN} (evaluate --again)")
+        raise DataError(f"{file}: {fault}; {PREDICT_AGAIN} (evaluate --again)")
     return found
 
 

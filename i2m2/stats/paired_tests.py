@@ -61,7 +61,7 @@ def delong(positive: np.ndarray, first: np.ndarray, second: np.ndarray) -> DeLon
 
     NaN variance and p with fewer than two examples of a class.
     """
-    from scipy import stats  # as above
+    from scipy import stats  # here: it takes a second to import
 
     scores, m, n = np.stack([first, second]), int(positive.sum()), int((~positive).sum())
     areas, variance, p = np.full(2, np.nan), np.nan, np.nan

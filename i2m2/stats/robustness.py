@@ -12,9 +12,8 @@ LEVELS = tuple(step / 10 for step in range(11))  # of MultiBench; 0 is the clean
 MISSING = "missing_"  # prefix of a modality's name where it is the one that is missing
 
 CorruptArray = Callable[[np.ndarray, float], np.ndarray]  # (a modality's array, level) -> altered
-ArrayCorruptions = Mapping[
-    str, Mapping[str, CorruptArray]
-]  # name -> {modality: what is done to it}
+# name -> {modality: what is done to it}
+ArrayCorruptions = Mapping[str, Mapping[str, CorruptArray]]
 
 
 class Answer(NamedTuple):
@@ -51,8 +50,8 @@ def effective_robustness(curve: Sequence[float], baseline: Sequence[float]) -> f
 Measures = dict[str, dict[tuple[str, str], list[float]]]
 
 
-def summarise(points: Iterable[Point], baseline: str) -> Measures:
-    """Measures: `clean`, `relative`, `effective`, and the `accuracy` of `missing_<modality>`.
+def measures_of(points: Iterable[Point], baseline: str) -> Measures:
+    """Measures of every run: `clean`, `relative`, `effective`, `accuracy` of `missing_<modality>`.
 
     `baseline` names the run whose curve of the same seed and corruption `effective` is relative to;
     without it there is none.

@@ -47,15 +47,18 @@ def shell_command(argv: Iterable[str], program: str, without: Collection[str] = 
     return shlex.join(["python", "-m", program, *words])
 
 
-def load_config(cls: type[RunConfig], argv: list[str] | None, program: str = "") -> RunConfig:
+def load_config(
+    cls: type[RunConfig], argv: list[str] | None, program: str = "", purpose: str = ""
+) -> RunConfig:
     """Settings from dotted overrides in `argv`, else from its `--config FILE`, else the defaults of
-    the dataclass. SettingsError on anything unknown or of the wrong type."""
+    the dataclass. SettingsError on anything unknown or of the wrong type. `program` and `purpose`:
+    its name and what it does, for --help."""
     words = read_words(sys.argv[1:] if argv is None else argv)
     hint = "Add --print_config to see what is in force without running anything."
-    about = {"prog": f"python -m {program}", "description": f"{cls.__doc__.splitlines()[0]} {hint}"}
-    parser = ArgumentParser(**about, exit_on_error=False, default_env=False)
-    about = "YAML file of settings, or config.yaml of a run to repeat it"
-    parser.add_argument("--config", type=str, metavar="FILE", help=about)
+    shown = {"prog": f"python -m {program}", "description": f"{purpose} {hint}"}
+    parser = ArgumentParser(**shown, exit_on_error=False, default_env=False)
+    config = "YAML file of settings, or config.yaml of a run to repeat it"
+    parser.add_argument("--config", type=str, metavar="FILE", help=config)
     parser.add_class_arguments(cls)
     known = set(settings_of(cls))
     if (path := words.get("--config")) is not None:

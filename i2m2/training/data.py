@@ -153,7 +153,7 @@ def to_device(batch: Batch, device: torch.device, prepare: Callable[[Inputs], In
 
 def seed_everything(*seed: int) -> None:
     """Seed Python, NumPy and PyTorch from some integers, say (seed, epoch, rank). Every epoch
-    begins so: a run that was broken off has no random states to restore."""
+    begins so: a run that is resumed has no random states to restore."""
     # Their number comes first, since a seed sequence takes (0,) and (0, 0) for the same.
     words = np.random.SeedSequence([len(seed), *seed]).generate_state(3).tolist()
     random.seed(words[0])
