@@ -1,5 +1,4 @@
-"""`python -m i2m2.compare RUN_A RUN_B`: two finished runs on the same examples, or two methods over
-the seeds they share."""
+"""`python -m i2m2.compare A B`: two runs, or two methods over the seeds that both have."""
 
 from __future__ import annotations
 
@@ -105,8 +104,7 @@ def seeds_of(folder: Path, split: str) -> dict[str, Path]:
 
 
 def pairs_of(first: Path, second: Path, split: str) -> dict[str, tuple[Path, Path]]:
-    """{seed: (run of A, run of B)}: the seeds that both have; two single runs are a pair whatever
-    their seeds."""
+    """{seed that both have: (run of A, run of B)}; two single runs are a pair of any seeds."""
     if first.resolve() == second.resolve():
         raise SettingsError(f"{first} is given twice; give two runs to compare")
     a, b = seeds_of(first, split), seeds_of(second, split)

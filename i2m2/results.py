@@ -63,8 +63,7 @@ def find_folders(out: Path, dataset: str | None, specs: Specs) -> list[Path]:
 
 
 def show(folder: Path, specs: Specs) -> tuple[list[Section], list[Path]]:
-    """Print and write what there is of a results folder -> its sections of the report, the files of
-    its tables."""
+    """Print and write the tables of a results folder -> its sections of the report, the files."""
     runs = collect(folder)
     if all(run.test is None for run in runs):
         print(f"{folder}: none of its {len(runs)} runs is finished, so there is no table yet\n")
@@ -91,8 +90,7 @@ def show(folder: Path, specs: Specs) -> tuple[list[Section], list[Path]]:
 
 
 def write_table(table: ResultTable, shown: RenderedTable, folder: Path, name: str) -> list[Path]:
-    """Write the table's five files into `folder`: `table.md`, `figure.png` and the like, or with
-    `name` as their name -> their paths."""
+    """Write the table's five files, called `name` or else `table` and `figure` -> their paths."""
     from i2m2.report.figures import draw_table, save_figure  # here: they take a while to import
 
     texts = {"md": to_markdown(shown), "tex": to_latex(shown), "csv": values_csv(table)}
@@ -105,8 +103,7 @@ def write_table(table: ResultTable, shown: RenderedTable, folder: Path, name: st
 def write_studies(
     folder: Path, runs: Sequence[RunRecord], tables: Sequence[ResultTable], specs: Specs
 ) -> list[tuple[RenderedTable, list[Path]]]:
-    """Write the studies of a results folder and the settings in force into it -> their tables, each
-    with its figures."""
+    """Write the studies of a folder and the settings in force -> tables, each with its figures."""
     labels: dict[str, str] = {}
     for table in tables:
         for row in table.rows:
@@ -138,8 +135,7 @@ def write_studies(
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print the tables of a results folder, write them and their figures into it, and one report of
-    everything."""
+    """Print the tables of a results folder; write them, their figures and one report into it."""
     parser = CommandParser(
         prog="python -m i2m2.results",
         description="Write tables and figures of the finished runs, and report.html, beside them.",

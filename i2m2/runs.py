@@ -153,9 +153,8 @@ def lookup(config: Plain, key: str) -> Any:
 
 
 class SavedPredictions(Mapping[str, np.ndarray]):
-    """The columns of a predictions_<split>.npz, each read when it is first asked for and then kept:
-    the log-probabilities of thousands of answers take gigabytes, and few ask for them. DamagedError
-    for what cannot be read."""
+    """The columns of a predictions_<split>.npz, each read when it is first asked for, since some
+    take gigabytes, and then kept. DamagedError for what cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -190,8 +189,7 @@ def read_predictions(run: Path, split: str) -> SavedPredictions | None:
 
 
 def require_predictions(run: Path, split: str) -> Predictions:
-    """Saved predictions of a finished run. SettingsError if it has none, DataError if they are not
-    what predictions are."""
+    """Saved predictions of a finished run. SettingsError if it has none, DataError if faulty."""
     if (found := read_predictions(run, split)) is None:
         raise SettingsError(
             f"{run} has no predictions of the {split} split; give the folder of a finished run"

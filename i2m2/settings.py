@@ -123,8 +123,7 @@ class RunConfig:
 
     @property
     def run_name(self) -> str:
-        """`<method>[-<fusion>][-<preset>][-scratch][-<tag>]`; the preset `paper` and a warm start
-        are not named."""
+        """`<method>[-<fusion>][-<preset>][-scratch][-<tag>]`, without the preset `paper`."""
         preset = self.preset if self.preset != "paper" else None
         scratch = "scratch" if self.init == "scratch" and len(self.experts) > 1 else None
         return "-".join(filter(None, (self.method, self.fusion, preset, scratch, self.tag)))

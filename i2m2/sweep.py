@@ -99,11 +99,8 @@ def run_jobs(jobs: list[Job], at_a_time: int) -> dict[str, int]:
     try:
         while waiting or running:
             for job in list(waiting):
-                failed = [
-                    code
-                    for name, code in codes.items()
-                    if code and (code in MISTAKES or name in job.needs)
-                ]
+                bad = {name: code for name, code in codes.items() if code}
+                failed = [c for name, c in bad.items() if c in MISTAKES or name in job.needs]
                 if failed:
                     codes[job.name] = failed[0]
                     waiting.remove(job)

@@ -27,8 +27,7 @@ Stored = TypeVar("Stored")
 
 
 def load(folder: Path, kind: type[Stored], table: str | None = None) -> Stored | None:
-    """What is stored in a folder, of one `table` if it is named; None if nothing is. DataError if
-    it cannot be read."""
+    """What is stored in a folder (of one table if named), else None. DataError if unreadable."""
     path = folder / FILE
     if not path.exists():
         return None
@@ -47,7 +46,12 @@ def judgement_of(folder: Path, spec: TableSpec, shown: Sequence[ResultRow]) -> J
     best = best_of({row.run: row.values for row in shown}, spec.metrics)
     stamps = {run: [stamp(record.dir) for record in records] for run, records in rows.items()}
     any_predictions = any(map(any, stamps.values()))
-    stored = _stored_judgement(folder, spec.name, damage_is_an_error=not any_predictions)
+    try:
+        stored = load(folder, Judgement, spec.name) or Judgement()
+    except DataError:
+        if not any_predictions:
+            raise
+        stored = Judgement()  # computed again
     still_true = _still_true(stored, rows, best)
     if not any_predictions:
         return still_true
@@ -74,17 +78,6 @@ def judgement_of(folder: Path, spec: TableSpec, shown: Sequence[ResultRow]) -> J
     return made
 
 
-def _stored_judgement(folder: Path, table: str, damage_is_an_error: bool) -> Judgement:
-    """What is stored of a table, empty if nothing is. Damage is an error where it cannot be
-    computed again."""
-    try:
-        return load(folder, Judgement, table) or Judgement()
-    except DataError:
-        if damage_is_an_error:
-            raise
-        return Judgement()
-
-
 def _judged(rows: Rows, spec: TableSpec, best: Mapping[str, str], before: Judgement) -> Judgement:
     """The judgement of rows with predictions of all seeds; no intervals where they are damaged."""
     nothing = Judgement(best=dict(best), groups=before.groups, resamples=before.resamples)
@@ -108,9 +101,8 @@ def _beside_predictions(
 
 def _lack(records: Sequence[RunRecord], stamps: Sequence[str | None]) -> str:
     seeds = [str(record.seed) for record, it in zip(records, stamps, strict=True) if it is None]
-    return (
-        f"no interval, for want of predictions of seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
-    )
+    plural = "s" * (len(seeds) > 1)
+    return f"no interval, for want of predictions of seed{plural} {', '.join(seeds)}"
 
 
 def _still_true(stored: Judgement, rows: Rows, best: dict[str, str]) -> Judgement:

@@ -1,5 +1,4 @@
-"""Figures: a filled table as bars beside the paper's values, reliability diagrams, curves against
-the level of a corruption."""
+"""Figures: a filled table as bars, reliability diagrams, curves against a corruption's level."""
 
 from __future__ import annotations
 

@@ -36,8 +36,7 @@ def missing(spec: TableSpec, runs: Runs, folder: Path) -> list[str]:
 
 
 def unfinished(spec: TableSpec, runs: Runs, folder: Path) -> list[str]:
-    """The runs without DONE, each with the command that resumes it: from its own config, which
-    holds every override."""
+    """The runs without DONE, each with the command that resumes it: by its own config, if any."""
     rows = {row.run: row for row in spec.rows}
     items = []
     for run in runs:

@@ -1,5 +1,4 @@
-"""What a reader must know to judge a table: data, budget, code, and whether a row is as in the
-paper."""
+"""What a reader must know of a table: data, budget, code; whether a row is as in the paper."""
 
 from __future__ import annotations
 
@@ -215,8 +214,8 @@ def _differing(what: str, groups: Mapping[str, str], between: str = ": ") -> lis
 def _by_value(
     spec: TableSpec, runs: Runs, value_of: Callable[[RunRecord], str | None]
 ) -> dict[str, str]:
-    """{value: the runs that have it, 'Image, Audio seed 1'}; seeds are named where those of a row
-    differ. None stands for no value."""
+    """{value: runs that have it, 'Image, Audio seed 1'}; seeds where those of a row differ. Runs
+    whose value is None are left out."""
     seeds_of: dict[str, dict[str, list[str]]] = {}  # value -> run -> seeds
     for run in runs:
         if (value := value_of(run)) is not None:

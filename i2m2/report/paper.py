@@ -111,8 +111,7 @@ def read_specs() -> dict[str, list[TableSpec]]:
 
 
 def listed_under(folder: str, specs: Mapping[str, list[TableSpec]]) -> list[TableSpec]:
-    """The tables of a results folder: under its name, else under the longest part of it (`avmnist`
-    for `avmnist-x`), else none."""
+    """The tables of a results folder, listed under its name or the longest part of it, or none."""
     keys = [key for key in specs if f"{folder}-".startswith(f"{key}-")]
     return specs[max(keys, key=len)] if keys else []
 
@@ -171,8 +170,7 @@ def departures(spec: TableSpec, run: RunRecord, runs: Runs) -> Plain:
 
 
 def _usual_settings(spec: TableSpec, run: RunRecord, runs: Runs) -> Plain:
-    """What the config file says for a run's preset, method and task; without one, what the row's
-    first run has."""
+    """What the config file says for a run; without a file, what the row's first run has."""
     alike = [other for other in runs if not spec.defaults and other.name == run.name]
     usual = flatten((alike or runs)[0].config)
     method = run.config.get("method")

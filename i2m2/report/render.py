@@ -26,8 +26,7 @@ class Strong(str):
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedTable:
-    """A table as text: `grids` by heading, the first under the title, notes, and lists of what is
-    still to be done."""
+    """A table as text: `grids` by heading, the first under the title; notes; what is to be done."""
 
     title: str  # begins with the paper's name for it: `Table 1: ...`
     about: str = ""  # data set, variant, real or SYNTHETIC, number of seeds

@@ -42,8 +42,7 @@ def finished_runs(folder: Path) -> list[RunRecord]:
 
 
 def rows_of(folder: Path, finished: Sequence[RunRecord]) -> tuple[dict[str, str], list[str], str]:
-    """-> ({run: label}, the paper's rows in its order, then the others), the paper's runs among
-    them, and what the data are."""
+    """-> {run: label} (the paper's rows first, in its order), the paper's runs, and the data."""
     spec = specs_of(folder.resolve().name, read_specs(), finished)[0]
     names = {run.name for run in finished}
     listed = {run: label for run, label in spec.labels.items() if run in names}
@@ -159,8 +158,7 @@ def _draw_missing(axes: Axes, points: Sequence[Point], labels: Labels) -> None:
 def save_for_report(
     folder: Path, name: str, table: RenderedTable, figure: Figure, csv: Mapping[str, str]
 ) -> None:
-    """Write `csv` {file: text}, the figure and the table for the report into a results folder;
-    print the table and the paths."""
+    """Write `csv` {file: text}, figure and table into a results folder; print table and paths."""
     from i2m2.report.figures import save_figure  # here: figures take long to import
 
     texts = {**csv, f"{name}.sheet.json": to_json(table)}

@@ -1,5 +1,4 @@
-"""How sure a table's numbers are: an interval for every row, and which rows are distinguishable
-from the best of a column."""
+"""How sure a table's numbers are: intervals, and which rows differ from the best of a column."""
 
 from __future__ import annotations
 

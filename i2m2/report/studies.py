@@ -59,8 +59,7 @@ class RunStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 def study(predictions: Predictions) -> Plain:
-    """What follows from a run's predictions alone, as in `RunStatistics`: means over the labels,
-    diagrams of all labels together."""
+    """What `RunStatistics` says of predictions: means over the labels, diagrams of all together."""
     y, log_probs = predictions["y"], expert_log_probs(predictions)
     log_probs = {PRODUCT: predictions["log_prob"], **log_probs}
     found: Plain = {"calibration": {}, "reliability": {}}
@@ -76,8 +75,7 @@ def study(predictions: Predictions) -> Plain:
 def compute(
     folder: Path, record: RunRecord, metrics: Sequence[str], analysis: Analysis
 ) -> RunStatistics:
-    """The statistics of a run. DataError if its predictions cannot be read, or are of another
-    version."""
+    """The statistics of a run. DataError for predictions that are damaged or of another version."""
     predictions = require_predictions(record.dir, "test")
     if record.config.get("method") == PRODUCT:
         # Its experts are the runs it was made of, which stand for themselves.

@@ -78,7 +78,7 @@ def studies_of(
     return made
 
 
-StatisticsOfRuns = Mapping[str, RunStatistics]  # by the name of the run
+ByRun = Mapping[str, RunStatistics]  # name of the run -> its statistics
 
 
 def diagrams_of(studies: Studies, labels: Labels) -> dict[str, dict[str, Diagram]]:
@@ -117,7 +117,7 @@ def study_tables(studies: Studies, labels: Labels, about: str) -> list[RenderedT
     return [replace(table, about=about) for table in filled]
 
 
-def _entropies(runs: StatisticsOfRuns, labels: Labels, seeds: Mapping[str, int]) -> RenderedTable:
+def _entropies(runs: ByRun, labels: Labels, seeds: Mapping[str, int]) -> RenderedTable:
     rows = {run: one.entropy for run, one in runs.items() if one.entropy}
     columns = list(dict.fromkeys(name for entropy in rows.values() for name in entropy))
     grid = [["model", *columns, "seeds"]]
@@ -132,7 +132,7 @@ def _entropies(runs: StatisticsOfRuns, labels: Labels, seeds: Mapping[str, int])
     return RenderedTable(title=title, grids={"": grid}, notes=[note])
 
 
-def _rescues(runs: StatisticsOfRuns, labels: Labels) -> RenderedTable:
+def _rescues(runs: ByRun, labels: Labels) -> RenderedTable:
     columns = {  # share of the one in the other
         "every expert wrong": ("all_wrong", "examples"),
         "of these rescued": ("rescued", "all_wrong"),
@@ -154,7 +154,7 @@ def _rescues(runs: StatisticsOfRuns, labels: Labels) -> RenderedTable:
     return RenderedTable(title=title, grids={"": grid}, notes=[note])
 
 
-def _calibrations(runs: StatisticsOfRuns, labels: Labels) -> RenderedTable:
+def _calibrations(runs: ByRun, labels: Labels) -> RenderedTable:
     rows, metrics = [], []
     for run, label in labels.items():
         by_expert = _without_copy(runs[run].calibration, "itself")
@@ -168,9 +168,7 @@ def _calibrations(runs: StatisticsOfRuns, labels: Labels) -> RenderedTable:
     return RenderedTable(title=title, grids={"": [["model", "of", *metrics], *rows]}, notes=[note])
 
 
-def _combinations(
-    runs: StatisticsOfRuns, labels: Labels, seeds: Mapping[str, int]
-) -> RenderedTable:
+def _combinations(runs: ByRun, labels: Labels, seeds: Mapping[str, int]) -> RenderedTable:
     grids: dict[str, Grid] = {}
     notes = [
         "Experts that were trained separately, combined afterwards; "

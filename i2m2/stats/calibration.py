@@ -108,17 +108,12 @@ def log_frequencies(y: np.ndarray, classes: int) -> np.ndarray:
     return np.log(counts / counts.sum(-1, keepdims=True)).reshape(*y.shape[1:], classes)
 
 
-def fit_pool(
-    y: np.ndarray, log_probs: Mapping[str, np.ndarray], log_prior: np.ndarray | None = None
-) -> LogarithmicPool:
-    """Weights and prior exponent that make the labels [n(, L)] most likely, each label by itself.
-
-    `log_prior` [(L,) C]: log p(y); without it the frequencies of `y`, the validation labels.
-    """
+def fit_pool(y: np.ndarray, log_probs: Mapping[str, np.ndarray]) -> LogarithmicPool:
+    """Weights and prior exponent that make the validation labels [n(, L)] most likely, each label
+    by itself; their frequencies are p(y)."""
     experts = tuple(log_probs)
     features = np.stack([_floored(log_probs[name]) for name in experts], axis=-1)
-    if log_prior is None:
-        log_prior = log_frequencies(y, features.shape[-2])
+    log_prior = log_frequencies(y, features.shape[-2])
     prior = np.broadcast_to(log_prior[..., None], (*features.shape[:-1], 1))
     features = np.concatenate([features, prior], axis=-1)
     *weights, gamma = _fit(y, features, np.array([*np.ones(len(experts)), 0.0]))
@@ -171,8 +166,7 @@ def maximise_likelihood(
     from scipy.optimize import minimize  # here: it takes a while to import
 
     n = len(features)
-    # Centred on the target's: the loss is then a logsumexp, and a constant shift of an expert is
-    # seen to change nothing.
+    # Centred on the target's: the loss is a logsumexp, which no shift of an expert changes.
     features -= target[:, None]
     flat = features.reshape(-1, features.shape[-1])
 
@@ -191,8 +185,8 @@ def maximise_likelihood(
 
 
 class Pooled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One way to combine experts: {metric: value} of `calibration` on the test split, and what was
-    fitted, a number or one per label."""
+    """One way to combine experts: its `calibration` on the test split, and what was fitted (one
+    number, or one per label)."""
 
     scores: dict[str, float | None]
     temperature: float | list[float] | UnsetType = UNSET

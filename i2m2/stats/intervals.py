@@ -84,10 +84,8 @@ def interval(
         return summary_of(values, f"no interval: {reason}", left_out, p=p)
     centre = float((resampled if biased else values).mean())
     one = len(values) == 1
-    if one:
-        low, high, p = _one_run(resampled[:, 0], groups, centre)
-    else:
-        low, high, p = _several_seeds(values, resampled, groups, centre)
+    compute = _one_run if one else _several_seeds
+    low, high, p = compute(values, resampled, groups, centre)
     low, high = np.clip([low, high], *bounds)
     rule = (EXAMPLES if one else SEEDS_AND_EXAMPLES) + (BIASED if biased else "")
     return summary_of(values, rule, left_out, low, high, p)
@@ -134,10 +132,13 @@ def _no_interval(values: np.ndarray, resampled: np.ndarray, groups: int) -> str:
     return SAME if np.ptp(resampled) == 0 and np.ptp(values) == 0 else ""
 
 
-def _one_run(resampled: np.ndarray, groups: int, centre: float) -> tuple[float, float, float]:
-    """-> low, high, p, from [R] resamples."""
+def _one_run(
+    values: np.ndarray, resampled: np.ndarray, groups: int, centre: float
+) -> tuple[float, float, float]:
+    """-> low, high, p, from the value [1] and its resamples [R, 1]."""
     from scipy import stats  # here: it takes a second to import
 
+    resampled = resampled[:, 0]
     wider = np.sqrt(groups / (groups - 1))
     t = stats.t.ppf((1 - LEVEL) / 2, groups - 1)
     tail = stats.norm.cdf(wider * t)
@@ -148,8 +149,7 @@ def _one_run(resampled: np.ndarray, groups: int, centre: float) -> tuple[float, 
     z = stats.norm.ppf(share)
     p = 2 * stats.t.cdf(z / wider, groups - 1)
     if beyond < FEW and (spread := resampled.std(ddof=1)) > 0:
-        # R resamples tell nothing of a p below 1 / R, which a table of many comparisons asks for:
-        # there t, by their spread.
+        # R resamples tell nothing of a p below 1 / R, which many comparisons need: there t.
         t = abs(centre) / (wider * spread)
         p = min(p, 2 * stats.t.sf(t, groups - 1))
     return low, high, float(min(1, p))
@@ -164,8 +164,7 @@ def _several_seeds(
 
     of_examples, of_seeds = variances(values, resampled, groups)
     seeds = len(values)
-    # Few seeds can score alike by chance; these very models on other examples are no more certain
-    # than the bootstrap says.
+    # Few seeds can score alike by chance; then the interval of their mean on other examples counts.
     of_mean = float(resampled.mean(axis=1).var(ddof=1)) * groups / (groups - 1)
 
     def half_width(p: float) -> float:

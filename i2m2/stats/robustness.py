@@ -1,5 +1,4 @@
-"""Scores on altered test data, and what MultiBench's two robustness scores make of them (Liang et
-al., 2021)."""
+"""Scores on altered test data, and MultiBench's two robustness scores (Liang et al., 2021)."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ ArrayCorruptions = Mapping[str, Mapping[str, CorruptArray]]
 
 
 class Answer(NamedTuple):
-    """{metric: fraction} of one model on one split, and how many examples it answered uniformly,
-    since all of its experts abstained."""
+    """Scores of a model on a split, and how many examples it answered uniformly, with no expert."""
 
     scores: Mapping[str, float]
     uniform: int

@@ -48,12 +48,10 @@ def load_settings(
 ) -> tuple[DatasetSpec, RunConfig]:
     """The data set and the settings of a command line; `purpose` says what it does, for --help."""
     first, *others = datasets
-    about = f"{purpose} Values of a --config file replace the defaults shown."
-    if others:
-        shown = f"Without --dataset or --config the settings shown are those of {first}"
-        about += f" {shown}; there are also: {', '.join(others)}."
+    shown = f"Without --dataset or --config the settings shown are those of {first}"
+    purpose += f" {shown}; there are also: {', '.join(others)}." if others else ""
     spec = dataset_of(datasets, argv)
-    return spec, load_config(spec.config, argv, program, about)
+    return spec, load_config(spec.config, argv, program, purpose)
 
 
 def train(datasets: Datasets, argv: list[str] | None, program: str) -> None:
@@ -87,9 +85,8 @@ def evaluate(
     parser.add_argument("run", type=Path, help=f"folder of the run, such as {example}")
     split = "split whose predictions are scored (default: test)"
     parser.add_argument("--split", choices=("train", "val", "test"), default="test", help=split)
-    combine = "mixture: the experts' mean probability instead of their product"
-    ways = {"choices": ("product", "mixture"), "default": "product"}
-    parser.add_argument("--combine", help=combine, **ways)
+    way = "mixture: the experts' mean probability instead of their product"
+    parser.add_argument("--combine", choices=("product", "mixture"), default="product", help=way)
     add_run_options(parser)
     again = "predict again from the weights instead of scoring saved predictions"
     parser.add_argument("--again", action="store_true", help=again)

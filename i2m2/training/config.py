@@ -51,10 +51,9 @@ def load_config(
     cls: type[RunConfig], argv: list[str] | None, program: str = "", purpose: str = ""
 ) -> RunConfig:
     """Settings from dotted overrides in `argv`, else from its `--config FILE`, else the defaults of
-    the dataclass. SettingsError on anything unknown or of the wrong type. `program` and `purpose`:
-    its name and what it does, for --help."""
+    the class. SettingsError on anything unknown or of the wrong type. --help shows `purpose`."""
     words = read_words(sys.argv[1:] if argv is None else argv)
-    hint = "Add --print_config to see what is in force without running anything."
+    hint = "A --config file replaces defaults shown; --print_config shows what is in force."
     shown = {"prog": f"python -m {program}", "description": f"{purpose} {hint}"}
     parser = ArgumentParser(**shown, exit_on_error=False, default_env=False)
     config = "YAML file of settings, or config.yaml of a run to repeat it"
@@ -97,8 +96,7 @@ def _read_settings(path: str, words: Mapping[str, str | None], known: set[str]) 
 
 
 def _check_ranges(config: RunConfig) -> None:
-    """Ranges that types cannot say. No setting is negative; whole numbers are at least 1, but for
-    the few that count from 0."""
+    """Check ranges: no setting is negative; integers are at least 1, but for a few from 0."""
     for name, value in flatten(to_dict(config)).items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue

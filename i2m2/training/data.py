@@ -51,8 +51,7 @@ class MultimodalDataset(Protocol):
 
 @dataclass(eq=False)
 class ArrayDataset(Dataset):
-    """Rows of one array per modality, memory-mapped or not; a batch is one fancy index per array,
-    no loop over examples."""
+    """Rows of an array per modality, memory-mapped or not; a batch is one fancy index per array."""
 
     inputs: Mapping[str, np.ndarray]
     y: np.ndarray  # [n(, L)]; `id` and `group` too are picked already

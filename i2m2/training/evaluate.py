@@ -112,8 +112,7 @@ def scores_table(predictions: Predictions, combine: str = PRODUCT) -> str:
 def score_of_class_frequencies(
     train_y: np.ndarray, y: np.ndarray, num_classes: int
 ) -> dict[str, float]:
-    """Scores of the answer that knows the training labels [n] alone: their frequencies, each class
-    counted once more, so that none is impossible."""
+    """Scores of the training labels' frequencies as every answer, each class counted once more."""
     counts = np.bincount(train_y, minlength=num_classes) + 1.0
     return score(y, np.tile(np.log(counts / counts.sum()), (len(y), 1)))
 

@@ -81,8 +81,7 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
 def evaluate_run(
     experiment: Experiment, run: Run, split: str, combine: str, again: bool
 ) -> Predictions:
-    """Print the scores of a run from its saved predictions, or from its weights where there are
-    none or `again` is set."""
+    """Print the scores of a run from saved predictions; if none are, or `again`, from weights."""
     if experiment.report and combine != PRODUCT:
         raise SettingsError(
             f"--combine {combine} needs the log-probabilities of all answers; "

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from i2m2.errors import SettingsError
 from i2m2.files import Plain, finite
-from i2m2.metrics import lower_is_better
+from i2m2.metrics import metric_of
 from i2m2.settings import OptimConfig, RunConfig, flatten, to_dict
 from i2m2.stats.predictions import Predictions
 from i2m2.training import data
@@ -104,9 +104,8 @@ class Trainer:
         trained = parameters or [p for p in model.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(trained, optim)
         updates = optim.epochs * math.ceil(examples / optim.batch_size)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lr_factor(optim, updates)
-        )
+        factor = lr_factor(optim, updates)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         # All that has a state of its own.
         self.parts = {"model": model, "optimizer": self.optimizer, "scheduler": self.scheduler}
         if accelerator.scaler is not None:
@@ -248,9 +247,8 @@ def lr_factor(optim: OptimConfig, updates: int) -> Callable[[int], float]:
 
 
 def best_epoch(history: History, select: str) -> int:
-    """The epoch (from 1) with the best validation metric; the first one on a tie, and if the metric
-    was never defined."""
-    sign = -1 if lower_is_better(select) else 1
+    """The epoch (from 1) with the best validation metric: the first if several, or if undefined."""
+    sign = -1 if metric_of(select).lower_is_better else 1
     values = [record["val"][select] for record in history]
     values = [-math.inf if value is None else sign * value for value in values]
     return values.index(max(values)) + 1

@@ -94,16 +94,14 @@ class Run:
         return read_facts(self.dir)
 
     def save_best(self, weights: Mapping[str, Tensor]) -> None:
-        # Cloned, since the format refuses tensors that share memory, as those of an encoder that
-        # two experts use do.
+        # Cloned: the format refuses tensors that share memory (an encoder that two experts use).
         contiguous = torch.contiguous_format
         copies = {k: v.detach().cpu().clone(memory_format=contiguous) for k, v in weights.items()}
         data = safetensors.torch.save(copies)
         self._write("best.safetensors", lambda path: path.write_bytes(data))
 
     def load_best(self) -> dict[str, Tensor]:
-        """Weights of the best epoch, {parameter name: tensor}. SettingsError if there are none yet,
-        DataError if damaged."""
+        """Weights of the best epoch. SettingsError if there are none yet, DataError if damaged."""
         path = self.dir / "best.safetensors"
         if not path.exists():
             raise SettingsError(
@@ -163,8 +161,7 @@ class Run:
         """Lock the folder; the system frees it when this process ends, however it ends."""
         self._lock_file = open(self.dir / ".lock", "w")  # noqa: SIM115 (until the process ends)
         try:
-            # Of this process alone: flock would stay with the data loader's workers, who outlive a
-            # kill by seconds.
+            # Not flock: the data loader's workers would inherit it, and outlive a kill by seconds.
             fcntl.lockf(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise SettingsError(

@@ -1,5 +1,4 @@
-"""Warm start: a joint model begins with the experts that were trained alone with the same seed
-(paper, section 5, Table 5)."""
+"""Warm start: a joint model begins with experts trained alone (paper, section 5, Table 5)."""
 
 from __future__ import annotations
 
@@ -54,9 +53,8 @@ def _finished_parts(run: Run, command: str) -> dict[str, Path]:
 
 
 def _weights_of(source: Path, run: Run) -> dict[str, torch.Tensor]:
-    """A part's weights. DataError if it saw other examples, SettingsError if it has another
-    architecture: the joint run's numbers would mean something else. Every group of settings but the
-    optimiser's has to be alike."""
+    """A part's weights. DataError if it saw other examples, SettingsError if any group of settings
+    but the optimiser's differs: the joint run's numbers would mean something else."""
     part = Run(source, run.config)
     part.refuse_other_data(run.facts)
     differing = {
