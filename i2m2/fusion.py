@@ -66,7 +66,7 @@ class LowRankTensorFusion(nn.Module):
 
 
 class TensorFusion(nn.Module):
-    """Full tensor fusion (Zadeh et al., EMNLP 2017): the flattened outer product of all [1, h_m]."""
+    """Full tensor fusion (Zadeh et al., EMNLP 2017): all [1, h_m] multiplied, then flattened."""
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
         super().__init__()

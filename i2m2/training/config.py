@@ -53,7 +53,7 @@ def load_config(
     """Settings from dotted overrides in `argv`, else from its `--config FILE`, else the defaults of
     the class. SettingsError on anything unknown or of the wrong type. --help shows `purpose`."""
     words = read_words(sys.argv[1:] if argv is None else argv)
-    hint = "A --config file replaces defaults shown; --print_config shows what is in force."
+    hint = "A --config file's values replace the defaults shown; --print_config shows the result."
     shown = {"prog": f"python -m {program}", "description": f"{purpose} {hint}"}
     parser = ArgumentParser(**shown, exit_on_error=False, default_env=False)
     config = "YAML file of settings, or config.yaml of a run to repeat it"
