@@ -203,13 +203,14 @@ def _add_rules_of_images(add: Callable[..., object]) -> None:
     about = "name under which rules of your own are recorded (default: custom)"
     add("--name", help=about)
     add("--seed", type=int, default=0, help="seed of the pairing and the noise (default: 0)")
-    about = "share of the images' variance to keep, 0 to 1 (calibrated: 0.25)"
+    about = "share of the images' variance to keep, 0 to 1 (default: 0.25)"
     add("--energy", type=float, metavar="SHARE", help=about)
     about = "keep the fewest components that reach that share, or the most that stay within"
     add("--energy-rule", choices=("reach", "within"), help=about)
     about = "number of components to keep, instead of a share of the variance"
     add("--components", type=int, metavar="N", help=about)
-    add("--add-mean", action=argparse.BooleanOptionalAction, help="whether to add the mean image")
+    about = "whether to add the mean image back"
+    add("--add-mean", action=argparse.BooleanOptionalAction, help=about)
     about = "fit the PCA on the training images, or on each file by itself"
     add("--pca-fit", choices=("train", "each"), help=about)
     about = "number of last rows of the train files that validate (default: a twelfth)"

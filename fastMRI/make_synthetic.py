@@ -149,7 +149,7 @@ def _settings_in(line: str) -> list[str]:
 
 def _make_one(job: tuple[Plan, int, Path, *tuple[Path, ...]]) -> None:
     """Make one volume, of a plan and a seed, and write it into its file, or its two files."""
-    from fastMRI.synthetic.files import write_multicoil, write_singlecoil  # as above
+    from fastMRI.synthetic.files import write_multicoil, write_singlecoil  # needs h5py
     from fastMRI.synthetic.images import make_volume
 
     plan, seed, singlecoil, *others = job
