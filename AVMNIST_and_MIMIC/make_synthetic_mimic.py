@@ -1,4 +1,4 @@
-"""Raw tables in MIMIC-III's schema, of a hospital that never was.
+"""Generate raw tables in MIMIC-III's schema, of a hospital that never was.
 
 They are for tests, for a first run without data, and for benchmarks:
     python -m AVMNIST_and_MIMIC.make_synthetic_mimic --out data/mimic-synthetic/raw --patients 3000
@@ -69,15 +69,18 @@ def _check(out: Path, patients: int, seed: int, chart_rows: int | None) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Generate the tables that the command line asks for."""
     parser = CommandParser(
-        "make_synthetic_mimic",
+        "python -m AVMNIST_and_MIMIC.make_synthetic_mimic",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
-    parser.add_argument("--patients", type=int, default=3000, help="default: 3000")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    about = "rows of CHARTEVENTS, exactly (default: about 200 per patient)"
+    about = "new folder to write"
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=about)
+    about = f"number of patients, up to {MAX_PATIENTS:,} (default: 3000)"
+    parser.add_argument("--patients", type=int, default=3000, metavar="N", help=about)
+    about = "seed of all that is drawn (default: 0)"
+    parser.add_argument("--seed", type=int, default=0, help=about)
+    about = "exact number of rows of CHARTEVENTS (default: about 200 per patient)"
     parser.add_argument("--chart-rows", type=int, metavar="N", help=about)
     args = parser.parse_args(argv)
     make_raw_tables(args.out, args.patients, args.seed, args.chart_rows)

@@ -164,7 +164,7 @@ def names(text: str) -> tuple[str, ...]:
 
 def _parser() -> CommandParser:
     parser = CommandParser(
-        "prepare_avmnist",
+        "python -m AVMNIST_and_MIMIC.prepare_avmnist",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -183,51 +183,55 @@ def _add_files(add: Callable[..., object]) -> None:
     add("--mnist", type=Path, metavar="DIR", help=about)
     about = "recordings named digit_speaker_take.wav: FSDD's folder or zip"
     add("--speech", type=Path, metavar="DIR_OR_ZIP", help=about)
-    about = "generated, none, or a folder or zip of noise WAVs such as ESC-50"
+    about = "added noise: generated, none, or a folder or zip of noise WAVs such as ESC-50"
     add("--noise", metavar="WHAT", help=about)
-    about = "folder to write; default data/avmnist, with --digits data/avmnist-digits"
+    about = "folder to write (default: data/avmnist, with --digits data/avmnist-digits)"
     add("--out", type=Path, metavar="DIR", help=about)
 
 
 def _add_other_tasks(add: Callable[..., object]) -> None:
     about = "prepare the embedded data: scikit-learn's handwritten digits, synthesised speech"
     add("--digits", action="store_true", help=about)
-    about = "audit a prepared folder (default: --out)"
+    about = "audit a prepared folder (default: that of --out)"
     add("--check", type=Path, nargs="?", const=False, metavar="DIR", help=about)
     add("--download", type=Path, metavar="DIR", help="fetch MNIST, FSDD and ESC-50 into DIR")
 
 
 def _add_rules_of_images(add: Callable[..., object]) -> None:
-    about = "rules to start from (default: calibrated; mfas: as published)"
+    about = "rules to start from: calibrated (default), or mfas: as published"
     add("--variant", choices=VARIANTS, default="calibrated", help=about)
-    add("--name", help="record rules of your own under this name, instead of custom")
-    add("--seed", type=int, default=0, help="of the pairing and the noise (default: 0)")
-    add("--energy", type=float, help="share of the images' variance to keep (0.25)")
-    about = "fewest components that reach it, or most that stay within"
+    about = "name under which rules of your own are recorded (default: custom)"
+    add("--name", help=about)
+    add("--seed", type=int, default=0, help="seed of the pairing and the noise (default: 0)")
+    about = "share of the images' variance to keep, 0 to 1 (default: 0.25)"
+    add("--energy", type=float, metavar="SHARE", help=about)
+    about = "keep the fewest components that reach that share, or the most that stay within"
     add("--energy-rule", choices=("reach", "within"), help=about)
-    add("--components", type=int, help="this number of components instead")
-    add("--add-mean", action=argparse.BooleanOptionalAction, help="add the mean image back")
-    about = "fit on the training images, or on each file by itself"
+    about = "number of components to keep, instead of a share of the variance"
+    add("--components", type=int, metavar="N", help=about)
+    about = "whether to add the mean image back"
+    add("--add-mean", action=argparse.BooleanOptionalAction, help=about)
+    about = "fit the PCA on the training images, or on each file by itself"
     add("--pca-fit", choices=("train", "each"), help=about)
-    about = "last rows of the train files that validate (a twelfth: 5,000 of 60,000)"
-    add("--val-rows", type=int, help=about)
+    about = "number of last rows of the train files that validate (default: a twelfth)"
+    add("--val-rows", type=int, metavar="N", help=about)
 
 
 def _add_rules_of_speech(add: Callable[..., object]) -> None:
-    add("--speakers", type=names, metavar="A,B", help="use these speakers only, or all")
-    add("--split", choices=("take", "speaker"), help="what no two parts share")
-    add("--test-takes", type=takes, metavar="0-4", help="takes held out for test")
-    about = "takes held out for validation; none: it shares the training recordings"
+    add("--speakers", type=names, metavar="A,B", help="speakers to use, or all")
+    add("--split", choices=("take", "speaker"), help="what no two parts share: takes or speakers")
+    add("--test-takes", type=takes, metavar="0-4", help="takes held out for test, such as 0-4")
+    about = "takes held out for validation; none: validation shares the training recordings"
     add("--val-takes", type=takes, metavar="5-9", help=about)
-    about = "with --split speaker (default: the last by name)"
+    about = "speakers held out for test with --split speaker (default: the last by name)"
     add("--test-speakers", type=names, metavar="A", help=about)
-    about = "with --split speaker (default: the last by name that is left)"
+    about = "the same for validation (default: the last by name that is left)"
     add("--val-speakers", type=names, metavar="B", help=about)
     about = f"kinds of generated noise: {','.join(KINDS)}"
     add("--noise-kinds", type=names, metavar="A,B", help=about)
-    about = "signal-to-noise ratio, drawn per pair uniformly from this ..."
+    about = "lowest signal-to-noise ratio in dB; each pair's is drawn uniformly"
     add("--snr-min", type=float, metavar="DB", help=about)
-    add("--snr-max", type=float, metavar="DB", help="... to this")
+    add("--snr-max", type=float, metavar="DB", help="highest signal-to-noise ratio in dB")
 
 
 if __name__ == "__main__":

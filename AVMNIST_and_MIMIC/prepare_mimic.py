@@ -109,7 +109,7 @@ def _extract(
     from AVMNIST_and_MIMIC.mimic.extraction.records import (
         build_records,
         count_events,
-        mend_records,
+        fix_records,
     )
     from AVMNIST_and_MIMIC.mimic.extraction.series import build_series
     from AVMNIST_and_MIMIC.mimic.extraction.static import select_cohort, static_and_labels
@@ -118,7 +118,7 @@ def _extract(
     # By the reference rules in both modes, so that the rows of the two can be compared.
     funnel = select_cohort(scratch, bins * width)
     if mode == "clean":
-        mend_records(scratch)
+        fix_records(scratch)
     arrays = static_and_labels(scratch, mode)
     series, mask = build_series(scratch, mode, len(arrays["hadm_id"]), bins, width)
     kind = np.float32 if mode == "clean" else np.float64
@@ -225,7 +225,7 @@ def _report(out: Path, facts: layout.Facts) -> None:
 
 def _parser() -> CommandParser:
     parser = CommandParser(
-        "prepare_mimic",
+        "python -m AVMNIST_and_MIMIC.prepare_mimic",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -233,16 +233,18 @@ def _parser() -> CommandParser:
     add = parser.add_argument
     about = "folder of MIMIC-III v1.4 (or its open demo) as PhysioNet ships it"
     add("--raw", type=Path, metavar="DIR", help=about)
-    add("--im-pk", type=Path, metavar="FILE", help="the distributed pickle instead")
+    add("--im-pk", type=Path, metavar="FILE", help="distributed pickle to convert instead")
     out, about = Path("data/mimic"), "folder to write (default: data/mimic)"
     add("--out", type=Path, metavar="DIR", default=out, help=about)
-    about = "clean (default), or reference: as published, faults included"
+    about = "rules of extraction: clean (default), or reference: as published, with faults"
     add("--mode", choices=MODES, default="clean", help=about)
-    about = "length of the series; records must be longer (default: 24)"
-    add("--horizon-hours", type=float, default=24, help=about)
-    add("--bin-hours", type=float, default=1, help="width of a bin (default: 1)")
-    add("--memory-gb", type=float, default=2, help="memory for the database (default: 2)")
-    about = "audit a prepared folder (default: --out)"
+    about = "length of the series in hours; records must be longer (default: 24)"
+    add("--horizon-hours", type=float, default=24, metavar="H", help=about)
+    about = "width of a bin in hours (default: 1)"
+    add("--bin-hours", type=float, default=1, metavar="H", help=about)
+    about = "memory for the database in GB, at least 0.5 (default: 2)"
+    add("--memory-gb", type=float, default=2, metavar="GB", help=about)
+    about = "audit a prepared folder (default: that of --out)"
     add("--check", type=Path, nargs="?", const=False, metavar="DIR", help=about)
     return parser
 

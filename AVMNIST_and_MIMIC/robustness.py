@@ -10,17 +10,17 @@ from typing import Any
 
 from AVMNIST_and_MIMIC.datasets import DATASETS
 from i2m2.errors import CommandParser, SettingsError, run_command
+from i2m2.report.paper import Labels
 from i2m2.report.robustness import (
-    Labels,
-    draw,
+    draw_robustness,
     finished_runs,
     measures_csv,
     measures_table,
     points_csv,
     rows_of,
-    write,
+    save_for_report,
 )
-from i2m2.stats.robustness import LEVELS, MISSING, Point, summarise
+from i2m2.stats.robustness import LEVELS, MISSING, Point, measures_of
 from i2m2.training.commands import add_run_options, dataset_of
 
 PROGRAM = "AVMNIST_and_MIMIC.robustness"
@@ -33,17 +33,19 @@ def main(argv: list[str] | None = None) -> None:
     # Here: torch takes seconds to import, and mistakes in the arguments need none.
     from AVMNIST_and_MIMIC.avmnist.corruptions import avmnist_corruptions
     from AVMNIST_and_MIMIC.mimic.corruptions import mimic_corruptions
-    from i2m2.training.robustness import measure_runs, of_arrays
+    from i2m2.training.robustness import array_corruptions, measure_runs
 
     spec = dataset_of(DATASETS, ["--config", str(finished[0].dir / "config.yaml")])
     made = avmnist_corruptions if spec is DATASETS["avmnist"] else mimic_corruptions
     corruptions = made(args.seed)
-    points, data = measure_runs(DATASETS, finished, of_arrays(corruptions), ["accuracy"], args)
+    points, data = measure_runs(
+        DATASETS, finished, array_corruptions(corruptions), ["accuracy"], args
+    )
     labels, listed, about = rows_of(args.results, finished)
     order = [*corruptions, *(f"{MISSING}{modality}" for modality in spec.config.modalities)]
     runs = list(labels)
     points.sort(key=lambda p: (runs.index(p.run), p.seed, order.index(p.corruption)))
-    measures = summarise(points, args.baseline)
+    measures = measures_of(points, args.baseline)
     notes = _notes(args, labels, points, len(data.splits["test"]), data.facts)
     shown = {run: labels[run] for run in listed} or labels
     title = f"Robustness of models trained on clean data\n{about}"
@@ -52,27 +54,29 @@ def main(argv: list[str] | None = None) -> None:
         "robustness_summary.csv": measures_csv(measures, labels),
     }
     table = measures_table(measures, labels, about, notes)
-    write(args.results, "robustness", table, draw(points, shown, corruptions, title), csv)
+    figure = draw_robustness(points, shown, corruptions, title)
+    save_for_report(args.results, "robustness", table, figure, csv)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser = CommandParser(
         prog=f"python -m {PROGRAM}",
-        description="Accuracy of finished runs on corrupted test data and without a modality; "
-        "writes robustness.csv, robustness_summary.csv, robustness.png, robustness.pdf and a table "
-        "for the report into the results folder.",
+        description="Measure the accuracy of finished runs on corrupted test data and without a "
+        "modality; write robustness.csv, robustness_summary.csv, robustness.png, robustness.pdf "
+        "and a table for the report into the results folder.",
     )
-    about = "folder that holds <run>/seed<k>, such as results/avmnist"
-    parser.add_argument("results", type=Path, help=about)
+    results = "folder that holds <run>/seed<k>, such as results/avmnist"
+    parser.add_argument("results", type=Path, help=results)
     add_run_options(parser)
-    about = (
-        "rising levels from 0 (clean) to at most 1; default: 0.0 0.1 ... 1.0, with which alone the "
-        "two robustness scores are comparable with others'"
+    levels = (
+        "levels of corruption, rising from 0 (clean) to at most 1 (default: 0.0 0.1 ... 1.0); "
+        "only the default levels give scores comparable with published ones"
     )
-    parser.add_argument("--levels", type=float, nargs="+", default=LEVELS, help=about)
-    parser.add_argument("--seed", type=int, default=0, help="of the corruptions; default: 0")
-    about = "run that effective robustness compares with; default: %(default)s"
-    parser.add_argument("--baseline", default="inter-concat", help=about)
+    parser.add_argument("--levels", type=float, nargs="+", default=LEVELS, help=levels)
+    seed = "seed of the corruptions (default: %(default)s)"
+    parser.add_argument("--seed", type=int, default=0, help=seed)
+    baseline = "run that effective robustness compares with (default: %(default)s)"
+    parser.add_argument("--baseline", metavar="RUN", default="inter-concat", help=baseline)
     args = parser.parse_args(argv)
     levels = args.levels
     rising = all(a < b for a, b in zip(levels, levels[1:], strict=False))

@@ -1,4 +1,4 @@
-r"""Make one run of AV-MNIST or MIMIC-III, or go on with it.
+r"""Make one run of AV-MNIST or MIMIC-III, or resume it.
 
 python -m AVMNIST_and_MIMIC.train --config AVMNIST_and_MIMIC/configs/avmnist.yaml \
     --method i2m2 --fusion concat --seed 0

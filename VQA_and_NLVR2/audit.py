@@ -1,10 +1,11 @@
-"""What the annotation files hold, beside what is published of them: sizes, answers, labels, OOD
-sets, images.
+"""Print what the annotation files hold, beside what is published of them: sizes, answers, labels,
+OOD sets, images.
 
 python -m VQA_and_NLVR2.audit --dataset vqa_vs --data data/vqa_vs
 python -m VQA_and_NLVR2.audit --dataset nlvr2 --data data/nlvr2 --images data/nlvr2
 
---data: the whole, or a folder of some files. With --images also which photographs are there.
+--data takes the whole data set, or a folder of some files; --images also tells which photographs
+are there.
 """
 
 from __future__ import annotations
@@ -74,9 +75,12 @@ def main(argv: list[str] | None = None) -> None:
 
 def _parser() -> CommandParser:
     parser = CommandParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        "python -m VQA_and_NLVR2.audit",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--dataset", choices=("vqa_vs", "nlvr2"), required=True)
+    about = "data set that the files are of"
+    parser.add_argument("--dataset", choices=("vqa_vs", "nlvr2"), required=True, help=about)
     about = "folder of the annotation files"
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help=about)
     about = "folder of train2014 and val2014, or of NLVR2's photographs"

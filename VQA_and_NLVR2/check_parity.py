@@ -1,7 +1,7 @@
 """Compare this code with stored numbers of the published one, array by array.
 
-python -m VQA_and_NLVR2.check_parity DIR                # of backbone and heads
-python -m VQA_and_NLVR2.check_parity DIR --data DATA    # of labels and scores
+python -m VQA_and_NLVR2.check_parity DIR                # backbone and heads
+python -m VQA_and_NLVR2.check_parity DIR --data DATA    # labels and scores
 
 Backbone and heads: DIR has config.json, weights.npz, io.npz, position_adapt.npz. Labels and scores:
 DIR has vqa_labels.json and its like, and DATA what they were made of.
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     if above := [name for name, deviation, tolerance in compared if not deviation <= tolerance]:
         faults.append(f"{len(above)} of {len(compared)} arrays deviate too much: {_some(above)}")
     if lacking := _lacking(uncompared, {name.partition("/")[0] for name, _, _ in compared}):
-        why = "could not be compared for want of inputs or weights"
+        why = "could not be compared because inputs or weights are missing"
         faults.append(f"{len(lacking)} {why}: {_some(lacking)}")
     if faults or not compared:
         raise FloatingPointError(f"{args.folder}: {'; '.join(faults) or 'nothing to compare'}")
@@ -93,13 +93,13 @@ def _parser() -> CommandParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of stored numbers")
-    about = f"of an output of the backbone (default {TOLERANCE:g})"
+    about = f"largest deviation of an output of the backbone (default: {TOLERANCE:g})"
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help=about)
     about = (
-        "of labels and scores: folder of vqa_vs/ and nlvr2/, or of the annotation files themselves "
-        "(default DIR/../../data)"
+        "what labels and scores were made of: folder of vqa_vs/ and nlvr2/, or of the annotation "
+        "files themselves (default: DIR/../../data)"
     )
-    parser.add_argument("--data", type=Path, help=about)
+    parser.add_argument("--data", type=Path, metavar="DATA", help=about)
     return parser
 
 

@@ -41,10 +41,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _options(parser: CommandParser) -> None:
-    about = "of VQA-VS: write the answers there as the benchmark's scorer reads them"
+    about = "VQA-VS only: file to write the answers to, as the benchmark's scorer reads them"
     parser.add_argument("--predictions-json", type=Path, metavar="FILE", help=about)
     about = (
-        "of VQA-VS: predict again, keeping the log-probabilities of all answers "
+        "VQA-VS only: predict again, keeping the log-probabilities of all answers "
         "(3,129: 2 GB for the test)"
     )
     parser.add_argument(SAVE_ALL, action="store_true", help=about)

@@ -7,9 +7,9 @@
     torchrun --nproc-per-node 4 -m VQA_and_NLVR2.extract_features --config ... --device cuda \\
         --features.precision bf16 --workers 4
 
-It takes the settings that training takes, and training the features that it made with them. Broken
-off, the same command goes on; given several times at once, or by torchrun, the processes share the
-work.
+It takes the settings that training takes, and training the features that it made with them. After
+an interruption, the same command resumes; given several times at once, or by torchrun, the
+processes share the work.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from i2m2.errors import run_command
-from i2m2.training.commands import dataset_of
-from i2m2.training.config import load_config
+from i2m2.training.commands import load_settings
 from VQA_and_NLVR2.datasets import DATASETS
 from VQA_and_NLVR2.nlvr2.settings import NLVR2Config
 from VQA_and_NLVR2.vqa_vs.settings import VQAConfig
@@ -35,7 +34,8 @@ PROGRAM = "VQA_and_NLVR2.extract_features"
 def main(argv: list[str] | None = None) -> None:
     """Make the features that the settings describe."""
     argv = sys.argv[1:] if argv is None else argv
-    config = load_config(dataset_of(DATASETS, argv).config, argv, PROGRAM)
+    purpose = "Compute the features of a data set that heads are trained on, or resume."
+    _, config = load_settings(DATASETS, argv, PROGRAM, purpose)
     if config.threads:
         import torch  # here and below: what needs torch comes after the settings are read
 

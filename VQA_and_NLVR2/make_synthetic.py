@@ -1,5 +1,5 @@
-"""Coloured shapes with questions, or with sentences about pairs of them, in the files of VQA-VS and
-NLVR2: for tests, first runs.
+"""Draw coloured shapes with questions, or with sentences about pairs of them, in the files of
+VQA-VS and NLVR2: for tests, first runs.
 
 python -m VQA_and_NLVR2.make_synthetic --dataset vqa_vs --out data/vqa_vs-synthetic --scenes 3750
 python -m VQA_and_NLVR2.make_synthetic --dataset nlvr2 --out data/nlvr2-synthetic --sentences 1000
@@ -36,18 +36,22 @@ def main(argv: list[str] | None = None) -> None:
 
 def _parser() -> CommandParser:
     parser = CommandParser(
-        "make_synthetic",
+        "python -m VQA_and_NLVR2.make_synthetic",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--dataset", choices=tuple(UNITS), required=True)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="new folder")
-    about = f"of vqa_vs (default: {USUAL['vqa_vs']})"
+    about = "data set in whose files to write"
+    parser.add_argument("--dataset", choices=tuple(UNITS), required=True, help=about)
+    about = "new folder to write"
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=about)
+    about = f"number of scenes of vqa_vs (default: {USUAL['vqa_vs']})"
     parser.add_argument("--scenes", type=int, metavar="N", help=about)
-    about = f"of nlvr2's training, about (default: {USUAL['nlvr2']})"
+    about = f"approximate number of training sentences of nlvr2 (default: {USUAL['nlvr2']})"
     parser.add_argument("--sentences", type=int, metavar="N", help=about)
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of all that is drawn (default: 0)"
+    )
     return parser
 
 

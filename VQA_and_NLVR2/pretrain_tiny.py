@@ -1,4 +1,4 @@
-"""Weights for the tiny FIBER, learned on synthetic scenes: a stand-in for FIBER's pre-training,
+"""Train weights for the tiny FIBER on synthetic scenes: a stand-in for FIBER's pre-training,
 minutes on 2 cores.
 
 python -m VQA_and_NLVR2.pretrain_tiny --data data/vqa_vs-synthetic --out data/fiber_tiny.ckpt
@@ -69,7 +69,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _parser() -> CommandParser:
     parser = CommandParser(
-        "pretrain_tiny",
+        "python -m VQA_and_NLVR2.pretrain_tiny",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -78,14 +78,14 @@ def _parser() -> CommandParser:
     def add(option: str, **how: object) -> None:
         parser.add_argument(option, **how)
 
-    about = "folder made by make_synthetic, for its tokenizer"
+    about = "folder made by make_synthetic, whose tokenizer is used"
     add("--data", type=Path, required=True, metavar="DIR", help=about)
-    add("--out", type=Path, required=True, metavar="FILE", help="weights to write")
-    about = "default: configs/fiber_tiny.json"
+    add("--out", type=Path, required=True, metavar="FILE", help="file of weights to write")
+    about = "JSON file of the model's sizes (default: configs/fiber_tiny.json)"
     add("--sizes", type=Path, default=SIZES, metavar="FILE", help=about)
-    add("--steps", type=int, help="default: 1200")
-    add("--seed", type=int, default=0, help="default: 0")
-    add("--threads", type=int, help="default: PyTorch's")
+    add("--steps", type=int, help="number of training steps (default: 1200)")
+    add("--seed", type=int, default=0, help="seed of the weights and the scenes (default: 0)")
+    add("--threads", type=int, help="number of CPU threads (default: PyTorch's choice)")
     return parser
 
 

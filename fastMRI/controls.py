@@ -1,11 +1,11 @@
-"""Products of networks that were trained separately (Fig. 3), from saved predictions.
+"""Multiply networks that were trained separately (Fig. 3), from saved predictions.
 
 python -m fastMRI.controls results/fastmri
 
-As many parameters as I2M2, without its joint training: three magnitude networks, three phase
-networks (of the seeds k, k + 1 and k + 2, in a circle), magnitude and phase, and magnitude, phase
-and inter (of seed k). Nothing is trained; the products are kept beside the runs, and
-`python -m i2m2.results` puts them into Fig. 3.
+The products have as many parameters as I2M2, without its joint training: three magnitude networks,
+three phase networks (of the seeds k, k + 1 and k + 2, in a circle), magnitude and phase, and
+magnitude, phase and inter (of seed k). Nothing is trained; the products are kept beside the runs,
+and `python -m i2m2.results` puts them into Fig. 3.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def members_of(parts: tuple[str, ...], seeds: Seeds) -> dict[int, list[tuple[str
 
 
 def lack_of(parts: tuple[str, ...], seeds: Seeds) -> str:
-    """What is wanting for the first product of these parts, and the command that makes it; empty if
+    """What is missing for the first product of these parts, and the command that makes it; empty if
     nothing is."""
     if members_of(parts, seeds):
         return ""
@@ -82,7 +82,7 @@ def lack_of(parts: tuple[str, ...], seeds: Seeds) -> str:
     wanted = " ".join(map(str, range(len(parts)))) if _of_one_kind(parts) else "0"
     command = f'SEEDS="{wanted}" ROWS="{", ".join(finished)}" bash scripts/fastmri.sh'
     return (
-        f"for want of finished seeds ({listed}); make them: {command} "
+        f"because finished seeds are missing ({listed}); make them: {command} "
         "with the settings of the others"
     )
 

@@ -1,11 +1,11 @@
-"""Knees that no scanner ever saw, in fastMRI's raw format with fastMRI+'s lists: for tests, a first
-run without data, benchmarks.
+"""Generate knees that no scanner ever saw, in fastMRI's raw format with fastMRI+'s lists: for
+tests, a first run without data, benchmarks.
 
 python -m fastMRI.make_synthetic --out DIR --volumes 120
 python -m fastMRI.make_synthetic --out DIR --volumes 120 --magnitude 0 --phase 0
     # findings show in the interaction alone
 
-About 2.7 MB per slice. The same settings give the same bytes, however many processes share the
+A slice takes about 2.7 MB. The same settings give the same bytes, however many processes share the
 work; the same command again makes what is missing. What a finding does to the image:
 `fastMRI.synthetic.plan`; how the images come about: `fastMRI.synthetic.images`.
 """
@@ -149,7 +149,7 @@ def _settings_in(line: str) -> list[str]:
 
 def _make_one(job: tuple[Plan, int, Path, *tuple[Path, ...]]) -> None:
     """Make one volume, of a plan and a seed, and write it into its file, or its two files."""
-    from fastMRI.synthetic.files import write_multicoil, write_singlecoil  # as above
+    from fastMRI.synthetic.files import write_multicoil, write_singlecoil  # needs h5py
     from fastMRI.synthetic.images import make_volume
 
     plan, seed, singlecoil, *others = job
@@ -185,22 +185,22 @@ def _parser() -> CommandParser:
     usual = Strengths()
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write")
-    about = "five in six in singlecoil_train, the rest in singlecoil_val"
+    about = "number of volumes: five in six in singlecoil_train, the rest in singlecoil_val"
     add("--volumes", type=int, required=True, metavar="N", help=about)
-    add("--seed", type=int, default=0, help="default: 0")
-    about = f"relative change at a finding (default: {usual.magnitude:g})"
+    add("--seed", type=int, default=0, help="seed of all that is drawn (default: 0)")
+    about = f"relative change of the magnitude at a finding (default: {usual.magnitude:g})"
     add("--magnitude", type=float, default=usual.magnitude, help=about)
-    about = f"radians at a finding (default: {usual.phase:g})"
+    about = f"change of the phase at a finding, in radians (default: {usual.phase:g})"
     add("--phase", type=float, default=usual.phase, help=about)
-    about = f"of the signs' agreement (default: {usual.interaction:g})"
+    about = f"strength of the agreement of their signs (default: {usual.interaction:g})"
     add("--interaction", type=float, default=usual.interaction, help=about)
-    about = "of a volume, from .. to (default: 6 12)"
+    about = "fewest and most slices of a volume (default: 6 12)"
     add("--slices", type=int, nargs=2, default=(6, 12), metavar=("LO", "HI"), help=about)
     about = "annotate a slice that its volume does not have; preparing must refuse it"
     add("--row-beyond", action="store_true", help=about)
-    about = "also the coils' k-space, eight times as large"
+    about = "write the coils' k-space too, eight times as large"
     add("--multicoil", action="store_true", help=about)
-    add("--workers", type=int, help="processes (default: one for each processor)")
+    add("--workers", type=int, help="number of processes (default: one per processor)")
     return parser
 
 

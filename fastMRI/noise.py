@@ -1,9 +1,10 @@
-"""python -m fastMRI.noise results/fastmri: AUROC of finished runs on test slices with Rician noise
-(Fig. C.7)
+"""Measure the AUROC of finished runs on test slices with Rician noise (Fig. C.7).
+
+python -m fastMRI.noise results/fastmri
 
 Complex images get independent Gaussian noise on their real and imaginary part, with a standard
-deviation of so many percent of the slice's largest magnitude; RSS images, which have no phase, its
-Rician form. The same noise for every run, scaled by the level.
+deviation of so many percent of the slice's largest magnitude; RSS images, which have no phase, get
+its Rician form. The noise is the same for every run, scaled by the level.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from fastMRI.settings import DATASETS
 from i2m2.errors import CommandParser, SettingsError, run_command
 from i2m2.names import PRODUCT
 from i2m2.report.render import RenderedTable, csv_text
-from i2m2.report.robustness import at_levels, finished_runs, rows_of, write
+from i2m2.report.robustness import at_levels, finished_runs, rows_of, save_for_report
 from i2m2.report.tables import cell
 from i2m2.runs import RunRecord
 from i2m2.stats.robustness import Point
@@ -53,8 +54,8 @@ def main(argv: list[str] | None = None) -> None:
     labels, _, about = rows_of(args.results, finished)
     title = f"AUROC of models trained on clean data, noise at test time\n{about}"
     table = noise_table(points, labels, about, args.seed)
-    csv = {"noise.csv": to_csv(points, labels)}
-    write(args.results, "noise", table, draw(points, labels, title), csv)
+    csv = {"noise.csv": noise_csv(points, labels)}
+    save_for_report(args.results, "noise", table, draw(points, labels, title), csv)
 
 
 def _chosen(args: argparse.Namespace) -> list[RunRecord]:
@@ -68,7 +69,7 @@ def _chosen(args: argparse.Namespace) -> list[RunRecord]:
     return finished
 
 
-def to_csv(points: Sequence[Point], labels: Mapping[str, str]) -> str:
+def noise_csv(points: Sequence[Point], labels: Mapping[str, str]) -> str:
     """A line per run and level, fractions; `labels` maps a run to its row."""
     rows = [["row", "run", "seed", "level_percent", *COLUMNS]]
     for run, label in labels.items():
@@ -125,14 +126,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    about = "folder that holds <run>/seed<k>, such as results/fastmri"
-    parser.add_argument("results", type=Path, help=about)
-    about = "such as inter i2m2 (default: all that are finished)"
-    parser.add_argument("--runs", nargs="+", metavar="NAME", default=(), help=about)
-    about = "default: 0 2 4 5 10 15 20 25"
+    results = "folder that holds <run>/seed<k>, such as results/fastmri"
+    parser.add_argument("results", type=Path, help=results)
+    runs = "names of runs, such as inter i2m2 (default: all that are finished)"
+    parser.add_argument("--runs", nargs="+", metavar="NAME", default=(), help=runs)
+    percent = "noise, in percent of a slice's largest magnitude (default: 0 2 4 5 10 15 20 25)"
     levels = {"type": float, "nargs": "+", "default": LEVELS, "metavar": "PERCENT"}
-    parser.add_argument("--levels", help=about, **levels)
-    parser.add_argument("--seed", type=int, default=0, help="of the noise; default: 0")
+    parser.add_argument("--levels", help=percent, **levels)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default: 0)")
     add_run_options(parser)
     args = parser.parse_args(argv)
     if not all(0 <= level < math.inf for level in args.levels):

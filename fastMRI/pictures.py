@@ -1,8 +1,8 @@
-"""Some prepared slices with the boxes of their annotations.
+"""Draw some prepared slices with the boxes of their annotations.
 
 python -m fastMRI.pictures data/fastmri --annotations knee.csv
 
-A row per slice: magnitude, phase, RSS. A person sees at once whether geometry, labels and scale
+Each slice is a row: magnitude, phase, RSS. A person sees at once whether geometry, labels and scale
 fit. With --geometry official_code, which stretches magnitude and phase, their boxes are stretched
 likewise.
 """
@@ -83,8 +83,7 @@ def read_boxes(path: Path) -> Boxes:
             volume, index = row["file"].strip().removesuffix(".h5"), int(row["slice"])
         except (KeyError, ValueError) as error:
             raise DataError(
-                f"{place}: no box can be read ({error!r}); "
-                "mend the line, or download the file again"
+                f"{place}: no box can be read ({error!r}); fix the line, or download the file again"
             ) from error
         box = Box(label_of(row["label"].strip()), x, SIZE - y - height, width, height)
         boxes.setdefault((volume, index), []).append(box)
@@ -182,11 +181,17 @@ def _parser() -> CommandParser:
     )
     add = parser.add_argument
     add("folder", type=Path, help="prepared folder, such as data/fastmri")
-    about = "knee.csv of fastMRI+"
+    about = "annotations: knee.csv of fastMRI+"
     add("--annotations", type=Path, required=True, metavar="CSV", help=about)
-    add("--slices", type=int, default=SHOWN, metavar="N", help=f"how many (default: {SHOWN})")
-    add("--seed", type=int, default=0, help="another seed shows others; default: 0")
-    add("--out", type=Path, metavar="PNG", help="default: slices.png in the folder")
+    add(
+        "--slices",
+        type=int,
+        default=SHOWN,
+        metavar="N",
+        help=f"number of slices (default: {SHOWN})",
+    )
+    add("--seed", type=int, default=0, help="seed that chooses the slices (default: 0)")
+    add("--out", type=Path, metavar="PNG", help="file to write (default: slices.png in the folder)")
     return parser
 
 

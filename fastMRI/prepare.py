@@ -11,8 +11,8 @@ python -m fastMRI.prepare --annotations knee.csv --file-list knee_file_list.csv 
 python -m fastMRI.prepare --check data/fastmri
     # audit only
 
-DIR of --raw holds singlecoil_train and singlecoil_val. A broken-off preparation goes on where it
-was. Layout of --out: fastMRI/preparation/cache.py
+DIR of --raw holds singlecoil_train and singlecoil_val. The same command resumes an interrupted
+preparation. Layout of --out: fastMRI/preparation/cache.py
 """
 
 from __future__ import annotations
@@ -100,27 +100,27 @@ def _parser() -> CommandParser:
     add = parser.add_argument_group("files").add_argument
     about = "folder with singlecoil_train and singlecoil_val, or these themselves"
     add("--raw", type=Path, nargs="+", metavar="DIR", help=about)
-    about = "folder with multicoil_train and _val: compute RSS from the coils"
+    about = "folder with multicoil_train and multicoil_val: compute RSS from the coils"
     add("--multicoil", type=Path, nargs="+", metavar="DIR", help=about)
-    add("--annotations", type=Path, metavar="CSV", help="knee.csv of fastMRI+")
+    add("--annotations", type=Path, metavar="CSV", help="annotations: knee.csv of fastMRI+")
     about = "knee_file_list.csv of fastMRI+: the volumes that were read"
     add("--file-list", type=Path, metavar="CSV", help=about)
     add("--out", type=Path, metavar="DIR", default=OUT, help=f"folder to write (default: {OUT})")
     add = parser.add_argument_group("instead of preparing").add_argument
     add("--audit-labels", action="store_true", help="print counts of the annotations as JSON")
-    about = "audit a prepared folder (default: --out)"
+    about = "audit a prepared folder (default: that of --out)"
     add("--check", type=Path, nargs="?", const=False, metavar="DIR", help=about)
     add = parser.add_argument_group("rules").add_argument
-    about = "native (default), or stretched as published"
+    about = "native (default), or official_code: stretched as published"
     add("--geometry", choices=("native", "official_code"), default="native", help=about)
-    about = "99.5th percentile (default), or the attribute max"
+    about = "scale of a volume: its 99.5th percentile (default), or its attribute max"
     add("--scale", choices=("percentile", "max"), default="percentile", help=about)
-    about = "store means of N x N complex pixels (default: 1)"
+    about = "store means of N x N complex pixels (default: 1, every pixel)"
     add("--average", type=int, default=1, metavar="N", help=about)
-    about = "auto: by patient if one has several volumes"
+    about = "what no two splits share; auto (default): patients if one has several volumes"
     add("--split", choices=("auto", "volume", "patient"), default="auto", help=about)
     add = parser.add_argument_group("running").add_argument
-    about = "processes (default: one for each processor)"
+    about = "number of processes (default: one per processor)"
     add("--workers", type=int, metavar="N", help=about)
     about = "drop and list unusable volumes, instead of stopping at the first"
     add("--skip-bad", action="store_true", help=about)

@@ -46,7 +46,7 @@ def operating_point(y: np.ndarray, log_odds: np.ndarray) -> float:
 
     Positive is `log_odds >= threshold`. NaN if one class is absent.
     """
-    from sklearn.metrics import roc_curve  # as above
+    from sklearn.metrics import roc_curve  # slow to import
 
     if not 0 < y.sum() < len(y):
         return float("nan")

@@ -18,17 +18,17 @@ class FastMRIData:
 
     Args:
         source: volumes as prepared, or synthetic: raw volumes generated and prepared on first use
-        signal: what a generated finding shows in: all of magnitude, phase and their interaction, or
-            one alone, as a control
+        signal: where a generated finding shows: in all of magnitude, phase and their interaction,
+            or in one alone, as a control
         dir: prepared folder; null: data/fastmri, or data/fastmri-synthetic for synthetic
-        train_size: use only the first so many training slices; null: all
-        magnitude: as cached, one scale per volume, or raw: as measured (about 5e-5), which leaves a
-            fused model blind to it; so is RSS
-        phase: the angle in radians, or its cosine and sine, which have no cut at +-pi
-        phase_mean: subtract a slice's mean phase, weighted by the magnitude, or of the pixels above
-            `phase_background` alike
-        phase_background: phase 0 where the magnitude is below this share of the volume's scale; 0:
-            nowhere
+        train_size: number of training slices to use, from the first; null: all
+        magnitude: scale of magnitude and RSS: scaled: as cached, one scale per volume; raw: as
+            measured (about 5e-5), which leaves a fused model blind to it
+        phase: form of the phase: angle in radians, or its cosine and sine, without a cut at +-pi
+        phase_mean: keep a slice's mean phase, or subtract it: weighted by the magnitude, or
+            unweighted over the pixels above `phase_background`
+        phase_background: share of the volume's scale below which a pixel's magnitude makes its
+            phase 0; 0: nowhere
     """
 
     source: Literal["files", "synthetic"] = field(default="files", metadata={"repeat": True})
@@ -61,13 +61,13 @@ class FastMRIModel:
     """The network of every expert.
 
     Args:
-        network: preact_resnet18 (the paper's), or wide_resnet20_3 (its Fig. 4)
-        width: channels of the stem; null: 64 and 16
-        blocks: residual blocks per stage; null: 2 and 3
-        norm: group norm of 32 groups, of one (layer), or batch norm
-        pool: side of the map that the heads see
-        checkpointed: so many stages are computed twice instead of being kept for the backward pass
-        channels_last: memory format of the maps
+        network: architecture: preact_resnet18 (the paper's), or wide_resnet20_3 (its Fig. 4)
+        width: channels of the stem; null: 64 (preact_resnet18) or 16 (wide_resnet20_3)
+        blocks: residual blocks per stage; null: 2 (preact_resnet18) or 3 (wide_resnet20_3)
+        norm: normalisation: group norm of 32 groups, of one group (layer), or batch norm
+        pool: side of the map that the heads see, in pixels
+        checkpointed: number of stages computed twice instead of kept for the backward pass
+        channels_last: whether the maps have the memory format channels_last
     """
 
     network: Literal["preact_resnet18", "wide_resnet20_3"] = "preact_resnet18"
@@ -81,11 +81,12 @@ class FastMRIModel:
 
 @dataclass(frozen=True, kw_only=True)
 class FastMRIConfig(RunConfig):
-    """Train one method on fastMRI knee with one seed.
+    """Settings of a run on fastMRI knee.
 
     Args:
         dataset: name of the data set
-        fusion: magnitude and phase are fused as the channels of one image
+        method: unimodal_rss, unimodal_magnitude, unimodal_phase, intra, inter or i2m2
+        fusion: only null: magnitude and phase are fused as the channels of one image
         class_weights: inverse class frequencies of the training slices, divided by their expected
             sum, by that of the examples at hand as in the published code, or none
         data: where the data lie, and what of a complex image the experts see

@@ -20,8 +20,8 @@ from i2m2.stats.predictions import Predictions, refuse_other_examples
 
 
 def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
-    """Predictions of several runs on the same examples, by name -> those of their product, each run
-    as an expert of it. DataError if the runs did not predict the same examples."""
+    """Predictions of several runs on the same examples, by name -> those of their product, of which
+    each run is an expert. DataError if the runs did not predict the same examples."""
     import torch  # here, since it takes seconds to import, and --help needs none
 
     from i2m2.model import product_of_experts
@@ -50,7 +50,7 @@ def save_product(
 
     Its config.yaml holds `method: product` and what the runs' settings have in common.
     """
-    from i2m2.training.run import Run, environment  # as above
+    from i2m2.training.run import Run, environment  # here: it needs torch
 
     predictions = {split: combine(read_runs(runs, split)) for split in ("val", "test")}
     result = scores(predictions)
@@ -70,20 +70,23 @@ def save_product(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Print the scores of the product and of each run."""
-    about = "Score the product of runs that were trained separately."
-    parser = CommandParser(prog="python -m i2m2.combine", description=about)
-    about = "folders such as results/avmnist/unimodal_image/seed0"
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help=about)
-    parser.add_argument("--split", choices=("val", "test"), default="test")
+    parser = CommandParser(
+        prog="python -m i2m2.combine",
+        description="Score the product of runs that were trained separately, and each run.",
+    )
+    folder = "folder of a finished run, such as results/avmnist/unimodal_image/seed0"
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help=folder)
+    split = "split whose saved predictions are multiplied (default: test)"
+    parser.add_argument("--split", choices=("val", "test"), default="test", help=split)
     args = parser.parse_args(argv)
-    from i2m2.training.evaluate import scores_table  # as above
+    from i2m2.training.evaluate import scores_table  # here: it needs torch
 
     predictions = read_runs(args.runs, args.split)
     described = [read_facts(run).get("description", "not described") for run in args.runs]
     data = "; ".join(dict.fromkeys(map(str, described)))
     combined = combine(predictions)
-    about = f"{args.split} split, {len(combined['y'])} examples, data: {data}"
-    print(f"product of {len(predictions)} runs, {about}")
+    examples = f"{args.split} split, {len(combined['y'])} examples, data: {data}"
+    print(f"product of {len(predictions)} runs, {examples}")
     print(scores_table(combined))
 
 

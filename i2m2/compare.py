@@ -1,5 +1,4 @@
-"""`python -m i2m2.compare RUN_A RUN_B`: two finished runs on the same examples, or two methods over
-the seeds they share."""
+"""`python -m i2m2.compare A B`: two runs, or two methods over the seeds that both have."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ PairedTests = tuple[McNemar, DeLong | None]  # of two runs; DeLong where there a
 
 
 class Comparison(NamedTuple):
-    """Two methods over the seeds given."""
+    """What is known of two methods over the seeds given."""
 
     examples: int
     groups: int
@@ -54,9 +53,9 @@ def comparison_of(
     custom: CustomMetrics | None = None,
     shared: tuple[bool, bool] = (False, False),
 ) -> Comparison:
-    """Of two methods' finished runs, as many of each, paired in the order given; every resample
-    draws the same examples for all. `metrics`, `custom`: see `resample`; `shared`: of which of the
-    two the seeds are not independent. DataError if the runs did not predict the same examples,
+    """Compare two methods by their finished runs, as many of each, paired in the order given; every
+    resample draws the same examples for all. `metrics`, `custom`: see `resample`; `shared`: whether
+    a method's seeds are not independent. DataError if the runs did not predict the same examples,
     SettingsError for a run without predictions or an unknown metric."""
     predictions = [require_predictions(run, split) for run in (*first, *second)]
     refuse_other_examples(dict(zip(map(str, (*first, *second)), predictions, strict=True)))
@@ -83,7 +82,7 @@ def paired_tests(first: Predictions, second: Predictions) -> dict[str, PairedTes
         y, a, b = at(first["y"]), at(first["log_prob"]), at(second["log_prob"])
         ranked = None
         if a.shape[-1] == 2:
-            # As i2m2.metrics.auroc ranks.
+            # i2m2.metrics.auroc ranks by them too.
             log_odds = [np.nan_to_num(one[:, 1].astype(np.float64) - one[:, 0]) for one in (a, b)]
             ranked = delong(y == 1, *log_odds)
         return mcnemar(a.argmax(-1) == y, b.argmax(-1) == y), ranked
@@ -105,8 +104,7 @@ def seeds_of(folder: Path, split: str) -> dict[str, Path]:
 
 
 def pairs_of(first: Path, second: Path, split: str) -> dict[str, tuple[Path, Path]]:
-    """{seed: (run of A, run of B)}: the seeds that both have; two single runs are a pair whatever
-    their seeds."""
+    """{seed that both have: (run of A, run of B)}; two single runs are a pair of any seeds."""
     if first.resolve() == second.resolve():
         raise SettingsError(f"{first} is given twice; give two runs to compare")
     a, b = seeds_of(first, split), seeds_of(second, split)
@@ -126,8 +124,8 @@ def pairs_of(first: Path, second: Path, split: str) -> dict[str, tuple[Path, Pat
 def usual_metrics(
     predictions: Predictions, listed: Sequence[TableSpec], custom: CustomMetrics
 ) -> list[str]:
-    """Of a data set with metrics of its own those of its first table, as far as the split has them;
-    else the general ones."""
+    """The metrics that are compared if none is named: those of its first table, as far as the split
+    has them, for a data set with metrics of its own; else the general ones."""
     if not custom:
         binary = log_prob_of(predictions).shape[-1] == 2
         return ["accuracy", "nll"] + ["auroc"] * binary
@@ -163,7 +161,7 @@ def report(found: Comparison, seeds: Sequence[str]) -> str:
 
 
 def _tests(found: Comparison, seeds: Sequence[str]) -> list[str]:
-    """McNemar where the accuracy is compared, DeLong where the AUROC is."""
+    """The tests as tables: McNemar where the accuracy is compared, DeLong where the AUROC is."""
     won_and_lost = [["McNemar", "only A right", "only B right", "exact p", "mid-p"]]
     ranked = [["DeLong", "AUROC of A", "AUROC of B", "standard error of A - B", "p"]]
     for seed, by_label in zip(seeds, found.tests, strict=True):
@@ -206,38 +204,42 @@ def described(folder: Path, runs: Sequence[Path]) -> str:
     return f"{folder}" + (f" ({'; '.join(remarks)})" if remarks else "")
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print the comparison of two runs, or of two methods over the seeds that both have."""
-    about = "Compare two runs, or two methods, on the same examples."
-    parser = CommandParser(prog="python -m i2m2.compare", description=about)
-    about = "a run such as results/avmnist/intra/seed0, or the folder above its seeds"
-    for name in ("A", "B"):
-        parser.add_argument(name, type=Path, help=about)
-    parser.add_argument("--split", choices=("val", "test"), default="test")
-    about = "separated by commas; default: those of the data set's table, or accuracy, nll, auroc"
-    parser.add_argument("--metric", help=about)
-    args = parser.parse_args(argv)
-    pairs = pairs_of(args.A, args.B, args.split)
+def print_comparison(folders: Sequence[Path], split: str, metrics: Sequence[str]) -> None:
+    """Compare the runs in two folders by `metrics`, or if there are none, by the usual ones."""
+    pairs = pairs_of(*folders, split)
     sides = [[pair[k] for pair in pairs.values()] for k in (0, 1)]
     a_run = sides[0][0]
     listed = listed_under(a_run.resolve().parents[1].name, read_specs())
     custom = analysis_of(listed).metrics
-    if args.metric:
-        metrics = args.metric.split(",")
-    else:
-        metrics = usual_metrics(require_predictions(a_run, args.split), listed, custom)
+    metrics = metrics or usual_metrics(require_predictions(a_run, split), listed, custom)
     environments = [[read_environment(run) for run in runs] for runs in sides]
-    members = [[env.get("product_of") or [] for env in of_side] for of_side in environments]
-    shared = tuple(map(share_members, members))
-    found = comparison_of(*sides, metrics, args.split, custom, shared)
-    for name, folder, runs in zip("AB", (args.A, args.B), sides, strict=True):
+    members = [[env.get("product_of") or [] for env in side] for side in environments]
+    found = comparison_of(*sides, metrics, split, custom, tuple(map(share_members, members)))
+    for name, folder, runs in zip("AB", folders, sides, strict=True):
         print(f"{name}  {described(folder, runs)}")
     data = [(env.get("data") or {}).get("description") for env in sum(environments, [])]
     data = dict.fromkeys(str(text or "not described") for text in data)
-    examples = f"{args.split} split, {found.examples:,} examples"
-    print(
-        f"{', '.join(pairs)}; {examples}, data: {'; '.join(data)}\n\n{report(found, list(pairs))}"
+    examples = f"{split} split, {found.examples:,} examples"
+    print(f"{', '.join(pairs)}; {examples}, data: {'; '.join(data)}\n")
+    print(report(found, list(pairs)))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print the comparison of two runs, or of two methods over the seeds that both have."""
+    parser = CommandParser(
+        prog="python -m i2m2.compare",
+        description="Compare two runs, or two methods over the seeds that both have.",
     )
+    folder = "a run such as results/avmnist/intra/seed0, or the folder above its seeds"
+    parser.add_argument("A", type=Path, help=folder)
+    parser.add_argument("B", type=Path, help=folder)
+    split = "split whose saved predictions are compared (default: test)"
+    parser.add_argument("--split", choices=("val", "test"), default="test", help=split)
+    usual = "those of the data set's table, or accuracy, nll, auroc"
+    metric = f"metrics, separated by commas (default: {usual})"
+    parser.add_argument("--metric", metavar="NAME[,NAME...]", help=metric)
+    args = parser.parse_args(argv)
+    print_comparison((args.A, args.B), args.split, args.metric.split(",") if args.metric else ())
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def run_command(main: Callable[[list[str] | None], None]) -> None:
-    """Call a command's `main`; what a user can mend becomes a line on stderr and an exit code.
+    """Call a command's `main`; what a user can fix becomes a line on stderr and an exit code.
 
     2: settings, 3: data, 1: the disk or the numbers (full disk, non-finite loss), 130: interrupted.
     """
@@ -49,9 +49,9 @@ def run_command(main: Callable[[list[str] | None], None]) -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         what = f"{where}{error.strerror or error}"
-        _exit(f"{what}; free space or mend the path, then give the same command again", 1)
+        _exit(f"{what}; free space or fix the path, then give the same command again", 1)
     except KeyboardInterrupt:
-        kept = "what was finished is kept, and the same command goes on from there"
+        kept = "what was finished is kept, and the same command resumes there"
         _exit(f"interrupted; {kept}", 130)
 
 

@@ -1,5 +1,4 @@
-"""Fusions: {modality: features [B, D_m]} -> fused features [B, out_features], for two or more
-modalities."""
+"""Fusions of two or more modalities: {modality: features [B, D_m]} -> fused [B, out_features]."""
 
 from __future__ import annotations
 
@@ -67,8 +66,7 @@ class LowRankTensorFusion(nn.Module):
 
 
 class TensorFusion(nn.Module):
-    """Full tensor fusion (Zadeh et al., EMNLP 2017): the outer product of all [1, h_m], flattened
-    to prod_m (D_m + 1) features."""
+    """Full tensor fusion (Zadeh et al., EMNLP 2017): all [1, h_m] multiplied, then flattened."""
 
     def __init__(self, sizes: Mapping[str, int]) -> None:
         super().__init__()
@@ -115,9 +113,8 @@ def build_fusion(
     rank: int = 40,
     frozen_factors: bool = False,
 ) -> nn.Module:
-    """The fusion called `name` (aliases `lf`, `lrtf`) for {modality: its number of features}; it
-    gets those of the other arguments that it has. SettingsError for an unknown name, or fewer than
-    two modalities."""
+    """The fusion called `name` (or `lf`, `lrtf`) for {modality: its number of features}, with those
+    other arguments that it has. SettingsError if unknown, or for fewer than two modalities."""
     name = FUSION_ALIASES.get(name, name)
     if name not in FUSIONS:
         raise SettingsError(

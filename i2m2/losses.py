@@ -1,5 +1,4 @@
-"""Losses per example, [B]: the training loop divides their sum by the examples of an update, over
-all devices and micro-batches."""
+"""Losses per example, [B]; training takes their mean over an update, on all devices."""
 
 from __future__ import annotations
 

@@ -194,13 +194,9 @@ SHARE = Metric()  # a custom metric: more is better
 
 
 def metric_of(name: str) -> Metric:
-    """That a name stands for, of one label or part too (`nll_acl`); `SHARE` for a custom one."""
+    """The metric that a name stands for, of one label too (`nll_acl`); `SHARE` for a custom one."""
     known = [key for key in METRICS if name == key or name.startswith(f"{key}_")]
     return METRICS[max(known, key=len)] if known else SHARE
-
-
-def lower_is_better(name: str) -> bool:
-    return metric_of(name).lower_is_better
 
 
 def score(

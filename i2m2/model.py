@@ -118,8 +118,7 @@ class ProductOfExperts(nn.Module):
         return product, {name: log_probs[name] for name in self.experts}
 
     def shared(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """What the experts get: `inputs`, and what a subclass adds here since several of them share
-        it, so that it is computed once."""
+        """What the experts get: `inputs`, and what a subclass computes once for several of them."""
         return inputs
 
     def _uniform_log_prob(self, log_prob: Tensor) -> float:
@@ -137,8 +136,7 @@ class ProductOfExperts(nn.Module):
 
 
 def _blank(x: Any, present: Tensor) -> Any:
-    """Zero the absent examples, so that a NaN that marks them reaches nothing; they still count in
-    batch statistics."""
+    """Zero the absent examples, lest a NaN spread; they still count in batch statistics."""
     if isinstance(x, Mapping):
         return {name: _blank(item, present) for name, item in x.items()}
     return x.masked_fill(~present.view(-1, *[1] * (x.dim() - 1)), 0)

@@ -17,7 +17,7 @@ from i2m2.report.fill import Specs, tables_of
 from i2m2.report.missing import command
 from i2m2.report.paper import analysis_of, listed_under, read_specs
 from i2m2.report.render import RenderedTable, Section, slug, to_latex, to_markdown
-from i2m2.report.tables import ResultTable, rendered, to_csv
+from i2m2.report.tables import ResultTable, rendered, values_csv
 from i2m2.runs import RunRecord, collect, is_done, run_folders
 
 TITLE = "I2M2: does this data need inter-modality modelling, intra-modality modelling, or both?"
@@ -63,8 +63,7 @@ def find_folders(out: Path, dataset: str | None, specs: Specs) -> list[Path]:
 
 
 def show(folder: Path, specs: Specs) -> tuple[list[Section], list[Path]]:
-    """Print and write what there is of a results folder -> its sections of the report, the files of
-    its tables."""
+    """Print and write the tables of a results folder -> its sections of the report, the files."""
     runs = collect(folder)
     if all(run.test is None for run in runs):
         print(f"{folder}: none of its {len(runs)} runs is finished, so there is no table yet\n")
@@ -74,7 +73,7 @@ def show(folder: Path, specs: Specs) -> tuple[list[Section], list[Path]]:
     for place, table in enumerate(tables):
         shown = rendered(table)
         print(to_markdown(shown))
-        written = write(table, shown, folder, slug(table.title) if place else "")
+        written = write_table(table, shown, folder, slug(table.title) if place else "")
         figures = [path for path in written if path.suffix == ".png"]
         sections.append(Section(shown, figures, table.data == "synthetic"))
         paths += written
@@ -90,26 +89,25 @@ def show(folder: Path, specs: Specs) -> tuple[list[Section], list[Path]]:
     return [*sections, *(Section(table, figures) for table, figures in studies)], paths
 
 
-def write(table: ResultTable, shown: RenderedTable, folder: Path, name: str) -> list[Path]:
-    """Write the table's five files into `folder`: `table.md`, `figure.png` and the like, or called
-    `name`; their paths."""
-    from i2m2.report.figures import draw, save_figure  # here: figures take a while to import
+def write_table(table: ResultTable, shown: RenderedTable, folder: Path, name: str) -> list[Path]:
+    """Write the table's five files, called `name` or else `table` and `figure` -> their paths."""
+    from i2m2.report.figures import draw_table, save_figure  # here: they take a while to import
 
-    texts = {"md": to_markdown(shown), "tex": to_latex(shown), "csv": to_csv(table)}
+    texts = {"md": to_markdown(shown), "tex": to_latex(shown), "csv": values_csv(table)}
     paths = {folder / f"{name or 'table'}.{kind}": text for kind, text in texts.items()}
     for path, text in paths.items():
         write_text(path, text)
-    return [*paths, *save_figure(draw(table), folder / (name or "figure"))]
+    return [*paths, *save_figure(draw_table(table), folder / (name or "figure"))]
 
 
 def write_studies(
     folder: Path, runs: Sequence[RunRecord], tables: Sequence[ResultTable], specs: Specs
 ) -> list[tuple[RenderedTable, list[Path]]]:
-    """What is told of a results folder beside its tables: studies and settings in force, written
-    into it -> each with its figures."""
+    """Write the studies of a folder and the settings in force -> tables, each with its figures."""
     labels: dict[str, str] = {}
-    for row in (row for table in tables for row in table.rows):
-        labels.setdefault(row.run, row.label)  # a row is called as in its first table
+    for table in tables:
+        for row in table.rows:
+            labels.setdefault(row.run, row.label)  # a row is called as in its first table
     finished = [run for run in runs if run.test is not None]
     metrics = list(dict.fromkeys(metric for table in tables for metric in table.metrics))
     analysis = analysis_of(listed_under(folder.name, specs))
@@ -126,7 +124,7 @@ def write_studies(
         texts["studies.tex"] = "\n".join(map(to_latex, made))
     figures: list[Path] = []
     if diagrams := study_tables.diagrams_of(studies, labels):
-        from i2m2.report.figures import draw_reliability, save_figure  # as above
+        from i2m2.report.figures import draw_reliability, save_figure  # slow to import
 
         title = f"Reliability of the first seed's test predictions\n{about}"
         figures = save_figure(draw_reliability(diagrams, title), folder / "reliability")[:1]
@@ -137,14 +135,15 @@ def write_studies(
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print the tables of a results folder, write them and their figures into it, and one report of
-    everything."""
-    about = "Tables and figures of the finished runs, and report.html."
-    parser = CommandParser(prog="python -m i2m2.results", description=about)
-    about = "the folder that holds <dataset>/<run>/seed<k>, e.g. results"
-    parser.add_argument("results", type=Path, help=about)
-    about = "only this data set and its variants, e.g. avmnist, in the report too"
-    parser.add_argument("--dataset", help=about)
+    """Print the tables of a results folder; write them, their figures and one report into it."""
+    parser = CommandParser(
+        prog="python -m i2m2.results",
+        description="Write tables and figures of the finished runs, and report.html, beside them.",
+    )
+    results = "folder that holds <dataset>/<run>/seed<k>, such as results"
+    parser.add_argument("results", type=Path, help=results)
+    dataset = "only this data set and its variants, such as avmnist (default: all)"
+    parser.add_argument("--dataset", help=dataset)
     args = parser.parse_args(argv)
     specs = read_specs()
     paths: list[Path] = []

@@ -21,7 +21,7 @@ from i2m2.names import INTER, method_of
 from i2m2.stats.predictions import Predictions, fault_of
 
 UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile)  # what numpy raises
-AGAIN = "delete it and predict again"
+PREDICT_AGAIN = "delete it and predict again"
 
 
 @contextmanager
@@ -153,19 +153,18 @@ def lookup(config: Plain, key: str) -> Any:
 
 
 class SavedPredictions(Mapping[str, np.ndarray]):
-    """The columns of a predictions_<split>.npz, each read when it is first asked for and then kept:
-    the log-probabilities of thousands of answers take gigabytes, and few ask for them. DamagedError
-    for what cannot be read."""
+    """The columns of a predictions_<split>.npz, each read when it is first asked for, since some
+    take gigabytes, and then kept. DamagedError for what cannot be read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._columns: dict[str, np.ndarray] = {}
-        with readable(path, AGAIN, *UNREADABLE):  # it stays open: another may take its place
+        with readable(path, PREDICT_AGAIN, *UNREADABLE):  # it stays open: another may replace it
             self._file = np.load(path, allow_pickle=False)
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._columns:
-            with readable(self.path, AGAIN, *UNREADABLE):
+            with readable(self.path, PREDICT_AGAIN, *UNREADABLE):
                 self._columns[name] = self._file[name]
         return self._columns[name]
 
@@ -190,15 +189,14 @@ def read_predictions(run: Path, split: str) -> SavedPredictions | None:
 
 
 def require_predictions(run: Path, split: str) -> Predictions:
-    """Saved predictions of a finished run. SettingsError if it has none, DataError if they are not
-    what predictions are."""
+    """Saved predictions of a finished run. SettingsError if it has none, DataError if faulty."""
     if (found := read_predictions(run, split)) is None:
         raise SettingsError(
             f"{run} has no predictions of the {split} split; give the folder of a finished run"
         )
     if fault := fault_of(found):
         file = predictions_file(run, split)
-        raise DataError(f"{file}: {fault}; {AGAIN} (evaluate --again)")
+        raise DataError(f"{file}: {fault}; {PREDICT_AGAIN} (evaluate --again)")
     return found
 
 

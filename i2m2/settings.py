@@ -15,11 +15,11 @@ from i2m2.metrics import METRICS
 from i2m2.names import FUSIONS, experts_of
 
 # What a setting means for the numbers of a run; one without a role changes them.
-#   neutral   no influence: a run may go on with another value
+#   neutral   no influence: a run may be resumed with another value
 #   location  where files lie: as neutral, but a command that makes a run like this one needs it
 #   rounding  at most the last bits
 #   identity  what the run is, which its name or its command says
-#   budget    how long it trains, and on how much; tables tell it apart
+#   budget    how long it trains, and on how much; tables show where it differs
 Role = Literal["neutral", "location", "rounding", "identity", "budget"]
 
 
@@ -38,15 +38,15 @@ class OptimConfig:
         name: optimiser
         lr: learning rate, the peak one under a schedule
         weight_decay: L2 penalty (adamw: decoupled)
-        momentum: of sgd and rmsprop
-        epochs: passes over the training split
+        momentum: momentum of sgd and rmsprop, from 0 to below 1
+        epochs: number of passes over the training split
         batch_size: examples per update, over all devices and micro-batches
         micro_batches: parts into which a device splits its share of an update (gradient
             accumulation)
         clip_norm: largest global L2 norm of the gradient; null: no clipping
-        schedule: of the learning rate, per update: constant, or after the warm-up down to 0 along a
-            line or a cosine
-        warmup: share of all updates over which the rate rises from 0
+        schedule: learning rate after the warm-up: constant, or falling to 0 along a line or a
+            cosine, update by update
+        warmup: share of all updates over which the learning rate rises from 0, below 1
         select: metric on the validation split that picks the best epoch
         patience: training ends once this many epochs in a row brought no improvement; null: never
     """
@@ -72,19 +72,19 @@ class RunConfig:
     Args:
         dataset: name of the data set
         method: unimodal_<modality>, intra, inter or i2m2
-        fusion: of the inter-modality expert
-        seed: of the initialisation and the order of the examples, nothing else
+        fusion: how the inter-modality expert fuses its modalities
+        seed: seed of the initialisation and the order of the examples, nothing else
         preset: named group of settings of the YAML file
         init: how joint models start: warm from the finished runs of their parts with the same seed,
             or from scratch
-        tag: sets a run apart from others of its method; part of its folder's name
+        tag: name that sets a run apart from others of its method; part of its folder's name
         out: folder of all results
-        device: auto takes a GPU where there is one
-        precision: mixed precision, or no
-        compile: use torch.compile
-        threads: CPU threads; null: those a broken-off run began with, else PyTorch's choice
+        device: where the model runs; auto takes a GPU where there is one
+        precision: arithmetic of the forward pass: fp16 or bf16 (mixed precision), or no: float32
+        compile: whether to use torch.compile
+        threads: CPU threads; null: those an interrupted run began with, else PyTorch's choice
             (OMP_NUM_THREADS)
-        workers: processes that load data
+        workers: number of processes that load data; 0: the training process does
         tracker: a further log for TensorBoard or Weights & Biases, beside metrics.jsonl
         optim: how a model is trained
     """
@@ -123,8 +123,7 @@ class RunConfig:
 
     @property
     def run_name(self) -> str:
-        """`<method>[-<fusion>][-<preset>][-scratch][-<tag>]`; the preset `paper` and a warm start
-        are not named."""
+        """`<method>[-<fusion>][-<preset>][-scratch][-<tag>]`, without the preset `paper`."""
         preset = self.preset if self.preset != "paper" else None
         scratch = "scratch" if self.init == "scratch" and len(self.experts) > 1 else None
         return "-".join(filter(None, (self.method, self.fusion, preset, scratch, self.tag)))

@@ -6,8 +6,8 @@
         --seeds "0 1 2" [overrides]
 
 `intra` and `i2m2` wait for the rows they start from. CPU threads are divided between the jobs, GPUs
-given out one to each. What needs a run that failed is left out; the others go on, except after a
-mistake in the settings or the data (exit codes 2 and 3), which they would share.
+given out one to each. What needs a run that failed is left out; the others are still made, except
+after a mistake in the settings or the data (exit codes 2 and 3), which they would share.
 """
 
 from __future__ import annotations
@@ -35,16 +35,22 @@ class Job:
 
 def main(argv: list[str] | None = None) -> None:
     """Make the runs of a table; exits with the code of the first that failed."""
-    about = "The runs of a table, as many at a time as JOBS says."
-    parser = CommandParser(prog="python -m i2m2.sweep", description=about, allow_abbrev=False)
-    about = "training program, such as AVMNIST_and_MIMIC.train"
-    parser.add_argument("--train", required=True, metavar="MODULE", help=about)
-    parser.add_argument("--config", required=True, metavar="FILE")
-    about = "rows of the table, separated by commas: method and its arguments"
-    parser.add_argument("--rows", required=True, help=about)
-    seeds, jobs = os.environ.get("SEEDS", "0"), os.environ.get("JOBS", "1")
-    parser.add_argument("--seeds", default=seeds, help="separated by spaces")
-    parser.add_argument("--jobs", type=int, default=jobs, help="at a time (environment: JOBS)")
+    parser = CommandParser(
+        prog="python -m i2m2.sweep",
+        description="Make the runs of a table, several at a time. All other options, --out among "
+        "them, go to the training program.",
+        allow_abbrev=False,
+    )
+    program = "training program, such as AVMNIST_and_MIMIC.train"
+    parser.add_argument("--train", required=True, metavar="MODULE", help=program)
+    config = "YAML file of settings of the training program"
+    parser.add_argument("--config", required=True, metavar="FILE", help=config)
+    rows = "rows of the table, separated by commas: method and its arguments"
+    parser.add_argument("--rows", required=True, help=rows)
+    seeds = "seeds, separated by spaces (environment: SEEDS; default: 0)"
+    parser.add_argument("--seeds", default=os.environ.get("SEEDS", "0"), help=seeds)
+    jobs = "number of runs at a time (environment: JOBS; default: 1)"
+    parser.add_argument("--jobs", type=int, default=os.environ.get("JOBS", "1"), help=jobs)
     args, overrides = parser.parse_known_args(argv)
     if args.jobs < 1 or not args.seeds.split():
         raise SettingsError(
@@ -84,7 +90,7 @@ def _needs(words: list[str], rows: list[str]) -> list[str]:
 
 
 def run_jobs(jobs: list[Job], at_a_time: int) -> dict[str, int]:
-    """Run them all, each after those it needs -> {name: exit code}; a job that is left out has that
+    """Run all jobs, each after those it needs -> {name: exit code}; a job that is left out has that
     of the job it needs, or of the mistake that it would share."""
     codes: dict[str, int] = {}
     waiting = list(jobs)
@@ -93,11 +99,8 @@ def run_jobs(jobs: list[Job], at_a_time: int) -> dict[str, int]:
     try:
         while waiting or running:
             for job in list(waiting):
-                failed = [
-                    code
-                    for name, code in codes.items()
-                    if code and (code in MISTAKES or name in job.needs)
-                ]
+                bad = {name: code for name, code in codes.items() if code}
+                failed = [c for name, c in bad.items() if c in MISTAKES or name in job.needs]
                 if failed:
                     codes[job.name] = failed[0]
                     waiting.remove(job)
@@ -113,7 +116,7 @@ def run_jobs(jobs: list[Job], at_a_time: int) -> dict[str, int]:
                     del running[name]
             time.sleep(0.05)
     finally:
-        # After an interrupt: each goes on later from its last finished epoch.
+        # After an interrupt: each resumes later from its last finished epoch.
         for process, _ in running.values():
             process.terminate()
     return codes

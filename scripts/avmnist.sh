@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Table 1, AV-MNIST: 7 rows x 5 seeds, then the table. Finished runs are skipped, broken-off ones go on.
+# Table 1, AV-MNIST: 7 rows x 5 seeds, then the table. Finished runs are skipped, interrupted ones resume.
 # DATA=data/avmnist SEEDS="0 1 2 3 4" OUT=results JOBS=1 CONFIG=... by environment; settings as arguments. Try it:
 #   SEEDS=0 bash scripts/avmnist.sh --optim.epochs 1 --data.train_size 2000 --tag try
 set -euo pipefail

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fig. 2, fastMRI knee: 6 rows x 5 seeds, then the table and the figure. Finished runs are skipped, broken-off ones go on.
+# Fig. 2, fastMRI knee: 6 rows x 5 seeds, then the table and the figure. Finished runs are skipped, interrupted ones resume.
 # DATA=data/fastmri SEEDS="0 1 2 3 4" OUT=results JOBS=1 CONFIG=... by environment; settings as arguments. Without any data:
 #   SEEDS=0 CONFIG=fastMRI/configs/fastmri_synthetic.yaml bash scripts/fastmri.sh
 # ROWS="unimodal_magnitude, inter" makes these rows only. Further figures, on top of it: fastMRI/README.md

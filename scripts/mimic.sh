@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Table 2, MIMIC-III: 3 tasks x 6 rows x 5 seeds, then the tables. Finished runs are skipped, broken-off ones go on.
+# Table 2, MIMIC-III: 3 tasks x 6 rows x 5 seeds, then the tables. Finished runs are skipped, interrupted ones resume.
 # TASKS="mortality icd9_1 icd9_7" DATA=data/mimic SEEDS="0 1 2 3 4" OUT=results JOBS=1 by environment; settings as arguments.
 # RAW=DIR first prepares DATA from the raw tables in DIR. Without any data:
 #   SEEDS=0 bash scripts/mimic.sh --data.source synthetic

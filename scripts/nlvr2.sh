@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Table 3, NLVR2: 5 rows x 5 seeds, then the table and the figure. Finished runs are skipped, broken-off ones go on.
+# Table 3, NLVR2: 5 rows x 5 seeds, then the table and the figure. Finished runs are skipped, interrupted ones resume.
 # DATA=data/nlvr2 SEEDS="0 1 2 3 4" OUT=results JOBS=1 CONFIG=... by environment; settings as arguments. Without any data:
 #   SEEDS=0 CONFIG=VQA_and_NLVR2/configs/nlvr2_synthetic.yaml bash scripts/nlvr2.sh
 # ROWS="unimodal_text, inter" makes these rows only. Several GPUs for one run: torchrun, see VQA_and_NLVR2/configs/nlvr2.yaml

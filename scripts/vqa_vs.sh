@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Table 3 and Fig. C.6, VQA-VS: the features of the frozen backbone once, 5 rows x 5 seeds on them, then the tables. What is there is
-# left alone, what was broken off goes on. DATA=data/vqa_vs IMAGES=DIR FEATURES=DIR SEEDS="0 1 2 3 4" OUT=results JOBS=1 CONFIG=... by
+# left alone, what was interrupted resumes. DATA=data/vqa_vs IMAGES=DIR FEATURES=DIR SEEDS="0 1 2 3 4" OUT=results JOBS=1 CONFIG=... by
 # environment; settings, those of the backbone among them, as arguments, which extraction and training both get. Without any data:
 #   SEEDS=0 CONFIG=VQA_and_NLVR2/configs/vqa_vs_synthetic.yaml bash scripts/vqa_vs.sh
 # GPUS=4 extracts with as many GPUs.

@@ -18,7 +18,7 @@ class AVMNISTData:
         source: files as prepared or downloaded, or synthetic: real 8x8 digits and synthesised
             speech, made on first use
         dir: folder of the files; null: data/avmnist, or data/avmnist-digits for synthetic
-        train_size: use only the first so many training rows; null: all
+        train_size: number of training rows to use, from the first; null: all
     """
 
     source: Literal["files", "synthetic"] = field(default="files", metadata={"repeat": True})
@@ -37,10 +37,10 @@ class AVMNISTModel:
 
     Args:
         unimodal_width: channels of the first block of a unimodal expert's encoder
-        inter_width: the same in the fusion expert
+        inter_width: channels of the first block of the fusion expert's encoders
         hidden: width of the heads' hidden layer
-        rank: of low-rank tensor fusion
-        fused_features: outputs of low-rank tensor and gated fusion
+        rank: rank of low-rank tensor fusion
+        fused_features: number of outputs of low-rank tensor and gated fusion
         frozen_factors: leave low-rank tensor fusion at its random start, as the published code did
     """
 
@@ -54,10 +54,11 @@ class AVMNISTModel:
 
 @dataclass(frozen=True, kw_only=True)
 class AVMNISTConfig(RunConfig):
-    """Train one method on AV-MNIST with one seed.
+    """Settings of a run on AV-MNIST.
 
     Args:
         dataset: name of the data set
+        method: unimodal_image, unimodal_audio, intra, inter or i2m2
         data: where the data lie
         model: sizes of the networks
     """

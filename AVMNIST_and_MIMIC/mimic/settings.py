@@ -19,12 +19,13 @@ class MIMICData:
     Args:
         source: files as prepared, or synthetic: raw tables generated and extracted on first use
         dir: folder of mimic.npz; null: data/mimic, or data/mimic-synthetic for synthetic
-        train_size: use only the first so many training rows; null: all
-        split: by patient, or reference: the published permutation of the rows (seed 10)
-        standardise: with the training rows' observed values, or reference: over all rows, missing
+        train_size: number of training rows to use, from the first; null: all
+        split: patient: no patient is in two splits; reference: the published permutation of the
+            rows (seed 10)
+        standardise: train: by the training rows' observed values; reference: by all rows, missing
             values being 0, as published
-        masks: give the series encoder what was observed as further channels
-        steps: time steps of a series, as prepared
+        masks: give the series encoder, as further channels, which values were observed
+        steps: number of time steps of a series, as prepared
     """
 
     source: Literal["files", "synthetic"] = field(default="files", metadata={"repeat": True})
@@ -46,13 +47,13 @@ class MIMICModel:
     """Sizes of the networks.
 
     Args:
-        static_features: outputs of the encoder of the static features, and width of its hidden
-            layer
-        gru_features: of the recurrent layer
-        gru_projection: features per time step that the unimodal series encoder keeps
+        static_features: number of outputs of the encoder of the static features, and width of its
+            hidden layer
+        gru_features: number of features of the recurrent layer
+        gru_projection: number of features per time step that the unimodal series encoder keeps
         hidden: width of the heads' hidden layer
-        rank: of low-rank tensor fusion
-        fused_features: outputs of low-rank tensor and gated fusion
+        rank: rank of low-rank tensor fusion
+        fused_features: number of outputs of low-rank tensor and gated fusion
         frozen_factors: leave low-rank tensor fusion at its random start, as the published code did
     """
 
@@ -67,10 +68,11 @@ class MIMICModel:
 
 @dataclass(frozen=True, kw_only=True)
 class MIMICConfig(RunConfig):
-    """Train one method on one task of MIMIC-III with one seed.
+    """Settings of a run on one task of MIMIC-III.
 
     Args:
         dataset: name of the data set
+        method: unimodal_static, unimodal_series, intra, inter or i2m2
         task: mortality (6 classes), or icd9_<k>: whether any diagnosis is in ICD-9 group k (1:
             140-239, 7: 460-519)
         data: where the data lie and how they are split and standardised

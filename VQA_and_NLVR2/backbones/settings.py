@@ -17,21 +17,22 @@ class BackboneSettings:
     """Which backbone, and where its weights come from.
 
     Args:
-        kind: fiber (needs `checkpoint`), fiber_hub (FIBER's layers around published Swin and
-            RoBERTa weights; its fusion starts silent and has to be trained), fiber_random (random
-            weights, for trials), or flava
-        checkpoint: of fiber: weights in the published layout: fiber_pretrain.ckpt, a fine-tuned
-            file of FIBER or I2M2, .safetensors
-        image_encoder: of fiber_hub: Swin, a name on the hub or a local folder
-        text_encoder: of fiber_hub: RoBERTa, a name on the hub or a local folder
-        flava: of flava: a name on the hub or a local folder
-        tokenizer: a name on the hub or a local folder; null: the text encoder's
-        image_size: side in pixels, for FIBER a multiple of 32; null: what the sizes or the weights
-            were made for
-        max_text_length: in tokens, start and end among them; null: what `sizes` says, else 50
-        sizes: of fiber and fiber_random: a JSON file with sections swin, roberta and fiber; null:
+        kind: architecture: fiber (needs `checkpoint`), fiber_hub (FIBER's layers around published
+            Swin and RoBERTa weights; its fusion starts silent and has to be trained), fiber_random
+            (random weights, for trials), or flava
+        checkpoint: file of weights for fiber, in the published layout: fiber_pretrain.ckpt, a
+            fine-tuned file of FIBER or I2M2, .safetensors
+        image_encoder: Swin for fiber_hub, a name on the hub or a local folder
+        text_encoder: RoBERTa for fiber_hub, a name on the hub or a local folder
+        flava: FLAVA for flava, a name on the hub or a local folder
+        tokenizer: tokenizer, a name on the hub or a local folder; null: the text encoder's
+        image_size: side of the images in pixels, for FIBER a multiple of 32; null: what the sizes
+            or the weights were made for
+        max_text_length: longest text in tokens, start and end among them; null: as in `sizes`, or
+            50
+        sizes: JSON file for fiber and fiber_random, with sections swin, roberta and fiber; null:
             Swin-B and RoBERTa-base
-        activation_checkpointing: blocks are computed twice instead of being kept for the backward
+        activation_checkpointing: compute blocks twice instead of keeping them for the backward
             pass
     """
 

@@ -39,7 +39,7 @@ def put_together(work: Work, folder: Path, files: Mapping[int, Path], seconds: f
         raise DataError(
             f"{len(complaints):,} of {len(plan.images):,} images cannot be used, "
             f"which {affected:,} pairs need; first: {first} "
-            f"(all: {folder / 'unreadable.txt'}); mend them and give the same command, "
+            f"(all: {folder / 'unreadable.txt'}); fix them and give the same command, "
             "or set features.skip_missing"
         )
     for name, array in arrays.items():

@@ -122,7 +122,7 @@ def open_features(
         )
     if not facts["complete"]:
         raise DataError(
-            f"{folder}: the extraction is not finished; the same command goes on with it: {command}"
+            f"{folder}: the extraction is not finished; the same command resumes it: {command}"
         )
     refuse_left_out(folder, facts, settings)
     named = {**files_of(backbone), **(files or {})}

@@ -48,7 +48,7 @@ def extract_from_settings(plan: Plan, paths: Sequence[Path | None], config: Feat
 def extract(
     plan: Plan, paths: Sequence[Path | None], backbone: Backbone, config: FeatureConfig
 ) -> None:
-    """Make the folder of features, or go on with it; one that is complete is left alone.
+    """Make the folder of features, or resume it; one that is complete is left alone.
 
     `paths` [images], None for a missing one; `config`: the settings that `backbone` was built from.
     DataError if the folder holds features of anything else (weights, tokens, data, transform ...),

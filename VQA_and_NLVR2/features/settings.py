@@ -15,12 +15,12 @@ class FeatureSettings:
     """The features of the frozen backbone: where they lie, and how they are computed.
 
     Args:
-        dir: their folder; null: that of the data with `-features` after its name
-        dtype: in which they are stored
-        precision: of the backbone while they are computed; no: float32
-        views: of every training image: the plain one and views - 1 augmented ones, of which
+        dir: folder of the features; null: that of the data with `-features` after its name
+        dtype: number format in which features are stored
+        precision: arithmetic of the backbone while features are computed; no: float32
+        views: number of views of every training image, the plain one and augmented ones, of which
             training draws one per epoch
-        batch_size: images, texts or pairs at a time
+        batch_size: images, texts or pairs that the backbone takes at a time
         flip: mirror half of the augmented views, although that makes "left" in a question untrue
         skip_missing: leave out questions whose image is missing or damaged, and count them, instead
             of refusing to begin

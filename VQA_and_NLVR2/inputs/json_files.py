@@ -186,7 +186,7 @@ class _Reader:
                 raise ValueError(
                     f"no JSON: {error.msg} at character {self.before + error.pos:,}"
                 ) from None
-            # At the block's end the next one may go on with a number.
+            # At the block's end the next one may continue a number.
             if end < len(self.text) or not self._more():
                 self.at = end
                 return value

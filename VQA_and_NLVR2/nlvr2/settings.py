@@ -19,11 +19,11 @@ class NLVR2Data:
         source: files as published, or synthetic: pictures and sentences generated on first use
         dir: folder of train.json, dev.json, test1.json and the photographs; null: data/nlvr2, or
             data/nlvr2-synthetic for synthetic
-        train_size: use only the first so many training examples; null: all
-        hold_out: validate on these whole directories (0..99) of the training file, which then does
-            without them; null: on dev
-        incomplete: of a pair whose photograph is missing or unreadable, leave out and count the
-            examples, or refuse to begin
+        train_size: number of training examples to use, from the first; null: all
+        hold_out: directories (0..99) of the training file to validate on, and not to train on;
+            null: validate on dev
+        incomplete: whether to leave out, and count, the examples of a pair whose photograph is
+            missing or unreadable, or to refuse to begin
         check_images: decode every photograph once before the first run, and remember which can be
             read
         augment: crop the training images at random and distort their colours and geometry, as
@@ -52,12 +52,13 @@ class NLVR2Model:
     """What is trained, and how its parts differ.
 
     Args:
-        train: all: backbone and heads, as in the paper; heads: on features of the backbone as it
-            is, computed once
+        train: what is trained: all: backbone and heads, as in the paper; heads: these alone, on
+            features that the backbone as it is computes once
         hidden: width of the heads' hidden layer
         head_rate: learning rate of the heads, as a multiple of optim.lr
-        fusion_rate: that of the backbone's fusion (cross-attention, gates, transforms, poolers)
-        decay_all: weight decay of biases and norms too
+        fusion_rate: learning rate of the backbone's fusion (cross-attention, gates, transforms,
+            poolers), as a multiple of optim.lr
+        decay_all: whether weight decay applies to biases and norms too
     """
 
     train: Literal["all", "heads"] = "all"
@@ -69,15 +70,16 @@ class NLVR2Model:
 
 @dataclass(frozen=True, kw_only=True)
 class NLVR2Config(RunConfig):
-    """Train one method on NLVR2 with one seed.
+    """Settings of a run on NLVR2.
 
     Args:
         dataset: name of the data set
-        fusion: the backbone's own
+        method: unimodal_image, unimodal_text, intra, inter or i2m2
+        fusion: only null: the backbone's own fusion
         data: where the data lie, and how they are read
         backbone: which backbone, and where its weights come from
-        features: of a backbone that is not trained (model.train=heads); made on first use, or by
-            extract_features
+        features: features of a backbone that is not trained (model.train=heads); made on first
+            use, or by extract_features
         model: what is trained, and how its parts differ
     """
 

@@ -1,7 +1,7 @@
 """Answers, labels and scores against stored output of the public scorers: a folder such as
 parity/vqa_nlvr_metrics.
 
-Its JSON files are told apart by what they hold, and so are the annotations they were made from:
+Its JSON files are recognised by what they hold, and so are the annotations they were made from:
 questions and answers of VQA-VS, sentences of NLVR2, under whatever names.
 """
 

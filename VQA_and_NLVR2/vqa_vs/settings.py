@@ -21,11 +21,11 @@ class VQAData:
             features made on first use
         dir: folder of the question and answer files; null: data/vqa_vs, or data/vqa_vs-synthetic
             for synthetic
-        images: folder of train2014 and val2014; null: dir
-        vocabulary: fiber: majority answers of 9 and more questions of VQA v2's train and val
-            (3,129), which are also those of the test; or training: of the training questions alone
-            (2,486)
-        train_size: use only the first so many training questions; null: all
+        images: folder of train2014 and val2014; null: data.dir
+        vocabulary: answers there are: fiber: majority answers of 9 and more questions of VQA v2's
+            train and val (3,129), which are also those of the test; or training: of the training
+            questions alone (2,486)
+        train_size: number of training questions to use, from the first; null: all
     """
 
     source: Literal["files", "synthetic"] = field(default="files", metadata={"repeat": True})
@@ -45,7 +45,7 @@ class VQAModel:
     """The heads.
 
     Args:
-        hidden: width of their hidden layer
+        hidden: width of the heads' hidden layer
     """
 
     hidden: int = HIDDEN
@@ -53,18 +53,18 @@ class VQAModel:
 
 @dataclass(frozen=True, kw_only=True)
 class VQAConfig(RunConfig):
-    """Train the heads of one method on VQA-VS with one seed.
+    """Settings of a run on VQA-VS, which trains heads on features.
 
     Args:
         dataset: name of the data set
         method: unimodal_image, unimodal_text, intra, inter or i2m2
-        fusion: the backbone's own
+        fusion: only null: the backbone's own fusion
         loss: paper: binary cross-entropy, of products on their normalised log-probabilities;
             soft_cross_entropy: with the answers' scores scaled to sum to 1; bernoulli: binary
             cross-entropy on the summed logits, each answer on its own
-        save_all: of predictions the log-probabilities of all answers too
+        save_all: save the log-probabilities of all answers too, not only of the best
         data: where the data lie, and which answers there are
-        features: of the frozen backbone
+        features: features of the frozen backbone
         backbone: which backbone, and where its weights come from
         model: the heads
     """

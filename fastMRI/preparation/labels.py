@@ -122,7 +122,7 @@ def _parse(place: str, row: dict[str, str]) -> tuple[str, int, bool, str]:
     if not (index.strip().isdecimal() and is_level and volume and finding):
         raise DataError(
             f"{place}: file {volume!r}, slice {index!r}, study_level {level!r}, label {label!r} "
-            "is no annotation; mend the line, or download the file again"
+            "is no annotation; fix the line, or download the file again"
         )
     return volume, int(index), level.strip().lower() == "yes", finding
 

@@ -42,7 +42,7 @@ def _results(
             yield future.result()
     except BrokenExecutor as error:
         raise SettingsError(
-            f"one of {workers} worker processes was killed, most likely for want of memory; "
+            f"one of {workers} worker processes was killed, most likely because memory ran out; "
             "give fewer --workers (what was finished is kept)"
         ) from error
     finally:

@@ -27,8 +27,7 @@ Stored = TypeVar("Stored")
 
 
 def load(folder: Path, kind: type[Stored], table: str | None = None) -> Stored | None:
-    """What is stored in a folder, of one `table` if it is named; None if nothing is. DataError if
-    it cannot be read."""
+    """What is stored in a folder (of one table if named), else None. DataError if unreadable."""
     path = folder / FILE
     if not path.exists():
         return None
@@ -41,8 +40,8 @@ def load(folder: Path, kind: type[Stored], table: str | None = None) -> Stored |
 
 
 def judgement_of(folder: Path, spec: TableSpec, shown: Sequence[ResultRow]) -> Judgement:
-    """Of a table of a results folder: from the runs' predictions, and kept in statistics.json; or
-    from there, where the predictions are gone (as in reported/) or have not changed."""
+    """How sure a table is, computed from the runs' predictions and stored in statistics.json, or
+    read from there where the predictions are gone (as in reported/) or have not changed."""
     rows = {row.run: row.runs for row in shown if row.runs}
     best = best_of({row.run: row.values for row in shown}, spec.metrics)
     stamps = {run: [stamp(record.dir) for record in records] for run, records in rows.items()}
@@ -53,52 +52,57 @@ def judgement_of(folder: Path, spec: TableSpec, shown: Sequence[ResultRow]) -> J
         if not any_predictions:
             raise
         stored = Judgement()  # computed again
-    kept = _still_true(stored, rows, best)
+    still_true = _still_true(stored, rows, best)
     if not any_predictions:
-        return kept
-    without = {run: _lack(rows[run], stamps[run]) for run in rows if not all(stamps[run])}
-    complete = {run: records for run, records in rows.items() if run not in without}
-    state = {run: stamps[run] for run in complete} | _state(complete, spec.metrics, best, without)
-    if stored.of == state and stored.version == VERSION:
+        return still_true
+    lacking = {run: _lack(rows[run], stamps[run]) for run in rows if not all(stamps[run])}
+    complete = {run: records for run, records in rows.items() if run not in lacking}
+    computed_from = {run: stamps[run] for run in complete}
+    computed_from |= _beside_predictions(complete, spec.metrics, best, lacking)
+    if stored.computed_from == computed_from and stored.version == VERSION:
         return stored
-    made = Judgement(best=best, groups=kept.groups, resamples=kept.resamples)
-    try:
-        if complete:
-            made = judge(complete, spec.metrics, best, analysis_of([spec]).metrics)
-    except DamagedError as error:  # of a column that only some metric needs
-        made.without = dict.fromkeys(complete, f"no interval: {error}")
-    made.version, made.of = VERSION, state
-    made.without = without | made.without
-    for run in made.without.keys() & kept.rows.keys():
-        if kept.rows[run] and not any(stamps[run]):
-            made.rows[run] = kept.rows[run]
-            made.without[run] = (
+    made = _judged(complete, spec, best, still_true)
+    made.version, made.computed_from = VERSION, computed_from
+    made.why_no_interval = lacking | made.why_no_interval
+    for run in made.why_no_interval:
+        if not any(stamps[run]) and still_true.rows.get(run):
+            made.rows[run] = still_true.rows[run]
+            made.why_no_interval[run] = (
                 "its interval is from before its predictions went; "
                 "without them it is not compared with the best"
             )
-    others = {}
-    with suppress(DataError):  # what cannot be read goes
-        others = load(folder, Plain) or {}
-    write_json(folder / FILE, others | {spec.name: msgspec.to_builtins(made)})
+    other_tables = {}
+    with suppress(DataError):  # a file that cannot be read is replaced
+        other_tables = load(folder, Plain) or {}
+    write_json(folder / FILE, other_tables | {spec.name: msgspec.to_builtins(made)})
     return made
 
 
-def _state(
-    rows: Rows, metrics: Sequence[str], best: Mapping[str, str], without: Mapping[str, str]
+def _judged(rows: Rows, spec: TableSpec, best: Mapping[str, str], before: Judgement) -> Judgement:
+    """The judgement of rows with predictions of all seeds; no intervals where they are damaged."""
+    nothing = Judgement(best=dict(best), groups=before.groups, resamples=before.resamples)
+    try:
+        return judge(rows, spec.metrics, best, analysis_of([spec]).metrics) if rows else nothing
+    except DamagedError as error:  # of a column that only some metric needs
+        nothing.why_no_interval = dict.fromkeys(rows, f"no interval: {error}")
+        return nothing
+
+
+def _beside_predictions(
+    rows: Rows, metrics: Sequence[str], best: Mapping[str, str], lacking: Mapping[str, str]
 ) -> Plain:
-    """What a judgement follows from, beside the predictions."""
+    """What a judgement is computed from, beside the predictions."""
     values = {
         run: {metric: [record.test.get(metric) for record in records] for metric in metrics}
         for run, records in rows.items()
     }
-    return {"metrics": metrics, "best": best, "without": without, "values": values}
+    return {"metrics": metrics, "best": best, "without": lacking, "values": values}
 
 
 def _lack(records: Sequence[RunRecord], stamps: Sequence[str | None]) -> str:
     seeds = [str(record.seed) for record, it in zip(records, stamps, strict=True) if it is None]
-    return (
-        f"no interval, for want of predictions of seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
-    )
+    plural = "s" * (len(seeds) > 1)
+    return f"no interval, for want of predictions of seed{plural} {', '.join(seeds)}"
 
 
 def _still_true(stored: Judgement, rows: Rows, best: dict[str, str]) -> Judgement:
@@ -106,30 +110,32 @@ def _still_true(stored: Judgement, rows: Rows, best: dict[str, str]) -> Judgemen
     if not stored.rows:
         return Judgement()
     kept: dict[str, dict[str, Summary]] = {}
-    without = {run: why for run, why in stored.without.items() if run in rows}
-    for run in [run for run in stored.rows if run in rows]:
-        by_metric = stored.rows[run]
+    why = {run: reason for run, reason in stored.why_no_interval.items() if run in rows}
+    for run, by_metric in stored.rows.items():
+        if run not in rows:
+            continue
         kept[run] = {m: found for m, found in by_metric.items() if agrees(found, rows[run], m)}
         if gone := [metric for metric in by_metric if metric not in kept[run]]:
-            without[run] = f"no interval of {', '.join(gone)}, which {FILE} was not computed from"
-    for run in rows.keys() - stored.rows.keys() - stored.without.keys():
-        without[run] = "no interval, for want of predictions"
+            why[run] = f"no interval of {', '.join(gone)}, which {FILE} was not computed from"
+    for run in rows:
+        if run not in stored.rows and run not in stored.why_no_interval:
+            why[run] = "no interval, for want of predictions"
     p = {}
-    for metric, of_runs in stored.p.items():
+    for metric, by_run in stored.p.items():
         first = stored.best.get(metric)
         if first == best.get(metric) and metric in kept.get(first, {}):
-            p[metric] = {run: v for run, v in of_runs.items() if metric in kept.get(run, {})}
-    return msgspec.structs.replace(stored, rows=kept, best=best, p=p, without=without)
+            p[metric] = {run: v for run, v in by_run.items() if metric in kept.get(run, {})}
+    return msgspec.structs.replace(stored, rows=kept, best=best, p=p, why_no_interval=why)
 
 
 def run_statistics(
     folder: Path, record: RunRecord, metrics: Sequence[str], analysis: Analysis
 ) -> RunStatistics:
-    """Of one run, as `judgement_of`. DataError if there is neither, or what there is is damaged or
-    does not give what the run's result.json has."""
+    """The statistics of one run, computed or read as in `judgement_of`. DataError if neither can
+    be, or if they do not give what the run's result.json has."""
 
-    def state_of(found: RunStatistics) -> Plain:
-        """What they follow from; where any of it is another, they are computed again."""
+    def source_of(found: RunStatistics) -> Plain:
+        """What they are computed from; where any of it has changed, they are computed again."""
         parts = parts_of(folder, record, found.calibration).items()
         stamps = {name: [stamp(part, split) for split in ("val", "test")] for name, part in parts}
         fixed = {"version": VERSION, "metrics": list(metrics), "predictions": present}
@@ -140,9 +146,9 @@ def run_statistics(
         stored = load(record.dir, RunStatistics)
     if stored and PRODUCT not in stored.reliability:  # none of ours
         stored = None
-    if present and (stored is None or stored.of != state_of(stored)):
+    if present and (stored is None or stored.computed_from != source_of(stored)):
         stored = compute(folder, record, metrics, analysis)
-        stored = msgspec.structs.replace(stored, of=state_of(stored))
+        stored = msgspec.structs.replace(stored, computed_from=source_of(stored))
         with suppress(OSError):  # a folder that is only to be read: computed again the next time
             write_json(record.dir / FILE, msgspec.to_builtins(stored))
     if stored is None:

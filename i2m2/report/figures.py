@@ -1,5 +1,4 @@
-"""Figures: a filled table as bars beside the paper's values, reliability diagrams, curves against
-the level of a corruption."""
+"""Figures: a filled table as bars, reliability diagrams, curves against a corruption's level."""
 
 from __future__ import annotations
 
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from i2m2.files import write_atomic
+from i2m2.metrics import metric_of
 from i2m2.report.tables import BASELINE, ResultRow, ResultTable, cell, in_percent
 from i2m2.stats.calibration import Diagram
 from i2m2.stats.intervals import sample_std
@@ -27,7 +27,7 @@ RED, BLUE, GREY = "#cc3311", "#8fb3d9", "#777777"
 
 
 def save_figure(figure: Figure, path: Path) -> list[Path]:
-    """As `path`.png and `path`.pdf -> their paths."""
+    """Write a figure as `path`.png and `path`.pdf -> their paths."""
     paths = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
     for to in paths:
         write_atomic(to, partial(figure.savefig, format=to.suffix[1:]))
@@ -58,7 +58,7 @@ def new_figure(
 
 
 def add_legend(figure: Figure, panels: Sequence[Axes], where: str, columns: int) -> None:
-    """Of everything that has a label in these panels, once."""
+    """Add a legend of everything that has a label in these panels, once."""
     named = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
@@ -68,8 +68,8 @@ def add_legend(figure: Figure, panels: Sequence[Axes], where: str, columns: int)
         figure.legend(named.values(), named.keys(), loc=where, **style)
 
 
-def draw(table: ResultTable) -> Figure:
-    """The table's main metric, or those it says are drawn, with standard deviations over the seeds;
+def draw_table(table: ResultTable) -> Figure:
+    """Draw the table's main metric, or its `drawn` ones, with standard deviations over the seeds;
     the further runs, where no row of the paper has a run yet."""
     metrics = list(table.drawn) or [table.main]
     rows = table.rows if any(row.values[metrics[0]] for row in table.rows) else table.further
@@ -89,12 +89,12 @@ def draw(table: ResultTable) -> Figure:
 
 
 def _plain(text: str, width: int) -> str:
-    """Wrapped; between two dollars matplotlib would read a formula."""
+    """Wrapped text; between two dollars matplotlib would read a formula."""
     return textwrap.fill(text, width).replace("$", r"\$")
 
 
 def _draw_panel(axes: Axes, table: ResultTable, rows: Sequence[ResultRow], metric: str) -> None:
-    factor = 100 if in_percent(metric) else 1
+    factor = metric_of(metric).scale
     for place, row in enumerate(rows):
         values = row.values[metric]
         mean = factor * statistics.fmean(values) if values else 0.0
@@ -120,7 +120,7 @@ def _draw_panel(axes: Axes, table: ResultTable, rows: Sequence[ResultRow], metri
 def _draw_paper(
     axes: Axes, place: int, row: ResultRow, table: ResultTable, metric: str
 ) -> list[float]:
-    """A diamond at the known value, a dashed line at the possible one -> where each mark ends."""
+    """Draw a diamond at the known value, a dashed line at the possible one -> where each ends."""
     ends = []
     known, best = row.paper.get(metric), table.best
     if known is not None:
@@ -136,7 +136,7 @@ def _draw_paper(
 
 
 def draw_reliability(diagrams: Mapping[str, Mapping[str, Diagram]], title: str) -> Figure:
-    """{label of a method: {"product", each expert: diagram}}: a panel per method with accuracy
+    """Draw {label of a method: {"product", each expert: diagram}}: a panel per method with accuracy
     against confidence; the larger a mark, the more examples are in its bin."""
     columns = min(3, len(diagrams))
     figure, panels = new_figure(len(diagrams), 3, (3.2, 3.1), (1, 1.1), sharex=True, sharey=True)
@@ -164,7 +164,7 @@ def draw_reliability(diagrams: Mapping[str, Mapping[str, Diagram]], title: str) 
 def draw_curve(
     axes: Axes, levels: Sequence[float], values: Sequence[Sequence[float]], label: str, place: int
 ) -> None:
-    """Fractions, one per seed at each level, in percent: mean and a band of a sample std."""
+    """Draw fractions, one per seed at each level, in percent: mean and a band of a sample std."""
     mean = 100 * np.array([statistics.fmean(of_level) for of_level in values])
     std = 100 * np.array([sample_std(of_level) or 0.0 for of_level in values])
     color, marker = f"C{place % 10}", MARKERS[place % len(MARKERS)]

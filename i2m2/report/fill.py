@@ -8,7 +8,7 @@ from pathlib import Path
 from i2m2.errors import DataError
 from i2m2.report.cache import judgement_of
 from i2m2.report.missing import missing, missing_seeds, unfinished
-from i2m2.report.notes import about, data_kind, notes, verdict, why_incomparable
+from i2m2.report.notes import data_kind, data_summary, notes, verdict, why_incomparable
 from i2m2.report.paper import RowSpec, Runs, TableSpec, listed_under
 from i2m2.report.render import RenderedTable
 from i2m2.report.significance import how_sure
@@ -35,7 +35,7 @@ def specs_of(folder: str, specs: Specs, runs: Runs) -> Sequence[TableSpec]:
 
 
 def fits_table(metric: str, value: object) -> bool:
-    """A share must be a number from 0 to 1, another metric one from 0 up."""
+    """Whether it is a number from 0 to 1, or of a metric that is no share, one from 0 up."""
     if not isinstance(value, (int, float)):
         return False
     return 0 <= value <= 1 if in_percent(metric) else value >= 0
@@ -79,7 +79,7 @@ def fill(spec: TableSpec, runs: Runs, folder: Path) -> ResultTable:
     baselines = [run.data.get("baseline") for run in finished]
     return ResultTable(
         title=spec.heading,
-        about=about(folder.name, data, finished),
+        about=data_summary(folder.name, data, finished),
         metrics=spec.metrics,
         drawn=spec.drawn,
         data=data,
@@ -112,8 +112,8 @@ def _further_rows(spec: TableSpec, finished: Runs) -> list[ResultRow]:
 
 
 def _result_row(spec: TableSpec, row: RowSpec, finished: Runs) -> ResultRow:
-    """A metric recorded as null (undefined) is left out, and so is one that is not recorded, but
-    for the first. DataError for what cannot stand in a table."""
+    """A row with its finished runs. A metric recorded as null (undefined) is left out, and so is
+    one that is not recorded, but for the first. DataError for what cannot stand in a table."""
     runs = [run for run in finished if run.name == row.run]
     values: dict[str, list[float]] = {metric: [] for metric in spec.metrics}
     for run in runs:

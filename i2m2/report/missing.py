@@ -36,11 +36,12 @@ def missing(spec: TableSpec, runs: Runs, folder: Path) -> list[str]:
 
 
 def unfinished(spec: TableSpec, runs: Runs, folder: Path) -> list[str]:
-    """The runs without DONE, each with the command that goes on with it: from its own config, which
-    holds every override."""
+    """The runs without DONE, each with the command that resumes it: by its own config, if any."""
     rows = {row.run: row for row in spec.rows}
     items = []
-    for run in (run for run in runs if run.test is None):
+    for run in runs:
+        if run.test is not None:
+            continue
         text = ""
         if spec.train and run.config:
             text = f"{spec.train} --config {quote(str(run.dir / 'config.yaml'))}"
@@ -67,24 +68,24 @@ def command(spec: TableSpec, row: RowSpec, seed: int, folder: Path, runs: Runs) 
 
 
 def overrides(spec: TableSpec, row: RowSpec, beside: Runs) -> Plain:
-    """{dotted setting: value} that a run of the row has to repeat of the runs beside it: what
-    another seed of it was given beside its config file, else what all of them were."""
+    """{dotted setting: value} that a missing run must repeat so that it matches the finished ones:
+    from another seed of the same row, else those that all rows share."""
     config, same_row = beside[0].config, beside[0].name == row.run
-    # Epochs may be a method's own number; where that is known, `departures` tells.
-    tells = spec.defaults and config.get("method")
-    epochs_too = not tells and (same_row or "per_method" not in spec.defaults)
+    # A method may have its own number of epochs; where the file says it, `departures` compares.
+    compared = spec.defaults and config.get("method")
+    repeat_epochs = not compared and (same_row or "per_method" not in spec.defaults)
     repeated = {}
     for key, (_, field) in settings_of(spec.settings_class()).items():
         value = lookup(config, key)
-        if not field.metadata.get("repeat") or (key == "optim.epochs" and not epochs_too):
+        if not field.metadata.get("repeat") or (key == "optim.epochs" and not repeat_epochs):
             continue
         if value is not None and value != lookup(spec.defaults, key):
             repeated[key] = value
-    first, *others = (departures(spec, run, beside) for run in beside)
+    shared, *others = (departures(spec, run, beside) for run in beside)
     if not same_row:
-        for given in others:
-            first = {k: v for k, v in first.items() if k in given and given[k] == v}
-    return repeated | first
+        for other in others:
+            shared = {k: v for k, v in shared.items() if k in other and other[k] == v}
+    return repeated | shared
 
 
 def _quoted(text: str) -> str:

@@ -1,5 +1,4 @@
-"""What a reader must know to judge a table: data, budget, code, and whether a row is as in the
-paper."""
+"""What a reader must know of a table: data, budget, code; whether a row is as in the paper."""
 
 from __future__ import annotations
 
@@ -49,7 +48,7 @@ def why_incomparable(spec: TableSpec, data: str, folder: str) -> str:
     return OTHER_VARIANT if folder != spec.folder else ""
 
 
-def about(folder: str, data: str, finished: Runs) -> str:
+def data_summary(folder: str, data: str, finished: Runs) -> str:
     """`avmnist, variant rebuilt, real data, 5 seeds`."""
     kind = {"real": "real data", "synthetic": "SYNTHETIC data"}.get(data, UNRECORDED)
     variants = [f"variant {variant}" for variant in sorted(_variants(finished))]
@@ -80,18 +79,21 @@ def verdict(spec: TableSpec, rows: Sequence[ResultRow], row: ResultRow, incompar
 def _verdict(
     spec: TableSpec, rows: Sequence[ResultRow], row: ResultRow, metric: str, incomparable: str
 ) -> str:
-    known, suffix = row.paper.get(metric), ""
-    if known is None and spec.best and metric == spec.metrics[0] and row.run in spec.best.rows:
-        known, suffix = spec.best, ", as the best of its rows"
+    known = row.paper.get(metric)
+    is_main = metric == spec.metrics[0]
+    among_best = known is None and is_main and spec.best and row.run in spec.best.rows
+    if among_best:  # the paper's value is that of the best of several rows, and so are we judged
+        known = spec.best
     if reason := _reason_not_to_judge(spec, row, metric, known, incomparable):
         return NOT_JUDGED + reason
-    if suffix:  # the value is that of the best of several rows, and so are we judged
+    if among_best:
         values = {one.run: one.values[metric] for one in rows if one.run in spec.best.rows}
         means = {run: statistics.fmean(seeds) for run, seeds in values.items() if seeds}
         if len(means) < len(spec.best.rows) or max(means, key=means.get) != row.run:
             return f"{NOT_JUDGED}the paper's value is that of the best of several rows"
+    suffix = ", as the best of its rows" if among_best else ""
     off = round(known.scale * statistics.fmean(row.values[metric]) - known.value, 6)
-    within = spec.tolerance * known.scale / 100  # of a metric that is no share, a hundredth
+    within = spec.tolerance * known.scale / 100  # a hundredth for a metric that is no share
     if abs(off) <= within:
         return f"reproduced (within {within:g}){suffix}"
     return f"differs by {off:+.{1 if known.scale == 100 else 3}f}{suffix}"
@@ -100,24 +102,25 @@ def _verdict(
 def _reason_not_to_judge(
     spec: TableSpec, row: ResultRow, metric: str, known: PaperValue | None, incomparable: str
 ) -> str:
-    """'' if there is none."""
+    """Why a row cannot be judged; '' if it can."""
     seeds, runs = len(row.values[metric]), row.runs
-    departing = dict.fromkeys(key for run in runs for key in departures(spec, run, runs))
-    variants = _variants(runs)
-    backbones = [str(run.data.get("backbone", "")) for run in runs]
-    fingerprints = {json.dumps(run.data.get("fingerprint")) for run in runs}
-    reasons = {
-        "no finished run": not any(row.values.values()),
-        f"{metric} is not defined": not seeds,
-        incomparable or OTHER_VARIANT: incomparable
-        or not variants <= set(spec.variants or variants),
-        "other backbone": any(not name.startswith(spec.backbone) for name in backbones),
-        UNKNOWN: known is None,
-        f"other settings ({', '.join(departing)})": bool(departing),
-        "its seeds read different data": len(fingerprints) > 1,
-        f"{seeds} of {spec.seeds} seeds": seeds < spec.seeds,
-    }
-    return next((reason for reason, holds in reasons.items() if holds), "")
+    if not any(row.values.values()):
+        return "no finished run"
+    if not seeds:
+        return f"{metric} is not defined"
+    if incomparable:
+        return incomparable
+    if spec.variants and not _variants(runs) <= set(spec.variants):
+        return OTHER_VARIANT
+    if not all(str(run.data.get("backbone", "")).startswith(spec.backbone) for run in runs):
+        return "other backbone"
+    if known is None:
+        return UNKNOWN
+    if departing := dict.fromkeys(key for run in runs for key in departures(spec, run, runs)):
+        return f"other settings ({', '.join(departing)})"
+    if len({json.dumps(run.data.get("fingerprint")) for run in runs}) > 1:
+        return "its seeds read different data"
+    return f"{seeds} of {spec.seeds} seeds" if seeds < spec.seeds else ""
 
 
 # ---- Settings and code
@@ -177,10 +180,12 @@ def other_settings(spec: TableSpec, runs: Runs) -> list[str]:
     from what their config file says for them, and others do not."""
     runs = [run for run in runs if run.config]
     departing = {run.dir: departures(spec, run, runs) for run in runs}
+    in_budget = with_role(spec.settings_class(), "budget")
     keys = dict.fromkeys(key for given in departing.values() for key in given)
-    told_apart = with_role(spec.settings_class(), "budget")
     lines = []
-    for key in (key for key in keys if key not in told_apart):
+    for key in keys:
+        if key in in_budget:
+            continue
 
         def value_of(run: RunRecord, key: str = key) -> str | None:
             if key not in flatten(run.config):
@@ -193,7 +198,7 @@ def other_settings(spec: TableSpec, runs: Runs) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    """A hash, and the mark after it, as a reader can tell it from another."""
+    """A hash, shortened as far as a reader can distinguish it, with the mark after it."""
     if value is None:
         return NOT_RECORDED
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
@@ -209,8 +214,8 @@ def _differing(what: str, groups: Mapping[str, str], between: str = ": ") -> lis
 def _by_value(
     spec: TableSpec, runs: Runs, value_of: Callable[[RunRecord], str | None]
 ) -> dict[str, str]:
-    """{value: the runs that have it, 'Image, Audio seed 1'}; seeds are named where those of a row
-    differ. None stands for no value."""
+    """{value: runs that have it, 'Image, Audio seed 1'}; seeds where those of a row differ. Runs
+    whose value is None are left out."""
     seeds_of: dict[str, dict[str, list[str]]] = {}  # value -> run -> seeds
     for run in runs:
         if (value := value_of(run)) is not None:

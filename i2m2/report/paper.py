@@ -20,11 +20,12 @@ from i2m2.stats.predictions import Predictions
 from i2m2.stats.summary import CustomMetrics
 
 Runs = Sequence[RunRecord]
+Labels = Mapping[str, str]  # {run: label of its row}, in the order of the rows
 
 
 class PaperValue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A number the paper reports, in `unit` (percent, or the metric's own such as nats). As a
-    table's `best` it is that of the best of `rows` (run names), and not known of which."""
+    """A number the paper reports, in `unit` (percent, or the metric's own such as nats). A table's
+    `best` is the number of the best of `rows` (run names), the paper does not say of which."""
 
     value: float
     std: float | None = None
@@ -95,7 +96,7 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return [main, *(m for m in others if any(m in row.paper for row in self.rows))]
 
     def settings_class(self) -> type[RunConfig]:
-        """Of the runs; the core's where none is named."""
+        """The class of the runs' settings; the core's where none is named."""
         module, _, name = self.settings.rpartition(".")
         return getattr(import_module(module), name) if module else RunConfig
 
@@ -110,8 +111,7 @@ def read_specs() -> dict[str, list[TableSpec]]:
 
 
 def listed_under(folder: str, specs: Mapping[str, list[TableSpec]]) -> list[TableSpec]:
-    """The tables of a results folder: under its name, else under the longest part of it (`avmnist`
-    for `avmnist-x`), else none."""
+    """The tables of a results folder, listed under its name or the longest part of it, or none."""
     keys = [key for key in specs if f"{folder}-".startswith(f"{key}-")]
     return specs[max(keys, key=len)] if keys else []
 
@@ -170,8 +170,7 @@ def departures(spec: TableSpec, run: RunRecord, runs: Runs) -> Plain:
 
 
 def _usual_settings(spec: TableSpec, run: RunRecord, runs: Runs) -> Plain:
-    """What the config file says for a run's preset, method and task; without one, what the row's
-    first run has."""
+    """What the config file says for a run; without a file, what the row's first run has."""
     alike = [other for other in runs if not spec.defaults and other.name == run.name]
     usual = flatten((alike or runs)[0].config)
     method = run.config.get("method")
@@ -185,6 +184,6 @@ def _usual_settings(spec: TableSpec, run: RunRecord, runs: Runs) -> Plain:
     except SettingsError:  # a preset of another version of the config file: its name says so
         return {}
     if method == PRODUCT:  # of runs of other methods, whose own settings are theirs
-        for of_method in (spec.defaults.get("per_method") or {}).values():
-            usual = {key: usual[key] for key in usual.keys() - flatten(of_method).keys()}
+        for settings in (spec.defaults.get("per_method") or {}).values():
+            usual = {key: usual[key] for key in usual.keys() - flatten(settings).keys()}
     return usual

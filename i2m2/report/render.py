@@ -26,8 +26,7 @@ class Strong(str):
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedTable:
-    """As it is read: `grids` by heading, the first under the title, notes, and lists of what is
-    still to be done."""
+    """A table as text: `grids` by heading, the first under the title; notes; what is to be done."""
 
     title: str  # begins with the paper's name for it: `Table 1: ...`
     about: str = ""  # data set, variant, real or SYNTHETIC, number of seeds
@@ -57,7 +56,7 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
 
 
 def to_csv(table: RenderedTable) -> str:
-    """All grids, one below the other, each after a line with its heading if it has one."""
+    """The table as CSV: all grids, each after a line with its heading if it has one."""
     rows: list[Sequence[str]] = []
     for heading, grid in table.grids.items():
         rows += [[heading], *grid] if heading else grid
@@ -65,12 +64,12 @@ def to_csv(table: RenderedTable) -> str:
 
 
 def to_json(table: RenderedTable) -> str:
-    """For the report of another command."""
+    """The table as JSON, for the report of another command."""
     return json.dumps(asdict(table), indent=1, ensure_ascii=False) + "\n"
 
 
 def from_json(path: Path) -> RenderedTable:
-    """DataError if the file holds no table."""
+    """Read a table that `to_json` wrote. DataError if the file holds none."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=RenderedTable)
     except msgspec.MsgspecError as error:
@@ -89,7 +88,7 @@ def _formatted(grid: Grid, escape: Callable[[str], str], bold: str) -> list[list
 
 
 def to_markdown(table: RenderedTable) -> str:
-    """The first grid under a heading, then notes, the further grids, what is still to be run."""
+    """The table as Markdown: the first grid, notes, further grids, what is still to be run."""
     grids = [
         f"### {heading}\n\n{_pipes(grid)}" if heading else _pipes(grid)
         for heading, grid in table.grids.items()
@@ -111,7 +110,7 @@ def _pipes(grid: Grid) -> str:
 
 
 def to_latex(table: RenderedTable) -> str:
-    """The same for booktabs, and graphicx where a table is wide; notes are below the first grid."""
+    """The table for booktabs, and graphicx where it is wide; notes are below the first grid."""
     todo = [f"{heading}: {item}" for heading, items in table.todo.items() for item in items]
     notes, texts = [*table.notes, *todo], []
     for heading, grid in table.grids.items():
@@ -153,7 +152,7 @@ def escape(text: str) -> str:
 
 
 def to_html(table: RenderedTable) -> str:
-    """A section with heading, tables, notes and what is still to be run."""
+    """The table as a section of HTML: heading, grids, notes and what is still to be run."""
     parts = [f'<h3 id="{anchor(table.heading)}">{html.escape(table.title)}</h3>']
     if table.about:
         parts.append(f'<p class="about">{html.escape(table.about)}</p>')

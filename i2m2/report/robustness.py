@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from i2m2.errors import SettingsError
 from i2m2.files import write_text
 from i2m2.report.fill import specs_of
-from i2m2.report.notes import about, data_kind
-from i2m2.report.paper import read_specs
+from i2m2.report.notes import data_kind, data_summary
+from i2m2.report.paper import Labels, read_specs
 from i2m2.report.render import RenderedTable, csv_text, to_json, to_markdown
 from i2m2.report.tables import cell
 from i2m2.runs import RunRecord, collect
@@ -22,11 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Labels = Mapping[str, str]  # {run: how its row is called}, in order
-
 
 def finished_runs(folder: Path) -> list[RunRecord]:
-    """Of one results folder (`results/avmnist`). SettingsError if there are none."""
+    """The finished runs of a results folder (`results/avmnist`). SettingsError if it has none."""
     if not folder.is_dir():
         raise SettingsError(
             f"{folder}: there is no such results folder; give the one that holds <run>/seed<k>"
@@ -44,13 +42,12 @@ def finished_runs(folder: Path) -> list[RunRecord]:
 
 
 def rows_of(folder: Path, finished: Sequence[RunRecord]) -> tuple[dict[str, str], list[str], str]:
-    """-> ({run: label}, the paper's rows in its order, then the others), the paper's runs among
-    them, and what the data are."""
+    """-> {run: label} (the paper's rows first, in its order), the paper's runs, and the data."""
     spec = specs_of(folder.resolve().name, read_specs(), finished)[0]
     names = {run.name for run in finished}
     listed = {run: label for run, label in spec.labels.items() if run in names}
     labels = listed | {name: name for name in sorted(names - set(listed))}
-    data = about(folder.resolve().name, data_kind(spec, finished), finished)
+    data = data_summary(folder.resolve().name, data_kind(spec, finished), finished)
     return labels, list(listed), data
 
 
@@ -116,11 +113,11 @@ def at_levels(
     return dict(sorted(found.items()))
 
 
-def draw(
+def draw_robustness(
     points: Sequence[Point], labels: Labels, corruptions: Mapping[str, Iterable[str]], title: str
 ) -> Figure:
-    """A panel of curves per corruption ({name: modalities that it alters}), a line per row, and one
-    of bars for the missing modalities."""
+    """Draw a panel of curves per corruption ({name: modalities that it alters}), a line per row,
+    and one of bars for the missing modalities."""
     from i2m2.report import figures  # here: they take long to import
 
     figure, panels = figures.new_figure(len(corruptions) + 1, 2, (5.0, 3.3), (0, 1.4))
@@ -158,12 +155,11 @@ def _draw_missing(axes: Axes, points: Sequence[Point], labels: Labels) -> None:
     axes.set_title("a modality missing (hatched: nothing left to answer from)", fontsize=10)
 
 
-def write(
+def save_for_report(
     folder: Path, name: str, table: RenderedTable, figure: Figure, csv: Mapping[str, str]
 ) -> None:
-    """Write `csv` {file: text}, the figure and the table for the report into a results folder;
-    print the table and the paths."""
-    from i2m2.report.figures import save_figure  # as above
+    """Write `csv` {file: text}, figure and table into a results folder; print table and paths."""
+    from i2m2.report.figures import save_figure  # here: figures take long to import
 
     texts = {**csv, f"{name}.sheet.json": to_json(table)}
     for file, text in texts.items():

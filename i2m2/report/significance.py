@@ -1,5 +1,4 @@
-"""How sure a table's numbers are: an interval for every row, and which rows cannot be told from the
-best of a column."""
+"""How sure a table's numbers are: intervals, and which rows differ from the best of a column."""
 
 from __future__ import annotations
 
@@ -24,36 +23,37 @@ ALPHA = 0.05  # above it, a corrected p leaves a row undistinguished from the be
 
 
 class Judgement(msgspec.Struct, kw_only=True):
-    """Of a table, of exactly the seeds and values that it shows."""
+    """How sure the numbers of a table are, for exactly the seeds and values that it shows."""
 
     version: int = 1  # of what is stored, see `i2m2.report.cache`
-    of: Plain = {}  # what it follows from
+    computed_from: Plain = msgspec.field(name="of", default_factory=dict)
     best: dict[str, str] = {}  # the best row of each metric
     rows: dict[str, dict[str, Summary]] = {}  # by run and metric
     p: dict[str, dict[str, float]] = {}  # by metric and run: of its difference from the best
-    without: dict[str, str] = {}  # why a run has no interval
+    why_no_interval: dict[str, str] = msgspec.field(name="without", default_factory=dict)  # by run
     groups: int | None = None
     resamples: int | None = None
 
     def interval(self, run: str, metric: str) -> tuple[float, float] | None:
-        """As fractions; None where there is none."""
+        """The interval of a row, in fractions; None where there is none."""
         found = self.rows.get(run, {}).get(metric)
         return (found.low, found.high) if found and found.low is not None else None
 
     def is_undistinguished(self, run: str, metric: str) -> bool:
-        """From the best of the column."""
+        """Whether the row cannot be told from the column's best."""
         return self.p.get(metric, {}).get(run, 0) >= ALPHA
 
 
 def best_of(
     values: Mapping[str, Mapping[str, Sequence[float]]], metrics: Sequence[str]
 ) -> dict[str, str]:
-    """{metric: the row with the best mean}, of {row: {metric: one value per seed}}, where at least
-    two rows have the metric; not for the entropy, of which neither more nor less is better."""
+    """{metric: the row with the best mean}, from {row: {metric: one value per seed}}, where at
+    least two rows have the metric; without the entropy, where neither more nor less is better."""
     best = {}
     for metric in metrics:
         sign = -1 if metric_of(metric).lower_is_better else 1
-        means = {run: sign * fmean(of[metric]) for run, of in values.items() if of.get(metric)}
+        seeds_of = {run: by_metric.get(metric) for run, by_metric in values.items()}
+        means = {run: sign * fmean(seeds) for run, seeds in seeds_of.items() if seeds}
         if len(means) > 1 and metric_of(metric).ranks:
             best[metric] = max(means, key=means.get)
     return best
@@ -71,10 +71,10 @@ def agrees(summary: Summary, records: Sequence[RunRecord], metric: str) -> bool:
 def judge(
     rows: Rows, metrics: Sequence[str], best: Mapping[str, str], custom: CustomMetrics
 ) -> Judgement:
-    """Every row is compared with the best of each column over the seeds that both have; all these
+    """Compare every row with the best of each column over the seeds that both have; all these
     comparisons are one family for Holm's correction. Metrics that nothing defines are left out."""
     predictions, unlike = read_alike(rows)
-    made = Judgement(best=dict(best), without=unlike, groups=0, resamples=RESAMPLES)
+    made = Judgement(best=dict(best), why_no_interval=unlike, groups=0, resamples=RESAMPLES)
     if not predictions:
         return made
     rows = {run: records for run, records in rows.items() if run not in unlike}
@@ -106,7 +106,7 @@ def judge(
             made.p.setdefault(metric, {})[run] = float(value)
     why = "since its predictions do not give what its result.json has"
     for run, names in disagreeing.items():
-        made.without[run] = f"no interval of {', '.join(names)}, {why}"
+        made.why_no_interval[run] = f"no interval of {', '.join(names)}, {why}"
     return made
 
 
@@ -126,7 +126,7 @@ class _Column(NamedTuple):
         return summarise(self.metric, values, resampled, self.groups, shared=shared)
 
     def p_of_difference(self, first: str, second: str) -> float | None:
-        """Over the seeds that both rows have; None where there is none."""
+        """The p-value of two rows over the seeds that both have; None where there is none."""
         seeds = ({record.seed for record in self.rows[run]} for run in (first, second))
         common = sorted(set.intersection(*seeds))
         if not common:
@@ -156,9 +156,10 @@ def read_alike(rows: Rows) -> tuple[dict[tuple[str, int], Predictions], dict[str
     firsts = {run: next(iter(of_run.values())) for run, of_run in predictions.items()}
     alike = [[run for run in firsts if same_examples(one, firsts[run])] for one in firsts.values()]
     most = max(alike, key=len, default=[])
-    for run in (run for run in predictions if run not in most):
-        why = f"it predicted other examples than {most[0]}, or in another order"
-        left_out[run] = f"no interval: {why}"
+    for run in predictions:
+        if run not in most:
+            why = f"it predicted other examples than {most[0]}, or in another order"
+            left_out[run] = f"no interval: {why}"
     return {(run, seed): one for run in most for seed, one in predictions[run].items()}, left_out
 
 
@@ -171,7 +172,7 @@ def share_members(products: Sequence[Sequence[str]]) -> bool:
 
 def how_sure(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
     """What intervals, bold numbers and marks rest on, and which rows have none."""
-    lines = [f"{labels.get(run, run)}: {why}." for run, why in judgement.without.items()]
+    lines = [f"{labels.get(run, run)}: {why}." for run, why in judgement.why_no_interval.items()]
     rows = [summaries for summaries in judgement.rows.values() if summaries]
     if not rows:
         return lines
@@ -190,7 +191,7 @@ def how_sure(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
 
 def _untested(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
     """Rows that were not compared with the best of a column."""
-    rows, without = judgement.rows, judgement.without
+    rows, without = judgement.rows, judgement.why_no_interval
     metrics_of: dict[str, list[str]] = {}
     for metric, best in judgement.best.items():
         tested = {best, *judgement.p.get(metric, {})}

@@ -32,7 +32,7 @@ NOT_MADE = "not made"
 
 class Combination(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The ways of `stats.calibration.pool_experts`, names of the labels where there are several,
-    parts that were taken untagged for want of tagged ones; or why it was not made."""
+    parts that were taken untagged since tagged ones are missing; or why it was not made."""
 
     plain: Pooled | UnsetType = UNSET
     temperature: Pooled | UnsetType = UNSET
@@ -45,11 +45,11 @@ class Combination(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class RunStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Of one run: its metrics with the interval of its examples; of the product and of each expert
-    calibration and reliability diagram; of several experts entropies and rescues; of a joint run
-    the combination of its parts. `of` is what it follows from."""
+    """What is computed from one run's predictions: its metrics with the interval of its examples;
+    calibration and reliability diagram of the product and each expert; with several experts
+    entropies and rescues; for a joint run the combination of its parts."""
 
-    of: Plain | None = None
+    computed_from: Plain | None = msgspec.field(name="of", default=None)
     metrics: dict[str, Summary] = {}
     calibration: dict[str, Numbers]
     reliability: dict[str, Diagram]
@@ -59,8 +59,7 @@ class RunStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 def study(predictions: Predictions) -> Plain:
-    """What follows from a run's predictions alone, as in `RunStatistics`: means over the labels,
-    diagrams of all labels together."""
+    """What `RunStatistics` says of predictions: means over the labels, diagrams of all together."""
     y, log_probs = predictions["y"], expert_log_probs(predictions)
     log_probs = {PRODUCT: predictions["log_prob"], **log_probs}
     found: Plain = {"calibration": {}, "reliability": {}}
@@ -76,7 +75,7 @@ def study(predictions: Predictions) -> Plain:
 def compute(
     folder: Path, record: RunRecord, metrics: Sequence[str], analysis: Analysis
 ) -> RunStatistics:
-    """From a run's predictions. DataError if they cannot be read, or are of another version."""
+    """The statistics of a run. DataError for predictions that are damaged or of another version."""
     predictions = require_predictions(record.dir, "test")
     if record.config.get("method") == PRODUCT:
         # Its experts are the runs it was made of, which stand for themselves.
@@ -104,7 +103,7 @@ def compute(
 def _intervals(
     predictions: Predictions, metrics: Sequence[str], analysis: Analysis
 ) -> dict[str, Summary]:
-    """One that neither `i2m2.metrics` nor the data set's own have is left out."""
+    """{metric: its interval}, without metrics that neither `i2m2.metrics` nor the data set has."""
     found, groups = {}, len(np.unique(predictions["group"]))
     for metric in metrics:
         try:
@@ -139,7 +138,7 @@ def _combined(parts: Mapping[str, Path], joint: Predictions, analysis: Analysis)
 
 
 def parts_of(folder: Path, record: RunRecord, calibration: Plain) -> dict[str, Path]:
-    """Of a run of i2m2 {expert: the run that trained it alone}."""
+    """{expert: the run that trained it alone} for a run of i2m2, {} for another."""
     experts = [name for name in calibration if name != PRODUCT]
     if not record.name.startswith("i2m2") or len(experts) < 2:
         return {}
@@ -148,7 +147,8 @@ def parts_of(folder: Path, record: RunRecord, calibration: Plain) -> dict[str, P
 
 
 def mean_of_all(values: Sequence[Any]) -> Any:
-    """Of nested structures alike; a number that any lacks is missing, of words the first count."""
+    """The mean of nested structures of the same shape, number by number; a number that any of them
+    lacks is missing, and of texts the first one stands."""
     first = values[0]
     if isinstance(first, str):
         return first

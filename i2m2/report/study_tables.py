@@ -15,7 +15,7 @@ from msgspec import UNSET
 from i2m2.errors import DataError
 from i2m2.names import PRODUCT
 from i2m2.report.cache import run_statistics
-from i2m2.report.paper import Analysis
+from i2m2.report.paper import Analysis, Labels
 from i2m2.report.render import Grid, RenderedTable
 from i2m2.report.studies import NOT_MADE, Combination, Numbers, RunStatistics, mean_of_all
 from i2m2.report.tables import in_percent, number
@@ -50,14 +50,14 @@ class Studies(msgspec.Struct, kw_only=True):
 def studies_of(
     folder: Path, finished: Sequence[RunRecord], metrics: Sequence[str], analysis: Analysis
 ) -> Studies:
-    """Of the finished runs of a results folder."""
+    """The studies of the finished runs of a results folder."""
     made = Studies()
     by_run: dict[str, list[RunStatistics]] = {}
     for record in finished:
         try:
             found = run_statistics(folder, record, metrics, analysis)
             by_run.setdefault(record.name, []).append(found)
-        except DataError as error:  # the other runs are told of all the same
+        except DataError as error:  # the other runs are shown all the same
             made.without.append(str(error))
             if stamp(record.dir) is not None:
                 print(f"warning: not in the studies: {error}", file=sys.stderr)
@@ -78,18 +78,17 @@ def studies_of(
     return made
 
 
-Runs = Mapping[str, RunStatistics]
-Labels = Mapping[str, str]  # {run: how its row is called}, in the order of the rows
+ByRun = Mapping[str, RunStatistics]  # name of the run -> its statistics
 
 
 def diagrams_of(studies: Studies, labels: Labels) -> dict[str, dict[str, Diagram]]:
     """{label of a run: {"product", each of several experts: reliability diagram}}."""
     runs = {label: studies.runs[run] for run, label in labels.items() if run in studies.runs}
-    return {label: _several(one.reliability, PRODUCT) for label, one in runs.items()}
+    return {label: _without_copy(one.reliability, PRODUCT) for label, one in runs.items()}
 
 
-def _several(by_expert: Mapping[str, Any], single: str) -> Mapping[str, Any]:
-    """Of product and experts; of one expert, which is the product, {single: of it}."""
+def _without_copy(by_expert: Mapping[str, Any], single: str) -> Mapping[str, Any]:
+    """{product, each expert: value}; a single expert is the product standing once, as `single`."""
     return by_expert if len(by_expert) > 2 else {single: by_expert[PRODUCT]}
 
 
@@ -103,7 +102,7 @@ def diagrams_table(diagrams: Mapping[str, Mapping[str, Diagram]]) -> RenderedTab
 
 
 def study_tables(studies: Studies, labels: Labels, about: str) -> list[RenderedTable]:
-    """The studies as tables; `labels`: of the runs. Other runs are left out."""
+    """The studies as tables, of the runs in `labels`."""
     labels = {run: label for run, label in labels.items() if run in studies.runs}
     runs = {run: one for run, one in studies.runs.items() if run in labels}
     without = [["why"], *([reason] for reason in studies.without)]
@@ -118,7 +117,7 @@ def study_tables(studies: Studies, labels: Labels, about: str) -> list[RenderedT
     return [replace(table, about=about) for table in filled]
 
 
-def _entropies(runs: Runs, labels: Labels, seeds: Mapping[str, int]) -> RenderedTable:
+def _entropies(runs: ByRun, labels: Labels, seeds: Mapping[str, int]) -> RenderedTable:
     rows = {run: one.entropy for run, one in runs.items() if one.entropy}
     columns = list(dict.fromkeys(name for entropy in rows.values() for name in entropy))
     grid = [["model", *columns, "seeds"]]
@@ -133,7 +132,7 @@ def _entropies(runs: Runs, labels: Labels, seeds: Mapping[str, int]) -> Rendered
     return RenderedTable(title=title, grids={"": grid}, notes=[note])
 
 
-def _rescues(runs: Runs, labels: Labels) -> RenderedTable:
+def _rescues(runs: ByRun, labels: Labels) -> RenderedTable:
     columns = {  # share of the one in the other
         "every expert wrong": ("all_wrong", "examples"),
         "of these rescued": ("rescued", "all_wrong"),
@@ -155,10 +154,10 @@ def _rescues(runs: Runs, labels: Labels) -> RenderedTable:
     return RenderedTable(title=title, grids={"": grid}, notes=[note])
 
 
-def _calibrations(runs: Runs, labels: Labels) -> RenderedTable:
+def _calibrations(runs: ByRun, labels: Labels) -> RenderedTable:
     rows, metrics = [], []
     for run, label in labels.items():
-        by_expert = _several(runs[run].calibration, "itself")
+        by_expert = _without_copy(runs[run].calibration, "itself")
         rows += [[label, name, *_scores(scores)] for name, scores in by_expert.items()]
         metrics = metrics or list(runs[run].calibration[PRODUCT])
     note = (
@@ -169,14 +168,14 @@ def _calibrations(runs: Runs, labels: Labels) -> RenderedTable:
     return RenderedTable(title=title, grids={"": [["model", "of", *metrics], *rows]}, notes=[note])
 
 
-def _combinations(runs: Runs, labels: Labels, seeds: Mapping[str, int]) -> RenderedTable:
+def _combinations(runs: ByRun, labels: Labels, seeds: Mapping[str, int]) -> RenderedTable:
     grids: dict[str, Grid] = {}
     notes = [
         "Experts that were trained separately, combined afterwards; "
         "what is fitted is fitted on validation."
     ]
-    for run, combination in ((run, one.combination) for run, one in runs.items()):
-        if not combination:
+    for run, found in runs.items():
+        if not (combination := found.combination):
             continue
         header = f"parts of {labels[run]}"
         if combination.why_not:
@@ -205,7 +204,7 @@ def _fitted(combination: Combination) -> str:
 def settings_table(
     finished: Sequence[RunRecord], labels: Labels, about: str
 ) -> RenderedTable | None:
-    """What every row was trained with (Table B.6 for fastMRI), of all its seeds."""
+    """The settings that every row was trained with (Table B.6 for fastMRI), of all its seeds."""
     grid = [["model", *(name.removeprefix("optim.") for name in SETTINGS)]]
     trained = [one for one in finished if lookup(one.config, "optim.lr") is not None]
     for run, label in labels.items():

@@ -13,6 +13,7 @@ from i2m2.report.paper import PaperValue
 from i2m2.report.render import RenderedTable, Strong, csv_text
 from i2m2.report.significance import Judgement
 from i2m2.runs import RunRecord
+from i2m2.stats.intervals import sample_std
 
 BASELINE = "Majority class (class frequencies)"
 
@@ -56,7 +57,7 @@ class ResultTable:
 
 
 def in_percent(metric: str) -> bool:
-    """Of a metric that is a share; NLL and the like are not."""
+    """Whether a metric is a share; NLL and the like are not."""
     return metric_of(metric).percent
 
 
@@ -78,13 +79,13 @@ def cell(
     given), number of seeds; [] -> 'missing'."""
     if not values:
         return "missing"
-    spread = f" ± {number(statistics.stdev(values), metric)}" if len(values) > 1 else ""
+    spread = f" ± {number(sample_std(values), metric)}" if len(values) > 1 else ""
     ends = f" [{number(interval[0], metric)}, {number(interval[1], metric)}]" if interval else ""
     return f"{number(statistics.fmean(values), metric)}{spread}{ends} ({len(values)})"
 
 
 def rendered(table: ResultTable) -> RenderedTable:
-    """The table as it is read."""
+    """The table as text."""
     grids = {"": _grid(table, table.rows, "model", table.judged)}
     if table.further:
         grids["Further runs"] = _grid(table, table.further, "run", judged=False)
@@ -106,8 +107,8 @@ def rendered(table: ResultTable) -> RenderedTable:
 def _grid(
     table: ResultTable, rows: Sequence[ResultRow], first: str, judged: bool
 ) -> list[list[str]]:
-    """Label, a column per metric, and of rows that are `judged` the paper's values and the verdict.
-    What the class frequencies alone reach stands above, where it is recorded."""
+    """Cells: label, a column per metric, and in rows that are `judged` the paper's values and the
+    verdict. Scores of the class frequencies alone stand above, where they are recorded."""
     compared = table.compared if judged else ()
     header = [first, *table.metrics, *(f"{metric}, paper" for metric in compared)]
     grid = [header + ["verdict"] * judged]
@@ -122,7 +123,7 @@ def _grid(
 
 
 def _cell_of(table: ResultTable, row: ResultRow, metric: str) -> str:
-    """`missing` without a finished run, a dash where its runs leave the metric undefined."""
+    """A cell: `missing` without a finished run, a dash where its runs do not define the metric."""
     values, judgement = row.values[metric], table.judgement
     if not values and any(row.values.values()):
         return "-"
@@ -139,9 +140,9 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def to_csv(table: ResultTable) -> str:
-    """A line per row and metric, all values as fractions. The paper's best of several rows has a
-    line of its own."""
+def values_csv(table: ResultTable) -> str:
+    """The table's values as CSV, fractions: a line per row and metric. The paper's best of several
+    rows has a line of its own."""
     lines: list[dict[str, object]] = []
     for metric, value in table.baseline.items():
         if metric in table.metrics and value is not None:
@@ -169,7 +170,7 @@ def _csv_line(table: ResultTable, row: ResultRow, metric: str) -> dict[str, obje
         "run": row.run,
         "metric": metric,
         "mean": statistics.fmean(values) if values else None,
-        "std": statistics.stdev(values) if len(values) > 1 else None,
+        "std": sample_std(values),
         "low": summary and summary.low,
         "high": summary and summary.high,
         "seeds": len(values),

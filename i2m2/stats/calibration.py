@@ -10,7 +10,7 @@ opinion pool with prior correction is what they can have:
 A temperature T would only multiply all of w and gamma by 1 / T, so it is in them. Plain product: w
 = 1, gamma = 0. One expert per modality, the modalities independent given y: w = 1, gamma = 1 - M.
 The likelihood of validation labels is concave in (w, gamma). Where they leave a direction open, or
-nearly (a uniform p(y), an expert that is the product of the others, classes told apart without
+nearly (a uniform p(y), an expert that is the product of the others, classes separated without
 error), a normal prior of standard deviation 1 around the plain product decides; it weighs about as
 much as one example.
 """
@@ -29,12 +29,12 @@ from i2m2.stats.predictions import Predictions, refuse_other_examples
 
 CALIBRATION = ("accuracy", "ece", "brier", "nll")
 PRIOR_STD = 1.0
-# Of a log-probability: exp of it is 0 in float64, and a weight times it is still a number.
+# Least log-probability: exp of it is 0 in float64, and a weight times it is still a number.
 FLOOR = -1e3
 
 
 class Diagram(msgspec.Struct, frozen=True, kw_only=True):
-    """A reliability diagram: of each of 15 equal bins of confidence its ends, how many examples it
+    """A reliability diagram. Each of 15 equal bins of confidence has its ends, how many examples it
     holds, their mean confidence and accuracy (None in an empty bin)."""
 
     low: list[float]
@@ -56,12 +56,12 @@ class Diagram(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def reliability(y: np.ndarray, log_prob: np.ndarray) -> Diagram:
-    """Of [n] classes and [n, C] log-probabilities, by the predicted class."""
+    """The diagram of [n] classes and [n, C] log-probabilities, by the predicted class."""
     return diagram(confidence_of(log_prob), log_prob.argmax(-1) == y)
 
 
 def diagram(confidence: np.ndarray, right: np.ndarray) -> Diagram:
-    """Of [n] confidence in the answer and [n] whether it is right, or how right."""
+    """The diagram of [n] confidence in the answer and [n] whether it is right, or how right."""
     place = confidence_bin(confidence)
     count = np.bincount(place, minlength=ECE_BINS).tolist()
     edges = (np.arange(ECE_BINS + 1) / ECE_BINS).tolist()
@@ -75,7 +75,7 @@ def diagram(confidence: np.ndarray, right: np.ndarray) -> Diagram:
 
 
 def calibration(y: np.ndarray, log_prob: np.ndarray) -> dict[str, float]:
-    """{CALIBRATION: value} of [n(, L)] labels and [n, (L,) C]; of several labels their mean."""
+    """{CALIBRATION: value} for [n(, L)] labels and [n, (L,) C]; the mean over several labels."""
     scores = score(y, log_prob, CALIBRATION)
     return {metric: scores[metric] for metric in CALIBRATION}
 
@@ -108,17 +108,12 @@ def log_frequencies(y: np.ndarray, classes: int) -> np.ndarray:
     return np.log(counts / counts.sum(-1, keepdims=True)).reshape(*y.shape[1:], classes)
 
 
-def fit_pool(
-    y: np.ndarray, log_probs: Mapping[str, np.ndarray], log_prior: np.ndarray | None = None
-) -> LogarithmicPool:
-    """Weights and prior exponent that make the labels [n(, L)] most likely, each label by itself.
-
-    `log_prior` [(L,) C]: log p(y); without it the frequencies of `y`, the validation labels.
-    """
+def fit_pool(y: np.ndarray, log_probs: Mapping[str, np.ndarray]) -> LogarithmicPool:
+    """Weights and prior exponent that make the validation labels [n(, L)] most likely, each label
+    by itself; their frequencies are p(y)."""
     experts = tuple(log_probs)
     features = np.stack([_floored(log_probs[name]) for name in experts], axis=-1)
-    if log_prior is None:
-        log_prior = log_frequencies(y, features.shape[-2])
+    log_prior = log_frequencies(y, features.shape[-2])
     prior = np.broadcast_to(log_prior[..., None], (*features.shape[:-1], 1))
     features = np.concatenate([features, prior], axis=-1)
     *weights, gamma = _fit(y, features, np.array([*np.ones(len(experts)), 0.0]))
@@ -171,8 +166,7 @@ def maximise_likelihood(
     from scipy.optimize import minimize  # here: it takes a while to import
 
     n = len(features)
-    # Centred on the target's: the loss is then a logsumexp, and a constant shift of an expert is
-    # seen to change nothing.
+    # Centred on the target's: the loss is a logsumexp, which no shift of an expert changes.
     features -= target[:, None]
     flat = features.reshape(-1, features.shape[-1])
 
@@ -191,8 +185,8 @@ def maximise_likelihood(
 
 
 class Pooled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One way to combine experts: {metric: value} of `calibration` on the test split, and what was
-    fitted, a number or one per label."""
+    """One way to combine experts: its `calibration` on the test split, and what was fitted (one
+    number, or one per label)."""
 
     scores: dict[str, float | None]
     temperature: float | list[float] | UnsetType = UNSET

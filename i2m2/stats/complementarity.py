@@ -35,7 +35,7 @@ def rescues(predictions: Predictions) -> dict[str, dict[str, float | None]]:
 
 
 def rescue_rate(product: np.ndarray, experts: np.ndarray) -> dict[str, float | None]:
-    """Of [n] bool, whether the product is right, and [M, n] bool, whether each expert is:
+    """How often a product is right ([n] bool) against its experts ([M, n] bool), or wrong.
 
     `rescued`: product right where every expert is wrong (`all_wrong` examples). `spoilt`: product
     wrong where every expert is right (`all_right`). `lost`: product wrong where any expert is right

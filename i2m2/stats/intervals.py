@@ -14,8 +14,8 @@ misses theta by e + mean(u), so
     half width^2 = t(G - 1)^2 * var(e) + t(S - 1)^2 * var(u) / S
 
 var(e) is the covariance of two seeds' scores over the resamples (mean over all pairs), var(u) the
-sample variance of the scores over the seeds, which quality and luck both enlarge, so that nothing
-has to be told apart. Each variance keeps the t of its own degrees of freedom: for two independent
+sample variance of the scores over the seeds, which quality and luck both enlarge, so that the two
+need not be separated. Each variance keeps the t of its own degrees of freedom: for two independent
 normal terms such an interval never covers less than 95 %, whatever their ratio (Banerjee 1960), and
 some 97 % at most with five seeds, 98 % with three. A plain two-level percentile bootstrap of five
 seeds has 4/5 of var(u) and no t: it covers far less where seeds matter. Assumed: seeds are
@@ -70,9 +70,10 @@ def interval(
     bounds: tuple[float, float] = (-np.inf, np.inf),
     biased: bool = False,
 ) -> Summary:
-    """Of the mean of [S] values of the seeds, by their [R, S] resamples, drawn alike for all seeds.
+    """95 % interval and p-value of the mean over seeds.
 
-    `bounds`: of what the metric can be; the interval ends there. `biased`: as the ECE is.
+    `values` [S]: one per seed; `resampled` [R, S]: in each resample, drawn alike for all seeds.
+    `bounds`: least and greatest value of the metric, where the interval ends; `biased`: as the ECE.
     """
     defined = np.isfinite(resampled).all(axis=1)
     left_out, resampled = int((~defined).sum()), resampled[defined]
@@ -83,7 +84,8 @@ def interval(
         return summary_of(values, f"no interval: {reason}", left_out, p=p)
     centre = float((resampled if biased else values).mean())
     one = len(values) == 1
-    low, high, p = (_of_one if one else _of_seeds)(values, resampled, groups, centre)
+    compute = _one_run if one else _several_seeds
+    low, high, p = compute(values, resampled, groups, centre)
     low, high = np.clip([low, high], *bounds)
     rule = (EXAMPLES if one else SEEDS_AND_EXAMPLES) + (BIASED if biased else "")
     return summary_of(values, rule, left_out, low, high, p)
@@ -97,7 +99,7 @@ def summary_of(
     high: float = np.nan,
     p: float = np.nan,
 ) -> Summary:
-    """[S] values, and what is known of their mean."""
+    """A summary of [S] values, and what is known of their mean."""
     return Summary(
         mean=_known(values.mean()),
         std=sample_std(values.tolist()) if np.isfinite(values).all() else None,
@@ -111,7 +113,7 @@ def summary_of(
 
 
 def sample_std(values: Sequence[float]) -> float | None:
-    """None of fewer than two."""
+    """The sample standard deviation; None for fewer than two values."""
     return statistics.stdev(values) if len(values) > 1 else None
 
 
@@ -120,7 +122,7 @@ def _known(value: float) -> float | None:
 
 
 def _no_interval(values: np.ndarray, resampled: np.ndarray, groups: int) -> str:
-    """Why there is none; '' if there is one."""
+    """Why there is no interval; '' if there is one."""
     if not np.isfinite(values).all():
         return "not defined, or infinite"
     if groups < 2:
@@ -130,36 +132,39 @@ def _no_interval(values: np.ndarray, resampled: np.ndarray, groups: int) -> str:
     return SAME if np.ptp(resampled) == 0 and np.ptp(values) == 0 else ""
 
 
-def _of_one(
+def _one_run(
     values: np.ndarray, resampled: np.ndarray, groups: int, centre: float
 ) -> tuple[float, float, float]:
-    """-> low, high, p."""
+    """-> low, high, p, from the value [1] and its resamples [R, 1]."""
     from scipy import stats  # here: it takes a second to import
 
     resampled = resampled[:, 0]
-    # p is the level at which this interval would end at 0: its two steps backwards.
     wider = np.sqrt(groups / (groups - 1))
-    tail = stats.norm.cdf(wider * stats.t.ppf((1 - LEVEL) / 2, groups - 1))
+    t = stats.t.ppf((1 - LEVEL) / 2, groups - 1)
+    tail = stats.norm.cdf(wider * t)
+    low, high = np.quantile(resampled, [tail, 1 - tail])
+    # p is the level at which this interval would end at 0: the same steps backwards.
     beyond = min((resampled <= 0).sum(), (resampled >= 0).sum())
-    p = 2 * stats.t.cdf(stats.norm.ppf((1 + beyond) / (1 + len(resampled))) / wider, groups - 1)
+    share = (1 + beyond) / (1 + len(resampled))
+    z = stats.norm.ppf(share)
+    p = 2 * stats.t.cdf(z / wider, groups - 1)
     if beyond < FEW and (spread := resampled.std(ddof=1)) > 0:
-        # R resamples tell nothing of a p below 1 / R, which a table of many comparisons asks for:
-        # there t, by their spread.
-        p = min(p, 2 * stats.t.sf(abs(centre) / (wider * spread), groups - 1))
-    return *np.quantile(resampled, [tail, 1 - tail]), float(min(1, p))
+        # R resamples tell nothing of a p below 1 / R, which many comparisons need: there t.
+        t = abs(centre) / (wider * spread)
+        p = min(p, 2 * stats.t.sf(t, groups - 1))
+    return low, high, float(min(1, p))
 
 
-def _of_seeds(
+def _several_seeds(
     values: np.ndarray, resampled: np.ndarray, groups: int, centre: float
 ) -> tuple[float, float, float]:
-    """-> low, high, p."""
-    from scipy import stats  # as above
+    """-> low, high, p, from [S] values and their [R, S] resamples."""
+    from scipy import stats  # here: it takes a second to import
     from scipy.optimize import brentq
 
     of_examples, of_seeds = variances(values, resampled, groups)
     seeds = len(values)
-    # Few seeds can score alike by chance; these very models on other examples are no more certain
-    # than the bootstrap says.
+    # Few seeds can score alike by chance; then the interval of their mean on other examples counts.
     of_mean = float(resampled.mean(axis=1).var(ddof=1)) * groups / (groups - 1)
 
     def half_width(p: float) -> float:

@@ -16,8 +16,7 @@ import numpy as np
 
 @dataclass(frozen=True, kw_only=True)
 class McNemar:
-    """Examples that only the first, or only the second, gets right; exact p, and mid-p (less
-    conservative)."""
+    """Examples that only the first, or the second, gets right; exact p, less conservative mid-p."""
 
     won: int
     lost: int
@@ -61,14 +60,13 @@ def delong(positive: np.ndarray, first: np.ndarray, second: np.ndarray) -> DeLon
 
     NaN variance and p with fewer than two examples of a class.
     """
-    from scipy import stats  # as above
+    from scipy import stats  # here: it takes a second to import
 
     scores, m, n = np.stack([first, second]), int(positive.sum()), int((~positive).sum())
     areas, variance, p = np.full(2, np.nan), np.nan, np.nan
     if min(m, n) > 0:
         ranks = stats.rankdata(scores, axis=1)
-        # Of each positive the share of negatives below it, of each negative the share of positives
-        # above it; ties count half.
+        # Shares of negatives below each positive, of positives above each negative; ties: half.
         above = (ranks[:, positive] - stats.rankdata(scores[:, positive], axis=1)) / n
         below = 1 - (ranks[:, ~positive] - stats.rankdata(scores[:, ~positive], axis=1)) / m
         areas = above.mean(axis=1)
@@ -83,9 +81,8 @@ def delong(positive: np.ndarray, first: np.ndarray, second: np.ndarray) -> DeLon
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
-    """Holm's step-down correction: the chance that any of the family is a false alarm stays below
-    the level at which the adjusted values are read. NaN (no test) is no member of the family and
-    stays NaN."""
+    """Holm's step-down correction: the chance of any false alarm in the family stays below the
+    level at which the adjusted values are read. NaN (no test) is no member and stays NaN."""
     p = np.asarray(p, dtype=np.float64)
     adjusted = np.full(p.shape, np.nan)
     order = np.argsort(p)[: np.isfinite(p).sum()]

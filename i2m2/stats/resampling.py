@@ -30,7 +30,7 @@ def draw_counts(
 ) -> Iterator[np.ndarray]:
     """How often each group was drawn, [R, G] float64 in blocks, the same numbers whatever these.
 
-    `width`: of the widest array that a row becomes later, where it is more than G.
+    `width`: columns of the widest array that is made of a row later, where they are more than G.
     """
     rng = np.random.default_rng(seed)
     rows = max(1, BLOCK // max(groups, width))
@@ -58,7 +58,7 @@ def bootstrap(
 
 
 def mean_of(values: np.ndarray, index: np.ndarray, groups: int) -> BootstrapStatistic:
-    """Of a score that each example has by itself, [n]; NaN throughout if any is not finite."""
+    """The mean of a score that each example has by itself, [n]; NaN if any is not finite."""
     if not np.isfinite(values).all():
         return lambda counts: np.full(len(counts), np.nan)
     sums = np.bincount(index, values, minlength=groups)

@@ -1,5 +1,4 @@
-"""Scores on altered test data, and what MultiBench's two robustness scores make of them (Liang et
-al., 2021)."""
+"""Scores on altered test data, and MultiBench's two robustness scores (Liang et al., 2021)."""
 
 from __future__ import annotations
 
@@ -12,14 +11,12 @@ LEVELS = tuple(step / 10 for step in range(11))  # of MultiBench; 0 is the clean
 MISSING = "missing_"  # prefix of a modality's name where it is the one that is missing
 
 CorruptArray = Callable[[np.ndarray, float], np.ndarray]  # (a modality's array, level) -> altered
-ArrayCorruptions = Mapping[
-    str, Mapping[str, CorruptArray]
-]  # name -> {modality: what is done to it}
+# name -> {modality: what is done to it}
+ArrayCorruptions = Mapping[str, Mapping[str, CorruptArray]]
 
 
 class Answer(NamedTuple):
-    """{metric: fraction} of one model on one split, and how many examples it answered uniformly,
-    since all of its experts abstained."""
+    """Scores of a model on a split, and how many examples it answered uniformly, with no expert."""
 
     scores: Mapping[str, float]
     uniform: int
@@ -51,8 +48,8 @@ def effective_robustness(curve: Sequence[float], baseline: Sequence[float]) -> f
 Measures = dict[str, dict[tuple[str, str], list[float]]]
 
 
-def summarise(points: Iterable[Point], baseline: str) -> Measures:
-    """Measures: `clean`, `relative`, `effective`, and the `accuracy` of `missing_<modality>`.
+def measures_of(points: Iterable[Point], baseline: str) -> Measures:
+    """Measures of every run: `clean`, `relative`, `effective`, `accuracy` of `missing_<modality>`.
 
     `baseline` names the run whose curve of the same seed and corruption `effective` is relative to;
     without it there is none.

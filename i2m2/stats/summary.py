@@ -16,7 +16,7 @@ from i2m2.stats.predictions import Predictions, label_names, log_prob_of
 from i2m2.stats.resampling import RESAMPLES, BootstrapStatistic, bootstrap, group_index
 
 # A metric that a data set has beside those of i2m2.metrics: (predictions, each example's group [n],
-# number of groups) -> its bootstrap statistic. Of a score per example: `lambda p, index, groups:
+# number of groups) -> its bootstrap statistic. For a score per example: `lambda p, index, groups:
 # mean_of(p["score"], index, groups)`.
 CustomMetric = Callable[[Predictions, np.ndarray, int], BootstrapStatistic]
 CustomMetrics = Mapping[str, CustomMetric]
@@ -30,8 +30,8 @@ def summarise(
     difference: bool = False,
     shared: bool = False,
 ) -> Summary:
-    """Of [S] values of the metric `name` and their [R, S] resamples. `shared`: the seeds are not
-    independent (reused models), their spread says too little, and there is no interval."""
+    """Mean and interval of [S] values of the metric `name`, from their [R, S] resamples. `shared`:
+    the seeds are not independent (reused models), their spread says too little: no interval."""
     metric = metric_of(name)
     bounds = (-np.inf, np.inf) if difference else metric.bounds
     if shared:
@@ -49,8 +49,8 @@ def resample(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """{metric: its values for [S] predictions of the same examples, and in each resample [R, S]}.
 
-    Of several labels a metric's name stands for their mean and brings every label's own. DataError
-    for a column that the predictions lack, SettingsError for an unknown metric.
+    With several labels a metric's name stands for their mean and brings each label's. DataError for
+    a column that the predictions lack, SettingsError for an unknown metric.
     """
     index, groups = group_index(predictions[0]["group"])
     custom, labels = custom or {}, label_names(predictions[0])
@@ -85,7 +85,7 @@ def resample(
 def _general(
     metric: str, place: int | None, predictions: Predictions, index: np.ndarray, groups: int
 ) -> BootstrapStatistic:
-    """One of i2m2.metrics, of the label at `place` where there are several."""
+    """The statistic of one of i2m2.metrics, for the label at `place` where there are several."""
     log_prob, y = log_prob_of(predictions), predictions["y"]
     if place is not None:
         log_prob, y = log_prob[:, place], y[:, place]
@@ -95,7 +95,7 @@ def _general(
 def _mean_over_labels(
     found: Mapping[str, tuple[np.ndarray, np.ndarray]], parts: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """As i2m2.metrics.score: a label for which the metric is not defined is left out."""
+    """The mean as i2m2.metrics.score takes it, without labels that do not define the metric."""
     defined = [found[part] for part in parts if np.isfinite(found[part][0]).all()]
     whole, resampled = zip(*(defined or [found[parts[0]]]), strict=True)
     return np.mean(whole, axis=0), np.mean(resampled, axis=0)

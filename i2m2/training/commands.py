@@ -43,12 +43,23 @@ def dataset_of(datasets: Datasets, argv: list[str]) -> DatasetSpec:
     return datasets[name]
 
 
-def train(datasets: Datasets, argv: list[str] | None, program: str) -> None:
-    """Make the run that the command line describes, or go on with it; never redo a finished one."""
-    argv = sys.argv[1:] if argv is None else argv
+def load_settings(
+    datasets: Datasets, argv: list[str], program: str, purpose: str
+) -> tuple[DatasetSpec, RunConfig]:
+    """The data set and the settings of a command line; `purpose` says what it does, for --help."""
+    first, *others = datasets
+    shown = f"Without --dataset or --config the settings shown are those of {first}"
+    purpose += f" {shown}; there are also: {', '.join(others)}." if others else ""
     spec = dataset_of(datasets, argv)
-    config = load_config(spec.config, argv, program)
-    from i2m2.training.experiment import train as train_run
+    return spec, load_config(spec.config, argv, program, purpose)
+
+
+def train(datasets: Datasets, argv: list[str] | None, program: str) -> None:
+    """Make the run that the command line describes, or resume it; never redo a finished one."""
+    argv = sys.argv[1:] if argv is None else argv
+    purpose = "Train one method with one seed, or resume such a run."
+    spec, config = load_settings(datasets, argv, program, purpose)
+    from i2m2.training.experiment import train_run
 
     # Without what makes it a joint run: a warm start adds what makes one of its parts.
     command = shell_command(argv, program, without=("--method", "--fusion", "--init"))
@@ -69,22 +80,22 @@ def evaluate(
     `options` adds a data set's own to the command line, `overrides` says which settings they are:
     where there are any, saved predictions are of others, and new ones are made.
     """
-    about = "Score a run: the product and each of its experts."
-    parser = CommandParser(prog=f"python -m {program}", description=about, allow_abbrev=False)
+    purpose = "Score a run: the product and each of its experts."
+    parser = CommandParser(prog=f"python -m {program}", description=purpose, allow_abbrev=False)
     parser.add_argument("run", type=Path, help=f"folder of the run, such as {example}")
-    parser.add_argument("--split", choices=("train", "val", "test"), default="test")
-    combine = {"choices": ("product", "mixture"), "default": "product"}
-    parser.add_argument("--combine", help="mixture: their mean probability", **combine)
+    split = "split whose predictions are scored (default: test)"
+    parser.add_argument("--split", choices=("train", "val", "test"), default="test", help=split)
+    way = "mixture: the experts' mean probability instead of their product"
+    parser.add_argument("--combine", choices=("product", "mixture"), default="product", help=way)
     add_run_options(parser)
-    about = "predict again from the weights instead of scoring saved predictions"
-    parser.add_argument("--again", action="store_true", help=about)
+    again = "predict again from the weights instead of scoring saved predictions"
+    parser.add_argument("--again", action="store_true", help=again)
     options(parser)
     args = parser.parse_args(argv)
     spec, config = config_of_run(datasets, args.run, args, example=example)
     if changed := overrides(args, config):
         spec, config = config_of_run(datasets, args.run, args, changed, example)
-    from i2m2.training.experiment import Run
-    from i2m2.training.experiment import evaluate as evaluate_run
+    from i2m2.training.experiment import Run, evaluate_run
 
     run, again = Run(args.run, config), args.again or bool(changed)
     predictions = evaluate_run(spec.experiment(), run, args.split, args.combine, again)
@@ -92,10 +103,12 @@ def evaluate(
 
 
 def add_run_options(parser: CommandParser) -> None:
-    """What may differ from a run's settings: where its data lie, the device."""
-    about = "where the data lie, if not where the run found them"
-    parser.add_argument("--data.dir", dest="data_dir", metavar="DIR", help=about)
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto")
+    """Add what may differ from a run's settings: where its data lie, the device."""
+    folder = "folder of the data, if not where the run found them"
+    parser.add_argument("--data.dir", dest="data_dir", metavar="DIR", help=folder)
+    device = "where the model runs (default: auto, a GPU where there is one)"
+    devices = ("auto", "cpu", "cuda", "mps")
+    parser.add_argument("--device", choices=devices, default="auto", help=device)
 
 
 def config_of_run(

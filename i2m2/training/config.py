@@ -47,15 +47,17 @@ def shell_command(argv: Iterable[str], program: str, without: Collection[str] = 
     return shlex.join(["python", "-m", program, *words])
 
 
-def load_config(cls: type[RunConfig], argv: list[str] | None, program: str = "") -> RunConfig:
+def load_config(
+    cls: type[RunConfig], argv: list[str] | None, program: str = "", purpose: str = ""
+) -> RunConfig:
     """Settings from dotted overrides in `argv`, else from its `--config FILE`, else the defaults of
-    the dataclass. SettingsError on anything unknown or of the wrong type."""
+    the class. SettingsError on anything unknown or of the wrong type. --help shows `purpose`."""
     words = read_words(sys.argv[1:] if argv is None else argv)
-    hint = "Add --print_config to see what is in force without running anything."
-    about = {"prog": f"python -m {program}", "description": f"{cls.__doc__.splitlines()[0]} {hint}"}
-    parser = ArgumentParser(**about, exit_on_error=False, default_env=False)
-    about = "YAML file of settings, or config.yaml of a run to repeat it"
-    parser.add_argument("--config", type=str, metavar="FILE", help=about)
+    hint = "A --config file's values replace the defaults shown; --print_config shows the result."
+    shown = {"prog": f"python -m {program}", "description": f"{purpose} {hint}"}
+    parser = ArgumentParser(**shown, exit_on_error=False, default_env=False)
+    config = "YAML file of settings, or config.yaml of a run to repeat it"
+    parser.add_argument("--config", type=str, metavar="FILE", help=config)
     parser.add_class_arguments(cls)
     known = set(settings_of(cls))
     if (path := words.get("--config")) is not None:
@@ -94,8 +96,7 @@ def _read_settings(path: str, words: Mapping[str, str | None], known: set[str]) 
 
 
 def _check_ranges(config: RunConfig) -> None:
-    """Ranges that types cannot say. No setting is negative; whole numbers are at least 1, but for
-    the few that count from 0."""
+    """Check ranges: no setting is negative; integers are at least 1, but for a few from 0."""
     for name, value in flatten(to_dict(config)).items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue

@@ -51,8 +51,7 @@ class MultimodalDataset(Protocol):
 
 @dataclass(eq=False)
 class ArrayDataset(Dataset):
-    """Rows of one array per modality, memory-mapped or not; a batch is one fancy index per array,
-    no loop over examples."""
+    """Rows of an array per modality, memory-mapped or not; a batch is one fancy index per array."""
 
     inputs: Mapping[str, np.ndarray]
     y: np.ndarray  # [n(, L)]; `id` and `group` too are picked already
@@ -153,7 +152,7 @@ def to_device(batch: Batch, device: torch.device, prepare: Callable[[Inputs], In
 
 def seed_everything(*seed: int) -> None:
     """Seed Python, NumPy and PyTorch from some integers, say (seed, epoch, rank). Every epoch
-    begins so: a run that was broken off has no random states to restore."""
+    begins so: a run that is resumed has no random states to restore."""
     # Their number comes first, since a seed sequence takes (0,) and (0, 0) for the same.
     words = np.random.SeedSequence([len(seed), *seed]).generate_state(3).tolist()
     random.seed(words[0])

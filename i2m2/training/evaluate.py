@@ -92,17 +92,17 @@ def mixture_of_experts(predictions: Predictions) -> np.ndarray:
 def score_predictions(
     predictions: Predictions, metrics: Sequence[str] = tuple(METRICS)
 ) -> dict[str, float]:
-    """{metric: value} of the product."""
+    """{metric: value} for the product."""
     return score(predictions["y"], predictions["log_prob"], metrics, labels_of(predictions))
 
 
 def general_scores(predictions: Mapping[str, Predictions]) -> dict[str, dict[str, float]]:
-    """The same by split."""
+    """{split: `score_predictions`}."""
     return {split: score_predictions(of_split) for split, of_split in predictions.items()}
 
 
 def scores_table(predictions: Predictions, combine: str = PRODUCT) -> str:
-    """All metrics of the product (or the `mixture`) and of each expert."""
+    """All metrics of the product (or the `mixture`) and of each expert, as an aligned table."""
     product, y, labels = combine == PRODUCT, predictions["y"], labels_of(predictions)
     combined = predictions["log_prob"] if product else mixture_of_experts(predictions)
     named = {combine: combined, **expert_log_probs(predictions)}
@@ -112,8 +112,7 @@ def scores_table(predictions: Predictions, combine: str = PRODUCT) -> str:
 def score_of_class_frequencies(
     train_y: np.ndarray, y: np.ndarray, num_classes: int
 ) -> dict[str, float]:
-    """Scores of the answer that knows the training labels [n] alone: their frequencies, each class
-    counted once more, so that none is impossible."""
+    """Scores of the training labels' frequencies as every answer, each class counted once more."""
     counts = np.bincount(train_y, minlength=num_classes) + 1.0
     return score(y, np.tile(np.log(counts / counts.sum()), (len(y), 1)))
 

@@ -43,8 +43,8 @@ class Experiment:
     report: Callable[[Predictions], str] | None = None
 
 
-def train(experiment: Experiment, config: RunConfig, command: str) -> None:
-    """Make the run, or go on with it; a finished one is left alone. `command` is the one at hand
+def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
+    """Make the run, or resume it; a finished one is left alone. `command` is the one at hand
     without method, fusion and start, for an error that names those that make missing parts."""
     accelerator = make_accelerator(config)
     with accelerator.main_process_first():
@@ -78,11 +78,10 @@ def train(experiment: Experiment, config: RunConfig, command: str) -> None:
     accelerator.print(f"{run.dir}: test {main} {value:.4f} (data: {data.facts['description']})")
 
 
-def evaluate(
+def evaluate_run(
     experiment: Experiment, run: Run, split: str, combine: str, again: bool
 ) -> Predictions:
-    """Print the scores of a run from its saved predictions, or from its weights where there are
-    none or `again` is set."""
+    """Print the scores of a run from saved predictions; if none are, or `again`, from weights."""
     if experiment.report and combine != PRODUCT:
         raise SettingsError(
             f"--combine {combine} needs the log-probabilities of all answers; "
@@ -90,8 +89,8 @@ def evaluate(
         )
     saved = None if again else read_predictions(run.dir, split)
     predictions = saved or predict_again(experiment, run, split)
-    examples, about = len(predictions["id"]), run.facts["description"]
-    print(f"{run.dir}, {split} split, {examples} examples, data: {about}")
+    examples, data = len(predictions["id"]), run.facts["description"]
+    print(f"{run.dir}, {split} split, {examples} examples, data: {data}")
     report = experiment.report
     print(report(predictions) if report else scores_table(predictions, combine))
     return predictions
@@ -107,7 +106,7 @@ def predict_again(experiment: Experiment, run: Run, split: str) -> Predictions:
     dataset = data.splits[split].select(model.modalities)
     outputs = experiment.select_outputs(config)
     predictions = predict(model, dataset, accelerator, config.step_size, select_outputs=outputs)
-    if run.done:  # of a run still in training they would soon be out of date
+    if run.done:  # while a run is still in training they would soon be out of date
         run.save_predictions(split, predictions)
     return predictions
 

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from i2m2.errors import SettingsError
 from i2m2.files import Plain, finite
-from i2m2.metrics import lower_is_better
+from i2m2.metrics import metric_of
 from i2m2.settings import OptimConfig, RunConfig, flatten, to_dict
 from i2m2.stats.predictions import Predictions
 from i2m2.training import data
@@ -45,8 +45,8 @@ def fit(
     select_outputs: SelectOutputs = all_outputs,
     validate: Callable[[Predictions], dict[str, float]] | None = None,
 ) -> None:
-    """Train the model, going on from the run's last epoch if there is one; it ends with the weights
-    of the best epoch.
+    """Train the model, resuming after the run's last epoch if there is one; in the end it has the
+    weights of the best epoch.
 
     `validate` scores the validation predictions, of which `select_outputs` says what they hold; its
     result has the metric `optim.select`. Without it: accuracy, NLL and that metric.
@@ -59,7 +59,7 @@ def fit(
         for name, part in trainer.parts.items():
             part.load_state_dict(state[name])
         run.write_history(history)  # a kill may have come just before its last line
-        accelerator.print(f"{run.dir}: going on after epoch {len(history)}")
+        accelerator.print(f"{run.dir}: resuming after epoch {len(history)}")
     names = sorted({optim.select, "accuracy", "nll"})
     for epoch in range(len(history), optim.epochs):
         stale = epoch - best_epoch(history, optim.select) if history else 0
@@ -104,9 +104,8 @@ class Trainer:
         trained = parameters or [p for p in model.parameters() if p.requires_grad]
         self.optimizer = build_optimizer(trained, optim)
         updates = optim.epochs * math.ceil(examples / optim.batch_size)
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lr_factor(optim, updates)
-        )
+        factor = lr_factor(optim, updates)
+        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         # All that has a state of its own.
         self.parts = {"model": model, "optimizer": self.optimizer, "scheduler": self.scheduler}
         if accelerator.scaler is not None:
@@ -116,12 +115,12 @@ class Trainer:
         self.wrapped, self.prepared = accelerator.prepare(model, self.optimizer)
         # Accelerate's wrappers serve scaled gradients; else they only cost every small step.
         self.scaled = accelerator.scaler is not None
-        # While the rate is constant a small step's time is better spent.
+        # With a constant rate, skip scheduler.step(): it costs noticeable time on small models.
         self.lr_varies = optim.schedule != "constant" or optim.warmup > 0
 
     @property
     def lr(self) -> float:
-        """Of the first group of parameters."""
+        """The learning rate of the first group of parameters."""
         return self.optimizer.param_groups[0]["lr"]
 
     def train_epoch(self, train: MultimodalDataset, epoch: int) -> float:
@@ -156,7 +155,7 @@ class Trainer:
         return accelerator.reduce(total, "sum").item() / len(train)
 
     def _forward_backward(self, part: MicroBatch, batch: Any, train: MultimodalDataset) -> Tensor:
-        """-> this micro-batch's share of the mean loss of its update."""
+        """Add a micro-batch's gradients -> its share of the mean loss of its update."""
         accelerator = self.accelerator
         autocast = accelerator.autocast() if self.config.precision != "no" else nullcontext()
         batch = data.to_device(batch, accelerator.device, train.prepare)
@@ -187,7 +186,7 @@ class Trainer:
             raise self._diverged("the validation predictions are NaN", epoch, "its end")
 
     def _refuse_non_finite(self, losses: list[Tensor], plan: list[MicroBatch], epoch: int) -> None:
-        """Of the losses since the last look."""
+        """FloatingPointError if any loss since the last look is not finite."""
         begin = (len(losses) - 1) // CHECK_EVERY * CHECK_EVERY
         bad = ~torch.isfinite(torch.stack(losses[begin:]))
         if bad.any():
@@ -248,16 +247,15 @@ def lr_factor(optim: OptimConfig, updates: int) -> Callable[[int], float]:
 
 
 def best_epoch(history: History, select: str) -> int:
-    """The epoch (from 1) with the best validation metric; the first one on a tie, and if the metric
-    was never defined."""
-    sign = -1 if lower_is_better(select) else 1
+    """The epoch (from 1) with the best validation metric: the first if several, or if undefined."""
+    sign = -1 if metric_of(select).lower_is_better else 1
     values = [record["val"][select] for record in history]
     values = [-math.inf if value is None else sign * value for value in values]
     return values.index(max(values)) + 1
 
 
 def make_accelerator(config: RunConfig) -> Accelerator:
-    """Device and precision as set. SettingsError for what this machine does not have."""
+    """The accelerator of the settings. SettingsError for what this machine does not have."""
     available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     device, tracker, precision = config.device, config.tracker, config.precision
     if device in available and not available[device]():

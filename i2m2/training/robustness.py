@@ -38,7 +38,7 @@ class Corruption(NamedTuple):
     alter: Callable[[MultimodalDataset, float], MultimodalDataset]
 
 
-def of_arrays(corruptions: ArrayCorruptions) -> dict[str, Corruption]:
+def array_corruptions(corruptions: ArrayCorruptions) -> dict[str, Corruption]:
     """Corruptions of an `ArrayDataset`, {name: {modality: function}}. A function is called once per
     modality and level, however many corruptions share it."""
     alterations = {one for functions in corruptions.values() for one in functions.items()}
@@ -156,9 +156,10 @@ def measure_runs(
     points: list[Point] = []
     for settings, its_data in data.items():
         models = {}
-        for run in (run for run in runs if run.config.data == settings):
-            model = trained_model(experiment, run).to(accelerator.device)
-            models[run.dir.parent.name, run.config.seed] = model
+        for run in runs:
+            if run.config.data == settings:
+                model = trained_model(experiment, run).to(accelerator.device)
+                models[run.dir.parent.name, run.config.seed] = model
         test = its_data.splits["test"]
         points += measure(models, test, corruptions, evaluate, args.levels, missing)
     return points, data[config.data]

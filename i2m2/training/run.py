@@ -28,7 +28,7 @@ from i2m2.files import Plain, finite, write_atomic, write_json, write_text
 from i2m2.runs import is_done, read_config, read_environment, read_facts, readable
 from i2m2.settings import RunConfig, config_diff, to_dict, with_role
 
-AGAIN = "delete its folder and run it again"
+RUN_AGAIN = "delete its folder and run it again"
 PACKAGES = (  # whose versions a number depends on
     "torch", "torchvision", "numpy", "scikit-learn", "accelerate", "transformers", "h5py", "i2m2",
 )  # fmt: skip
@@ -50,7 +50,7 @@ class Run:
 
     @classmethod
     def open(cls, directory: Path, config: RunConfig, data: Plain, writes: bool = True) -> Run:
-        """Begin a run or go on with it. SettingsError if its folder holds other settings, DataError
+        """Begin a run or resume it. SettingsError if its folder holds other settings, DataError
         if its data have changed.
 
         `data` describes the data set (variant, synthetic, fingerprint ...) for env.json.
@@ -85,7 +85,7 @@ class Run:
 
     @property
     def started(self) -> bool:
-        """Whether an epoch has been finished, to go on from."""
+        """Whether an epoch has been finished, after which the run can be resumed."""
         return (self.dir / "last.pt").exists()
 
     @property
@@ -94,22 +94,20 @@ class Run:
         return read_facts(self.dir)
 
     def save_best(self, weights: Mapping[str, Tensor]) -> None:
-        # Cloned, since the format refuses tensors that share memory, as those of an encoder that
-        # two experts use do.
+        # Cloned: the format refuses tensors that share memory (an encoder that two experts use).
         contiguous = torch.contiguous_format
-        own = {k: v.detach().cpu().clone(memory_format=contiguous) for k, v in weights.items()}
-        data = safetensors.torch.save(own)
+        copies = {k: v.detach().cpu().clone(memory_format=contiguous) for k, v in weights.items()}
+        data = safetensors.torch.save(copies)
         self._write("best.safetensors", lambda path: path.write_bytes(data))
 
     def load_best(self) -> dict[str, Tensor]:
-        """Weights of the best epoch, {parameter name: tensor}. SettingsError if there are none yet,
-        DataError if damaged."""
+        """Weights of the best epoch. SettingsError if there are none yet, DataError if damaged."""
         path = self.dir / "best.safetensors"
         if not path.exists():
             raise SettingsError(
                 f"{path} does not exist: this run has not finished an epoch yet; train it first"
             )
-        with readable(path, AGAIN, safetensors.SafetensorError):
+        with readable(path, RUN_AGAIN, safetensors.SafetensorError):
             return safetensors.torch.load_file(path)
 
     def save_last(self, state: Plain) -> None:
@@ -123,11 +121,11 @@ class Run:
         if not self.started:
             return None
         path, errors = self.dir / "last.pt", (RuntimeError, ValueError, EOFError, UnpicklingError)
-        with readable(path, AGAIN, *errors):
+        with readable(path, RUN_AGAIN, *errors):
             return torch.load(path, map_location="cpu", weights_only=True)
 
     def write_history(self, history: list[Plain]) -> None:
-        """metrics.jsonl, whole every time: it never tells of an epoch that was not kept."""
+        """Write metrics.jsonl, whole every time: it never has an epoch whose state was not kept."""
         text = "".join(json.dumps(finite(record), allow_nan=False) + "\n" for record in history)
         self._write("metrics.jsonl", lambda path: path.write_text(text, encoding="utf-8"))
 
@@ -135,12 +133,12 @@ class Run:
         self._write(f"predictions_{split}.npz", lambda path: np.savez(path, **predictions))
 
     def add_to_environment(self, **facts: Any) -> None:
-        """Further facts for env.json, such as where a warm start came from."""
+        """Add facts to env.json, such as where a warm start came from."""
         if self.writes:
             write_json(self.dir / "env.json", read_environment(self.dir) | facts)
 
     def finish(self, result: Mapping[str, Mapping[str, float]]) -> None:
-        """result.json ({split: {metric: value}}, null where a metric is not defined), then DONE."""
+        """Write result.json ({split: {metric: value}}, null where one is undefined), then DONE."""
         if self.writes:
             write_json(self.dir / "result.json", finite(result))
             write_text(self.dir / "DONE", "")
@@ -160,11 +158,10 @@ class Run:
             )
 
     def _lock(self) -> None:
-        """The system frees the lock when this process ends, however it ends."""
+        """Lock the folder; the system frees it when this process ends, however it ends."""
         self._lock_file = open(self.dir / ".lock", "w")  # noqa: SIM115 (until the process ends)
         try:
-            # Of this process alone: flock would stay with the data loader's workers, who outlive a
-            # kill by seconds.
+            # Not flock: the data loader's workers would inherit it, and outlive a kill by seconds.
             fcntl.lockf(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise SettingsError(

@@ -1,5 +1,4 @@
-"""Warm start: a joint model begins with the experts that were trained alone with the same seed
-(paper, section 5, Table 5)."""
+"""Warm start: a joint model begins with experts trained alone (paper, section 5, Table 5)."""
 
 from __future__ import annotations
 
@@ -20,18 +19,19 @@ def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
     """Load every expert's weights from the finished run that trained it alone -> {expert: folder of
     that run}. `command` trains the joint model; the one that makes a missing part begins so."""
     sources = _finished_parts(run, command)
-    own = {key: v for key, v in model.state_dict().items() if not key.startswith("experts.")}
-    shared = {}
+    outside = {k: v for k, v in model.state_dict().items() if not k.startswith("experts.")}
+    changed = {}
     for name, path in sources.items():
         weights = _weights_of(path, run)
         prefix = f"experts.{name}."
-        of_expert = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-        model.experts[name].load_state_dict(of_expert)
-        # What the experts share, a backbone say, comes from the run that changed it; of several,
-        # from the last: the fused one.
-        shared |= {k: v for k, v in weights.items() if k in own and not torch.equal(v, own[k])}
-    if shared:
-        model.load_state_dict(shared, strict=False)
+        expert = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+        model.experts[name].load_state_dict(expert)
+        # What the experts have in common, a backbone say, comes from the run that changed it; if
+        # several did, from the last: the fused one.
+        common = {k: v for k, v in weights.items() if k in outside}
+        changed |= {k: v for k, v in common.items() if not torch.equal(v, outside[k])}
+    if changed:
+        model.load_state_dict(changed, strict=False)
     return {name: str(path) for name, path in sources.items()}
 
 
@@ -53,9 +53,8 @@ def _finished_parts(run: Run, command: str) -> dict[str, Path]:
 
 
 def _weights_of(source: Path, run: Run) -> dict[str, torch.Tensor]:
-    """A part's weights. DataError if it saw other examples, SettingsError if it has another
-    architecture: the joint run's numbers would mean something else. Every group of settings but the
-    optimiser's has to be alike."""
+    """A part's weights. DataError if it saw other examples, SettingsError if any group of settings
+    but the optimiser's differs: the joint run's numbers would mean something else."""
     part = Run(source, run.config)
     part.refuse_other_data(run.facts)
     differing = {

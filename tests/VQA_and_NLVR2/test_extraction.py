@@ -93,7 +93,7 @@ def test_what_was_broken_off_goes_on_and_ends_the_same(
     with pytest.raises(KeyboardInterrupt):
         extract_features(config)
     (folder / "parts/.99.tmp.00002.npz").write_bytes(b"half of a part")
-    with pytest.raises(DataError, match="not finished; the same command goes on"):
+    with pytest.raises(DataError, match="not finished; the same command resumes it"):
         open_features(folder, config.backbone, config.features)
     monkeypatch.setattr(
         extraction, "compute_part", lambda work, k: computed.append(k) or compute(work, k)

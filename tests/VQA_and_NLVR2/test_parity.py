@@ -39,7 +39,7 @@ def test_parity_names_what_deviates_and_what_it_does_not_know(shared, tmp_path, 
     )
     with pytest.raises(
         FloatingPointError,
-        match=r"\d+ could not be compared for want of inputs or weights: fused1/",
+        match=r"\d+ could not be compared because inputs or weights are missing: fused1/",
     ):
         main([str(tmp_path), "--tolerance", "2e-3"])
     np.savez(

@@ -10,7 +10,8 @@ from fastMRI import controls
 def test_products_of_separate_networks_are_kept_beside_the_runs(runs, capsys):
     controls.main([str(runs)])
     printed = capsys.readouterr().out
-    assert "product-3x_phase: not made, for want of finished seeds (unimodal_phase: 0)" in printed
+    why = "because finished seeds are missing (unimodal_phase: 0)"
+    assert f"product-3x_phase: not made, {why}" in printed
     assert 'SEEDS="0 1 2" ROWS="unimodal_phase" bash scripts/fastmri.sh' in printed
     made = sorted(str(path.parent.relative_to(runs)) for path in runs.glob("product-*/*/DONE"))
     assert made == [

@@ -1,4 +1,4 @@
-"""How a command reports what a user can mend: one line and an exit code."""
+"""How a command reports what a user can fix: one line and an exit code."""
 
 import pytest
 
@@ -14,7 +14,7 @@ from i2m2.errors import CommandParser, DamagedError, DataError, SettingsError, a
         # As a worker of a data loader sends it, after the traceback.
         (DataError("Caught DataError ...\nDataError: row 3 holds NaN"), 3, "row 3 holds NaN"),
         (FloatingPointError("the loss is nan"), 1, "the loss is nan"),
-        (OSError(28, "No space left", "a.npz"), 1, "a.npz: No space left; free space or mend the"),
+        (OSError(28, "No space left", "a.npz"), 1, "a.npz: No space left; free space or fix the"),
         (KeyboardInterrupt(), 130, "interrupted; what was finished is kept"),
     ],
 )

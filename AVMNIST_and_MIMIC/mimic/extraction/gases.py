@@ -1,6 +1,6 @@
 """Blood gases in SQL: PaO2, and the FiO2 that belongs to it, of arterial samples.
 
-Faults of the published extraction are kept by the mode `reference` and mended by `clean`
+Faults of the published extraction are kept by the mode `reference` and fixed by `clean`
 (README.md lists them). Whether a sample is arterial is estimated as by MIT-LCP.
 """
 

@@ -1,6 +1,6 @@
 """From filtered raw tables to `records` (hadm_id, variable, time, value): one per time stamp.
 
-Faults of the published extraction are kept by `reference` and mended by `clean` (README.md lists
+Faults of the published extraction are kept by `reference` and fixed by `clean` (README.md lists
 them); both differ here in FiO2, SpO2 and urine only.
 """
 
@@ -45,10 +45,10 @@ def build_records(scratch: Scratch) -> None:
     _build_by_mode(scratch, "reference")
 
 
-def mend_records(scratch: Scratch) -> None:
+def fix_records(scratch: Scratch) -> None:
     """Replace blood gases and urine in `records` by those of the clean rules."""
-    mended = ", ".join(str(NUMBER[name]) for name in ("pao2", "fio2", "urine"))
-    scratch.run("clean rules", f"DELETE FROM records WHERE variable IN ({mended})")
+    fixed = ", ".join(str(NUMBER[name]) for name in ("pao2", "fio2", "urine"))
+    scratch.run("clean rules", f"DELETE FROM records WHERE variable IN ({fixed})")
     _build_by_mode(scratch, "clean")
 
 

@@ -145,12 +145,12 @@ def test_fio2_is_converted_item_by_item(tmp_path):
         hospital.lab(hadm, PAO2, 2, 100)
         hospital.lab(hadm, SPECIMEN, 2, "", "ART")
     clean, reference = both(hospital, tmp_path)
-    for hadm, (_, _, published, mended) in enumerate(FIO2, start=1):
+    for hadm, (_, _, published, fixed) in enumerate(FIO2, start=1):
         assert reference.row("series", hadm)[23, RATIO] == pytest.approx(
             100 / published if published else NAN, nan_ok=True
         )
         assert clean.row("series", hadm)[23, RATIO] == pytest.approx(
-            100 / mended if mended else NAN, nan_ok=True
+            100 / fixed if fixed else NAN, nan_ok=True
         )
 
 

@@ -1,4 +1,4 @@
-"""A preparation that was broken off, or is given again, with other files or settings."""
+"""A preparation that was interrupted, or is given again, with other files or settings."""
 
 import pytest
 

@@ -32,7 +32,7 @@ def test_epochs_that_may_be_another_methods_own_are_not_repeated(out):
 def test_unfinished_runs_are_listed_and_not_counted(out):
     make_three(out)
     make_run(out, "toy/i2m2-concat/seed1", None)
-    (out / "toy/inter-concat/seed0").mkdir(parents=True)  # broken off before its config was written
+    (out / "toy/inter-concat/seed0").mkdir(parents=True)  # interrupted before it had a config
     make_run(out, "toy/i2m2-concat-try/seed0", None)
     main([str(out)])
     text = (out / "toy/table.md").read_text()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from i2m2.stats.robustness import Point, effective_robustness, relative_robustness, summarise
+from i2m2.stats.robustness import Point, effective_robustness, measures_of, relative_robustness
 
 
 def test_relative_robustness_is_the_area_under_the_curve():
@@ -33,7 +33,7 @@ def test_summary_pairs_a_run_with_the_baseline_of_its_seed():
     points = [point("a", 0, "missing_image", None, 0.3)]
     for key, values in curves.items():
         points += [point(*key, "image", k / 2, value) for k, value in enumerate(values)]
-    summary = summarise(points, "base")
+    summary = measures_of(points, "base")
     assert summary["a"]["image", "clean"] == [0.9, 0.5]
     assert summary["a"]["image", "relative"] == pytest.approx([0.8, 0.375])
     # (-0.1 + 0.3) + (-0.3 + 0.7); seed 0 has no baseline.

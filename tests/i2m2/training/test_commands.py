@@ -17,7 +17,7 @@ def test_train_hands_on_the_settings_and_the_command_without_what_makes_a_joint_
     """A warm start adds method and fusion of a part to it, and the user runs what it names."""
     seen = []
     monkeypatch.setattr(toy, "EXPERIMENT", "the toy", raising=False)
-    monkeypatch.setattr("i2m2.training.experiment.train", lambda *given: seen.append(given))
+    monkeypatch.setattr("i2m2.training.experiment.train_run", lambda *given: seen.append(given))
     what = ["--method", "i2m2", "--fusion", "lf", "--init=warm"]
     commands.train(DATASETS, ["--dataset=toy", *what, "--seed", "3", "--tag", "x"], "toy.train")
     ((experiment, config, command),) = seen

@@ -12,7 +12,7 @@ from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert, product_o
 from i2m2.stats.robustness import Answer
 from i2m2.training.data import ArrayDataset
 from i2m2.training.evaluate import predict
-from i2m2.training.robustness import Without, measure, of_arrays, uniform_answers
+from i2m2.training.robustness import Without, array_corruptions, measure, uniform_answers
 
 
 class Mean(nn.Module):
@@ -74,7 +74,7 @@ def test_measure_alters_only_what_it_says_once_per_level_and_asks_no_model_twice
     by = {modality: partial(corrupt_by_level, modality) for modality in sides}
     both = {"left": {"left": by["left"]}, "right": {"right": by["right"]}, "multimodal": by}
     keyed = {(name, 0): model for name, model in models.items()}
-    points = measure(keyed, test, of_arrays(both), evaluate, (0.0, 0.5, 1.0), sides)
+    points = measure(keyed, test, array_corruptions(both), evaluate, (0.0, 0.5, 1.0), sides)
     value = {(p.run, p.corruption, p.level): p.scores["sum"] for p in points}
     clean = {name: value[name, "left", 0.0] for name in models}
     assert sorted(made) == [(m, level) for m in sides for level in (0.5, 1.0)]

@@ -200,7 +200,7 @@ def test_a_run_killed_three_times_equals_an_uninterrupted_one(train, avmnist_fil
             process.send_signal(signal.SIGKILL)
         assert not (folder / "DONE").exists()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and "going on after epoch" in done.stdout
+    assert done.returncode == 0 and "resuming after epoch" in done.stdout
     for name in ("best.safetensors", "predictions_val.npz", "predictions_test.npz", "result.json"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
