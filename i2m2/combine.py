@@ -16,7 +16,7 @@ from i2m2.files import write_json, write_text
 from i2m2.names import EXPERT
 from i2m2.runs import read_config, read_facts, require_predictions
 from i2m2.settings import RunConfig, flatten, nest
-from i2m2.stats.predictions import Predictions, refuse_other_examples
+from i2m2.stats.predictions import Predictions, log_prob_of, refuse_other_examples
 
 
 def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
@@ -29,7 +29,7 @@ def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
     refuse_other_examples(predictions)
     first = next(iter(predictions.values()))
     product = {name: first[name] for name in ("id", "group", "y", "labels") if name in first}
-    log_probs = {name: torch.from_numpy(p["log_prob"]).double() for name, p in predictions.items()}
+    log_probs = {name: torch.from_numpy(log_prob_of(p)).double() for name, p in predictions.items()}
     product["log_prob"] = product_of_experts(log_probs.values()).numpy()
     return product | {f"{EXPERT}{name}": value.numpy() for name, value in log_probs.items()}
 

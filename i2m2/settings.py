@@ -188,7 +188,9 @@ def merge_preset(values: Plain, path: str, preset: str, parts: Mapping[str, str]
     the kind `unimodal`, then for `unimodal_image`. SettingsError, with `path`, for a preset that is
     not there, or what is no group of settings.
     """
-    own = values.get("preset", "paper")  # a run's config.yaml is resolved, and says of which preset
+    own = str(
+        values.get("preset") or "paper"
+    )  # a run's config.yaml is resolved, and says of which preset
     presets = check_group(values.get("presets", {}), f"{path}: presets")
     choices = dict.fromkeys([own, "paper", *presets])
     if preset not in choices:

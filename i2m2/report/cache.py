@@ -26,15 +26,13 @@ VERSION = 6  # counts up when the same predictions give other statistics
 Stored = TypeVar("Stored")
 
 
-def load(folder: Path, kind: type[Stored], table: str | None = None) -> Stored | None:
-    """What is stored in a folder (of one table if named), else None. DataError if unreadable."""
+def load(folder: Path, kind: type[Stored]) -> Stored | None:
+    """What is stored in a folder, else None. DataError if unreadable."""
     path = folder / FILE
     if not path.exists():
         return None
     try:
-        content = msgspec.json.decode(path.read_bytes(), type=Plain)
-        content = content if table is None else content.get(table)
-        return None if content is None else msgspec.convert(content, kind)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except (msgspec.MsgspecError, ValueError) as error:
         raise DataError(f"{path} is damaged ({error}); delete it, it is computed again") from error
 
@@ -47,11 +45,12 @@ def judgement_of(folder: Path, spec: TableSpec, shown: Sequence[ResultRow]) -> J
     stamps = {run: [stamp(record.dir) for record in records] for run, records in rows.items()}
     any_predictions = any(map(any, stamps.values()))
     try:
-        stored = load(folder, Judgement, spec.name) or Judgement()
+        tables = load(folder, Plain) or {}
     except DataError:
         if not any_predictions:
             raise
-        stored = Judgement()  # computed again
+        tables = {}  # computed again
+    stored = _stored_judgement(tables.get(spec.name), rows)
     still_true = _still_true(stored, rows, best)
     if not any_predictions:
         return still_true
@@ -59,7 +58,7 @@ def judgement_of(folder: Path, spec: TableSpec, shown: Sequence[ResultRow]) -> J
     complete = {run: records for run, records in rows.items() if run not in lacking}
     computed_from = {run: stamps[run] for run in complete}
     computed_from |= _beside_predictions(complete, spec.metrics, best, lacking)
-    if stored.computed_from == computed_from and stored.version == VERSION:
+    if stored and stored.computed_from == computed_from and stored.version == VERSION:
         return stored
     made = _judged(complete, spec, best, still_true)
     made.version, made.computed_from = VERSION, computed_from
@@ -71,11 +70,17 @@ def judgement_of(folder: Path, spec: TableSpec, shown: Sequence[ResultRow]) -> J
                 "its interval is from before its predictions went; "
                 "without them it is not compared with the best"
             )
-    other_tables = {}
-    with suppress(DataError):  # a file that cannot be read is replaced
-        other_tables = load(folder, Plain) or {}
-    write_json(folder / FILE, other_tables | {spec.name: msgspec.to_builtins(made)})
+    write_json(folder / FILE, tables | {spec.name: msgspec.to_builtins(made)})
     return made
+
+
+def _stored_judgement(table: Plain | None, rows: Rows) -> Judgement | None:
+    """A damaged one says so instead of giving intervals; the other tables keep theirs."""
+    try:
+        return None if table is None else msgspec.convert(table, Judgement)
+    except msgspec.ValidationError as error:
+        why = f"no interval, since its entry in {FILE} is damaged ({error})"
+        return Judgement(why_no_interval=dict.fromkeys(rows, why))
 
 
 def _judged(rows: Rows, spec: TableSpec, best: Mapping[str, str], before: Judgement) -> Judgement:
@@ -105,9 +110,9 @@ def _lack(records: Sequence[RunRecord], stamps: Sequence[str | None]) -> str:
     return f"no interval, for want of predictions of seed{plural} {', '.join(seeds)}"
 
 
-def _still_true(stored: Judgement, rows: Rows, best: dict[str, str]) -> Judgement:
+def _still_true(stored: Judgement | None, rows: Rows, best: dict[str, str]) -> Judgement:
     """What is stored, without the rows whose seeds or values have changed since."""
-    if not stored.rows:
+    if stored is None:
         return Judgement()
     kept: dict[str, dict[str, Summary]] = {}
     why = {run: reason for run, reason in stored.why_no_interval.items() if run in rows}
@@ -121,7 +126,9 @@ def _still_true(stored: Judgement, rows: Rows, best: dict[str, str]) -> Judgemen
         if run not in stored.rows and run not in stored.why_no_interval:
             why[run] = "no interval, for want of predictions"
     p = {}
-    for metric, by_run in stored.p.items():
+    # Until version 2, p-values were corrected within their column.
+    comparable = stored.version > 1 or len(stored.p) == 1
+    for metric, by_run in stored.p.items() if comparable else ():
         first = stored.best.get(metric)
         if first == best.get(metric) and metric in kept.get(first, {}):
             p[metric] = {run: v for run, v in by_run.items() if metric in kept.get(run, {})}

@@ -178,8 +178,8 @@ def how_sure(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
         return lines
     rules = dict.fromkeys(next(iter(summaries.values())).rule for summaries in rows)
     lines.append(
-        f"Interval: {'; '.join(rules)}; {judgement.resamples:,} resamples of "
-        f"{judgement.groups:,} groups of examples."
+        f"Interval: {'; '.join(rules)}; {judgement.resamples or 0:,} resamples of "
+        f"{judgement.groups or 0:,} groups of examples."
     )
     if judgement.best:
         lines.append(

@@ -67,7 +67,7 @@ def refuse_other_examples(predictions: Mapping[str, Predictions]) -> None:
         if not same_examples(predictions[first], predictions[name]):
             raise DataError(
                 f"{first} and {name} predicted other examples, or in another order; "
-                "compare runs of the same data and split"
+                "take runs of the same data and split"
             )
 
 

@@ -28,13 +28,16 @@ TYPES |= {type(None): "null"}
 def read_words(argv: Iterable[str]) -> dict[str, str | None]:
     """The words of a training command, {--name: its value}, the later one of two; None for a word
     without a value. The published code's names of fusions are replaced."""
-    words, rest = {}, iter(argv)
-    for word in rest:
+    words, rest = {}, list(argv)
+    while rest:
+        word = rest.pop(0)
         name, equals, value = word.partition("=")
         if not word.startswith("--") or word in FLAGS:
             words[word] = None
-        else:
-            words[name] = value if equals else next(rest, None)
+        elif equals:
+            words[name] = value
+        else:  # the next word, unless that is an option of its own
+            words[name] = rest.pop(0) if rest and not rest[0].startswith("--") else None
     if fusion := words.get("--fusion"):
         words["--fusion"] = FUSION_ALIASES.get(fusion, fusion)
     return words

@@ -149,7 +149,7 @@ class Run:
 
     def refuse_other_data(self, data: Plain) -> None:
         """DataError if the data at hand are not those the run began with."""
-        stored, now = self.facts["fingerprint"], data["fingerprint"]
+        stored, now = str(self.facts.get("fingerprint", "not recorded")), data["fingerprint"]
         if stored != now:
             raise DataError(
                 f"{self.dir} was made with other data "

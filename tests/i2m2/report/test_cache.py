@@ -98,3 +98,38 @@ def test_a_damaged_table_costs_only_its_own_statistics(out, capsys):
     path.write_text(json.dumps({name: {"rows": []}, "another table": stored[name]}))
     main([str(out)])  # computed again from the predictions
     assert json.loads(path.read_text()) == stored | {"another table": stored[name]}
+
+
+def test_a_damaged_table_without_predictions_has_no_intervals_and_says_why(out, capsys):
+    runs = of_two_rows(out)
+    main([str(out)])
+    for run in runs:
+        (run / "predictions_test.npz").unlink()
+    path = out / "toy/statistics.json"
+    stored = json.loads(path.read_text())
+    path.write_text(json.dumps(dict.fromkeys(stored, 3)))
+    capsys.readouterr()
+    main([str(out)])
+    printed = capsys.readouterr().out
+    assert row_of(printed, "I2M2").startswith("| I2M2 | **95.0 (1)** |")
+    assert "I2M2: no interval, since its entry in statistics.json is damaged" in printed
+
+
+def test_marks_of_version_1_are_of_a_column_and_not_shown_beside_others(out, capsys):
+    """Until version 2, p-values were corrected within their column alone."""
+    runs = of_two_rows(out)
+    main([str(out)])
+    for run in runs:
+        (run / "predictions_test.npz").unlink()
+    path = out / "toy/statistics.json"
+    stored = json.loads(path.read_text())
+    (table,) = stored.values()
+    del table["version"]
+    table["p"]["accuracy"] = dict.fromkeys(table["p"]["accuracy"], 0.9)
+    for marked in (True, False):  # one column alone is marked, two are not
+        path.write_text(json.dumps(stored))
+        capsys.readouterr()
+        main([str(out)])
+        assert ("(1) †" in row_of(capsys.readouterr().out, "Image")) == marked
+        table["p"]["auroc"] = table["p"]["accuracy"]
+        table["best"]["auroc"] = table["best"]["accuracy"]

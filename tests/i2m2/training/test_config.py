@@ -126,6 +126,11 @@ def test_wrong_keys_and_values_in_a_file_are_refused_with_its_name(tmp_path):
         path.write_text(f"dataset: avmnist\nmethod: intra\n{text}")
         with pytest.raises(SettingsError, match=message):
             load(config=path)
+    path.write_text("dataset: avmnist\nmethod: intra\npreset: 3\n")
+    with pytest.raises(SettingsError, match="preset='4' is unknown .*; choose one of 3, paper"):
+        load("--preset", "4", config=path)
+    with pytest.raises(SettingsError, match="--out: expected one argument"):
+        load("--out", "--seed=3")
     for text, message in {"- 1": "must hold settings", "a: [": "not valid YAML"}.items():
         path.write_text(text)
         with pytest.raises(SettingsError, match=message):
@@ -138,5 +143,7 @@ def test_the_words_of_a_command_are_read_in_one_place():
     words = read_words(["--fusion", "lf", "--seed=1", "--seed", "2", "--help", "x", "--tag"])
     settings = {"--fusion": "concat", "--seed": "2"}
     assert words == settings | {"--help": None, "x": None, "--tag": None}
+    # An option without a value does not swallow the next one.
+    assert read_words(["--out", "--seed=3"]) == {"--out": None, "--seed": "3"}
     command = shell_command(["--out", "my results", "--seed=2"], "toy.train")
     assert command == "python -m toy.train --out 'my results' --seed 2"
