@@ -22,10 +22,12 @@ def negative_log_likelihood(
     `per_batch` divides by the mean weight of the examples at hand, as PyTorch's weighted mean does:
     those of one device and micro-batch.
     """
+    if normalise not in ("expected", "per_batch", "realised"):  # the last is what configs call it
+        raise ValueError(f"normalise={normalise!r} is unknown; choose expected or per_batch")
     loss = F.nll_loss(log_prob.flatten(0, -2), y.flatten(), reduction="none").view(y.shape)
     if class_weights is not None:
         weight = class_weights.expand(log_prob.shape).gather(-1, y.unsqueeze(-1)).squeeze(-1)
-        loss = loss * (weight / weight.mean(dim=0) if normalise == "per_batch" else weight)
+        loss = loss * (weight / weight.mean(dim=0) if normalise != "expected" else weight)
     return loss.flatten(1).sum(dim=1) if loss.dim() > 1 else loss
 
 

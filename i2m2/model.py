@@ -17,6 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+# The names of methods and experts may be imported from here too.
+from i2m2.names import INTER, METHOD_ALIASES, experts_of, methods_of  # noqa: F401
+
 Inputs = Mapping[str, Any]  # {modality: tensor [B, ...], or a mapping of tensors such as tokens}
 
 

@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 import torch.nn.functional as F
 
@@ -41,3 +42,8 @@ def test_binary_cross_entropy_on_log_probabilities_has_the_closed_form():
     log_prob, target = torch.randn(3, 9).log_softmax(-1), torch.rand(3, 9)
     closed = -(target * log_prob).sum(-1) + torch.log1p(log_prob.exp()).sum(-1)
     torch.testing.assert_close(binary_cross_entropy(log_prob, target), closed)
+
+
+def test_an_unknown_normalisation_is_refused():
+    with pytest.raises(ValueError, match="normalise='batch' is unknown; choose expected or"):
+        negative_log_likelihood(torch.zeros(1, 2), torch.tensor([0]), normalise="batch")

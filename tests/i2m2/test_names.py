@@ -2,7 +2,7 @@
 
 import pytest
 
-from i2m2 import fusion, names
+from i2m2 import fusion, model, names
 from i2m2.errors import SettingsError
 from i2m2.names import experts_of, methods_of
 
@@ -30,6 +30,12 @@ def test_a_baseline_has_a_unimodal_row_and_no_part_in_the_joint_ones():
     methods = methods_of(("magnitude", "phase"), baselines=("rss",))
     assert methods[0] == "unimodal_rss"
     assert experts_of("i2m2", ("magnitude", "phase"), ("rss",)) == ("magnitude", "phase", "inter")
+
+
+def test_what_was_imported_from_the_method_still_is():
+    assert model.INTER == names.INTER and model.METHOD_ALIASES is names.METHOD_ALIASES
+    assert model.experts_of is experts_of and model.methods_of is methods_of
+    assert fusion.FUSION_ALIASES is names.FUSION_ALIASES
 
 
 def test_the_names_of_fusions_are_those_there_are():
