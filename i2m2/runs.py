@@ -72,6 +72,7 @@ def collect(results: Path) -> list[RunRecord]:
 
 
 def is_done(run: Path) -> bool:
+    """Whether a run has finished: its file DONE is written last."""
     return (run / "DONE").exists()
 
 
@@ -179,6 +180,7 @@ class SavedPredictions(Mapping[str, np.ndarray]):
 
 
 def predictions_file(run: Path, split: str = "test") -> Path:
+    """Where a run keeps its predictions on a split; the file need not exist."""
     return run / f"predictions_{split}.npz"
 
 

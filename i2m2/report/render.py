@@ -50,6 +50,7 @@ def slug(title: str) -> str:
 
 
 def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows of cells as CSV, a line feed after each row, quoted where a cell needs it."""
     file = io.StringIO()
     csv.writer(file, lineterminator="\n").writerows(rows)
     return file.getvalue()

@@ -135,6 +135,7 @@ def with_temperature(log_prob: np.ndarray, temperature: np.ndarray | float) -> n
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Log-probabilities over the last axis: [..., C] -> [..., C], in the type given."""
     shifted = logits - logits.max(-1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 

@@ -177,6 +177,7 @@ def differences(stored: Plain, config: RunConfig) -> dict[str, tuple[Any, Any]]:
 
 
 def shown(differing: Mapping[str, tuple[Any, Any]]) -> str:
+    """What `differences` found, in a message: `optim.lr (0.05 there, 0.1 now), ...`."""
     return ", ".join(f"{key} ({there} there, {now} now)" for key, (there, now) in differing.items())
 
 
