@@ -1,0 +1,316 @@
+"""Data whose intra- and inter-modality information is known exactly.
+
+The generative model of Madaan et al. (NeurIPS 2024, section 3), p(y) prod_m p(x_m | y) p(v = 1 |
+x, y) given v = 1, on finite alphabets. There are K classes and M modalities; modality m is a symbol
+x_m = K b_m + c_m, with b_m and c_m in 0..K-1:
+
+    p(c_m | y)      = exp(alpha_m [c_m = y]) / (exp(alpha_m) + K - 1)
+    p(v = 1 | x, y) = exp(beta ([b_1 + .. + b_M mod K = y] - 1)),  b_m uniform without v
+
+`alpha_m` moves what modality m knows by itself and nothing else, `beta` what only all modalities
+together know. Given v = 1, the sum s of the b_m is distributed like a c with strength beta, and the
+b_m are uniform among those with that sum. All information is in nats.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from i2m2.errors import DataError, SettingsError
+from i2m2.stats.calibration import log_softmax
+
+MOST_CELLS = 20_000_000  # of the table p(y, c_1..c_M), which takes about 1 GB
+MOST_SWEEPS = 20_000
+MOMENT_TOLERANCE = 1e-12
+TINY = np.finfo(np.float64).tiny
+
+Symbols = Mapping[str, np.ndarray]  # {modality: [n] integers in 0..K*K-1}
+
+
+@dataclass(frozen=True)
+class DialData:
+    """Examples drawn from a `Dial`: labels `y` [n] int64, and {modality: symbols [n] int64}."""
+
+    y: np.ndarray
+    symbols: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Dial:
+    """The distribution of `classes` labels and `len(alpha)` modalities, named x1, x2, ..
+
+    `prior` p(y): uniform unless given. `copy`: the probability that c_2 is replaced by c_1, which
+    makes the first two modalities redundant. `pairs`: the modalities whose b's enter the sum, all
+    unless given; the others' b's say nothing. SettingsError for values that make no distribution.
+    """
+
+    classes: int
+    alpha: Sequence[float]
+    beta: float
+    prior: Sequence[float] | None = None
+    copy: float = 0.0
+    pairs: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        _check_strengths(self)
+        prior = _checked_prior(self.prior, self.classes)
+        object.__setattr__(self, "alpha", tuple(map(float, self.alpha)))
+        object.__setattr__(self, "prior", prior)
+        object.__setattr__(self, "pairs", _checked_pairs(self.pairs, self.modalities))
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """x1, x2, .., one per alpha."""
+        return tuple(f"x{m + 1}" for m in range(len(self.alpha)))
+
+    def sample(self, n: int, seed: int = 0) -> DialData:
+        """`n` independent examples, the same ones for the same `seed`."""
+        if n < 1:
+            raise SettingsError(f"n is {n}; at least one example is drawn")
+        rng = np.random.default_rng(seed)
+        y = rng.choice(self.classes, size=n, p=self.prior)
+        c = [_draw(rng, y, alpha, self.classes) for alpha in self.alpha]
+        c[1] = np.where(rng.random(n) < self.copy, c[0], c[1])
+        b = rng.integers(self.classes, size=(len(c), n))
+        total = _draw(rng, y, self.beta, self.classes)
+        # Uniform b's of which the last makes up the sum are uniform among those with that sum.
+        *free, last = self._members
+        b[last] = (total - b[free].sum(axis=0)) % self.classes
+        symbols = {name: self.classes * b[m] + c[m] for m, name in enumerate(self.modalities)}
+        return DialData(y, symbols)
+
+    def log_prob(self, symbols: Symbols) -> np.ndarray:
+        """log p(y | x_1..x_M), which no classifier surpasses: {modality: [n]} -> [n, K]."""
+        b, c = self._parts(symbols)
+        total = b[self._members].sum(axis=0) % self.classes
+        fused = _log(_channel(self.beta, self.classes))[total]
+        return log_softmax(self._log_joint(c) + fused)
+
+    def intra_log_prob(self, symbols: Symbols) -> np.ndarray:
+        """The best log q(y | x) that is a sum of functions of (y, x_m), normalised: {modality: [n]}
+        -> [n, K]. It is the product of unimodal experts with the largest expected likelihood."""
+        return log_softmax(_total(self._intra_tables, self._parts(symbols)[1]))
+
+    def exact(self) -> dict[str, Any]:
+        """All information in nats and all accuracies as fractions, exact up to rounding.
+
+        label_entropy: H(y). modality: {name: I(y; x_m)}. best_modality: the name of the largest.
+        total: I(y; x_1..x_M). intra: H(y) - E[-log q(y | x)] of the best product q of unimodal
+        experts. inter: total - intra, what is left for a fused expert. prior_accuracy,
+        modality_accuracy {name: ..}, intra_accuracy, bayes_accuracy: of the most probable class by
+        p(y), p(y | x_m), q, p(y | x). intra_nll and bayes_nll: E[-log q(y | x)], H(y | x).
+
+        Source: Madaan et al., section 3. SettingsError where the table of p(y, c_1..c_M) has more
+        than MOST_CELLS cells.
+        """
+        self._check_size()
+        grid = np.ogrid[(slice(self.classes),) * len(self.alpha)]
+        log_joint = self._log_joint(grid)
+        joint = np.exp(log_joint)
+        log_posterior = log_softmax(log_joint)
+        log_intra = log_softmax(_total(self._intra_tables, grid))
+        intra_nll = -float((joint * log_intra).sum())
+        sum_nats, bayes_accuracy = self._sum_knows(joint.sum(-1), np.exp(log_posterior))
+        bayes_nll = -float((joint * log_posterior).sum()) - sum_nats
+        entropy = _entropy(np.array(self.prior))
+        modality = dict(zip(self.modalities, map(_information, self._modality_joints), strict=True))
+        return {
+            "label_entropy": entropy,
+            "modality": modality,
+            "best_modality": max(modality, key=modality.__getitem__),
+            "intra": max(0.0, entropy - intra_nll),  # rounding alone takes it below 0
+            "inter": max(0.0, intra_nll - bayes_nll),
+            "total": max(0.0, entropy - bayes_nll),
+            "prior_accuracy": max(self.prior),
+            "modality_accuracy": {
+                name: float(table.max(axis=-1).sum())
+                for name, table in zip(self.modalities, self._modality_joints, strict=True)
+            },
+            "intra_accuracy": _accuracy(joint, log_intra),
+            "bayes_accuracy": bayes_accuracy,
+            "intra_nll": intra_nll,
+            "bayes_nll": bayes_nll,
+        }
+
+    @property
+    def _members(self) -> list[int]:
+        """The places of the modalities whose b's enter the sum."""
+        return [self.modalities.index(name) for name in self.pairs]
+
+    @cached_property
+    def _modality_joints(self) -> list[np.ndarray]:
+        """p(c_m, y) of each modality, [K, K]."""
+        channels = [_channel(alpha, self.classes) for alpha in self.alpha]
+        channels[1] = (1 - self.copy) * channels[1] + self.copy * channels[0]
+        return [channel * np.array(self.prior) for channel in channels]
+
+    def _log_joint(self, c: Sequence[np.ndarray]) -> np.ndarray:
+        """log p(c_1..c_M, y): M index arrays that broadcast to a shape -> [*shape, K]."""
+        tables = [_channel(alpha, self.classes) for alpha in self.alpha]
+        same = np.eye(self.classes)[:, :, None]
+        second = (1 - self.copy) * tables.pop(1) + self.copy * same  # p(c_2 | c_1, y)
+        first, _, *others = c
+        rest = _total([_log(table) for table in tables], [first, *others])
+        return np.log(self.prior) + _log(second)[c[0], c[1]] + rest
+
+    @cached_property
+    def _intra_tables(self) -> list[np.ndarray]:
+        """What each expert of the best product adds to the logits, [K, K] by c_m and y.
+
+        It takes no b: shifting two b's against each other changes no probability, so the average
+        of a concave likelihood's maximiser over all such shifts is one too, and it ignores them.
+        """
+        if self.copy:
+            self._check_size()
+            grid = np.ogrid[(slice(self.classes),) * len(self.alpha)]
+            return _fit_additive(np.exp(self._log_joint(grid)))
+        tables = [_log(_channel(alpha, self.classes)) for alpha in self.alpha]
+        return [tables[0] + np.log(self.prior), *tables[1:]]
+
+    def _sum_knows(self, weight: np.ndarray, posterior: np.ndarray) -> tuple[float, float]:
+        """p(c) [..] and p(y | c) [.., K] -> I(y; s | c) and the best accuracy given c and s."""
+        channel = _channel(self.beta, self.classes)
+        hit, miss = channel[0, 0], channel[0, 1]
+        p_sum = miss + (hit - miss) * posterior
+        entropy = -float((weight[..., None] * p_sum * _log(p_sum)).sum())
+        guess = np.maximum(hit * posterior, miss * posterior.max(axis=-1, keepdims=True))
+        accuracy = float((weight * guess.sum(axis=-1)).sum())
+        return entropy - _entropy(channel[0]), accuracy
+
+    def _parts(self, symbols: Symbols) -> tuple[np.ndarray, np.ndarray]:
+        """b and c, [M, n] each. DataError unless every modality has a symbol per example."""
+        if missing := [name for name in self.modalities if name not in symbols]:
+            raise DataError(f"no symbols of {', '.join(missing)}")
+        columns = [np.asarray(symbols[name]) for name in self.modalities]
+        if len({column.shape for column in columns}) > 1 or columns[0].ndim != 1:
+            raise DataError("symbols are one array [n] per modality, all of one length")
+        together = np.stack(columns)
+        if not np.isin(together, np.arange(self.classes**2)).all():
+            raise DataError(f"symbols are integers from 0 to {self.classes**2 - 1}")
+        b, c = np.divmod(together.astype(np.int64), self.classes)
+        return b, c
+
+    def _check_size(self) -> None:
+        cells = self.classes ** (len(self.alpha) + 1)
+        if cells > MOST_CELLS:
+            size = f"classes ** (modalities + 1) is {cells:,}"
+            raise SettingsError(f"{size}; exact values are summed up to {MOST_CELLS:,}")
+
+
+def _check_strengths(dial: Dial) -> None:
+    """SettingsError for what is no number of classes, strength or probability of copying."""
+    if dial.classes < 2:
+        raise SettingsError(f"classes is {dial.classes}; at least 2 are told apart")
+    if len(dial.alpha) < 2:
+        raise SettingsError(f"alpha has {len(dial.alpha)} value; give one per modality, 2 or more")
+    for name, value in [*(("alpha", alpha) for alpha in dial.alpha), ("beta", dial.beta)]:
+        if not (math.isfinite(value) and value >= 0):
+            raise SettingsError(f"{name} is {value}; it is a finite number of at least 0")
+    if not 0 <= dial.copy <= 1:
+        raise SettingsError(f"copy is {dial.copy}; it is a probability, 0 to 1")
+
+
+def _checked_prior(prior: Sequence[float] | None, classes: int) -> tuple[float, ...]:
+    """`prior`, or the uniform one; SettingsError unless it has a probability per class."""
+    if prior is None:
+        return (1 / classes,) * classes
+    if len(prior) != classes:
+        raise SettingsError(f"prior has {len(prior)} values for {classes} classes")
+    if not all(p > 0 for p in prior):
+        raise SettingsError("prior: every class needs a probability above 0")
+    total = math.fsum(prior)
+    if not math.isclose(total, 1, abs_tol=1e-6):
+        raise SettingsError(f"prior sums to {total:.6g}, not to 1")
+    return tuple(p / total for p in prior)
+
+
+def _checked_pairs(pairs: Sequence[str] | None, modalities: Sequence[str]) -> tuple[str, ...]:
+    """`pairs`, or all modalities; SettingsError unless it names two of them or more."""
+    if pairs is None:
+        return tuple(modalities)
+    if unknown := [name for name in pairs if name not in modalities]:
+        known = ", ".join(modalities)
+        raise SettingsError(f"pairs names {', '.join(unknown)}; the modalities are {known}")
+    if len(set(pairs)) < len(pairs) or len(pairs) < 2:
+        raise SettingsError("pairs names at least two modalities, each once")
+    return tuple(pairs)
+
+
+def _channel(strength: float, classes: int) -> np.ndarray:
+    """p(symbol | y) = exp(strength [symbol = y]) / Z, [K, K], symmetric."""
+    hit = 1 / (1 + (classes - 1) * math.exp(-strength))
+    miss = hit * math.exp(-strength)
+    return np.where(np.eye(classes, dtype=bool), hit, miss)
+
+
+def _draw(rng: np.random.Generator, y: np.ndarray, strength: float, classes: int) -> np.ndarray:
+    """A symbol per label through `_channel`: the label itself, or any of all. [n] -> [n]."""
+    hit, miss = _channel(strength, classes)[0, :2]
+    return np.where(rng.random(len(y)) < hit - miss, y, rng.integers(classes, size=len(y)))
+
+
+def _total(tables: Sequence[np.ndarray], index: Sequence[np.ndarray]) -> np.ndarray:
+    """sum_m table_m[index_m]: tables [K, K], indices that broadcast to a shape -> [*shape, K]."""
+    return sum(table[at] for table, at in zip(tables, index, strict=True))
+
+
+def _log(p: np.ndarray) -> np.ndarray:
+    """log p, finite for p = 0 too, so that 0 log 0 = 0."""
+    return np.log(np.maximum(p, TINY))
+
+
+def _entropy(p: np.ndarray) -> float:
+    return -float((p * _log(p)).sum())
+
+
+def _information(joint: np.ndarray) -> float:
+    """Mutual information of the two axes of a table of probabilities."""
+    independent = joint.sum(axis=0) * joint.sum(axis=1, keepdims=True)
+    return max(0.0, float((joint * (_log(joint) - _log(independent))).sum()))
+
+
+def _accuracy(joint: np.ndarray, log_prob: np.ndarray) -> float:
+    """How often the class of the largest `log_prob` [.., K] is right under `joint` [.., K]; classes
+    that tie up to rounding are chosen with equal probability."""
+    best = log_prob > log_prob.max(axis=-1, keepdims=True) - 1e-9
+    return float((joint * best / best.sum(axis=-1, keepdims=True)).sum())
+
+
+def _fit_additive(joint: np.ndarray) -> list[np.ndarray]:
+    """p(c_1..c_M, y) -> tables [K, K] by c_m and y whose sum has the largest expected likelihood.
+
+    Iterative scaling (Darroch and Ratcliff, 1972): the maximum is where the model's p(c_m, y) are
+    the given ones for every m, and a table scaled to its own never lowers the likelihood.
+    FloatingPointError if that takes more than MOST_SWEEPS.
+    """
+    modalities = joint.ndim - 1
+    grid = np.ogrid[tuple(map(slice, joint.shape[:-1]))]
+    others = [tuple(a for a in range(modalities) if a != m) for m in range(modalities)]
+    given = [joint.sum(axis=axes) for axes in others]
+    weight = joint.sum(axis=-1, keepdims=True)
+    tables = [_log(moment) for moment in given]
+    for _ in range(MOST_SWEEPS):
+        gap = 0.0
+        for m, axes in enumerate(others):
+            model = (weight * np.exp(log_softmax(_total(tables, grid)))).sum(axis=axes)
+            gap = max(gap, float(np.abs(model - given[m]).max()))
+            tables[m] = tables[m] + _log(given[m]) - _log(model)
+        if gap < MOMENT_TOLERANCE:
+            return tables
+    raise FloatingPointError(f"no best product of experts within {MOST_SWEEPS:,} sweeps")
+
+
+def render(symbols: Symbols, kind: str, classes: int) -> dict[str, np.ndarray]:
+    """Symbols as what an encoder reads, {modality: [n, ..]} float32.
+
+    `onehot` [n, K*K]: place x_m is 1.
+    """
+    if kind != "onehot":
+        raise SettingsError(f"no kind of block {kind!r}; known: onehot")
+    return {name: np.eye(classes**2, dtype=np.float32)[x] for name, x in symbols.items()}
