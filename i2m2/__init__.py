@@ -6,6 +6,7 @@ any number of modalities.
     stats     arrays to numbers: intervals, paired tests, calibration; needs no torch
     report    finished runs to tables, figures and one page; needs no torch
     commands  results, compare, combine, sweep
+    dial      data whose intra- and inter-modality information is known exactly
 
 The core knows no data set; each has a folder of its own beside this one.
 """

@@ -1,4 +1,4 @@
-"""Data whose intra- and inter-modality information is known exactly.
+"""`python -m i2m2.dial`: data whose intra- and inter-modality information is known exactly.
 
 The generative model of Madaan et al. (NeurIPS 2024, section 3), p(y) prod_m p(x_m | y) p(v = 1 |
 x, y) given v = 1, on finite alphabets. There are K classes and M modalities; modality m is a symbol
@@ -7,30 +7,67 @@ x_m = K b_m + c_m, with b_m and c_m in 0..K-1:
     p(c_m | y)      = exp(alpha_m [c_m = y]) / (exp(alpha_m) + K - 1)
     p(v = 1 | x, y) = exp(beta ([b_1 + .. + b_M mod K = y] - 1)),  b_m uniform without v
 
-`alpha_m` moves what modality m knows by itself and nothing else, `beta` what only all modalities
-together know. Given v = 1, the sum s of the b_m is distributed like a c with strength beta, and the
-b_m are uniform among those with that sum. All information is in nats.
+`alpha_m` sets what modality m knows by itself. `beta` sets what only all modalities together know
+and nothing else; the less the single ones leave open, the fewer nats it is worth. Given v = 1, the
+sum s of the b_m is distributed like a c of strength beta, and the b_m are uniform among those with
+that sum. All information is in nats.
+
+    dial = Dial(classes=4, alpha=(1, 2), beta=1.5)
+    dial.exact()["inter"]                                 # 0.153457
+    data = dial.sample(5000, seed=0)
+    blocks = render(data.symbols, "onehot", classes=4)    # {"x1": [5000, 16], "x2": ..}
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from i2m2.errors import DataError, SettingsError
+from i2m2.errors import CommandParser, DataError, SettingsError, aligned, run_command
+from i2m2.files import write_atomic, write_json
 from i2m2.stats.calibration import log_softmax
 
 MOST_CELLS = 20_000_000  # of the table p(y, c_1..c_M), which takes about 1 GB
 MOST_SWEEPS = 20_000
-MOMENT_TOLERANCE = 1e-12
+MOMENT_TOLERANCE = 1e-10  # of probabilities; it leaves information an error of about 1e-12 nats
+Q_NOTE = "q is the best product of unimodal experts: log q is a sum of functions of (y, x_m)."
+
+# What `Dial.exact` says.
+EXACT = {
+    "label_entropy": "H(y)",
+    "modality": "{name: I(y; x_m)}, what each modality knows by itself",
+    "best_modality": "the modality that knows most, of equal ones the first",
+    "intra": "what q knows, H(y) - intra_nll",
+    "inter": "what is left for a fused expert, total - intra",
+    "total": "I(y; x_1..x_M)",
+    "prior_accuracy": "of the most probable class by p(y)",
+    "modality_accuracy": "{name: of the most probable class by p(y | x_m)}",
+    "intra_accuracy": "of the most probable class by q",
+    "bayes_accuracy": "of the most probable class by p(y | x_1..x_M)",
+    "intra_nll": "E[-log q(y | x_1..x_M)]",
+    "bayes_nll": "H(y | x_1..x_M)",
+}
+
+KINDS = ("onehot", "vector", "picture", "series", "words")
+NOISY = ("vector", "picture", "series")
+# At this noise the nearest template is another symbol's at most 5 times in a million, up to 11
+# classes: the exact values hold for the blocks as well.
+NOISE = 0.25
+VECTOR_SIZE = 16
+SERIES_STEPS = 8
+TIE = 1e-6  # of log-probabilities
 TINY = np.finfo(np.float64).tiny
 
 Symbols = Mapping[str, np.ndarray]  # {modality: [n] integers in 0..K*K-1}
+Present = Mapping[str, np.ndarray]  # {modality: [n] booleans}
 
 
 @dataclass(frozen=True)
@@ -59,10 +96,15 @@ class Dial:
 
     def __post_init__(self) -> None:
         _check_strengths(self)
-        prior = _checked_prior(self.prior, self.classes)
-        object.__setattr__(self, "alpha", tuple(map(float, self.alpha)))
-        object.__setattr__(self, "prior", prior)
-        object.__setattr__(self, "pairs", _checked_pairs(self.pairs, self.modalities))
+        plain = {
+            "alpha": tuple(map(float, self.alpha)),
+            "beta": float(self.beta),
+            "prior": _checked_prior(self.prior, self.classes),
+            "copy": float(self.copy),
+            "pairs": _checked_pairs(self.pairs, self.modalities),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -73,7 +115,7 @@ class Dial:
         """`n` independent examples, the same ones for the same `seed`."""
         if n < 1:
             raise SettingsError(f"n is {n}; at least one example is drawn")
-        rng = np.random.default_rng(seed)
+        rng = _generator(seed, "symbols")
         y = rng.choice(self.classes, size=n, p=self.prior)
         c = [_draw(rng, y, alpha, self.classes) for alpha in self.alpha]
         c[1] = np.where(rng.random(n) < self.copy, c[0], c[1])
@@ -85,12 +127,20 @@ class Dial:
         symbols = {name: self.classes * b[m] + c[m] for m, name in enumerate(self.modalities)}
         return DialData(y, symbols)
 
-    def log_prob(self, symbols: Symbols) -> np.ndarray:
-        """log p(y | x_1..x_M), which no classifier surpasses: {modality: [n]} -> [n, K]."""
+    def log_prob(self, symbols: Symbols, present: Present | None = None) -> np.ndarray:
+        """log p(y | x_1..x_M), which no classifier surpasses: {modality: [n]} -> [n, K].
+
+        `present` as `drop_modalities` gives it: then log p(y | those that are present), the others'
+        symbols are ignored. A modality that it does not name is present.
+        """
         b, c = self._parts(symbols)
+        seen = self._seen(present or {}, b.shape[1])
         total = b[self._members].sum(axis=0) % self.classes
         fused = _log(_channel(self.beta, self.classes))[total]
-        return log_softmax(self._log_joint(c) + fused)
+        logits = np.log(self.prior) + np.zeros_like(fused)
+        for needed, term in [*self._terms(c), (self._members, fused)]:
+            logits += np.where(seen[needed].all(axis=0)[:, None], term, 0)
+        return log_softmax(logits)
 
     def intra_log_prob(self, symbols: Symbols) -> np.ndarray:
         """The best log q(y | x) that is a sum of functions of (y, x_m), normalised: {modality: [n]}
@@ -100,38 +150,31 @@ class Dial:
     def exact(self) -> dict[str, Any]:
         """All information in nats and all accuracies as fractions, exact up to rounding.
 
-        label_entropy: H(y). modality: {name: I(y; x_m)}. best_modality: the name of the largest.
-        total: I(y; x_1..x_M). intra: H(y) - E[-log q(y | x)] of the best product q of unimodal
-        experts. inter: total - intra, what is left for a fused expert. prior_accuracy,
-        modality_accuracy {name: ..}, intra_accuracy, bayes_accuracy: of the most probable class by
-        p(y), p(y | x_m), q, p(y | x). intra_nll and bayes_nll: E[-log q(y | x)], H(y | x).
-
-        Source: Madaan et al., section 3. SettingsError where the table of p(y, c_1..c_M) has more
-        than MOST_CELLS cells.
+        The keys and what they mean: EXACT. Source: Madaan et al. (NeurIPS 2024), section 3.
+        SettingsError where the table of p(y, c_1..c_M) has more than MOST_CELLS cells,
+        FloatingPointError with copies where the labels are nearly certain.
         """
-        self._check_size()
-        grid = np.ogrid[(slice(self.classes),) * len(self.alpha)]
-        log_joint = self._log_joint(grid)
+        log_joint = self._log_table()
         joint = np.exp(log_joint)
         log_posterior = log_softmax(log_joint)
+        grid = _grid(self.classes, len(self.alpha))
         log_intra = log_softmax(_total(self._intra_tables, grid))
         intra_nll = -float((joint * log_intra).sum())
         sum_nats, bayes_accuracy = self._sum_knows(joint.sum(-1), np.exp(log_posterior))
         bayes_nll = -float((joint * log_posterior).sum()) - sum_nats
         entropy = _entropy(np.array(self.prior))
-        modality = dict(zip(self.modalities, map(_information, self._modality_joints), strict=True))
+        singles = [channel * self.prior for channel in self._channels]  # p(c_m, y)
+        modality = dict(zip(self.modalities, map(_information, singles), strict=True))
+        accuracy = [float(single.max(axis=-1).sum()) for single in singles]
         return {
             "label_entropy": entropy,
             "modality": modality,
-            "best_modality": max(modality, key=modality.__getitem__),
+            "best_modality": max(modality, key=lambda name: round(modality[name], 12)),
             "intra": max(0.0, entropy - intra_nll),  # rounding alone takes it below 0
             "inter": max(0.0, intra_nll - bayes_nll),
             "total": max(0.0, entropy - bayes_nll),
             "prior_accuracy": max(self.prior),
-            "modality_accuracy": {
-                name: float(table.max(axis=-1).sum())
-                for name, table in zip(self.modalities, self._modality_joints, strict=True)
-            },
+            "modality_accuracy": dict(zip(self.modalities, accuracy, strict=True)),
             "intra_accuracy": _accuracy(joint, log_intra),
             "bayes_accuracy": bayes_accuracy,
             "intra_nll": intra_nll,
@@ -144,20 +187,32 @@ class Dial:
         return [self.modalities.index(name) for name in self.pairs]
 
     @cached_property
-    def _modality_joints(self) -> list[np.ndarray]:
-        """p(c_m, y) of each modality, [K, K]."""
+    def _channels(self) -> list[np.ndarray]:
+        """p(c_m | y) of each modality, copies included, [K, K] by c_m and y."""
         channels = [_channel(alpha, self.classes) for alpha in self.alpha]
         channels[1] = (1 - self.copy) * channels[1] + self.copy * channels[0]
-        return [channel * np.array(self.prior) for channel in channels]
+        return channels
 
-    def _log_joint(self, c: Sequence[np.ndarray]) -> np.ndarray:
-        """log p(c_1..c_M, y): M index arrays that broadcast to a shape -> [*shape, K]."""
-        tables = [_channel(alpha, self.classes) for alpha in self.alpha]
-        same = np.eye(self.classes)[:, :, None]
-        second = (1 - self.copy) * tables.pop(1) + self.copy * same  # p(c_2 | c_1, y)
-        first, _, *others = c
-        rest = _total([_log(table) for table in tables], [first, *others])
-        return np.log(self.prior) + _log(second)[c[0], c[1]] + rest
+    def _terms(self, c: Sequence[np.ndarray]) -> list[tuple[list[int], np.ndarray]]:
+        """What the c's add to log p(y), and the places of the modalities that each part needs.
+
+        M index arrays that broadcast to a shape -> parts that broadcast to [*shape, K].
+        """
+        logs = [_log(channel) for channel in self._channels]
+        alone = [([m], table[c[m]]) for m, table in enumerate(logs)]
+        drawn = (1 - self.copy) * _channel(self.alpha[1], self.classes)
+        copied = self.copy * np.eye(self.classes)[:, :, None]
+        second = _log(drawn + copied)  # log p(c_2 | c_1, y), [K, K, K]
+        return [*alone, ([0, 1], second[c[0], c[1]] - logs[1][c[1]])]
+
+    def _log_table(self) -> np.ndarray:
+        """log p(c_1..c_M, y), [K, .., K]. SettingsError for more than MOST_CELLS cells."""
+        cells = self.classes ** (len(self.alpha) + 1)
+        if cells > MOST_CELLS:
+            size = f"classes ** (modalities + 1) is {cells:,}"
+            raise SettingsError(f"{size}; exact values are summed up to {MOST_CELLS:,}")
+        terms = self._terms(_grid(self.classes, len(self.alpha)))
+        return np.log(self.prior) + sum(term for _, term in terms)
 
     @cached_property
     def _intra_tables(self) -> list[np.ndarray]:
@@ -167,11 +222,9 @@ class Dial:
         of a concave likelihood's maximiser over all such shifts is one too, and it ignores them.
         """
         if self.copy:
-            self._check_size()
-            grid = np.ogrid[(slice(self.classes),) * len(self.alpha)]
-            return _fit_additive(np.exp(self._log_joint(grid)))
-        tables = [_log(_channel(alpha, self.classes)) for alpha in self.alpha]
-        return [tables[0] + np.log(self.prior), *tables[1:]]
+            return _fit_additive(np.exp(self._log_table()))
+        first, *others = map(_log, self._channels)
+        return [first + np.log(self.prior), *others]
 
     def _sum_knows(self, weight: np.ndarray, posterior: np.ndarray) -> tuple[float, float]:
         """p(c) [..] and p(y | c) [.., K] -> I(y; s | c) and the best accuracy given c and s."""
@@ -196,11 +249,125 @@ class Dial:
         b, c = np.divmod(together.astype(np.int64), self.classes)
         return b, c
 
-    def _check_size(self) -> None:
-        cells = self.classes ** (len(self.alpha) + 1)
-        if cells > MOST_CELLS:
-            size = f"classes ** (modalities + 1) is {cells:,}"
-            raise SettingsError(f"{size}; exact values are summed up to {MOST_CELLS:,}")
+    def _seen(self, present: Present, n: int) -> np.ndarray:
+        """Whether each modality is present in each example, [M, n]."""
+        if unknown := sorted(set(present) - set(self.modalities)):
+            raise DataError(f"present names {', '.join(unknown)}, which is no modality")
+        seen = np.ones((len(self.alpha), n), dtype=bool)
+        for name, mask in present.items():
+            seen[self.modalities.index(name)] = mask
+        return seen
+
+
+def render(
+    symbols: Symbols,
+    kinds: str | Mapping[str, str],
+    classes: int,
+    seed: int = 0,
+    noise: float = NOISE,
+) -> dict[str, np.ndarray]:
+    """Symbols as what an encoder reads: {modality: [n]} -> {modality: [n, ..]}, see `templates`.
+
+    `kinds`: one for all modalities, or {modality: kind}. Normal noise of standard deviation `noise`
+    is added to vectors, pictures and series, float32; one-hot blocks and words are exact.
+    """
+    if not (math.isfinite(noise) and noise >= 0):
+        raise SettingsError(f"noise is {noise}; it is a finite number of at least 0")
+    rng = _generator(seed, "noise")
+    blocks = {}
+    for name, x in symbols.items():
+        kind = kinds if isinstance(kinds, str) else kinds[name]
+        block = templates(kind, classes)[x]
+        if kind in NOISY:
+            block += noise * rng.standard_normal(block.shape, dtype=np.float32)
+        blocks[name] = block
+    return blocks
+
+
+def templates(kind: str, classes: int) -> np.ndarray:
+    """What every symbol x = K b + c looks like without noise, [K*K, ..] float32.
+
+    onehot [K*K, K*K]: place x is 1. vector [K*K, 16]: a row of a normal matrix, the same always.
+    picture [K*K, 2 K, 2 K]: a bright square in row b and column c. series [K*K, 8, K]: channel b is
+    1 in the first half of the steps, channel c in the second. words [K*K]: "box3 holds card1",
+    objects. SettingsError for another kind.
+    """
+    symbols = classes**2
+    b, c = np.divmod(np.arange(symbols), classes)
+    one_hot = np.eye(symbols, dtype=np.float32)
+    if kind == "onehot":
+        return one_hot
+    if kind == "vector":
+        rng = np.random.default_rng(symbols)
+        return rng.standard_normal((symbols, VECTOR_SIZE), dtype=np.float32)
+    if kind == "picture":
+        cells = one_hot.reshape(symbols, classes, classes)
+        return cells.repeat(2, axis=1).repeat(2, axis=2)
+    if kind == "series":
+        halves = np.eye(classes, dtype=np.float32)[np.stack([b, c], axis=1)]
+        return halves.repeat(SERIES_STEPS // 2, axis=1)
+    if kind == "words":
+        return np.array([f"box{i} holds card{j}" for i, j in zip(b, c, strict=True)], dtype=object)
+    raise SettingsError(f"no kind of block {kind!r}; known: {', '.join(KINDS)}")
+
+
+def drop_modalities(
+    blocks: Mapping[str, np.ndarray], rate: float, seed: int = 0
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Blocks with each modality of each example missing with probability `rate`, independently of
+    everything -> blocks with rows of NaN (None for words), and {modality: [n] whether present}."""
+    if not 0 <= rate < 1:
+        raise SettingsError(f"missing is {rate}; it is a rate of at least 0 and below 1")
+    rng = _generator(seed, "missing")
+    present = {name: rng.random(len(block)) >= rate for name, block in blocks.items()}
+    kept = {name: block.copy() for name, block in blocks.items()}
+    for name, block in kept.items():
+        block[~present[name]] = None if block.dtype == object else np.nan
+    return kept, present
+
+
+def save(
+    path: Path,
+    dial: Dial,
+    n: int,
+    seed: int = 0,
+    kinds: Sequence[str] = ("onehot",),
+    missing: float = 0.0,
+) -> None:
+    """Write `n` examples to `path` and what is known of them beside it, as .json.
+
+    The .npz needs no pickle: `y` [n] and one block per modality, missing rows NaN, missing words
+    "". The .json holds the settings and, under `exact`, `Dial.exact()`, which is what the complete
+    examples hold. `kinds`: one for all modalities, or one each.
+    """
+    if path.suffix != ".npz":
+        raise SettingsError(f"{path}: the name of the data ends in .npz")
+    if len(kinds) not in (1, len(dial.modalities)):
+        raise SettingsError(f"{len(kinds)} kinds for {len(dial.modalities)} modalities; 1 or each")
+    each = kinds if len(kinds) > 1 else [*kinds] * len(dial.modalities)
+    kind_of = dict(zip(dial.modalities, each, strict=True))
+    facts = {"dial": asdict(dial), "n": n, "seed": seed, "render": kind_of, "missing": missing}
+    facts["exact"] = dial.exact()
+    data = dial.sample(n, seed)
+    blocks = render(data.symbols, kind_of, dial.classes, seed)
+    blocks, _ = drop_modalities(blocks, missing, seed)
+    arrays = {name: _without_objects(block) for name, block in blocks.items()} | {"y": data.y}
+    write_atomic(path, lambda temporary: np.savez_compressed(temporary, **arrays))
+    write_json(path.with_suffix(".json"), facts)
+
+
+def _without_objects(block: np.ndarray) -> np.ndarray:
+    """The block as numpy saves it without pickle: texts as fixed-width strings, None as ""."""
+    if block.dtype != object:
+        return block
+    return np.array([text or "" for text in block], dtype=str)
+
+
+def _generator(seed: int, purpose: str) -> np.random.Generator:
+    """Random numbers of one purpose, independent of those of the others with the same seed."""
+    if seed < 0:
+        raise SettingsError(f"seed is {seed}; it is at least 0")
+    return np.random.default_rng((seed, *purpose.encode()))
 
 
 def _check_strengths(dial: Dial) -> None:
@@ -227,7 +394,7 @@ def _checked_prior(prior: Sequence[float] | None, classes: int) -> tuple[float, 
     total = math.fsum(prior)
     if not math.isclose(total, 1, abs_tol=1e-6):
         raise SettingsError(f"prior sums to {total:.6g}, not to 1")
-    return tuple(p / total for p in prior)
+    return tuple(float(p / total) for p in prior)
 
 
 def _checked_pairs(pairs: Sequence[str] | None, modalities: Sequence[str]) -> tuple[str, ...]:
@@ -255,6 +422,11 @@ def _draw(rng: np.random.Generator, y: np.ndarray, strength: float, classes: int
     return np.where(rng.random(len(y)) < hit - miss, y, rng.integers(classes, size=len(y)))
 
 
+def _grid(classes: int, modalities: int) -> list[np.ndarray]:
+    """Index arrays of all combinations of c_1..c_M, which broadcast to [K, .., K]."""
+    return list(np.ogrid[(slice(classes),) * modalities])
+
+
 def _total(tables: Sequence[np.ndarray], index: Sequence[np.ndarray]) -> np.ndarray:
     """sum_m table_m[index_m]: tables [K, K], indices that broadcast to a shape -> [*shape, K]."""
     return sum(table[at] for table, at in zip(tables, index, strict=True))
@@ -277,8 +449,8 @@ def _information(joint: np.ndarray) -> float:
 
 def _accuracy(joint: np.ndarray, log_prob: np.ndarray) -> float:
     """How often the class of the largest `log_prob` [.., K] is right under `joint` [.., K]; classes
-    that tie up to rounding are chosen with equal probability."""
-    best = log_prob > log_prob.max(axis=-1, keepdims=True) - 1e-9
+    that tie are chosen with equal probability."""
+    best = log_prob > log_prob.max(axis=-1, keepdims=True) - TIE
     return float((joint * best / best.sum(axis=-1, keepdims=True)).sum())
 
 
@@ -286,11 +458,11 @@ def _fit_additive(joint: np.ndarray) -> list[np.ndarray]:
     """p(c_1..c_M, y) -> tables [K, K] by c_m and y whose sum has the largest expected likelihood.
 
     Iterative scaling (Darroch and Ratcliff, 1972): the maximum is where the model's p(c_m, y) are
-    the given ones for every m, and a table scaled to its own never lowers the likelihood.
-    FloatingPointError if that takes more than MOST_SWEEPS.
+    the given ones for every m, and scaling a table to its own never lowers the likelihood.
+    FloatingPointError after MOST_SWEEPS, which labels that are nearly certain can need.
     """
     modalities = joint.ndim - 1
-    grid = np.ogrid[tuple(map(slice, joint.shape[:-1]))]
+    grid = _grid(joint.shape[-1], modalities)
     others = [tuple(a for a in range(modalities) if a != m) for m in range(modalities)]
     given = [joint.sum(axis=axes) for axes in others]
     weight = joint.sum(axis=-1, keepdims=True)
@@ -303,14 +475,56 @@ def _fit_additive(joint: np.ndarray) -> list[np.ndarray]:
             tables[m] = tables[m] + _log(given[m]) - _log(model)
         if gap < MOMENT_TOLERANCE:
             return tables
-    raise FloatingPointError(f"no best product of experts within {MOST_SWEEPS:,} sweeps")
+    what = f"the best product of experts is not found within {MOST_SWEEPS:,} sweeps"
+    raise FloatingPointError(f"{what}; with copies alpha can be up to about 9")
 
 
-def render(symbols: Symbols, kind: str, classes: int) -> dict[str, np.ndarray]:
-    """Symbols as what an encoder reads, {modality: [n, ..]} float32.
+def _parser() -> argparse.ArgumentParser:
+    keys = aligned([(f"  {key}", meaning) for key, meaning in EXACT.items()], others="left")
+    parser = CommandParser(
+        prog="python -m i2m2.dial",
+        description="Data whose intra- and inter-modality information is known exactly.",
+        epilog=f"The JSON of --exact, nats and fractions:\n{keys}\n\n{Q_NOTE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--classes", type=int, required=True, metavar="K", help="how many labels there are")
+    alpha = "what each modality knows by itself, one number per modality, 0: nothing"
+    add("--alpha", type=float, nargs="+", required=True, metavar="A", help=alpha)
+    beta = "what only all modalities together know, 0: nothing"
+    add("--beta", type=float, required=True, metavar="B", help=beta)
+    add("--prior", type=float, nargs="+", metavar="P", help="p(y) (default: uniform)")
+    copy = "probability that the second modality's c is the first one's (default: 0)"
+    add("--copy", type=float, default=0.0, metavar="RHO", help=copy)
+    pairs = "modalities that know together what beta says, such as x1 x2 (default: all)"
+    add("--pairs", nargs="+", metavar="NAME", help=pairs)
+    add("--exact", action="store_true", help="print all exact values as JSON")
+    out = "write examples here, and the settings and exact values beside it as .json"
+    add("--out", type=Path, metavar="FILE.npz", help=out)
+    add("--n", type=int, help="how many examples --out gets")
+    add("--seed", type=int, default=0, help="of the examples (default: 0)")
+    render = f"one kind of block, or one per modality: {', '.join(KINDS)} (default: onehot)"
+    add("--render", nargs="+", choices=KINDS, default=["onehot"], metavar="KIND", help=render)
+    missing = "rate at which each modality is missing, as NaN or an empty text (default: 0)"
+    add("--missing", type=float, default=0.0, metavar="RATE", help=missing)
+    return parser
 
-    `onehot` [n, K*K]: place x_m is 1.
-    """
-    if kind != "onehot":
-        raise SettingsError(f"no kind of block {kind!r}; known: onehot")
-    return {name: np.eye(classes**2, dtype=np.float32)[x] for name, x in symbols.items()}
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Print exact values, write data, or both."""
+    args = _parser().parse_args(argv)
+    if not args.exact and args.out is None:
+        raise SettingsError("nothing to do; give --exact, or --out FILE.npz and --n")
+    if (args.out is None) != (args.n is None):
+        raise SettingsError("--out and --n belong together")
+    dial = Dial(args.classes, args.alpha, args.beta, args.prior, args.copy, args.pairs)
+    if args.out is not None:
+        save(args.out, dial, args.n, args.seed, args.render, args.missing)
+    if args.exact:
+        print(json.dumps(dial.exact(), indent=2))
+    else:
+        print(f"{args.out}: {args.n:,} examples; exact values: {args.out.with_suffix('.json')}")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 
 FOLDERS = ("i2m2", "AVMNIST_and_MIMIC", "fastMRI", "VQA_and_NLVR2")
 DATASETS = FOLDERS[1:]
-COMMANDS = {f"i2m2.{name}" for name in ("results", "compare", "combine", "sweep")}
+COMMANDS = {f"i2m2.{name}" for name in ("results", "compare", "combine", "sweep", "dial")}
 METHOD = {
     *(f"i2m2.{name}" for name in ("model", "fusion", "losses", "metrics")),
     *(f"i2m2.{name}" for name in ("names", "errors", "files", "settings")),
