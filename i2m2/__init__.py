@@ -15,20 +15,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from i2m2.estimator.estimators import I2M2Classifier, I2M2Regressor
     from i2m2.fusion import FUSIONS, Concat, GatedFusion, LowRankTensorFusion, TensorFusion
     from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "FUSIONS", "Concat", "FusionExpert", "GatedFusion", "LowRankTensorFusion", "ProductOfExperts",
-    "TensorFusion", "UnimodalExpert",
-]  # fmt: skip
+_MODULE_OF = {  # of every public name; loaded when asked for, since torch takes seconds to import
+    "ProductOfExperts": "model", "UnimodalExpert": "model", "FusionExpert": "model",
+    "FUSIONS": "fusion", "Concat": "fusion", "LowRankTensorFusion": "fusion",
+    "TensorFusion": "fusion", "GatedFusion": "fusion",
+    "I2M2Classifier": "estimator.estimators", "I2M2Regressor": "estimator.estimators",
+}  # fmt: skip
+
+__all__ = list(_MODULE_OF)  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> object:
-    """The public names are loaded when asked for, since torch takes seconds to import."""
-    if name not in __all__:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    method = name.endswith(("Expert", "Experts"))
-    return getattr(import_module("i2m2.model" if method else "i2m2.fusion"), name)
+    return getattr(import_module(f"i2m2.{_MODULE_OF[name]}"), name)

@@ -1,0 +1,358 @@
+"""What a user gives as `X`, read as one block per modality: its kind, values and which rows have it.
+
+| kind | values |
+|---|---|
+| table | DataFrame of numbers (float64) and categories; missing: NaN |
+| series | float32 [n, T, C], NaN where nothing was measured or a shorter series has ended |
+| picture | float32 [n, C, H, W] |
+| text | object array [n] of str, None where absent |
+| embedding | float32 [n, D] |
+
+A row of a block whose every value is missing (NaN, None) is absent: the modality is missing there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from i2m2.errors import DataError
+
+KINDS = ("table", "series", "picture", "text", "embedding")
+EMBEDDING_WIDTH = 128  # numbers wider than this are taken for an embedding
+CHANNELS = (1, 3, 4)  # of a picture
+
+
+class InputError(DataError, ValueError):
+    """`X`, `y`, `groups` or a declaration of modalities is not what it should be."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One modality of n examples; `present` [n] says which have it."""
+
+    name: str
+    kind: str
+    values: Any
+    present: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.present)
+
+    def take(self, rows: np.ndarray) -> Block:
+        values = self.values.iloc[rows] if self.kind == "table" else self.values[rows]
+        return Block(self.name, self.kind, values, self.present[rows])
+
+
+Blocks = dict[str, Block]
+
+
+def read_blocks(
+    X: Any,
+    modalities: Mapping[str, Any] | None = None,
+    kinds: Mapping[str, str] | None = None,
+) -> Blocks:
+    """{modality: block} of a mapping of blocks, or of a table (DataFrame, [n, D] array) whose
+    columns `modalities` deals out; without `modalities` a table is one block, `X`. InputError for
+    what cannot be read."""
+    kinds = dict(kinds or {})
+    if isinstance(X, Mapping):
+        parts = dict(X)
+        if modalities is not None:
+            parts = {name: parts.get(name) for name in modalities}
+    elif modalities is None:
+        parts = {"X": X}
+    else:
+        parts = {name: _columns(X, name, spec, kinds) for name, spec in modalities.items()}
+    if not parts:
+        raise InputError("X holds no modality; give at least one block")
+    for name, kind in kinds.items():
+        if kind not in KINDS:
+            raise InputError(f"kinds: {name} is {kind!r}; choose one of {', '.join(KINDS)}")
+        if name not in parts:
+            raise InputError(f"kinds: there is no modality {name!r}; there are {', '.join(parts)}")
+    blocks = {name: _read(name, part, kinds.get(name)) for name, part in parts.items()}
+    sizes = {name: len(block) for name, block in blocks.items()}
+    if len(set(sizes.values())) > 1:
+        rows = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
+        raise InputError(
+            f"the blocks have unequal numbers of rows: {rows}; give each every example"
+        )
+    return blocks
+
+
+def _columns(X: Any, name: str, spec: Any, kinds: dict[str, str]) -> Any:
+    """The part of a table that a modality names: a column, a list of columns, a slice, or (columns,
+    shape of an example)."""
+    if isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[1], (tuple, list)):
+        flat = np.asarray(_columns(X, name, spec[0], kinds), dtype=np.float32)
+        shape = tuple(spec[1])
+        if flat.shape[1] != np.prod(shape):
+            raise InputError(
+                f"{name}: {flat.shape[1]} columns cannot be of the shape {shape}, "
+                f"which needs {np.prod(shape)}"
+            )
+        return flat.reshape(len(flat), *shape)
+    if not hasattr(X, "columns"):
+        return _array_columns(X, name, spec)
+    if isinstance(spec, str) and spec in KINDS and spec not in X.columns and name in X.columns:
+        kinds.setdefault(name, spec)
+        spec = name
+    if isinstance(spec, slice):
+        named = [end for end in (spec.start, spec.stop) if end is not None]
+        return X.loc[:, spec] if any(isinstance(end, str) for end in named) else X.iloc[:, spec]
+    columns = [spec] if np.isscalar(spec) else list(spec)
+    if missing := [column for column in columns if column not in X.columns]:
+        raise InputError(
+            f"{name}: there is no column {missing[0]!r}; "
+            f"the columns are {_shortened(list(X.columns))}"
+        )
+    if not columns:
+        raise InputError(f"{name}: names no column; give at least one")
+    return X[spec] if np.isscalar(spec) else X[columns]
+
+
+def _array_columns(X: Any, name: str, spec: Any) -> np.ndarray:
+    X = np.asarray(X)
+    if X.ndim != 2:
+        raise InputError(
+            f"{name}: columns can be taken from a table [n, D], not from an array of shape {X.shape}"
+        )
+    if isinstance(spec, slice):
+        part = X[:, spec]
+    else:
+        columns = np.atleast_1d(np.asarray(spec))
+        fits = np.issubdtype(columns.dtype, np.integer) and columns.size
+        if not fits or columns.max() >= X.shape[1] or columns.min() < -X.shape[1]:
+            raise InputError(
+                f"{name}: {spec!r} names no columns of an array of {X.shape[1]}; "
+                f"give whole numbers from 0 to {X.shape[1] - 1}, or a slice"
+            )
+        part = X[:, columns]
+    if not part.shape[1]:
+        raise InputError(f"{name}: {spec} holds no column of the {X.shape[1]}")
+    return part
+
+
+def _read(name: str, values: Any, kind: str | None) -> Block:
+    if values is None:
+        raise InputError(
+            f"X has no block {name!r}; give one, rows of NaN or None where it is absent"
+        )
+    if hasattr(values, "toarray"):
+        raise InputError(f"{name}: sparse data are not supported; use a dense array (X.toarray())")
+    kind = kind or infer_kind(name, values)
+    return _READERS[kind](name, values)
+
+
+def infer_kind(name: str, values: Any) -> str:
+    """The kind of a block by its type and shape; see the table above. A [n, A, B] array is a picture
+    where it holds uint8, else a series."""
+    if hasattr(values, "columns"):
+        return "table"
+    array = _as_array(values)
+    if array.dtype == object:
+        filled = [item for item in array.ravel() if not _is_missing(item)]
+        if filled and all(isinstance(item, str) for item in filled) and array.ndim == 1:
+            words = np.mean([len(item.split()) for item in filled])
+            return "text" if words >= 2 else "table"
+        if array.ndim == 1 and filled and all(np.ndim(item) > 0 for item in filled):
+            return _infer_of_arrays([np.asarray(item) for item in filled])
+        return "table"
+    if array.ndim <= 2:
+        wide = array.ndim == 2 and array.shape[1] > EMBEDDING_WIDTH
+        return "embedding" if wide and array.dtype.kind == "f" else "table"
+    if array.ndim == 3:
+        return "picture" if array.dtype == np.uint8 else "series"
+    if array.ndim == 4:
+        return "picture"
+    raise InputError(f"{name}: no kind of block has {array.ndim} axes; {_SHAPES}")
+
+
+def _infer_of_arrays(items: Sequence[np.ndarray]) -> str:
+    """The kind of a column that holds an array per example."""
+    if all(item.ndim == 1 for item in items):
+        return "embedding" if len({item.shape for item in items}) == 1 else "series"
+    if all(item.ndim == 2 and item.dtype != np.uint8 for item in items):
+        return "series"
+    return "picture"
+
+
+_SHAPES = (
+    "a table is [n, D], a series [n, T, C], a picture [n, H, W] or [n, H, W, C], "
+    "a text a column of strings"
+)
+
+
+def _read_table(name: str, values: Any) -> Block:
+    import pandas as pd
+
+    if not hasattr(values, "columns"):
+        if hasattr(values, "to_frame"):
+            values = values.to_frame()
+        else:
+            array = _as_array(values)
+            if array.ndim != 2 and array.ndim != 1:
+                raise InputError(f"{name}: a table has the shape [n, D], not {array.shape}")
+            values = pd.DataFrame(array.reshape(len(array), -1))
+    if values.shape[1] == 0:
+        raise InputError(f"{name}: a block without columns (0 feature(s)); give at least one")
+    if values.columns.has_duplicates:
+        twice = values.columns[values.columns.duplicated()][0]
+        raise InputError(f"{name}: two columns are called {twice!r}; give each its own name")
+    frame = pd.DataFrame(
+        {column: _read_column(name, values[column]) for column in values.columns}
+    ).reset_index(drop=True)
+    return Block(name, "table", frame, frame.notna().any(axis=1).to_numpy())
+
+
+def _read_column(block: str, column: Any) -> Any:
+    """Numbers as float64, anything else as text categories; both with NaN where missing."""
+    import pandas as pd
+
+    where = f"{block}: column {column.name!r}"
+    kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else ""
+    if kind == "c":
+        raise InputError(f"{where}: Complex data not supported; give real and imaginary parts")
+    if kind in "mM" and kind or isinstance(column.dtype, pd.DatetimeTZDtype):
+        raise InputError(f"{where} holds dates; give numbers, such as days since admission")
+    if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
+        return _finite(where, column.to_numpy(dtype=np.float64, na_value=np.nan))
+    missing = column.isna().to_numpy()
+    filled = column[~missing]
+    if column.dtype == object:
+        wrong = next((item for item in filled if not np.isscalar(item)), None)
+        if wrong is not None:
+            raise InputError(
+                f"{where} holds {type(wrong).__name__} objects; argument must be a string or a "
+                "number in every row of a table"
+            )
+        if not any(isinstance(item, str) for item in filled):
+            return _finite(where, pd.to_numeric(column, errors="coerce").to_numpy(np.float64))
+    texts = column.astype(object).where(~missing, None)
+    return pd.Series([None if item is None else str(item) for item in texts], dtype=object)
+
+
+def _finite(where: str, numbers: np.ndarray) -> np.ndarray:
+    if np.isinf(numbers).any():
+        row = int(np.flatnonzero(np.isinf(numbers).reshape(len(numbers), -1).any(axis=1))[0])
+        raise InputError(
+            f"{where} holds infinity (row {row}); give a finite number, or NaN where it is unknown"
+        )
+    return numbers
+
+
+def _read_series(name: str, values: Any) -> Block:
+    array = _as_array(values)
+    if array.dtype == object:
+        array = _stack(name, array)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3 or 0 in array.shape[1:]:
+        raise InputError(f"{name}: a series has the shape [n, T, C], not {array.shape}")
+    array = _finite(name, _numbers(name, array))
+    return Block(name, "series", array, ~np.isnan(array).all(axis=(1, 2)))
+
+
+def _stack(name: str, items: np.ndarray) -> np.ndarray:
+    """One array per example, of unequal length, -> [n, longest, ...], NaN where there is none."""
+    arrays = [None if _is_missing(item) else np.asarray(item, dtype=np.float32) for item in items]
+    filled = [item for item in arrays if item is not None and item.size]
+    if not filled:
+        raise InputError(f"{name}: no example has this modality")
+    shapes = {item.shape[1:] for item in filled}
+    if len(shapes) > 1:
+        found = " and ".join(map(str, sorted(shapes)[:2]))
+        raise InputError(f"{name}: examples differ in more than their length: {found} per step")
+    longest = max(len(item) for item in filled)
+    stacked = np.full((len(arrays), longest, *filled[0].shape[1:]), np.nan, dtype=np.float32)
+    for row, item in enumerate(arrays):
+        if item is not None and item.size:
+            stacked[row, : len(item)] = item
+    return stacked
+
+
+def _read_picture(name: str, values: Any) -> Block:
+    array = _as_array(values)
+    if array.dtype == object:
+        array = _stack(name, array)
+    if array.ndim == 3:
+        array = array[:, None]
+    elif array.ndim == 4 and array.shape[1] not in CHANNELS and array.shape[3] in CHANNELS:
+        array = array.transpose(0, 3, 1, 2)
+    if array.ndim != 4 or 0 in array.shape[1:]:
+        raise InputError(
+            f"{name}: a picture is [H, W] or [H, W, C], not of shape {array.shape[1:]}"
+        )
+    array = _finite(name, _numbers(name, array))
+    return Block(name, "picture", array, ~np.isnan(array).any(axis=(1, 2, 3)))
+
+
+def _read_text(name: str, values: Any) -> Block:
+    array = _as_array(values)
+    array = array.reshape(len(array), -1)
+    if array.shape[1] != 1:
+        raise InputError(f"{name}: a text is one column of strings, not {array.shape[1]} columns")
+    texts = np.array([None if _is_missing(x) else x for x in array[:, 0].tolist()], dtype=object)
+    if wrong := [text for text in texts if text is not None and not isinstance(text, str)]:
+        raise InputError(f"{name}: a text holds {wrong[0]!r}; give strings, None where absent")
+    return Block(name, "text", texts, np.array([text is not None for text in texts]))
+
+
+def _read_embedding(name: str, values: Any) -> Block:
+    array = values.to_numpy() if hasattr(values, "columns") else _as_array(values)
+    if array.dtype == object and array.ndim == 1:
+        array = _stack(name, array)
+    if array.ndim != 2 or not array.shape[1]:
+        raise InputError(f"{name}: an embedding has the shape [n, D], not {array.shape}")
+    array = _finite(name, _numbers(name, array))
+    return Block(name, "embedding", array, ~np.isnan(array).any(axis=1))
+
+
+_READERS = {
+    "table": _read_table,
+    "series": _read_series,
+    "picture": _read_picture,
+    "text": _read_text,
+    "embedding": _read_embedding,
+}
+
+
+def _numbers(name: str, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind == "c":
+        raise InputError(f"{name}: Complex data not supported; give magnitude and phase")
+    try:
+        return array.astype(np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} holds what is no number ({error}); give numbers") from error
+
+
+def _as_array(values: Any) -> np.ndarray:
+    """An array; object where the examples are of unequal shape or are strings."""
+    if hasattr(values, "to_numpy"):
+        values = values.to_numpy()
+    if isinstance(values, (list, tuple)):
+        shapes = {np.shape(item) for item in values if not _is_missing(item)}
+        unequal = len(shapes) > 1 or any(_is_missing(item) and item is None for item in values)
+        if unequal and any(shape for shape in shapes):
+            array = np.empty(len(values), dtype=object)
+            array[:] = [None if _is_missing(item) else np.asarray(item) for item in values]
+            return array
+    array = np.asarray(values)
+    if array.dtype.kind in "US":
+        array = array.astype(object)
+    if array.ndim == 0:
+        raise InputError(f"a block needs one row per example, not {values!r}; Reshape your data")
+    return array
+
+
+def _is_missing(item: Any) -> bool:
+    return item is None or (np.isscalar(item) and item != item) or type(item).__name__ == "NAType"
+
+
+def _shortened(names: Sequence[Any]) -> str:
+    shown = ", ".join(map(str, names[:12]))
+    return f"{shown} ..." if len(names) > 12 else shown

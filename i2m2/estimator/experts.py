@@ -1,0 +1,315 @@
+"""The experts of a fit, trained alone or jointly through their product, and the pools that multiply
+them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+
+from i2m2.estimator.blocks import InputError
+from i2m2.estimator.families import Family, Pool
+from i2m2.estimator.members import Examples, Linear, Member, Network, ScikitLearn, Trees
+from i2m2.estimator.networks import TrainingSettings, rows_of, tensors_of, train
+from i2m2.estimator.preparation import PreparedBlocks
+from i2m2.names import INTER
+
+INTERACTIONS = ("all", "pairs", "subsets")
+MOST_SUBSETS = 31  # pools fitted beforehand; others when they are asked for
+FINE_TUNING = {"lr": 0.3, "patience": 0.3}  # of what trained the networks alone
+
+
+def expert_names(modalities: Sequence[str], interactions: str) -> dict[str, tuple[str, ...]]:
+    """{expert: modalities it reads}: one each, and the fused ones. The one of all modalities is
+    called `inter`, others `a+b`."""
+    names = {name: (name,) for name in modalities}
+    sizes = {
+        "all": [len(modalities)],
+        "pairs": [2],
+        "subsets": range(2, len(modalities) + 1),
+    }[interactions]
+    for size in sizes:
+        for subset in combinations(modalities, size):
+            if len(subset) > 1:
+                names[INTER if len(subset) == len(modalities) else "+".join(subset)] = subset
+    return names
+
+
+def members_for(given: Any, settings: TrainingSettings, seed: int) -> list[Member]:
+    """The models of an expert: the default three, or the one that a user gave (a module, a factory
+    of modules, or a scikit-learn model)."""
+    if given is None:
+        return [Linear(), Trees(), Network(settings)]
+    if hasattr(given, "fit") and hasattr(given, "get_params"):
+        return [ScikitLearn(given)]
+    if callable(given) and not (isinstance(given, type) and hasattr(given, "fit")):
+        return [Network(settings, given)]
+    raise InputError(
+        f"an expert is a scikit-learn estimator, an nn.Module or a function that makes one, "
+        f"not {given!r}"
+    )
+
+
+@dataclass
+class Experts:
+    """Fitted experts. `held_out`: each one's outputs [n, L, K] for the training rows, by models that
+    did not see them; NaN where it abstains."""
+
+    family: Family
+    reads: dict[str, tuple[str, ...]]
+    members: dict[str, list[Member]]
+    blends: dict[str, np.ndarray]
+    held_out: dict[str, np.ndarray]
+    of_members: dict[str, list[np.ndarray]]  # as held_out, of each member; {} once loaded
+
+    def outputs(self, blocks: PreparedBlocks) -> dict[str, np.ndarray]:
+        """{expert: its outputs [n, L, K]}, NaN where a modality of it is absent."""
+        n, found = len(next(iter(blocks.values()))), {}
+        for name, members in self.members.items():
+            found[name] = np.full((n, *self.family.shape), np.nan)
+            rows = np.flatnonzero(available(blocks, self.reads[name]))
+            if len(rows):
+                own = {m: blocks[m].take(rows) for m in self.reads[name]}
+                each = [member.outputs(own) for member in members]
+                found[name][rows] = self.family.blend(self.blends[name], each)
+        return found
+
+    @property
+    def can_be_trained_jointly(self) -> bool:
+        networks = [isinstance(m, Network) for each in self.members.values() for m in each]
+        return any(networks) and len(self.members) > 1
+
+
+def available(blocks: PreparedBlocks, modalities: Sequence[str]) -> np.ndarray:
+    """Which rows have all of these modalities, [n] bool."""
+    return np.logical_and.reduce([blocks[name].present for name in modalities])
+
+
+def fit_experts(
+    blocks: PreparedBlocks,
+    y: np.ndarray,
+    folds: np.ndarray,
+    family: Family,
+    reads: Mapping[str, tuple[str, ...]],
+    given: Mapping[str, Any],
+    settings: TrainingSettings,
+    seed: int,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Experts:
+    """Train every expert alone, on the rows that have its modalities. InputError where these are
+    too few."""
+    experts = Experts(family, dict(reads), {}, {}, {}, {})
+    for place, (name, modalities) in enumerate(reads.items()):
+        progress(name)
+        rows = available(blocks, modalities)
+        own_folds = np.where(rows, folds, -1)
+        if len(np.unique(own_folds[rows])) < 2:
+            raise InputError(
+                f"{'+'.join(modalities)}: only {rows.sum()} rows have this, all in one fold; "
+                "an expert needs rows in at least two"
+            )
+        own_folds = _without_gaps(own_folds)
+        examples = Examples(blocks, modalities, y, own_folds, family, seed + 1_000 * place)
+        members = members_for(given.get(name), settings, seed)
+        found = [member.fit(examples) for member in members]
+        blend = family.fit_blend([one[rows] for one in found], y[rows])
+        held_out = np.full((len(y), *family.shape), np.nan)
+        held_out[rows] = family.blend(blend, [one[rows] for one in found])
+        experts.members[name], experts.blends[name] = members, blend
+        experts.held_out[name], experts.of_members[name] = held_out, found
+    return experts
+
+
+def _without_gaps(folds: np.ndarray) -> np.ndarray:
+    """Folds numbered from 0 without gaps; -1 stays."""
+    known = np.unique(folds[folds >= 0])
+    return np.where(folds >= 0, np.searchsorted(known, folds), -1)
+
+
+def train_jointly(
+    experts: Experts,
+    names: Sequence[str],
+    pools: Pools,
+    blocks: PreparedBlocks,
+    y: np.ndarray,
+    folds: np.ndarray,
+    settings: TrainingSettings,
+    seed: int,
+) -> Experts:
+    """The named experts with their networks trained further, jointly through the product (the
+    paper's warm start, section 5). Their other models and the pool's weights stay as they are; with
+    no gain on held-out rows the networks stay so too."""
+    family = experts.family
+    chosen = {
+        name: [copy.deepcopy(m) if isinstance(m, Network) else m for m in experts.members[name]]
+        for name in names
+    }
+    networks = {name: _network_of(chosen[name]) for name in names}
+    pool = pools.of(names)
+    rows = np.logical_or.reduce([available(blocks, experts.reads[name]) for name in names])
+    modalities = tuple(dict.fromkeys(m for name in names for m in experts.reads[name]))
+    inputs = tensors_of(blocks, modalities)
+    fixed, weights, shares = [], [], []
+    for place, name in enumerate(names):
+        rest, weight = _without_network(experts, name, chosen[name])
+        fixed.append(torch.from_numpy(rest).float())
+        weights.append(torch.from_numpy(weight).float())
+        speaks = torch.from_numpy(available(blocks, experts.reads[name])).float()
+        shares.append(speaks[:, None] * torch.from_numpy(pool.weights[place]).float())
+    gamma, prior = (torch.from_numpy(np.asarray(one)).float() for one in (pool.gamma, pools.prior))
+    target = torch.from_numpy(y).float() if y.dtype.kind == "f" else torch.from_numpy(y)
+
+    def loss(at: torch.Tensor) -> torch.Tensor:
+        own = rows_of(inputs, at)
+        silent = torch.zeros(*at.shape, *family.shape)
+        raw = [silent if net is None else net.network(own) for net in networks.values()]
+        rest, share = [one[at] for one in fixed], [one[at] for one in shares]
+        return family.joint_loss(raw, rest, weights, (share, gamma), prior, target[at])
+
+    trained = [net for net in networks.values() if net is not None]
+    if trained:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            generator = torch.Generator().manual_seed(seed)
+            gentle = _gentle(settings)
+            modules = [net.network for net in trained]
+            own_folds = _without_gaps(np.where(rows, folds, -1))
+            train(modules, loss, own_folds, gentle, generator, begin_with=True)
+    return _again(experts, names, chosen, blocks, y, folds)
+
+
+def _gentle(settings: TrainingSettings) -> TrainingSettings:
+    """Settings of a fine-tuning: smaller steps, less patience."""
+    patience = max(1, round(settings.patience * FINE_TUNING["patience"]))
+    return replace(settings, lr=settings.lr * FINE_TUNING["lr"], patience=patience)
+
+
+def _network_of(members: Sequence[Member]) -> Network | None:
+    return next((member for member in members if isinstance(member, Network)), None)
+
+
+def _without_network(
+    experts: Experts, name: str, members: Sequence[Member]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The weighted sum of an expert's other models, [n, L, K] with 0 where it abstains, and the
+    weight [L] of its network."""
+    place = next((k for k, one in enumerate(members) if isinstance(one, Network)), None)
+    blend = experts.blends[name]
+    weight = np.zeros(blend.shape[1]) if place is None else blend[place].copy()
+    others = blend.copy()
+    models = [np.nan_to_num(one) for one in experts.of_members[name]]
+    if place is not None:
+        others[place] = 0.0
+    return experts.family.sum_of_fixed(others, models), weight
+
+
+def _again(
+    experts: Experts,
+    names: Sequence[str],
+    chosen: dict[str, list[Member]],
+    blocks: PreparedBlocks,
+    y: np.ndarray,
+    folds: np.ndarray,
+) -> Experts:
+    """The experts with their networks' new outputs of held-out rows."""
+    family = experts.family
+    found = Experts(family, {n: experts.reads[n] for n in names}, chosen, {}, {}, {})
+    for name in names:
+        rows = available(blocks, experts.reads[name])
+        own_folds = _without_gaps(np.where(rows, folds, -1))
+        examples = Examples(blocks, experts.reads[name], y, own_folds, family, 0)
+        each = list(experts.of_members[name])
+        for place, member in enumerate(chosen[name]):
+            if isinstance(member, Network):
+                each[place] = member.held_out(examples)
+        found.blends[name] = experts.blends[name]
+        found.of_members[name] = each
+        found.held_out[name] = np.full((len(y), *family.shape), np.nan)
+        found.held_out[name][rows] = family.blend(found.blends[name], [one[rows] for one in each])
+    return found
+
+
+class Pools:
+    """How experts are multiplied: one pool for every set of them that can speak together.
+
+    Each is fitted on the training rows that have all its modalities, with the experts' outputs of
+    held-out rows; where every expert abstains the answer is the prior.
+    """
+
+    def __init__(
+        self,
+        experts: Experts,
+        y: np.ndarray,
+        prior: np.ndarray,
+        of_all: Sequence[str] | None = None,
+    ) -> None:
+        self.family, self.prior = experts.family, prior
+        self.held_out, self.reads, self.y = experts.held_out, experts.reads, y
+        self.fitted: dict[str, Pool] = {}
+        modalities = tuple(dict.fromkeys(m for read in self.reads.values() for m in read))
+        subsets = [s for k in range(1, len(modalities) + 1) for s in combinations(modalities, k)]
+        for subset in subsets if len(subsets) <= MOST_SUBSETS else [modalities]:
+            names = [name for name, read in self.reads.items() if set(read) <= set(subset)]
+            if names:
+                self.fitted[_key(names)] = self._fit(names)
+
+    def of(self, names: Sequence[str]) -> Pool:
+        """The pool of these experts; fitted now if it was not yet."""
+        return self.fitted.get(_key(names)) or self._fit(names)
+
+    def _fit(self, names: Sequence[str]) -> Pool:
+        known = [~np.isnan(self.held_out[name]).any(axis=(1, 2)) for name in names]
+        rows = np.logical_and.reduce(known)
+        if not rows.any():  # no training row has all of them
+            ones = np.full((len(names), self.family.shape[0]), 1 / len(names))
+            return Pool(ones, np.zeros(self.family.shape[0]))
+        own = [self.held_out[name][rows] for name in names]
+        return self.family.fit_pool(own, self.y[rows], self.prior)
+
+    def product(
+        self, outputs: Mapping[str, np.ndarray], names: Sequence[str] | None = None
+    ) -> np.ndarray:
+        """The product [n, L, K] of the named experts (default: all), from each one's outputs; an
+        expert with NaN abstains."""
+        found = np.broadcast_to(self.prior, next(iter(outputs.values())).shape).copy()
+        for speaking, rows in self._patterns(outputs, names):
+            own = [outputs[name][rows] for name in speaking]
+            found[rows] = self.family.pool(self.of(speaking), own, self.prior)
+        return found
+
+    def contributions(self, outputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """{expert, and `prior`: what it adds [n, L, K] or [n, L]}; 0 where it abstains."""
+        names = [*outputs, "prior"]
+        silent = np.broadcast_to(self.prior, next(iter(outputs.values())).shape)
+        first = self.family.contributions(_only_prior(self.family), [silent], self.prior)[-1]
+        found = {name: np.zeros(first.shape) for name in names}
+        found["prior"] = first.copy()
+        for speaking, rows in self._patterns(outputs, None):
+            own = [outputs[name][rows] for name in speaking]
+            parts = self.family.contributions(self.of(speaking), own, self.prior)
+            for name, part in zip([*speaking, "prior"], parts, strict=True):
+                found[name][rows] = part
+        return found
+
+    def _patterns(self, outputs: Mapping[str, np.ndarray], names: Sequence[str] | None):
+        """(experts that speak, rows where exactly these do), without the rows where none does."""
+        names = list(outputs if names is None else names)
+        speaks = np.stack([~np.isnan(outputs[name]).any(axis=(1, 2)) for name in names], axis=1)
+        patterns, place = np.unique(speaks, axis=0, return_inverse=True)
+        for number, pattern in enumerate(patterns):
+            if pattern.any():
+                speaking = [name for name, on in zip(names, pattern, strict=True) if on]
+                yield speaking, np.flatnonzero(place.ravel() == number)
+
+
+def _only_prior(family: Family) -> Pool:
+    return Pool(np.zeros((1, family.shape[0])), np.ones(family.shape[0]))
+
+
+def _key(names: Sequence[str]) -> str:
+    return "\n".join(names)

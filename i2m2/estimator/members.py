@@ -1,0 +1,319 @@
+"""The models of an expert, one per fold of the training rows: linear, network, trees, or a user's.
+
+`fit` trains model e on the rows outside fold e and returns each row's outputs [n, L, K] by the model
+that did not see it (NaN where the expert's modalities are absent); `outputs` gives new rows the mean
+of all models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from i2m2.estimator.blocks import InputError
+from i2m2.estimator.families import Categorical, Family
+from i2m2.estimator.networks import (
+    ModuleStack,
+    StackedNetwork,
+    TrainingSettings,
+    outputs_of,
+    rows_of,
+    tensors_of,
+    train,
+)
+from i2m2.estimator.preparation import Prepared, PreparedBlocks, joined
+from i2m2.stats.calibration import log_softmax
+
+PENALTIES = (1e3, 1e2, 1e1, 1.0, 1e-1)  # of a linear model's squared weights, strongest first
+FEW_ROWS = 10_000  # up to which trees are small
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What members are fitted on: y [n, L], folds [n] from 0 (-1: without the modalities)."""
+
+    blocks: PreparedBlocks
+    modalities: tuple[str, ...]
+    y: np.ndarray
+    folds: np.ndarray
+    family: Family
+    seed: int
+
+    @property
+    def models(self) -> int:
+        return int(self.folds.max()) + 1
+
+    def splits(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """(training rows, held-out rows) of every fold."""
+        known = self.folds >= 0
+        each = range(self.models)
+        return [
+            (np.flatnonzero(known & (self.folds != e)), np.flatnonzero(self.folds == e))
+            for e in each
+        ]
+
+    def unknown(self) -> np.ndarray:
+        return np.full((len(self.y), *self.family.shape), np.nan)
+
+
+class Linear:
+    """Multinomial logistic or ridge regression on the dense forms, with the penalty that predicts
+    held-out rows best."""
+
+    def fit(self, examples: Examples) -> np.ndarray:
+        x = joined(examples.blocks, examples.modalities).dense
+        self.modalities, self.family = examples.modalities, examples.family
+        best = np.inf
+        rows = np.flatnonzero(examples.folds >= 0)
+        for penalty in PENALTIES:
+            found, weights = self._fit(x, examples, penalty)
+            loss = _loss_of(examples.family, found[rows], examples.y[rows])
+            if loss >= best:
+                break
+            best, outputs, self.weights = loss, found, weights
+        return outputs
+
+    def _fit(self, x, examples: Examples, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+        """-> outputs of the held-out rows, mean weights [L, D + 1, K or 1]."""
+        outputs, weights = examples.unknown(), []
+        for training, held_out in examples.splits():
+            each = [
+                _linear(x[training], examples.y[training, k], penalty, self.family, k)
+                for k in range(self.family.shape[0])
+            ]
+            weights.append(np.stack(each))
+            outputs[held_out] = self._apply(weights[-1], x[held_out])
+        return outputs, np.mean(weights, axis=0)
+
+    def _apply(self, weights: np.ndarray, x: np.ndarray) -> np.ndarray:
+        raw = np.einsum("nd,ldk->nlk", x, weights[:, :-1]) + weights[:, -1]
+        if isinstance(self.family, Categorical):
+            return log_softmax(raw + self.family.mask)
+        return np.concatenate([raw, np.zeros_like(raw)], axis=-1)
+
+    def outputs(self, blocks: PreparedBlocks) -> np.ndarray:
+        return self._apply(self.weights, joined(blocks, self.modalities).dense.astype(np.float64))
+
+
+def _linear(x: np.ndarray, y: np.ndarray, penalty: float, family: Family, label: int) -> np.ndarray:
+    """Weights [D + 1, K], the offset last, of one label; [D + 1, 1] of a regression."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    if not isinstance(family, Categorical):
+        model = Ridge(alpha=penalty).fit(x, y)
+        return np.append(model.coef_, model.intercept_)[:, None]
+    weights = np.zeros((x.shape[1] + 1, family.shape[1]))
+    classes, counts = np.unique(y, return_counts=True)
+    weights[-1] = np.log(0.5 / (len(y) + 1))  # a class that these rows lack
+    if len(classes) == 1:
+        weights[-1, classes] = 0.0
+        return weights
+    model = LogisticRegression(C=1 / penalty, max_iter=300).fit(x, y)
+    coefficients = np.concatenate([model.coef_, model.intercept_[:, None]], axis=1).T
+    if len(classes) == 2:
+        coefficients = np.concatenate([-coefficients / 2, coefficients / 2], axis=1)
+    weights[:, classes] = coefficients
+    return weights
+
+
+class Trees:
+    """Histogram-based gradient boosting on the few features, stopped where held-out rows are
+    predicted best."""
+
+    def fit(self, examples: Examples) -> np.ndarray:
+        block = joined(examples.blocks, examples.modalities)
+        self.modalities, self.family = examples.modalities, examples.family
+        self.models: list[list[Any]] = []
+        outputs = examples.unknown()
+        for place, (training, held_out) in enumerate(examples.splits()):
+            y = examples.y
+            models = [
+                _boosted(block, y[:, k], training, held_out, self.family, examples.seed + place)
+                for k in range(self.family.shape[0])
+            ]
+            self.models.append(models)
+            outputs[held_out] = _outputs_of(
+                models, block.features[held_out], self.family, len(training)
+            )
+        self.rows = int((examples.folds >= 0).sum())
+        return outputs
+
+    def outputs(self, blocks: PreparedBlocks) -> np.ndarray:
+        features = joined(blocks, self.modalities).features
+        each = [_outputs_of(models, features, self.family, self.rows) for models in self.models]
+        return np.mean(each, axis=0)
+
+
+def _boosted(block: Prepared, y, training, held_out, family: Family, seed: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    classes = len(np.unique(y[training])) if isinstance(family, Categorical) else 0
+    if classes == 1:
+        return int(y[training][0])
+    kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+    many = classes > 2
+    model = kind(
+        learning_rate=0.1 if many or len(training) > FEW_ROWS else 0.05,
+        max_iter=400,
+        max_leaf_nodes=15 if len(training) <= FEW_ROWS else 31,
+        l2_regularization=1.0,
+        early_stopping=True,
+        n_iter_no_change=10 if many else 20,
+        categorical_features=block.categorical if block.categorical.any() else None,
+        random_state=seed,
+    )
+    x = block.features
+    if classes:  # a class that the training rows lack cannot be scored
+        held_out = held_out[np.isin(y[held_out], np.unique(y[training]))]
+    if not len(held_out):
+        held_out = training
+    return model.fit(x[training], y[training], X_val=x[held_out], y_val=y[held_out])
+
+
+class Network:
+    """The default network or a user's module, see `networks`."""
+
+    def __init__(self, settings: TrainingSettings, given: Any = None) -> None:
+        self.settings, self.given = settings, given
+
+    def fit(self, examples: Examples) -> np.ndarray:
+        self.modalities, self.family = examples.modalities, examples.family
+        self.models = examples.models
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(examples.seed)
+            self.build(examples.blocks)
+            self._train(examples)
+        return self.held_out(examples)
+
+    def held_out(self, examples: Examples) -> np.ndarray:
+        """Each row's outputs by the model that did not see it."""
+        found = examples.unknown()
+        each = self._each(examples.blocks)
+        for model, (_, held_out) in enumerate(examples.splits()):
+            found[held_out] = each[model, held_out]
+        return found
+
+    def build(self, blocks: PreparedBlocks) -> None:
+        """The untrained network, of the widths that the blocks have."""
+        shape = self.family.shape
+        if self.given is None:
+            arguments = (self.models, blocks, self.modalities, shape, self.settings)
+            self.network = StackedNetwork(*arguments)
+        else:
+            self.network = ModuleStack(self.models, self.given, blocks, self.modalities, shape)
+
+    def _train(self, examples: Examples) -> None:
+        inputs = tensors_of(examples.blocks, self.modalities)
+        y = torch.from_numpy(examples.y)
+        y = y.float() if y.is_floating_point() else y
+
+        def loss(rows: torch.Tensor) -> torch.Tensor:
+            return self.family.network_loss(self.network(rows_of(inputs, rows)), y[rows])
+
+        generator = torch.Generator().manual_seed(examples.seed)
+        train([self.network], loss, examples.folds, self.settings, generator)
+
+    def _each(self, blocks: PreparedBlocks) -> np.ndarray:
+        return self.family.network_outputs(outputs_of(self.network, blocks, self.models))
+
+    def outputs(self, blocks: PreparedBlocks) -> np.ndarray:
+        return self._each(blocks).mean(axis=0)
+
+
+class ScikitLearn:
+    """A user's scikit-learn model, a clone per fold. It reads a DataFrame of the block's features
+    (numbers with NaN, categories) if it can work with NaN, else the dense form."""
+
+    def __init__(self, given: Any) -> None:
+        self.given = given
+
+    def fit(self, examples: Examples) -> np.ndarray:
+        from sklearn.base import clone
+        from sklearn.utils import get_tags
+
+        self.modalities, self.family = examples.modalities, examples.family
+        self.raw = get_tags(self.given).input_tags.allow_nan
+        x = self._inputs(examples.blocks)
+        self.models, outputs = [], examples.unknown()
+        for place, (training, held_out) in enumerate(examples.splits()):
+            models = []
+            for k in range(self.family.shape[0]):
+                y = examples.y[training, k]
+                model = clone(self.given)
+                _seed(model, examples.seed + place)
+                alone = isinstance(self.family, Categorical) and len(np.unique(y)) == 1
+                models.append(int(y[0]) if alone else model.fit(_rows(x, training), y))
+            self.models.append(models)
+            outputs[held_out] = _outputs_of(models, _rows(x, held_out), self.family, len(training))
+        self.rows = int((examples.folds >= 0).sum())
+        return outputs
+
+    def _inputs(self, blocks: PreparedBlocks) -> Any:
+        block = joined(blocks, self.modalities)
+        if not self.raw:
+            return block.dense
+        import pandas as pd
+
+        frame = pd.DataFrame(block.features, columns=block.names)
+        for place in np.flatnonzero(block.categorical):
+            frame[block.names[place]] = frame[block.names[place]].astype("category")
+        return frame
+
+    def outputs(self, blocks: PreparedBlocks) -> np.ndarray:
+        x = self._inputs(blocks)
+        each = [_outputs_of(models, x, self.family, self.rows) for models in self.models]
+        return np.mean(each, axis=0)
+
+
+Member = Linear | Trees | Network | ScikitLearn
+
+
+def _rows(x: Any, rows: np.ndarray) -> Any:
+    return x.iloc[rows] if hasattr(x, "iloc") else x[rows]
+
+
+def _seed(model: Any, seed: int) -> None:
+    """Every `random_state` that was left open, that of a pipeline's step too."""
+    open_ones = {
+        name: seed
+        for name, value in model.get_params(deep=True).items()
+        if name.rpartition("__")[2] == "random_state" and value is None
+    }
+    model.set_params(**open_ones)
+
+
+def _outputs_of(models: Sequence[Any], x: Any, family: Family, rows: int) -> np.ndarray:
+    """Outputs [n, L, K] of one model per label, each fitted on so many rows; an int stands for a
+    class that was the only one."""
+    n = len(x)
+    outputs = np.zeros((n, *family.shape))
+    if not n:
+        return outputs
+    for label, model in enumerate(models):
+        if not isinstance(family, Categorical):
+            outputs[:, label, 0] = model.predict(x)
+            continue
+        size = family.sizes[label]
+        p = np.zeros((n, family.shape[1]))
+        if isinstance(model, int):
+            p[:, model] = 1.0
+        elif hasattr(model, "predict_proba"):
+            p[:, model.classes_] = model.predict_proba(x)
+        else:
+            kind = type(model).__name__
+            raise InputError(f"{kind} has no predict_proba; give a classifier that has")
+        # No model may be surer than its rows allow: at most as if one more row spoke against it.
+        p[:, :size] = (p[:, :size] * rows + 1 / size) / (rows + 1)
+        with np.errstate(divide="ignore"):
+            outputs[:, label] = np.maximum(np.log(p), -1e3)
+    return outputs
+
+
+def _loss_of(family: Family, outputs: np.ndarray, y: np.ndarray) -> float:
+    if isinstance(family, Categorical):
+        return float(family.nll(outputs, y).mean())
+    return float(((outputs[..., 0] - y) ** 2).mean())
