@@ -178,6 +178,22 @@ def _several_seeds(
     return centre - half, centre + half, float(p)
 
 
+def standard_error(values: np.ndarray, resampled: np.ndarray, groups: int) -> tuple[float, float]:
+    """-> (standard error, degrees of freedom) of the mean of [S] values, from their [R, S]
+    resamples; of several seeds by Satterthwaite."""
+    seeds = len(values)
+    if seeds == 1:
+        variance = float(resampled.var(ddof=1)) * groups / (groups - 1)
+        return variance**0.5, groups - 1
+    of_examples, of_seeds = variances(values, resampled, groups)
+    of_seeds /= seeds
+    total = of_examples + of_seeds
+    if total == 0:
+        return 0.0, groups - 1
+    freedom = total**2 / (of_examples**2 / (groups - 1) + of_seeds**2 / (seeds - 1))
+    return total**0.5, freedom
+
+
 def variances(values: np.ndarray, resampled: np.ndarray, groups: int) -> tuple[float, float]:
     """-> (var(e), var(u)) of the model above, from [S] values and their [R, S] resamples; S > 1."""
     seeds = len(values)
