@@ -4,10 +4,12 @@ python -m benchmarks.coverage
 
 one         one run, examples by themselves and in groups (volumes of 10 slices), beside a plain
             percentile interval
-seeds       the mean over five, and three, seeds, at three ratios of the variance that seeds make to
-            the one that examples make
+seeds       the mean over five, three and two seeds, at three ratios of the variance that seeds make
+            to the one that examples make
 difference  how often two equally good methods are said to differ (p < 0.05): one run of each, and
-            five
+            five, three and two
+folds       predictions out of five folds by real learners, which their seeds change: the score of
+            one, the difference of two
 ece         the interval of a biased metric, of a model that is calibrated or too sure of itself by
             a factor
 """
@@ -15,9 +17,10 @@ ece         the interval of a biased metric, of a model that is calibrated or to
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +40,8 @@ ACCURACY, AUROC, PREVALENCE = 0.72, 0.80, 0.15  # of AV-MNIST's, fastMRI's order
 GROUP, EXAMPLE, EXAMPLE_AND_SEED = 0.2, 0.4, 0.4
 # Variance of the seeds' true scores : variance of one run's from its examples
 RATIOS = {"1 : 25": 1 / 25, "1 : 1": 1, "25 : 1": 25}
+FEW_SEEDS = (5, 3, 2)
+FOLDS = 5
 SIZES = {"500 examples": (500, 1), "150 groups of 10": (150, 10), "30 groups of 10": (30, 10)}
 
 # (generator, true score of each seed [S], number of groups, examples per group) -> the statistic of
@@ -155,7 +160,7 @@ def seeds_part(args: argparse.Namespace) -> str:
     for metric in args.metrics:
         for name, ratio in RATIOS.items():
             values, drawn, truth = simulate(metric, 5, ratio, size, args.sims, args.resamples)
-            for seeds in (5, 3):
+            for seeds in FEW_SEEDS:
                 share, width = coverage(values[:, :seeds], drawn[:, :, :seeds], size[0], truth)
                 plain = percentile_coverage(drawn[:, :, :seeds], truth)
                 cells = [*beside(share, ">= 0.93", 3), f"{plain:.3f}", f"{width:.4f}"]
@@ -168,7 +173,7 @@ def difference_part(args: argparse.Namespace) -> str:
     rows, size = [], SIZES["150 groups of 10"]
     for name, ratio in {"none": 0, **RATIOS}.items():
         values, drawn, _ = simulate("accuracy", 10, ratio, size, args.sims, args.resamples)
-        for seeds in (5, 3) if ratio else (1,):
+        for seeds in FEW_SEEDS if ratio else (1,):
             what = f"accuracy, {name}, {seeds} seed{'s' * (seeds > 1)}"
             rows.append([what, *beside(false_alarms(values, drawn, seeds), "<= 0.07", 3)])
     title = f"difference: of two equally good methods, {args.sims:,} simulations"
@@ -182,6 +187,59 @@ def false_alarms(values: np.ndarray, drawn: np.ndarray, seeds: int) -> float:
     groups, _ = SIZES["150 groups of 10"]
     p = [interval(first[k] - second[k], apart[:, k], groups).p for k in range(len(values))]
     return float(np.mean(np.array(p) < 0.05))
+
+
+def generated_examples(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """[n, 6] inputs and [n] bool: one input and the product of two others, with noise."""
+    x = rng.normal(size=(n, 6))
+    return x, x[:, 0] + x[:, 1] * x[:, 2] + 0.8 * rng.normal(size=n) > 0
+
+
+def fold_is_right(
+    rng: np.random.Generator, x: np.ndarray, y: np.ndarray, held_out: np.ndarray, width: int
+) -> np.ndarray:
+    """Whether ridge regression on the other examples is right about those held out: on the inputs,
+    or with a `width` on so many random features of them, which are what a seed draws."""
+    features = np.tanh(x @ rng.normal(size=(x.shape[1], width))) if width else x
+    features = np.column_stack([features, np.ones(len(x))])
+    known, sign = features[~held_out], 2.0 * y[~held_out] - 1
+    weights = np.linalg.solve(known.T @ known + np.eye(known.shape[1]), known.T @ sign)
+    return (features[held_out] @ weights > 0) == y[held_out]
+
+
+def out_of_fold(
+    rng: np.random.Generator, n: int, widths: Sequence[int], seeds: int
+) -> list[BootstrapStatistic]:
+    """Accuracies of the learners of these widths, of each with all its seeds, on the same folds."""
+    x, y = generated_examples(rng, n)
+    fold = rng.permutation(n) % FOLDS
+    right = np.zeros((len(widths), seeds, n))
+    for learner, seed, k in np.ndindex(len(widths), seeds, FOLDS):
+        held_out = fold == k
+        right[learner, seed, held_out] = fold_is_right(rng, x, y, held_out, widths[learner])
+    return [mean_of(one, np.arange(n), n) for of_learner in right for one in of_learner]
+
+
+def folds_part(args: argparse.Namespace) -> str:
+    """The truth is the mean over all simulations: no other examples are needed."""
+    rows, seeds = [], max(FEW_SEEDS)
+    for n, widths in itertools.product((200, 1000), ((0, 8), (0, 60), (8, 60))):
+        rng, sims = np.random.default_rng(0), args.sims // 2
+        runs = [one for _ in range(sims) for one in out_of_fold(rng, n, widths, seeds)]
+        values, drawn = bootstrap(runs, n, n, args.resamples // 2)
+        values, drawn = values.reshape(sims, 2, seeds), drawn.reshape(-1, sims, 2, seeds)
+        apart, apart_drawn = values[:, 0] - values[:, 1], drawn[:, :, 0] - drawn[:, :, 1]
+        alone, alone_drawn = values[:, 1], drawn[:, :, 1]
+        for few in FEW_SEEDS:
+            of_difference = (apart[:, :few], apart_drawn[..., :few], n, apart.mean())
+            of_one = (alone[:, :few], alone_drawn[..., :few], n, alone.mean())
+            share, width = coverage(*of_difference)
+            cells = [*beside(share, ">= 0.93", 3), f"{width:.4f}", f"{coverage(*of_one)[0]:.3f}"]
+            rows.append(
+                [f"{n} examples, {widths[0]} and {widths[1]} features, {few} seeds", *cells]
+            )
+    columns = ["", "difference covered", "target", "mean width", "score of the second covered"]
+    return table(f"folds: {args.sims // 2:,} simulations of {FOLDS} folds", columns, rows)
 
 
 def too_sure(rng: np.random.Generator, n: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
@@ -214,7 +272,13 @@ def ece_part(args: argparse.Namespace) -> str:
     return table(f"ece: {args.sims:,} simulations of 150 groups of 10", columns, rows)
 
 
-PARTS = {"one": one_part, "seeds": seeds_part, "difference": difference_part, "ece": ece_part}
+PARTS = {
+    "one": one_part,
+    "seeds": seeds_part,
+    "difference": difference_part,
+    "folds": folds_part,
+    "ece": ece_part,
+}
 
 
 def main(argv: list[str] | None = None) -> None:

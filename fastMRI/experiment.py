@@ -37,4 +37,9 @@ def loss_of(config: FastMRIConfig, data: Data, device: torch.device) -> Loss:
     )
 
 
-EXPERIMENT = Experiment(load=load, build_model=build_model, loss=loss_of, scores=scores)
+EXPERIMENT = Experiment(
+    load=load,
+    build_model=lambda config, _: build_model(config),
+    loss=loss_of,
+    scores=scores,
+)

@@ -95,7 +95,6 @@ class FastMRIConfig(RunConfig):
 
     modalities: ClassVar[tuple[str, ...]] = ("magnitude", "phase")
     baselines: ClassVar[tuple[str, ...]] = ("rss",)
-    from_zero: ClassVar[frozenset[str]] = RunConfig.from_zero | {"model.checkpointed"}
 
     dataset: Literal["fastmri"] = "fastmri"
     fusion: Literal[None] = setting(None, "identity")

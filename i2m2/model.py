@@ -70,14 +70,34 @@ class ProductOfExperts(nn.Module):
     -> logits [B, (L,) C]. With `normalise=False` the C answers do not exclude each other: a logit
     is an answer's own log-odds, nothing is normalised, and a product of such (Bernoulli)
     distributions sums them.
+
+    `prior` [(L,) C]: probabilities of the answers, say their frequencies in training. They are the
+    answer where every expert abstains, and play no part elsewhere. They are no part of the state
+    dict: a model that is loaded is given them anew.
     """
 
-    def __init__(self, experts: Mapping[str, nn.Module], normalise: bool = True) -> None:
+    def __init__(
+        self,
+        experts: Mapping[str, nn.Module],
+        normalise: bool = True,
+        prior: Tensor | None = None,
+    ) -> None:
         super().__init__()
         if not experts:
             raise ValueError("a product needs at least one expert")
         self.experts = nn.ModuleDict(experts)
         self.normalise = normalise
+        self.register_buffer("log_prior", None, persistent=False)
+        if prior is not None:
+            self.set_prior(prior)
+
+    def set_prior(self, prior: Tensor) -> None:
+        """Answer by these probabilities [(L,) C] where every expert abstains. ValueError for what
+        are none."""
+        prior = torch.as_tensor(prior, dtype=torch.float32)
+        if not ((prior >= 0) & (prior <= 1)).all() or (prior.sum(-1) == 0).any():
+            raise ValueError(f"prior must be probabilities of the answers, not {prior.tolist()}")
+        self.log_prior = prior.log().log_softmax(dim=-1) if self.normalise else prior.logit()
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -92,9 +112,9 @@ class ProductOfExperts(nn.Module):
 
         `present` maps a modality to a boolean [B]; a modality that is not named is present. Where
         any modality of an expert is absent the expert abstains (uniform), which leaves the product
-        of the others as it is; with every modality absent the answer is uniform. What stands in an
-        absent place of `inputs` has no influence, NaN included. A modality that `inputs` lacks is
-        absent from every example. ValueError if that leaves no expert.
+        of the others as it is; where all abstain the answer is the prior, or uniform if none is
+        known. What stands in an absent place of `inputs` has no influence, NaN included. A modality
+        that `inputs` lacks is absent from every example. ValueError if that leaves no expert.
         """
         present = dict(present or {})
         inputs = {
@@ -115,6 +135,8 @@ class ProductOfExperts(nn.Module):
         if others:  # one expert's log-probabilities are normalised as they are
             multiply = product_of_experts if self.normalise else sum
             product = multiply(log_probs.values())
+        if self.log_prior is not None:
+            product = self._with_prior(product, log_probs, present)
         for name in self.experts:
             if name not in log_probs:
                 log_probs[name] = torch.full_like(product, self._uniform_log_prob(product))
@@ -124,6 +146,16 @@ class ProductOfExperts(nn.Module):
         """What the experts get: `inputs`, and what a subclass computes once for several of them."""
         return inputs
 
+    def _with_prior(
+        self, product: Tensor, names: Iterable[str], present: Mapping[str, Tensor]
+    ) -> Tensor:
+        """The prior in place of `product` [B, (L,) C] where all experts of these names abstain."""
+        complete = [self._complete(self.experts[name], present) for name in names]
+        if any(mask is None for mask in complete):
+            return product
+        answered = torch.stack(complete).any(dim=0).view(-1, *[1] * (product.dim() - 1))
+        return torch.where(answered, product, self.log_prior.to(product.dtype))
+
     def _uniform_log_prob(self, log_prob: Tensor) -> float:
         """What an expert that abstains gives every answer: 1/C, or even odds."""
         return -math.log(log_prob.shape[-1]) if self.normalise else 0.0
@@ -131,11 +163,17 @@ class ProductOfExperts(nn.Module):
     def _log_prob(self, expert: nn.Module, inputs: Inputs, present: Mapping[str, Tensor]) -> Tensor:
         """One expert's log-probabilities, uniform where a modality of it is absent."""
         log_prob = expert(inputs).log_softmax(dim=-1) if self.normalise else expert(inputs)
-        masks = [present[modality] for modality in expert.modalities if modality in present]
-        if not masks:
+        complete = self._complete(expert, present)
+        if complete is None:
             return log_prob
-        complete = torch.stack(masks).all(dim=0).view(-1, *[1] * (log_prob.dim() - 1))
+        complete = complete.view(-1, *[1] * (log_prob.dim() - 1))
         return torch.where(complete, log_prob, self._uniform_log_prob(log_prob))
+
+    @staticmethod
+    def _complete(expert: nn.Module, present: Mapping[str, Tensor]) -> Tensor | None:
+        """[B] bool: which examples have all modalities of the expert; None: all of them."""
+        masks = [present[modality] for modality in expert.modalities if modality in present]
+        return torch.stack(masks).all(dim=0) if masks else None
 
 
 def _blank(x: Any, present: Tensor) -> Any:

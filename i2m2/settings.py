@@ -23,11 +23,14 @@ from i2m2.names import FUSIONS, experts_of
 Role = Literal["neutral", "location", "rounding", "identity", "budget"]
 
 
-def setting(default: Any, role: Role, repeat: bool = False) -> Any:
+def setting(
+    default: Any, role: Role | None = None, repeat: bool = False, least: int | None = None
+) -> Any:
     """A field of a settings dataclass with a role. `repeat`: a command that makes a run like this
-    one names it wherever it differs from the config file."""
+    one names it wherever it differs from the config file. `least`: the smallest value of an
+    integer; None: 1, or the default if that is less."""
     repeat = repeat or role in ("location", "budget")
-    return field(default=default, metadata={"role": role, "repeat": repeat})
+    return field(default=default, metadata={"role": role, "repeat": repeat, "least": least})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +94,6 @@ class RunConfig:
 
     modalities: ClassVar[tuple[str, ...]] = ()
     baselines: ClassVar[tuple[str, ...]] = ()  # modalities that only have a unimodal row
-    from_zero: ClassVar[frozenset[str]] = frozenset({"seed", "workers"})  # integers that may be 0
     metrics: ClassVar[tuple[str, ...]] = tuple(METRICS)  # that `optim.select` may name
     unused_parameters: ClassVar[bool] = False  # a step may leave some without a gradient
 

@@ -137,4 +137,7 @@ def _fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-EXPERIMENT = Experiment(load=lambda config: load_avmnist(config.data), build_model=build_model)
+EXPERIMENT = Experiment(
+    load=lambda config: load_avmnist(config.data),
+    build_model=lambda config, _: build_model(config),
+)

@@ -155,4 +155,4 @@ def _static_encoder(model: MIMICModel) -> nn.Module:
     return mlp(len(STATIC), model.static_features, model.static_features)
 
 
-EXPERIMENT = Experiment(load=load_mimic, build_model=build_model)
+EXPERIMENT = Experiment(load=load_mimic, build_model=lambda config, _: build_model(config))

@@ -138,7 +138,7 @@ def report(predictions: Predictions) -> str:
 
 EXPERIMENT = Experiment(
     load=load,
-    build_model=build_model,
+    build_model=lambda config, _: build_model(config),
     scores=scores,
     parameters=parameters,
     report=report,

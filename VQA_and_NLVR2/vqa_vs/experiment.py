@@ -195,7 +195,7 @@ def report(predictions: Predictions) -> str:
 
 EXPERIMENT = Experiment(
     load=load,
-    build_model=build_model,
+    build_model=lambda config, _: build_model(config),
     loss=loss_of,
     scores=scores,
     parameters=parameters,

@@ -21,7 +21,7 @@ from i2m2.runs import RunRecord, stamp
 from i2m2.stats.summary import Summary
 
 FILE = "statistics.json"
-VERSION = 6  # counts up when the same predictions give other statistics
+VERSION = 7  # counts up when the same predictions give other statistics
 
 Stored = TypeVar("Stored")
 

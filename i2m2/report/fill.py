@@ -13,13 +13,15 @@ from i2m2.report.paper import RowSpec, Runs, TableSpec, listed_under
 from i2m2.report.render import RenderedTable
 from i2m2.report.significance import how_sure
 from i2m2.report.tables import ResultRow, ResultTable, in_percent
+from i2m2.runs import lookup
 
 Specs = Mapping[str, Sequence[TableSpec]]
 
 
 def specs_of(folder: str, specs: Specs, runs: Runs) -> Sequence[TableSpec]:
     """The tables of a results folder. One that no `paper.yaml` knows is a table of all its runs and
-    of every metric that all of them have. DataError if there is none."""
+    of every metric that all of them have, the one by which they chose their best epoch first.
+    DataError if there is none."""
     if listed := listed_under(folder, specs):
         return listed
     tests = [run.test for run in runs if run.test is not None]
@@ -29,6 +31,8 @@ def specs_of(folder: str, specs: Specs, runs: Runs) -> Sequence[TableSpec]:
             f"{runs[0].dir.parents[1]}: its runs have no metric between 0 and 1 in common; "
             "a table needs one"
         )
+    select = lookup(runs[0].config, "optim.select")
+    metrics.sort(key=lambda metric: metric != select)
     rows = [RowSpec(label=name, run=name) for name in dict.fromkeys(run.name for run in runs)]
     table = {"name": folder, "title": "all runs", "metrics": metrics, "rows": rows}
     return [TableSpec(folder=folder, published=False, **table)]

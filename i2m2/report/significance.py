@@ -71,8 +71,14 @@ def agrees(summary: Summary, records: Sequence[RunRecord], metric: str) -> bool:
 def judge(
     rows: Rows, metrics: Sequence[str], best: Mapping[str, str], custom: CustomMetrics
 ) -> Judgement:
-    """Compare every row with the best of each column over the seeds that both have; all these
-    comparisons are one family for Holm's correction. Metrics that nothing defines are left out."""
+    """Compare every row with the best of each column over the seeds that both have. Metrics that
+    nothing defines are left out.
+
+    A row differs from the best where these very runs would differ on other examples, all such
+    comparisons being one family for Holm's correction, and where other seeds would differ too. The
+    latter is asked of each row by itself: what three seeds say of seeds passes no correction, and a
+    table must not become less decisive by further seeds that all agree.
+    """
     predictions, unlike = read_alike(rows)
     made = Judgement(best=dict(best), why_no_interval=unlike, groups=0, resamples=RESAMPLES)
     if not predictions:
@@ -81,7 +87,7 @@ def judge(
     made.rows = {run: {} for run in rows}
     made.groups = len(np.unique(next(iter(predictions.values()))["group"]))
     disagreeing: dict[str, list[str]] = {}
-    p: dict[tuple[str, str], float] = {}
+    p: dict[tuple[str, str], _PValues] = {}
     for metric in metrics:
         try:
             found = resample(list(predictions.values()), [metric], custom)[metric]
@@ -99,15 +105,23 @@ def judge(
                 disagreeing.setdefault(run, []).append(metric)
         first = best.get(metric)
         for run in recorded if first in recorded else ():
-            if run != first and (value := column.p_of_difference(first, run)) is not None:
-                p[metric, run] = value
-    for (metric, run), value in zip(p, holm(list(p.values())), strict=True):
+            if run != first and (found := column.p_of_difference(first, run)) is not None:
+                p[metric, run] = found
+    corrected = holm([found.of_runs for found in p.values()])
+    for ((metric, run), found), of_runs in zip(p.items(), corrected, strict=True):
         if all(metric in made.rows[one] for one in (run, best[metric])):
-            made.p.setdefault(metric, {})[run] = float(value)
+            made.p.setdefault(metric, {})[run] = max(float(of_runs), found.of_seeds)
     why = "since its predictions do not give what its result.json has"
     for run, names in disagreeing.items():
         made.why_no_interval[run] = f"no interval of {', '.join(names)}, {why}"
     return made
+
+
+class _PValues(NamedTuple):
+    """Of a difference of two rows: of these very runs on other examples, and of other seeds too."""
+
+    of_runs: float
+    of_seeds: float
 
 
 class _Column(NamedTuple):
@@ -125,16 +139,24 @@ class _Column(NamedTuple):
         values, resampled, shared = self.values[at], self.resampled[:, at], self._shared(run)
         return summarise(self.metric, values, resampled, self.groups, shared=shared)
 
-    def p_of_difference(self, first: str, second: str) -> float | None:
-        """The p-value of two rows over the seeds that both have; None where there is none."""
+    def p_of_difference(self, first: str, second: str) -> _PValues | None:
+        """The p-values of two rows over the seeds that both have; None where there are none."""
         seeds = ({record.seed for record in self.rows[run]} for run in (first, second))
         common = sorted(set.intersection(*seeds))
-        if not common:
+        if not common or self._shared(first) or self._shared(second):
             return None
         a, b = ([self.members.index((run, seed)) for seed in common] for run in (first, second))
-        differing = (self.values[a] - self.values[b], self.resampled[:, a] - self.resampled[:, b])
-        shared = self._shared(first) or self._shared(second)
-        return summarise(self.metric, *differing, self.groups, difference=True, shared=shared).p
+        values, resampled = (
+            self.values[a] - self.values[b],
+            self.resampled[:, a] - self.resampled[:, b],
+        )
+        # The mean over the seeds is resampled like the score of one run.
+        means = (values.mean(keepdims=True), resampled.mean(axis=1, keepdims=True))
+        of_runs, of_seeds = (
+            summarise(self.metric, *one, self.groups, difference=True).p
+            for one in (means, (values, resampled))
+        )
+        return None if of_seeds is None else _PValues(of_runs, of_seeds)
 
     def _shared(self, run: str) -> bool:
         return share_members([record.product_of for record in self.rows[run]])
@@ -184,9 +206,16 @@ def how_sure(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
     if judgement.best:
         lines.append(
             "Bold: the best of a column; †: not distinguishable from it (paired difference over "
-            f"the same resamples, p at least {ALPHA} after Holm's correction within the table)."
+            f"the same resamples, p at least {ALPHA} after Holm's correction within the table"
+            f"{_of_seeds(rows)})."
         )
     return lines + _untested(judgement, labels) + _too_few(judgement, labels)
+
+
+def _of_seeds(rows: Sequence[Mapping[str, Summary]]) -> str:
+    """What else marks a row, where there are several seeds."""
+    several = any(len(one.values) > 1 for summaries in rows for one in summaries.values())
+    return f", or for other seeds too, of this row by itself, at least {ALPHA}" if several else ""
 
 
 def _untested(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:

@@ -55,6 +55,11 @@ class ResultTable:
         """The main metric."""
         return self.metrics[0]
 
+    @property
+    def with_interval(self) -> Sequence[str]:
+        """The metrics whose interval is shown: all, where no paper says which is the main one."""
+        return self.metrics[:1] if self.judged else self.metrics
+
 
 def in_percent(metric: str) -> bool:
     """Whether a metric is a share; NLL and the like are not."""
@@ -92,8 +97,13 @@ def rendered(table: ResultTable) -> RenderedTable:
     plain = [metric for metric in table.metrics if not in_percent(metric)]
     but = f" (not {', '.join(plain)})" if plain else ""
     units = f"In percent{but}: mean ± sample standard deviation over the seeds"
-    if any(table.judgement.interval(row.run, table.main) for row in table.rows):
-        units += f", 95 % interval of {table.main}"
+    shown = [
+        metric
+        for metric in table.with_interval
+        if any(table.judgement.interval(row.run, metric) for row in table.rows)
+    ]
+    if shown:
+        units += f", 95 % interval of {', '.join(shown)}"
     return RenderedTable(
         title=table.title,
         about=table.about,
@@ -127,7 +137,7 @@ def _cell_of(table: ResultTable, row: ResultRow, metric: str) -> str:
     values, judgement = row.values[metric], table.judgement
     if not values and any(row.values.values()):
         return "-"
-    interval = judgement.interval(row.run, metric) if metric == table.main else None
+    interval = judgement.interval(row.run, metric) if metric in table.with_interval else None
     text = cell(values, metric, interval)
     if judgement.best.get(metric) == row.run:
         return Strong(text)

@@ -16,7 +16,8 @@ ArrayCorruptions = Mapping[str, Mapping[str, CorruptArray]]
 
 
 class Answer(NamedTuple):
-    """Scores of a model on a split, and how many examples it answered uniformly, with no expert."""
+    """Scores of a model on a split, and how many examples no expert answered (`uniform`: so is then
+    the answer, where the model knows no class prior)."""
 
     scores: Mapping[str, float]
     uniform: int

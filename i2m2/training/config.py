@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import Field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -99,11 +100,12 @@ def _read_settings(path: str, words: Mapping[str, str | None], known: set[str]) 
 
 
 def _check_ranges(config: RunConfig) -> None:
-    """Check ranges: no setting is negative; integers are at least 1, but for a few from 0."""
+    """Check ranges: no setting is negative; integers are at least 1, or what the setting says."""
+    settings = settings_of(type(config))
     for name, value in flatten(to_dict(config)).items():
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
-        least = 1 if isinstance(value, int) and name not in config.from_zero else 0
+        least = _least(settings[name][1]) if isinstance(value, int) else 0
         if not least <= value < math.inf or (name in ABOVE_ZERO and value == 0):
             bound = "above 0" if name in ABOVE_ZERO else f"at least {least}"
             raise SettingsError(f"{name}={value} must be {bound}")
@@ -120,6 +122,13 @@ def _check_ranges(config: RunConfig) -> None:
                 f"{name}={value!r} becomes part of a folder's name: "
                 "use letters, digits, '.', '-' and '_'"
             )
+
+
+def _least(setting: Field) -> int:
+    """The smallest value of an integer: what the setting says, else 1, or a default below it."""
+    if (declared := setting.metadata.get("least")) is not None:
+        return declared
+    return min(1, setting.default) if isinstance(setting.default, int) else 1
 
 
 def read_yaml(path: str) -> Plain:

@@ -6,7 +6,8 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from copy import copy
+from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from i2m2.errors import DataError
 from i2m2.files import Plain
+from i2m2.training.conversion import as_classes, as_input, as_mask, as_names
 
 Inputs = dict[str, Tensor]
 # {"inputs": {modality: tensor [B, ...] in its stored type}, "y": tensor [B(, L)],
@@ -51,22 +53,53 @@ class MultimodalDataset(Protocol):
 
 @dataclass(eq=False)
 class ArrayDataset(Dataset):
-    """Rows of an array per modality, memory-mapped or not; a batch is one fancy index per array."""
+    """Rows of an array per modality, memory-mapped or not; a batch is one fancy index per array.
+
+    What users have is taken as it is: DataFrames and Series; float64 inputs, which become float32;
+    labels of any integer or bool type, or texts among `classes`; ids of any text or integer type.
+    `present` {modality: bool [n]} says which examples have it, all where it is not named; NaN may
+    stand in an absent place and nowhere else. DataError, by name, for what cannot be taken.
+    """
 
     inputs: Mapping[str, np.ndarray]
-    y: np.ndarray  # [n(, L)]; `id` and `group` too are picked already
-    rows: np.ndarray  # [n], which of the arrays of `inputs`
-    id: np.ndarray
+    y: np.ndarray  # [n(, L)]; `id`, `group` and `present` too are picked already
+    rows: np.ndarray | None = None  # [n], which of the arrays of `inputs`; None: all, in order
+    id: np.ndarray | None = None  # None: the rows
     prepare: Callable[[Inputs], Inputs] = dict
     group: np.ndarray | None = None  # None: `id`
     source: Mapping[str, str] = field(default_factory=dict)  # {modality: its file}, for errors
+    present: Mapping[str, np.ndarray] = field(default_factory=dict)
+    classes: Sequence[str] | None = None  # where labels are texts: the class k that each stands for
+    labels: Sequence[str] | None = None  # names of the L labels
 
     def __post_init__(self) -> None:
-        self.group = self.id if self.group is None else self.group
+        self.inputs = {name: as_input(name, x) for name, x in self.inputs.items()}
+        self.y = as_classes(self.y, self.classes)
+        every = self.rows is None
+        self.rows = np.arange(len(self.y)) if every else np.asarray(self.rows)
+        self.id = self.rows if self.id is None else as_names("id", self.id)
+        self.group = self.id if self.group is None else as_names("group", self.group)
+        self.present = {name: as_mask(name, mask) for name, mask in self.present.items()}
+        if unknown := sorted(self.present.keys() - self.inputs.keys()):
+            known = ", ".join(self.inputs)
+            raise DataError(f"present names {', '.join(unknown)}; the modalities are {known}")
+        columns = {"rows": self.rows, "id": self.id, "group": self.group}
+        columns |= {f"present of {name}": mask for name, mask in self.present.items()}
+        columns |= self.inputs if every else {}
+        for name, column in columns.items():
+            if len(column) != len(self.y):
+                raise DataError(f"{name}: {len(column)} rows, but there are {len(self.y)} labels")
 
     def select(self, modalities: Iterable[str]) -> ArrayDataset:
         """The same examples without the modalities that nobody reads."""
-        return replace(self, inputs={modality: self.inputs[modality] for modality in modalities})
+        modalities = list(modalities)
+        if unknown := [name for name in modalities if name not in self.inputs]:
+            known = ", ".join(self.inputs)
+            raise DataError(f"there is no modality {', '.join(unknown)}; the data have {known}")
+        selected = copy(self)  # not built again: a subclass keeps what it has of its own
+        selected.inputs = {name: self.inputs[name] for name in modalities}
+        selected.present = {name: self.present[name] for name in modalities if name in self.present}
+        return selected
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -77,11 +110,26 @@ class ArrayDataset(Dataset):
         inputs = {}
         for modality, array in self.inputs.items():
             picked = np.asarray(array[rows])
-            if picked.dtype.kind == "f" and not np.isfinite(picked).all():
-                bad = rows[~np.isfinite(picked.reshape(len(rows), -1)).all(axis=1)][0]
-                raise self._error(modality, f"row {bad} holds NaN or infinity")
+            self._check_finite(modality, picked, rows, positions)
+            if picked.dtype == np.float64:
+                picked = picked.astype(np.float32)
             inputs[modality] = torch.from_numpy(picked)
-        return {"inputs": inputs, "y": torch.from_numpy(self.y[positions])}
+        batch = {"inputs": inputs, "y": torch.from_numpy(self.y[positions])}
+        if self.present:
+            masks = {name: mask[positions] for name, mask in self.present.items()}
+            batch["present"] = {name: torch.from_numpy(mask) for name, mask in masks.items()}
+        return batch
+
+    def _check_finite(
+        self, modality: str, picked: np.ndarray, rows: np.ndarray, positions: Sequence[int]
+    ) -> None:
+        if picked.dtype.kind != "f" or np.isfinite(picked).all():
+            return
+        bad = ~np.isfinite(picked.reshape(len(rows), -1)).all(axis=1)
+        if modality in self.present:
+            bad &= self.present[modality][positions]
+        if bad.any():
+            raise self._error(modality, f"row {rows[bad][0]} holds NaN or infinity")
 
     def check_rows(self, name: str) -> None:
         """DataError if the split, called `name`, has rows that an array has not."""

@@ -83,6 +83,15 @@ def _gather(
     return gathered
 
 
+def answered_by_none(predictions: Predictions) -> int:
+    """Number of examples for which every expert abstains: all its answers are alike."""
+    experts = expert_log_probs(predictions)
+    if "log_prob" not in predictions or not experts:
+        return 0  # of thousands of answers only the best are kept
+    alike = np.stack([np.ptp(log_prob, axis=-1) == 0 for log_prob in experts.values()])
+    return int(alike.reshape(len(experts), len(predictions["id"]), -1).all(axis=(0, 2)).sum())
+
+
 def mixture_of_experts(predictions: Predictions) -> np.ndarray:
     """Log of the experts' mean probability, by which the published code tested its intra rows."""
     experts = np.stack([v.astype(np.float64) for v in expert_log_probs(predictions).values()])

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from i2m2.errors import SettingsError
@@ -15,9 +16,17 @@ from i2m2.model import ProductOfExperts
 from i2m2.names import PRODUCT
 from i2m2.runs import read_predictions
 from i2m2.settings import RunConfig
+from i2m2.stats.calibration import log_frequencies
 from i2m2.stats.predictions import Predictions
-from i2m2.training.data import Data, seed_everything
-from i2m2.training.evaluate import SelectOutputs, all_outputs, general_scores, predict, scores_table
+from i2m2.training.data import Data, MultimodalDataset, seed_everything
+from i2m2.training.evaluate import (
+    SelectOutputs,
+    all_outputs,
+    answered_by_none,
+    general_scores,
+    predict,
+    scores_table,
+)
 from i2m2.training.loop import Loss, Trainer, fit, make_accelerator, start_tracker
 from i2m2.training.run import Run, run_dir
 from i2m2.training.warm_start import warm_start
@@ -26,10 +35,11 @@ from i2m2.training.warm_start import warm_start
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """What a data set brings: its loader and models, and where it has them, loss and scores of its
-    own. `Any` stands for its settings, a subclass of RunConfig."""
+    own. `Any` stands for its settings, a subclass of RunConfig. A model may be as wide as its data.
+    """
 
     load: Callable[[Any], Data]
-    build_model: Callable[[Any], ProductOfExperts]
+    build_model: Callable[[Any, Data], ProductOfExperts]
     loss: Callable[[Any, Data, torch.device], Loss] = lambda *_: negative_log_likelihood
     # {split: predictions} -> {split: {metric: value}}
     scores: Callable[[Mapping[str, Predictions]], dict[str, dict[str, float]]] = general_scores
@@ -57,7 +67,7 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
     torch.set_num_threads(config.threads)
     start_tracker(accelerator, run)
     seed_everything(config.seed)
-    model = experiment.build_model(config)
+    model = new_model(experiment, config, data)
     splits = {name: split.select(model.modalities) for name, split in data.splits.items()}
     if config.init == "warm" and not run.started:
         run.add_to_environment(warm_start=warm_start(model, run, command))
@@ -76,6 +86,14 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
     accelerator.end_training()
     main, value = config.optim.select, result["test"][config.optim.select]
     accelerator.print(f"{run.dir}: test {main} {value:.4f} (data: {data.facts['description']})")
+    accelerator.print(unanswered(predictions["test"]), end="")
+
+
+def unanswered(predictions: Predictions) -> str:
+    """A line on examples that no expert answers; '' if there are none."""
+    count, examples = answered_by_none(predictions), len(predictions["id"])
+    what = "have no modality that an expert reads: answered by the class prior, or uniformly"
+    return f"{count:,} of {examples:,} examples {what}\n" if count else ""
 
 
 def evaluate_run(
@@ -93,6 +111,7 @@ def evaluate_run(
     print(f"{run.dir}, {split} split, {examples} examples, data: {data}")
     report = experiment.report
     print(report(predictions) if report else scores_table(predictions, combine))
+    print(unanswered(predictions), end="")
     return predictions
 
 
@@ -102,7 +121,7 @@ def predict_again(experiment: Experiment, run: Run, split: str) -> Predictions:
     data = experiment.load(config)
     run.refuse_other_data(data.facts)
     accelerator = make_accelerator(config)
-    model = trained_model(experiment, run).to(accelerator.device)
+    model = trained_model(experiment, run, data).to(accelerator.device)
     dataset = data.splits[split].select(model.modalities)
     outputs = experiment.select_outputs(config)
     predictions = predict(model, dataset, accelerator, config.step_size, select_outputs=outputs)
@@ -111,8 +130,27 @@ def predict_again(experiment: Experiment, run: Run, split: str) -> Predictions:
     return predictions
 
 
-def trained_model(experiment: Experiment, run: Run) -> ProductOfExperts:
+def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductOfExperts:
+    """The data set's model. Where modalities may be absent it knows the training labels'
+    frequencies, its answer where all are."""
+    model = experiment.build_model(config, data)
+    train = data.splits["train"].select(model.modalities)
+    if getattr(train, "present", None) and model.log_prior is None:
+        model.set_prior(torch.from_numpy(np.exp(log_frequencies(train.y, _classes(model, train)))))
+    return model
+
+
+def _classes(model: ProductOfExperts, train: MultimodalDataset) -> int:
+    """How many classes a model answers; they need not all occur in training."""
+    batch = train[np.array([0])]
+    with torch.inference_mode():
+        log_prob, _ = model.eval()(train.prepare(batch["inputs"]), batch.get("present"))
+    model.train()
+    return log_prob.shape[-1]
+
+
+def trained_model(experiment: Experiment, run: Run, data: Data) -> ProductOfExperts:
     """The model with a run's best weights, on the CPU."""
-    model = experiment.build_model(run.config)
+    model = new_model(experiment, run.config, data)
     model.load_state_dict(run.load_best())
     return model

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from i2m2.runs import RunRecord
 from i2m2.stats.robustness import MISSING, Answer, ArrayCorruptions, CorruptArray, Point
 from i2m2.training.commands import Datasets, config_of_run
 from i2m2.training.data import ArrayDataset, Batch, Data, MultimodalDataset
-from i2m2.training.evaluate import predict, score_predictions
+from i2m2.training.evaluate import answered_by_none, predict, score_predictions
 from i2m2.training.experiment import Experiment, trained_model
 from i2m2.training.loop import make_accelerator
 from i2m2.training.run import Run
@@ -55,7 +56,9 @@ def array_corruptions(corruptions: ArrayCorruptions) -> dict[str, Corruption]:
         inputs = {name: np.asarray(array[split.rows]) for name, array in split.inputs.items()}
         for modality, function in functions.items():
             inputs[modality] = altered(split, level, modality, function)
-        return replace(split, inputs=inputs, rows=np.arange(len(split)))
+        made = copy(split)  # not built again: a subclass keeps what it has of its own
+        made.inputs, made.rows = inputs, np.arange(len(split))
+        return made
 
     return {
         name: Corruption(functions, partial(alter, functions))
@@ -82,12 +85,6 @@ class Without(Dataset):
         batch = self.dataset[positions]
         absent = torch.zeros(len(positions), dtype=torch.bool)
         return batch | {"present": {**batch.get("present", {}), self.modality: absent}}
-
-
-def uniform_answers(log_prob: np.ndarray) -> int:
-    """Number of examples whose log-probabilities [n, (L,) C] are the same for all classes."""
-    uniform = np.ptp(log_prob, axis=-1) == 0
-    return int(uniform.reshape(len(log_prob), -1).all(axis=1).sum())
 
 
 def measure(
@@ -149,7 +146,7 @@ def measure_runs(
     def evaluate(model: nn.Module, split: MultimodalDataset) -> Answer:
         split = split.select(model.modalities)
         found = predict(model, split, accelerator, config.step_size, config.workers)
-        return Answer(score_predictions(found, metrics), uniform_answers(found["log_prob"]))
+        return Answer(score_predictions(found, metrics), answered_by_none(found))
 
     missing = config.modalities if without_modalities else ()
     data = _data_of(runs, experiment)
@@ -158,7 +155,7 @@ def measure_runs(
         models = {}
         for run in runs:
             if run.config.data == settings:
-                model = trained_model(experiment, run).to(accelerator.device)
+                model = trained_model(experiment, run, its_data).to(accelerator.device)
                 models[run.dir.parent.name, run.config.seed] = model
         test = its_data.splits["test"]
         points += measure(models, test, corruptions, evaluate, args.levels, missing)

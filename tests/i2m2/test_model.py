@@ -90,6 +90,44 @@ def test_with_every_modality_absent_the_answer_is_uniform():
     torch.testing.assert_close(log_prob, torch.full((9, 4, 2), -math.log(2)))
 
 
+def test_with_every_modality_absent_the_answer_is_the_prior_where_it_is_known():
+    prior = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8], [0.7, 0.3]])
+    model, inputs = build(("image", "audio"), lambda d: Heads(d, 4, 2)), batch(("image", "audio"))
+    first, nobody = torch.arange(9) == 0, torch.zeros(9, dtype=torch.bool)
+    present = {"image": nobody, "audio": first}
+    without, by_expert = model(inputs, present)
+    model.set_prior(prior)
+    log_prob, same_experts = model(inputs, present)
+    assert torch.equal(log_prob[0], without[0])  # what an expert answers is left as it is
+    torch.testing.assert_close(log_prob[1:], prior.log().expand(8, 4, 2))
+    assert all(torch.equal(by_expert[name], same_experts[name]) for name in by_expert)
+    assert torch.equal(model(inputs)[0], build_again(model)(inputs)[0])
+
+
+def build_again(model):
+    """The same experts without a prior."""
+    return ProductOfExperts(dict(model.experts.items()))
+
+
+def test_the_prior_is_no_part_of_what_is_saved():
+    experts = {"a": UnimodalExpert("a", nn.Identity(), nn.Linear(3, 2))}
+    model = ProductOfExperts(experts, prior=[3 / 4, 1 / 4])
+    assert model.state_dict().keys() == ProductOfExperts(experts).state_dict().keys()
+    nobody = torch.zeros(1, dtype=torch.bool)
+    log_prob, _ = model({"a": torch.zeros(1, 3)}, {"a": nobody})
+    torch.testing.assert_close(log_prob.exp(), torch.tensor([[3 / 4, 1 / 4]]))
+    for wrong in ([-0.5, 1.5], [float("nan"), 1.0], [0.0, 0.0]):
+        with pytest.raises(ValueError, match="prior must be probabilities of the answers"):
+            model.set_prior(wrong)
+
+
+def test_without_normalisation_the_prior_is_odds():
+    experts = {"a": UnimodalExpert("a", nn.Identity(), nn.Identity())}
+    model = ProductOfExperts(experts, normalise=False, prior=[0.9, 0.5])
+    log_odds, _ = model({"a": torch.ones(1, 2)}, {"a": torch.tensor([False])})
+    torch.testing.assert_close(log_odds, torch.tensor([[math.log(9), 0.0]]))
+
+
 @pytest.mark.parametrize(
     "method, solves", [("unimodal_image", False), ("intra", False), ("inter", True), ("i2m2", True)]
 )

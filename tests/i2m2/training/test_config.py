@@ -1,13 +1,15 @@
 """Settings: precedence, names of runs, and what is refused."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import yaml
 
 from AVMNIST_and_MIMIC.avmnist.settings import AVMNISTConfig
 from i2m2.errors import SettingsError
-from i2m2.settings import to_dict
+from i2m2.settings import RunConfig, setting, to_dict
 from i2m2.training.config import load_config, read_words, shell_command
 from tests.conftest import AVMNIST_CONFIG
 
@@ -57,6 +59,24 @@ def test_presets_are_the_table_of_the_paper_and_the_published_code(
 )
 def test_a_run_is_named_by_what_sets_it_apart(arguments, name):
     assert load(*arguments.split()).run_name == name
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnConfig(RunConfig):
+    modalities: ClassVar[tuple[str, ...]] = ("image", "audio")
+    hidden: int = 8
+    extra: int = 0
+    blocks: int = setting(2, least=0)
+
+
+def test_a_whole_number_may_be_0_where_its_setting_says_so_or_has_it_as_default():
+    words = ["--dataset", "own", "--method", "intra"]
+    config = load_config(OwnConfig, [*words, "--blocks", "0"])
+    assert (config.blocks, config.extra, config.seed) == (0, 0, 0)
+    with pytest.raises(SettingsError, match="hidden=0 must be at least 1"):
+        load_config(OwnConfig, [*words, "--hidden", "0"])
+    with pytest.raises(SettingsError, match="blocks=-1 must be at least 0"):
+        load_config(OwnConfig, [*words, "--blocks", "-1"])
 
 
 def test_aliases_serve_in_a_file_too_and_print_config_shows_what_is_in_force(tmp_path, capsys):

@@ -1,10 +1,13 @@
 """The order of examples, the division of an update, and the checks on loading."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from i2m2.errors import DataError
+from i2m2.model import ProductOfExperts, UnimodalExpert
 from i2m2.training.data import ArrayDataset, check_dataset, loader, training_plan
 
 
@@ -62,6 +65,96 @@ def test_a_value_that_is_not_finite_is_reported_with_file_and_row():
     data.inputs["image"][4, 1] = np.nan
     with pytest.raises(DataError, match="image/train_data.npy: row 4 holds NaN or infinity"):
         data[np.array([0, 4])]
+
+
+def table(**changes):
+    """A data set of one's own: numbers in a DataFrame, a measurement that two of four lack."""
+    frame = pd.DataFrame({"age": [30, 41, 52, 63], "weight": [60.5, 71.5, 82.5, 93.5]})
+    lab = np.array([[1.0], [np.nan], [3.0], [np.inf]])
+    values = {
+        "inputs": {"static": frame, "lab": lab},
+        "y": pd.Series([True, False, True, True]),
+        "id": pd.Series(["a", "bb", "ccc", "d"]),
+        "present": {"lab": pd.Series([1, 0, 1, 0])},
+    }
+    return ArrayDataset(**{**values, **changes})
+
+
+def test_what_users_have_becomes_what_models_take():
+    data = table()
+    batch = data[np.array([3, 0])]
+    expected = torch.tensor([[63.0, 93.5], [30.0, 60.5]])
+    torch.testing.assert_close(batch["inputs"]["static"], expected)
+    assert batch["inputs"]["lab"].dtype == torch.float32
+    assert batch["y"].tolist() == [1, 1] and batch["y"].dtype == torch.int64
+    assert batch["present"]["lab"].tolist() == [False, True]
+    assert data.id.dtype == data.group.dtype == np.dtype("<U3")  # read again without unpickling
+    of_int32 = table(y=np.array([0, 1, 2, 0], np.int32), id=None)
+    assert of_int32[[2]]["y"].tolist() == [2] and of_int32.id.tolist() == [0, 1, 2, 3]
+    named = table(y=["dead", "alive", "dead", "dead"], classes=("alive", "dead"))
+    assert named[[0, 1]]["y"].tolist() == [1, 0]
+
+
+def test_presence_survives_a_selection_and_so_does_a_subclass():
+    class Own(ArrayDataset):
+        def __init__(self, *args, site, **options):
+            super().__init__(*args, **options)
+            self.site = site
+
+        def __getitem__(self, positions):
+            return super().__getitem__(positions) | {"site": self.site}
+
+    whole = table()
+    own = Own(whole.inputs, whole.y, present=whole.present, site="A")
+    selected = own.select(["lab"])
+    batch = selected[np.array([1, 2])]
+    assert type(selected) is Own and batch["site"] == "A"
+    assert list(batch["inputs"]) == ["lab"] and batch["present"]["lab"].tolist() == [False, True]
+    assert "present" not in own.select(["static"])[np.array([0])]
+    assert list(own.inputs) == ["static", "lab"]  # as it was
+    with pytest.raises(DataError, match="no modality labs; the data have static, lab"):
+        own.select(["labs"])
+
+
+def test_an_absent_value_has_no_influence_on_the_model():
+    torch.manual_seed(0)
+    experts = {
+        "static": UnimodalExpert("static", nn.Identity(), nn.Linear(2, 2)),
+        "lab": UnimodalExpert("lab", nn.Identity(), nn.Linear(1, 2)),
+    }
+    model, batch = ProductOfExperts(experts), table()[np.arange(4)]
+    log_prob, by_expert = model(batch["inputs"], batch["present"])
+    assert log_prob.isfinite().all()
+    torch.testing.assert_close(log_prob[1], by_expert["static"][1])
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"present": {}}, "lab: row 1 holds NaN or infinity"),
+        ({"present": {"lab": [1, 1, 1, 0]}}, "lab: row 1 holds NaN"),
+        ({"present": {"lab": [1, 0, 2, 0]}}, "present of lab: it holds other values than true"),
+        ({"present": {"lab": [1, 0]}}, "present of lab: 2 rows, but there are 4 labels"),
+        ({"present": {"labs": [1, 0, 1, 0]}}, "present names labs; the modalities are static, lab"),
+        ({"y": ["a", "b", "a", "a"]}, "y: .*give the names of the answers as classes="),
+        ({"y": [0, 1, 0.5, 1]}, "y: 0.5 is no class"),
+        ({"y": pd.Series([0, 1, None, 1])}, "y: nan is no class"),
+        (
+            {"y": ["a", "b", "a", "c"], "classes": ["a", "b"]},
+            "label 'c' is none of the classes a, b",
+        ),
+        ({"id": ["a", None, "b", "c"]}, "id: row 1 has none"),
+        ({"id": ["a"]}, "id: 1 rows, but there are 4 labels"),
+        (
+            {"inputs": {"static": pd.DataFrame({"sex": list("fmfm")})}, "present": {}},
+            "static: .*encode",
+        ),
+        ({"inputs": {"static": np.ones((3, 2))}, "present": {}}, "static: 3 rows, but there are 4"),
+    ],
+)
+def test_what_cannot_be_taken_is_refused_by_name(changes, message):
+    with pytest.raises(DataError, match=message):
+        table(**changes)[np.arange(4)]
 
 
 @pytest.mark.parametrize(

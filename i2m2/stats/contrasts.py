@@ -1,0 +1,240 @@
+"""Planned contrasts: a few questions asked beforehand, each whether one row is better than another.
+
+A difference is `yes` where it is significant, `no` where its interval shows it to be smaller than
+what would matter (the equivalence margin), and `cannot be told` otherwise, with the difference that
+the same design would have found. All intervals and tests are those of `i2m2.stats.intervals`:
+paired by example and seed, over groups of examples, and over seeds where there are several. Holm's
+correction is over the contrasts that are asked together, and over nothing else. It does not correct
+for rows that were chosen on the same examples (the best of several).
+
+Predictions out of fold are scored like any others, in one piece: give each example once per seed,
+predicted by the model that did not see it, all rows on the same folds. What the folds' models have
+in common, their training rows, is in both rows of a difference: its intervals cover 95 % and more
+with two to five seeds (benchmarks/coverage.py, part folds), those of a single row may not.
+
+    rows = ScoredRows.of_predictions({"intra": [seed0, seed1], "i2m2": [...]}, "auroc")
+    decide([Contrast(name="interaction", first="i2m2", second="intra")], rows, margin=0.01)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from i2m2.errors import SettingsError
+from i2m2.metrics import SHARE, Metric, label_entropy, metric_of
+from i2m2.stats.intervals import Summary, interval, standard_errors
+from i2m2.stats.paired_tests import holm
+from i2m2.stats.predictions import Predictions, refuse_other_examples
+from i2m2.stats.resampling import RESAMPLES, bootstrap, group_index, mean_of
+from i2m2.stats.summary import CustomMetrics, resample
+
+ALPHA = 0.05  # of the family, after Holm's correction
+POWER = 0.8  # with which the smallest detectable difference is found
+MARGIN = 0.01  # a point of a metric shown in percent, 1 % of the labels' entropy in nats
+
+Answer = Literal["yes", "no", "cannot be told"]
+
+
+class Contrast(msgspec.Struct, frozen=True, kw_only=True):
+    """A question by its name: is the row `first` better than the row `second`?"""
+
+    name: str
+    first: str
+    second: str
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a contrast, in the metric's own unit (fractions, or nats).
+
+    `difference`: first - second, turned round where less is better, so that above 0 the first is
+    better; None where the metric is not defined. `low`, `high`: its 95 % interval, of this contrast
+    alone. `p`: two-sided; `p_holm`: corrected over the contrasts asked together.
+    `smallest_detectable`: the true difference that would have been significant with 80 % power at
+    this contrast's step of Holm's correction. `text`: the answer with its number.
+    """
+
+    contrast: Contrast
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+    margin: float
+    smallest_detectable: float | None
+    answer: Answer
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredRows:
+    """Rows scored on the same examples, which were resampled for all alike: `values` {row: [S]},
+    one per seed, `resampled` {row: [R, S]}, and the number of `groups`.
+
+    The k-th seeds of two rows are a pair; a row of one value (a reference without a seed) is paired
+    with each.
+    """
+
+    values: Mapping[str, np.ndarray]
+    resampled: Mapping[str, np.ndarray]
+    groups: int
+
+    @classmethod
+    def of_predictions(
+        cls,
+        rows: Mapping[str, Sequence[Predictions]],
+        metric: str,
+        custom: CustomMetrics | None = None,
+        resamples: int = RESAMPLES,
+    ) -> ScoredRows:
+        """From {row: [S] predictions}; errors as `resample`, and DataError for other examples."""
+        flat = {f"{row} ({k})": one for row, seeds in rows.items() for k, one in enumerate(seeds)}
+        refuse_other_examples(flat)
+        predictions = list(flat.values())
+        values, resampled = resample(predictions, [metric], custom, resamples)[metric]
+        _, groups = group_index(predictions[0]["group"])
+        counts = {row: len(seeds) for row, seeds in rows.items()}
+        return cls._split(counts, values, resampled, groups)
+
+    @classmethod
+    def of_scores(
+        cls, rows: Mapping[str, np.ndarray], group: np.ndarray, resamples: int = RESAMPLES
+    ) -> ScoredRows:
+        """From {row: a score of each example, [S, n] or [n]} and the `group` of each, [n]."""
+        scores = {row: np.atleast_2d(of_row) for row, of_row in rows.items()}
+        index, groups = group_index(group)
+        means = [mean_of(one, index, groups) for of_row in scores.values() for one in of_row]
+        values, resampled = bootstrap(means, groups, len(index), resamples)
+        seeds = {row: len(of_row) for row, of_row in scores.items()}
+        return cls._split(seeds, values, resampled, groups)
+
+    @classmethod
+    def _split(
+        cls, seeds: Mapping[str, int], values: np.ndarray, resampled: np.ndarray, groups: int
+    ) -> ScoredRows:
+        """Columns of all rows in turn, [K] and [R, K] -> each row's own."""
+        ends = np.cumsum(list(seeds.values()))[:-1]
+        by_row = zip(seeds, np.split(values, ends), strict=True)
+        resampled_by_row = zip(seeds, np.split(resampled, ends, axis=1), strict=True)
+        return cls(values=dict(by_row), resampled=dict(resampled_by_row), groups=groups)
+
+    def difference(self, contrast: Contrast) -> tuple[np.ndarray, np.ndarray]:
+        """First - second: [S] and [R, S]. SettingsError for an unknown row, or other seeds."""
+        pair = (contrast.first, contrast.second)
+        for row in pair:
+            if row not in self.values:
+                choices = ", ".join(self.values)
+                raise SettingsError(f"{contrast.name}: no row {row!r}; choose from {choices}")
+        first, second = (len(self.values[row]) for row in pair)
+        if first != second and 1 not in (first, second):
+            raise SettingsError(
+                f"{contrast.name}: {first} seeds of {contrast.first}, but {second} of "
+                f"{contrast.second}; give the seeds that both have"
+            )
+        values, resampled = ([of[row] for row in pair] for of in (self.values, self.resampled))
+        return values[0] - values[1], resampled[0] - resampled[1]
+
+
+def usual_margin(metric: str, y: np.ndarray) -> float:
+    """The difference below which nobody would care: a point, or 1 % of the entropy of the labels
+    [n(, L)] where the metric is in nats."""
+    if metric_of(metric).percent:
+        return MARGIN
+    columns = y.reshape(len(y), -1).T
+    return MARGIN * float(np.mean([label_entropy(column) for column in columns]))
+
+
+def decide(
+    contrasts: Sequence[Contrast], rows: ScoredRows, margin: float, metric: Metric = SHARE
+) -> list[Decision]:
+    """Answer every contrast; they are one family for Holm's correction.
+
+    `margin`: a difference below it does not matter, in the unit of the `metric`, which says whether
+    less is better. SettingsError for a margin that is not above 0, or as `ScoredRows.difference`.
+    """
+    if not margin > 0:
+        raise SettingsError(f"margin={margin}: it must be above 0, the least that would matter")
+    sign = -1 if metric.lower_is_better else 1
+    differences = [[sign * part for part in rows.difference(one)] for one in contrasts]
+    found = [interval(*one, rows.groups, biased=metric.biased) for one in differences]
+    p = np.array([np.nan if one.p is None else one.p for one in found], dtype=np.float64)
+    detectable = [
+        _smallest_detectable(*one, rows.groups, level)
+        for one, level in zip(differences, holm_levels(p), strict=True)
+    ]
+    everything = zip(contrasts, found, holm(p), detectable, strict=True)
+    return [_decision(*one, margin, metric) for one in everything]
+
+
+def holm_levels(p: np.ndarray) -> np.ndarray:
+    """[K] p-values -> the level that each is compared with: ALPHA by the number of those that are
+    no smaller, itself among them. NaN (no test) is no member and stays NaN."""
+    no_smaller = (p[None, :] >= p[:, None]).sum(axis=1)
+    return np.where(np.isfinite(p), ALPHA / np.maximum(no_smaller, 1), np.nan)
+
+
+def _smallest_detectable(
+    values: np.ndarray, resampled: np.ndarray, groups: int, level: float
+) -> float | None:
+    """(t(1 - level/2) + t(power)) standard errors; None where there is no test, or no error."""
+    from scipy import stats  # here: it takes a second to import
+
+    if not np.isfinite(level):
+        return None
+    resampled = resampled[np.isfinite(resampled).all(axis=1)]
+    error, freedom = standard_errors(values, resampled, groups)
+    times = stats.t.isf(level / 2, freedom) + stats.t.isf(1 - POWER, freedom)
+    return float((times * error).max()) or None
+
+
+def _decision(
+    contrast: Contrast,
+    found: Summary,
+    p_holm: float,
+    smallest: float | None,
+    margin: float,
+    metric: Metric,
+) -> Decision:
+    low, high = found.low, found.high
+    if found.p == 1 and found.mean == 0 and high is None:
+        low, high = 0.0, 0.0  # no example and no seed tells the two apart
+    answer: Answer = "cannot be told"
+    if high is not None and high < margin:
+        answer = "no"
+    elif p_holm < ALPHA and found.mean > 0:
+        answer = "yes"
+    return Decision(
+        contrast=contrast,
+        difference=found.mean,
+        low=low,
+        high=high,
+        p=found.p,
+        p_holm=float(p_holm) if np.isfinite(p_holm) else None,
+        margin=margin,
+        smallest_detectable=smallest,
+        answer=answer,
+        text=_text(answer, high, smallest, found.rule, metric),
+    )
+
+
+def _text(
+    answer: Answer, high: float | None, smallest: float | None, rule: str, metric: Metric
+) -> str:
+    """The answer with the number that belongs to it, or why there is none."""
+    if answer == "yes":
+        return "yes"
+    if answer == "no":
+        return f"no (at most {_amount(high, metric)})"
+    if smallest is None:
+        return f"cannot be told ({rule})"
+    return f"cannot be told (smallest detectable {_amount(smallest, metric)})"
+
+
+def _amount(value: float, metric: Metric) -> str:
+    """In points, or in the metric's own unit."""
+    points = " points" if metric.percent else ""
+    return f"{value * metric.scale:.{metric.decimals}f}{points}"
