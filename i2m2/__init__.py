@@ -28,10 +28,12 @@ _MODULE_OF = {  # of every public name; loaded when asked for, since torch takes
     "I2M2Classifier": "estimator.estimators", "I2M2Regressor": "estimator.estimators",
 }  # fmt: skip
 
-__all__ = list(_MODULE_OF)  # noqa: PLE0604
+__all__ = [*_MODULE_OF, "diagnose"]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> object:
+    if name == "diagnose":
+        return import_module("i2m2.diagnose")  # a module that can be called
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"i2m2.{_MODULE_OF[name]}"), name)

@@ -136,7 +136,7 @@ class Trees:
                 for k in range(self.family.shape[0])
             ]
             self.models.append(models)
-            outputs[held_out] = _outputs_of(
+            outputs[held_out] = outputs_of_models(
                 models, block.features[held_out], self.family, len(training)
             )
         self.rows = int((examples.folds >= 0).sum())
@@ -144,7 +144,7 @@ class Trees:
 
     def outputs(self, blocks: PreparedBlocks) -> np.ndarray:
         features = joined(blocks, self.modalities).features
-        each = [_outputs_of(models, features, self.family, self.rows) for models in self.models]
+        each = [outputs_of_models(models, features, self.family, self.rows) for models in self.models]
         return np.mean(each, axis=0)
 
 
@@ -248,7 +248,7 @@ class ScikitLearn:
                 alone = isinstance(self.family, Categorical) and len(np.unique(y)) == 1
                 models.append(int(y[0]) if alone else model.fit(_rows(x, training), y))
             self.models.append(models)
-            outputs[held_out] = _outputs_of(models, _rows(x, held_out), self.family, len(training))
+            outputs[held_out] = outputs_of_models(models, _rows(x, held_out), self.family, len(training))
         self.rows = int((examples.folds >= 0).sum())
         return outputs
 
@@ -265,7 +265,7 @@ class ScikitLearn:
 
     def outputs(self, blocks: PreparedBlocks) -> np.ndarray:
         x = self._inputs(blocks)
-        each = [_outputs_of(models, x, self.family, self.rows) for models in self.models]
+        each = [outputs_of_models(models, x, self.family, self.rows) for models in self.models]
         return np.mean(each, axis=0)
 
 
@@ -286,7 +286,7 @@ def _seed(model: Any, seed: int) -> None:
     model.set_params(**open_ones)
 
 
-def _outputs_of(models: Sequence[Any], x: Any, family: Family, rows: int) -> np.ndarray:
+def outputs_of_models(models: Sequence[Any], x: Any, family: Family, rows: int) -> np.ndarray:
     """Outputs [n, L, K] of one model per label, each fitted on so many rows; an int stands for a
     class that was the only one."""
     n = len(x)

@@ -23,6 +23,7 @@ from i2m2.estimator.preparation import Prepared, PreparedBlocks
 
 SMALL = 20_000  # rows up to which one thread is faster than several
 EVALUATED_AT_ONCE = 4_096  # rows
+LEAST_GAIN = 1e-4  # nats of validation loss that count as better
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class TrainingSettings:
     weight_decay: float = 0.03
     batch_size: int | None = None
     epochs: int = 200
-    patience: int = 15
+    patience: int = 12
 
     def batch_of(self, rows: int) -> int:
         if self.batch_size is not None:
@@ -300,7 +301,7 @@ def train(
         if epoch or not begin_with:
             _train_epoch(networks, loss, training, size, batches, optimiser, generator)
         found = _validation_loss(networks, loss, validation, weight)
-        better = found < best - 1e-5
+        better = found < best - LEAST_GAIN
         waited = torch.where(better, 0, waited + 1)
         for model in torch.nonzero(better).flatten().tolist():
             best[model] = found[model]

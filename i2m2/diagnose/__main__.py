@@ -1,0 +1,96 @@
+"""`python -m i2m2.diagnose TABLE --target COLUMN --modality NAME=COLUMNS ...`"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from i2m2.errors import CommandParser, SettingsError, run_command
+
+
+def build_parser() -> CommandParser:
+    parser = CommandParser(
+        prog="python -m i2m2.diagnose",
+        description="Does this data need inter-modality modelling, intra-modality modelling, or "
+        "both? Trains every row on the same folds and answers.",
+    )
+    parser.add_argument("table", type=Path, help="CSV, Parquet or npz file, a row per example")
+    parser.add_argument("--target", required=True, help="column of the labels or numbers")
+    also = "further target column; several labels are predicted together"
+    parser.add_argument("--also", action="append", default=[], metavar="COLUMN", help=also)
+    groups = "column whose equal values (a patient) are never on both sides of a split"
+    parser.add_argument("--groups", metavar="COLUMN", help=groups)
+    parser.add_argument("--id", metavar="COLUMN", help="column with the examples' names")
+    modality = (
+        "static=age,weight or vitals=vital_* (columns), series=FILE.npz:key or notes=FILE.csv "
+        "(files with rows in the same order); append :KIND (table, series, picture, text, "
+        "embedding) where it is not to be inferred"
+    )
+    parser.add_argument(
+        "--modality", action="append", default=[], metavar="NAME=COLUMNS|FILE[:KIND]", help=modality
+    )
+    metric = "metric of the questions: nll (default), accuracy, auroc, ...; r2 of a regression"
+    parser.add_argument("--metric", default="nll", help=metric)
+    margin = "difference that does not matter (default: 0.01, or 1 %% of H(y) in nats)"
+    parser.add_argument("--margin", type=float, help=margin)
+    parser.add_argument("--task", choices=("classify", "regress"), help="default: by the target")
+    interactions = "fused experts: one of all modalities, one per pair, one per subset"
+    choices = ("all", "pairs", "subsets")
+    parser.add_argument("--interactions", choices=choices, default="all", help=interactions)
+    parser.add_argument("--folds", type=int, default=5, help="parts of the data (default: 5)")
+    parser.add_argument("--seeds", type=int, default=3, help="repetitions (default: 3)")
+    parser.add_argument("--jobs", type=int, help="processes at once (default: all cores)")
+    further = "also each modality's own part, exchanged modalities, additive projection"
+    parser.add_argument("--further", action="store_true", help=further)
+    out = "folder for answer, figure and predictions; a killed run goes on from there"
+    parser.add_argument("--out", type=Path, metavar="DIR", help=out)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the files, diagnose, print the answer."""
+    args = build_parser().parse_args(argv)
+    if len(args.modality) < 2:
+        raise SettingsError("give --modality twice or more; the question needs two modalities")
+    import numpy as np
+
+    from i2m2.diagnose.tables import blocks_of, column, read_table
+
+    table = read_table(args.table)
+    targets = [args.target, *args.also]
+    columns = [column(table, name, "--target") for name in targets]
+    y = columns[0] if len(columns) == 1 else np.column_stack(columns)
+    named = {"--groups": args.groups, "--id": args.id}
+    groups, ids = (
+        None if name is None else column(table, name, option) for option, name in named.items()
+    )
+    not_inputs = [*targets, *(name for name in named.values() if name)]
+    blocks, kinds = blocks_of(table, args.modality, args.table.parent, not_inputs)
+
+    from i2m2.diagnose.api import diagnose  # here: it loads torch
+
+    found = diagnose(
+        blocks,
+        y,
+        kinds=kinds,
+        groups=groups,
+        ids=ids,
+        interactions=args.interactions,
+        task=args.task,
+        metric=args.metric,
+        margin=args.margin,
+        folds=args.folds,
+        seeds=args.seeds,
+        further=args.further,
+        jobs=args.jobs,
+        out=args.out,
+        progress=True,
+        name=args.table.stem,
+    )
+    print(found)
+    if args.out:
+        print(f"\nwritten: {args.out / 'diagnosis.html'}, .txt, .json, .png, and a run per row and seed")
+
+
+if __name__ == "__main__":
+    run_command(main)

@@ -1,0 +1,213 @@
+"""`diagnose`: the question answered for a user's blocks and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from i2m2.diagnose.answer import Answer, Predicted, answer_of
+from i2m2.diagnose.folds import fingerprint, run_folds
+from i2m2.diagnose.pages import to_html, to_text, write
+from i2m2.diagnose.rows import FoldRows, Question
+from i2m2.diagnose.runs import write_runs
+from i2m2.errors import SettingsError
+from i2m2.estimator.blocks import InputError, read_blocks
+from i2m2.estimator.experts import INTERACTIONS, expert_names
+from i2m2.estimator.families import Categorical, Gaussian
+from i2m2.estimator.targets import as_groups, as_labels, as_targets, encode_labels
+
+FEW_VALUES = 20  # whole numbers with more are a regression
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` found; printed, it is the answer. `predictions` {row: [S, n, L, K]} are
+    out-of-fold log-probabilities, or means and log variances of a regression."""
+
+    answer: Answer
+    predictions: Mapping[str, np.ndarray]
+    classes: list[np.ndarray] | None
+
+    def __str__(self) -> str:
+        return to_text(self.answer)
+
+    def _repr_html_(self) -> str:
+        return to_html(self.answer, ())
+
+
+def diagnose(
+    X: Any,
+    y: Any,
+    *,
+    modalities: Mapping[str, Any] | None = None,
+    kinds: Mapping[str, str] | None = None,
+    groups: Any = None,
+    ids: Any = None,
+    experts: Mapping[str, Any] | None = None,
+    interactions: str = "all",
+    task: str | None = None,
+    metric: str = "nll",
+    margin: float | None = None,
+    folds: int = 5,
+    seeds: int = 3,
+    network: Mapping[str, Any] | None = None,
+    further: bool = False,
+    jobs: int | None = None,
+    out: str | Path | None = None,
+    progress: bool = False,
+    name: str = "data",
+) -> Diagnosis:
+    """Does this data need inter-modality modelling, intra-modality modelling, or both?
+
+    Every row (single modalities, intra, inter, I2M2, references) is trained and scored on the same
+    group-wise stratified folds, `seeds` times over.
+
+    Args:
+        X, modalities, kinds, experts, interactions, network: as of `I2M2Classifier`
+        y: labels or targets [n] or [n, L]
+        groups: rows of one group [n] are never on both sides of a split, and resampled together
+        ids: names of the examples [n] in saved predictions; default: their numbers
+        task: `classify` or `regress`; default: regress numbers that are not whole, or of more than
+            20 values
+        metric: nll (nats), accuracy, auroc, ...; of a regression nll or r2
+        margin: a difference that does not matter, in fractions or nats; default: one point, or 1 %
+            of H(y)
+        further: also each modality's own part, shuffled modalities and the fused expert's additive
+            projection
+        jobs: processes at once; default: the processor's cores
+        out: folder for the answer (text, JSON, HTML, figure) and the predictions, as a folder of
+            runs; a run that was killed goes on from there
+        progress: whether to show a progress bar
+
+    Raises InputError for data that cannot be used, SettingsError for settings.
+    """
+    target = as_labels(y)
+    blocks = read_blocks(X, modalities, kinds)
+    n = len(next(iter(blocks.values())))
+    if len(target) != n:
+        raise InputError(f"X has {n} rows and y has {len(target)}; give one label a row")
+    if len(blocks) < 2:
+        raise InputError(
+            f"there is one modality, {next(iter(blocks))}; the question needs two or more"
+        )
+    _check(folds, seeds, interactions, experts, list(blocks))
+    task = task or _task_of(target)
+    if task not in ("classify", "regress"):
+        raise SettingsError(f"task={task!r} is unknown; choose classify or regress")
+    classes = None
+    if task == "classify":
+        encoded, classes = encode_labels(target)
+        family = Categorical([len(one) for one in classes])
+    else:
+        encoded = as_targets(target)
+        family = Gaussian(encoded.shape[1])
+    of_rows = None if groups is None else as_groups(groups, n)
+    options = {"experts": dict(experts or {}), "interactions": interactions, "folds": folds}
+    options |= {"network": dict(network or {}), "further": further}
+    question = Question(blocks, encoded, of_rows, family, **options)
+    folder = None if out is None else Path(out)
+    found = run_folds(question, seeds, jobs, folder, progress)
+    predicted, of_experts = _gather(question, found, seeds)
+    about = _about(name, question, classes, folds, seeds)
+    answer = answer_of(predicted, about, metric, margin)
+    if further:
+        answer = _with_further(answer, question, found)
+    if folder is not None:
+        write(answer, folder)
+        names = np.arange(n) if ids is None else np.asarray(ids).astype(str)
+        settings = {"optim": {"select": metric}, "folds": folds}
+        facts = {"data": {"description": about, "variant": "", "fingerprint": fingerprint(question)}}
+        write_runs(folder, predicted, names, of_experts, settings, facts)
+    return Diagnosis(answer, predicted.outputs, classes)
+
+
+def _check(folds: int, seeds: int, interactions: str, experts: Any, modalities: list[str]) -> None:
+    if folds < 2:
+        raise SettingsError(f"folds={folds}: at least 2 are needed")
+    if seeds < 1:
+        raise SettingsError(f"seeds={seeds}: at least 1 is needed")
+    if interactions not in INTERACTIONS:
+        choices = ", ".join(INTERACTIONS)
+        raise SettingsError(f"interactions={interactions!r} is unknown; choose one of {choices}")
+    names = expert_names(modalities, interactions)
+    if unknown := [name for name in experts or {} if name not in names]:
+        raise SettingsError(f"experts: there is no expert {unknown[0]!r}; there are {', '.join(names)}")
+
+
+def _task_of(y: np.ndarray) -> str:
+    """Regress numbers that are not whole, or take many values."""
+    if y.dtype.kind not in "fiu":
+        return "classify"
+    whole = y.dtype.kind != "f" or np.array_equal(y, np.round(y))
+    most = max(len(np.unique(column)) for column in y.reshape(len(y), -1).T)
+    return "classify" if whole and most <= FEW_VALUES else "regress"
+
+
+def _gather(
+    question: Question, found: list[tuple[np.ndarray, FoldRows]], seeds: int
+) -> tuple[Predicted, dict[str, np.ndarray]]:
+    """The folds' predictions in the order of the examples; every row's mean validation NLL."""
+    n, shape = len(question.y), question.family.shape
+    per_seed = len(found) // seeds
+    outputs: dict[str, np.ndarray] = {}
+    experts: dict[str, np.ndarray] = {}
+    validation: dict[str, list[float]] = {}
+    for place, (test, rows) in enumerate(found):
+        seed = place // per_seed
+        for of, into in ((rows.outputs, outputs), (rows.experts, experts)):
+            for name, one in of.items():
+                whole = into.setdefault(name, np.full((seeds, n, *shape), np.nan))
+                whole[seed, test] = one
+        for name, loss in rows.validation.items():
+            validation.setdefault(name, []).append(loss)
+    outputs = {k: one[:1] if k.startswith("half:") else one for k, one in outputs.items()}
+    group = np.arange(n) if question.groups is None else question.groups
+    predicted = Predicted(
+        outputs=outputs,
+        y=question.y,
+        group=group,
+        validation={name: float(np.mean(losses)) for name, losses in validation.items()},
+        modalities=list(question.blocks),
+        classify=isinstance(question.family, Categorical),
+    )
+    return predicted, experts
+
+
+def _about(name: str, question: Question, classes: Any, folds: int, seeds: int) -> str:
+    """`stays: 2,000 examples, static (table), series (series); 2 classes; 5 folds x 3 seeds`."""
+    blocks = []
+    for block in question.blocks.values():
+        lacking = (~block.present).mean()
+        blocks.append(f"{block.name} ({block.kind}{f', absent {lacking:.0%}' if lacking else ''})")
+    target = "regression"
+    if classes is not None:
+        target = " and ".join(str(len(one)) for one in classes[:4]) + " classes"
+    groups = "" if question.groups is None else f" in {len(np.unique(question.groups)):,} groups"
+    examples = f"{len(question.y):,} examples{groups}"
+    times = f"{folds} folds x {seeds} seed" + "s" * (seeds != 1)
+    return f"{name}: {examples}; {', '.join(blocks)}; {target}; {times}"
+
+
+def _with_further(
+    answer: Answer, question: Question, found: list[tuple[np.ndarray, FoldRows]]
+) -> Answer:
+    """Means over all test examples of what was asked for further, as lines."""
+    from msgspec.structs import replace
+
+    each: dict[str, list[np.ndarray]] = {}
+    for _, rows in found:
+        for name, one in rows.further.items():
+            each.setdefault(name, []).append(one)
+    mean = {name: float(np.nanmean(np.concatenate(parts))) for name, parts in each.items()}
+    lines = []
+    for name in question.blocks:
+        own, shuffled = (mean[f"{what}:{name}"] - mean["all"] for what in ("without", "shuffled"))
+        lines.append(f"{name}'s own part (NLL without the experts that read it, less with): {own:+.4f}")
+        lines.append(f"{name} exchanged between examples raises the NLL by: {shuffled:+.4f}")
+    gap = mean["additive"] - mean["inter"]
+    lines.append(f"NLL of the fused expert's additive projection, less its own: {gap:+.4f}")
+    return replace(answer, further=lines)

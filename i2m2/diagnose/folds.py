@@ -1,0 +1,143 @@
+"""All folds of all seeds: in parallel, with a progress bar, resumed after a kill.
+
+Every fold is computed with one thread, so that its numbers do not depend on how many run at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from i2m2.diagnose.rows import FoldRows, Question, predict_rows
+from i2m2.errors import SettingsError
+from i2m2.files import write_atomic, write_text
+
+PARTS = ".folds"  # in the folder of results: one file per seed and fold, until all are done
+VERSION = 1  # counts up when the same data give other predictions
+
+
+def run_folds(
+    question: Question, seeds: int, jobs: int | None, out: Path | None, progress: bool
+) -> list[tuple[np.ndarray, FoldRows]]:
+    """[(test examples [n] bool, rows)] of every seed and fold, in order. SettingsError where `out`
+    holds folds of other data or settings."""
+    folds = [question.outer_folds(seed) for seed in range(seeds)]
+    units = [(seed, k) for seed in range(seeds) for k in range(folds[seed].max() + 1)]
+    parts = None if out is None else _open(out / PARTS, question, seeds)
+    found: dict[tuple[int, int], FoldRows] = {}
+    for unit in units if parts else ():
+        if (path := parts / _name(*unit)).exists():
+            found[unit] = _read(path)
+    waiting = [unit for unit in units if unit not in found]
+    tests = {(seed, k): folds[seed] == k for seed, k in units}
+    for unit, rows in _bar(_compute(question, waiting, tests, jobs), len(units), found, progress):
+        found[unit] = rows
+        if parts:
+            _write(parts / _name(*unit), rows)
+    return [(tests[unit], found[unit]) for unit in units]
+
+
+def _compute(question: Question, units: list, tests: dict, jobs: int | None) -> Iterator:
+    """(unit, its rows) as they are done."""
+    jobs = min(jobs or len(os.sched_getaffinity(0)), max(len(units), 1))
+    if jobs == 1:
+        yield from (_one(question, unit, tests[unit]) for unit in units)
+        return
+    from joblib import Parallel, delayed
+
+    work = (delayed(_one)(question, unit, tests[unit]) for unit in units)
+    yield from Parallel(n_jobs=jobs, return_as="generator_unordered", max_nbytes=None)(work)
+
+
+def _one(question: Question, unit: tuple[int, int], test: np.ndarray):
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(limits=1):
+            return unit, predict_rows(question, test, unit[0], half=unit[0] == 0)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _bar(done: Iterator, total: int, before: dict, progress: bool) -> Iterator:
+    from tqdm import tqdm
+
+    options = {"total": total, "initial": len(before), "unit": "fold", "leave": False}
+    yield from tqdm(done, desc="diagnose", disable=not progress, **options)
+
+
+def _open(folder: Path, question: Question, seeds: int) -> Path:
+    """The folder of finished folds, which must be of this question."""
+    stamp, known = fingerprint(question), folder / "of"
+    if known.exists() and known.read_text().split() != [stamp]:
+        raise SettingsError(
+            f"{folder.parent} holds folds of other data or settings; "
+            "give another --out, or delete that folder"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for leftover in folder.glob(".*.tmp.*"):  # of a process that was killed
+        leftover.unlink(missing_ok=True)
+    if not known.exists():
+        write_text(known, stamp)
+    return folder
+
+
+def fingerprint(question: Question) -> str:
+    """A hash of the data and of every setting that has influence on a fold."""
+    digest = hashlib.sha256()
+    settings = (VERSION, question.interactions, question.folds, sorted(question.network.items()))
+    given = {name: repr(expert) for name, expert in question.experts.items()}
+    digest.update(repr((settings, sorted(given.items()), question.further)).encode())
+    for block in question.blocks.values():
+        digest.update(f"{block.name} {block.kind}".encode())
+        digest.update(_bytes_of(block))
+    for array in (question.y, question.groups):
+        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _bytes_of(block) -> bytes:
+    if block.kind == "table":
+        import pandas as pd
+
+        hashes = pd.util.hash_pandas_object(block.values, index=False)
+        return repr(list(block.values.columns)).encode() + hashes.to_numpy().tobytes()
+    if block.kind == "text":
+        return repr(block.values.tolist()).encode()
+    return np.ascontiguousarray(block.values).tobytes()
+
+
+def _name(seed: int, fold: int) -> str:
+    return f"seed{seed}_fold{fold}.npz"
+
+
+def _write(path: Path, rows: FoldRows) -> None:
+    groups = {
+        "output": rows.outputs,
+        "validation": rows.validation,
+        "expert": rows.experts,
+        "further": rows.further,
+    }
+    arrays = {f"{group}/{name}": np.asarray(one) for group, of in groups.items() for name, one in of.items()}
+    write_atomic(path, lambda temporary: np.savez(temporary, **arrays))
+
+
+def _read(path: Path) -> FoldRows:
+    groups: dict[str, dict] = {"output": {}, "validation": {}, "expert": {}, "further": {}}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for key in file.files:
+                group, _, name = key.partition("/")
+                groups[group][name] = file[key] if group != "validation" else float(file[key])
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise SettingsError(
+            f"{path} is damaged ({error}); delete it, and this fold is computed again"
+        ) from error
+    return FoldRows(*groups.values())
