@@ -14,7 +14,7 @@ The core knows no data set; each has a folder of its own beside this one.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # noqa: F401 (for type checkers)
     from i2m2.estimator.estimators import I2M2Classifier, I2M2Regressor
     from i2m2.fusion import FUSIONS, Concat, GatedFusion, LowRankTensorFusion, TensorFusion
     from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert

@@ -3,8 +3,9 @@
     from i2m2 import diagnose
     print(diagnose({"static": table, "series": array}, y, groups=patient))
 
-or `python -m i2m2.diagnose TABLE --target COLUMN --modality NAME=COLUMNS ...`. The module itself may
-be called, so that `from i2m2 import diagnose` gives the same whether or not it was imported before.
+or `python -m i2m2.diagnose TABLE --target COLUMN --modality NAME=COLUMNS ...`. The module itself
+may be called, so that `from i2m2 import diagnose` gives the same whether or not it was imported
+before.
 
     tables    a user's files, read as blocks      rows      all rows' predictions of one fold
     folds     every fold and seed, resumable      answer    predictions to information and decisions

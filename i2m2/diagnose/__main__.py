@@ -89,7 +89,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     print(found)
     if args.out:
-        print(f"\nwritten: {args.out / 'diagnosis.html'}, .txt, .json, .png, and a run per row and seed")
+        page = args.out / "diagnosis.html"
+        print(f"\nwritten: {page}, .txt, .json, .png, and a run per row and seed")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Predictions of all rows -> information in nats, planned contrasts, and the answer in one line.
 
-* information, nats per example: what single modalities know, NLL(prior) - NLL(best unimodal); intra,
-  NLL(prior) - NLL(best product of unimodal experts); inter, NLL(that product) - NLL(all experts);
+* information, nats per example: what single modalities know, NLL(prior) - NLL(best unimodal);
+  intra, NLL(prior) - NLL(best product of unimodal experts); inter, NLL(that product) - NLL(all
+  experts);
 * five questions, each a planned contrast of two rows (`i2m2.stats.contrasts`).
 
 Where one of several rows is taken (the best modality, joint or separate training), it is the one
@@ -21,7 +22,6 @@ from i2m2.errors import SettingsError
 from i2m2.metrics import METRICS, SHARE, Metric
 from i2m2.stats.contrasts import MARGIN, Contrast, Decision, ScoredRows, decide, usual_margin
 from i2m2.stats.intervals import interval
-from i2m2.stats.resampling import RESAMPLES
 
 REGRESSION_METRICS = ("nll", "r2")
 HALF = "half:"
@@ -30,7 +30,8 @@ HALF = "half:"
 class Information(msgspec.Struct, frozen=True, kw_only=True):
     """Nats per example, their share of H(y) (None for a regression), and a 95 % interval. `high`
     also holds what more examples would add: as much as the last doubling of the training examples
-    added (`growth`), since the error of a fitted model falls with their number."""
+    added (`growth`), since the error of a fitted model falls with their number. `answer`: `yes`
+    where the interval lies above 0, `no` where it ends below the margin, without `growth`."""
 
     name: str
     nats: float
@@ -38,6 +39,7 @@ class Information(msgspec.Struct, frozen=True, kw_only=True):
     high: float
     share: float | None
     growth: float
+    answer: str
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,7 +180,8 @@ def answer_of(predicted: Predicted, about: str, metric: str, margin: float | Non
     if margin is None:
         margin = usual_margin(metric, predicted.y) if predicted.classify else MARGIN
     decisions = decide(contrasts_of(scored, chosen, kind), scored, margin, kind)
-    information = _information(predicted, nats, chosen, prior)
+    least = usual_margin("nll", predicted.y) if predicted.classify else MARGIN
+    information = _information(predicted, nats, chosen, prior, least)
     rows = _rows(scored, nats, kind)
     return Answer(
         about=about,
@@ -195,10 +198,17 @@ def answer_of(predicted: Predicted, about: str, metric: str, margin: float | Non
 
 
 def _information(
-    predicted: Predicted, nats: ScoredRows, chosen: Mapping[str, str], prior: float
+    predicted: Predicted,
+    nats: ScoredRows,
+    chosen: Mapping[str, str],
+    prior: float,
+    margin: float,
 ) -> list[Information]:
     pairs = {
-        f"single modalities ({chosen['unimodal'].removeprefix('unimodal_')})": ("prior", "unimodal"),
+        f"single modalities ({chosen['unimodal'].removeprefix('unimodal_')})": (
+            "prior",
+            "unimodal",
+        ),
         "intra": ("prior", "intra"),
         "inter": ("intra", "i2m2"),
     }
@@ -220,8 +230,9 @@ def _information(
         mean = float(summary.mean)
         low, high = (mean if end is None else float(end) for end in (summary.low, summary.high))
         share = mean / prior if predicted.classify else None
-        bounds = {"low": low, "high": high + growth}
-        found.append(Information(name=name, nats=mean, **bounds, share=share, growth=growth))
+        answer = "no" if high < margin else "yes" if low > 0 else "cannot be told"
+        bounds = {"low": low, "high": high + growth, "growth": growth}
+        found.append(Information(name=name, nats=mean, **bounds, share=share, answer=answer))
     return found
 
 
@@ -232,7 +243,9 @@ def _separate(row: str) -> str:
 def _rows(scored: ScoredRows, nats: ScoredRows, metric: Metric) -> list[Row]:
     rows = []
     for name, values in scored.values.items():
-        found = interval(values, scored.resampled[name], scored.groups, metric.bounds, metric.biased)
+        found = interval(
+            values, scored.resampled[name], scored.groups, metric.bounds, metric.biased
+        )
         rows.append(
             Row(
                 name=name,
@@ -271,7 +284,9 @@ def in_one_line(decisions: Mapping[str, Decision], chosen: Mapping[str, str]) ->
     if more.answer == "yes":
         return f"more than one modality; whether they interact cannot be told ({detectable})"
     if more.answer == "no":
-        return f"{best} alone as far as no interaction is needed, which cannot be told ({detectable})"
+        return (
+            f"{best} alone as far as no interaction is needed, which cannot be told ({detectable})"
+        )
     return f"cannot be told from these examples ({detectable})"
 
 
@@ -286,6 +301,6 @@ def cautions_of(decisions: Sequence[Decision], metric: Metric) -> list[str]:
     scale, unit = (100, " points") if metric.percent else (1, "")
     amount = f"{found.difference * scale:.{1 if metric.percent else 4}f}{unit}"
     return [
-        f"{found.contrast.first} is better than the best row ({found.contrast.second}) by {amount}: "
-        "the experts' encoders limit this answer; give better ones (experts=...)"
+        f"{found.contrast.first} is better than the best row ({found.contrast.second}) by "
+        f"{amount}: the experts' encoders limit this answer; give better ones (experts=...)"
     ]

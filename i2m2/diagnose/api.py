@@ -120,7 +120,9 @@ def diagnose(
         write(answer, folder)
         names = np.arange(n) if ids is None else np.asarray(ids).astype(str)
         settings = {"optim": {"select": metric}, "folds": folds}
-        facts = {"data": {"description": about, "variant": "", "fingerprint": fingerprint(question)}}
+        facts = {
+            "data": {"description": about, "variant": "", "fingerprint": fingerprint(question)}
+        }
         write_runs(folder, predicted, names, of_experts, settings, facts)
     return Diagnosis(answer, predicted.outputs, classes)
 
@@ -135,7 +137,9 @@ def _check(folds: int, seeds: int, interactions: str, experts: Any, modalities: 
         raise SettingsError(f"interactions={interactions!r} is unknown; choose one of {choices}")
     names = expert_names(modalities, interactions)
     if unknown := [name for name in experts or {} if name not in names]:
-        raise SettingsError(f"experts: there is no expert {unknown[0]!r}; there are {', '.join(names)}")
+        raise SettingsError(
+            f"experts: there is no expert {unknown[0]!r}; there are {', '.join(names)}"
+        )
 
 
 def _task_of(y: np.ndarray) -> str:
@@ -206,7 +210,9 @@ def _with_further(
     lines = []
     for name in question.blocks:
         own, shuffled = (mean[f"{what}:{name}"] - mean["all"] for what in ("without", "shuffled"))
-        lines.append(f"{name}'s own part (NLL without the experts that read it, less with): {own:+.4f}")
+        lines.append(
+            f"{name}'s own part (NLL without the experts that read it, less with): {own:+.4f}"
+        )
         lines.append(f"{name} exchanged between examples raises the NLL by: {shuffled:+.4f}")
     gap = mean["additive"] - mean["inter"]
     lines.append(f"NLL of the fused expert's additive projection, less its own: {gap:+.4f}")

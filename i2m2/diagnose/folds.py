@@ -125,7 +125,11 @@ def _write(path: Path, rows: FoldRows) -> None:
         "expert": rows.experts,
         "further": rows.further,
     }
-    arrays = {f"{group}/{name}": np.asarray(one) for group, of in groups.items() for name, one in of.items()}
+    arrays = {
+        f"{group}/{name}": np.asarray(one)
+        for group, of in groups.items()
+        for name, one in of.items()
+    }
     write_atomic(path, lambda temporary: np.savez(temporary, **arrays))
 
 

@@ -36,10 +36,11 @@ def to_text(answer: Answer) -> str:
 
 def _grids(answer: Answer) -> dict[str, list[list[str]]]:
     """{heading: rows of cells}."""
-    information = [["", "nats", "of H(y)", "95 % interval"]]
+    information = [["", "nats", "of H(y)", "95 % interval", "any?"]]
     for one in answer.information:
         share = "-" if one.share is None else f"{one.share:.1%}"
-        information.append([one.name, f"{one.nats:.4f}", share, _span(one.low, one.high)])
+        span = _span(one.low, one.high)
+        information.append([one.name, f"{one.nats:.4f}", share, span, one.answer])
     scale, digits = _scale(answer.metric)
     rows = [["", f"{answer.metric}", "95 % interval", "NLL (nats)"]]
     for row in sorted(answer.rows, key=lambda row: row.reference):

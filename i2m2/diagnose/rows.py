@@ -4,7 +4,7 @@
 |---|---|
 | prior | class frequencies, or mean and variance |
 | unimodal_<m> | one modality's expert |
-| intra-separate, intra-joint | product of the unimodal experts, trained alone or through the product |
+| intra-separate, intra-joint | product of the unimodal experts, trained alone or jointly |
 | inter | the fused expert or experts alone |
 | i2m2-separate, i2m2-joint | product of all |
 | lr-<m>, hgb-<m>, lr-all, hgb-all | references: linear model and boosted trees of scikit-learn |

@@ -1,9 +1,9 @@
 """A user's files: a table (CSV, Parquet, npz) and blocks beside it, as `--modality` names them.
 
-    NAME=a,b,c           columns of the table; `vital_*` names all that match
-    NAME=FILE.npz:key    an array of an npz file, rows in the order of the table
-    NAME=FILE.csv        all columns of another table, rows in the same order
-    ...=...:KIND         table, series, picture, text or embedding where not to be inferred
+NAME=a,b,c           columns of the table; `vital_*` names all that match
+NAME=FILE.npz:key    an array of an npz file, rows in the order of the table
+NAME=FILE.csv        all columns of another table, rows in the same order
+...=...:KIND         table, series, picture, text or embedding where not to be inferred
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def read_table(path: Path) -> Any:
         return pd.read_csv(path, sep="\t" if ".tsv" in path.suffixes else ",")
     except (OSError, ValueError, KeyError, EOFError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"{path} cannot be read ({reason}); give a CSV, Parquet or npz file") from error
+        raise InputError(
+            f"{path} cannot be read ({reason}); give a CSV, Parquet or npz file"
+        ) from error
 
 
 def _parquet(path: Path) -> Any:
@@ -67,9 +69,13 @@ def blocks_of(
     for word in modalities:
         name, equals, what = word.partition("=")
         if not equals or not name or not what:
-            raise SettingsError(f"--modality {word}: give NAME=COLUMNS or NAME=FILE, such as static=age,weight")
+            raise SettingsError(
+                f"--modality {word}: give NAME=COLUMNS or NAME=FILE, such as static=age,weight"
+            )
         if name in blocks:
-            raise SettingsError(f"--modality {name} is given twice; give each modality its own name")
+            raise SettingsError(
+                f"--modality {name} is given twice; give each modality its own name"
+            )
         rest, _, last = what.rpartition(":")
         if rest and last in KINDS:
             what, kinds[name] = rest, last
@@ -93,7 +99,8 @@ def _block(table: Any, name: str, what: str, folder: Path, not_inputs: Sequence[
         columns += [one for one in found if one not in columns]
     if target := [one for one in columns if one in not_inputs]:
         raise InputError(
-            f"--modality {name}: {target[0]!r} is the target or the group; an input must not hold it"
+            f"--modality {name}: {target[0]!r} is the target, the group or the id; "
+            "an input must not hold it"
         )
     if len(columns) == 1:
         return table[columns[0]]
@@ -111,7 +118,8 @@ def _from_file(name: str, path: Path, key: str) -> Any:
         raise InputError(f"--modality {name}: {path} has no array {key!r}; it has {_names(other)}")
     if not key and len(other) != 1:
         raise InputError(
-            f"--modality {name}: {path} holds {_names(other)}; name one, as {path.name}:{next(iter(other), 'key')}"
+            f"--modality {name}: {path} holds {_names(other)}; "
+            f"name one, as {path.name}:{next(iter(other), 'key')}"
         )
     return other[key] if key else next(iter(other.values()))
 

@@ -1,4 +1,5 @@
-"""What a user gives as `X`, read as one block per modality: its kind, values and which rows have it.
+"""What a user gives as `X`, read as one block per modality: its kind, values and which rows have
+it.
 
 | kind | values |
 |---|---|
@@ -119,7 +120,7 @@ def _array_columns(X: Any, name: str, spec: Any) -> np.ndarray:
     X = np.asarray(X)
     if X.ndim != 2:
         raise InputError(
-            f"{name}: columns can be taken from a table [n, D], not from an array of shape {X.shape}"
+            f"{name}: columns are taken from a table [n, D], not from an array of shape {X.shape}"
         )
     if isinstance(spec, slice):
         part = X[:, spec]
@@ -149,8 +150,8 @@ def _read(name: str, values: Any, kind: str | None) -> Block:
 
 
 def infer_kind(name: str, values: Any) -> str:
-    """The kind of a block by its type and shape; see the table above. A [n, A, B] array is a picture
-    where it holds uint8, else a series."""
+    """The kind of a block by its type and shape; see the table above. A [n, A, B] array is a
+    picture where it holds uint8, else a series."""
     if hasattr(values, "columns"):
         return "table"
     array = _as_array(values)

@@ -1,4 +1,5 @@
-"""`I2M2Classifier` and `I2M2Regressor`: the method for data of one's own, as scikit-learn estimators.
+"""`I2M2Classifier` and `I2M2Regressor`: the method for data of one's own, as scikit-learn
+estimators.
 
     from i2m2 import I2M2Classifier
     model = I2M2Classifier().fit({"static": table, "series": array}, y)
@@ -6,10 +7,9 @@
     model.experts_proba(X)        # each expert by itself
     model.contributions(X)        # what each adds to the logits, in nats
 
-One expert per modality and one (or more, `interactions`) for all of them together; each is an average
-of models of five folds of the training rows, and their product is fitted on the rows that each model
-did not see. Madaan et al., NeurIPS 2024, sections 3 and 5.
-"""
+One expert per modality and one (or more, `interactions`) for all of them together; each is an
+average of models of five folds of the training rows, and their product is fitted on the rows that
+each model did not see. Madaan et al., NeurIPS 2024, sections 3 and 5."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from sklearn.utils.validation import check_is_fitted
 from i2m2.estimator.blocks import Blocks, InputError, read_blocks
 from i2m2.estimator.experts import (
     INTERACTIONS,
-    Experts,
     Pools,
     expert_names,
     fit_experts,
@@ -228,13 +227,13 @@ class I2M2Classifier(ClassifierMixin, _I2M2):
     """Classify multi-modal examples by the product of intra- and inter-modality experts.
 
     Args:
-        modalities: for a table, {modality: its columns}: a list of columns, a column of arrays, texts
-            or strings, a slice, or (columns, shape of an example); None: `X` is a mapping of blocks,
-            or one table
+        modalities: for a table, {modality: its columns}: a list of columns, a column of arrays,
+            texts or strings, a slice, or (columns, shape of an example); None: `X` is a mapping of
+            blocks, or one table
         kinds: {modality: table, series, picture, text or embedding} where not to be inferred
-        experts: {expert: a scikit-learn classifier, an nn.Module, or a function (shape of an example,
-            classes) -> module}; an expert is a modality, `inter`, or `a+b`; default: a linear model,
-            boosted trees and a network, whose log-probabilities are weighted
+        experts: {expert: a scikit-learn classifier, an nn.Module, or a function (shape of an
+            example, classes) -> module}; an expert is a modality, `inter`, or `a+b`; default: a
+            linear model, boosted trees and a network, whose log-probabilities are weighted
         interactions: fused experts: `all` (one of all modalities), `pairs`, `subsets` (paper,
             section 5)
         combine: `joint` (networks trained further through the product, as in the paper), `separate`
@@ -245,10 +244,9 @@ class I2M2Classifier(ClassifierMixin, _I2M2):
         random_state: fixes folds, initialisation and order; None: another every time
 
     A row whose values of a modality are all missing (NaN, None) lacks it: the experts that read it
-    abstain, and the others are pooled with weights fitted for them; with none left the answer is the
-    class prior. Attributes: `classes_` (a list for several labels), `combine_`, `validation_nll_`
-    (nats), `expert_names_`.
-    """
+    abstain, and the others are pooled with weights fitted for them; with none left the answer is
+    the class prior. Attributes: `classes_` (a list for several labels), `combine_`,
+    `validation_nll_` (nats), `expert_names_`."""
 
     def _encode(self, y: np.ndarray) -> tuple[Family, np.ndarray, np.ndarray]:
         encoded, classes = encode_labels(y)
@@ -276,8 +274,8 @@ class I2M2Classifier(ClassifierMixin, _I2M2):
         return {name: self._by_label(np.exp(one)) for name, one in self._outputs(X).items()}
 
     def contributions(self, X: Any) -> dict[str, np.ndarray | list[np.ndarray]]:
-        """{expert, and `prior`: what it adds to the logits [n, C], nats}; their sum is the logits of
-        the product, of which `predict_log_proba` is the log-softmax."""
+        """{expert, and `prior`: what it adds to the logits [n, C], nats}; their sum is the logits
+        of the product, of which `predict_log_proba` is the log-softmax."""
         outputs = self._outputs(X)
         found = self.pools_.contributions(outputs)
         return {name: self._by_label(one) for name, one in found.items()}
@@ -295,8 +293,8 @@ class I2M2Classifier(ClassifierMixin, _I2M2):
 
 
 class I2M2Regressor(RegressorMixin, _I2M2):
-    """Predict numbers by the product of intra- and inter-modality experts, each a Gaussian: mean and
-    variance of the target given what it reads. The product is the precision-weighted Gaussian.
+    """Predict numbers by the product of intra- and inter-modality experts, each a Gaussian: mean
+    and variance of the target given what it reads. The product is the precision-weighted Gaussian.
 
     Arguments: as of `I2M2Classifier`; a scikit-learn expert is a regressor, and a module gives two
     numbers per target, mean and log variance of the standardised target.
@@ -317,7 +315,8 @@ class I2M2Regressor(RegressorMixin, _I2M2):
         return (mean, std) if return_std else mean
 
     def predict_interval(self, X: Any, level: float = 0.95) -> np.ndarray:
-        """Ends [2, n] (or [2, n, L]) of the interval that holds the target with this probability."""
+        """Ends [2, n] (or [2, n, L]) of the interval that holds the target with this
+        probability."""
         from scipy.stats import norm
 
         if not 0 < level < 1:
@@ -340,8 +339,8 @@ class I2M2Regressor(RegressorMixin, _I2M2):
         return found
 
     def scores(self, X: Any, y: Any, level: float = 0.95) -> dict[str, float]:
-        """R2, RMSE, NLL (nats, of the density of `y`) and the share of targets within their interval
-        of this level; the mean over several targets."""
+        """R2, RMSE, NLL (nats, of the density of `y`) and the share of targets within their
+        interval of this level; the mean over several targets."""
         target = as_targets(as_labels(y))
         outputs = self._product(X)
         mean, std = (one.reshape(target.shape) for one in self._gaussian(outputs))

@@ -57,8 +57,8 @@ def members_for(given: Any, settings: TrainingSettings, seed: int) -> list[Membe
 
 @dataclass
 class Experts:
-    """Fitted experts. `held_out`: each one's outputs [n, L, K] for the training rows, by models that
-    did not see them; NaN where it abstains."""
+    """Fitted experts. `held_out`: each one's outputs [n, L, K] for the training rows, by models
+    that did not see them; NaN where it abstains."""
 
     family: Family
     reads: dict[str, tuple[str, ...]]

@@ -5,10 +5,10 @@ variance (K = 2) of a standardised target. Both are combined in two steps, each 
 out-of-fold predictions and never on rows that trained the models:
 
 * `blend`: the models of one expert (linear, network, trees) -> the expert;
-* `pool`: the experts -> the product, a logarithmic opinion pool with weights w >= 0 and a power gamma
-  of the prior: log p(y | x) = sum_e w_e log q_e(y | x) + gamma log p(y) - log Z. For Gaussians that is
-  the precision-weighted mean, with precision sum_e w_e / var_e + gamma / var(y).
-"""
+* `pool`: the experts -> the product, a logarithmic opinion pool with weights w >= 0 and a power
+  gamma of the prior: log p(y | x) = sum_e w_e log q_e(y | x) + gamma log p(y) - log Z. For
+  Gaussians that is the precision-weighted mean, with precision sum_e w_e / var_e + gamma / var(y).
+  """
 
 from __future__ import annotations
 
@@ -171,30 +171,14 @@ class Gaussian:
         return np.stack([mean, level + slope * spread], axis=-1)
 
     def fit_pool(self, experts: Sequence[np.ndarray], y: np.ndarray, prior: np.ndarray) -> Pool:
-        from scipy.optimize import minimize
-
-        count, columns = len(experts), []
-        for k in range(self.shape[0]):
-            own, target = [one[:, k : k + 1] for one in experts], y[:, k : k + 1]
-            one_label = Gaussian(1)
-
-            def loss(theta: np.ndarray, own=own, target=target, k=k) -> float:
-                pool = Pool(theta[:count, None], theta[count:])
-                found = one_label.pool(pool, own, prior[k : k + 1])
-                away = theta - start
-                return one_label.nll(found, target).mean() + away @ away / (2 * len(target))
-
-            start = np.array([*np.full(count, 1 / count), 0.0])
-            bounds = [(1e-6, None)] * count + [(0, None)]
-            columns.append(minimize(loss, start, method="L-BFGS-B", bounds=bounds).x)
-        theta = np.stack(columns, axis=-1)
-        return Pool(theta[:count], theta[count])
+        each = range(self.shape[0])
+        theta = [_gaussian_pool([e[:, [k]] for e in experts], y[:, [k]], prior[[k]]) for k in each]
+        theta = np.stack(theta, axis=-1)
+        return Pool(theta[:-1], theta[-1])
 
     def pool(self, pool: Pool, experts: Sequence[np.ndarray], prior: np.ndarray) -> np.ndarray:
         precisions = self._precisions(pool, experts, prior)
-        means = np.stack(
-            [*(one[..., 0] for one in experts), np.broadcast_to(prior[:, 0], experts[0].shape[:2])]
-        )
+        means = self._means(experts, prior)
         precision = precisions.sum(axis=0)
         mean = (precisions * means).sum(axis=0) / precision
         return np.stack([mean, -np.log(precision)], axis=-1)
@@ -204,10 +188,12 @@ class Gaussian:
     ) -> np.ndarray:
         """What every expert, and last the prior, adds to the pooled mean: [E + 1, n, L]."""
         precisions = self._precisions(pool, experts, prior)
-        means = np.stack(
-            [*(one[..., 0] for one in experts), np.broadcast_to(prior[:, 0], experts[0].shape[:2])]
-        )
+        means = self._means(experts, prior)
         return precisions * means / precisions.sum(axis=0)
+
+    def _means(self, experts: Sequence[np.ndarray], prior: np.ndarray) -> np.ndarray:
+        of_prior = np.broadcast_to(prior[:, 0], experts[0].shape[:2])
+        return np.stack([*(one[..., 0] for one in experts), of_prior])
 
     def _precisions(
         self, pool: Pool, experts: Sequence[np.ndarray], prior: np.ndarray
@@ -225,8 +211,8 @@ class Gaussian:
         prior: Tensor,
         y: Tensor,
     ) -> Tensor:
-        """As `Categorical.joint_loss`; `fixed` [E, B, L, 2] holds the rest of an expert's mean and its
-        log variance, which stays as it is."""
+        """As `Categorical.joint_loss`; `fixed` [E, B, L, 2] holds the rest of an expert's mean and
+        its log variance, which stays as it is."""
         share, gamma = pool
         precision = gamma * (-prior[:, 1]).exp()
         mean = precision * prior[:, 0]
@@ -247,6 +233,24 @@ Family = Categorical | Gaussian
 def _weighted(weights: np.ndarray, models: Sequence[np.ndarray]) -> np.ndarray:
     """sum_j w_j [L] models_j [n, L, K]."""
     return sum(weight[:, None] * one for weight, one in zip(weights, models, strict=True))
+
+
+def _gaussian_pool(experts: Sequence[np.ndarray], y: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Weights of the experts [E] and gamma that make one target most likely, drawn to the mean of
+    the experts by about one example."""
+    from scipy.optimize import minimize
+
+    family, count = Gaussian(1), len(experts)
+    start = np.array([*np.full(count, 1 / count), 0.0])
+
+    def loss(theta: np.ndarray) -> float:
+        pool = Pool(theta[:count, None], theta[count:])
+        away = theta - start
+        nll = family.nll(family.pool(pool, experts, prior), y).mean()
+        return nll + away @ away / (2 * len(y))
+
+    bounds = [(1e-6, None)] * count + [(0, None)]
+    return minimize(loss, start, method="L-BFGS-B", bounds=bounds).x
 
 
 def _gaussian_blend(models: Sequence[np.ndarray], y: np.ndarray) -> np.ndarray:

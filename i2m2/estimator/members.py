@@ -1,9 +1,8 @@
 """The models of an expert, one per fold of the training rows: linear, network, trees, or a user's.
 
-`fit` trains model e on the rows outside fold e and returns each row's outputs [n, L, K] by the model
-that did not see it (NaN where the expert's modalities are absent); `outputs` gives new rows the mean
-of all models.
-"""
+`fit` trains model e on the rows outside fold e and returns each row's outputs [n, L, K] by the
+model that did not see it (NaN where the expert's modalities are absent); `outputs` gives new rows
+the mean of all models."""
 
 from __future__ import annotations
 
@@ -144,7 +143,9 @@ class Trees:
 
     def outputs(self, blocks: PreparedBlocks) -> np.ndarray:
         features = joined(blocks, self.modalities).features
-        each = [outputs_of_models(models, features, self.family, self.rows) for models in self.models]
+        each = [
+            outputs_of_models(models, features, self.family, self.rows) for models in self.models
+        ]
         return np.mean(each, axis=0)
 
 
@@ -200,6 +201,7 @@ class Network:
     def build(self, blocks: PreparedBlocks) -> None:
         """The untrained network, of the widths that the blocks have."""
         shape = self.family.shape
+        self.shapes = {name: _shape_of(blocks[name]) for name in self.modalities}
         if self.given is None:
             arguments = (self.models, blocks, self.modalities, shape, self.settings)
             self.network = StackedNetwork(*arguments)
@@ -248,7 +250,9 @@ class ScikitLearn:
                 alone = isinstance(self.family, Categorical) and len(np.unique(y)) == 1
                 models.append(int(y[0]) if alone else model.fit(_rows(x, training), y))
             self.models.append(models)
-            outputs[held_out] = outputs_of_models(models, _rows(x, held_out), self.family, len(training))
+            outputs[held_out] = outputs_of_models(
+                models, _rows(x, held_out), self.family, len(training)
+            )
         self.rows = int((examples.folds >= 0).sum())
         return outputs
 
@@ -267,6 +271,12 @@ class ScikitLearn:
         x = self._inputs(blocks)
         each = [outputs_of_models(models, x, self.family, self.rows) for models in self.models]
         return np.mean(each, axis=0)
+
+
+def _shape_of(block: Prepared) -> tuple[int, tuple[int, ...] | None]:
+    """Width of the dense form, and the grid's shape."""
+    grid = None if block.grid is None else tuple(block.grid.shape[1:])
+    return block.dense.shape[1], grid
 
 
 Member = Linear | Trees | Network | ScikitLearn

@@ -1,9 +1,8 @@
 """The default networks, and the loop that trains the models of all folds side by side.
 
-Model e of E is trained on the rows outside fold e and stops where its loss on fold e is least. Their
-weights lie in one tensor [E, ...], so that a step of all E is one step of one network: small
-networks spend their time in calling operations, not in computing them.
-"""
+Model e of E is trained on the rows outside fold e and stops where its loss on fold e is least.
+Their weights lie in one tensor [E, ...], so that a step of all E is one step of one network: small
+networks spend their time in calling operations, not in computing them."""
 
 from __future__ import annotations
 
@@ -47,7 +46,8 @@ class TrainingSettings:
 
 @contextmanager
 def few_threads(rows: int) -> Iterator[None]:
-    """One thread for what is small, which is faster, and the same whatever else the machine does."""
+    """One thread for what is small, which is faster, and the same whatever else the machine
+    does."""
     from threadpoolctl import threadpool_limits
 
     before = torch.get_num_threads()
@@ -75,7 +75,8 @@ class StackedLinear(nn.Module):
 
 
 class StackedConvolution(nn.Module):
-    """E convolutions of width 3 over the last axis or two: [B, E * in, ...] -> [B, E * out, ...]."""
+    """E convolutions of width 3 over the last axis or two: [B, E * in, ...] -> [B, E * out,
+    ...]."""
 
     def __init__(self, models: int, inputs: int, outputs: int, axes: int, stride: int = 1) -> None:
         super().__init__()
@@ -259,8 +260,8 @@ def rows_of(inputs: Inputs, rows: Tensor) -> Inputs:
 
 @torch.no_grad()
 def outputs_of(network: nn.Module, blocks: PreparedBlocks, models: int) -> np.ndarray:
-    """Every model's outputs for all rows, [E, n, L, K] float64. Computed in float64, so that a row's
-    outputs do not depend on the rows beside it."""
+    """Every model's outputs for all rows, [E, n, L, K] float64. Computed in float64, so that a
+    row's outputs do not depend on the rows beside it."""
     network = copy.deepcopy(network).double().eval()
     inputs = tensors_of(blocks, network.modalities, torch.float64)
     n = len(next(iter(blocks.values())))
@@ -291,7 +292,7 @@ def train(
     validation, weight = _padded([np.flatnonzero(folds == e) for e in range(models)])
     parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
     lr, decay = settings.lr, settings.weight_decay
-    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=decay)
+    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=True)
     best = torch.full((models,), torch.inf)
     kept = [[tensor.clone() for tensor in _state(networks, e)] for e in range(models)]
     waited = torch.zeros(models)
@@ -356,6 +357,7 @@ def _validation_loss(networks, loss, validation: Tensor, weight: Tensor) -> Tens
     found = torch.stack(parts).sum(dim=0)
     if not torch.isfinite(found).all():
         raise FloatingPointError(
-            "the loss of a network is no longer finite; lower its learning rate, or scale its inputs"
+            "the loss of a network is no longer finite; "
+            "lower its learning rate (network={'lr': ...})"
         )
     return found

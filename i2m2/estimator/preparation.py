@@ -105,7 +105,8 @@ def _spread(fitted: _BlockPreparation, block: Block | None, n: int) -> Prepared:
 
 
 class _BlockPreparation:
-    """What is fitted for one block: `names` and `categorical` of the features, sizes of the rest."""
+    """What is fitted for one block: `names` and `categorical` of the features, sizes of the
+    rest."""
 
     def __init__(self, block: str) -> None:
         self.block = block
@@ -203,7 +204,7 @@ class _Table(_BlockPreparation):
             else:
                 value = frame[name].dropna().iloc[0]
                 raise InputError(
-                    f"{self.block}: column {name!r} held numbers in training and holds {value!r} now"
+                    f"{self.block}: column {name!r} held numbers in training, and now {value!r}"
                 )
         return frame
 
@@ -250,8 +251,8 @@ class _Series(_BlockPreparation):
         return self.scale(summaries.reshape(len(block), -1)), features, self._grid(block.values)
 
     def _grid(self, values: np.ndarray) -> np.ndarray:
-        """[n, T, C] -> [n, C or 2 C, steps]: standardised means over bins of time, and where training
-        had gaps whether anything was measured."""
+        """[n, T, C] -> [n, C or 2 C, steps]: standardised means over bins of time, and where
+        training had gaps whether anything was measured."""
         scaled = np.clip((values - self.mean) / self.std, -CLIP, CLIP)
         edges = np.linspace(0, values.shape[1], self.steps + 1).round().astype(int)[:-1]
         edges = np.minimum(edges, values.shape[1] - 1)
@@ -263,7 +264,8 @@ class _Series(_BlockPreparation):
 
 
 def _summaries(values: np.ndarray) -> np.ndarray:
-    """Of a series [n, T, C], each of SUMMARIES per channel [n, 8, C]; NaN where nothing is known."""
+    """Of a series [n, T, C], each of SUMMARIES per channel [n, 8, C]; NaN where nothing is
+    known."""
     values = values.astype(np.float64)
     known = ~np.isnan(values)
     count = known.sum(axis=1)

@@ -1,0 +1,174 @@
+"""A fitted estimator as a folder, and back, without pickle.
+
+    model.json             class, versions, experts: for people
+    networks.safetensors   weights of the networks
+    rest.skops             everything else: preparation, linear models, trees, pools
+
+Loading builds objects of the types named below and of those that skops trusts, and of no others
+unless `trusted` names them.
+"""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_DEFLATED
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+
+from i2m2.estimator import estimators, experts, families, members, networks, preparation
+from i2m2.estimator.blocks import InputError
+from i2m2.estimator.members import Network
+from i2m2.estimator.preparation import Prepared
+from i2m2.files import write_json
+
+FORMAT = 1  # counts up when older folders can no longer be read
+OVERVIEW, WEIGHTS, REST = "model.json", "networks.safetensors", "rest.skops"
+OURS = (estimators, experts, families, members, networks, preparation)
+# Of libraries, in fitted parts. A function that a `partial` calls is asked for by its own name.
+KNOWN = [
+    "functools.partial",
+    "sklearn.utils.validation.check_array",
+    "sklearn._loss.link.HalfLogitLink",
+    "sklearn._loss.link.Interval",
+    "sklearn._loss.link.IdentityLink",
+    "sklearn._loss.link.MultinomialLogit",
+    "sklearn._loss.link.LogitLink",
+    "sklearn._loss.loss.HalfBinomialLoss",
+    "sklearn._loss.loss.HalfMultinomialLoss",
+    "sklearn._loss.loss.HalfSquaredError",
+    "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.tree._tree.Tree",
+]
+
+
+def save(model: Any, path: Path) -> None:
+    """Write the folder under a temporary name and rename it. InputError if `path` is there and is
+    no saved model, or if a part cannot be saved."""
+    import skops.io
+
+    if path.exists() and not (path / OVERVIEW).exists():
+        raise InputError(f"{path} is there and is no saved model; give another name")
+    parts = {name: value for name, value in vars(model).items() if name != "experts"}
+    parts = copy.deepcopy(parts)
+    tensors = {}
+    for name, member in _networks(parts["experts_"]):
+        for key, tensor in member.network.state_dict().items():
+            tensors[f"{name}/{key}"] = tensor.contiguous().clone()
+        member.network, member.given = None, None
+    parts["experts_"].of_members = {}
+    temporary = path.with_name(f".tmp.{path.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        safetensors.torch.save_file(tensors, temporary / WEIGHTS)
+        skops.io.dump(parts, temporary / REST, compression=ZIP_DEFLATED)
+        write_json(temporary / OVERVIEW, _overview(model))
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _overview(model: Any) -> dict[str, Any]:
+    versions = {name: version(name) for name in ("torch", "numpy", "scikit-learn", "skops")}
+    given = sorted(model.experts or {})
+    return {
+        "format": FORMAT,
+        "class": type(model).__name__,
+        "experts": model.expert_names_,
+        "given": given,
+        "combine": model.combine_,
+        "versions": versions,
+    }
+
+
+def _networks(found: Any) -> list[tuple[str, Network]]:
+    return [
+        (f"{expert}/{place}", member)
+        for expert, each in found.members.items()
+        for place, member in enumerate(each)
+        if isinstance(member, Network)
+    ]
+
+
+def load(cls: type, path: Path, given: Mapping[str, Any] | None, trusted: Sequence[str]) -> Any:
+    """The estimator that `save` wrote, see `I2M2Classifier.load`."""
+    import json
+
+    import skops.io
+
+    try:
+        overview = json.loads((path / OVERVIEW).read_text(encoding="utf-8"))
+        kind, number = overview["class"], overview["format"]
+        weights = safetensors.torch.load_file(path / WEIGHTS)
+        unknown = set(skops.io.get_untrusted_types(file=path / REST))
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename} is missing; give a folder that `save` wrote") from error
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path} is damaged ({error}); save the model again") from error
+    if kind != cls.__name__ or number != FORMAT:
+        raise InputError(f"{path} holds {kind} (format {number}), not {cls.__name__} ({FORMAT})")
+    if refused := sorted(unknown - _our_types() - set(KNOWN) - set(trusted)):
+        raise InputError(
+            f"{path} holds objects of {', '.join(refused)}; "
+            "if you trust their origin, name them: load(..., trusted=[...])"
+        )
+    parts = skops.io.load(path / REST, trusted=sorted(unknown))
+    model = cls.__new__(cls)
+    vars(model).update(parts)
+    model.experts = dict(given) if given is not None else None
+    for name, member in _networks(model.experts_):
+        expert = name.rpartition("/")[0]
+        _restore(member, name, weights, (given or {}).get(expert), overview["given"], path)
+    return model
+
+
+def _our_types() -> set[str]:
+    """Names of the classes that our modules define."""
+    return {
+        f"{module.__name__}.{name}"
+        for module in OURS
+        for name, value in vars(module).items()
+        if isinstance(value, type) and value.__module__ == module.__name__
+    }
+
+
+def _restore(
+    member: Network, name: str, weights: dict, given: Any, named: list, path: Path
+) -> None:
+    expert = name.rpartition("/")[0]
+    if expert in named and given is None:
+        raise InputError(
+            f"{path}: the expert {expert} was a module of yours, whose code is not in the folder; "
+            f"load(..., experts={{{expert!r}: ...}}) with the one it was fitted with"
+        )
+    member.given = given
+    with torch.random.fork_rng(devices=[]):
+        member.build(_empty(member.shapes))
+    own = {
+        key.removeprefix(f"{name}/"): t for key, t in weights.items() if key.startswith(f"{name}/")
+    }
+    try:
+        member.network.load_state_dict(own)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"{path}: the weights of {expert} do not fit ({reason})") from error
+
+
+def _empty(shapes: dict[str, Any]) -> dict[str, Prepared]:
+    """Blocks of no rows, with the widths of those that a network was built for."""
+    found = {}
+    for name, (dense, grid) in shapes.items():
+        form = None if grid is None else np.zeros((1, *grid), np.float32)
+        nothing = (np.zeros((1, 0)), [], np.zeros(0, bool))
+        found[name] = Prepared(np.zeros((1, dense), np.float32), *nothing, form, np.ones(1, bool))
+    return found
