@@ -1,9 +1,9 @@
 """I2M2: jointly modelling inter- and intra-modality dependencies (Madaan et al., NeurIPS 2024), for
 any number of modalities.
 
-    method    model (experts and their product), fusion, losses, metrics
+    method    model (experts and their product), fusion, encoders, losses, metrics
     training  settings to finished runs: config, data, loop, evaluate, run, warm_start, experiment
-    stats     arrays to numbers: intervals, paired tests, calibration; needs no torch
+    stats     arrays to numbers: intervals, paired tests, contrasts, calibration; needs no torch
     report    finished runs to tables, figures and one page; needs no torch
     commands  results, compare, combine, sweep
 
@@ -14,20 +14,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from i2m2.encoders.dense import mlp
+    from i2m2.encoders.series import SeriesGRU
     from i2m2.fusion import FUSIONS, Concat, GatedFusion, LowRankTensorFusion, TensorFusion
     from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert
+    from i2m2.training.data import ArrayDataset
+    from i2m2.training.preparation import group_split, standardise, stratified_folds
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "FUSIONS", "Concat", "FusionExpert", "GatedFusion", "LowRankTensorFusion", "ProductOfExperts",
-    "TensorFusion", "UnimodalExpert",
+    "FUSIONS", "ArrayDataset", "Concat", "FusionExpert", "GatedFusion", "LowRankTensorFusion",
+    "ProductOfExperts", "SeriesGRU", "TensorFusion", "UnimodalExpert", "group_split", "mlp",
+    "standardise", "stratified_folds",
 ]  # fmt: skip
+
+# The module of each name, but for those of i2m2.fusion.
+MODULES = {
+    "ArrayDataset": "training.data",
+    "FusionExpert": "model",
+    "ProductOfExperts": "model",
+    "SeriesGRU": "encoders.series",
+    "UnimodalExpert": "model",
+    "group_split": "training.preparation",
+    "mlp": "encoders.dense",
+    "standardise": "training.preparation",
+    "stratified_folds": "training.preparation",
+}
 
 
 def __getattr__(name: str) -> object:
     """The public names are loaded when asked for, since torch takes seconds to import."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    method = name.endswith(("Expert", "Experts"))
-    return getattr(import_module("i2m2.model" if method else "i2m2.fusion"), name)
+    return getattr(import_module(f"i2m2.{MODULES.get(name, 'fusion')}"), name)
