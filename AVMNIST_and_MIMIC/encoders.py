@@ -1,4 +1,4 @@
-"""Encoders of AV-MNIST and MIMIC-III: one modality -> features [B, D]."""
+"""The encoder of AV-MNIST: one modality -> features [B, D]."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from AVMNIST_and_MIMIC.cpu_kernels import GRUOnCPU, MaxPool2x2OnCPU, plain_cpu
+from AVMNIST_and_MIMIC.cpu_kernels import MaxPool2x2OnCPU
+from i2m2.encoders.cpu_kernels import plain_cpu
 
 WIDE = 56  # columns of a map from which on the CPU's strided maxima are faster than its kernel
 
@@ -61,29 +62,3 @@ class MaxPool2x2(nn.Module):
         if plain_cpu(x) and x.dtype == torch.float32 and x.shape[-1] >= WIDE:
             return MaxPool2x2OnCPU.apply(x)
         return F.max_pool2d(x, 2)
-
-
-def mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Linear, ReLU, linear: [B, inputs] -> [B, outputs]."""
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
-
-
-class SeriesGRU(nn.Module):
-    """A one-layer GRU over time, all of its steps flattened: [B, T, inputs] -> [B, T * features].
-
-    With `projection`, a linear layer first maps every step's features to so many: [B, T *
-    projection].
-    """
-
-    def __init__(self, inputs: int, features: int, projection: int | None = None) -> None:
-        super().__init__()
-        self.gru = nn.GRU(inputs, features, batch_first=True)
-        self.projection = nn.Linear(features, projection) if projection else nn.Identity()
-
-    def forward(self, x: Tensor) -> Tensor:
-        if plain_cpu(x) and not torch.is_autocast_enabled("cpu"):
-            weights = self.gru.all_weights[0]
-            hidden = GRUOnCPU.apply(x.transpose(0, 1), *weights).transpose(0, 1)
-        else:
-            hidden, _ = self.gru(x)
-        return self.projection(hidden).flatten(1)

@@ -27,7 +27,6 @@ from AVMNIST_and_MIMIC.mimic.arrays import (
     ICD9_GROUPS,
     SERIES,
     STATIC,
-    patient_split,
     read_arrays,
     standardise,
 )
@@ -38,6 +37,7 @@ from benchmarks.timing import alternate, beside, choices, machine, table
 from benchmarks.training import subset
 from i2m2.errors import run_command
 from i2m2.training.data import Data
+from i2m2.training.preparation import group_split
 
 STAYS = 36_212  # of the published cohort
 # By the workers of the usual data loader: for the static row, for rows with a GRU.
@@ -70,7 +70,7 @@ def make_arrays(folder: Path, stays: int) -> None:
 def load_part(args: argparse.Namespace, data: Data) -> str:
     config = config_of("static", args.folder)
     arrays = read_arrays(args.folder, config.data.steps)
-    train = patient_split(arrays["subject_id"]).train
+    train = group_split(arrays["subject_id"]).train
 
     def standardise_both() -> None:
         for name in ("static", "series"):

@@ -22,6 +22,7 @@ COMMANDS = {f"i2m2.{name}" for name in ("results", "compare", "combine", "sweep"
 METHOD = {
     *(f"i2m2.{name}" for name in ("model", "fusion", "losses", "metrics")),
     *(f"i2m2.{name}" for name in ("names", "errors", "files", "settings")),
+    *(f"i2m2.encoders.{name}" for name in ("dense", "series", "cpu_kernels")),
     "i2m2.stats.resampling",
 }
 MOST_MODULES = 14  # of one folder

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from AVMNIST_and_MIMIC.avmnist.files import NUM_CLASSES, SHAPES, open_part
 from AVMNIST_and_MIMIC.avmnist.settings import AVMNISTConfig, AVMNISTData
-from AVMNIST_and_MIMIC.encoders import LeNet, mlp
+from AVMNIST_and_MIMIC.encoders import LeNet
+from i2m2.encoders.dense import mlp
 from i2m2.errors import DataError
 from i2m2.fusion import build_fusion
 from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert

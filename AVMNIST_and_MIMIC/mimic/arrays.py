@@ -7,11 +7,12 @@ import random
 import zipfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from i2m2.errors import DataError
+from i2m2.training import preparation
+from i2m2.training.preparation import Split
 
 STATIC = ("age", "AIDS", "haematological malignancy", "metastatic cancer", "admission type")
 SERIES = (
@@ -91,28 +92,6 @@ def class_of(task: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
     return np.where(within.any(axis=1), within.argmax(axis=1) + 1, 0)
 
 
-class Split(NamedTuple):
-    """Rows of the three splits."""
-
-    train: np.ndarray
-    val: np.ndarray
-    test: np.ndarray
-
-
-def patient_split(subject_id: np.ndarray) -> Split:
-    """80 / 10 / 10 % of the patients, in the order of a hash of their id.
-
-    So another cohort is split nearly alike.
-    """
-    patients, row_of = np.unique(subject_id, return_inverse=True)
-    hashes = [hashlib.sha256(str(patient).encode()).digest() for patient in patients.tolist()]
-    order = np.argsort(hashes)
-    tenth = len(patients) // 10
-    part = np.zeros(len(patients), dtype=int)  # 0: train
-    part[order[:tenth]], part[order[tenth : 2 * tenth]] = 1, 2
-    return Split(*(np.flatnonzero(part[row_of] == k) for k in range(3)))
-
-
 def reference_split(examples: int) -> Split:
     """The published split of the rows, whatever patient they are of.
 
@@ -129,24 +108,12 @@ def reference_split(examples: int) -> Split:
 
 
 def standardise(x: np.ndarray, train: np.ndarray, how: str) -> tuple[np.ndarray, list[int]]:
-    """-> z-scores [N, ..., F] float32 per feature, missing values 0; the features without spread.
+    """z-scores as `i2m2.training.preparation.standardise` makes them.
 
-    A feature without spread is constant or never observed, and is divided by 1.
-
-    train: mean and population standard deviation of what the training rows observe. reference: NaN
-    and infinity become 0 first, then the statistics are over all rows.
+    train: by what the training rows observe. reference: NaN and infinity become 0 first, then the
+    statistics are over all rows.
     """
-    rows = train
     if how == "reference":
-        x, rows = np.nan_to_num(x, nan=0.0, posinf=0.0, neginf=0.0), slice(None)
-    z, without_spread = np.zeros(x.shape, np.float32), []
-    for k in range(x.shape[-1]):  # a feature at a time: no float64 copy of everything
-        values = x[..., k].astype(np.float64)
-        observed = np.isfinite(values)
-        seen = values[rows][observed[rows]]
-        mean, std = (seen.mean(), seen.std()) if len(seen) else (0.0, 0.0)
-        if std <= 1e-6 * abs(mean):  # rounding leaves a constant a spread of this size
-            std = 1.0
-            without_spread.append(k)
-        np.divide(values - mean, std, out=z[..., k], where=observed, casting="same_kind")
-    return z, without_spread
+        zeros = {"nan": 0.0, "posinf": 0.0, "neginf": 0.0}
+        return preparation.standardise(np.nan_to_num(x, **zeros), slice(None))
+    return preparation.standardise(x, train)

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from AVMNIST_and_MIMIC.encoders import SeriesGRU, mlp
 from AVMNIST_and_MIMIC.mimic.arrays import (
     SERIES,
     STATIC,
     class_of,
     fingerprint,
-    patient_split,
     read_arrays,
     reference_split,
     standardise,
 )
 from AVMNIST_and_MIMIC.mimic.settings import MIMICConfig, MIMICData, MIMICModel
+from i2m2.encoders.dense import mlp
+from i2m2.encoders.series import SeriesGRU
 from i2m2.files import make_once
 from i2m2.fusion import build_fusion
 from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert
@@ -27,6 +27,7 @@ from i2m2.names import INTER
 from i2m2.training.data import ArrayDataset, Data, check_dataset, read_description
 from i2m2.training.evaluate import score_of_class_frequencies
 from i2m2.training.experiment import Experiment
+from i2m2.training.preparation import group_split
 
 SYNTHETIC_PATIENTS = 3000
 FEW = 1000  # stays below which numbers prove the pipeline, not the method
@@ -53,7 +54,7 @@ def load_mimic(config: MIMICConfig) -> Data:
     if data.split == "reference":
         rows = reference_split(len(y))
     else:
-        rows = patient_split(arrays["subject_id"])
+        rows = group_split(arrays["subject_id"])
     rows = rows._replace(train=rows.train[: data.train_size])
     inputs, constant = _inputs(arrays, rows.train, data)
     id, group = arrays["hadm_id"], arrays["subject_id"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
@@ -19,7 +19,8 @@ from i2m2.stats.resampling import RESAMPLES
 from i2m2.stats.summary import CustomMetrics, Summary, resample, summarise
 
 Rows = Mapping[str, Sequence[RunRecord]]  # run name -> its finished seeds
-ALPHA = 0.05  # above it, a corrected p leaves a row undistinguished from the best
+ALPHA = 0.05  # from it on, p leaves a row undistinguished from the best
+OTHER_SEEDS = 7  # version of what is stored from which on rows are asked of other seeds one by one
 
 
 class Judgement(msgspec.Struct, kw_only=True):
@@ -88,14 +89,8 @@ def judge(
     made.groups = len(np.unique(next(iter(predictions.values()))["group"]))
     disagreeing: dict[str, list[str]] = {}
     p: dict[tuple[str, str], _PValues] = {}
-    for metric in metrics:
-        try:
-            found = resample(list(predictions.values()), [metric], custom)[metric]
-        except DamagedError:
-            raise
-        except (SettingsError, DataError):
-            continue
-        column = _Column(metric, *found, made.groups, rows, list(predictions))
+    for column in _columns(predictions, metrics, custom, rows, made.groups):
+        metric = column.metric
         recorded = [run for run in rows if any(metric in one.test for one in rows[run])]
         for run in recorded:
             summary = column.summary(run)
@@ -105,16 +100,34 @@ def judge(
                 disagreeing.setdefault(run, []).append(metric)
         first = best.get(metric)
         for run in recorded if first in recorded else ():
-            if run != first and (found := column.p_of_difference(first, run)) is not None:
-                p[metric, run] = found
-    corrected = holm([found.of_runs for found in p.values()])
-    for ((metric, run), found), of_runs in zip(p.items(), corrected, strict=True):
+            if run != first and (apart := column.p_of_difference(first, run)) is not None:
+                p[metric, run] = apart
+    corrected = holm([apart.of_runs for apart in p.values()])
+    for ((metric, run), apart), of_runs in zip(p.items(), corrected, strict=True):
         if all(metric in made.rows[one] for one in (run, best[metric])):
-            made.p.setdefault(metric, {})[run] = max(float(of_runs), found.of_seeds)
+            made.p.setdefault(metric, {})[run] = max(float(of_runs), apart.of_seeds)
     why = "since its predictions do not give what its result.json has"
     for run, names in disagreeing.items():
         made.why_no_interval[run] = f"no interval of {', '.join(names)}, {why}"
     return made
+
+
+def _columns(
+    predictions: Mapping[tuple[str, int], Predictions],
+    metrics: Sequence[str],
+    custom: CustomMetrics,
+    rows: Rows,
+    groups: int,
+) -> Iterator[_Column]:
+    """Each metric that the predictions define."""
+    for metric in metrics:
+        try:
+            found = resample(list(predictions.values()), [metric], custom)[metric]
+        except DamagedError:
+            raise
+        except (SettingsError, DataError):
+            continue
+        yield _Column(metric, *found, groups, rows, list(predictions))
 
 
 class _PValues(NamedTuple):
@@ -156,7 +169,7 @@ class _Column(NamedTuple):
             summarise(self.metric, *one, self.groups, difference=True).p
             for one in (means, (values, resampled))
         )
-        return None if of_seeds is None else _PValues(of_runs, of_seeds)
+        return None if None in (of_runs, of_seeds) else _PValues(of_runs, of_seeds)
 
     def _shared(self, run: str) -> bool:
         return share_members([record.product_of for record in self.rows[run]])
@@ -207,15 +220,17 @@ def how_sure(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
         lines.append(
             "Bold: the best of a column; †: not distinguishable from it (paired difference over "
             f"the same resamples, p at least {ALPHA} after Holm's correction within the table"
-            f"{_of_seeds(rows)})."
+            f"{_of_seeds(judgement)})."
         )
     return lines + _untested(judgement, labels) + _too_few(judgement, labels)
 
 
-def _of_seeds(rows: Sequence[Mapping[str, Summary]]) -> str:
+def _of_seeds(judgement: Judgement) -> str:
     """What else marks a row, where there are several seeds."""
-    several = any(len(one.values) > 1 for summaries in rows for one in summaries.values())
-    return f", or for other seeds too, of this row by itself, at least {ALPHA}" if several else ""
+    summaries = [one for by_metric in judgement.rows.values() for one in by_metric.values()]
+    if judgement.version < OTHER_SEEDS or all(len(one.values) == 1 for one in summaries):
+        return ""
+    return f", or for other seeds too at least {ALPHA} for the row by itself"
 
 
 def _untested(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:

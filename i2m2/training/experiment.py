@@ -92,7 +92,7 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
 def unanswered(predictions: Predictions) -> str:
     """A line on examples that no expert answers; '' if there are none."""
     count, examples = answered_by_none(predictions), len(predictions["id"])
-    what = "have no modality that an expert reads: answered by the class prior, or uniformly"
+    what = "lack the modalities of every expert: their answer is the class prior, if it is known"
     return f"{count:,} of {examples:,} examples {what}\n" if count else ""
 
 

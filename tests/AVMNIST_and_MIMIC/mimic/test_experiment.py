@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from AVMNIST_and_MIMIC.evaluate import main as evaluate
-from AVMNIST_and_MIMIC.mimic.arrays import class_of, patient_split, reference_split, standardise
+from AVMNIST_and_MIMIC.mimic.arrays import class_of, reference_split, standardise
 from AVMNIST_and_MIMIC.mimic.experiment import build_model, load_mimic
 from AVMNIST_and_MIMIC.mimic.settings import MIMICConfig, MIMICData
 from AVMNIST_and_MIMIC.train import main
@@ -116,20 +116,6 @@ def test_reference_split_is_the_published_permutation():
     assert large.val[:5].tolist() == [28912, 18467, 27677, 25830, 2348]
     assert large.test[:5].tolist() == [21404, 4841, 15616, 25299, 26336]
     assert len(large.val) == len(large.test) == 3262
-
-
-def test_patient_split_keeps_a_patient_together_and_survives_another_cohort():
-    subjects = np.random.default_rng(0).integers(0, 400, 1000)
-    split = patient_split(subjects)
-    parts = [set(subjects[rows]) for rows in split]
-    assert sum(map(len, parts)) == len(set().union(*parts))
-    assert sorted(np.concatenate(split)) == list(range(1000))
-    assert len(parts[1]) == len(parts[2]) == len(set(subjects)) // 10
-    fewer = subjects[subjects >= 20]  # 5 % of the patients are not in this cohort
-    again = [set(fewer[rows]) for rows in patient_split(fewer)]
-    remaining = set(fewer)
-    moved = sum(len(part & remaining - new) for part, new in zip(parts, again, strict=True))
-    assert moved < 0.03 * 400
 
 
 def test_standardised_values_equal_a_hand_calculation():

@@ -8,8 +8,8 @@ import copy
 import pytest
 import torch
 
-from AVMNIST_and_MIMIC import encoders
-from AVMNIST_and_MIMIC.encoders import SeriesGRU
+from i2m2.encoders import series
+from i2m2.encoders.series import SeriesGRU
 
 
 def by_torch(encoder, x):
@@ -90,7 +90,7 @@ def test_torch_runs_under_autocast_and_when_compiled(monkeypatch):
     expected = by_torch(copy.deepcopy(encoder), x)
     with torch.autocast("cpu", torch.bfloat16):
         torch.testing.assert_close(encoder(x).float(), expected, rtol=0.1, atol=0.05)
-        monkeypatch.setattr(encoders, "GRUOnCPU", None)  # from here on, to use it is an error
+        monkeypatch.setattr(series, "GRUOnCPU", None)  # from here on, to use it is an error
         encoder(x)
     with pytest.raises(AttributeError):
         encoder(x)

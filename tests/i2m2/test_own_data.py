@@ -1,0 +1,60 @@
+"""A data set of one's own in one small file: trained, evaluated and tabulated like any other."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from i2m2 import results
+from i2m2.training import commands
+from tests.i2m2 import own_data
+from tests.i2m2.conftest import row_of
+
+PROGRAM = "tests.i2m2.own_data"
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory):
+    """Runs of two methods, three epochs each."""
+    out = tmp_path_factory.mktemp("own")
+    for method in ("unimodal_worst", "i2m2"):
+        words = f"--method {method} --init scratch --device cpu --threads 1 --seed 0"
+        select = f"--optim.epochs 3 --optim.select auroc --out {out}"
+        commands.train(own_data.DATASETS, f"{words} {select}".split(), PROGRAM)
+    return out
+
+
+def test_the_example_is_small():
+    assert len(Path(own_data.__file__).read_text().splitlines()) <= 60
+
+
+def test_its_table_begins_with_the_metric_that_chose_the_epoch(out, capsys):
+    results.main([str(out), "--dataset", "cancer"])
+    printed = capsys.readouterr().out
+    assert "| model | auroc | accuracy |" in printed
+    assert row_of(printed, "i2m2-concat-scratch").split(" | ")[1].startswith("**9")
+    assert " [" in row_of(printed, "unimodal_worst").split(" | ")[2]
+
+
+def test_who_lacks_what_every_expert_reads_is_answered_by_the_class_frequencies(out, capsys):
+    run = out / "cancer/unimodal_worst/seed0"
+    found = dict(np.load(run / "predictions_test.npz", allow_pickle=False))
+    assert found["id"].dtype.kind == "U"
+    splits = own_data.load(None).splits
+    absent = ~splits["test"].present["worst"]
+    counts = np.bincount(splits["train"].y) + 1
+    np.testing.assert_allclose(
+        np.exp(found["log_prob"][absent]), [counts / counts.sum()] * sum(absent), 1e-6
+    )
+    assert (found["log_prob"][~absent].std(axis=0) > 0).all()
+    _, again, _ = commands.evaluate(own_data.DATASETS, [str(run), "--again"], PROGRAM, "a run")
+    np.testing.assert_allclose(again["log_prob"], found["log_prob"], atol=1e-6)
+    line = f"{sum(absent)} of {len(absent)} examples lack the modalities of every expert"
+    assert line in capsys.readouterr().out
+
+
+def test_an_absent_modality_drops_only_the_experts_that_read_it(out):
+    found = dict(np.load(out / "cancer/i2m2-concat-scratch/seed0/predictions_test.npz"))
+    absent = ~own_data.load(None).splits["test"].present["worst"]
+    np.testing.assert_allclose(found["expert_inter"][absent], np.log(0.5), atol=1e-6)
+    np.testing.assert_allclose(found["log_prob"][absent], found["expert_mean"][absent], atol=1e-6)

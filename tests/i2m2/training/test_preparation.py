@@ -1,0 +1,52 @@
+"""Splits by group, and standardised inputs."""
+
+import numpy as np
+import pytest
+
+from i2m2.errors import DataError
+from i2m2.training.preparation import group_split, standardise, stratified_folds
+
+
+def test_a_split_keeps_a_group_together_and_survives_another_cohort():
+    subjects = np.random.default_rng(0).integers(0, 400, 1000)
+    split = group_split(subjects)
+    parts = [set(subjects[rows]) for rows in split]
+    assert sum(map(len, parts)) == len(set().union(*parts))
+    assert sorted(np.concatenate(split)) == list(range(1000))
+    assert len(parts[1]) == len(parts[2]) == len(set(subjects)) // 10
+    fewer = subjects[subjects >= 20]  # 5 % of the patients are not in this cohort
+    again = [set(fewer[rows]) for rows in group_split(fewer)]
+    remaining = set(fewer)
+    moved = sum(len(part & remaining - new) for part, new in zip(parts, again, strict=True))
+    assert moved < 0.03 * 400
+
+
+def test_folds_keep_groups_together_and_the_shares_of_the_labels_alike():
+    rng = np.random.default_rng(0)
+    group = rng.integers(0, 300, 2000).astype(str)
+    y = (rng.random(2000) < 0.15).astype(int)
+    fold = stratified_folds(y, group, 5, seed=1)
+    assert all(len(set(fold[group == name])) == 1 for name in set(group))
+    shares = [y[fold == k].mean() for k in range(5)]
+    assert np.ptp(shares) < 0.01 and np.ptp(np.bincount(fold)) < 60
+    assert np.array_equal(fold, stratified_folds(y, group, 5, seed=1))
+    assert not np.array_equal(fold, stratified_folds(y, group, 5, seed=2))
+    two = stratified_folds(np.stack([y, 1 - y], axis=1), group, 5, seed=1)
+    assert np.ptp([y[two == k].mean() for k in range(5)]) < 0.01
+
+
+def test_more_parts_than_groups_are_refused():
+    group = np.array([1, 1, 2, 2])
+    with pytest.raises(DataError, match="2 groups cannot be split into 10 parts"):
+        group_split(group)
+    with pytest.raises(DataError, match="2 groups cannot be split into 5 folds"):
+        stratified_folds(np.array([0, 1, 0, 1]), group)
+    with pytest.raises(DataError, match="3 folds: "):
+        stratified_folds(np.array([0, 1, 0, 1]), np.arange(4), folds=3)
+
+
+def test_standardised_by_what_the_training_rows_observe():
+    x = np.array([[1.0, 5.0], [3.0, 5.0], [np.nan, 5.0], [100.0, 7.0]])
+    z, flat = standardise(x, np.array([0, 1, 2]))
+    np.testing.assert_allclose(z, [[-1, 0], [1, 0], [0, 0], [98, 2]])
+    assert flat == [1] and z.dtype == np.float32
