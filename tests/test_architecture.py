@@ -91,20 +91,28 @@ def test_no_modules_import_each_other_in_a_circle():
     assert not circle, " <- ".join(circle)
 
 
-TRAINING, REPORT, STATS = (f"i2m2.{name}" for name in ("training", "report", "stats"))
+TRAINING, REPORT, STATS, ESTIMATOR, DIAGNOSE = (
+    f"i2m2.{name}" for name in ("training", "report", "stats", "estimator", "diagnose")
+)
+ANSWER = within(ESTIMATOR) | within(DIAGNOSE)
 
 
 @pytest.mark.parametrize(
     "of, forbidden",
     [
-        (METHOD, within(TRAINING) | within(REPORT) | COMMANDS),
-        (within(STATS), within(TRAINING) | within(REPORT) | COMMANDS | {"i2m2.runs", "torch"}),
-        (within(REPORT), within(TRAINING) | COMMANDS | {"torch"}),
-        (within(TRAINING), within(REPORT) | COMMANDS),
+        (METHOD, within(TRAINING) | within(REPORT) | ANSWER | COMMANDS),
+        (
+            within(STATS),
+            within(TRAINING) | within(REPORT) | ANSWER | COMMANDS | {"i2m2.runs", "torch"},
+        ),
+        (within(REPORT), within(TRAINING) | ANSWER | COMMANDS | {"torch"}),
+        (within(TRAINING), within(REPORT) | ANSWER | COMMANDS),
+        (within(ESTIMATOR), within(TRAINING) | within(REPORT) | within(DIAGNOSE) | COMMANDS),
+        (within(DIAGNOSE), within(TRAINING) | COMMANDS),
         (within("i2m2"), set().union(*map(within, DATASETS))),
         *((within(a), within(b)) for a in DATASETS for b in DATASETS if a != b),
     ],
-    ids=["method", "stats", "report", "training", "core"]
+    ids=["method", "stats", "report", "training", "estimator", "diagnose", "core"]
     + [f"{a} without {b}" for a in DATASETS for b in DATASETS if a != b],
 )
 def test_arrows_go_one_way(of, forbidden):
@@ -188,7 +196,8 @@ def test_every_command_that_a_readme_names_is_one():
     words = " ".join(texts).replace("`", " ").split()
     named = {word for before, word in zip(words, words[1:], strict=False) if before == "-m"}
     ours = {name for name in named if name.partition(".")[0] in FOLDERS}
-    assert len(ours) > 15 and ours <= set(commands())
+    known = {command.removesuffix(".__main__") for command in commands()}
+    assert len(ours) > 15 and ours <= known
 
 
 @pytest.mark.parametrize("command", commands())

@@ -8,7 +8,7 @@ out-of-fold predictions and never on rows that trained the models:
 * `pool`: the experts -> the product, a logarithmic opinion pool with weights w >= 0 and a power
   gamma of the prior: log p(y | x) = sum_e w_e log q_e(y | x) + gamma log p(y) - log Z. For
   Gaussians that is the precision-weighted mean, with precision sum_e w_e / var_e + gamma / var(y).
-  """
+"""
 
 from __future__ import annotations
 
