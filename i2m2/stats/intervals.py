@@ -225,14 +225,14 @@ def standard_errors(
 
 def usual_spread(rows: Iterable[np.ndarray]) -> Spread | None:
     """Of a difference of any two of these rows, [S] values each, whose seeds are independent; None
-    if no row has two seeds.
+    if no row has seeds that score differently (a reference without chance has none).
 
     The median over the rows, lest a row whose seeds diverged stand for all; a median knows about
     half of what a mean does.
     """
     from scipy import stats  # here: it takes a second to import
 
-    several = [values for values in rows if len(values) > 1]
+    several = [values for values in rows if len(values) > 1 and np.ptp(values) > 0]
     if not several:
         return None
     freedoms = [len(values) - 1 for values in several]

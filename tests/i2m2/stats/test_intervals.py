@@ -114,10 +114,10 @@ def test_equally_good_methods_are_seldom_said_to_differ():
 def test_the_usual_spread_by_hand():
     """Sample variances 1, 4 and 100 of three seeds each: chi-squared with 2 degrees of freedom has
     the median 2 ln 2, and a difference twice the variance of a row."""
-    rows = [np.array([-1.0, 0, 1]), np.array([-2.0, 0, 2]), np.array([-10.0, 0, 10]), np.ones(1)]
-    variance, freedom = usual_spread(rows)
+    rows = [np.array([-1.0, 0, 1]), np.array([-2.0, 0, 2]), np.array([-10.0, 0, 10])]
+    variance, freedom = usual_spread([*rows, np.ones(1), np.ones(3)])  # the last ones have none
     assert variance == pytest.approx(2 * 4 * 2 / (2 * math.log(2))) and freedom == 3
-    assert usual_spread([np.ones(1)]) is None
+    assert usual_spread([np.ones(1), np.ones(3)]) is None
 
 
 def test_the_usual_spread_is_the_least_that_seeds_are_taken_to_have():
