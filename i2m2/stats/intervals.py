@@ -23,13 +23,14 @@ G - 1 and S - 1 of them:
 where v is the upper 75 % confidence limit of var(u) / S, that is var(u) / S times 9.8, 3.5 and 2.1
 for 2, 3 and 5 seeds. Satterthwaite takes var(u) / S itself. But a few seeds may lie close together
 by chance, and then both error and t are too small: where seeds make most of the variance, two would
-cover 87 %, three 92 %. With the limit they cover at least 94 % at every ratio of the variances; a
-limit of 70 % would leave two seeds at 93 %. Where the examples make most of it, nu is large, and a
-clear difference is found with few seeds. The sum of two t, one for either variance (Banerjee 1960),
-never covers less than 95 %, but its p-values come down very slowly: with three seeds hardly any
-passes a correction for many comparisons. Ours are right down to 0.003, but for the case that seeds
-make ten times the variance of the examples or more; there 0.003 is 0.01 with three seeds, 0.005
-with five. The interval is never shorter than that of these very runs on other examples.
+cover 87 %, three 92 %. With the limit normal scores are covered by at least 94 % at every ratio of
+the variances; a limit of 70 % would leave two seeds at 93 %. Where the examples make most of it, nu
+is large, and a clear difference is found with few seeds. The sum of two t, one for either variance
+(Banerjee 1960), never covers less than 95 %, but its p-values come down very slowly: with three
+seeds hardly any passes a correction for many comparisons. Ours are right down to 0.003, but for the
+case that seeds make ten times the variance of the examples or more; there 0.003 is 0.025 with two
+seeds, 0.01 with three, 0.005 with five. The interval is never shorter than that of these very runs
+on other examples.
 
 A table has more to go by than the seeds of two rows: `usual_spread` of all its rows, as an analysis
 of variance pools them. The seeds of a difference are then taken to lie at least that far apart, and
