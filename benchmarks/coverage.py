@@ -8,6 +8,8 @@ seeds       the mean over five, three and two seeds, at three ratios of the vari
             to the one that examples make
 difference  how often two equally good methods are said to differ (p < 0.05): one run of each, and
             five, three and two
+family      how often any of eight rows is said to differ from a ninth that is as good, after Holm's
+            correction, the seeds judged by the spread of all rows as in a table
 folds       predictions out of five folds by real learners, which their seeds change: the score of
             one, the difference of two
 ece         the interval of a biased metric, of a model that is calibrated or too sure of itself by
@@ -20,7 +22,7 @@ import argparse
 import itertools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +31,11 @@ from scipy.stats import norm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
+from benchmarks.out_of_fold import FOLDS, out_of_fold
 from benchmarks.timing import beside, choices, machine, table
 from i2m2.metrics import METRICS, ece
-from i2m2.stats.intervals import interval
+from i2m2.stats.intervals import interval, usual_spread
+from i2m2.stats.paired_tests import holm
 from i2m2.stats.resampling import BootstrapStatistic, auroc_statistic, bootstrap, mean_of
 
 ACCURACY, AUROC, PREVALENCE = 0.72, 0.80, 0.15  # of AV-MNIST's, fastMRI's order
@@ -41,7 +45,7 @@ GROUP, EXAMPLE, EXAMPLE_AND_SEED = 0.2, 0.4, 0.4
 # Variance of the seeds' true scores : variance of one run's from its examples
 RATIOS = {"1 : 25": 1 / 25, "1 : 1": 1, "25 : 1": 25}
 FEW_SEEDS = (5, 3, 2)
-FOLDS = 5
+ROWS = 9  # of a family of equally good ones
 SIZES = {"500 examples": (500, 1), "150 groups of 10": (150, 10), "30 groups of 10": (30, 10)}
 
 # (generator, true score of each seed [S], number of groups, examples per group) -> the statistic of
@@ -189,35 +193,29 @@ def false_alarms(values: np.ndarray, drawn: np.ndarray, seeds: int) -> float:
     return float(np.mean(np.array(p) < 0.05))
 
 
-def generated_examples(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """[n, 6] inputs and [n] bool: one input and the product of two others, with noise."""
-    x = rng.normal(size=(n, 6))
-    return x, x[:, 0] + x[:, 1] * x[:, 2] + 0.8 * rng.normal(size=n) > 0
+def family_part(args: argparse.Namespace) -> str:
+    lines, size, sims = [], (150, 1), args.sims // 2
+    for name, ratio in RATIOS.items():
+        for seeds in FEW_SEEDS:
+            runs = simulate("accuracy", ROWS * seeds, ratio, size, sims, args.resamples // 2)
+            shape = (sims, ROWS, seeds)
+            values, drawn = runs[0].reshape(shape), runs[1].reshape(-1, *shape)
+            alarms = [any_differs(values[k], drawn[:, k], size[0]) for k in range(sims)]
+            cells = beside(float(np.mean(alarms)), "<= 0.07", 3)
+            lines.append([f"accuracy, {name}, {seeds} seeds", *cells])
+    title = f"family: of {ROWS} equally good rows, {sims:,} simulations"
+    return table(title, ["", "share with any p < 0.05", "target"], lines)
 
 
-def fold_is_right(
-    rng: np.random.Generator, x: np.ndarray, y: np.ndarray, held_out: np.ndarray, width: int
-) -> np.ndarray:
-    """Whether ridge regression on the other examples is right about those held out: on the inputs,
-    or with a `width` on so many random features of them, which are what a seed draws."""
-    features = np.tanh(x @ rng.normal(size=(x.shape[1], width))) if width else x
-    features = np.column_stack([features, np.ones(len(x))])
-    known, sign = features[~held_out], 2.0 * y[~held_out] - 1
-    weights = np.linalg.solve(known.T @ known + np.eye(known.shape[1]), known.T @ sign)
-    return (features[held_out] @ weights > 0) == y[held_out]
-
-
-def out_of_fold(
-    rng: np.random.Generator, n: int, widths: Sequence[int], seeds: int
-) -> list[BootstrapStatistic]:
-    """Accuracies of the learners of these widths, of each with all its seeds, on the same folds."""
-    x, y = generated_examples(rng, n)
-    fold = rng.permutation(n) % FOLDS
-    right = np.zeros((len(widths), seeds, n))
-    for learner, seed, k in np.ndindex(len(widths), seeds, FOLDS):
-        held_out = fold == k
-        right[learner, seed, held_out] = fold_is_right(rng, x, y, held_out, widths[learner])
-    return [mean_of(one, np.arange(n), n) for of_learner in right for one in of_learner]
+def any_differs(values: np.ndarray, drawn: np.ndarray, groups: int) -> bool:
+    """Whether any row of [rows, S] values differs from the first, from their [R, rows, S]
+    resamples."""
+    usual, (first, *others) = usual_spread(values), range(len(values))
+    p = [
+        interval(values[first] - values[k], drawn[:, first] - drawn[:, k], groups, usual=usual).p
+        for k in others
+    ]
+    return bool((holm(p) < 0.05).any())
 
 
 def folds_part(args: argparse.Namespace) -> str:
@@ -276,6 +274,7 @@ PARTS = {
     "one": one_part,
     "seeds": seeds_part,
     "difference": difference_part,
+    "family": family_part,
     "folds": folds_part,
     "ece": ece_part,
 }

@@ -13,6 +13,7 @@ from i2m2.errors import DamagedError, DataError, SettingsError
 from i2m2.files import Plain
 from i2m2.metrics import metric_of
 from i2m2.runs import RunRecord, require_predictions
+from i2m2.stats.intervals import Spread, usual_spread
 from i2m2.stats.paired_tests import holm
 from i2m2.stats.predictions import Predictions, refuse_other_examples, same_examples
 from i2m2.stats.resampling import RESAMPLES
@@ -20,7 +21,7 @@ from i2m2.stats.summary import CustomMetrics, Summary, resample, summarise
 
 Rows = Mapping[str, Sequence[RunRecord]]  # run name -> its finished seeds
 ALPHA = 0.05  # from it on, p leaves a row undistinguished from the best
-OTHER_SEEDS = 7  # version of what is stored from which on rows are asked of other seeds one by one
+POOLED = 7  # version of what is stored from which on seeds are judged by all rows
 
 
 class Judgement(msgspec.Struct, kw_only=True):
@@ -72,14 +73,9 @@ def agrees(summary: Summary, records: Sequence[RunRecord], metric: str) -> bool:
 def judge(
     rows: Rows, metrics: Sequence[str], best: Mapping[str, str], custom: CustomMetrics
 ) -> Judgement:
-    """Compare every row with the best of each column over the seeds that both have. Metrics that
-    nothing defines are left out.
-
-    A row differs from the best where these very runs would differ on other examples, all such
-    comparisons being one family for Holm's correction, and where other seeds would differ too. The
-    latter is asked of each row by itself: what three seeds say of seeds passes no correction, and a
-    table must not become less decisive by further seeds that all agree.
-    """
+    """Compare every row with the best of each column over the seeds that both have; all these
+    comparisons are one family for Holm's correction. What the seeds of a column have in common is
+    how far apart they usually lie. Metrics that nothing defines are left out."""
     predictions, unlike = read_alike(rows)
     made = Judgement(best=dict(best), why_no_interval=unlike, groups=0, resamples=RESAMPLES)
     if not predictions:
@@ -88,7 +84,7 @@ def judge(
     made.rows = {run: {} for run in rows}
     made.groups = len(np.unique(next(iter(predictions.values()))["group"]))
     disagreeing: dict[str, list[str]] = {}
-    p: dict[tuple[str, str], _PValues] = {}
+    p: dict[tuple[str, str], float] = {}
     for column in _columns(predictions, metrics, custom, rows, made.groups):
         metric = column.metric
         recorded = [run for run in rows if any(metric in one.test for one in rows[run])]
@@ -100,12 +96,11 @@ def judge(
                 disagreeing.setdefault(run, []).append(metric)
         first = best.get(metric)
         for run in recorded if first in recorded else ():
-            if run != first and (apart := column.p_of_difference(first, run)) is not None:
-                p[metric, run] = apart
-    corrected = holm([apart.of_runs for apart in p.values()])
-    for ((metric, run), apart), of_runs in zip(p.items(), corrected, strict=True):
+            if run != first and (value := column.p_of_difference(first, run)) is not None:
+                p[metric, run] = value
+    for (metric, run), value in zip(p, holm(list(p.values())), strict=True):
         if all(metric in made.rows[one] for one in (run, best[metric])):
-            made.p.setdefault(metric, {})[run] = max(float(of_runs), apart.of_seeds)
+            made.p.setdefault(metric, {})[run] = float(value)
     why = "since its predictions do not give what its result.json has"
     for run, names in disagreeing.items():
         made.why_no_interval[run] = f"no interval of {', '.join(names)}, {why}"
@@ -130,13 +125,6 @@ def _columns(
         yield _Column(metric, *found, groups, rows, list(predictions))
 
 
-class _PValues(NamedTuple):
-    """Of a difference of two rows: of these very runs on other examples, and of other seeds too."""
-
-    of_runs: float
-    of_seeds: float
-
-
 class _Column(NamedTuple):
     """A metric of every (row, seed) of `members`: [S] values and their [R, S] resamples."""
 
@@ -148,28 +136,30 @@ class _Column(NamedTuple):
     members: Sequence[tuple[str, int]]
 
     def summary(self, run: str) -> Summary:
-        at = [place for place, (row, _) in enumerate(self.members) if row == run]
-        values, resampled, shared = self.values[at], self.resampled[:, at], self._shared(run)
+        at, shared = self._places(run), self._shared(run)
+        values, resampled = self.values[at], self.resampled[:, at]
         return summarise(self.metric, values, resampled, self.groups, shared=shared)
 
-    def p_of_difference(self, first: str, second: str) -> _PValues | None:
-        """The p-values of two rows over the seeds that both have; None where there are none."""
+    def p_of_difference(self, first: str, second: str) -> float | None:
+        """The p-value of two rows over the seeds that both have; None where there is none."""
         seeds = ({record.seed for record in self.rows[run]} for run in (first, second))
         common = sorted(set.intersection(*seeds))
-        if not common or self._shared(first) or self._shared(second):
+        if not common:
             return None
         a, b = ([self.members.index((run, seed)) for seed in common] for run in (first, second))
-        values, resampled = (
-            self.values[a] - self.values[b],
-            self.resampled[:, a] - self.resampled[:, b],
-        )
-        # The mean over the seeds is resampled like the score of one run.
-        means = (values.mean(keepdims=True), resampled.mean(axis=1, keepdims=True))
-        of_runs, of_seeds = (
-            summarise(self.metric, *one, self.groups, difference=True).p
-            for one in (means, (values, resampled))
-        )
-        return None if None in (of_runs, of_seeds) else _PValues(of_runs, of_seeds)
+        differing = (self.values[a] - self.values[b], self.resampled[:, a] - self.resampled[:, b])
+        shared = self._shared(first) or self._shared(second)
+        options = {"difference": True, "shared": shared, "usual": self._usual_spread()}
+        return summarise(self.metric, *differing, self.groups, **options).p
+
+    def _usual_spread(self) -> Spread | None:
+        """Of the seeds of a difference, by all rows whose seeds are independent."""
+        independent = [run for run in self.rows if not self._shared(run)]
+        of_rows = [self.values[self._places(run)] for run in independent]
+        return usual_spread([values for values in of_rows if np.isfinite(values).all()])
+
+    def _places(self, run: str) -> list[int]:
+        return [place for place, (row, _) in enumerate(self.members) if row == run]
 
     def _shared(self, run: str) -> bool:
         return share_members([record.product_of for record in self.rows[run]])
@@ -226,11 +216,11 @@ def how_sure(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:
 
 
 def _of_seeds(judgement: Judgement) -> str:
-    """What else marks a row, where there are several seeds."""
+    """What several seeds are judged by."""
     summaries = [one for by_metric in judgement.rows.values() for one in by_metric.values()]
-    if judgement.version < OTHER_SEEDS or all(len(one.values) == 1 for one in summaries):
+    if judgement.version < POOLED or all(len(one.values) == 1 for one in summaries):
         return ""
-    return f", or for other seeds too at least {ALPHA} for the row by itself"
+    return "; seeds by their own spread or, if that is larger, the usual one of the column's rows"
 
 
 def _untested(judgement: Judgement, labels: Mapping[str, str]) -> list[str]:

@@ -23,13 +23,19 @@ G - 1 and S - 1 of them:
 where v is the upper 75 % confidence limit of var(u) / S, that is var(u) / S times 9.8, 3.5 and 2.1
 for 2, 3 and 5 seeds. Satterthwaite takes var(u) / S itself. But a few seeds may lie close together
 by chance, and then both error and t are too small: where seeds make most of the variance, two would
-cover 87 %, three 92 %. With the limit they cover at least 94 % at every ratio of the variances; a
-limit of 70 % would leave two seeds at 93 %. Where the examples make most of it, nu is large, and a
-clear difference is found with few seeds. The sum of two t, one for either variance (Banerjee 1960),
-never covers less than 95 %, but its p-values come down very slowly: with three seeds hardly any
-passes a correction for many comparisons. Ours are right down to 0.003, but for the case that seeds
-make ten times the variance of the examples or more; there 0.003 is 0.01 with three seeds, 0.005
-with five. The interval is never shorter than that of these very runs on other examples.
+cover 87 %, three 92 %. With the limit normal scores are covered by at least 94 % at every ratio of
+the variances; a limit of 70 % would leave two seeds at 93 %. Where the examples make most of it, nu
+is large, and a clear difference is found with few seeds. The sum of two t, one for either variance
+(Banerjee 1960), never covers less than 95 %, but its p-values come down very slowly: with three
+seeds hardly any passes a correction for many comparisons. Ours are right down to 0.003, but for the
+case that seeds make ten times the variance of the examples or more; there 0.003 is 0.025 with two
+seeds, 0.01 with three, 0.005 with five. The interval is never shorter than that of these very runs
+on other examples.
+
+A table has more to go by than the seeds of two rows: `usual_spread` of all its rows, as an analysis
+of variance pools them. The seeds of a difference are then taken to lie at least that far apart, and
+the degrees of freedom are those of the pool, so that two or three seeds decide even after a
+correction for many comparisons.
 
 A plain two-level percentile bootstrap of five seeds has 4/5 of var(u) and no t: it covers far less
 where seeds matter. Assumed: seeds are independent and their scores roughly normal, groups are
@@ -45,7 +51,8 @@ even that covers little more than half the time: read such an interval as "close
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -57,6 +64,14 @@ SEEDS_AND_EXAMPLES = "t, seeds and examples"
 LIMIT = 0.75  # confidence of the limit of the seeds' variance that decides the degrees of freedom
 BIASED = ", less the bias of the bootstrap"
 SAME = "every resample and seed gives the same value"
+
+
+class Spread(NamedTuple):
+    """How far apart the seeds of a difference of two rows usually lie: their variance, and the
+    degrees of freedom with which it is known."""
+
+    variance: float
+    freedom: float
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -84,11 +99,13 @@ def interval(
     groups: int,
     bounds: tuple[float, float] = (-np.inf, np.inf),
     biased: bool = False,
+    usual: Spread | None = None,
 ) -> Summary:
     """95 % interval and p-value of the mean over seeds.
 
     `values` [S]: one per seed; `resampled` [R, S]: in each resample, drawn alike for all seeds.
-    `bounds`: least and greatest value of the metric, where the interval ends; `biased`: as the ECE.
+    `bounds`: least and greatest value of the metric, where the interval ends; `biased`: as the ECE;
+    `usual`: the spread of several seeds, as far as other rows tell.
     """
     defined = np.isfinite(resampled).all(axis=1)
     left_out, resampled = int((~defined).sum()), resampled[defined]
@@ -99,8 +116,10 @@ def interval(
         return summary_of(values, f"no interval: {reason}", left_out, p=p)
     centre = float((resampled if biased else values).mean())
     one = len(values) == 1
-    compute = _one_run if one else _several_seeds
-    low, high, p = compute(values, resampled, groups, centre)
+    if one:
+        low, high, p = _one_run(values, resampled, groups, centre)
+    else:
+        low, high, p = _several_seeds(values, resampled, groups, centre, usual)
     low, high = np.clip([low, high], *bounds)
     rule = (EXAMPLES if one else SEEDS_AND_EXAMPLES) + (BIASED if biased else "")
     return summary_of(values, rule, left_out, low, high, p)
@@ -171,12 +190,12 @@ def _one_run(
 
 
 def _several_seeds(
-    values: np.ndarray, resampled: np.ndarray, groups: int, centre: float
+    values: np.ndarray, resampled: np.ndarray, groups: int, centre: float, usual: Spread | None
 ) -> tuple[float, float, float]:
     """-> low, high, p, from [S] values and their [R, S] resamples."""
     from scipy import stats  # here: it takes a second to import
 
-    error, freedom = standard_errors(values, resampled, groups)
+    error, freedom = standard_errors(values, resampled, groups, usual)
     half = (stats.t.isf((1 - LEVEL) / 2, freedom) * error).max()
     far = np.full(len(error), np.inf if centre else 0.0)
     t = np.divide(abs(centre), error, out=far, where=error > 0)
@@ -185,7 +204,7 @@ def _several_seeds(
 
 
 def standard_errors(
-    values: np.ndarray, resampled: np.ndarray, groups: int
+    values: np.ndarray, resampled: np.ndarray, groups: int, usual: Spread | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """-> ([K] standard errors, [K] degrees of freedom) of the mean of [S] values, from their [R, S]
     resamples: first of these very runs on other examples, then, of several seeds, of other seeds
@@ -197,11 +216,33 @@ def standard_errors(
     if seeds == 1:
         return np.sqrt([of_runs]), np.array([groups - 1])
     of_examples, of_seeds = variances(values, resampled, groups)
-    of_seeds /= seeds
-    limit = of_seeds * (seeds - 1) / stats.chi2.ppf(1 - LIMIT, seeds - 1)
-    known = of_examples**2 / (groups - 1) + limit**2 / (seeds - 1)
+    least, known_by = usual or Spread(0.0, 0.0)
+    of_seeds, of_them = max(of_seeds, least) / seeds, max(seeds - 1, known_by)
+    limit = of_seeds * of_them / stats.chi2.ppf(1 - LIMIT, of_them)
+    known = of_examples**2 / (groups - 1) + limit**2 / of_them
     freedom = (of_examples + limit) ** 2 / known if known else groups - 1
     return np.sqrt([of_runs, of_examples + of_seeds]), np.array([groups - 1, freedom])
+
+
+def usual_spread(rows: Iterable[np.ndarray]) -> Spread | None:
+    """Of a difference of any two of these rows, [S] values each, whose seeds are independent; None
+    if no row has seeds that score differently (a reference without chance has none).
+
+    The median over the rows, lest a row whose seeds diverged stand for all; a median knows about
+    half of what a mean does.
+    """
+    from scipy import stats  # here: it takes a second to import
+
+    several = [values for values in rows if len(values) > 1 and np.ptp(values) > 0]
+    if not several:
+        return None
+    freedoms = [len(values) - 1 for values in several]
+    # The median of chi-squared is below its mean, and further below for fewer seeds.
+    medians = [
+        values.var(ddof=1) * freedom / stats.chi2.median(freedom)
+        for values, freedom in zip(several, freedoms, strict=True)
+    ]
+    return Spread(2 * float(np.median(medians)), sum(freedoms) / 2)
 
 
 def variances(values: np.ndarray, resampled: np.ndarray, groups: int) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from i2m2.errors import DataError, SettingsError
 from i2m2.metrics import METRICS, metric_of
-from i2m2.stats.intervals import Summary, interval, summary_of
+from i2m2.stats.intervals import Spread, Summary, interval, summary_of
 from i2m2.stats.predictions import Predictions, label_names, log_prob_of
 from i2m2.stats.resampling import RESAMPLES, BootstrapStatistic, bootstrap, group_index
 
@@ -29,15 +29,17 @@ def summarise(
     groups: int,
     difference: bool = False,
     shared: bool = False,
+    usual: Spread | None = None,
 ) -> Summary:
     """Mean and interval of [S] values of the metric `name`, from their [R, S] resamples. `shared`:
-    the seeds are not independent (reused models), their spread says too little: no interval."""
+    the seeds are not independent (reused models), their spread says too little: no interval.
+    `usual`: their spread, as far as other rows tell."""
     metric = metric_of(name)
     bounds = (-np.inf, np.inf) if difference else metric.bounds
     if shared:
         found = summary_of(values, "no interval: its seeds share networks")
     else:
-        found = interval(values, resampled, groups, bounds, metric.biased)
+        found = interval(values, resampled, groups, bounds, metric.biased, usual)
     return found if difference else replace(found, p=UNSET)
 
 

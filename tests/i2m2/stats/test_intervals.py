@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.coverage import SIZES, coverage, false_alarms, percentile_coverage, simulate
-from i2m2.stats.intervals import interval, variances
+from benchmarks.coverage import (
+    SIZES,
+    any_differs,
+    coverage,
+    false_alarms,
+    percentile_coverage,
+    simulate,
+)
+from i2m2.stats.intervals import Spread, interval, usual_spread, variances
 from i2m2.stats.resampling import bootstrap, mean_of
 
 
@@ -102,6 +109,38 @@ def test_equally_good_methods_are_seldom_said_to_differ():
     # Seeds that differ: one of each says something else.
     assert false_alarms(values, drawn, 1) > 0.07
     assert 0.02 <= false_alarms(values, drawn, 3) <= 0.07
+
+
+def test_the_usual_spread_by_hand():
+    """Sample variances 1, 4 and 100 of three seeds each: chi-squared with 2 degrees of freedom has
+    the median 2 ln 2, and a difference twice the variance of a row."""
+    rows = [np.array([-1.0, 0, 1]), np.array([-2.0, 0, 2]), np.array([-10.0, 0, 10])]
+    variance, freedom = usual_spread([*rows, np.ones(1), np.ones(3)])  # the last ones have none
+    assert variance == pytest.approx(2 * 4 * 2 / (2 * math.log(2))) and freedom == 3
+    assert usual_spread([np.ones(1), np.ones(3)]) is None
+
+
+def test_the_usual_spread_is_the_least_that_seeds_are_taken_to_have():
+    rng = np.random.default_rng(0)
+    values, drawn = np.array([0.1, 0.1, 0.1001]), 0.01 * rng.normal(size=(2000, 1)) + np.zeros(3)
+    alone = interval(values, drawn, 100)
+    spread = interval(values, drawn, 100, usual=Spread(0.05**2, 20))
+    limit = 0.05**2 / 3 * 20 / stats.chi2.ppf(0.25, 20)
+    of_examples = variances(values, drawn, 100)[0]
+    freedom = (of_examples + limit) ** 2 / (of_examples**2 / 99 + limit**2 / 20)
+    half = stats.t.isf(0.025, freedom) * math.sqrt(of_examples + 0.05**2 / 3)
+    assert spread.high - spread.mean == pytest.approx(half) and half > alone.high - alone.mean
+    assert interval(values * [0, 1, 9], drawn, 100, usual=Spread(0.0, 0.0)) == interval(
+        values * [0, 1, 9], drawn, 100
+    )
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+def test_equally_good_rows_of_a_table_are_seldom_said_to_differ(seeds):
+    values, drawn, _ = simulate("accuracy", 9 * seeds, 1, (100, 1), sims=200, resamples=200)
+    values, drawn = values.reshape(200, 9, seeds), drawn.reshape(200, 200, 9, seeds)
+    alarms = [any_differs(values[k], drawn[:, k], 100) for k in range(200)]
+    assert np.mean(alarms) <= 0.07
 
 
 def test_one_run_differs_from_another_as_the_percentiles_say():
