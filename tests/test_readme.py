@@ -7,12 +7,14 @@ import re
 import shlex
 import subprocess
 import sys
+from functools import partialmethod
 
 import pytest
 
 import AVMNIST_and_MIMIC.datasets
 import fastMRI.settings
 import VQA_and_NLVR2.datasets
+from i2m2.estimator.networks import TrainingSettings
 from i2m2.report.fill import tables_of
 from i2m2.report.paper import read_specs
 from i2m2.report.render import from_json, to_markdown
@@ -57,10 +59,18 @@ def check_settings(program, arguments):
     load_config(dataset_of(PROGRAMS[program], arguments).config, arguments, "train")
 
 
-@pytest.mark.parametrize("code", blocks("python"))
-def test_python_examples_run(code):
+def test_the_example_of_ones_own_data_answers_and_predicts(monkeypatch, capsys):
+    quick = partialmethod(TrainingSettings.__init__, epochs=1)  # it takes a minute as it stands
+    monkeypatch.setattr(TrainingSettings, "__init__", quick)
     names = {}
-    exec(code, names)
+    exec(blocks("python")[0].replace("seeds=1", "seeds=1, jobs=1"), names)
+    assert "ANSWER" in capsys.readouterr().out
+    assert names["model"].predict_proba(names["X"]).shape == (178, 3)
+
+
+def test_the_example_of_modules_trains_through_the_product():
+    names = {}
+    exec(blocks("python")[1], names)
     assert names["log_prob"].shape == (32, 2)
     assert all(parameter.grad is not None for parameter in names["model"].parameters())
 
