@@ -7,7 +7,6 @@ a killed process has not written another one does.
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from i2m2.errors import DataError
-from i2m2.files import write_atomic, write_json
+from i2m2.files import lock, write_atomic, write_json
 from VQA_and_NLVR2.features.plan import (
     LAYOUT,
     FeatureFacts,
@@ -50,12 +49,7 @@ def claim(path: Path, wait: bool = False) -> Iterator[bool]:
     however it ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError:
-            yield False
-            return
-        yield True
+        yield lock(file, wait) is not False
 
 
 def begin(
