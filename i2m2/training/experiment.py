@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from i2m2.errors import SettingsError
+from i2m2.errors import SettingsError, is_out_of_memory
 from i2m2.files import Plain
 from i2m2.losses import negative_log_likelihood
 from i2m2.model import ProductOfExperts
@@ -18,7 +18,14 @@ from i2m2.settings import RunConfig
 from i2m2.stats.predictions import Predictions
 from i2m2.training.data import Data, seed_everything
 from i2m2.training.evaluate import SelectOutputs, all_outputs, general_scores, predict, scores_table
-from i2m2.training.loop import Loss, Trainer, fit, make_accelerator, start_tracker
+from i2m2.training.loop import (
+    Loss,
+    Trainer,
+    batch_norm_over,
+    fit,
+    make_accelerator,
+    start_tracker,
+)
 from i2m2.training.run import Run, run_dir
 from i2m2.training.warm_start import warm_start
 
@@ -52,12 +59,15 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
         folder = run_dir(config, data.variant)
         run = Run.open(folder, config, data.facts, writes=accelerator.is_main_process)
     if run.done:
-        return accelerator.print(f"{run.dir}: already done")
+        gone = "" if run.has_weights else "; its weights are gone: delete it to make them again"
+        return accelerator.print(f"{run.dir}: already done{gone}")
     config = run.config
     torch.set_num_threads(config.threads)
     start_tracker(accelerator, run)
     seed_everything(config.seed)
-    model = experiment.build_model(config)
+    model = build_model(experiment, config)
+    parts = batch_norm_over(model, config, accelerator)
+    run.record_processes(accelerator.num_processes, parts)
     splits = {name: split.select(model.modalities) for name, split in data.splits.items()}
     if config.init == "warm" and not run.started:
         run.add_to_environment(warm_start=warm_start(model, run, command))
@@ -76,6 +86,18 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
     accelerator.end_training()
     main, value = config.optim.select, result["test"][config.optim.select]
     accelerator.print(f"{run.dir}: test {main} {value:.4f} (data: {data.facts['description']})")
+
+
+def build_model(experiment: Experiment, config: RunConfig) -> ProductOfExperts:
+    """The data set's model. SettingsError for one that is larger than the memory, or than any."""
+    try:
+        return experiment.build_model(config)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise SettingsError(
+            "the model does not fit into this machine's memory; choose smaller sizes in model"
+        ) from error
 
 
 def evaluate_run(
@@ -113,6 +135,6 @@ def predict_again(experiment: Experiment, run: Run, split: str) -> Predictions:
 
 def trained_model(experiment: Experiment, run: Run) -> ProductOfExperts:
     """The model with a run's best weights, on the CPU."""
-    model = experiment.build_model(run.config)
-    model.load_state_dict(run.load_best())
+    model = build_model(experiment, run.config)
+    run.load_best_into(model)
     return model
