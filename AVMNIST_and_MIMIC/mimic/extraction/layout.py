@@ -25,7 +25,7 @@ from AVMNIST_and_MIMIC.mimic.arrays import SERIES, STATIC
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_atomic, write_json
 
-RECIPE = 1  # raised when the same rules would give other values
+RECIPE = 2  # raised when the same rules would give other values
 SERIES_UNITS = (
     "points", "mmHg", "1/min", "deg C", "mmHg per percent", "mL", "mg/dL", "K/uL", "mEq/L",
     "mEq/L", "mEq/L", "mg/dL",
