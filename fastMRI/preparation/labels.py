@@ -15,6 +15,7 @@ import numpy as np
 from fastMRI.preparation.facts import Annotated, LabelAudit, PartAnnotations, Positives, StudyLevel
 from fastMRI.preparation.split import PARTS, digest, split
 from i2m2.errors import DataError
+from i2m2.reading.paths import require_file
 
 # `others`: any finding that is none of the three named ones.
 LABELS = ("others", "meniscus", "acl", "cartilage")
@@ -131,6 +132,7 @@ def annotation_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """The lines of knee.csv: ("knee.csv: line 2", {column: text}). DataError if it cannot be read,
     or a line has other fields."""
     remedy = "give fastMRI+'s knee.csv"
+    require_file(path, remedy)
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -150,6 +152,7 @@ def read_file_list(path: Path) -> tuple[list[str], list[str]]:
     """-> volumes of knee_file_list.csv, ascending, and the stray lines at its end (the published
     one ends in `Knee data`)."""
     remedy = "give fastMRI+'s knee_file_list.csv"
+    require_file(path, remedy)
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeError) as error:
