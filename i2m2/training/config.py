@@ -120,7 +120,7 @@ def _value(where: str, name: str, value: Any, hint: Any) -> Any:
             value = load_yaml(value)
         if isinstance(value, str):
             raise _not_possible(where, name, value, hint)
-    if value is None and type(None) not in kinds:
+    if value is None and not {None, type(None)} & set(kinds):
         raise _not_possible(where, name, value, hint)
     return value
 
