@@ -75,13 +75,11 @@ def open_array(path: Path, remedy: str) -> np.ndarray:
     """A .npy, memory-mapped. DataError if it is missing, damaged, or shorter than it announces."""
     require_file(path, remedy)
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if isinstance(array, np.ndarray):
-            return array
-        error = "an archive of arrays"
-    except UNREADABLE as found:
-        error = found
-    raise damaged(path, error, remedy)
+        with open(path, "rb") as file:
+            npy.read_magic(file)
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except UNREADABLE as error:
+        raise damaged(path, error, remedy) from error
 
 
 class ArrayFile(Mapping[str, np.ndarray]):
