@@ -4,8 +4,8 @@ OOD sets, images.
 python -m VQA_and_NLVR2.audit --dataset vqa_vs --data data/vqa_vs
 python -m VQA_and_NLVR2.audit --dataset nlvr2 --data data/nlvr2 --images photographs
 
---data takes the whole data set, or a folder of some files. Photographs are looked for beside them, as
-published, or in the folder that --images names.
+--data takes the whole data set, or a folder of some files. Photographs are looked for beside them,
+as published, or in the folder that --images names.
 """
 
 from __future__ import annotations
