@@ -4,7 +4,8 @@ env.json, result.json, predictions_<split>.npz and DONE. `i2m2.training.run` wri
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypedDict
@@ -13,6 +14,7 @@ from i2m2.errors import DataError, SettingsError
 from i2m2.files import Plain
 from i2m2.names import INTER, PRODUCT, method_of
 from i2m2.reading.arrays import ArrayFile
+from i2m2.reading.paths import damaged
 from i2m2.reading.records import as_record, read_record
 from i2m2.stats.predictions import Predictions, fault_of
 
@@ -238,6 +240,19 @@ def require_predictions(run: Path, split: str) -> Predictions:
         file = predictions_file(run, split)
         raise DataError(f"{file}: {fault}; {PREDICT_AGAIN} (evaluate --again)")
     return found
+
+
+@contextmanager
+def usual_columns(run: Path, split: str) -> Iterator[None]:
+    """DamagedError where using a run's predictions shows that a column is missing or of another
+    form: of a data set's own columns nobody else knows what they must be."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        what = f"column {error}" if isinstance(error, KeyError) else error
+        file = predictions_file(run, split)
+        remedy = "predict again by the data set's evaluate command with --again"
+        raise damaged(file, f"no usual columns: {what}", remedy) from error
 
 
 def stamp(run: Path, split: str = "test") -> str | None:

@@ -30,7 +30,7 @@ from fastMRI.preparation.labels import LABELS
 from fastMRI.preparation.volumes import Volume
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_atomic, write_text
-from i2m2.reading.paths import damaged
+from i2m2.reading.paths import damaged, what_else
 from i2m2.reading.records import read_record
 
 RECIPE = 1  # counts up when the same settings give other volumes
@@ -85,6 +85,8 @@ def crc32(*arrays: np.ndarray) -> int:
 def describe(path: Path) -> PreparedVolume | None:
     """What a prepared volume says of itself; None if there is none, or it is damaged. DataError if
     it is locked."""
+    if what_else(path):  # a pipe, say, which has no end
+        return None
     try:
         with h5py.File(path, "r") as file:
             attributes = {key: _plain(value) for key, value in file.attrs.items()}

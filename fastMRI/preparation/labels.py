@@ -134,11 +134,13 @@ def annotation_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     remedy = "give fastMRI+'s knee.csv"
     require_file(path, remedy)
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        # A byte that is no UTF-8 may stand in a column that nobody reads.
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
             names = reader.fieldnames or ()
             if missing := [column for column in COLUMNS if column not in names]:
-                raise DataError(f"{path}: has no column {', '.join(missing)}; {remedy}")
+                absent = ", ".join(missing)
+                raise DataError(f"{path}: cannot be read: it has no column {absent}; {remedy}")
             for row in reader:
                 place = f"{path}: line {reader.line_num}"
                 if None in row or None in row.values():

@@ -4,6 +4,7 @@ seen to hold what it announces, and nothing in it is run."""
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ from i2m2.reading.paths import damaged, require_file
 
 UNREADABLE = (ValueError, OSError, EOFError, KeyError, TypeError, NotImplementedError)
 UNREADABLE += (zipfile.BadZipFile, zlib.error, RuntimeError, SyntaxError, OverflowError)
+UNREADABLE += (tokenize.TokenError,)  # of a header, which NumPy takes for a line of Python
 HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 KINDS = {"f": "floating-point numbers", "u": "integers", "i": "integers", "b": "booleans"}
 KINDS |= {"U": "texts"}

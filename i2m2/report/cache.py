@@ -86,7 +86,10 @@ def _judged(rows: Rows, spec: TableSpec, best: Mapping[str, str], before: Judgem
         return judge(rows, spec.metrics, best, analysis_of([spec]).metrics) if rows else nothing
     except DamagedError as error:  # of a column that only some metric needs
         nothing.why_no_interval = dict.fromkeys(rows, f"no interval: {error}")
-        return nothing
+    except (KeyError, IndexError, TypeError, ValueError) as error:  # of a data set's own columns
+        why = f"no interval: a row's predictions_test.npz has no usual columns ({error})"
+        nothing.why_no_interval = dict.fromkeys(rows, why)
+    return nothing
 
 
 def _beside_predictions(

@@ -85,8 +85,10 @@ def fault_of(predictions: Predictions) -> str:
     names = [name for name in predictions if name == "log_prob" or name.startswith(EXPERT)]
     if not names:
         return ""  # a data set's own form, which its own statistics read
+    if "log_prob" not in names:
+        return f"has {', '.join(names)}, but no log_prob"
     y = predictions.get("y")
-    shape = predictions["log_prob" if "log_prob" in names else names[0]].shape
+    shape = predictions["log_prob"].shape
     if len(shape) not in (2, 3) or shape[-1] == 0:
         return f"log_prob has the shape {shape}; it needs examples, labels if several, and classes"
     if "labels" in predictions and predictions["labels"].shape != shape[1:-1]:

@@ -13,7 +13,7 @@ from i2m2.files import Plain
 from i2m2.losses import negative_log_likelihood
 from i2m2.model import ProductOfExperts
 from i2m2.names import PRODUCT
-from i2m2.runs import read_predictions
+from i2m2.runs import predictions_file, require_predictions, usual_columns
 from i2m2.settings import RunConfig
 from i2m2.stats.predictions import Predictions
 from i2m2.training.data import Data, seed_everything
@@ -109,12 +109,15 @@ def evaluate_run(
             f"--combine {combine} needs the log-probabilities of all answers; "
             "this data set keeps the best"
         )
-    saved = None if again else read_predictions(run.dir, split)
-    predictions = saved or predict_again(experiment, run, split)
+    if again or not predictions_file(run.dir, split).exists():
+        predictions = predict_again(experiment, run, split)
+    else:
+        predictions = require_predictions(run.dir, split)
     examples, data = len(predictions["id"]), run.facts["description"]
     print(f"{run.dir}, {split} split, {examples} examples, data: {data}")
     report = experiment.report
-    print(report(predictions) if report else scores_table(predictions, combine))
+    with usual_columns(run.dir, split):
+        print(report(predictions) if report else scores_table(predictions, combine))
     return predictions
 
 
