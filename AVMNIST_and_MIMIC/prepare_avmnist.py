@@ -100,7 +100,12 @@ def _prepare(args: argparse.Namespace, out: Path) -> None:
     sha256 = {"mnist": digest.hexdigest(), "speech": speech.sha256}
     if noise:
         sha256["noise"] = noise.sha256
-    material = Material(train, test, speech.recordings, sha256, speech.misnamed, noise)
+    if speech.silent:
+        print(f"{args.speech}: {speech.silent} recordings are silent, and are kept")
+    if noise and noise.silent:
+        print(f"{args.noise}: {noise.silent} recordings are silent and were left out")
+    inputs = (speech.recordings, sha256, speech.misnamed, noise, speech.silent)
+    material = Material(train, test, *inputs)
     _report(out, build(out, material, rules, Label(variant, False, describe(rules), args.seed)))
 
 

@@ -106,6 +106,7 @@ def _extract(
     scratch: Scratch, mode: str, bins: int, width: int
 ) -> tuple[layout.Arrays, layout.Facts]:
     """-> arrays of mimic.npz, and what dataset.json says of rows and events dropped."""
+    from AVMNIST_and_MIMIC.mimic.extraction.oddities import count_oddities
     from AVMNIST_and_MIMIC.mimic.extraction.records import (
         build_records,
         count_events,
@@ -128,7 +129,8 @@ def _extract(
         **arrays,
         "static": arrays["static"].astype(kind),
     }
-    return arrays, {"funnel": funnel, "events": count_events(scratch)}
+    counts = {"funnel": funnel, "events": count_events(scratch)}
+    return arrays, counts | {"oddities": count_oddities(scratch, mode)}
 
 
 def convert(pickle: Path, out: Path) -> None:
@@ -152,6 +154,7 @@ def convert(pickle: Path, out: Path) -> None:
         "tables": {},
         "funnel": [],
         "events": {},
+        "oddities": {},
         "notes": [
             "hadm_id and subject_id are row numbers, since the file holds no ids",
             "series_mask is 1 where a value is finite, since the file's imputed values are not "
@@ -220,6 +223,9 @@ def _report(out: Path, facts: layout.Facts) -> None:
     dropped = ", ".join(f"{name} {count:,}" for name, count in counts.items() if count)
     marked = " (urine: or marked as errors)" if facts["mode"] == "clean" else ""
     print(f"events out of range{marked}, dropped: {dropped or 'none'}")
+    for what, count in facts["oddities"].items():
+        if count:
+            print(f"{count:>8,} {what}")
     print(f"written: {out}")
 
 

@@ -2,22 +2,22 @@
 OOD sets, images.
 
 python -m VQA_and_NLVR2.audit --dataset vqa_vs --data data/vqa_vs
-python -m VQA_and_NLVR2.audit --dataset nlvr2 --data data/nlvr2 --images data/nlvr2
+python -m VQA_and_NLVR2.audit --dataset nlvr2 --data data/nlvr2 --images photographs
 
---data takes the whole data set, or a folder of some files; --images also tells which photographs
-are there.
+--data takes the whole data set, or a folder of some files. Photographs are looked for beside them,
+as published, or in the folder that --images names.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from i2m2.errors import CommandParser, DataError, run_command
-from VQA_and_NLVR2.inputs.json_files import files_with
+from VQA_and_NLVR2.inputs.json_files import files_with, json_files
 from VQA_and_NLVR2.nlvr2 import files as nlvr2_files
 from VQA_and_NLVR2.nlvr2.files import Sentences, read_nlvr2
 from VQA_and_NLVR2.vqa_vs.annotations import (
@@ -45,7 +45,7 @@ from VQA_and_NLVR2.vqa_vs.files import (
     has_folders,
     read_vqa_vs,
 )
-from VQA_and_NLVR2.vqa_vs.images import find_images, missing_images
+from VQA_and_NLVR2.vqa_vs.images import PARTS, find_images, missing_images
 from VQA_and_NLVR2.vqa_vs.scores import percent, score_types, upper_bounds
 
 SYNTHETIC = "SYNTHETIC data, by its dataset.json: not compared with what is published"
@@ -69,8 +69,12 @@ def main(argv: list[str] | None = None) -> None:
     if not args.data.is_dir():
         raise DataError(f"{args.data}: no such folder")
     audit = audit_vqa if args.dataset == "vqa_vs" else audit_nlvr2
-    for line in audit(args.data, args.images):
+    beside = any((args.data / name).is_dir() for name in ("images", *PARTS))
+    images = args.images or (args.data if beside else None)
+    for line in audit(args.data, images):
         print(line)
+    if images is None:
+        print("images: not looked at, since none are beside the files; name them with --images")
 
 
 def _parser() -> CommandParser:
@@ -231,6 +235,7 @@ def audit_nlvr2(root: Path, images: Path | None = None) -> Iterator[str]:
     paths = [path for folder in folders for path in files_with(folder, "identifier", "sentence")]
     if not paths:
         raise DataError(f"{root}: holds no file of NLVR2 sentences (JSON lines, .json or .json.gz)")
+    yield from _not_audited(folders, paths)
     for path in paths:
         sentences = read_nlvr2(path)
         name = path.name.partition(".json")[0]
@@ -250,6 +255,20 @@ def audit_nlvr2(root: Path, images: Path | None = None) -> Iterator[str]:
         if images is not None:
             for line in nlvr2_files.coverage(sentences, *nlvr2_files.image_path(images, sentences)):
                 yield f"  {line}"
+
+
+def _not_audited(folders: Sequence[Path], paths: Sequence[Path]) -> Iterator[str]:
+    """Lines about files that hold no sentences, and splits that are not there. DataError for a file
+    that has a split's name and is none."""
+    named = {path.name.partition(".json")[0] for path in paths}
+    for path in (path for folder in folders for path in json_files(folder) if path not in paths):
+        if path.name.partition(".json")[0] in nlvr2_files.PUBLISHED:
+            raise DataError(f"{path}: holds no NLVR2 sentences, one a line; get the file again")
+        if path.name != "dataset.json":
+            yield f"{path.name}: holds no NLVR2 sentences, left out"
+    for name in nlvr2_files.SPLITS:
+        if name not in named:
+            yield f"{name}: MISSING, no {name}.json or {name}.json.gz in {folders[0]}"
 
 
 def _sizes(sentences: Sentences, published: nlvr2_files.Sizes | None) -> str:

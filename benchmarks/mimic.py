@@ -27,7 +27,7 @@ from AVMNIST_and_MIMIC.mimic.arrays import (
     ICD9_GROUPS,
     SERIES,
     STATIC,
-    read_arrays,
+    read_mimic,
     standardise,
 )
 from AVMNIST_and_MIMIC.mimic.experiment import load_mimic
@@ -69,7 +69,7 @@ def make_arrays(folder: Path, stays: int) -> None:
 
 def load_part(args: argparse.Namespace, data: Data) -> str:
     config = config_of("static", args.folder)
-    arrays = read_arrays(args.folder, config.data.steps)
+    arrays = read_mimic(args.folder, config.data.steps)
     train = group_split(arrays["subject_id"]).train
 
     def standardise_both() -> None:
@@ -77,7 +77,7 @@ def load_part(args: argparse.Namespace, data: Data) -> str:
             standardise(arrays[name], train, config.data.standardise)
 
     tasks = {
-        "reading": lambda: read_arrays(args.folder, config.data.steps),
+        "reading": lambda: read_mimic(args.folder, config.data.steps),
         "standardising": standardise_both,
         "load_mimic, which also splits, checks and scores the baseline": lambda: load_mimic(config),
     }

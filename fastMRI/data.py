@@ -17,16 +17,19 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from fastMRI.preparation.hdf5 import UNREADABLE, array_in, fault_of
 from fastMRI.preparation.labels import LABELS
 from fastMRI.preparation.split import PARTS
 from fastMRI.settings import FastMRIData
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import make_once
+from i2m2.reading.paths import require_file
 from i2m2.training.data import Batch, Data, check_dataset, read_description
 
 STORED_AS = {"rss": "rss", "magnitude": "image", "phase": "image"}
 SYNTHETIC_VOLUMES, SYNTHETIC_SLICES = 600, (3, 5)
 OPEN_FILES = 64  # that a process keeps open; opening one costs more than reading a slice of it
+AGAIN = "prepare the data again"
 HOW_TO_GET = (
     "how to make it: fastMRI/README.md, section Data; without any data: --data.source synthetic"
 )
@@ -128,11 +131,13 @@ class OpenVolume(NamedTuple):
 
 def open_volume(path: Path, names: Iterable[str]) -> OpenVolume:
     """The arrays of these names. DataError if the file cannot be read or lacks one of them."""
+    require_file(path, AGAIN)
     try:
         file = h5py.File(path, "r")
-        return OpenVolume(file, {name: file[name] for name in names}, float(file.attrs["scale"]))
-    except (OSError, KeyError) as error:
-        raise DataError(f"{path} cannot be read ({error}); prepare the data again") from error
+        arrays = {name: array_in(path, file, name, AGAIN) for name in names}
+        return OpenVolume(file, arrays, float(file.attrs["scale"]))
+    except UNREADABLE as error:
+        raise fault_of(path, error, AGAIN) from error
 
 
 def _read(volume: OpenVolume, name: str, index: int, into: np.ndarray) -> None:
@@ -235,6 +240,7 @@ def _read_table(folder: Path) -> pd.DataFrame:
     """slices.csv, a row per slice: volume, slice, part, patient and the four labels."""
     path = folder / "slices.csv"
     texts = {"volume": str, "part": str, "patient": str}
+    require_file(path, AGAIN)
     try:
         table = pd.read_csv(path, dtype=texts, keep_default_na=False)
         table = table.astype({"slice": np.int64, **dict.fromkeys(LABELS, np.int64)})

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,7 +19,6 @@ import numpy as np
 from fastMRI.preparation.fourier import PADDED_WIDTH, SIZE
 from fastMRI.preparation.labels import LABELS, annotation_rows, label_of
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
-from i2m2.files import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,12 +61,14 @@ def main(argv: list[str] | None = None) -> None:
             f"{args.annotations} is not the file {args.folder} was labelled with ({made_with}); "
             "give that one"
         )
+    from i2m2.report.figures import write_figure  # slow to import
+
     slices = choose(boxes, set(cache.volumes_in(args.folder)), args.slices, args.seed)
     if not slices:
         raise DataError(f"{args.annotations}: no box of any volume in {args.folder}")
     out = args.out or args.folder / "slices.png"
     figure = draw(args.folder, slices, boxes, facts)
-    write_atomic(out, partial(figure.savefig, format="png"))
+    write_figure(figure, out, "png")
     print(f"written: {out} ({', '.join(f'{volume} slice {index}' for volume, index in slices)})")
 
 

@@ -35,10 +35,12 @@ class FastMRIData:
     signal: Literal["all", "magnitude", "phase", "interaction"] = "all"
     dir: str | None = setting(None, "location")
     train_size: int | None = setting(None, "budget")
-    magnitude: Literal["scaled", "raw"] = "scaled"
-    phase: Literal["angle", "cos_sin"] = "angle"
-    phase_mean: Literal["keep", "weighted", "unweighted"] = "keep"
-    phase_background: float = 0.0
+    magnitude: Literal["scaled", "raw"] = setting("scaled", used_by=("rss", "magnitude", "inter"))
+    phase: Literal["angle", "cos_sin"] = setting("angle", used_by=("phase", "inter"))
+    phase_mean: Literal["keep", "weighted", "unweighted"] = setting(
+        "keep", used_by=("phase", "inter")
+    )
+    phase_background: float = setting(0.0, used_by=("phase", "inter"))
 
     @property
     def folder(self) -> Path:

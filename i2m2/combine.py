@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from i2m2.errors import CommandParser, SettingsError, run_command
 from i2m2.files import write_json, write_text
 from i2m2.names import EXPERT
+from i2m2.reading.yaml12 import dump_yaml
 from i2m2.runs import read_config, read_facts, require_predictions
 from i2m2.settings import RunConfig, flatten, nest
 from i2m2.stats.predictions import Predictions, log_prob_of, refuse_other_examples
@@ -59,7 +59,7 @@ def save_product(
     config = nest(common | {"method": "product"})
     facts = {"data": read_facts(runs[0]), "product_of": list(map(str, runs))}
     (directory / "DONE").unlink(missing_ok=True)
-    write_text(directory / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    write_text(directory / "config.yaml", dump_yaml(config))
     write_json(directory / "env.json", environment() | facts)
     product = Run(directory, RunConfig(dataset=directory.parents[1].name, method="product"))
     for split, arrays in predictions.items():

@@ -11,7 +11,14 @@ import numpy as np
 from i2m2.errors import CommandParser, DataError, SettingsError, aligned, run_command
 from i2m2.report.paper import TableSpec, analysis_of, listed_under, read_specs
 from i2m2.report.significance import share_members
-from i2m2.runs import is_done, predictions_file, read_environment, require_predictions, seed_folders
+from i2m2.runs import (
+    is_done,
+    predictions_file,
+    read_config,
+    read_environment,
+    require_predictions,
+    seed_folders,
+)
 from i2m2.stats.intervals import LEVEL
 from i2m2.stats.paired_tests import DeLong, McNemar, delong, mcnemar
 from i2m2.stats.predictions import (
@@ -91,10 +98,16 @@ def paired_tests(first: Predictions, second: Predictions) -> dict[str, PairedTes
 
 
 def seeds_of(folder: Path, split: str) -> dict[str, Path]:
-    """{seed folder's name: its path} of a run with predictions of the split, or of those in the
-    folder above the seeds. SettingsError if there are none."""
+    """{`seed<k>`, by its config.yaml: its path} of a run with predictions of the split, or of those
+    in the folder above the seeds, a copy not counted. SettingsError if there are none."""
     runs = seed_folders(folder) or [folder]
-    found = {run.resolve().name: run for run in runs if predictions_file(run, split).exists()}
+    found: dict[str, Path] = {}
+    for run in runs:
+        if predictions_file(run, split).exists():
+            name = run.resolve().name
+            seed = read_config(run).get("seed")
+            name = name if seed is None else f"seed{seed}"
+            found[name] = run if run.name == name else found.get(name, run)
     if not found:
         raise SettingsError(
             f"{folder} has no predictions of the {split} split; "
@@ -199,7 +212,8 @@ def described(folder: Path, runs: Sequence[Path]) -> str:
     """What a side of the comparison is, and which of its seeds are missing or unfinished."""
     others = ", ".join(run.name for run in seed_folders(folder) if run not in runs)
     unfinished = ", ".join(run.name for run in runs if not is_done(run))
-    remarks = [f"without {others}: not finished, or not among the other's"] if others else []
+    why = "not finished, or not among the other's, or a copy"
+    remarks = [f"without {others}: {why}"] if others else []
     remarks += [f"NOT FINISHED, as DONE is missing: {unfinished}"] if unfinished else []
     return f"{folder}" + (f" ({'; '.join(remarks)})" if remarks else "")
 

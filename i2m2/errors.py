@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
+
+NO_MEMORY = re.compile(  # what PyTorch says, on the CPU and on GPUs
+    r"can't allocate memory|not enough memory|out of memory|Storage size calculation overflowed"
+    r"|numel: integer multiplication overflow|overflow when unpacking long"
+)
 
 
 class SettingsError(Exception):
     """A setting or a command line is wrong, or a run it needs is missing. Exit code 2."""
 
     exit_code = 2
+
+
+class BusyError(SettingsError):
+    """Another process is at work on a run. Exit code 4: no mistake that other runs would share."""
+
+    exit_code = 4
 
 
 class DataError(Exception):
@@ -35,8 +48,12 @@ class CommandParser(argparse.ArgumentParser):
 def run_command(main: Callable[[list[str] | None], None]) -> None:
     """Call a command's `main`; what a user can fix becomes a line on stderr and an exit code.
 
-    2: settings, 3: data, 1: the disk or the numbers (full disk, non-finite loss), 130: interrupted.
+    2: settings, 3: data, 4: another process is at work, 1: the disk or the numbers (full disk,
+    non-finite loss), 130: interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):  # a file's name may be no text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         main(None)
     except (SettingsError, DataError) as error:
@@ -50,9 +67,18 @@ def run_command(main: Callable[[list[str] | None], None]) -> None:
         where = f"{error.filename}: " if error.filename else ""
         what = f"{where}{error.strerror or error}"
         _exit(f"{what}; free space or fix the path, then give the same command again", 1)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _exit("this takes more memory than there is; choose a smaller batch or smaller sizes", 1)
     except KeyboardInterrupt:
         kept = "what was finished is kept, and the same command resumes there"
         _exit(f"interrupted; {kept}", 130)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it says that memory could not be had, or that no machine has so much."""
+    return isinstance(error, MemoryError) or bool(NO_MEMORY.search(str(error)))
 
 
 def aligned(rows: Sequence[Sequence[str]], first: str = "left", others: str = "right") -> str:

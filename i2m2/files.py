@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
 import os
+import re
 import shutil
+import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 Plain = dict[str, Any]  # nested plain values, as JSON and YAML files hold them
+
+HELD_BY_ANOTHER = (errno.EAGAIN, errno.EACCES)
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # Lustre and NFS may be mounted so
+# A byte of a file's name that is no UTF-8, which JSON could not give back.
+NO_CHARACTER = re.compile(r"(?<!\\ud[89ab][0-9a-f]{2})\\udc[89a-f][0-9a-f]")
 
 
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
@@ -36,7 +45,8 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write `text` (UTF-8) to `path` atomically."""
-    write_atomic(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    content = text.encode("utf-8", "backslashreplace")  # names of files may be no UTF-8
+    write_atomic(path, lambda temporary: temporary.write_bytes(content))
 
 
 def finite(value: Any) -> Any:
@@ -50,7 +60,33 @@ def finite(value: Any) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically; ValueError for NaN and infinity, see `finite`."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_text(path, NO_CHARACTER.sub(r"\\ufffd", text))
+
+
+def lock(file: IO[str], wait: bool = False) -> bool | None:
+    """Lock an open file until this process closes it or ends, however it ends; whether it is ours.
+    `wait`: until it is. None, with a warning, where the file system has no locks."""
+    try:
+        # Not flock: a data loader's workers would inherit it, and outlive a kill by seconds.
+        fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError as error:
+        if error.errno in HELD_BY_ANOTHER:
+            return False
+        if error.errno not in NO_LOCKS:
+            raise
+        _warn_of_no_locks(error.strerror)
+        return None
+    return True
+
+
+@cache  # once
+def _warn_of_no_locks(why: str) -> None:
+    print(
+        f"warning: this file system has no locks ({why}); going on without: "
+        "see that no two processes work on the same folder",
+        file=sys.stderr,
+    )
 
 
 def make_once(folder: Path, make: Callable[[Path], object]) -> None:
@@ -59,11 +95,12 @@ def make_once(folder: Path, make: Callable[[Path], object]) -> None:
     if folder.exists():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as lock:
-        fcntl.lockf(lock, fcntl.LOCK_EX)  # freed when this process ends, however it ends
+    with open(folder.with_name(f".{folder.name}.lock"), "w") as file:
+        is_ours = lock(file, wait=True)
         if folder.exists():
             return
-        for leftover in folder.parent.glob(f".*.tmp.{folder.name}"):  # of a process that was killed
+        leftovers = folder.parent.glob(f".*.tmp.{folder.name}")  # of processes that were killed
+        for leftover in leftovers if is_ours else ():
             shutil.rmtree(leftover, ignore_errors=True)
         temporary = folder.with_name(f".{os.getpid()}.tmp.{folder.name}")
         temporary.mkdir()

@@ -62,12 +62,14 @@ def find_folders(out: Path, dataset: str | None, specs: Specs) -> list[Path]:
     raise SettingsError(f"{out}: {state}{hint}")
 
 
-def show(folder: Path, specs: Specs) -> tuple[list[Section], list[Path]]:
-    """Print and write the tables of a results folder -> its sections of the report, the files."""
+def show(folder: Path, specs: Specs) -> tuple[list[Section], list[Path], list[str]]:
+    """Print and write the tables of a results folder -> its sections of the report, the files, and
+    what is wrong with runs that are in no table."""
     runs = collect(folder)
+    faults = [run.fault for run in runs if run.fault]
     if all(run.test is None for run in runs):
         print(f"{folder}: none of its {len(runs)} runs is finished, so there is no table yet\n")
-        return [], []
+        return [_section_without_tables(folder, faults)] if faults else [], [], faults
     tables, to_begin = tables_of(folder, runs, specs)
     sections, paths = [], []
     for place, table in enumerate(tables):
@@ -86,7 +88,13 @@ def show(folder: Path, specs: Specs) -> tuple[list[Section], list[Path]]:
         figure = path.with_name(path.name.replace(".sheet.json", ".png"))
         sections.append(Section(render.from_json(path), [figure] if figure.exists() else []))
     studies = write_studies(folder, runs, tables, specs)
-    return [*sections, *(Section(table, figures) for table, figures in studies)], paths
+    faults += [fault for table in tables for fault in table.faults]
+    return [*sections, *(Section(table, figures) for table, figures in studies)], paths, faults
+
+
+def _section_without_tables(folder: Path, reasons: Sequence[str]) -> Section:
+    notes = [f"{reason}." for reason in reasons]
+    return Section(RenderedTable(title="No tables", about=folder.name, grids={}, notes=notes))
 
 
 def write_table(table: ResultTable, shown: RenderedTable, folder: Path, name: str) -> list[Path]:
@@ -148,22 +156,21 @@ def main(argv: list[str] | None = None) -> None:
     specs = read_specs()
     paths: list[Path] = []
     sections: dict[str, list[Section]] = {}
-    errors: list[DataError] = []
+    faults: list[str] = []
     for folder in find_folders(args.results, args.dataset, specs):
         try:
-            sections[folder.name], written = show(folder, specs)
+            sections[folder.name], written, of_folder = show(folder, specs)
             paths += written
+            faults += of_folder
         except DataError as error:  # the other folders have their tables all the same
-            errors.append(error)
-            notes = [f"{error}."]
-            nothing = RenderedTable(title="No tables", about=folder.name, grids={}, notes=notes)
-            sections[folder.name] = [Section(nothing)]
+            faults.append(str(error))
+            sections[folder.name] = [_section_without_tables(folder, [str(error)])]
     filled = {name: of_folder for name, of_folder in sections.items() if of_folder}
     page = args.results / "report.html"
     write_text(page, render.to_page(TITLE, filled, INTRODUCTION))
     print("written:", *paths, page, sep="\n  ")
-    if errors:
-        raise DataError("; ".join(map(str, errors)))
+    if faults:
+        raise DataError("; ".join(dict.fromkeys(faults)))
 
 
 if __name__ == "__main__":

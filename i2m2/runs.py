@@ -3,34 +3,71 @@ env.json, result.json, predictions_<split>.npz and DONE. `i2m2.training.run` wri
 
 from __future__ import annotations
 
-import json
 import re
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
-import numpy as np
-import yaml
-
-from i2m2.errors import DamagedError, DataError, SettingsError
+from i2m2.errors import DataError, SettingsError
 from i2m2.files import Plain
-from i2m2.names import INTER, method_of
+from i2m2.names import INTER, PRODUCT, method_of
+from i2m2.reading.arrays import ArrayFile
+from i2m2.reading.paths import damaged
+from i2m2.reading.records import as_record, read_record
 from i2m2.stats.predictions import Predictions, fault_of
 
-UNREADABLE = (ValueError, OSError, EOFError, zipfile.BadZipFile)  # what numpy raises
 PREDICT_AGAIN = "delete it and predict again"
+Numbers = dict[str, float | None]  # metric -> its value, None where it is undefined
 
 
-@contextmanager
-def readable(path: Path, remedy: str, *unreadable: type[Exception]) -> Iterator[None]:
-    """DamagedError, with what to do, where reading a file ends in one of these errors."""
-    try:
-        yield
-    except unreadable as error:
-        raise DamagedError(f"{path} is damaged ({error}); {remedy}") from error
+class StoredConfig(TypedDict, total=False):
+    """config.yaml, as far as others than the run itself read it; it holds every setting."""
+
+    dataset: str
+    method: str
+    fusion: str | None
+    preset: str
+    tag: str | None
+    task: str
+    seed: int
+    threads: int | None
+    optim: Plain
+    data: Plain
+    model: Plain
+
+
+class DataFacts(TypedDict, total=False):
+    """What env.json says of the data; every data set adds its own."""
+
+    variant: str
+    synthetic: bool
+    description: str
+    fingerprint: str
+    backbone: str
+    baseline: Numbers
+
+
+class Environment(TypedDict, total=False):
+    """env.json: what a number depends on beside the settings."""
+
+    python: str
+    versions: dict[str, str]
+    device: str
+    git_commit: str | None
+    command: str
+    processes: list[int]
+    batch_norm: str
+    data: DataFacts | None
+    warm_start: dict[str, str]
+    product_of: list[str] | None
+
+
+class Result(TypedDict):
+    """result.json; there may be further splits."""
+
+    test: Numbers
 
 
 @dataclass(frozen=True)
@@ -38,11 +75,15 @@ class RunRecord:
     """What is on record of one training."""
 
     dir: Path
-    test: dict[str, float] | None  # metrics as fractions; None until it is finished
+    test: Numbers | None  # metrics as fractions; None until it is finished, or if it is left out
     config: Plain
     data: Plain  # what env.json says of the data; {} if nothing
     commit: str | None = None  # of the code that made it
     product_of: tuple[str, ...] = ()  # of a product of separately trained runs, their folders
+    processes: tuple[int, ...] = ()  # that trained it; several numbers if it was resumed
+    batch_norm: str = ""  # over what batch norm took its statistics, if not over whole updates
+    fault: str = ""  # what is wrong with its files; it is in no table then
+    copy_of: Path | None = None  # the folder of the same training that is counted in its place
 
     @property
     def name(self) -> str:
@@ -50,7 +91,8 @@ class RunRecord:
 
     @property
     def seed(self) -> int:
-        return int(self.dir.name.removeprefix("seed"))
+        """By its config.yaml: folders are copied and renamed."""
+        return self.config.get("seed", int(self.dir.name.removeprefix("seed")))
 
 
 def seed_folders(run: Path) -> list[Path]:
@@ -67,8 +109,8 @@ def run_folders(results: Path) -> list[Path]:
 
 def collect(results: Path) -> list[RunRecord]:
     """Every run in one results folder, ordered by name and seed, the unfinished ones among them.
-    DataError for a file that cannot be read, or a finished run without a result."""
-    return [_read_run(path) for path in run_folders(results)]
+    One whose files are damaged, or that is a copy of another, says so and has no `test`."""
+    return _count_once([_read_run(path) for path in run_folders(results)])
 
 
 def is_done(run: Path) -> bool:
@@ -77,57 +119,81 @@ def is_done(run: Path) -> bool:
 
 
 def _read_run(path: Path) -> RunRecord:
-    test, file = None, path / "result.json"
-    if is_done(path):
-        test = _read_mapping(file).get("test")
-        if not isinstance(test, dict):
-            lacks = "has no 'test' with a number per metric"
-            what = lacks if file.exists() else "is missing although the run is marked DONE"
-            raise DataError(f"{file}: {what}; delete {path} and run it again")
-    env = read_environment(path)
-    data, commit = env.get("data"), env.get("git_commit")
+    try:
+        env, config = read_environment(path), read_config(path)
+        test = read_result(path)["test"] if is_done(path) else None
+        _refuse_other_method(path, config)
+    except DataError as error:
+        return RunRecord(dir=path, test=None, config={}, data={}, fault=str(error))
     return RunRecord(
         dir=path,
         test=test,
-        config=read_config(path),
-        data=data if isinstance(data, dict) else {},
-        commit=None if commit is None else str(commit),
+        config=config,
+        data=env.get("data") or {},
+        commit=env.get("git_commit"),
         product_of=tuple(env.get("product_of") or ()),
+        processes=tuple(env.get("processes", ())),
+        batch_norm=env.get("batch_norm", ""),
     )
+
+
+def _refuse_other_method(path: Path, config: Plain) -> None:
+    """DataError for a folder that was copied to, or renamed as, one of another method."""
+    method, name = config.get("method", PRODUCT), path.parent.name
+    if method != PRODUCT and not f"{name}-".startswith(f"{method}-"):
+        raise DataError(
+            f"{path}/config.yaml: method is {method}, which is no run of {name}; "
+            "move that folder back or delete it"
+        )
+
+
+def _count_once(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """The records, of finished ones with the same name and seed only one with its `test`: that
+    whose folder bears the seed, else the first."""
+    counted: dict[tuple[str, int], RunRecord] = {}
+    finished = [record for record in records if record.test is not None]
+    for record in sorted(finished, key=lambda record: record.dir.name != f"seed{record.seed}"):
+        counted.setdefault((record.name, record.seed), record)
+    once = []
+    for record in records:
+        first = counted.get((record.name, record.seed), record)
+        is_copy = record.test is not None and first is not record
+        once.append(replace(record, test=None, copy_of=first.dir) if is_copy else record)
+    return once
+
+
+def read_result(run: Path) -> Result:
+    """result.json of a finished run. DataError if it is missing or damaged."""
+    remedy = f"the run is marked DONE; delete {run} and run it again"
+    return read_record(run / "result.json", Result, remedy)
 
 
 def read_config(run: Path) -> Plain:
     """config.yaml of a run, every setting that was in force; {} where there is none."""
-    return _read_mapping(run / "config.yaml")
+    return _read_checked(run / "config.yaml", StoredConfig)
 
 
 def read_environment(run: Path) -> Plain:
     """env.json of a run: versions, device, commit, data; {} where there is none."""
-    return _read_mapping(run / "env.json")
+    return _read_checked(run / "env.json", Environment)
 
 
 def read_facts(run: Path) -> Plain:
     """What a run recorded about its data. DataError if it is not there."""
-    facts = read_environment(run).get("data")
-    if not isinstance(facts, dict):
-        raise DataError(
-            f"{run}/env.json does not say what data the run had; delete that folder, run it again"
-        )
-    return facts
+    if facts := read_environment(run).get("data"):
+        return facts
+    raise DataError(
+        f"{run}/env.json does not say what data the run had; delete that folder, run it again"
+    )
 
 
-def _read_mapping(path: Path) -> Plain:
-    """A JSON or YAML file of a run; {} where there is none. DataError if it holds no mapping."""
-    remedy = f"delete {path.parent} and run it again"
-    try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except FileNotFoundError:
+def _read_checked(path: Path, kind: type[Mapping]) -> Plain:
+    """A file of a run by its schema, with what is not in that; {} where there is none."""
+    if not path.exists():
         return {}
-    except (ValueError, yaml.YAMLError) as error:  # ValueError: not JSON, or not UTF-8
-        raise DataError(f"{path}: cannot be read ({error}); {remedy}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: holds no mapping; {remedy}")
+    remedy = f"delete {path.parent} and run it again"
+    content = read_record(path, Plain, remedy)
+    as_record(path, content, kind, remedy)
     return content
 
 
@@ -153,41 +219,15 @@ def lookup(config: Plain, key: str) -> Any:
     return value
 
 
-class SavedPredictions(Mapping[str, np.ndarray]):
-    """The columns of a predictions_<split>.npz, each read when it is first asked for, since some
-    take gigabytes, and then kept. DamagedError for what cannot be read."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._columns: dict[str, np.ndarray] = {}
-        with readable(path, PREDICT_AGAIN, *UNREADABLE):  # it stays open: another may replace it
-            self._file = np.load(path, allow_pickle=False)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        if name not in self._columns:
-            with readable(self.path, PREDICT_AGAIN, *UNREADABLE):
-                self._columns[name] = self._file[name]
-        return self._columns[name]
-
-    def __contains__(self, name: object) -> bool:  # the one inherited would read the column
-        return name in self._file.files
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._file.files)
-
-    def __len__(self) -> int:
-        return len(self._file.files)
-
-
 def predictions_file(run: Path, split: str = "test") -> Path:
     """Where a run keeps its predictions on a split; the file need not exist."""
     return run / f"predictions_{split}.npz"
 
 
-def read_predictions(run: Path, split: str) -> SavedPredictions | None:
+def read_predictions(run: Path, split: str) -> ArrayFile | None:
     """Saved predictions of a run, None where there are none. DamagedError if unreadable."""
     path = predictions_file(run, split)
-    return SavedPredictions(path) if path.exists() else None
+    return ArrayFile(path, PREDICT_AGAIN) if path.exists() else None
 
 
 def require_predictions(run: Path, split: str) -> Predictions:
@@ -200,6 +240,19 @@ def require_predictions(run: Path, split: str) -> Predictions:
         file = predictions_file(run, split)
         raise DataError(f"{file}: {fault}; {PREDICT_AGAIN} (evaluate --again)")
     return found
+
+
+@contextmanager
+def usual_columns(run: Path, split: str) -> Iterator[None]:
+    """DamagedError where using a run's predictions shows that a column is missing or of another
+    form: of a data set's own columns nobody else knows what they must be."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        what = f"column {error}" if isinstance(error, KeyError) else error
+        file = predictions_file(run, split)
+        remedy = "predict again by the data set's evaluate command with --again"
+        raise damaged(file, f"no usual columns: {what}", remedy) from error
 
 
 def stamp(run: Path, split: str = "test") -> str | None:

@@ -5,14 +5,14 @@ Nothing here needs torch; `i2m2.training.config` reads settings from files and t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar, Literal, get_type_hints
 
 from i2m2.errors import SettingsError
 from i2m2.files import Plain
 from i2m2.metrics import METRICS
-from i2m2.names import FUSIONS, experts_of
+from i2m2.names import FUSIONS, INTER, experts_of
 
 # What a setting means for the numbers of a run; one without a role changes them.
 #   neutral   no influence: a run may be resumed with another value
@@ -22,15 +22,24 @@ from i2m2.names import FUSIONS, experts_of
 #   budget    how long it trains, and on how much; tables show where it differs
 Role = Literal["neutral", "location", "rounding", "identity", "budget"]
 
+LOW_RANK = ("inter-low_rank_tensor",)  # for `used_by` below
+
 
 def setting(
-    default: Any, role: Role | None = None, repeat: bool = False, least: int | None = None
+    default: Any,
+    role: Role | None = None,
+    repeat: bool = False,
+    least: int | None = None,
+    used_by: Collection[str] | None = None,
 ) -> Any:
     """A field of a settings dataclass with a role. `repeat`: a command that makes a run like this
     one names it wherever it differs from the config file. `least`: the smallest value of an
-    integer; None: 1, or the default if that is less."""
+    integer; None: 1, or the default if that is less. `used_by`: the only experts that it has
+    an effect on, `inter-<fusion>` where it is on one fusion alone; `unimodal` for all but `inter`.
+    """
     repeat = repeat or role in ("location", "budget")
-    return field(default=default, metadata={"role": role, "repeat": repeat, "least": least})
+    metadata = {"role": role, "repeat": repeat, "least": least, "used_by": used_by}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +156,15 @@ def with_role(cls: type, *roles: Role) -> frozenset[str]:
     return frozenset(name for name, role in role_of.items() if role in roles)
 
 
+def without_effect(cls: type, experts: Iterable[str], fusion: str | None) -> frozenset[str]:
+    """Dotted names of the settings that change nothing about these experts."""
+    present: set[str] = set()
+    for expert in experts:
+        present |= {INTER, f"{INTER}-{fusion}"} if expert == INTER else {expert, "unimodal"}
+    used_by = {name: f.metadata.get("used_by") for name, (_, f) in settings_of(cls).items()}
+    return frozenset(name for name, only in used_by.items() if only and not present & set(only))
+
+
 def config_diff(first: Plain, second: Plain, ignored: frozenset[str]) -> dict[str, tuple[Any, Any]]:
     """{dotted name: (value in `first`, in `second`)} where nested configs differ; None: absent."""
     a, b = flatten(first), flatten(second)
@@ -162,11 +180,14 @@ def to_dict(config: Any) -> Any:
 
 
 def flatten(values: Plain, prefix: str = "") -> Plain:
-    """{'optim': {'lr': 1}} -> {'optim.lr': 1}."""
-    flat = {}
+    """{'optim': {'lr': 1}} -> {'optim.lr': 1}. SettingsError if both are given."""
+    flat: Plain = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        new = flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        if twice := flat.keys() & new.keys():
+            raise SettingsError(f"{min(twice)} is given twice, in a group and by its dotted name")
+        flat |= new
     return flat
 
 

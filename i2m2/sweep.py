@@ -7,21 +7,29 @@
 
 `intra` and `i2m2` wait for the rows they start from. CPU threads are divided between the jobs, GPUs
 given out one to each. What needs a run that failed is left out; the others are still made, except
-after a mistake in the settings or the data (exit codes 2 and 3), which they would share.
+after a mistake in the settings or the data (exit codes 2 and 3), which they would share. A run that
+another process is at work on (exit code 4) is left to it.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import NoReturn
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 
 MISTAKES = {SettingsError.exit_code, DataError.exit_code}
+Running = dict[str, tuple[subprocess.Popen, int]]  # name of a job -> its process, its slot
+PATIENCE = 10  # seconds until a run that was asked to end is killed
 
 
 @dataclass
@@ -94,9 +102,9 @@ def run_jobs(jobs: list[Job], at_a_time: int) -> dict[str, int]:
     of the job it needs, or of the mistake that it would share."""
     codes: dict[str, int] = {}
     waiting = list(jobs)
-    running: dict[str, tuple[subprocess.Popen, int]] = {}
+    running: Running = {}
     slots = list(range(at_a_time))
-    try:
+    with _ending_with_us(running):
         while waiting or running:
             for job in list(waiting):
                 bad = {name: code for name, code in codes.items() if code}
@@ -106,7 +114,10 @@ def run_jobs(jobs: list[Job], at_a_time: int) -> dict[str, int]:
                     waiting.remove(job)
                 elif slots and codes.keys() >= set(job.needs):
                     slot = slots.pop()
-                    process = subprocess.Popen(job.command, env=_environment(slot, at_a_time))
+                    environment = _environment(slot, at_a_time)
+                    process = subprocess.Popen(
+                        job.command, env=environment, preexec_fn=_end_with_parent
+                    )
                     running[job.name] = (process, slot)
                     waiting.remove(job)
             for name, (process, slot) in list(running.items()):
@@ -115,11 +126,46 @@ def run_jobs(jobs: list[Job], at_a_time: int) -> dict[str, int]:
                     slots.append(slot)
                     del running[name]
             time.sleep(0.05)
-    finally:
-        # After an interrupt: each resumes later from its last finished epoch.
-        for process, _ in running.values():
-            process.terminate()
     return codes
+
+
+@contextmanager
+def _ending_with_us(running: Running) -> Iterator[None]:
+    """End what is `running` on the way out, which a request to end or the terminal's going takes
+    like Ctrl-C; a signal that is ignored (nohup) stays so. Each resumes later from its last
+    finished epoch."""
+
+    def end(number: int, _: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if handler is signal.SIG_IGN else end)
+        yield
+    finally:
+        _end([process for process, _ in running.values()])
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_with_parent() -> None:
+    """Where Linux can, have this process end even when its parent is killed, which sees nothing."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl:
+        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def _end(processes: Sequence[subprocess.Popen]) -> None:
+    """Terminate processes and wait until they have freed their runs."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _environment(slot: int, at_a_time: int) -> dict[str, str]:

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from i2m2.errors import DataError
+from i2m2.reading.arrays import open_array
 
+REMEDY = "copy or prepare it again"
 SHAPES = {"image": (28, 28), "audio": (112, 112)}
 NUM_CLASSES = 10
 HOW_TO_GET = (
@@ -32,7 +34,7 @@ def open_part(folder: Path, part: str) -> dict[str, np.ndarray]:
     missing = [str(path.relative_to(folder)) for path in paths.values() if not path.exists()]
     if missing:
         raise DataError(f"avmnist: {', '.join(missing)} missing in {folder}; {HOW_TO_GET}")
-    arrays = {name: _open_array(path) for name, path in paths.items()}
+    arrays = {name: open_array(path, REMEDY) for name, path in paths.items()}
     y = arrays["y"]
     if y.ndim != 1 or y.dtype.kind not in "ui":
         raise DataError(
@@ -63,16 +65,3 @@ def _check_inputs(path: Path, array: np.ndarray, modality: str, rows: int) -> No
             f"{path}: values up to {peak:g}; the scale should be 0..255, as prepared; "
             "prepare the data again"
         )
-
-
-def _open_array(path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray):
-            raise ValueError("an archive of arrays")
-        return array
-    except (ValueError, EOFError, OSError) as error:
-        raise DataError(
-            f"{path} cannot be read as a NumPy array ({error}); it is truncated or damaged: "
-            "copy or prepare it again"
-        ) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from AVMNIST_and_MIMIC.avmnist.files import SHAPES
-from i2m2.settings import RunConfig, setting
+from i2m2.settings import LOW_RANK, RunConfig, setting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +44,12 @@ class AVMNISTModel:
         frozen_factors: leave low-rank tensor fusion at its random start, as the published code did
     """
 
-    unimodal_width: int = 3
-    inter_width: int = 6
+    unimodal_width: int = setting(3, used_by=("unimodal",))
+    inter_width: int = setting(6, used_by=("inter",))
     hidden: int = 100
-    rank: int = 40
-    fused_features: int = 120
-    frozen_factors: bool = False
+    rank: int = setting(40, used_by=LOW_RANK)
+    fused_features: int = setting(120, used_by=(*LOW_RANK, "inter-gated"))
+    frozen_factors: bool = setting(False, used_by=LOW_RANK)
 
 
 @dataclass(frozen=True, kw_only=True)

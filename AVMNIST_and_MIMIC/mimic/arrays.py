@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import random
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from i2m2.errors import DataError
+from i2m2.reading.arrays import Array, read_arrays
 from i2m2.training import preparation
 from i2m2.training.preparation import Split
 
@@ -30,23 +29,22 @@ MORTALITY_CLASSES = (
     "within 30 days of discharge",
     "within 1 year of discharge",
 )
-SHAPES = {  # n stays, T steps -> shape and kinds of type
-    "series": (("n", "T", len(SERIES)), "f"),
-    "series_mask": (("n", "T", len(SERIES)), "uib"),
-    "static": (("n", len(STATIC)), "f"),
-    "mortality_labels": (("n", 6), "ui"),
-    "icd9": (("n", ICD9_GROUPS), "ui"),
-    "hadm_id": (("n",), "ui"),
-    "subject_id": (("n",), "ui"),
+SCHEMA = {  # n stays, T steps
+    "hadm_id": Array("ui", ("n",)),
+    "subject_id": Array("ui", ("n",)),
+    "series": Array("f", ("n", "T", len(SERIES))),
+    "series_mask": Array("uib", ("n", "T", len(SERIES))),
+    "static": Array("f", ("n", len(STATIC))),
+    "mortality_labels": Array("ui", ("n", 6)),
+    "icd9": Array("ui", ("n", ICD9_GROUPS)),
 }
-KINDS = {"f": "floating-point numbers", "ui": "integers", "uib": "integers or booleans"}
 HOW_TO_GET = (
     "how to make it: AVMNIST_and_MIMIC/README.md, section MIMIC-III; "
     "without any data: --data.source synthetic"
 )
 
 
-def read_arrays(folder: Path, steps: int) -> dict[str, np.ndarray]:
+def read_mimic(folder: Path, steps: int) -> dict[str, np.ndarray]:
     """The arrays of mimic.npz, checked for shape, type and range.
 
     DataError if the file is missing, damaged or of another form.
@@ -54,24 +52,8 @@ def read_arrays(folder: Path, steps: int) -> dict[str, np.ndarray]:
     path = folder / "mimic.npz"
     if not path.exists():
         raise DataError(f"mimic: {path} is missing; {HOW_TO_GET}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in SHAPES if name in file}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}); it is truncated or damaged: prepare it again"
-        ) from error
-    if missing := [name for name in SHAPES if name not in arrays]:
-        raise DataError(f"{path} has no array {', '.join(missing)}; prepare it again")
-    sizes = {"n": len(arrays["hadm_id"]), "T": steps}
-    for name, (dimensions, kinds) in SHAPES.items():
-        array, shape = arrays[name], tuple(sizes.get(size, size) for size in dimensions)
-        if array.shape != shape or array.dtype.kind not in kinds:
-            other = "set --data.steps or " if "T" in dimensions else ""
-            raise DataError(
-                f"{path}: {name} has shape {array.shape}, dtype {array.dtype}; "
-                f"it should be {KINDS[kinds]} of shape {shape}; {other}prepare it again"
-            )
+    remedy = "prepare it again, or if only the steps of series are others, set --data.steps"
+    arrays = read_arrays(path, SCHEMA, remedy, T=steps)
     for name in ("mortality_labels", "icd9"):
         if ((arrays[name] < 0) | (arrays[name] > 1)).any():
             raise DataError(f"{path}: {name} holds values other than 0 and 1; prepare it again")

@@ -13,7 +13,7 @@ from AVMNIST_and_MIMIC.mimic.arrays import (
     STATIC,
     class_of,
     fingerprint,
-    read_arrays,
+    read_mimic,
     reference_split,
     standardise,
 )
@@ -49,7 +49,7 @@ def load_mimic(config: MIMICConfig) -> Data:
     folder = data.folder
     if data.source == "synthetic":
         make_once(folder, make_synthetic)
-    arrays, described = read_arrays(folder, data.steps), read_description(folder)
+    arrays, described = read_mimic(folder, data.steps), read_description(folder)
     y = class_of(config.task, arrays)
     if data.split == "reference":
         rows = reference_split(len(y))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from AVMNIST_and_MIMIC.mimic.arrays import ICD9_GROUPS, MORTALITY_CLASSES
-from i2m2.settings import RunConfig, setting
+from i2m2.settings import LOW_RANK, RunConfig, setting
 
 Task = Literal[("mortality", *(f"icd9_{group}" for group in range(ICD9_GROUPS)))]
 
@@ -33,7 +33,7 @@ class MIMICData:
     train_size: int | None = setting(None, "budget")
     split: Literal["patient", "reference"] = "patient"
     standardise: Literal["train", "reference"] = "train"
-    masks: bool = False
+    masks: bool = setting(False, used_by=("series", "inter"))
     steps: int = 24
 
     @property
@@ -57,13 +57,13 @@ class MIMICModel:
         frozen_factors: leave low-rank tensor fusion at its random start, as the published code did
     """
 
-    static_features: int = 10
-    gru_features: int = 30
-    gru_projection: int = 15
+    static_features: int = setting(10, used_by=("static", "inter"))
+    gru_features: int = setting(30, used_by=("series", "inter"))
+    gru_projection: int = setting(15, used_by=("series",))
     hidden: int = 40
-    rank: int = 40
-    fused_features: int = 100
-    frozen_factors: bool = False
+    rank: int = setting(40, used_by=LOW_RANK)
+    fused_features: int = setting(100, used_by=(*LOW_RANK, "inter-gated"))
+    frozen_factors: bool = setting(False, used_by=LOW_RANK)
 
 
 @dataclass(frozen=True, kw_only=True)

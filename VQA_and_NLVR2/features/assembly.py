@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.lib.format import open_memmap
 
 from i2m2.errors import DataError
 from i2m2.files import write_json, write_text
+from i2m2.reading.arrays import ArrayFile
 from VQA_and_NLVR2.features.plan import read_facts
 from VQA_and_NLVR2.features.shards import Work
 
@@ -121,11 +121,9 @@ def _fill(
 
 
 def _read_part(file: Path) -> dict[str, np.ndarray]:
+    remedy = "it is removed, and the same command makes it again"
     try:
-        with np.load(file, allow_pickle=False) as part:
-            return dict(part)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        return dict(ArrayFile(file, remedy))
+    except DataError:
         file.unlink(missing_ok=True)
-        raise DataError(
-            f"{file}: was damaged ({error}) and is removed; the same command makes it again"
-        ) from error
+        raise

@@ -29,11 +29,15 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from i2m2.errors import DataError
+from i2m2.reading.arrays import Array, ArrayFile, check_arrays, open_array
+from i2m2.reading.paths import damaged
 from i2m2.training.data import Batch
 from VQA_and_NLVR2.backbones.settings import BackboneSettings
 from VQA_and_NLVR2.features.plan import (
+    AGAIN,
     FeatureFacts,
     differences,
+    hash_of,
     made_with,
     read_facts,
     refuse_left_out,
@@ -43,7 +47,6 @@ from VQA_and_NLVR2.features.source_files import compare, files_of
 
 KINDS = ("image", "text", "fused")
 EXTRACT = "python -m VQA_and_NLVR2.extract_features"
-AGAIN = "delete its folder and extract the features again"
 
 
 class Features:
@@ -68,24 +71,28 @@ class Features:
         self.readable = np.array(self._open("readable.npy"))
 
     def _open(self, name: str) -> np.ndarray:
-        path = self.folder / name
-        try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path} is missing or damaged ({error}); {AGAIN}") from error
-        wanted = tuple(self.facts["shapes"][name])
-        if array.shape != wanted:
-            raise DataError(f"{path} is {array.shape}, not {wanted}; {AGAIN}")
+        path, shape = self.folder / name, self.facts["shapes"].get(name)
+        if shape is None:
+            raise damaged(self.folder / "features.json", f"shapes: expected one of {name}", AGAIN)
+        array = open_array(path, AGAIN)
+        kinds = "b" if name == "readable.npy" else "f"
+        check_arrays(path, {name: array}, {name: Array(kinds, tuple(shape))}, AGAIN)
         return array
 
     def index(self, *names: str) -> dict[str, np.ndarray]:
-        """Arrays of the data set's own, by name; those that are not there are left out."""
+        """`pairs`, and arrays of the data set's own, by name; those that are not there are left
+        out. DataError unless all of them are those that features.json tells of."""
         path = self.folder / "index.npz"
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in names if name in file.files}
-        except (OSError, ValueError, EOFError) as error:
-            raise DataError(f"{path} is missing or damaged ({error}); {AGAIN}") from error
+        stored = dict(ArrayFile(path, AGAIN))
+        own = {name: array for name, array in stored.items() if name != "pairs"}
+        if hash_of("", own) != self.facts["index"]:
+            raise damaged(path, "not the arrays that features.json names", AGAIN)
+        pairs = {"pairs": stored.get("pairs", np.empty(0))}
+        check_arrays(path, pairs, {"pairs": Array("i", (self.facts["pairs"], 2))}, AGAIN)
+        ends = (self.facts["images"], self.facts["texts"])
+        if (stored["pairs"] < 0).any() or (stored["pairs"] >= ends).any():
+            raise damaged(path, f"pairs: expected rows of {ends[0]} images, {ends[1]} texts", AGAIN)
+        return {name: stored[name] for name in names if name in stored}
 
     def take(self, kind: str, rows: np.ndarray, view: np.ndarray | None = None) -> np.ndarray:
         """[B, k * D] features of rows [B, k], side by side; `view` [B] 0..views - 1 of varied rows,

@@ -7,7 +7,6 @@ a killed process has not written another one does.
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,8 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from i2m2.errors import DataError
-from i2m2.files import write_atomic, write_json
+from i2m2.files import lock, write_atomic, write_json
+from i2m2.reading.arrays import open_array
 from VQA_and_NLVR2.features.plan import (
+    AGAIN,
     LAYOUT,
     FeatureFacts,
     Plan,
@@ -50,12 +51,7 @@ def claim(path: Path, wait: bool = False) -> Iterator[bool]:
     however it ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError:
-            yield False
-            return
-        yield True
+        yield lock(file, wait) is not False
 
 
 def begin(
@@ -123,10 +119,11 @@ def _make_again(folder: Path, facts: FeatureFacts, exchanged: np.ndarray) -> Fea
 def _read_sizes(folder: Path, images: int) -> np.ndarray:
     """Sizes of the image files as they were; -2, which no file has, where they are not known."""
     try:
-        stored = np.load(folder / "pictures.npy", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        stored = np.array(open_array(folder / "pictures.npy", AGAIN))
+    except DataError:
         return np.full(images, -2)
-    return stored if stored.shape == (images,) else np.full(images, -2)
+    fits = stored.shape == (images,) and stored.dtype.kind in "iu"
+    return stored if fits else np.full(images, -2)
 
 
 def parts_to_make(folder: Path, parts: int) -> dict[int, Path]:

@@ -7,11 +7,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypedDict
+from typing import Required, TypedDict
 
 import numpy as np
 
 from i2m2.errors import DataError
+from i2m2.files import Plain
+from i2m2.reading.paths import damaged
+from i2m2.reading.records import read_record
 from VQA_and_NLVR2.backbones.settings import BackboneSettings
 from VQA_and_NLVR2.features.settings import FeatureSettings
 
@@ -51,20 +54,24 @@ class Plan:
         """SHA-256 of what the features depend on: images by name, texts, and their pairs."""
         images, texts = list(self.images), list(self.texts)
         start = json.dumps([images, texts, self.varied_images, self.varied_pairs])
-        return _hash_of(start, {"pairs": self.pairs})
+        return hash_of(start, {"pairs": self.pairs})
 
     @property
     def index_fingerprint(self) -> str:
         """SHA-256 of the data set's own arrays."""
-        return _hash_of("", self.index)
+        return hash_of("", self.index)
 
 
-def _hash_of(start: str, arrays: Mapping[str, np.ndarray]) -> str:
+def hash_of(start: str, arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of a text and arrays, in their order."""
     digest = hashlib.sha256(start.encode())
     for name, array in arrays.items():
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
+
+
+AGAIN = "delete its folder and extract the features again"
 
 
 class LeftOut(TypedDict):
@@ -79,22 +86,25 @@ class LeftOut(TypedDict):
 class FeatureFacts(TypedDict, total=False):
     """features.json. What is below `complete` is there once it is true."""
 
-    layout: int
-    key: str  # the hash of `made_of`
-    made_of: dict
-    settings: dict  # of backbone and features, see `made_with`
-    about: dict  # the plan's
-    files: dict[str, str]  # {name: identity} of those it was made of
-    index: str  # fingerprint of the data set's own arrays
-    shard: int  # images of a part
-    todo: list[int] | None  # parts to be made again; None: all
-    complete: bool
+    layout: Required[int]
+    key: Required[str]  # the hash of `made_of`
+    made_of: Required[Plain]
+    settings: Required[Plain]  # of backbone and features, see `made_with`
+    about: Required[Plain]  # the plan's
+    files: Required[dict[str, str]]  # {name: identity} of those it was made of
+    index: Required[str]  # fingerprint of the data set's own arrays
+    shard: Required[int]  # images of a part
+    todo: Required[list[int] | None]  # parts to be made again; None: all
+    complete: Required[bool]
     shapes: dict[str, list[int]]  # of every file
     bytes: int
     left_out: LeftOut
     images: int
     texts: int
     pairs: int
+
+
+ONCE_COMPLETE = {"shapes", "bytes", "left_out", "images", "texts", "pairs"}
 
 
 def made_with(backbone: BackboneSettings, settings: FeatureSettings) -> dict[str, object]:
@@ -134,14 +144,11 @@ def read_facts(folder: Path) -> FeatureFacts | None:
     path = folder / "features.json"
     if not path.exists():
         return None
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        if facts["layout"] != LAYOUT or facts["key"] != key_of(facts["made_of"]):
-            raise ValueError("of another version of this code, or edited")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path}: cannot be used ({error}); delete its folder and extract the features again"
-        ) from error
+    facts = read_record(path, FeatureFacts, AGAIN)
+    if facts["layout"] != LAYOUT or facts["key"] != key_of(facts["made_of"]):
+        raise damaged(path, "of another version of this code, or edited", AGAIN)
+    if absent := ONCE_COMPLETE - facts.keys() if facts["complete"] else ():
+        raise damaged(path, f"complete without {', '.join(sorted(absent))}", AGAIN)
     return facts
 
 

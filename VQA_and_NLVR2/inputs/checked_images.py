@@ -3,17 +3,24 @@ tenth hour."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypedDict
 
 from tqdm import tqdm
 
 from i2m2.errors import DataError
 from i2m2.files import write_json
+from i2m2.reading.records import read_record
 from VQA_and_NLVR2.inputs.images import load_rgb
+
+
+class Checked(TypedDict):
+    """checked_images.json."""
+
+    readable: list[str]  # names of files
 
 
 def unreadable(paths: Sequence[Path], remembered: Path) -> dict[Path, str]:
@@ -47,8 +54,8 @@ def unreadable(paths: Sequence[Path], remembered: Path) -> dict[Path, str]:
 
 def _read(remembered: Path) -> set[str]:
     try:
-        return set(json.loads(remembered.read_text(encoding="utf-8"))["readable"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return set(read_record(remembered, Checked, "it is written anew")["readable"])
+    except (DataError, OSError):
         return set()  # nothing remembered, or nothing that can be used: it is only a shortcut
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from i2m2.errors import DataError
+from i2m2.reading.paths import what_else
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # What Pillow raises for a file that is no image, or only a part of one.
@@ -33,6 +34,8 @@ def load_rgb(path: Path) -> Image.Image:
     in questions and sentences mean the pixels as stored. DataError names a file that is missing, no
     image, or cut short.
     """
+    if other := what_else(path):
+        raise DataError(f"{path}: is {other}, no image; get the file again")
     try:
         with Image.open(path) as image:
             image.load()

@@ -10,6 +10,7 @@ import gzip
 import io
 import itertools
 import json
+import lzma
 import re
 import zipfile
 import zlib
@@ -19,9 +20,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from i2m2.errors import DataError
+from i2m2.reading.paths import what_else
 
 BLOCK = 1 << 22  # characters read at a time
 LARGEST = 1 << 27  # characters of one value; more than that is a file that is no list of records
+UNREADABLE = (
+    OSError, EOFError, ValueError, zlib.error, lzma.LZMAError, zipfile.BadZipFile,
+    NotImplementedError, RuntimeError,  # of a zip: unknown method, password; JSON: too deep
+)  # fmt: skip
 _BLANKS = re.compile(r"[ \t\r\n]*")
 
 
@@ -43,6 +49,8 @@ def open_text(source: Source | Path) -> Iterator[TextIO]:
     So is a ValueError from inside the `with` block (text that is no UTF-8, or no JSON).
     """
     path, member = source if isinstance(source, Source) else (source, "")
+    if other := what_else(path):
+        raise DataError(f"{source}: is {other}, not a file; give the file as published")
     try:
         if path.suffix == ".zip":
             with (
@@ -55,7 +63,7 @@ def open_text(source: Source | Path) -> Iterator[TextIO]:
                 yield io.TextIOWrapper(raw, "utf-8-sig")
     except FileNotFoundError as error:
         raise DataError(f"{source}: no such file") from error
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, ValueError) as error:
+    except UNREADABLE as error:
         raise DataError(
             f"{source}: cut short or damaged ({' '.join(str(error).split())}); download it again"
         ) from error
@@ -87,7 +95,7 @@ def _member_of(path: Path, name: str) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = [member for member in archive.namelist() if Path(member).name == name]
-    except (OSError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path}: cut short or damaged ({error}); download it again") from error
     return next((member for member in members if not member.startswith("__MACOSX")), None)
 
@@ -143,11 +151,15 @@ def first_record(source: Source | Path) -> Any:
         return record
 
 
+def json_files(folder: Path) -> list[Path]:
+    """The files of `folder` that are named .json or .json.gz, ascending."""
+    return [path for path in sorted(folder.glob("*")) if path.name.endswith((".json", ".json.gz"))]
+
+
 def files_with(folder: Path, *keys: str) -> list[Path]:
     """Files of `folder` (.json or .json.gz), ascending by name, whose records have all of
     `keys`."""
-    paths = [path for path in sorted(folder.glob("*")) if path.name.endswith((".json", ".json.gz"))]
-    records = {path: first_record(path) for path in paths}
+    records = {path: first_record(path) for path in json_files(folder)}
     records = {path: record for path, record in records.items() if isinstance(record, dict)}
     return [path for path, record in records.items() if set(keys) <= set(record)]
 

@@ -33,6 +33,7 @@ from VQA_and_NLVR2.inputs.records import (
 
 LABELS = {"False": 0, "True": 1}
 SUBSETS = ("balanced", "unbalanced")
+SPLITS = ("train", "dev", "test1")
 
 
 class Sizes(NamedTuple):

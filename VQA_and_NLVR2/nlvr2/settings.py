@@ -38,8 +38,8 @@ class NLVR2Data:
     hold_out: tuple[int, ...] | None = None
     incomplete: Literal["leave_out", "refuse"] = "leave_out"
     check_images: bool = True
-    augment: bool = True
-    flip: bool = False
+    augment: bool = setting(True, used_by=("image", "inter"))
+    flip: bool = setting(False, used_by=("image", "inter"))
 
     @property
     def folder(self) -> Path:
@@ -64,7 +64,7 @@ class NLVR2Model:
     train: Literal["all", "heads"] = "all"
     hidden: int = HIDDEN
     head_rate: float = 1.0
-    fusion_rate: float = 1.0
+    fusion_rate: float = setting(1.0, used_by=("inter",))
     decay_all: bool = False
 
 

@@ -18,16 +18,20 @@ import json
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import h5py
 import msgspec
 import numpy as np
 
 from fastMRI.preparation.facts import DatasetFacts, PreparedVolume, Settings
+from fastMRI.preparation.hdf5 import UNREADABLE, fault_of
 from fastMRI.preparation.labels import LABELS
 from fastMRI.preparation.volumes import Volume
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_atomic, write_text
+from i2m2.reading.paths import damaged, what_else
+from i2m2.reading.records import read_record
 
 RECIPE = 1  # counts up when the same settings give other volumes
 HEADER = ("volume", "slice", "part", "patient", *LABELS)
@@ -79,14 +83,19 @@ def crc32(*arrays: np.ndarray) -> int:
 
 
 def describe(path: Path) -> PreparedVolume | None:
-    """What a prepared volume says of itself; None if there is none, or it is damaged."""
+    """What a prepared volume says of itself; None if there is none, or it is damaged. DataError if
+    it is locked."""
+    if what_else(path):  # a pipe, say, which has no end
+        return None
     try:
         with h5py.File(path, "r") as file:
             attributes = {key: _plain(value) for key, value in file.attrs.items()}
             attributes["slices"] = len(file["image"])
         attributes["settings"] = json.loads(attributes["settings"])
         return msgspec.convert(attributes, PreparedVolume)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError):
+    except UNREADABLE as error:
+        if "unable to lock" in str(error):
+            raise fault_of(path, error, AGAIN) from error
         return None
 
 
@@ -174,10 +183,10 @@ def read_facts(out: Path) -> DatasetFacts:
         raise DataError(
             f"{path} is missing, {what}; give its command again (python -m fastMRI.prepare --help)"
         )
+    content = read_record(path, dict[str, Any], AGAIN)
+    if missing := set(DatasetFacts.__struct_fields__) - set(content):
+        raise damaged(path, f"no {', '.join(sorted(missing))}", AGAIN)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if missing := set(DatasetFacts.__struct_fields__) - set(content):
-            raise ValueError(f"no {', '.join(sorted(missing))}")
         return msgspec.convert(content, DatasetFacts, str_keys=True)
-    except (ValueError, TypeError) as error:
-        raise DataError(f"{path}: not what the preparation writes ({error}); {AGAIN}") from error
+    except ValueError as error:
+        raise damaged(path, error, AGAIN) from error

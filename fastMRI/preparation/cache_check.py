@@ -16,6 +16,7 @@ import numpy as np
 from fastMRI.preparation import cache, report
 from fastMRI.preparation.facts import DatasetFacts
 from fastMRI.preparation.fourier import SIZE
+from fastMRI.preparation.hdf5 import array_in, open_hdf5
 from fastMRI.preparation.labels import LABELS, read_annotations, read_file_list
 from fastMRI.preparation.parallel import each
 from fastMRI.preparation.split import digest_by_part
@@ -81,12 +82,9 @@ def check_volume(expected: Expected) -> None:
             f"patient {volume.patient_id}, scale {volume.scale}: slices.csv says patient {patient}",
         )
     shape = (expected.slices, expected.size, expected.size)
-    try:
-        with h5py.File(path, "r") as file:
-            image = _read(path, file, "image", shape, np.complex64)
-            rss = _read(path, file, "rss", shape, np.float32)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        _fail(path, f"cannot be read ({error})")
+    with open_hdf5(path, cache.AGAIN) as file:
+        image = _read(path, file, "image", shape, np.complex64)
+        rss = _read(path, file, "rss", shape, np.float32)
     for key, array in (("image", image), ("rss", rss)):
         finite = np.isfinite(array).all(axis=(1, 2))
         if not finite.all():
@@ -99,7 +97,7 @@ def _read(
     path: Path, file: h5py.File, key: str, shape: tuple[int, ...], kind: type[np.generic]
 ) -> np.ndarray:
     """An array of a prepared volume, which must have this shape and type."""
-    array = file[key]
+    array = array_in(path, file, key, cache.AGAIN)
     if array.shape != shape or array.dtype != kind:
         stored = f"{array.dtype} {list(array.shape)}"
         _fail(path, f"{key} is {stored}, not {np.dtype(kind)} {list(shape)}")

@@ -15,6 +15,7 @@ import numpy as np
 from fastMRI.preparation.facts import Annotated, LabelAudit, PartAnnotations, Positives, StudyLevel
 from fastMRI.preparation.split import PARTS, digest, split
 from i2m2.errors import DataError
+from i2m2.reading.paths import require_file
 
 # `others`: any finding that is none of the three named ones.
 LABELS = ("others", "meniscus", "acl", "cartilage")
@@ -131,12 +132,15 @@ def annotation_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """The lines of knee.csv: ("knee.csv: line 2", {column: text}). DataError if it cannot be read,
     or a line has other fields."""
     remedy = "give fastMRI+'s knee.csv"
+    require_file(path, remedy)
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
+        # A byte that is no UTF-8 may stand in a column that nobody reads.
+        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             reader = csv.DictReader(file)
             names = reader.fieldnames or ()
             if missing := [column for column in COLUMNS if column not in names]:
-                raise DataError(f"{path}: has no column {', '.join(missing)}; {remedy}")
+                absent = ", ".join(missing)
+                raise DataError(f"{path}: cannot be read: it has no column {absent}; {remedy}")
             for row in reader:
                 place = f"{path}: line {reader.line_num}"
                 if None in row or None in row.values():
@@ -150,6 +154,7 @@ def read_file_list(path: Path) -> tuple[list[str], list[str]]:
     """-> volumes of knee_file_list.csv, ascending, and the stray lines at its end (the published
     one ends in `Knee data`)."""
     remedy = "give fastMRI+'s knee_file_list.csv"
+    require_file(path, remedy)
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeError) as error:

@@ -235,4 +235,6 @@ def _synthetic_note(files: Iterable[Path]) -> str | None:
     folders = sorted({path.resolve().parent for path in files})
     notes = [place / "SYNTHETIC.txt" for folder in folders for place in (folder, folder.parent)]
     note = next((path for path in notes if path.is_file()), None)
-    return None if note is None else " ".join(note.read_text(encoding="utf-8").split())
+    if note is None:
+        return None
+    return " ".join(note.read_text(encoding="utf-8", errors="replace").split())

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -21,6 +20,7 @@ import numpy as np
 
 from fastMRI.preparation.facts import VolumeFacts
 from fastMRI.preparation.fourier import PADDED_WIDTH, SIZE, block_mean, image_of
+from fastMRI.preparation.hdf5 import array_in, open_hdf5
 from i2m2.errors import DataError, SettingsError
 
 HEIGHT = 640  # readout samples, twice oversampled
@@ -28,6 +28,8 @@ PERCENTILE = 99.5  # of a volume's magnitudes, its scale
 TOLERANCE = 1e-4  # of reconstruction_esc's maximum, by which our image may deviate
 NAMESPACE = {"i": "http://www.ismrm.org/ISMRMRD"}
 AS_PUBLISHED = "use the files as fastMRI publishes them"  # what to do
+# A download takes days: only where a copy is damaged.
+COPY_AGAIN = "copy this file again, or unpack it again from the archive that fastMRI publishes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,7 @@ def read_volume(
     slice with an annotation.
     """
     esc_deviation = rss_deviation = None
-    with _open(path) as file:
+    with open_hdf5(path, COPY_AGAIN) as file:
         kspace = _kspace(path, file, ("slices", HEIGHT, "columns"), "singlecoil")
         slices, _, width = kspace.shape
         _check_fit(path, rules, slices, width, last_annotated)
@@ -131,31 +133,9 @@ def _scaled(path: Path, array: np.ndarray, average: int, scale: float) -> np.nda
         scaled = block_mean(array, average) / scale
     if not np.isfinite(scaled).all():
         raise DataError(
-            f"{path}: cannot be divided by its scale {scale:g} (usual: 1e-5 to 1e-3); "
-            "download the volume again"
+            f"{path}: cannot be divided by its scale {scale:g} (usual: 1e-5 to 1e-3); {COPY_AGAIN}"
         )
     return scaled
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[h5py.File]:
-    """The HDF5 file; what the library says of a damaged one becomes a DataError, while it is opened
-    and while it is read."""
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).split())  # the library's may be of several lines
-        raise DataError(
-            f"{path}: no HDF5 file, or a damaged one ({reason}); download it again"
-        ) from error
-
-
-def _array(path: Path, file: h5py.File, key: str) -> h5py.Dataset:
-    if not isinstance(file.get(key), h5py.Dataset):
-        others = ", ".join(file) or "nothing"
-        raise DataError(f"{path}: has no array {key}, only {others}; download the volume again")
-    return file[key]
 
 
 def _kspace(path: Path, file: h5py.File, axes: Sequence[str | int], coils: str) -> h5py.Dataset:
@@ -165,7 +145,7 @@ def _kspace(path: Path, file: h5py.File, axes: Sequence[str | int], coils: str) 
             f"{path}: holds a mask, that is under-sampled k-space (test or challenge data); "
             f"use {coils}_train and _val"
         )
-    kspace = _array(path, file, "kspace")
+    kspace = array_in(path, file, "kspace", AS_PUBLISHED)
     if kspace.ndim != len(axes) or kspace.shape[-2] != HEIGHT or 0 in kspace.shape:
         expected = f"[{', '.join(map(str, axes))}]"
         raise DataError(
@@ -189,7 +169,7 @@ def _images(path: Path, kspace: h5py.Dataset, geometry: str) -> np.ndarray:
 
 def _target(path: Path, file: h5py.File, key: str, slices: int) -> np.ndarray:
     """A stored reconstruction, float32 [S, 320, 320], finite."""
-    stored, shape = _array(path, file, key), (slices, SIZE, SIZE)
+    stored, shape = array_in(path, file, key, AS_PUBLISHED), (slices, SIZE, SIZE)
     if stored.shape != shape or stored.dtype.kind != "f":
         raise DataError(
             f"{path}: {key} is {stored.dtype} {list(stored.shape)}, not float32 {list(shape)}"
@@ -209,9 +189,7 @@ def _stored_rss(path: Path, file: h5py.File, rules: Rules, slices: int) -> np.nd
 
 
 def _not_finite(path: Path, what: str, index: int) -> DataError:
-    return DataError(
-        f"{path}: {what} of slice {index} holds NaN or infinity; download the volume again"
-    )
+    return DataError(f"{path}: {what} of slice {index} holds NaN or infinity; {COPY_AGAIN}")
 
 
 def _attribute(path: Path, file: h5py.File, key: str) -> str:
@@ -240,7 +218,7 @@ def _text(value: object) -> str:
 
 def _header(path: Path, file: h5py.File) -> tuple[int, tuple[int, int]]:
     """-> the width that the header announces, and the columns [left, right) that were measured."""
-    text = _text(_array(path, file, "ismrmrd_header")[()])
+    text = _text(array_in(path, file, "ismrmrd_header", AS_PUBLISHED)[()])
     try:
         encoding = ElementTree.fromstring(text).find("i:encoding", NAMESPACE)
         width = int(encoding.find("i:encodedSpace/i:matrixSize/i:y", NAMESPACE).text)
@@ -249,7 +227,7 @@ def _header(path: Path, file: h5py.File) -> tuple[int, tuple[int, int]]:
         return width, (left, left + int(limits.find("i:maximum", NAMESPACE).text) + 1)
     except (ElementTree.ParseError, AttributeError, TypeError, ValueError) as error:
         raise DataError(
-            f"{path}: ismrmrd_header is not fastMRI's XML ({error}); download the volume again"
+            f"{path}: ismrmrd_header is not fastMRI's XML ({error}); {COPY_AGAIN}"
         ) from error
 
 
@@ -279,7 +257,7 @@ def _rss_of_coils(path: Path, multicoil: Path | None, slices: int) -> np.ndarray
             f"{path}: the multi-coil folders have no volume of this name; RSS cannot be computed"
         )
     rss = np.zeros((slices, SIZE, SIZE), np.float32)
-    with _open(multicoil) as file:
+    with open_hdf5(multicoil, COPY_AGAIN) as file:
         kspace = _kspace(multicoil, file, ("slices", "coils", HEIGHT, "columns"), "multicoil")
         if len(kspace) != slices:
             raise DataError(

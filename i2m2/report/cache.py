@@ -13,6 +13,7 @@ import msgspec
 from i2m2.errors import DamagedError, DataError
 from i2m2.files import Plain, write_json
 from i2m2.names import PRODUCT
+from i2m2.reading.records import read_record
 from i2m2.report.paper import Analysis, TableSpec, analysis_of
 from i2m2.report.significance import Judgement, Rows, agrees, best_of, judge
 from i2m2.report.studies import RunStatistics, compute, parts_of
@@ -29,12 +30,7 @@ Stored = TypeVar("Stored")
 def load(folder: Path, kind: type[Stored]) -> Stored | None:
     """What is stored in a folder, else None. DataError if unreadable."""
     path = folder / FILE
-    if not path.exists():
-        return None
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise DataError(f"{path} is damaged ({error}); delete it, it is computed again") from error
+    return read_record(path, kind, "delete it, it is computed again") if path.exists() else None
 
 
 def judgement_of(folder: Path, spec: TableSpec, shown: Sequence[ResultRow]) -> Judgement:
@@ -90,7 +86,10 @@ def _judged(rows: Rows, spec: TableSpec, best: Mapping[str, str], before: Judgem
         return judge(rows, spec.metrics, best, analysis_of([spec]).metrics) if rows else nothing
     except DamagedError as error:  # of a column that only some metric needs
         nothing.why_no_interval = dict.fromkeys(rows, f"no interval: {error}")
-        return nothing
+    except (KeyError, IndexError, TypeError, ValueError) as error:  # of a data set's own columns
+        why = f"no interval: a row's predictions_test.npz has no usual columns ({error})"
+        nothing.why_no_interval = dict.fromkeys(rows, why)
+    return nothing
 
 
 def _beside_predictions(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
 import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +30,16 @@ def save_figure(figure: Figure, path: Path) -> list[Path]:
     """Write a figure as `path`.png and `path`.pdf -> their paths."""
     paths = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
     for to in paths:
-        write_atomic(to, partial(figure.savefig, format=to.suffix[1:]))
+        write_figure(figure, to, to.suffix[1:])
     return paths
+
+
+def write_figure(figure: Figure, path: Path, kind: str) -> None:
+    """Write a figure as a `png`, or as another kind of picture."""
+    # Through memory: matplotlib makes an error of its own of a full disk.
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind)
+    write_atomic(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
 
 
 def new_figure(

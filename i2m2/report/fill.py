@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from i2m2.errors import DataError
 from i2m2.report.cache import judgement_of
-from i2m2.report.missing import missing, missing_seeds, unfinished
+from i2m2.report.missing import left_out, missing, missing_seeds, unfinished
 from i2m2.report.notes import data_kind, data_summary, notes, verdict, why_incomparable
 from i2m2.report.paper import RowSpec, Runs, TableSpec, listed_under
 from i2m2.report.render import RenderedTable
 from i2m2.report.significance import how_sure
 from i2m2.report.tables import ResultRow, ResultTable, in_percent
-from i2m2.runs import lookup
+from i2m2.runs import RunRecord, lookup
 
 Specs = Mapping[str, Sequence[TableSpec]]
 
@@ -71,6 +72,7 @@ def _rows_of(specs: Sequence[TableSpec]) -> set[str]:
 
 def fill(spec: TableSpec, runs: Runs, folder: Path) -> ResultTable:
     """A table of the paper with the finished ones of the `runs` in the results folder."""
+    runs = [_without_unfit(spec, run) for run in runs]
     finished = [run for run in runs if run.test is not None]
     data = data_kind(spec, finished)
     incomparable = why_incomparable(spec, data, folder.name)
@@ -95,7 +97,9 @@ def fill(spec: TableSpec, runs: Runs, folder: Path) -> ResultTable:
         todo={
             "Missing runs": missing(spec, runs, folder),
             "Unfinished runs": unfinished(spec, runs, folder),
+            "Not counted": left_out(spec, runs),
         },
+        faults=[run.fault for run in runs if run.fault],
         best=None if incomparable else spec.best,
         baseline=next((scores for scores in baselines if isinstance(scores, dict)), {}),
         judgement=judgement,
@@ -117,19 +121,22 @@ def _further_rows(spec: TableSpec, finished: Runs) -> list[ResultRow]:
 
 def _result_row(spec: TableSpec, row: RowSpec, finished: Runs) -> ResultRow:
     """A row with its finished runs. A metric recorded as null (undefined) is left out, and so is
-    one that is not recorded, but for the first. DataError for what cannot stand in a table."""
+    one that is not recorded."""
     runs = [run for run in finished if run.name == row.run]
-    values: dict[str, list[float]] = {metric: [] for metric in spec.metrics}
-    for run in runs:
-        for metric in spec.metrics:
-            value = run.test.get(metric, "absent" if metric == spec.metrics[0] else None)
-            if value is None:
-                continue
-            if not fits_table(metric, value):
-                needed = "a number between 0 and 1" if in_percent(metric) else "a number"
-                raise DataError(
-                    f"{run.dir / 'result.json'}: test {metric} is {value}; "
-                    f"a table needs {needed}; delete this folder and run it again"
-                )
-            values[metric].append(value)
+    recorded = {metric: [run.test.get(metric) for run in runs] for metric in spec.metrics}
+    values = {m: [v for v in of_runs if v is not None] for m, of_runs in recorded.items()}
     return ResultRow(label=row.label, run=row.run, paper=row.paper, runs=runs, values=values)
+
+
+def _without_unfit(spec: TableSpec, run: RunRecord) -> RunRecord:
+    """The run; without its result, and with the fault, if that cannot stand in the table."""
+    for metric in spec.metrics if run.test is not None else ():
+        value = run.test.get(metric, "absent" if metric == spec.metrics[0] else None)
+        if value is not None and not fits_table(metric, value):
+            needed = "a number between 0 and 1" if in_percent(metric) else "a number"
+            fault = (
+                f"{run.dir / 'result.json'}: test {metric} is {value}; "
+                f"a table needs {needed}; delete this folder and run it again"
+            )
+            return replace(run, test=None, fault=fault)
+    return run

@@ -8,7 +8,7 @@ from shlex import quote
 
 from i2m2.files import Plain
 from i2m2.report.paper import RowSpec, Runs, TableSpec, departures
-from i2m2.runs import lookup
+from i2m2.runs import RunRecord, lookup
 from i2m2.settings import settings_of
 
 
@@ -36,11 +36,12 @@ def missing(spec: TableSpec, runs: Runs, folder: Path) -> list[str]:
 
 
 def unfinished(spec: TableSpec, runs: Runs, folder: Path) -> list[str]:
-    """The runs without DONE, each with the command that resumes it: by its own config, if any."""
+    """The runs that are not finished, each with the command that resumes it: by its own config, if
+    there is one."""
     rows = {row.run: row for row in spec.rows}
     items = []
     for run in runs:
-        if run.test is not None:
+        if run.test is not None or run.fault or run.copy_of:
             continue
         text = ""
         if spec.train and run.config:
@@ -49,6 +50,24 @@ def unfinished(spec: TableSpec, runs: Runs, folder: Path) -> list[str]:
             text = command(spec, rows[run.name], run.seed, folder, runs)
         items.append(f"{run.dir}{_quoted(text)}")
     return items
+
+
+def left_out(spec: TableSpec, runs: Runs) -> list[str]:
+    """The finished runs that are not counted, and why; seeds in folders of another name."""
+    copies: dict[tuple[str, int], list[RunRecord]] = {}
+    for run in runs:
+        if run.copy_of or run.test is not None:
+            copies.setdefault((run.name, run.seed), []).append(run)
+    items = []
+    for (name, seed), same in copies.items():
+        folders = [run.dir.name for run in same]
+        if folders != [f"seed{seed}"]:
+            hold = f"the folder {folders[0]} holds"
+            if len(folders) > 1:
+                hold = f"the folders {', '.join(folders)} all hold"
+            row, twice = spec.labels.get(name, name), "; NOT counted twice" * (len(folders) > 1)
+            items.append(f"{row}: {hold} seed {seed}, as config.yaml says{twice}")
+    return [run.fault for run in runs if run.fault] + items
 
 
 def command(spec: TableSpec, row: RowSpec, seed: int, folder: Path, runs: Runs) -> str:

@@ -143,12 +143,22 @@ def notes(spec: TableSpec, finished: Runs, incomparable: str) -> list[str]:
     lines += other_settings(spec, rows)
     commits = _by_value(spec, finished, lambda run: _short(run.commit))
     lines += _differing("The runs were made by DIFFERENT versions of the code", commits)
+    lines += _trained_by(spec, finished)
     first = next(iter(commits), "")
     if len(commits) == 1 and first.endswith("+"):
         lines.append(f"The runs were made by code that had been CHANGED since its commit: {first}.")
     if not incomparable:
         return lines + _sources(spec)
     return [*lines, f"{INCOMPARABLE[incomparable].format(spec.folder)}; no row can be judged."]
+
+
+def _trained_by(spec: TableSpec, finished: Runs) -> list[str]:
+    """Which runs several processes trained, and whose batch norm saw parts of an update."""
+    several = [run for run in finished if max(run.processes, default=1) > 1]
+    numbers = _by_value(spec, several, lambda run: " and ".join(map(str, run.processes)))
+    lines = [f"Trained by {number} processes: {names}." for number, names in numbers.items()]
+    parts = _by_value(spec, finished, lambda run: run.batch_norm or None)
+    return lines + [f"Batch norm took its statistics {of}: {n}." for of, n in parts.items()]
 
 
 def _sources(spec: TableSpec) -> list[str]:

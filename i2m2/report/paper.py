@@ -9,11 +9,11 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import msgspec
-import yaml
 
 from i2m2.errors import SettingsError
 from i2m2.files import Plain
 from i2m2.names import PRODUCT
+from i2m2.reading.yaml12 import load_yaml
 from i2m2.runs import RunRecord
 from i2m2.settings import OptimConfig, RunConfig, flatten, merge_preset, to_dict, with_role
 from i2m2.stats.predictions import Predictions
@@ -121,10 +121,10 @@ def read_paper(path: Path) -> dict[str, list[TableSpec]]:
     hold anchors. SettingsError for what is no such file."""
     specs = {}
     try:
-        for folder, tables in yaml.safe_load(path.read_text(encoding="utf-8")).items():
+        for folder, tables in load_yaml(path.read_text(encoding="utf-8")).items():
             if not folder.startswith("_"):
                 specs[folder] = [_table_spec(path, folder, table) for table in tables]
-    except (TypeError, ValueError, AttributeError, yaml.YAMLError, msgspec.MsgspecError) as error:
+    except (TypeError, ValueError, AttributeError) as error:
         raise SettingsError(
             f"{path} or a config file it names: {error}; "
             "AVMNIST_and_MIMIC/paper.yaml says what an entry holds"
@@ -134,7 +134,7 @@ def read_paper(path: Path) -> dict[str, list[TableSpec]]:
 
 def _table_spec(path: Path, folder: str, table: Plain) -> TableSpec:
     config = path.parents[1] / table.get("config", "")
-    defaults = yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else None
+    defaults = load_yaml(config.read_text(encoding="utf-8")) if config.is_file() else None
     return msgspec.convert({"folder": folder, "defaults": defaults or {}} | table, TableSpec)
 
 

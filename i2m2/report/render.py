@@ -13,9 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
-
-from i2m2.errors import DataError
+from i2m2.reading.records import read_record
 
 Grid = Sequence[Sequence[str]]  # rows of cells, the header first; a Strong cell is set in bold
 
@@ -71,12 +69,7 @@ def to_json(table: RenderedTable) -> str:
 
 def from_json(path: Path) -> RenderedTable:
     """Read a table that `to_json` wrote. DataError if the file holds none."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=RenderedTable)
-    except msgspec.MsgspecError as error:
-        raise DataError(
-            f"{path} is damaged ({error}); delete it and give the command that made it again"
-        ) from error
+    return read_record(path, RenderedTable, "delete it and give the command that made it again")
 
 
 def _formatted(grid: Grid, escape: Callable[[str], str], bold: str) -> list[list[str]]:

@@ -20,7 +20,7 @@ from i2m2.errors import DamagedError, DataError, SettingsError
 from i2m2.files import Plain, finite
 from i2m2.names import EXPERT, PRODUCT
 from i2m2.report.paper import Analysis
-from i2m2.runs import RunRecord, part_of, require_predictions, stamp
+from i2m2.runs import RunRecord, part_of, require_predictions, stamp, usual_columns
 from i2m2.stats.calibration import Diagram, Pooled, calibration, pool_experts, reliability
 from i2m2.stats.complementarity import entropies, rescues
 from i2m2.stats.predictions import Predictions, expert_log_probs
@@ -82,14 +82,9 @@ def compute(
         names = [name for name in predictions if not name.startswith(EXPERT)]
         predictions = {name: predictions[name] for name in names}
     recorded = [name for name in metrics if name in record.test]
-    try:
+    with usual_columns(record.dir, "test"):
         found = (analysis.study or study)(predictions)
         intervals = _intervals(predictions, recorded, analysis)
-    except KeyError as error:
-        raise DataError(
-            f"{record.dir}: its predictions have no column {error}: they are of another version "
-            "of this code; predict again by the data set's evaluate command with --again"
-        ) from error
     made = {"metrics": intervals, **found}
     if parts := parts_of(folder, record, found["calibration"]):
         made["combination"] = _combined(parts, predictions, analysis)
@@ -130,8 +125,8 @@ def _combined(parts: Mapping[str, Path], joint: Predictions, analysis: Analysis)
             for split in splits
         )
         ways = dict((analysis.combination or pool_experts)(val, test, joint))
-    except KeyError as error:
-        return {"why_not": f"{NOT_MADE}: predictions without a column {error} in one of {names}"}
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        return {"why_not": f"{NOT_MADE}: no usual columns ({error}) in one of {names}"}
     except DataError as error:
         return {"why_not": f"{NOT_MADE} from {names}: {error}"}
     return ways | ({"labels": joint["labels"].tolist()} if "labels" in joint else {})

@@ -49,6 +49,7 @@ class ResultTable:
     best: PaperValue | None = None
     baseline: Mapping[str, float] = field(default_factory=dict)  # scores of class frequencies
     judgement: Judgement = field(default_factory=Judgement)
+    faults: Sequence[str] = ()  # of damaged runs, which are not in it
 
     @property
     def main(self) -> str:

@@ -43,6 +43,12 @@ class Diagram(msgspec.Struct, frozen=True, kw_only=True):
     confidence: list[float | None]
     accuracy: list[float | None]
 
+    def __post_init__(self) -> None:
+        columns = (self.low, self.high, self.count, self.confidence, self.accuracy)
+        whole = len(set(map(len, columns))) == 1
+        if not whole or any(None in values for values in self.filled()) or not sum(self.count):
+            raise ValueError("its bins have not all of their numbers")
+
     def filled(self) -> list[tuple[float, float, int, float, float]]:
         """(low, high, count, confidence, accuracy) of the bins that hold examples."""
         columns = (self.low, self.high, self.count, self.confidence, self.accuracy)

@@ -75,14 +75,24 @@ def fault_of(predictions: Predictions) -> str:
     """What is wrong with the columns, sizes, labels or numbers of predictions; '' if nothing is."""
     if missing := [name for name in ("id", "group") if name not in predictions]:
         return f"has no {' and no '.join(missing)}"
+    for name in {"id", "group", "labels"} & set(predictions):
+        column = predictions[name]
+        if column.ndim != 1 or column.dtype.kind not in "iuU":
+            return f"needs integers or texts {name} in a row, not {column.dtype} {column.shape}"
     n, groups = len(predictions["id"]), len(predictions["group"])
     if groups != n or n == 0:
         return f"has {n:,} ids and {groups:,} groups; it needs one group per id"
     names = [name for name in predictions if name == "log_prob" or name.startswith(EXPERT)]
     if not names:
         return ""  # a data set's own form, which its own statistics read
+    if "log_prob" not in names:
+        return f"has {', '.join(names)}, but no log_prob"
     y = predictions.get("y")
-    shape = predictions["log_prob" if "log_prob" in names else names[0]].shape
+    shape = predictions["log_prob"].shape
+    if len(shape) not in (2, 3) or shape[-1] == 0:
+        return f"log_prob has the shape {shape}; it needs examples, labels if several, and classes"
+    if "labels" in predictions and predictions["labels"].shape != shape[1:-1]:
+        return f"names {len(predictions['labels'])} labels, but log_prob has the shape {shape}"
     integers = y is not None and np.issubdtype(y.dtype, np.integer)
     if not integers or y.shape != shape[:-1] or len(y) != n:
         return f"needs integers y of the shape {shape[:-1]} of log_prob, for {n:,} ids"
@@ -92,6 +102,8 @@ def fault_of(predictions: Predictions) -> str:
         value = predictions[name]
         if value.shape != shape:
             return f"{name} has the shape {value.shape}, not that of log_prob, {shape}"
+        if value.dtype.kind != "f":
+            return f"{name} is {value.dtype}, not floating-point numbers"
         if np.isnan(value).any():
             return f"{name} holds NaN"
         if (value > 1e-3).any():

@@ -35,8 +35,9 @@ Datasets = Mapping[str, DatasetSpec]  # by the name that settings give in `datas
 def dataset_of(datasets: Datasets, argv: list[str]) -> DatasetSpec:
     """The data set that a command line or its --config file names, else the first one."""
     words = read_words(argv)
-    in_file = read_yaml(words["--config"]).get("dataset") if words.get("--config") else None
-    name = str(words.get("--dataset") or in_file or next(iter(datasets)))
+    first = next(iter(datasets))
+    in_file = read_yaml(words["--config"]).get("dataset", first) if words.get("--config") else first
+    name = words.get("--dataset") or ("null" if in_file is None else str(in_file))
     if name not in datasets:
         choices = ", ".join(datasets)
         raise SettingsError(f"dataset={name!r} is unknown here; choose one of {choices}")

@@ -8,22 +8,27 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import Field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-import yaml
-from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_loader
 
 from i2m2.errors import SettingsError
 from i2m2.files import Plain
-from i2m2.names import FUSION_ALIASES, INTER, METHOD_ALIASES, experts_of
+from i2m2.names import FUSION_ALIASES, INTER, METHOD_ALIASES, experts_of, methods_of
+from i2m2.reading.paths import what_else
+from i2m2.reading.yaml12 import YamlError, dump_yaml, load_yaml
 from i2m2.settings import RunConfig, check_group, flatten, merge_preset, nest, settings_of, to_dict
 
 FLAGS = ("--help", "-h", "--print_config")  # words that take no value
 ABOVE_ZERO = {"optim.lr", "optim.clip_norm"}
 TYPES = {float: "a number", int: "an integer", bool: "true or false", str: "a text"}
 TYPES |= {type(None): "null"}
+MOST = {"threads": 1024, "workers": 1024}  # no machine is helped by more
+
+set_loader("yaml12", load_yaml, exceptions=(YamlError,))
 
 
 def read_words(argv: Iterable[str]) -> dict[str, str | None]:
@@ -59,17 +64,21 @@ def load_config(
     words = read_words(sys.argv[1:] if argv is None else argv)
     hint = "A --config file's values replace the defaults shown; --print_config shows the result."
     shown = {"prog": f"python -m {program}", "description": f"{purpose} {hint}"}
-    parser = ArgumentParser(**shown, exit_on_error=False, default_env=False)
+    options = {"exit_on_error": False, "default_env": False, "parser_mode": "yaml12"}
+    parser = ArgumentParser(**shown, **options)
     config = "YAML file of settings, or config.yaml of a run to repeat it"
     parser.add_argument("--config", type=str, metavar="FILE", help=config)
     parser.add_class_arguments(cls)
-    known = set(settings_of(cls))
+    types = settings_of(cls)
     if (path := words.get("--config")) is not None:
-        flat = _read_settings(path, words, known)
+        flat = _read_settings(path, words, cls)
         _parse(cls, parser.parse_object, nest(flat), where=path)
         parser.set_defaults(flat)
     names = [word[2:] for word in words if word.startswith("--") and word not in FLAGS]
-    _refuse_unknown(names, {*known, "config"}, "command line")
+    _refuse_unknown(names, {*types, "config"}, "command line")
+    for name in names:
+        if (value := words[f"--{name}"]) is not None and name in types:
+            _value("command line", name, value, types[name][0])
     given = [w if v is None else f"{w}={v}" for w, v in words.items() if w != "--print_config"]
     settings = _parse(cls, parser.parse_args, given, where="command line")
     settings.pop("config")
@@ -80,31 +89,70 @@ def load_config(
     config = cls(**vars(parser.instantiate(settings)))
     _check_ranges(config)
     if "--print_config" in words:
-        print(yaml.safe_dump(to_dict(config), sort_keys=False), end="")
+        print(dump_yaml(to_dict(config)), end="")
         sys.exit(0)
     return config
 
 
-def _read_settings(path: str, words: Mapping[str, str | None], known: set[str]) -> Plain:
+def _read_settings(path: str, words: Mapping[str, str | None], cls: type[RunConfig]) -> Plain:
     """Dotted settings of a YAML file for the preset, the task and the method in force."""
-    values = read_yaml(path)
+    values, types = read_yaml(path), settings_of(cls)
     names = ("method", "task", "preset")
-    method, task, preset = (words.get(f"--{name}", values.get(name)) for name in names)
-    parts = {"per_task": str(task), "per_method": str(METHOD_ALIASES.get(method, method))}
-    flat = merge_preset(values, path, str(preset or "paper"), parts)
+    for name in names:
+        if not isinstance(values.get(name, ""), (str, int, float)):
+            raise _not_possible(path, name, values[name], str)
+    method, task, preset = (str(words.get(f"--{n}") or values.get(n, "paper")) for n in names)
+    parts = {"per_task": task, "per_method": METHOD_ALIASES.get(method, method)}
+    flat = merge_preset(values, path, preset, parts)
     for name in flat:
-        if any(setting.startswith(f"{name}.") for setting in known):
+        if any(setting.startswith(f"{name}.") for setting in types):
             check_group(flat[name], f"{path}: {name}")
-    _refuse_unknown(flat, known, path)
-    return flat
+    _refuse_unknown(flat, set(types), path)
+    _check_parts(values, path, cls)
+    return {name: _value(path, name, value, types[name][0]) for name, value in flat.items()}
+
+
+def _value(where: str, name: str, value: Any, hint: Any) -> Any:
+    """A setting as YAML 1.2 reads it where it is a number. SettingsError for what is none, and for
+    null where the setting has no null."""
+    kinds = (hint, *get_args(hint))
+    if isinstance(value, str) and {int, float} & set(kinds):
+        with suppress(YamlError):
+            value = load_yaml(value)
+        if isinstance(value, str):
+            raise _not_possible(where, name, value, hint)
+    if value is None and not {None, type(None)} & set(kinds):
+        raise _not_possible(where, name, value, hint)
+    return value
+
+
+def _check_parts(values: Plain, path: str, cls: type[RunConfig]) -> None:
+    """SettingsError for settings of a method that there is not: nobody would ever get them."""
+    methods = ("unimodal", *methods_of(cls.modalities, cls.baselines))
+    for group in (values, *(values.get("presets") or {}).values()):
+        for name in group.get("per_method") or {}:
+            if name not in methods:
+                choices = ", ".join(methods)
+                raise SettingsError(
+                    f"{path}: per_method.{name} is no method; choose one of {choices}"
+                )
+
+
+def _not_possible(where: str, name: str, value: Any, hint: Any) -> SettingsError:
+    value = "null" if value is None else value
+    return SettingsError(f"{where}: {name}={value} is not possible; it takes {_describe(hint)}")
 
 
 def _check_ranges(config: RunConfig) -> None:
     """Check ranges: no setting is negative; integers are at least 1, or what the setting says."""
     settings = settings_of(type(config))
     for name, value in flatten(to_dict(config)).items():
+        if isinstance(value, str) and "\0" in value:
+            raise SettingsError(f"{name} holds a NUL character, which no name of a file has")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
+        if value > (most := MOST.get(name, math.inf)):
+            raise SettingsError(f"{name}={value} must be at most {most}")
         least = _least(settings[name][1]) if isinstance(value, int) else 0
         if not least <= value < math.inf or (name in ABOVE_ZERO and value == 0):
             bound = "above 0" if name in ABOVE_ZERO else f"at least {least}"
@@ -133,12 +181,14 @@ def _least(setting: Field) -> int:
 
 def read_yaml(path: str) -> Plain:
     """The content of a config file; names of the published code are replaced."""
+    if other := what_else(Path(path)):
+        raise SettingsError(f"--config {path} is {other}; give a YAML file")
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = load_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(f"--config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid YAML: {error}") from error
+    except ValueError as error:  # no UTF-8, or no YAML
+        raise SettingsError(f"{path}: {error}") from error
     values = check_group(values, path)
     for name, aliases in {"method": METHOD_ALIASES, "fusion": FUSION_ALIASES}.items():
         if isinstance(values.get(name), str):
@@ -167,8 +217,7 @@ def _parse(cls: type, parse: Callable[[Any], Namespace], values: Any, where: str
         key = re.search(r'key "([\w.]+)"', message)
         value = re.search(r"(?:Got|Given) value: (.*)", message)
         if key and value and key[1] in settings:
-            takes = _describe(settings[key[1]][0])
-            message = f"{key[1]}={value[1]} is not possible; it takes {takes}"
+            raise _not_possible(where, key[1], value[1], settings[key[1]][0]) from error
         raise SettingsError(f"{where}: {message}") from error
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import random
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol, TypedDict
 
+import msgspec
 import numpy as np
 import torch
 from accelerate.utils import send_to_device
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from i2m2.errors import DataError
 from i2m2.files import Plain
+from i2m2.reading.records import as_record, read_record
 from i2m2.training.conversion import as_classes, as_input, as_mask, as_names
 
 Inputs = dict[str, Tensor]
@@ -216,21 +216,21 @@ class Data(NamedTuple):
     facts: Plain  # at least variant, synthetic, description, fingerprint
 
 
+class Description(TypedDict):
+    """What dataset.json of any prepared folder says; every data set adds its own."""
+
+    variant: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]+$")]
+    synthetic: bool
+    description: str
+
+
 def read_description(folder: Path) -> Plain:
-    """dataset.json of a prepared folder, which says variant, synthetic and description."""
+    """dataset.json of a prepared folder, whole. DataError unless it says variant, synthetic and
+    description."""
     path, remedy = folder / "dataset.json", "prepare the data again"
-    try:
-        described = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} is missing or is not valid JSON ({error}); {remedy}") from error
-    described = described if isinstance(described, dict) else {}
-    types = {"variant": str, "synthetic": bool, "description": str}
-    wrong = [key for key, kind in types.items() if not isinstance(described.get(key), kind)]
-    if wrong:
-        raise DataError(f"{path} does not say {', '.join(wrong)}; {remedy}")
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", described["variant"]):
-        raise DataError(f"{path} names no variant in letters, digits, '.', '-' and '_'; {remedy}")
-    return described
+    content = read_record(path, Plain, remedy)
+    as_record(path, content, Description, remedy)
+    return content
 
 
 def check_dataset(splits: Mapping[str, MultimodalDataset], num_classes: int) -> None:
@@ -239,6 +239,8 @@ def check_dataset(splits: Mapping[str, MultimodalDataset], num_classes: int) -> 
     for name, split in splits.items():
         if not len(split):
             raise DataError(f"{name}: no examples; every split needs at least one")
+        if len(split.y) != len(split):
+            raise DataError(f"{name}: {len(split)} examples and {len(split.y)} rows of labels")
         wrong = (split.y < 0) | (split.y >= num_classes)
         if wrong.any():
             row = int(np.flatnonzero(wrong.reshape(len(split), -1).any(axis=1))[0])

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from i2m2.errors import SettingsError
+from i2m2.errors import SettingsError, is_out_of_memory
 from i2m2.files import Plain
 from i2m2.losses import negative_log_likelihood
 from i2m2.model import ProductOfExperts
 from i2m2.names import PRODUCT
-from i2m2.runs import read_predictions
+from i2m2.runs import predictions_file, require_predictions, usual_columns
 from i2m2.settings import RunConfig
 from i2m2.stats.calibration import log_frequencies
 from i2m2.stats.predictions import Predictions
@@ -27,7 +27,14 @@ from i2m2.training.evaluate import (
     predict,
     scores_table,
 )
-from i2m2.training.loop import Loss, Trainer, fit, make_accelerator, start_tracker
+from i2m2.training.loop import (
+    Loss,
+    Trainer,
+    batch_norm_over,
+    fit,
+    make_accelerator,
+    start_tracker,
+)
 from i2m2.training.run import Run, run_dir
 from i2m2.training.warm_start import warm_start
 
@@ -62,12 +69,15 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
         folder = run_dir(config, data.variant)
         run = Run.open(folder, config, data.facts, writes=accelerator.is_main_process)
     if run.done:
-        return accelerator.print(f"{run.dir}: already done")
+        gone = "" if run.has_weights else "; its weights are gone: delete it to make them again"
+        return accelerator.print(f"{run.dir}: already done{gone}")
     config = run.config
     torch.set_num_threads(config.threads)
     start_tracker(accelerator, run)
     seed_everything(config.seed)
     model = new_model(experiment, config, data)
+    parts = batch_norm_over(model, config, accelerator)
+    run.record_processes(accelerator.num_processes, parts)
     splits = {name: split.select(model.modalities) for name, split in data.splits.items()}
     if config.init == "warm" and not run.started:
         run.add_to_environment(warm_start=warm_start(model, run, command))
@@ -96,6 +106,18 @@ def unanswered(predictions: Predictions) -> str:
     return f"{count:,} of {examples:,} examples {what}\n" if count else ""
 
 
+def build_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductOfExperts:
+    """The data set's model. SettingsError for one that is larger than the memory, or than any."""
+    try:
+        return experiment.build_model(config, data)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise SettingsError(
+            "the model does not fit into this machine's memory; choose smaller sizes in model"
+        ) from error
+
+
 def evaluate_run(
     experiment: Experiment, run: Run, split: str, combine: str, again: bool
 ) -> Predictions:
@@ -105,12 +127,15 @@ def evaluate_run(
             f"--combine {combine} needs the log-probabilities of all answers; "
             "this data set keeps the best"
         )
-    saved = None if again else read_predictions(run.dir, split)
-    predictions = saved or predict_again(experiment, run, split)
+    if again or not predictions_file(run.dir, split).exists():
+        predictions = predict_again(experiment, run, split)
+    else:
+        predictions = require_predictions(run.dir, split)
     examples, data = len(predictions["id"]), run.facts["description"]
     print(f"{run.dir}, {split} split, {examples} examples, data: {data}")
     report = experiment.report
-    print(report(predictions) if report else scores_table(predictions, combine))
+    with usual_columns(run.dir, split):
+        print(report(predictions) if report else scores_table(predictions, combine))
     print(unanswered(predictions), end="")
     return predictions
 
@@ -133,7 +158,7 @@ def predict_again(experiment: Experiment, run: Run, split: str) -> Predictions:
 def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductOfExperts:
     """The data set's model. Where modalities may be absent it knows the training labels'
     frequencies, its answer where all are."""
-    model = experiment.build_model(config, data)
+    model = build_model(experiment, config, data)
     train = data.splits["train"].select(model.modalities)
     if getattr(train, "present", None) and model.log_prior is None:
         model.set_prior(torch.from_numpy(np.exp(log_frequencies(train.y, _classes(model, train)))))
@@ -152,5 +177,5 @@ def _classes(model: ProductOfExperts, train: MultimodalDataset) -> int:
 def trained_model(experiment: Experiment, run: Run, data: Data) -> ProductOfExperts:
     """The model with a run's best weights, on the CPU."""
     model = new_model(experiment, run.config, data)
-    model.load_state_dict(run.load_best())
+    run.load_best_into(model)
     return model

@@ -30,6 +30,7 @@ from i2m2.training.evaluate import SelectOutputs, all_outputs, predict, score_pr
 from i2m2.training.run import Run
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop, "adamw": torch.optim.AdamW}
+BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 PATIENCE = timedelta(hours=6)  # of processes that wait while the first makes or checks the data
 CHECK_EVERY = 50  # steps between looks at the loss, since a look waits for the device
 
@@ -53,11 +54,8 @@ def fit(
     FloatingPointError if the loss is not finite.
     """
     model, config, accelerator = trainer.model, trainer.config, trainer.accelerator
-    optim, history = config.optim, []
-    if state := run.load_last():
-        history = state["history"]
-        for name, part in trainer.parts.items():
-            part.load_state_dict(state[name])
+    optim, history = config.optim, run.restore(trainer.parts)
+    if history:
         run.write_history(history)  # a kill may have come just before its last line
         accelerator.print(f"{run.dir}: resuming after epoch {len(history)}")
     names = sorted({optim.select, "accuracy", "nll"})
@@ -80,7 +78,7 @@ def fit(
         history.append(record)
         _record_epoch(run, trainer, history)
     accelerator.wait_for_everyone()
-    model.load_state_dict(run.load_best())
+    run.load_best_into(model)
 
 
 class Trainer:
@@ -99,6 +97,8 @@ class Trainer:
         parameters: list[Plain] | None,
         examples: int,
     ) -> None:
+        if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model, self.config, self.accelerator, self.loss = model, config, accelerator, loss
         optim = config.optim
         trained = parameters or [p for p in model.parameters() if p.requires_grad]
@@ -274,11 +274,28 @@ def make_accelerator(config: RunConfig) -> Accelerator:
     except ValueError as error:
         raise SettingsError(f"precision={precision}: {error}") from error
     if accelerator.device.type == "cpu":
+        refuse_fp16_on_cpu(precision, "precision")
         _keep_freed_memory()
     # The same numbers again on the same GPU.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
     return accelerator
+
+
+def refuse_fp16_on_cpu(precision: str, setting: str) -> None:
+    """SettingsError, since PyTorch would go on in float32 without a word."""
+    if precision == "fp16":
+        raise SettingsError(f"{setting}=fp16 is not possible on the CPU; use a GPU, or bf16 or no")
+
+
+def batch_norm_over(model: nn.Module, config: RunConfig, accelerator: Accelerator) -> str:
+    """Over what batch norm takes its statistics, if not over whole updates; '' otherwise. On GPUs
+    `Trainer` synchronises it between processes; PyTorch has no such layer for the CPU."""
+    if not any(isinstance(module, BATCH_NORM) for module in model.modules()):
+        return ""
+    synchronised = accelerator.device.type == "cuda"
+    parts = config.optim.micro_batches * (1 if synchronised else accelerator.num_processes)
+    return f"over each of the {parts} parts of an update" if parts > 1 else ""
 
 
 def _keep_freed_memory() -> None:

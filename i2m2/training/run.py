@@ -2,36 +2,75 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, TypedDict
 
+import msgspec
 import numpy as np
 import safetensors.torch
 import torch
-import yaml
-from torch import Tensor
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
-from i2m2.errors import DataError, SettingsError
-from i2m2.files import Plain, finite, write_atomic, write_json, write_text
-from i2m2.runs import is_done, read_config, read_environment, read_facts, readable
-from i2m2.settings import RunConfig, config_diff, to_dict, with_role
+from i2m2.errors import BusyError, DataError, SettingsError
+from i2m2.files import Plain, finite, lock, write_atomic, write_json, write_text
+from i2m2.reading.paths import damaged, require_file
+from i2m2.reading.yaml12 import dump_yaml
+from i2m2.runs import Numbers, is_done, read_config, read_environment, read_facts
+from i2m2.settings import RunConfig, config_diff, to_dict, with_role, without_effect
 
 RUN_AGAIN = "delete its folder and run it again"
+# What torch, its zip files and `load_state_dict` raise for what is damaged, or of another model.
+UNREADABLE = (
+    RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError,
+    UnpicklingError, zipfile.BadZipFile, SafetensorError, AssertionError,
+)  # fmt: skip
+CHECKSUM = "crc32"  # of the weights, in the metadata of best.safetensors
 PACKAGES = (  # whose versions a number depends on
     "torch", "torchvision", "numpy", "scikit-learn", "accelerate", "transformers", "h5py", "i2m2",
 )  # fmt: skip
+
+
+class Epoch(TypedDict):
+    """A record of the history, as a line of metrics.jsonl."""
+
+    epoch: int
+    train_loss: float
+    val: Numbers
+    lr: float
+    seconds: float
+
+
+class LastState(TypedDict):
+    """last.pt: the history, and the states of model, optimiser, schedule and scaler."""
+
+    history: list[Epoch]
+    model: Plain
+    optimizer: Plain
+    scheduler: Plain
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """DamagedError where reading a state, or giving it to a model, ends in any other error."""
+    try:
+        yield
+    except UNREADABLE as error:
+        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise damaged(path, first, RUN_AGAIN) from error
 
 
 def run_dir(config: RunConfig, variant: str = "") -> Path:
@@ -72,7 +111,7 @@ class Run:
             for leftover in directory.glob(".*.tmp.*"):  # of a process that was killed
                 leftover.unlink()
             if not stored:
-                settings = yaml.safe_dump(to_dict(run.config), sort_keys=False)
+                settings = dump_yaml(to_dict(run.config))
                 # A fact may be undefined, an AUROC say.
                 env = environment(config.device) | {"data": finite(data)}
                 write_json(directory / "env.json", env)
@@ -82,6 +121,10 @@ class Run:
     @property
     def done(self) -> bool:
         return is_done(self.dir)
+
+    @property
+    def has_weights(self) -> bool:
+        return (self.dir / "best.safetensors").exists()
 
     @property
     def started(self) -> bool:
@@ -97,18 +140,31 @@ class Run:
         # Cloned: the format refuses tensors that share memory (an encoder that two experts use).
         contiguous = torch.contiguous_format
         copies = {k: v.detach().cpu().clone(memory_format=contiguous) for k, v in weights.items()}
-        data = safetensors.torch.save(copies)
+        data = safetensors.torch.save(copies, {CHECKSUM: str(_checksum(copies))})
         self._write("best.safetensors", lambda path: path.write_bytes(data))
 
     def load_best(self) -> dict[str, Tensor]:
-        """Weights of the best epoch. SettingsError if there are none yet, DataError if damaged."""
+        """Weights of the best epoch. SettingsError if there are none yet, DataError if they are
+        gone or damaged."""
         path = self.dir / "best.safetensors"
-        if not path.exists():
+        if not (self.has_weights or self.started or self.done):
             raise SettingsError(
                 f"{path} does not exist: this run has not finished an epoch yet; train it first"
             )
-        with readable(path, RUN_AGAIN, safetensors.SafetensorError):
-            return safetensors.torch.load_file(path)
+        require_file(path, f"delete {self.dir} and run it again")
+        with readable(path):
+            weights = safetensors.torch.load_file(path)
+            with safe_open(path, framework="pt") as file:
+                written = (file.metadata() or {}).get(CHECKSUM)
+            if written not in (None, str(_checksum(weights))):
+                raise ValueError("its weights are not those that were written")
+        return weights
+
+    def load_best_into(self, model: nn.Module) -> None:
+        """Give a model the weights of the best epoch. DataError if they are of another model."""
+        weights = self.load_best()
+        with readable(self.dir / "best.safetensors"):
+            model.load_state_dict(weights)
 
     def save_last(self, state: Plain) -> None:
         # Through memory: a full disk is then an OSError of ours, not an abort inside torch.save.
@@ -116,13 +172,28 @@ class Run:
         torch.save(dict(state), buffer)
         self._write("last.pt", lambda path: path.write_bytes(buffer.getbuffer()))
 
-    def load_last(self) -> Plain | None:
-        """The state after the latest finished epoch, on the CPU; None for a new run."""
+    def load_last(self) -> LastState | None:
+        """The state after the latest finished epoch, on the CPU; None for a new run. DataError if
+        it is damaged."""
         if not self.started:
             return None
-        path, errors = self.dir / "last.pt", (RuntimeError, ValueError, EOFError, UnpicklingError)
-        with readable(path, RUN_AGAIN, *errors):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        path = require_file(self.dir / "last.pt", RUN_AGAIN)
+        with readable(path):
+            with zipfile.ZipFile(path) as archive:
+                if name := archive.testzip():  # torch does not look at the checksums
+                    raise ValueError(f"the checksum of {name} differs")
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            return msgspec.convert(state, LastState) and state
+
+    def restore(self, parts: Mapping[str, Any]) -> list[Plain]:
+        """Give `parts`, such as model and optimizer, their states after the latest finished epoch
+        -> the history; [] for a new run. DataError if these are of another model."""
+        if (state := self.load_last()) is None:
+            return []
+        with readable(self.dir / "last.pt"):
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+        return state["history"]
 
     def write_history(self, history: list[Plain]) -> None:
         """Write metrics.jsonl, whole every time: it never has an epoch whose state was not kept."""
@@ -136,6 +207,12 @@ class Run:
         """Add facts to env.json, such as where a warm start came from."""
         if self.writes:
             write_json(self.dir / "env.json", read_environment(self.dir) | facts)
+
+    def record_processes(self, number: int, batch_norm: str) -> None:
+        """Note how many processes train it; after a resumption there may be several numbers."""
+        before = read_environment(self.dir).get("processes", ())
+        facts = {"processes": sorted({*before, number})}
+        self.add_to_environment(**facts, **({"batch_norm": batch_norm} if batch_norm else {}))
 
     def finish(self, result: Mapping[str, Mapping[str, float]]) -> None:
         """Write result.json ({split: {metric: value}}, null where one is undefined), then DONE."""
@@ -160,20 +237,30 @@ class Run:
     def _lock(self) -> None:
         """Lock the folder; the system frees it when this process ends, however it ends."""
         self._lock_file = open(self.dir / ".lock", "w")  # noqa: SIM115 (until the process ends)
-        try:
-            # Not flock: the data loader's workers would inherit it, and outlive a kill by seconds.
-            fcntl.lockf(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise SettingsError(
+        if lock(self._lock_file) is False:
+            raise BusyError(
                 f"{self.dir}: another process is at work on this run; "
                 "wait for it, or choose another --tag"
-            ) from error
+            )
 
 
-def differences(stored: Plain, config: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """{dotted name: (stored value, value now)} of settings with influence on the numbers."""
-    neutral = with_role(type(config), "neutral", "location")
-    return config_diff(stored, to_dict(config), ignored=neutral)
+def differences(
+    stored: Plain, config: RunConfig, experts: tuple[str, ...] | None = None
+) -> dict[str, tuple[Any, Any]]:
+    """{dotted name: (stored value, value now)} of settings with influence on the numbers of these
+    experts, by default those of the method."""
+    ignored = with_role(type(config), "neutral", "location")
+    ignored |= without_effect(type(config), experts or config.experts, config.fusion)
+    return config_diff(stored, to_dict(config), ignored)
+
+
+def _checksum(weights: Mapping[str, Tensor]) -> int:
+    """CRC-32 of the weights, by their names."""
+    value = 0
+    for name in sorted(weights):
+        flat = weights[name].contiguous().reshape(-1).view(torch.uint8)
+        value = zlib.crc32(flat.numpy(), value)
+    return value
 
 
 def shown(differing: Mapping[str, tuple[Any, Any]]) -> str:

@@ -12,7 +12,7 @@ from i2m2.errors import SettingsError
 from i2m2.names import INTER, method_of
 from i2m2.runs import is_done, part_of, read_config
 from i2m2.settings import to_dict
-from i2m2.training.run import Run, differences, shown
+from i2m2.training.run import Run, differences, readable, shown
 
 
 def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
@@ -22,10 +22,11 @@ def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
     outside = {k: v for k, v in model.state_dict().items() if not k.startswith("experts.")}
     changed = {}
     for name, path in sources.items():
-        weights = _weights_of(path, run)
+        weights = _weights_of(path, run, name)
         prefix = f"experts.{name}."
         expert = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-        model.experts[name].load_state_dict(expert)
+        with readable(path / "best.safetensors"):
+            model.experts[name].load_state_dict(expert)
         # What the experts have in common, a backbone say, comes from the run that changed it; if
         # several did, from the last: the fused one.
         common = {k: v for k, v in weights.items() if k in outside}
@@ -52,14 +53,15 @@ def _finished_parts(run: Run, command: str) -> dict[str, Path]:
     return sources
 
 
-def _weights_of(source: Path, run: Run) -> dict[str, torch.Tensor]:
+def _weights_of(source: Path, run: Run, expert: str) -> dict[str, torch.Tensor]:
     """A part's weights. DataError if it saw other examples, SettingsError if any group of settings
-    but the optimiser's differs: the joint run's numbers would mean something else."""
+    but the optimiser's differs in what the expert uses: the joint run's numbers would mean
+    something else."""
     part = Run(source, run.config)
     part.refuse_other_data(run.facts)
     differing = {
         key: values
-        for key, values in differences(read_config(source), run.config).items()
+        for key, values in differences(read_config(source), run.config, (expert,)).items()
         if "." in key and not key.startswith("optim.")
     }
     if differing:

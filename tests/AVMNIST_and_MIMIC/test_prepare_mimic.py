@@ -203,11 +203,11 @@ def _put(value, *index):
 
 
 DAMAGE = {
-    "a missing file": (lambda out: (out / "mimic.npz").unlink(), "mimic.npz: is missing"),
+    "a missing file": (lambda out: (out / "mimic.npz").unlink(), "mimic.npz is missing"),
     "another byte": (lambda out: _flip(out / "mimic.npz"), "sha256 differs"),
     "a damaged description": (
         lambda out: (out / "dataset.json").write_text("{"),
-        "not a description",
+        "dataset.json is damaged",
     ),
     "another dtype": (
         lambda out: _save(out, static=lambda x: x.astype(np.float64)),

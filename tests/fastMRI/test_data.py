@@ -110,14 +110,14 @@ def replace(name, old, new):
     "damage, message",
     [
         (remove("dataset.json"), "dataset.json is missing; how to make it: fastMRI/README.md"),
-        (remove("slices.csv"), "slices.csv is missing or damaged"),
+        (remove("slices.csv"), "slices.csv is missing"),
         (
             remove("volumes/file9000002.h5"),
             "1 volumes that are not there, such as file9000002.h5",
         ),
-        (truncate, "file9000002.h5 cannot be read"),
+        (truncate, "file9000002.h5: no HDF5 file, or a damaged one"),
         (damage_volume(with_nan), "file9000002.h5: slice 2 of image holds NaN"),
-        (damage_volume(lambda file: file.pop("image")), "file9000002.h5 cannot be read .*image"),
+        (damage_volume(lambda file: file.pop("image")), "has no array image, only"),
         (replace("slices.csv", ",3,train,", ",9,train,"), "slice 9 of image cannot be read"),
         (replace("slices.csv", ",train,", ",training,"), "names parts .'training'."),
         (

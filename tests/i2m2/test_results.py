@@ -1,5 +1,7 @@
 """The command that fills tables, against tables worked by hand; and bad input."""
 
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,8 @@ import pytest
 from i2m2.errors import DataError, SettingsError
 from i2m2.results import main
 from tests.i2m2.conftest import (
+    CONFIG,
+    ENV,
     I2M2,
     INTER,
     PAPER,
@@ -119,25 +123,58 @@ def test_dataset_selects_its_variants_and_a_folder_no_paper_knows_is_a_plain_tab
 
 
 @pytest.mark.parametrize(
-    "content, message",
+    "name, content, message",
     [
-        ("{not json", "cannot be read"),
-        ("[1]", "holds no mapping"),
-        ('{"val": {}}', "has no 'test'"),
-        ('{"test": {"auroc": 0.5}}', "test accuracy is absent"),
-        ('{"test": {"accuracy": 72.4, "auroc": 0.5}}', "between 0 and 1"),
-        ('{"test": {"accuracy": NaN, "auroc": 0.5}}', "between 0 and 1"),
-        (None, "is missing although"),
+        ("result.json", "{not json", "is damaged"),
+        ("result.json", "[1]", "expected object, got array"),
+        ("result.json", '{"val": {}}', "required field test"),
+        ("result.json", '{"test": {"auroc": "high"}}', "expected float | null, got str"),
+        ("result.json", '{"test": {"auroc": 0.5}}', "test accuracy is absent"),
+        ("result.json", '{"test": {"accuracy": 72.4}}', "between 0 and 1"),
+        ("result.json", '{"test": {"accuracy": NaN, "auroc": 0.5}}', "is damaged"),
+        ("result.json", None, "is missing"),
+        ("env.json", '{"data": {"synthetic": "no"}}', "data.synthetic: expected bool, got str"),
+        ("env.json", "[" * 100_000, "is damaged"),
+        ("env.json", '{"product_of": 3}', "product_of: expected array | null, got int"),
+        ("config.yaml", "optim: 3", "optim: expected object, got int"),
+        ("config.yaml", "seed: 1\nseed: 2", "seed occurs twice"),
+        ("config.yaml", "method: intra", "method is intra, which is no run of i2m2-concat"),
     ],
 )
-def test_corrupt_result_is_a_data_error_that_names_the_file(out, content, message):
+def test_a_damaged_run_costs_its_own_row_and_is_named(out, capsys, name, content, message):
     make_three(out)
-    path = out / "toy/i2m2-concat/seed0/result.json"
+    path = out / "toy/i2m2-concat/seed0" / name
     path.unlink() if content is None else path.write_text(content)
-    with pytest.raises(DataError, match=message) as error:
+    with pytest.raises(DataError, match=re.escape(message)) as error:
         main([str(out)])
-    assert str(path) in str(error.value)
-    assert not (out / "toy/table.md").exists()
+    assert str(path) in str(error.value) and "delete" in str(error.value)
+    table = (out / "toy/table.md").read_text()
+    assert row_of(table, "Image").startswith("| Image | 72.0 ± 1.4 (2)")
+    assert row_of(table, "I2M2").startswith("| I2M2 | missing")
+    not_counted = table.partition("### Not counted")[2]
+    assert str(path) in not_counted and "### Unfinished" not in table
+
+
+def test_a_copied_or_renamed_seed_counts_once(out, capsys):
+    make_run(out, "toy/unimodal_image/seed1", {"accuracy": 0.7}, config=CONFIG | {"seed": 1})
+    for name in ("seed2", "seed01"):
+        shutil.copytree(out / "toy/unimodal_image/seed1", out / "toy/unimodal_image" / name)
+    make_run(out, "toy/i2m2-concat/seed0", {"accuracy": 0.8}, config=CONFIG | {"seed": 5})
+    main([str(out)])
+    printed = capsys.readouterr().out
+    assert row_of(printed, "Image").startswith("| Image | 70.0 (1) |")
+    assert "Image: the folders seed01, seed1, seed2 all hold seed 1, as config.yaml" in printed
+    assert "NOT counted twice" in printed
+    assert "I2M2: the folder seed0 holds seed 5, as config.yaml says" in printed
+
+
+def test_several_processes_and_batch_norm_over_parts_stand_below_the_table(out, capsys):
+    parts = "over the 2 parts of an update"
+    make_three(out, env=ENV | {"processes": [2], "batch_norm": parts})
+    main([str(out)])
+    printed = capsys.readouterr().out
+    assert "Trained by 2 processes: Image, I2M2." in printed
+    assert f"Batch norm took its statistics {parts}: Image, I2M2." in printed
 
 
 def test_wrong_settings_say_what_there_is_and_what_to_do(out):
@@ -162,7 +199,7 @@ def test_damaged_runs_of_one_data_set_leave_the_others_their_tables(out, capsys)
     of_two_rows(out)
     bad = make_run(out, "aaa/inter/seed0", {"accuracy": 0.5})
     (bad / "result.json").write_text("{")
-    with pytest.raises(DataError, match="aaa/inter/seed0/result.json: cannot be read"):
+    with pytest.raises(DataError, match="aaa/inter/seed0/result.json is damaged"):
         main([str(out)])
     assert "## Table 9" in capsys.readouterr().out
     assert "Table 9" in (out / "report.html").read_text()

@@ -1,11 +1,16 @@
 """The order of a table's runs, and what happens when one fails."""
 
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
 from i2m2.errors import SettingsError
 from i2m2.sweep import Job, main, plan, run_jobs
+from tests.conftest import ROOT
 
 ROWS = [
     "unimodal_image",
@@ -48,7 +53,7 @@ def test_needs_are_met_before_a_job_starts(at_a_time, tmp_path):
     assert (tmp_path / "last").exists() and (tmp_path / "other").exists()
 
 
-@pytest.mark.parametrize("code, good", [(1, 0), (3, 3)])
+@pytest.mark.parametrize("code, good", [(1, 0), (4, 0), (3, 3)])
 def test_a_failed_job_leaves_out_what_needs_it_and_after_a_mistake_in_the_data_everything(
     code, good, tmp_path
 ):
@@ -89,3 +94,32 @@ def test_settings_that_make_no_sense_are_refused():
     for arguments in (["--jobs", "0"], ["--seeds", ""]):
         with pytest.raises(SettingsError, match="at least one job and one seed"):
             main(["--train", "x", "--config", "y", "--rows", "intra", *arguments])
+
+
+SWEEP = """
+import sys
+from i2m2.sweep import Job, run_jobs
+script = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).touch(); time.sleep(60)"
+run_jobs([Job("long", [sys.executable, "-c", script, sys.argv[1]])], 1)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_what_a_sweep_has_started_ends_with_it(number, tmp_path):
+    begun = tmp_path / "begun"
+    sweep = subprocess.Popen([sys.executable, "-c", SWEEP, str(begun)], cwd=ROOT)
+    while not begun.exists():
+        time.sleep(0.02)
+    child = Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children").read_text().split()[0]
+    sweep.send_signal(number)
+    assert sweep.wait() == (128 + number if number != signal.SIGKILL else -number)
+    deadline = time.monotonic() + 10
+    while is_running(child) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_running(child)
+
+
+def is_running(pid):
+    """Whether a process is there, and no zombie that nobody has asked for its end."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"

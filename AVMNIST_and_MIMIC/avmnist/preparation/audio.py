@@ -11,6 +11,7 @@ import functools
 import hashlib
 import io
 import itertools
+import lzma
 import math
 import re
 import struct
@@ -26,15 +27,21 @@ from scipy.io import wavfile
 from scipy.signal import resample_poly
 
 from i2m2.errors import DataError
+from i2m2.reading.paths import files_below, require_file
 
 RATE = 8000  # Hz, FSDD's
 SIZE = 112  # frames, and frequencies from 0 to 4 kHz, of a spectrogram
 FFT = 2 * SIZE - 1  # points; 112 one-sided frequencies
 SHORTEST = RATE // 10  # samples
+LARGEST = 1 << 30  # bytes of a WAV, hours
+RATES = (1_000, 1_000_000)  # Hz, of any recording
 LONGEST = FFT * SIZE  # samples; a longer clip would need a window longer than the FFT
 _NAME = re.compile(r"(\d)_(.+)_(\d+)\.wav", re.IGNORECASE)
 # The last two: unknown method of compression, password.
-NOT_A_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+NOT_A_ZIP = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, NotImplementedError,
+    RuntimeError,
+)  # fmt: skip
 NOT_A_WAV = (  # what scipy raises for one that is damaged
     ValueError,
     ArithmeticError,
@@ -74,6 +81,7 @@ class Speech:
     recordings: list[Recording]
     misnamed: int
     sha256: str
+    silent: int = 0  # recordings without any sound, which are kept
 
 
 def read_speech(source: Path) -> Speech:
@@ -87,7 +95,7 @@ def read_speech(source: Path) -> Speech:
             continue
         if name in recordings:
             raise DataError(f"{source}: two files are named {name}; keep one of them")
-        digest.update(f"{name} {len(data)}\n".encode() + data)
+        digest.update(f"{name} {len(data)}\n".encode("utf-8", "surrogateescape") + data)
         digit, speaker, take = match.groups()
         samples = normalise(decode_wav(f"{source}: {path}", data)[:LONGEST])
         recordings[name] = Recording(name, int(digit), speaker, int(take), samples)
@@ -99,31 +107,40 @@ def read_speech(source: Path) -> Speech:
             f"{other}; --speech names FSDD's folder or zip"
         )
     by_name = [recordings[name] for name in sorted(recordings)]
-    return Speech(by_name, len(misnamed), digest.hexdigest())
+    silent = sum(not recording.samples.any() for recording in by_name)
+    return Speech(by_name, len(misnamed), digest.hexdigest(), silent)
 
 
 def wav_files(source: Path) -> Iterator[tuple[str, bytes]]:
     """(path inside `source`, content) of every WAV in a folder or zip, sorted by file name."""
     if source.is_dir():
-        paths = [path for path in source.rglob("*") if _is_wav(path.name)]
+        paths = [path for path in files_below(source) if _is_wav(path.name)]
         for path in sorted(paths, key=lambda path: (path.name, path)):
-            yield path.relative_to(source).as_posix(), path.read_bytes()
+            name = path.relative_to(source).as_posix()
+            _refuse_long(f"{source}: {name}", path.stat().st_size)
+            yield name, path.read_bytes()
         return
-    if not source.exists():
-        raise DataError(
-            f"{source}: no such folder or zip; name where the WAV files are, "
-            "or fetch them with --download DIR"
-        )
+    require_file(
+        source, "name the folder or zip of the WAV files, or fetch one with --download DIR"
+    )
     try:
         with zipfile.ZipFile(source) as archive:
-            paths = [path for path in archive.namelist() if _is_wav(_file_name(path))]
-            for path in sorted(paths, key=lambda path: (_file_name(path), path)):
-                yield path, archive.read(path)
+            members = [
+                member for member in archive.infolist() if _is_wav(_file_name(member.filename))
+            ]
+            for member in sorted(members, key=lambda one: (_file_name(one.filename), one.filename)):
+                _refuse_long(f"{source}: {member.filename}", member.file_size)
+                yield member.filename, archive.read(member)
     except NOT_A_ZIP as error:
         raise DataError(
             f"{source}: not a readable zip ({error}); "
             "download it again, or name the unpacked folder"
         ) from None
+
+
+def _refuse_long(where: str, size: int) -> None:
+    if size > LARGEST:
+        raise DataError(f"{where}: {size:,} bytes are no single recording; replace or remove it")
 
 
 def _file_name(path: str) -> str:
@@ -140,12 +157,15 @@ def decode_wav(where: str, data: bytes) -> np.ndarray:
     Any PCM width or float, any number of channels, any rate.
     """
     try:
+        _refuse_cut(data)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that are not audio
             warnings.filterwarnings("error", "Reached EOF", wavfile.WavFileWarning)
             rate, samples = wavfile.read(io.BytesIO(data))
     except NOT_A_WAV:
         raise DataError(f"{where}: not a WAV file, or cut short; replace or remove it") from None
+    if not RATES[0] <= rate <= RATES[1]:
+        raise DataError(f"{where}: a rate of {rate:,} Hz is no recording's; replace or remove it")
     if samples.dtype.kind in "iu":
         unsigned = samples.dtype.kind == "u"  # 8-bit WAVs are, around 128
         samples = samples / 2.0 ** (8 * samples.dtype.itemsize - 1) - (1 if unsigned else 0)
@@ -153,7 +173,7 @@ def decode_wav(where: str, data: bytes) -> np.ndarray:
         samples = samples.astype(np.float64)
     else:
         samples = samples.mean(axis=1, dtype=np.float64)
-    if rate != RATE and len(samples) and rate > 0:
+    if rate != RATE and len(samples):
         common = math.gcd(RATE, rate)
         samples = resample_poly(samples, RATE // common, rate // common)
     if len(samples) < SHORTEST:
@@ -164,6 +184,17 @@ def decode_wav(where: str, data: bytes) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise DataError(f"{where}: holds NaN or infinite samples; replace or remove it")
     return samples.astype(np.float32)
+
+
+def _refuse_cut(data: bytes) -> None:
+    """EOFError if a chunk of a WAV announces more than is there, which scipy takes as it is."""
+    order = "big" if data[:4] == b"RIFX" else "little"
+    place = 12
+    while data[:4] in (b"RIFF", b"RIFX") and place + 8 <= len(data):
+        size = int.from_bytes(data[place + 4 : place + 8], order)
+        place += 8 + size + size % 2
+        if place > len(data) + size % 2:
+            raise EOFError("cut short")
 
 
 def normalise(samples: np.ndarray) -> np.ndarray:

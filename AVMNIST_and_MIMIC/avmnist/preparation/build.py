@@ -36,6 +36,7 @@ from AVMNIST_and_MIMIC.avmnist.preparation.splits import assign, choose
 from i2m2.errors import SettingsError
 from i2m2.files import write_json
 
+UTF8 = {"encoding": "utf-8", "errors": "surrogateescape"}
 PAIR_BYTES = audio.SIZE**2 + 4 * 784  # nearly all that a pair takes on the disk
 
 
@@ -49,6 +50,7 @@ class Material:
     sha256: Mapping[str, str]
     misnamed: int = 0
     noise: NoiseClips | None = None
+    silent: int = 0  # recordings
 
 
 def build(out: Path, material: Material, rules: Rules, label: Label) -> bool:
@@ -146,7 +148,8 @@ def _write_audio(
         "test": _new_spectrograms(folder / "audio/test_data.npy", len(test)),
     }
     with (
-        open(folder / "pairs.csv", "w", newline="", encoding="utf-8") as table,
+        # A name of a file may be no text.
+        open(folder / "pairs.csv", "w", newline="", **UTF8) as table,
         tqdm(total=len(train) + len(test), desc="spectrograms", unit="pair", disable=None) as bar,
     ):
         writer = csv.writer(table, lineterminator="\n")
@@ -160,10 +163,12 @@ def _write_audio(
     speakers = {
         part: sorted({recordings[i].speaker for i in places}) for part, places in positions.items()
     }
+    silent = {"silent": material.silent} if material.silent else {}
     return {
         "recordings": {part: len(places) for part, places in positions.items()},
         "speakers": speakers,
         "misnamed": material.misnamed,
+        **silent,
     }
 
 

@@ -12,12 +12,14 @@ import numpy as np
 from AVMNIST_and_MIMIC.avmnist.files import NUM_CLASSES, SHAPES, open_part
 from AVMNIST_and_MIMIC.avmnist.preparation.layout import (
     COLUMNS,
+    FILES,
     Facts,
     read_facts,
     sha256_of,
     summary,
 )
 from i2m2.errors import DataError
+from i2m2.reading.arrays import open_array
 
 PARTS = ("train", "test")
 
@@ -81,6 +83,8 @@ def _range(path: Path, array: np.ndarray) -> tuple[float, float]:
 
 
 def _check_files(folder: Path, facts: Facts) -> None:
+    if missing := set(FILES) - set(facts["files"]):
+        _fail(folder / "dataset.json", f"has no checksum of {', '.join(sorted(missing))}")
     for name, recorded in facts["files"].items():
         path = folder / name
         if not path.is_file():
@@ -94,7 +98,7 @@ def _check_files(folder: Path, facts: Facts) -> None:
                 "it was changed after it was written",
             )
     start, stop = facts["validation_rows"]
-    rows = facts["files"]["train_labels.npy"]["shape"][0]
+    rows = len(open_array(folder / "train_labels.npy", "prepare the data again"))
     if not 0 < start < stop <= rows:
         _fail(folder / "dataset.json", f"validation_rows [{start}, {stop}] do not fit {rows} rows")
 
@@ -105,13 +109,17 @@ def _check_pairs(folder: Path, facts: Facts, labels: dict[str, np.ndarray]) -> N
     Validation may share those of training by rule.
     """
     path, heard, rows = folder / "pairs.csv", defaultdict(set), defaultdict(int)
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8", errors="surrogateescape") as file:
         reader = csv.reader(file)
         if tuple(next(reader, ())) != COLUMNS:
             _fail(path, f"its columns are not {', '.join(COLUMNS)}")
-        for name, row, label, part, recording, *_ in reader:
-            spoken, label_there = recording.startswith(f"{label}_"), labels[name][int(row)]
-            if not spoken or int(label) != label_there:
+        for fields in reader:
+            try:
+                name, row, label, part, recording, *_ = fields
+                spoken, label_there = recording.startswith(f"{label}_"), labels[name][int(row)]
+            except (ValueError, KeyError, IndexError):
+                _fail(path, f"line {reader.line_num} is no pair")
+            if not spoken or label != str(label_there):
                 _fail(
                     path,
                     f"{name} row {row}: label {label_there}, but its recording is {recording}",
@@ -122,7 +130,7 @@ def _check_pairs(folder: Path, facts: Facts, labels: dict[str, np.ndarray]) -> N
     if dict(rows) != expected:
         _fail(path, f"lists {dict(rows)} rows, but the labels have {expected}")
     shared = heard["test"] & (heard["train"] | heard["val"])
-    if facts["settings"]["val_takes"]:
+    if facts["settings"].get("val_takes"):
         shared |= heard["train"] & heard["val"]
     if shared:
         _fail(path, f"{len(shared)} recordings are heard in two parts, such as {min(shared)}")

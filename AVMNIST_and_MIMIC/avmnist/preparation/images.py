@@ -17,10 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from i2m2.errors import DataError, SettingsError
+from i2m2.reading.paths import files_below
 
 # idx: two zero bytes, type 8 (uint8), number of dimensions 3 or 1; big endian
 IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
 PIXELS = 28 * 28
+MOST_DEFLATED = 1032  # bytes that one byte of a gzip can stand for
 BLOCK = 10_000  # images turned into floats at a time
 
 
@@ -64,11 +66,13 @@ def _spellings(part: str, kind: str) -> list[str]:
 
 def _find(folder: Path, part: str, kind: str) -> Path | None:
     """The file in either spelling, plain before .gz, nearest to `folder` first."""
-    paths: list[Path] = []
-    for name in _spellings(part, kind):
-        for spelling in (name, f"{name}.gz"):
-            paths += [path for path in folder.rglob(spelling) if path.is_file()]
-    return min(paths, key=lambda path: len(path.parts), default=None)
+    wanted = [spelling for name in _spellings(part, kind) for spelling in (name, f"{name}.gz")]
+    paths = [path for path in files_below(folder) if path.name in wanted]
+
+    def order(path: Path) -> tuple[int, int]:
+        return len(path.parts), wanted.index(path.name)
+
+    return min(paths, key=order, default=None)
 
 
 def _read_pair(images_path: Path, labels_path: Path) -> Digits:
@@ -97,30 +101,34 @@ def read_idx(path: Path, magic: int) -> np.ndarray:
 
     IMAGES_MAGIC: [N, rows, columns]; LABELS_MAGIC: [N].
     """
-    data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error):
-            raise DataError(
-                f"{path}: the gzip file is damaged or cut short; download it again"
-            ) from None
     dims = magic & 0xFF
-    begin = 4 + 4 * dims  # of the values
-    header = [0] if len(data) < begin else np.frombuffer(data[:begin], dtype=">u4").tolist()
-    if header[0] != magic:
+    size = path.stat().st_size
+    with open(path, "rb") as plain:
+        is_gzip = plain.read(2) == b"\x1f\x8b"
+    try:
+        with gzip.open(path) if is_gzip else open(path, "rb") as file:
+            start = file.read(4 + 4 * dims)
+            header = [0] if len(start) < 4 + 4 * dims else np.frombuffer(start, ">u4").tolist()
+            if header[0] != magic:
+                raise DataError(
+                    f"{path}: not an idx file of {dims}-dimensional uint8 data "
+                    f"(magic {header[0]}, expected {magic}); download it again"
+                )
+            shape = tuple(header[1:])
+            announced, most = math.prod(shape), size * (MOST_DEFLATED if is_gzip else 1)
+            # One byte more, to see that nothing follows, and to have the checksum looked at.
+            data = file.read(min(announced, most) + 1)
+    except (OSError, EOFError, zlib.error):
         raise DataError(
-            f"{path}: not an idx file of {dims}-dimensional uint8 data "
-            f"(magic {header[0]}, expected {magic}); download it again"
-        )
-    shape = tuple(header[1:])
-    expected, actual = math.prod(shape), len(data) - begin
-    if actual != expected:
+            f"{path}: the gzip file is damaged or cut short; download it again"
+        ) from None
+    if len(data) != announced:
+        more = "more than " * (len(data) > announced)
         raise DataError(
-            f"{path}: {actual} bytes of data, but its header announces "
-            f"{'x'.join(map(str, shape))} = {expected}; download it again"
+            f"{path}: {more}{min(len(data), announced)} bytes of data, but its header announces "
+            f"{'x'.join(map(str, shape))} = {announced}; download it again"
         )
-    return np.frombuffer(data, dtype=np.uint8, offset=begin).reshape(shape)
+    return np.frombuffer(data, dtype=np.uint8).reshape(shape)
 
 
 @dataclass(frozen=True)

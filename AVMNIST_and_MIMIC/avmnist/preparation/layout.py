@@ -14,12 +14,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Required, TypedDict
 
+import msgspec
 import numpy as np
 
 from AVMNIST_and_MIMIC.avmnist.preparation.rules import Rules
 from i2m2.errors import DataError, SettingsError
+from i2m2.reading.records import read_record
 
 RECIPE = 1  # raised when the same rules would give other values
 COLUMNS = ("file", "row", "label", "part", "recording", "noise", "snr_db")
@@ -33,7 +35,49 @@ FILES = (
     "pairs.csv",
 )
 Facts = dict[str, Any]  # of dataset.json, whose values are numbers, texts, lists and mappings
+REMEDY = "prepare the folder again"
 IDENTITY = ("variant", "recipe", "seed", "settings", "inputs")
+
+
+class FileFacts(TypedDict, total=False):
+    """Of a file."""
+
+    bytes: Required[int]
+    sha256: Required[str]
+    shape: list[int]
+    dtype: str
+
+
+class Counts(TypedDict):
+    """Of the three parts."""
+
+    train: int
+    val: int
+    test: int
+
+
+class SpeechFacts(TypedDict):
+    """Recordings of each part."""
+
+    recordings: Counts
+
+
+class Stored(TypedDict):
+    """dataset.json, as far as it is read back."""
+
+    variant: str
+    synthetic: bool
+    description: str
+    recipe: int
+    seed: int
+    settings: Facts
+    inputs: dict[str, str]
+    files: dict[str, FileFacts]
+    validation_rows: Annotated[list[int], msgspec.Meta(min_length=2, max_length=2)]
+    counts: Counts
+    speech: SpeechFacts
+    components: int
+    explained: float
 
 
 @dataclass(frozen=True)
@@ -66,14 +110,14 @@ def holds(out: Path, facts: Facts) -> bool:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     try:
-        stored = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
-        differing = [key for key in IDENTITY if stored.get(key) != facts[key]]
-    except (OSError, ValueError, AttributeError):
+        stored = read_record(out / "dataset.json", Stored, REMEDY)
+    except DataError:
         raise SettingsError(
             f"{out} is not empty and not a folder this command wrote; "
             "give another --out, or remove it"
         ) from None
-    if "settings" in differing and isinstance(stored.get("settings"), dict):
+    differing = [key for key in IDENTITY if stored[key] != facts[key]]
+    if "settings" in differing:
         before, now = stored["settings"], facts["settings"]
         differing += [f"settings.{key}" for key in now if before.get(key) != now[key]]
         differing.remove("settings")
@@ -85,7 +129,7 @@ def holds(out: Path, facts: Facts) -> bool:
     return True
 
 
-def read_facts(folder: Path) -> Facts | None:
+def read_facts(folder: Path) -> Stored | None:
     """dataset.json, or None where there is none."""
     if not folder.is_dir():
         raise DataError(
@@ -93,16 +137,7 @@ def read_facts(folder: Path) -> Facts | None:
             "(python -m AVMNIST_and_MIMIC.prepare_avmnist --help)"
         )
     path = folder / "dataset.json"
-    if not path.exists():
-        return None
-    try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
-        _ = facts["files"], facts["validation_rows"], facts["speech"], facts["counts"]
-    except (ValueError, KeyError, TypeError):
-        raise DataError(
-            f"{path}: not a description that prepare_avmnist wrote; prepare the folder again"
-        ) from None
-    return facts
+    return read_record(path, Stored, REMEDY) if path.exists() else None
 
 
 def summary(folder: Path) -> str:

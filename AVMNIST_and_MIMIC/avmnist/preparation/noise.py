@@ -34,6 +34,7 @@ class NoiseClips:
 
     clips: Mapping[str, list[np.ndarray]]
     sha256: str
+    silent: int = 0  # recordings that were left out, since nothing is heard
 
 
 def read_noise(source: Path) -> NoiseClips:
@@ -43,13 +44,15 @@ def read_noise(source: Path) -> NoiseClips:
     recording are one source, so that they stay together.
     """
     by_source: dict[str, list[np.ndarray]] = {}
-    digest = hashlib.sha256()
+    digest, silent = hashlib.sha256(), 0
     for path, data in wav_files(source):
         name = path.rsplit("/", 1)[-1]
-        digest.update(f"{name} {len(data)}\n".encode() + data)
+        digest.update(f"{name} {len(data)}\n".encode("utf-8", "surrogateescape") + data)
         samples = decode_wav(f"{source}: {path}", data)
         heard = np.flatnonzero(np.abs(samples) > 1e-4)
-        if len(heard):  # ESC-50 pads short clips with silence
+        if not len(heard):
+            silent += 1
+        else:  # ESC-50 pads short clips with silence
             match = _ESC50.fullmatch(name)
             recording = match[1] if match else name
             sound = normalise(samples[heard[0] : heard[-1] + 1])
@@ -62,7 +65,7 @@ def read_noise(source: Path) -> NoiseClips:
     clips = {part: [] for part in PARTS}
     for i, name in enumerate(sorted(by_source)):
         clips[{0: "test", 1: "val"}.get(i % 10, "train")] += by_source[name]
-    return NoiseClips(clips, digest.hexdigest())
+    return NoiseClips(clips, digest.hexdigest(), silent)
 
 
 @dataclass(frozen=True)

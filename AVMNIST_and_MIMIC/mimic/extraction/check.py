@@ -68,6 +68,9 @@ def check(folder: Path) -> None:
             f"{folder}: mortality labels contradict each other; prepare the folder again"
         )
     _tables(report, facts)
+    for what, count in facts.get("oddities", {}).items():
+        if count:
+            report.skip(what, f"{count:,}")
     settings = facts["settings"]
     if facts["release"] == "MIMIC-III demo v1.4":
         _demo(report, arrays, facts)

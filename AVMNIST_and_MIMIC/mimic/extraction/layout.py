@@ -15,17 +15,19 @@ dataset.json   what it is: variant, mode, settings, names and units, inputs, cou
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
 from AVMNIST_and_MIMIC.mimic.arrays import SERIES, STATIC
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_atomic, write_json
+from i2m2.reading.arrays import ArrayFile
+from i2m2.reading.paths import require_file
+from i2m2.reading.records import read_record
 
-RECIPE = 1  # raised when the same rules would give other values
+RECIPE = 2  # raised when the same rules would give other values
 SERIES_UNITS = (
     "points", "mmHg", "1/min", "deg C", "mmHg per percent", "mL", "mg/dL", "K/uL", "mEq/L",
     "mEq/L", "mEq/L", "mg/dL",
@@ -46,6 +48,38 @@ ICD9 = (
 )  # fmt: skip
 Arrays = dict[str, np.ndarray]  # of mimic.npz, by name
 Facts = dict[str, Any]  # of dataset.json, whose values are numbers, texts, lists and mappings
+
+
+class Settings(TypedDict):
+    """Of the extraction."""
+
+    mode: str
+    horizon_hours: float
+    bin_hours: float
+
+
+class Step(TypedDict):
+    """A rule of the cohort."""
+
+    rule: str
+    rows: int
+    dropped: int
+
+
+class Stored(TypedDict):
+    """dataset.json, as far as it is read back."""
+
+    variant: str
+    mode: str
+    synthetic: bool
+    release: str
+    settings: Settings
+    tables: dict[str, int]
+    funnel: list[Step]
+    oddities: NotRequired[dict[str, int]]
+    sha256: str
+
+
 IDENTITY = ("dataset", "recipe", "settings", "inputs")  # the same again: nothing to do
 
 
@@ -62,9 +96,9 @@ def holds(out: Path, facts: Facts) -> bool:
     if not description.exists():
         return False
     try:
-        stored = json.loads(description.read_text(encoding="utf-8"))
+        stored = read_record(description, dict[str, Any], "remove it")
         dataset = stored["dataset"]
-    except (ValueError, KeyError, TypeError):
+    except (DataError, KeyError):
         raise SettingsError(
             f"{description} is not a description this command wrote; "
             "give another --out, or remove it"
@@ -90,31 +124,17 @@ def write(out: Path, arrays: Arrays, facts: Facts) -> None:
     write_json(out / "dataset.json", {**facts, "rows": len(arrays["hadm_id"]), **names, **written})
 
 
-def read(folder: Path) -> tuple[Arrays, Facts]:
+def read(folder: Path) -> tuple[Arrays, Stored]:
     """(arrays, dataset.json) of a prepared folder.
 
     DataError if either is missing, unreadable, or does not fit the other.
     """
     how = "prepare it again (python -m AVMNIST_and_MIMIC.prepare_mimic --help)"
-    path, description = folder / "mimic.npz", folder / "dataset.json"
-    for needed in (path, description):
-        if not needed.is_file():
-            raise DataError(f"{needed}: is missing; {how}")
-    try:
-        facts = json.loads(description.read_text(encoding="utf-8"))
-        needed = ("sha256", "variant", "mode", "release", "settings")
-        sha256, *_ = (facts[key] for key in needed)
-    except (ValueError, KeyError, TypeError):
-        raise DataError(
-            f"{description}: not a description that prepare_mimic wrote; {how}"
-        ) from None
-    if sha256_of(path) != sha256:
+    path = require_file(folder / "mimic.npz", how)
+    facts = read_record(folder / "dataset.json", Stored, how)
+    if sha256_of(path) != facts["sha256"]:
         raise DataError(f"{path}: sha256 differs from dataset.json: changed or damaged; {how}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(file), facts
-    except (ValueError, OSError, EOFError, KeyError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); {how}") from None
+    return dict(ArrayFile(path, how)), facts
 
 
 def sha256_of(path: Path) -> str:

@@ -40,8 +40,21 @@ def items(*groups: tuple[int, ...]) -> str:
     return f"({', '.join(map(str, chain.from_iterable(groups)))})"
 
 
-def _as(kind: str, *names: str) -> dict[str, str]:
-    return {name: f"CAST({name} AS {kind})" for name in names}
+def _ids(*names: str) -> dict[str, str]:
+    """Ids as integers, and whether any is written as a decimal (5.0), as by a program that took the
+    column for numbers; a fraction is refused."""
+    written = f"contains(concat({', '.join(names)}), '.')"
+    return {name: _id(name) for name in names} | {"decimal_ids": written}
+
+
+def _id(name: str) -> str:
+    refusal = f"error('{name.upper()} holds ' || {name} || ', which is no whole number')"
+    return f"""CASE WHEN contains({name}, '.') AND CAST({name} AS DOUBLE) % 1 <> 0 THEN {refusal}
+        ELSE CAST({name} AS INTEGER) END"""
+
+
+def _times(*names: str) -> dict[str, str]:
+    return {name: f"nullif(CAST({name} AS TIMESTAMP), 'infinity')" for name in names}
 
 
 def _number(name: str) -> str:
@@ -59,6 +72,9 @@ class Wanted:
     columns: dict[str, str]
     needs: tuple[str, ...]  # columns the file must have
     where: str = "true"
+    hashed: bool = (
+        False  # also a hash of all columns but ROW_ID, to know a row that repeats another
+    )
 
 
 _IDS, _EVENT = ("subject_id", "hadm_id"), ("hadm_id", "icustay_id", "itemid", "charttime")
@@ -66,41 +82,40 @@ _ITEM = "CAST(itemid AS INTEGER)"
 _TUBE = f"({_ITEM}, value) IN ((723, '1.0 ET/Trach'), (223900, 'No Response-ETT'))"
 WANTED = {
     "PATIENTS": Wanted(
-        _as("INTEGER", "subject_id") | _as("TIMESTAMP", "dob", "dod"),
+        _ids("subject_id") | _times("dob", "dod"),
         needs=("subject_id", "dob", "dod"),
     ),
     "ADMISSIONS": Wanted(
-        _as("INTEGER", *_IDS)
-        | _as("TIMESTAMP", "admittime", "dischtime", "deathtime")
+        _ids(*_IDS)
+        | _times("admittime", "dischtime", "deathtime")
         | {"admission_type": "upper(admission_type)"},
         needs=(*_IDS, "admittime", "dischtime", "deathtime", "admission_type"),
     ),
     "ICUSTAYS": Wanted(
-        _as("INTEGER", *_IDS, "icustay_id") | _as("TIMESTAMP", "intime"),
+        _ids(*_IDS, "icustay_id") | _times("intime"),
         needs=(*_IDS, "icustay_id", "intime"),
     ),
     "SERVICES": Wanted(
-        _as("INTEGER", "row_id", "hadm_id")
-        | _as("TIMESTAMP", "transfertime")
-        | {"service": "lower(curr_service)"},
+        _ids("row_id", "hadm_id") | _times("transfertime") | {"service": "lower(curr_service)"},
         needs=("row_id", "hadm_id", "transfertime", "curr_service"),
     ),
     "DIAGNOSES_ICD": Wanted(
         # Padded to five characters, since the code ranges of the static features compare text.
-        _as("INTEGER", "hadm_id") | {"code": "rpad(icd9_code, 5, ' ')"},
+        _ids("hadm_id") | {"code": "rpad(icd9_code, 5, ' ')"},
         needs=("hadm_id", "icd9_code"),
     ),
     "TRANSFERS": Wanted({}, needs=()),  # only its rows are counted
     "OUTPUTEVENTS": Wanted(
-        _as("INTEGER", *_EVENT[:3])
-        | _as("TIMESTAMP", "charttime")
+        _ids(*_EVENT[:3])
+        | _times("charttime")
         | {"amount": _number("value"), "flagged": _flag("iserror")},
         needs=(*_EVENT, "value", "iserror"),
         where=f"{_ITEM} IN {items(URINE_ITEMS)} AND icustay_id IS NOT NULL",
+        hashed=True,
     ),
     "LABEVENTS": Wanted(
-        _as("INTEGER", *_IDS, "itemid")
-        | _as("TIMESTAMP", "charttime")
+        _ids(*_IDS, "itemid")
+        | _times("charttime")
         | {
             "number": _number("valuenum"),
             "specimen": f"CASE WHEN {_ITEM} = 50800 THEN value END",
@@ -109,8 +124,8 @@ WANTED = {
         where=f"{_ITEM} IN {items(*LAB_ITEMS.values())} AND hadm_id IS NOT NULL",
     ),
     "CHARTEVENTS": Wanted(
-        _as("INTEGER", *_EVENT[:3])
-        | _as("TIMESTAMP", "charttime")
+        _ids(*_EVENT[:3])
+        | _times("charttime")
         | {
             "number": _number("valuenum"),
             "flagged": _flag("error"),
@@ -146,6 +161,11 @@ DEMO = {
     "OUTPUTEVENTS": 11_320,
 }
 RELEASES = {"MIMIC-III v1.4": V1_4, "MIMIC-III demo v1.4": DEMO}
+# A download takes days: only where a copy is damaged, and that file alone.
+COPY_AGAIN = (
+    "copy that file again, and download it again only if it is not what PhysioNet's "
+    "SHA256SUMS.txt says"
+)
 HOW_TO_GET = "give --raw the folder of MIMIC-III v1.4 as PhysioNet ships it (CSV or CSV.gz)"
 
 
@@ -162,7 +182,7 @@ def release_of(rows: dict[str, int]) -> str:
                     raise DataError(
                         f"{name} has {count:,} rows, but {release}, whose {', '.join(core)} these "
                         f"are, has {published[name]:,}; it is cut short or of another release: "
-                        "download it again"
+                        f"{COPY_AGAIN}"
                     )
             return release
     return "unknown"

@@ -13,19 +13,24 @@ import glob
 import gzip
 import json
 import os
+import re
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from threading import Event
+from typing import IO
 
 import duckdb
 import numpy as np
 from tqdm import tqdm
 
 from AVMNIST_and_MIMIC.mimic.extraction.schema import (
+    COPY_AGAIN,
     HOW_TO_GET,
     OPTIONAL,
     UNIQUE,
@@ -33,6 +38,10 @@ from AVMNIST_and_MIMIC.mimic.extraction.schema import (
     release_of,
 )
 from i2m2.errors import DataError, SettingsError
+
+DAMAGED_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
+KINDS = {"INTEGER": "integer", "DOUBLE": "number", "TIMESTAMP": "time"}
+LONGEST_HEADER = 1 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -80,13 +89,14 @@ def find_tables(folder: Path) -> dict[str, RawTable]:
 
 
 def _header(path: Path, needs: tuple[str, ...]) -> tuple[str, ...]:
-    opened = gzip.open if path.suffix.lower() == ".gz" else open
+    """The columns of the first line, in lower case; what follows may be of any encoding."""
     try:
-        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-            header = tuple(name.strip().lower() for name in next(csv.reader(file)))
-    except (StopIteration, EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError, csv.Error):
+        with _opened(path) as file:
+            line = file.readline(LONGEST_HEADER).decode("utf-8-sig")
+        header = tuple(name.strip().lower() for name in next(csv.reader(line.splitlines())))
+    except (StopIteration, *DAMAGED_GZIP, UnicodeDecodeError, csv.Error):
         raise DataError(
-            f"{path}: empty, damaged or not the kind of file its name says; download it again"
+            f"{path}: empty, damaged or not the kind of file its name says; {COPY_AGAIN}"
         ) from None
     missing = [name for name in needs if name not in header]
     if missing and "stay_id" in header:
@@ -99,6 +109,21 @@ def _header(path: Path, needs: tuple[str, ...]) -> tuple[str, ...]:
             f"(it has {', '.join(header).upper()}); {HOW_TO_GET}"
         )
     return header
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb")
+
+
+def verify(path: Path, stop: Event) -> None:
+    """Read a file to its end, or until `stop` is set. DataError if it is a gzip whose checksum or
+    length is another: DuckDB does not look at these."""
+    try:
+        with _opened(path) as file:
+            while not stop.is_set() and file.read(1 << 20):
+                pass
+    except DAMAGED_GZIP as error:
+        raise DataError(f"{path}: cut short or damaged ({error}); {COPY_AGAIN}") from None
 
 
 def _quoted(text: str) -> str:
@@ -126,7 +151,7 @@ class Scratch:
             "temp_directory": f"{self._folder.name}/spill",
             "preserve_insertion_order": "false",
         }
-        self._connection = duckdb.connect(f"{self._folder.name}/scratch.duckdb", config=config)
+        self._connection = _connect(f"{self._folder.name}/scratch.duckdb", config)
         default = self._connection.execute("SELECT current_setting('threads')").fetchone()[0]
         threads = max(1, min(default, os.cpu_count() or 1, int(memory_gb * 4)))
         self._connection.execute(
@@ -158,17 +183,21 @@ class Scratch:
 
     def _load(self, table: RawTable) -> int:
         wanted, size = WANTED[table.name], table.path.stat().st_size
-        if not wanted.columns:
-            count = f"SELECT count(*) FROM {table.sql()}"
-            with _errors(self.memory_gb, table.path):
-                return self._wait(count, table.name, size)[0][0]
-        columns = ", ".join(f"{value} AS {name}" for name, value in wanted.columns.items())
-        select = f"SELECT {columns} FROM {table.sql()} WHERE {wanted.where}"
+        columns = [f"{value} AS {name}" for name, value in wanted.columns.items()]
+        if wanted.hashed:
+            names = ", ".join(f'"{name}"' for name in table.header if name != "row_id")
+            columns.append(f"hash({names}) AS row_hash")
+        select = f"SELECT {', '.join(columns)} FROM {table.sql()} WHERE {wanted.where}"
         # EXPLAIN ANALYZE runs the statement and also says how many rows the reader saw, without a
         # second reading.
         create = f"EXPLAIN (ANALYZE, FORMAT JSON) CREATE TABLE {table.name} AS {select}"
-        with _errors(self.memory_gb, table.path):
-            plan = self._wait(create, table.name, size)[0][1]
+        if not columns:
+            create = f"SELECT count(*) FROM {table.sql()}"
+        culprit = partial(self._culprit, table)
+        with _verified(table.path), _errors(self.memory_gb, table.path, culprit):
+            first = self._wait(create, table.name, size)[0]
+        if not columns:
+            return first[0]
         rows = self.value(f"SELECT count(*) FROM {table.name}")
         if not rows:
             raise DataError(
@@ -177,10 +206,24 @@ class Scratch:
         key = UNIQUE.get(table.name)
         if key and rows != self.value(f"SELECT count(DISTINCT {key}) FROM {table.name}"):
             raise DataError(
-                f"{table.path}: {key.upper()} is missing or repeated in some rows; "
-                "download it again"
+                f"{table.path}: {key.upper()} is missing or repeated in some rows; {COPY_AGAIN}"
             )
-        return _rows_read(json.loads(plan))
+        return _rows_read(json.loads(first[1]))
+
+    def _culprit(self, table: RawTable) -> str:
+        """A value that is not of its column's type; '' if none can be found."""
+        wanted = WANTED[table.name]
+        sql = " ".join([*wanted.columns.values(), wanted.where])
+        found = set(re.findall(r"CAST\((\w+) AS (\w+)\)", sql))
+        casts = sorted(found, key=lambda cast: cast[1] == "DOUBLE")  # ids are also cast to these
+        bad = [f"any_value({n}) FILTER (TRY_CAST({n} AS {kind}) IS NULL)" for n, kind in casts]
+        with suppress(duckdb.Error):
+            query = f"SELECT {', '.join(bad)} FROM {table.sql()}"
+            values = self._connection.execute(query).fetchone()
+            for (name, kind), value in zip(casts, values, strict=True):
+                if value is not None:
+                    return f"{name.upper()} holds {value!r}, which is no {KINDS[kind]}"
+        return ""
 
     def run(self, stage: str, *statements: str) -> None:
         """Execute SQL; `stage` is shown meanwhile."""
@@ -233,9 +276,38 @@ def _rows_read(plan: dict) -> int:
     raise RuntimeError("DuckDB's plan names no READ_CSV")
 
 
+def _connect(file: str, config: dict[str, str]) -> duckdb.DuckDBPyConnection:
+    """A database in `file`; where that cannot be locked one in memory, which spills to the disk as
+    well."""
+    try:
+        return duckdb.connect(file, config=config)
+    except duckdb.IOException as error:
+        if "lock" not in str(error).lower():
+            raise
+    return duckdb.connect(config=config)
+
+
 @contextmanager
-def _errors(memory_gb: float, path: Path | None = None) -> Iterator[None]:
-    """DuckDB's errors as ours; `path` is the file being read."""
+def _verified(path: Path) -> Iterator[None]:
+    """`verify` beside what is done meanwhile."""
+    stop = Event()
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(verify, path, stop)
+        try:
+            yield
+            reading.result()
+        finally:
+            stop.set()
+
+
+@contextmanager
+def _errors(
+    memory_gb: float,
+    path: Path | None = None,
+    culprit: Callable[[], str] = str,
+) -> Iterator[None]:
+    """DuckDB's errors as ours; `path` is the file being read, and `culprit` finds the value that it
+    stumbled over."""
     try:
         yield
     except duckdb.OutOfMemoryException as error:
@@ -248,18 +320,14 @@ def _errors(memory_gb: float, path: Path | None = None) -> Iterator[None]:
     except duckdb.IOException as error:
         if "space" in str(error).lower():
             raise OSError(errno.ENOSPC, "no space for the temporary database") from error
-        raise DataError(
-            f"{path or 'scratch database'}: {_first_line(error)}; "
-            "the file is cut short or damaged: download it again"
-        ) from error
+        where, what = path or "scratch database", f"cut short or damaged ({_first_line(error)})"
+        raise DataError(f"{where}: {what}; {COPY_AGAIN}") from error
     except duckdb.Error as error:
         of_data = duckdb.ConversionException | duckdb.OutOfRangeException
         if path is None and not isinstance(error, of_data):
             raise
-        raise DataError(
-            f"{path or 'the tables'}: {_first_line(error)}; "
-            "cut short, damaged or changed: download the tables again"
-        ) from error
+        what = culprit() or _first_line(error)
+        raise DataError(f"{path or 'the tables'}: {what}; correct it, or {COPY_AGAIN}") from error
 
 
 def _first_line(error: Exception) -> str:

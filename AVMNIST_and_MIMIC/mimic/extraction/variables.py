@@ -107,12 +107,16 @@ def laboratory() -> str:
 def urine(mode: str) -> str:
     """View (hadm_id, icustay_id, variable, time, number, value) of urine in mL.
 
-    Irrigant that went in is negative.
+    Irrigant that went in is negative. In clean mode a row that repeats another counts once.
     """
+    rows = (
+        "(SELECT DISTINCT ON (row_hash) * FROM outputevents)" if mode == "clean" else "outputevents"
+    )
     value = f"CASE WHEN itemid = {IRRIGANT_IN} THEN -amount ELSE amount END"
     if mode == "clean":
+        rows = "(SELECT DISTINCT ON (row_hash) * FROM outputevents)"
         value = f"CASE WHEN NOT flagged AND abs(amount) <= {URINE_LIMIT} THEN {value} END"
     return f"""CREATE OR REPLACE VIEW urine AS
         SELECT hadm_id, icustay_id, {NUMBER["urine"]} AS variable, charttime AS time,
           amount AS number, {value} AS value
-        FROM outputevents JOIN icustays USING (hadm_id, icustay_id) WHERE charttime >= intime"""
+        FROM {rows} JOIN icustays USING (hadm_id, icustay_id) WHERE charttime >= intime"""

@@ -3,6 +3,7 @@ else."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -103,9 +104,9 @@ def test_a_difference_is_named_and_a_hash_cut_short():
 def test_damaged_features_are_refused(in_parts, tmp_path):
     config, folder = in_parts
     for name, content, message in [
-        ("fused.npy", b"nothing", "fused.npy is missing or damaged"),
-        ("index.npz", b"nothing", "index.npz is missing or damaged"),
-        ("features.json", b"{}", "features.json: cannot be used"),
+        ("fused.npy", b"nothing", "fused.npy is damaged"),
+        ("index.npz", b"nothing", "index.npz is damaged"),
+        ("features.json", b"{}", "features.json is damaged"),
     ]:
         shutil.copytree(folder, tmp_path / name)
         (tmp_path / name / name).write_bytes(content)
@@ -113,11 +114,34 @@ def test_damaged_features_are_refused(in_parts, tmp_path):
             load(settings(config.data.folder, tmp_path / name))
     shutil.copytree(folder, tmp_path / "short")
     np.save(tmp_path / "short/text.npy", np.load(folder / "text.npy")[1:])
-    with pytest.raises(DataError, match=r"text.npy is \(.*\), not \("):
+    with pytest.raises(DataError, match=r"text.npy is damaged .*expected floating-point numbers"):
         load(settings(config.data.folder, tmp_path / "short"))
     line = "no features of the backbone; make them with: python -m VQA_and_NLVR2.extract_features"
     with pytest.raises(DataError, match=line):
         load(settings(config.data.folder, tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"shapes": None}, "shapes: expected object, got null"),
+        ({"index": 3}, "index: expected str, got int"),
+        ({"files": {"a": 1}}, "files.*: expected str, got int"),
+        ({"shapes": {}}, "shapes: expected one of image.npy"),
+        ({"left_out": "none"}, "left_out: expected object, got str"),
+        ({"index": "0" * 64}, "index.npz is damaged .not the arrays that features.json names"),
+        ({"pairs": 3}, "pairs: expected integers of shape"),
+        ({"images": 1}, "pairs: expected rows of 1 images"),
+    ],
+)
+def test_damaged_facts_are_named_by_their_field(change, message, in_parts, tmp_path):
+    config, folder = in_parts
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    facts = json.loads((copy / "features.json").read_text()) | change
+    (copy / "features.json").write_text(json.dumps(facts))
+    with pytest.raises(DataError, match=message) as error:
+        load(settings(config.data.folder, copy))
+    assert "delete its folder and extract the features again" in str(error.value)
 
 
 def test_training_refuses_features_of_other_files_and_says_what_it_cannot_compare(

@@ -3,6 +3,8 @@ line."""
 
 import gzip
 import json
+import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -203,3 +205,48 @@ def test_a_truncated_file_an_empty_one_and_an_empty_folder_are_named(train, tmp_
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no file of NLVR2 sentences"):
         main(["--dataset", "nlvr2", "--data", str(tmp_path / "empty")])
+
+
+def test_the_audit_names_splits_that_are_absent_and_files_that_hold_no_sentences(train, capsys):
+    folder = train.parent
+    (folder / "notes.json").write_text('{"about": "something else"}')
+    main(["--dataset", "nlvr2", "--data", str(folder)])
+    printed = capsys.readouterr().out
+    assert "dev: MISSING" in printed and "test1: MISSING" in printed
+    assert "train: MISSING" not in printed
+    assert "notes.json: holds no NLVR2 sentences, left out" in printed
+    assert "images: not looked at" in printed
+    (folder / "dev.json").write_text('{"about": "something else"}')
+    with pytest.raises(DataError, match="dev.json: holds no NLVR2 sentences"):
+        main(["--dataset", "nlvr2", "--data", str(folder)])
+
+
+def test_the_audit_looks_at_images_beside_the_files_as_the_readme_says(train, capsys):
+    photographs = train.parent / "images/train/3"
+    photographs.mkdir(parents=True)
+    for side in (0, 1):
+        (photographs / f"train-7-0-img{side}.png").touch()
+    main(["--dataset", "nlvr2", "--data", str(train.parent)])
+    assert "1 of 4 image pairs are complete" in capsys.readouterr().out
+
+
+def test_pipes_and_json_nested_too_deeply_are_one_line(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(DataError, match="is a named pipe, not a file"):
+        read_nlvr2(tmp_path / "pipe.json")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="deep.json") as error:
+        main(["--dataset", "nlvr2", "--data", str(tmp_path)])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_damaged_zip_of_any_compression_is_one_line(method, train, tmp_path):
+    path = tmp_path / "dev.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.write(train, "dev.json")
+    content = bytearray(path.read_bytes())
+    content[60:100] = bytes(40)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="dev.zip: cut short or damaged"):
+        read_nlvr2(path)

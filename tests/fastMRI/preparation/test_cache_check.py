@@ -52,7 +52,7 @@ def truncate(out):
         (remove("slices.csv"), "slices.csv beside it is missing"),
         (replace("dataset.json", '"slices": 3,', '"slices": 4,'), "dataset.json: its counts"),
         (replace("dataset.json", '_hash": "', '_hash": "x'), "was made with other settings"),
-        (replace("dataset.json", "{", "["), "dataset.json: not what the preparation writes"),
+        (replace("dataset.json", "{", "["), "dataset.json is damaged"),
         (replace("dataset.json", '"checks"', '"cheques"'), "no checks"),
         (replace("dataset.json", '"raw_volumes": 5', '"raw_volumes": null'), "raw_volumes"),
         (remove("dataset.json"), "dataset.json is missing, so the preparation has not finished"),

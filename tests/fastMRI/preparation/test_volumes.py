@@ -1,9 +1,13 @@
 """Raw volumes that are damaged, incomplete or of another kind."""
 
+import errno
+import os
+
 import h5py
 import numpy as np
 import pytest
 
+from fastMRI.preparation.cache import describe
 from fastMRI.preparation.volumes import Rules, read_volume
 from i2m2.errors import DataError
 from tests.fastMRI.preparation.tiny_raw import knee, kspace_of, write_raw
@@ -89,12 +93,73 @@ def test_truncated_and_other_files_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-100_000])
     with pytest.raises(DataError, match="file1.h5: no HDF5 file, or a damaged one"):
         read_volume(path, Rules())
-    with pytest.raises(DataError, match="file2.h5: no HDF5 file"):
+    with pytest.raises(DataError, match="file2.h5 is missing"):
         read_volume(tmp_path / "file2.h5", Rules())
     (tmp_path / "file3.h5").mkdir()
-    with pytest.raises(DataError, match="file3.h5: no HDF5 file") as error:
+    with pytest.raises(DataError, match="file3.h5 is a folder, not a file") as error:
         read_volume(tmp_path / "file3.h5", Rules())
-    assert "\n" not in str(error.value)  # the library complains in two lines
+    assert "\n" not in str(error.value)
+    os.mkfifo(tmp_path / "file4.h5")
+    with pytest.raises(DataError, match="file4.h5 is a named pipe, not a file"):
+        read_volume(tmp_path / "file4.h5", Rules())
+
+
+def spoilt_chunk(path, number):
+    """k-space compressed, as its header then says, with another filter."""
+    with h5py.File(path, "a") as file:
+        kspace = file["kspace"][()]
+        del file["kspace"]
+        file.create_dataset("kspace", data=kspace, compression="gzip", chunks=(1, 640, 320))
+    content = bytearray(path.read_bytes())
+    name = content.find(b"deflate\0")
+    content[name - 8 : name - 6] = number.to_bytes(2, "little")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("number, name", [(32004, "lz4"), (32015, "zstd"), (40000, "unknown")])
+def test_a_filter_that_is_not_installed_is_no_damage(number, name, tmp_path):
+    path = tmp_path / "file1.h5"
+    write_raw(path, knee(320, 1))
+    spoilt_chunk(path, number)
+    message = rf"kspace is compressed with filter {number} \({name}\), .*hdf5plugin"
+    with pytest.raises(DataError, match=message) as error:
+        read_volume(path, Rules())
+    assert "damaged" not in str(error.value) and "download" not in str(error.value)
+
+
+LOCKED = "Unable to synchronously open file (unable to lock file, errno = {}, error message = '{}')"
+
+
+@pytest.mark.parametrize(
+    "number, says",
+    [
+        (errno.EAGAIN, "another program is writing it"),
+        (errno.ENOLCK, "HDF5_USE_FILE_LOCKING=FALSE"),
+        (errno.ENOSYS, "HDF5_USE_FILE_LOCKING=FALSE"),
+    ],
+)
+def test_a_lock_that_cannot_be_had_is_no_damage(number, says, tmp_path, monkeypatch):
+    path = tmp_path / "file1.h5"
+    write_raw(path, knee(320, 1))
+
+    def fail(*_):
+        raise OSError(LOCKED.format(number, os.strerror(number)))
+
+    monkeypatch.setattr(h5py, "File", fail)
+    for read in (lambda: read_volume(path, Rules()), lambda: describe(path)):
+        with pytest.raises(DataError, match=says) as error:
+            read()
+        assert "damaged" not in str(error.value)
+
+
+def test_an_array_that_announces_more_than_the_file_holds_is_refused(tmp_path):
+    path = tmp_path / "file1.h5"
+    write_raw(path, knee(320, 1))
+    with h5py.File(path, "a") as file:
+        del file["kspace"]
+        file.create_dataset("kspace", (10**8, 640, 320), np.complex64)
+    with pytest.raises(DataError, match="kspace announces .* bytes, and 0 are there"):
+        read_volume(path, Rules())
 
 
 def test_bad_multicoil_volume_is_named(tmp_path):

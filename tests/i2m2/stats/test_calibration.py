@@ -10,6 +10,7 @@ from scipy.special import log_softmax
 from i2m2.errors import DataError
 from i2m2.metrics import ece, nll
 from i2m2.stats.calibration import (
+    Diagram,
     calibration,
     diagram,
     fit_pool,
@@ -163,3 +164,15 @@ def test_class_frequencies_by_hand():
     shares = np.exp(log_frequencies(np.array([0, 0, 2]), 3))
     np.testing.assert_allclose(shares, [3 / 6, 1 / 6, 2 / 6])
     assert log_frequencies(np.zeros((4, 2), int), 3).shape == (2, 3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"low": [0.0]}, {"accuracy": [None, 0.5]}, {"count": [0, 0]}, {"confidence": [0.2, 0.9, 1.0]}],
+)
+def test_a_stored_diagram_without_some_of_its_numbers_is_refused(change):
+    whole = {"low": [0.0, 0.5], "high": [0.5, 1.0], "count": [2, 1]}
+    whole |= {"confidence": [0.2, 0.9], "accuracy": [0.5, 1.0]}
+    assert msgspec.convert(whole, Diagram).ece == pytest.approx((2 * 0.3 + 0.1) / 3)
+    with pytest.raises(msgspec.ValidationError, match="its bins have not all"):
+        msgspec.convert(whole | change, Diagram)
