@@ -219,13 +219,18 @@ def read_table(name: str, values: Any) -> Block:
             values = pd.DataFrame(array.reshape(len(array), -1))
     if values.shape[1] == 0:
         raise InputError(f"{name}: a block without columns (0 feature(s)); give at least one")
-    if values.columns.has_duplicates:
-        twice = values.columns[values.columns.duplicated()][0]
-        raise InputError(f"{name}: two columns are called {twice!r}; give each its own name")
+    refuse_duplicates(name, values)
     frame = pd.DataFrame(
         {column: _read_column(name, values[column]) for column in values.columns}
     ).reset_index(drop=True)
     return Block(name, "table", frame, frame.notna().any(axis=1).to_numpy())
+
+
+def refuse_duplicates(name: str, frame: Any) -> None:
+    """InputError where two columns of a DataFrame have one name."""
+    if frame.columns.has_duplicates:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise InputError(f"{name}: two columns are called {twice!r}; give each its own name")
 
 
 def _read_column(block: str, column: Any) -> Any:
@@ -243,7 +248,8 @@ def _read_column(block: str, column: Any) -> Any:
     missing = column.isna().to_numpy()
     filled = column[~missing]
     if column.dtype == object:
-        wrong = next((item for item in filled if not np.isscalar(item)), None)
+        odd = (item for item in filled if not np.isscalar(item) or isinstance(item, bytes))
+        wrong = next(odd, None)
         if wrong is not None:
             raise InputError(
                 f"{where} holds {type(wrong).__name__} objects; argument must be a string or a "

@@ -21,7 +21,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from i2m2.estimator.blocks import Blocks, InputError, read_blocks
+from i2m2.estimator.blocks import Blocks, InputError, read_blocks, refuse_duplicates
 from i2m2.estimator.experts import (
     INTERACTIONS,
     Pools,
@@ -170,6 +170,8 @@ class _I2M2(BaseEstimator):
             )
         if not fitting and self.modalities is not None and hasattr(X, "columns"):
             return X
+        if hasattr(X, "columns"):
+            refuse_duplicates("X", X)
         _check_feature_names(self, X, reset=fitting)
         _check_n_features(self, X, reset=fitting)
         return X

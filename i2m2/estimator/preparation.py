@@ -347,7 +347,9 @@ class _Projection:
         self.pca, self.few, self.wide = None, scaled.shape[1], scaled.shape[1] > WIDE
         if scaled.shape[1] > MOST_FEATURES:
             components = min(most, WIDE if self.wide else MOST_FEATURES)
-            self.pca = PCA(components, svd_solver="randomized", random_state=seed).fit(scaled)
+            self.pca = PCA(components, svd_solver="randomized", random_state=seed)
+            with np.errstate(invalid="ignore"):  # rows that are all alike have no variance
+                self.pca.fit(scaled)
             self.few = min(components, MOST_FEATURES)
             variance = np.nan_to_num(self.pca.explained_variance_[: self.few])  # NaN: of one row
             self.size = float(np.sqrt(variance.mean())) or 1.0
@@ -398,7 +400,9 @@ class _Text(_BlockPreparation):
         self.svd = None
         if weights.shape[1] > WIDE:
             components = max(1, min(WIDE // 2, len(block) - 1))
-            self.svd = TruncatedSVD(components, random_state=seed).fit(weights)
+            self.svd = TruncatedSVD(components, random_state=seed)
+            with np.errstate(invalid="ignore"):  # texts that are all alike have no variance
+                self.svd.fit(weights)
         dense = self._project(block.values)
         self.scale = float(np.sqrt((dense**2).mean())) or 1.0
         few = min(dense.shape[1], MOST_FEATURES)

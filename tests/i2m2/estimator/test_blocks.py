@@ -160,6 +160,8 @@ MISTAKES = [
     ({"x": SERIES * np.inf}, None, None, "x holds infinity (row 0)"),
     ({"x": np.zeros((N, 2, 2, 2, 2))}, None, None, "x: no kind of block has 5 axes"),
     ({"x": 5}, None, None, "a block needs one row per example, not 5"),
+    ({"x": [b"a day", b"b night"]}, None, None, "x: column 0 holds bytes objects"),
+    ({"x": FRAME[["a", "a"]]}, None, None, "x: two columns are called 'a'"),
     ({"x": TABLE.astype(complex)}, None, None, "x: column 0: Complex data not supported"),
     ({"x": pd.date_range("2020", periods=N).to_frame()}, None, None, "holds dates"),
     ({"x": [p[: 3 + k % 2] for k, p in enumerate(PICTURES)]}, None, None, "have the shapes"),
