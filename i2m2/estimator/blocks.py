@@ -5,9 +5,9 @@ it.
 |---|---|
 | table | DataFrame of numbers (float64) and categories; missing: NaN |
 | series | float32 [n, T, C], NaN where nothing was measured or a shorter series has ended |
-| picture | float32 [n, C, H, W] |
+| picture | float32 [n, C, H, W], NaN where a pixel is missing |
 | text | object array [n] of str, None where absent |
-| embedding | float32 [n, D] |
+| embedding | float32 [n, D], NaN where missing |
 
 A row of a block whose every value is missing (NaN, None) is absent: the modality is missing there.
 """
@@ -23,6 +23,7 @@ import numpy as np
 from i2m2.errors import DataError
 
 KINDS = ("table", "series", "picture", "text", "embedding")
+ARRAYS = ("series", "picture", "embedding")  # of which an example is an array
 EMBEDDING_WIDTH = 128  # numbers wider than this are taken for an embedding
 CHANNELS = (1, 3, 4)  # of a picture
 
@@ -59,6 +60,9 @@ def read_blocks(
     """{modality: block} of a mapping of blocks, or of a table (DataFrame, [n, D] array) whose
     columns `modalities` deals out; without `modalities` a table is one block, `X`. InputError for
     what cannot be read."""
+    for name, given in {"modalities": modalities, "kinds": kinds}.items():
+        if given is not None and not isinstance(given, Mapping):
+            raise InputError(f"{name}={given!r}: give a mapping from the names of modalities")
     kinds = dict(kinds or {})
     if isinstance(X, Mapping):
         parts = dict(X)
@@ -89,7 +93,7 @@ def _columns(X: Any, name: str, spec: Any, kinds: dict[str, str]) -> Any:
     """The part of a table that a modality names: a column, a list of columns, a slice, or (columns,
     shape of an example)."""
     if isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[1], (tuple, list)):
-        flat = np.asarray(_columns(X, name, spec[0], kinds), dtype=np.float32)
+        flat = _flat_numbers(name, _columns(X, name, spec[0], kinds))
         shape = tuple(spec[1])
         if flat.shape[1] != np.prod(shape):
             raise InputError(
@@ -105,6 +109,8 @@ def _columns(X: Any, name: str, spec: Any, kinds: dict[str, str]) -> Any:
     if isinstance(spec, slice):
         named = [end for end in (spec.start, spec.stop) if end is not None]
         return X.loc[:, spec] if any(isinstance(end, str) for end in named) else X.iloc[:, spec]
+    if not np.isscalar(spec) and not np.iterable(spec):
+        raise InputError(f"{name}: {spec!r} names no columns; give a column, a list or a slice")
     columns = [spec] if np.isscalar(spec) else list(spec)
     if missing := [column for column in columns if column not in X.columns]:
         raise InputError(
@@ -114,6 +120,16 @@ def _columns(X: Any, name: str, spec: Any, kinds: dict[str, str]) -> Any:
     if not columns:
         raise InputError(f"{name}: names no column; give at least one")
     return X[spec] if np.isscalar(spec) else X[columns]
+
+
+def _flat_numbers(name: str, part: Any) -> np.ndarray:
+    """Columns that make up one example as float32 [n, D], NaN where missing."""
+    if hasattr(part, "columns"):
+        part = read_table(name, part).values
+        texts = [column for column in part.columns if part[column].dtype.kind != "f"]
+        if texts:
+            raise InputError(f"{name}: column {texts[0]!r} holds texts; an example needs numbers")
+    return _numbers(name, np.asarray(part))
 
 
 def _array_columns(X: Any, name: str, spec: Any) -> np.ndarray:
@@ -146,6 +162,8 @@ def _read(name: str, values: Any, kind: str | None) -> Block:
     if hasattr(values, "toarray"):
         raise InputError(f"{name}: sparse data are not supported; use a dense array (X.toarray())")
     kind = kind or infer_kind(name, values)
+    if kind in ARRAYS and np.iterable(values) and all(map(is_missing, values)):
+        return Block(name, kind, np.full((len(values), 1), np.nan), np.zeros(len(values), bool))
     return _READERS[kind](name, values)
 
 
@@ -156,7 +174,7 @@ def infer_kind(name: str, values: Any) -> str:
         return "table"
     array = _as_array(values)
     if array.dtype == object:
-        filled = [item for item in array.ravel() if not _is_missing(item)]
+        filled = [item for item in array.ravel() if not is_missing(item)]
         if filled and all(isinstance(item, str) for item in filled) and array.ndim == 1:
             words = np.mean([len(item.split()) for item in filled])
             return "text" if words >= 2 else "table"
@@ -188,7 +206,7 @@ _SHAPES = (
 )
 
 
-def _read_table(name: str, values: Any) -> Block:
+def read_table(name: str, values: Any) -> Block:
     import pandas as pd
 
     if not hasattr(values, "columns"):
@@ -201,13 +219,18 @@ def _read_table(name: str, values: Any) -> Block:
             values = pd.DataFrame(array.reshape(len(array), -1))
     if values.shape[1] == 0:
         raise InputError(f"{name}: a block without columns (0 feature(s)); give at least one")
-    if values.columns.has_duplicates:
-        twice = values.columns[values.columns.duplicated()][0]
-        raise InputError(f"{name}: two columns are called {twice!r}; give each its own name")
+    refuse_duplicates(name, values)
     frame = pd.DataFrame(
         {column: _read_column(name, values[column]) for column in values.columns}
     ).reset_index(drop=True)
     return Block(name, "table", frame, frame.notna().any(axis=1).to_numpy())
+
+
+def refuse_duplicates(name: str, frame: Any) -> None:
+    """InputError where two columns of a DataFrame have one name."""
+    if frame.columns.has_duplicates:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        raise InputError(f"{name}: two columns are called {twice!r}; give each its own name")
 
 
 def _read_column(block: str, column: Any) -> Any:
@@ -225,7 +248,8 @@ def _read_column(block: str, column: Any) -> Any:
     missing = column.isna().to_numpy()
     filled = column[~missing]
     if column.dtype == object:
-        wrong = next((item for item in filled if not np.isscalar(item)), None)
+        odd = (item for item in filled if not np.isscalar(item) or isinstance(item, bytes))
+        wrong = next(odd, None)
         if wrong is not None:
             raise InputError(
                 f"{where} holds {type(wrong).__name__} objects; argument must be a string or a "
@@ -234,7 +258,13 @@ def _read_column(block: str, column: Any) -> Any:
         if not any(isinstance(item, str) for item in filled):
             return _finite(where, pd.to_numeric(column, errors="coerce").to_numpy(np.float64))
     texts = column.astype(object).where(~missing, None)
-    return pd.Series([None if item is None else str(item) for item in texts], dtype=object)
+    return pd.Series([None if item is None else as_text(item) for item in texts], dtype=object)
+
+
+def as_text(item: Any) -> str:
+    """A category's name; a whole number has the same as an int and as a float."""
+    whole = isinstance(item, (float, np.floating)) and float(item).is_integer()
+    return str(int(item)) if whole else str(item)
 
 
 def _finite(where: str, numbers: np.ndarray) -> np.ndarray:
@@ -249,7 +279,7 @@ def _finite(where: str, numbers: np.ndarray) -> np.ndarray:
 def _read_series(name: str, values: Any) -> Block:
     array = _as_array(values)
     if array.dtype == object:
-        array = _stack(name, array)
+        array = _stack(name, array, unequal=True)
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or 0 in array.shape[1:]:
@@ -258,16 +288,18 @@ def _read_series(name: str, values: Any) -> Block:
     return Block(name, "series", array, ~np.isnan(array).all(axis=(1, 2)))
 
 
-def _stack(name: str, items: np.ndarray) -> np.ndarray:
-    """One array per example, of unequal length, -> [n, longest, ...], NaN where there is none."""
-    arrays = [None if _is_missing(item) else np.asarray(item, dtype=np.float32) for item in items]
+def _stack(name: str, items: np.ndarray, unequal: bool = False) -> np.ndarray:
+    """One array per example -> [n, longest, ...], NaN where there is none. InputError for arrays of
+    `unequal` length where these are not allowed."""
+    arrays = [None if is_missing(item) else np.asarray(item, dtype=np.float32) for item in items]
     filled = [item for item in arrays if item is not None and item.size]
     if not filled:
         raise InputError(f"{name}: no example has this modality")
-    shapes = {item.shape[1:] for item in filled}
+    shapes = {item.shape[1:] if unequal else item.shape for item in filled}
     if len(shapes) > 1:
         found = " and ".join(map(str, sorted(shapes)[:2]))
-        raise InputError(f"{name}: examples differ in more than their length: {found} per step")
+        where = " per step" if unequal else ""
+        raise InputError(f"{name}: examples have the shapes {found}{where}; give them one")
     longest = max(len(item) for item in filled)
     stacked = np.full((len(arrays), longest, *filled[0].shape[1:]), np.nan, dtype=np.float32)
     for row, item in enumerate(arrays):
@@ -289,7 +321,7 @@ def _read_picture(name: str, values: Any) -> Block:
             f"{name}: a picture is [H, W] or [H, W, C], not of shape {array.shape[1:]}"
         )
     array = _finite(name, _numbers(name, array))
-    return Block(name, "picture", array, ~np.isnan(array).any(axis=(1, 2, 3)))
+    return Block(name, "picture", array, ~np.isnan(array).all(axis=(1, 2, 3)))
 
 
 def _read_text(name: str, values: Any) -> Block:
@@ -297,24 +329,24 @@ def _read_text(name: str, values: Any) -> Block:
     array = array.reshape(len(array), -1)
     if array.shape[1] != 1:
         raise InputError(f"{name}: a text is one column of strings, not {array.shape[1]} columns")
-    texts = np.array([None if _is_missing(x) else x for x in array[:, 0].tolist()], dtype=object)
+    texts = np.array([None if is_missing(x) else x for x in array[:, 0].tolist()], dtype=object)
     if wrong := [text for text in texts if text is not None and not isinstance(text, str)]:
         raise InputError(f"{name}: a text holds {wrong[0]!r}; give strings, None where absent")
     return Block(name, "text", texts, np.array([text is not None for text in texts]))
 
 
 def _read_embedding(name: str, values: Any) -> Block:
-    array = values.to_numpy() if hasattr(values, "columns") else _as_array(values)
+    array = _flat_numbers(name, values) if hasattr(values, "columns") else _as_array(values)
     if array.dtype == object and array.ndim == 1:
         array = _stack(name, array)
     if array.ndim != 2 or not array.shape[1]:
         raise InputError(f"{name}: an embedding has the shape [n, D], not {array.shape}")
     array = _finite(name, _numbers(name, array))
-    return Block(name, "embedding", array, ~np.isnan(array).any(axis=1))
+    return Block(name, "embedding", array, ~np.isnan(array).all(axis=1))
 
 
 _READERS = {
-    "table": _read_table,
+    "table": read_table,
     "series": _read_series,
     "picture": _read_picture,
     "text": _read_text,
@@ -336,11 +368,11 @@ def _as_array(values: Any) -> np.ndarray:
     if hasattr(values, "to_numpy"):
         values = values.to_numpy()
     if isinstance(values, (list, tuple)):
-        shapes = {np.shape(item) for item in values if not _is_missing(item)}
-        unequal = len(shapes) > 1 or any(_is_missing(item) and item is None for item in values)
+        shapes = {np.shape(item) for item in values if not is_missing(item)}
+        unequal = len(shapes) > 1 or any(is_missing(item) and item is None for item in values)
         if unequal and any(shape for shape in shapes):
             array = np.empty(len(values), dtype=object)
-            array[:] = [None if _is_missing(item) else np.asarray(item) for item in values]
+            array[:] = [None if is_missing(item) else np.asarray(item) for item in values]
             return array
     array = np.asarray(values)
     if array.dtype.kind in "US":
@@ -350,7 +382,7 @@ def _as_array(values: Any) -> np.ndarray:
     return array
 
 
-def _is_missing(item: Any) -> bool:
+def is_missing(item: Any) -> bool:
     return item is None or (np.isscalar(item) and item != item) or type(item).__name__ == "NAType"
 
 

@@ -21,13 +21,14 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from i2m2.estimator.blocks import Blocks, InputError, read_blocks
+from i2m2.estimator.blocks import Blocks, InputError, read_blocks, refuse_duplicates
 from i2m2.estimator.experts import (
     INTERACTIONS,
     Pools,
     expert_names,
     fit_experts,
     train_jointly,
+    trainable,
 )
 from i2m2.estimator.families import Categorical, Family, Gaussian
 from i2m2.estimator.networks import TrainingSettings, few_threads
@@ -38,6 +39,7 @@ from i2m2.estimator.targets import (
     as_targets,
     encode_labels,
     make_folds,
+    refuse_target,
     strata_of,
 )
 
@@ -87,6 +89,7 @@ class _I2M2(BaseEstimator):
                 f"X has {n} rows and y has {len(target)}, inconsistent numbers of samples; "
                 "give one label a row"
             )
+        refuse_target(blocks, y)
         self.family_, encoded, strata = self._encode(target)
         of_rows = None if groups is None else as_groups(groups, n)
         seed = self._seed()
@@ -98,6 +101,10 @@ class _I2M2(BaseEstimator):
         return self
 
     def _check_settings(self) -> None:
+        for name in ("experts", "network"):
+            given = getattr(self, name)
+            if given is not None and not isinstance(given, Mapping):
+                raise InputError(f"{name}={given!r}: give a mapping, {name}={{name: value}}")
         choices = {"interactions": INTERACTIONS, "combine": COMBINE}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -108,6 +115,7 @@ class _I2M2(BaseEstimator):
         known = TrainingSettings.__dataclass_fields__
         if unknown := [name for name in self.network or {} if name not in known]:
             raise InputError(f"network: {unknown[0]!r} is unknown; choose from {', '.join(known)}")
+        TrainingSettings(**(self.network or {}))
 
     def _seed(self) -> int:
         if isinstance(self.random_state, (int, np.integer)):
@@ -122,27 +130,31 @@ class _I2M2(BaseEstimator):
             raise TypeError("X is sparse; dense data is required, use X.toarray()")
         if not isinstance(X, Mapping):
             X = self._check_columns(X, fitting)
+            if not fitting and self.modalities is None and "X" not in self.preparation_.of_block:
+                known = ", ".join(self.preparation_.of_block)
+                raise InputError(f"X was a mapping of blocks in training ({known}); give one again")
         elif not fitting:
             known = self.preparation_.of_block
             X = {name: part for name, part in X.items() if part is not None or name not in known}
         blocks = read_blocks(
-            X, self.modalities if not isinstance(X, Mapping) else None, self._kinds(X)
+            X, self.modalities if not isinstance(X, Mapping) else None, self._kinds(X, fitting)
         )
         if not len(next(iter(blocks.values()))):
             raise InputError("X has 0 sample(s), while a minimum of 1 is required")
         return blocks
 
-    def _kinds(self, X: Any) -> Mapping[str, str]:
+    def _kinds(self, X: Any, fitting: bool) -> Mapping[str, str] | None:
         """The kinds that are named, and after training those found then."""
-        kinds = dict(self.kinds or {})
-        if hasattr(self, "preparation_"):
-            kinds = self.preparation_.kinds | kinds
+        kinds = self.kinds
+        if not fitting:
+            kinds = self.preparation_.kinds | dict(kinds or {})
             if isinstance(X, Mapping):
                 kinds = {name: kind for name, kind in kinds.items() if name in X}
         return kinds
 
     def _check_columns(self, X: Any, fitting: bool) -> Any:
-        """A table, or what is one, with scikit-learn's `n_features_in_`, `feature_names_in_`."""
+        """A table, or what is one, with scikit-learn's `n_features_in_`, `feature_names_in_`. Of a
+        DataFrame whose columns `modalities` names, only these need be there after training."""
         from sklearn.utils.validation import _check_feature_names, _check_n_features
 
         X = X if hasattr(X, "columns") else np.asarray(X)
@@ -156,6 +168,10 @@ class _I2M2(BaseEstimator):
             raise InputError(
                 f"X has 0 {what}(s) (shape={X.shape}) while a minimum of 1 is required."
             )
+        if not fitting and self.modalities is not None and hasattr(X, "columns"):
+            return X
+        if hasattr(X, "columns"):
+            refuse_duplicates("X", X)
         _check_feature_names(self, X, reset=fitting)
         _check_n_features(self, X, reset=fitting)
         return X
@@ -170,6 +186,7 @@ class _I2M2(BaseEstimator):
             raise InputError(
                 f"experts: there is no expert {unknown[0]!r}; there are {', '.join(reads)}"
             )
+        reads = trainable(reads, prepared, folds)
         settings = TrainingSettings(**(self.network or {}))
         self.prior_ = self.family_.prior(y)
         separate = fit_experts(prepared, y, folds, self.family_, reads, given, settings, seed)
@@ -267,6 +284,9 @@ class I2M2Classifier(ClassifierMixin, _I2M2):
         if isinstance(self.classes_, np.ndarray):
             return self.classes_[found[:, 0]]
         columns = [classes[found[:, k]] for k, classes in enumerate(self.classes_)]
+        kinds = {column.dtype.kind for column in columns}
+        if len(kinds) > 1:  # numbers beside texts stay numbers
+            columns = [column.astype(object) for column in columns]
         return np.stack(columns, axis=1)
 
     def experts_proba(self, X: Any) -> dict[str, np.ndarray | list[np.ndarray]]:
@@ -283,7 +303,8 @@ class I2M2Classifier(ClassifierMixin, _I2M2):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy; of several labels the mean of theirs."""
         if isinstance(getattr(self, "classes_", None), list):
-            return float((self.predict(X) == as_labels(y)).mean())
+            right = (self.predict(X) == as_labels(y)).mean(axis=1)
+            return float(np.average(right, weights=sample_weight))
         return super().score(X, y, sample_weight)
 
     def _by_label(self, values: np.ndarray) -> np.ndarray | list[np.ndarray]:
@@ -357,14 +378,15 @@ class I2M2Regressor(RegressorMixin, _I2M2):
 def gaussian_scores(
     y: np.ndarray, mean: np.ndarray, std: np.ndarray, level: float = 0.95
 ) -> dict[str, float]:
-    """R2, RMSE, NLL and coverage of targets [n, L] by Gaussians; see `I2M2Regressor.scores`."""
+    """R2 (NaN where the targets are all equal), RMSE, NLL and coverage of targets [n, L] by
+    Gaussians; see `I2M2Regressor.scores`."""
     from scipy.stats import norm
 
     error = y - mean
     spread = ((y - y.mean(axis=0)) ** 2).mean(axis=0)
     nll = 0.5 * np.log(2 * np.pi * std**2) + 0.5 * (error / std) ** 2
     return {
-        "r2": float(np.mean(1 - (error**2).mean(axis=0) / spread)),
+        "r2": float(np.mean(1 - (error**2).mean(axis=0) / np.where(spread > 0, spread, np.nan))),
         "rmse": float(np.sqrt((error**2).mean(axis=0)).mean()),
         "nll": float(nll.mean()),
         "coverage": float((np.abs(error) <= norm.ppf(0.5 + level / 2) * std).mean()),

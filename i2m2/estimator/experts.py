@@ -4,6 +4,7 @@ them."""
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -20,13 +21,20 @@ from i2m2.estimator.preparation import PreparedBlocks
 from i2m2.names import INTER
 
 INTERACTIONS = ("all", "pairs", "subsets")
+RESERVED = (INTER, "prior")  # what contributes to the product beside the modalities
 MOST_SUBSETS = 31  # pools fitted beforehand; others when they are asked for
 FINE_TUNING = {"lr": 0.3, "patience": 0.3}  # of what trained the networks alone
 
 
 def expert_names(modalities: Sequence[str], interactions: str) -> dict[str, tuple[str, ...]]:
     """{expert: modalities it reads}: one each, and the fused ones. The one of all modalities is
-    called `inter`, others `a+b`."""
+    called `inter`, others `a+b`. InputError for names of modalities that say something else."""
+    for name in modalities:
+        if not isinstance(name, str) or name in RESERVED or "+" in name:
+            raise InputError(
+                f"a modality cannot be called {name!r}; give a text without '+' that is none of "
+                f"{', '.join(RESERVED)}"
+            )
     names = {name: (name,) for name in modalities}
     sizes = {
         "all": [len(modalities)],
@@ -45,14 +53,34 @@ def members_for(given: Any, settings: TrainingSettings, seed: int) -> list[Membe
     of modules, or a scikit-learn model)."""
     if given is None:
         return [Linear(), Trees(), Network(settings)]
-    if hasattr(given, "fit") and hasattr(given, "get_params"):
+    fits = hasattr(given, "fit") and hasattr(given, "get_params")
+    if fits and not isinstance(given, type):
         return [ScikitLearn(given)]
-    if callable(given) and not (isinstance(given, type) and hasattr(given, "fit")):
+    if callable(given) and not fits:
         return [Network(settings, given)]
     raise InputError(
         f"an expert is a scikit-learn estimator, an nn.Module or a function that makes one, "
         f"not {given!r}"
     )
+
+
+def trainable(
+    reads: Mapping[str, tuple[str, ...]], blocks: PreparedBlocks, folds: np.ndarray
+) -> dict[str, tuple[str, ...]]:
+    """The experts without those fused ones whose modalities occur together in fewer than two folds,
+    of which a warning tells."""
+    found = {}
+    for name, modalities in reads.items():
+        together = available(blocks, modalities)
+        if len(modalities) > 1 and len(np.unique(folds[together])) < 2:
+            warnings.warn(
+                f"{' and '.join(modalities)} occur together in {together.sum()} rows, too few for "
+                f"the expert {name}; it is left out",
+                stacklevel=5,
+            )
+        else:
+            found[name] = modalities
+    return found
 
 
 @dataclass

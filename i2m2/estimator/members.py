@@ -168,11 +168,21 @@ def _boosted(block: Prepared, y, training, held_out, family: Family, seed: int) 
         random_state=seed,
     )
     x = block.features
+    seen = with_values(x[training])
     if classes:  # a class that the training rows lack cannot be scored
         held_out = held_out[np.isin(y[held_out], np.unique(y[training]))]
     if not len(held_out):
         held_out = training
-    return model.fit(x[training], y[training], X_val=x[held_out], y_val=y[held_out])
+    return model.fit(seen, y[training], X_val=x[held_out], y_val=y[held_out])
+
+
+def with_values(x: Any) -> Any:
+    """Training rows in which a column that has no value holds 0: it says as little, and trees
+    cannot be fitted on NaN alone."""
+    if hasattr(x, "columns"):
+        empty = x.columns[x.isna().all()]
+        return x.assign(**dict.fromkeys(empty, 0.0)) if len(empty) else x
+    return np.where(np.isnan(x).all(axis=0), 0.0, x)
 
 
 class Network:
@@ -234,9 +244,12 @@ class ScikitLearn:
         self.given = given
 
     def fit(self, examples: Examples) -> np.ndarray:
-        from sklearn.base import clone
+        from sklearn.base import clone, is_classifier
         from sklearn.utils import get_tags
 
+        if is_classifier(self.given) and not isinstance(examples.family, Categorical):
+            kind = type(self.given).__name__
+            raise InputError(f"{kind} is a classifier; a regression's expert is a regressor")
         self.modalities, self.family = examples.modalities, examples.family
         self.raw = get_tags(self.given).input_tags.allow_nan
         x = self._inputs(examples.blocks)
@@ -248,7 +261,7 @@ class ScikitLearn:
                 model = clone(self.given)
                 _seed(model, examples.seed + place)
                 alone = isinstance(self.family, Categorical) and len(np.unique(y)) == 1
-                models.append(int(y[0]) if alone else model.fit(_rows(x, training), y))
+                models.append(int(y[0]) if alone else model.fit(with_values(_rows(x, training)), y))
             self.models.append(models)
             outputs[held_out] = outputs_of_models(
                 models, _rows(x, held_out), self.family, len(training)

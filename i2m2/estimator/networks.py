@@ -22,6 +22,8 @@ from i2m2.estimator.preparation import Prepared, PreparedBlocks
 
 SMALL = 20_000  # rows up to which one thread is faster than several
 EVALUATED_AT_ONCE = 4_096  # rows
+LEAST = {"width": 2, "hidden": 1, "batch_size": 1, "epochs": 1, "patience": 1}
+BETWEEN = {"dropout": (0, 1), "lr": (1e-9, np.inf), "weight_decay": (0, np.inf)}
 LEAST_GAIN = 1e-4  # nats of validation loss that count as better
 
 
@@ -37,6 +39,19 @@ class TrainingSettings:
     batch_size: int | None = None
     epochs: int = 200
     patience: int = 12
+
+    def __post_init__(self) -> None:
+        """InputError for a value with which no network can be trained."""
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is None and name == "batch_size":
+                continue
+            if not isinstance(value, (int, np.integer)) or value < least:
+                raise InputError(f"network: {name}={value!r}; give a whole number from {least}")
+        for name, (low, high) in BETWEEN.items():
+            value = getattr(self, name)
+            if not isinstance(value, (int, float, np.number)) or not low <= value < high:
+                raise InputError(f"network: {name}={value!r}; give a number in [{low:g}, {high:g})")
 
     def batch_of(self, rows: int) -> int:
         if self.batch_size is not None:
@@ -184,9 +199,9 @@ class ModuleStack(nn.Module):
         super().__init__()
         self.modalities, self.outputs = tuple(modalities), outputs
         shapes = {name: _own_shape(blocks[name]) for name in modalities}
-        shape = shapes if len(shapes) > 1 else shapes[modalities[0]]
+        self.shape = shapes if len(shapes) > 1 else shapes[modalities[0]]
         wanted = outputs[1] if outputs[0] == 1 else outputs
-        made = [_make(given, shape, wanted) for _ in range(models)]
+        made = [_make(given, self.shape, wanted) for _ in range(models)]
         self.copies = nn.ModuleList(made)
 
     def forward(self, inputs: Mapping[str, tuple[Tensor, Tensor | None]]) -> Tensor:
@@ -194,7 +209,7 @@ class ModuleStack(nn.Module):
         for place, module in enumerate(self.copies):
             own = {name: _own_form(*(_at(x, place) for x in inputs[name])) for name in inputs}
             own = {name: own[name] for name in self.modalities}
-            x = module(own if len(own) > 1 else own[self.modalities[0]])
+            x = self._call(module, own if len(own) > 1 else own[self.modalities[0]])
             if x.numel() != x.shape[0] * np.prod(self.outputs):
                 raise InputError(
                     f"the module for {'+'.join(self.modalities)} gives {tuple(x.shape[1:])} "
@@ -202,6 +217,15 @@ class ModuleStack(nn.Module):
                 )
             outputs.append(x.reshape(len(x), *self.outputs))
         return torch.stack(outputs)
+
+    def _call(self, module: nn.Module, x: Tensor | dict[str, Tensor]) -> Tensor:
+        try:
+            return module(x)
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f"the module for {'+'.join(self.modalities)} fails with examples of the shape "
+                f"{self.shape}: {str(error).splitlines()[0]}"
+            ) from error
 
     def state_of(self, model: int) -> list[Tensor]:
         return list(self.copies[model].state_dict().values())
@@ -227,7 +251,10 @@ def _make(given: Any, shape: Any, outputs: Any) -> nn.Module:
     """A fresh module: of a factory called with (shape of an example, number of outputs), or a copy
     with weights drawn anew."""
     if not isinstance(given, nn.Module):
-        return given(shape, outputs)
+        module = given(shape, outputs)
+        if not isinstance(module, nn.Module):
+            raise InputError(f"an expert's function gave {module!r}; it makes an nn.Module")
+        return module
     module = copy.deepcopy(given)
     for part in module.modules():
         if hasattr(part, "reset_parameters"):
@@ -260,16 +287,19 @@ def rows_of(inputs: Inputs, rows: Tensor) -> Inputs:
 
 @torch.no_grad()
 def outputs_of(network: nn.Module, blocks: PreparedBlocks, models: int) -> np.ndarray:
-    """Every model's outputs for all rows, [E, n, L, K] float64. Computed in float64, so that a
-    row's outputs do not depend on the rows beside it."""
-    network = copy.deepcopy(network).double().eval()
-    inputs = tensors_of(blocks, network.modalities, torch.float64)
+    """Every model's outputs for all rows, [E, n, L, K] float64. Our networks compute in float64,
+    so that a row's outputs do not depend on the rows beside it; a user's module, which may make
+    tensors of its own, in the type that it was trained in."""
+    network = copy.deepcopy(network).eval()
+    dtype = torch.float64 if isinstance(network, StackedNetwork) else None
+    inputs = tensors_of(blocks, network.modalities, dtype)
+    network.to(dtype)
     n = len(next(iter(blocks.values())))
     parts = []
     for start in range(0, n, EVALUATED_AT_ONCE):
         rows = torch.arange(start, min(start + EVALUATED_AT_ONCE, n))
         parts.append(network(rows_of(inputs, rows.expand(models, -1))))
-    return torch.cat(parts, dim=1).numpy()
+    return torch.cat(parts, dim=1).double().numpy()
 
 
 def train(

@@ -1,6 +1,6 @@
 """A fitted estimator as a folder, and back, without pickle.
 
-    model.json             class, versions, experts: for people
+    model.json             class, versions, experts, checksums of the other files
     networks.safetensors   weights of the networks
     rest.skops             everything else: preparation, linear models, trees, pools
 
@@ -11,12 +11,14 @@ unless `trusted` names them.
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_DEFLATED
+from zipfile import ZIP_DEFLATED, BadZipFile
 
 import numpy as np
 import safetensors
@@ -35,6 +37,7 @@ OURS = (experts, families, members, networks, preparation)
 # Of libraries, in fitted parts. A function that a `partial` calls is asked for by its own name.
 KNOWN = [
     "functools.partial",
+    "numpy.dtype",
     "sklearn.utils.validation.check_array",
     "sklearn._loss.link.HalfLogitLink",
     "sklearn._loss.link.Interval",
@@ -57,8 +60,9 @@ def save(model: Any, path: Path) -> None:
 
     if path.exists() and not (path / OVERVIEW).exists():
         raise InputError(f"{path} is there and is no saved model; give another name")
-    parts = {name: value for name, value in vars(model).items() if name != "experts"}
-    parts = copy.deepcopy(parts)
+    parts = copy.deepcopy(vars(model) | {"experts": None})
+    given = {name: one for name, one in (model.experts or {}).items() if hasattr(one, "get_params")}
+    parts["experts"] = copy.deepcopy(given) or None
     tensors = {}
     for name, member in _networks(parts["experts_"]):
         for key, tensor in member.network.state_dict().items():
@@ -71,11 +75,16 @@ def save(model: Any, path: Path) -> None:
     try:
         safetensors.torch.save_file(tensors, temporary / WEIGHTS)
         skops.io.dump(parts, temporary / REST, compression=ZIP_DEFLATED)
-        write_json(temporary / OVERVIEW, _overview(model))
+        checksums = {name: _checksum(temporary / name) for name in (WEIGHTS, REST)}
+        write_json(temporary / OVERVIEW, _overview(model) | {"sha256": checksums})
         shutil.rmtree(path, ignore_errors=True)
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _overview(model: Any) -> dict[str, Any]:
@@ -102,21 +111,14 @@ def _networks(found: Any) -> list[tuple[str, Network]]:
 
 def load(cls: type, path: Path, given: Mapping[str, Any] | None, trusted: Sequence[str]) -> Any:
     """The estimator that `save` wrote, see `I2M2Classifier.load`."""
-    import json
-
     import skops.io
 
+    overview = _read_overview(path, cls.__name__)
     try:
-        overview = json.loads((path / OVERVIEW).read_text(encoding="utf-8"))
-        kind, number = overview["class"], overview["format"]
         weights = safetensors.torch.load_file(path / WEIGHTS)
         unknown = set(skops.io.get_untrusted_types(file=path / REST))
-    except FileNotFoundError as error:
-        raise InputError(f"{error.filename} is missing; give a folder that `save` wrote") from error
-    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, BadZipFile, safetensors.SafetensorError) as error:
         raise InputError(f"{path} is damaged ({error}); save the model again") from error
-    if kind != cls.__name__ or number != FORMAT:
-        raise InputError(f"{path} holds {kind} (format {number}), not {cls.__name__} ({FORMAT})")
     if refused := sorted(unknown - _our_types() - set(KNOWN) - set(trusted)):
         raise InputError(
             f"{path} holds objects of {', '.join(refused)}; "
@@ -125,11 +127,31 @@ def load(cls: type, path: Path, given: Mapping[str, Any] | None, trusted: Sequen
     parts = skops.io.load(path / REST, trusted=sorted(unknown))
     model = cls.__new__(cls)
     vars(model).update(parts)
-    model.experts = dict(given) if given is not None else None
+    if given:
+        model.experts = dict(model.experts or {}) | dict(given)
     for name, member in _networks(model.experts_):
         expert = name.rpartition("/")[0]
         _restore(member, name, weights, (given or {}).get(expert), overview["given"], path)
     return model
+
+
+def _read_overview(path: Path, kind: str) -> dict[str, Any]:
+    """What `save` wrote about a folder. InputError if that is of another class or version, or if a
+    file is missing or not as it was written."""
+    if missing := [name for name in (OVERVIEW, WEIGHTS, REST) if not (path / name).is_file()]:
+        raise InputError(f"{path / missing[0]} is missing; give a folder that `save` wrote")
+    try:
+        overview = json.loads((path / OVERVIEW).read_text(encoding="utf-8"))
+        found, number = overview["class"], overview["format"]
+        checksums = {name: overview["sha256"][name] for name in (WEIGHTS, REST)}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path / OVERVIEW} is damaged ({error}); save the model again") from error
+    if found != kind or number != FORMAT:
+        raise InputError(f"{path} holds {found} (format {number}), not {kind} ({FORMAT})")
+    for name, checksum in checksums.items():
+        if _checksum(path / name) != checksum:
+            raise InputError(f"{path / name} is damaged (its checksum); save the model again")
+    return overview
 
 
 def _our_types() -> set[str]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from i2m2.estimator.blocks import Block, Blocks, InputError
+from i2m2.estimator.blocks import Block, Blocks, InputError, as_text
 
 CLIP = 5.0  # standard deviations; what lies further out is an outlier or a mistake
 MOST_CATEGORIES = 100  # of a column; rarer ones share the code of what was never seen
@@ -124,15 +124,21 @@ class _BlockPreparation:
         self.grid_shape = None if grid is None else grid.shape[1:]
 
 
+def _moments(x: np.ndarray, axis: int | tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the values that are known; 0 and NaN where none is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # columns without any value
+        mean = np.nanmean(x, axis=axis, dtype=np.float64)
+        std = np.nanstd(x, axis=axis, dtype=np.float64)
+    return np.nan_to_num(mean), std
+
+
 class _Standardise:
     """(x - mean) / standard deviation, clipped; missing values become 0, the mean, and those
     columns that miss any have an indicator behind them."""
 
     def fit(self, x: np.ndarray) -> _Standardise:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # columns without any value
-            self.mean, self.std = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
-        self.mean = np.nan_to_num(self.mean)
+        self.mean, self.std = _moments(x, axis=0)
         # A constant leaves rounding in its standard deviation.
         constant = ~(self.std > 1e-9 * np.maximum(1.0, np.abs(self.mean)))
         self.std = np.where(constant, 1.0, self.std)
@@ -148,16 +154,21 @@ class _Standardise:
 
 
 class _Table(_BlockPreparation):
+    """Columns without any value in training (not `known`) are not read."""
+
     def fit(self, block: Block, seed: int) -> _Table:
         frame = block.values
         self.columns = list(map(str, frame.columns))
+        self.known = frame.notna().any().to_numpy()
+        frame = frame.loc[:, self.known]
         self.numeric = np.array([frame[name].dtype.kind == "f" for name in frame.columns])
         self.categories: dict[str, list] = {}
-        for place in range(len(self.columns)):
+        for place in range(frame.shape[1]):
             if (values := self._categories(frame.iloc[:, place], place)) is not None:
                 self.categories[str(place)] = values
         self.scale = _Standardise().fit(self._numbers(frame))
-        self._remember(block, self.columns, ~self.numeric)
+        names = [str(name) for name in frame.columns]
+        self._remember(block, names, ~self.numeric)
         return self
 
     def _categories(self, column, place: int) -> list | None:
@@ -176,11 +187,12 @@ class _Table(_BlockPreparation):
         frame = block.values
         if list(map(str, frame.columns)) != self.columns:
             self._refuse_columns(list(map(str, frame.columns)))
+        frame = frame.loc[:, self.known]
         kinds = np.array([frame[name].dtype.kind == "f" for name in frame.columns])
         if (kinds != self.numeric).any():
             frame = self._as_trained(frame, kinds)
         dense = [self.scale(self._numbers(frame))]
-        features = np.empty((len(frame), len(self.columns)))
+        features = np.empty(frame.shape)
         features[:, self.numeric] = self._numbers(frame)
         for key, values in self.categories.items():
             place = int(key)
@@ -197,7 +209,7 @@ class _Table(_BlockPreparation):
         for place in np.flatnonzero(numeric_now != self.numeric):
             name = frame.columns[place]
             if numeric_now[place]:
-                texts = [None if np.isnan(x) else f"{x:g}" for x in frame[name]]
+                texts = [None if np.isnan(x) else as_text(x) for x in frame[name]]
                 frame[name] = np.array(texts, dtype=object)
             elif frame[name].isna().all():
                 frame[name] = np.nan
@@ -228,12 +240,9 @@ def _codes(column, values: list) -> np.ndarray:
 class _Series(_BlockPreparation):
     def fit(self, block: Block, seed: int) -> _Series:
         self.channels = block.values.shape[2]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            mean = np.nanmean(block.values, axis=(0, 1), dtype=np.float64)
-            std = np.nanstd(block.values, axis=(0, 1), dtype=np.float64)
-        self.mean, self.std = np.nan_to_num(mean), np.where(std > 1e-9, std, 1.0)
-        self.steps = min(block.values.shape[1], STEPS)
+        self.mean, std = _moments(block.values, axis=(0, 1))
+        self.std = np.where(std > 1e-9, std, 1.0)
+        self.length = block.values.shape[1]
         self.gaps = bool(np.isnan(block.values).any())
         self.scale = _Standardise().fit(_summaries(block.values).reshape(len(block), -1))
         names = [f"{what}_{k}" for what in SUMMARIES[:TREE_SUMMARIES] for k in range(self.channels)]
@@ -252,10 +261,13 @@ class _Series(_BlockPreparation):
 
     def _grid(self, values: np.ndarray) -> np.ndarray:
         """[n, T, C] -> [n, C or 2 C, steps]: standardised means over bins of time, and where
-        training had gaps whether anything was measured."""
+        training had gaps whether anything was measured. The bins are those of training, whatever
+        the length: a shorter series fills the first of them, a longer one ends in the last."""
         scaled = np.clip((values - self.mean) / self.std, -CLIP, CLIP)
-        edges = np.linspace(0, values.shape[1], self.steps + 1).round().astype(int)[:-1]
-        edges = np.minimum(edges, values.shape[1] - 1)
+        lacking = max(0, self.length - values.shape[1])
+        scaled = np.pad(scaled, [(0, 0), (0, lacking), (0, 0)], constant_values=np.nan)
+        steps = min(self.length, STEPS)
+        edges = np.linspace(0, self.length, steps + 1).round().astype(int)[:-1]
         measured = np.add.reduceat(~np.isnan(scaled), edges, axis=1, dtype=np.float32)
         total = np.add.reduceat(np.nan_to_num(scaled), edges, axis=1)
         means = total / np.maximum(measured, 1)
@@ -292,9 +304,9 @@ class _Picture(_BlockPreparation):
     def fit(self, block: Block, seed: int) -> _Picture:
         self.shape = block.values.shape[1:]
         flat = _shrunk(block.values)
-        axes = (0, 2, 3)
-        self.mean = flat.mean(axis=axes, dtype=np.float64)[:, None, None]
-        self.std = np.maximum(flat.std(axis=axes, dtype=np.float64), 1e-6)[:, None, None]
+        mean, std = _moments(flat, axis=(0, 2, 3))
+        self.mean = mean[:, None, None]
+        self.std = np.where(std > 1e-6, std, 1e-6)[:, None, None]
         self.project = _Projection().fit(flat.reshape(len(flat), -1), seed)
         names = [f"component_{k}" for k in range(self.project.few)]
         self._remember(block, names, np.zeros(len(names), bool))
@@ -306,7 +318,8 @@ class _Picture(_BlockPreparation):
             raise InputError(f"{self.block}: a picture of shape {now}; in training it was {then}")
         small = _shrunk(block.values)
         dense, features = self.project(small.reshape(len(small), -1))
-        return dense, features, ((small - self.mean) / self.std).astype(np.float32)
+        grid = np.nan_to_num((small - self.mean) / self.std)
+        return dense, features, grid.astype(np.float32)
 
 
 def _shrunk(pictures: np.ndarray) -> np.ndarray:
@@ -334,9 +347,12 @@ class _Projection:
         self.pca, self.few, self.wide = None, scaled.shape[1], scaled.shape[1] > WIDE
         if scaled.shape[1] > MOST_FEATURES:
             components = min(most, WIDE if self.wide else MOST_FEATURES)
-            self.pca = PCA(components, svd_solver="randomized", random_state=seed).fit(scaled)
+            self.pca = PCA(components, svd_solver="randomized", random_state=seed)
+            with np.errstate(invalid="ignore"):  # rows that are all alike have no variance
+                self.pca.fit(scaled)
             self.few = min(components, MOST_FEATURES)
-            self.size = float(np.sqrt(self.pca.explained_variance_[: self.few].mean())) or 1.0
+            variance = np.nan_to_num(self.pca.explained_variance_[: self.few])  # NaN: of one row
+            self.size = float(np.sqrt(variance.mean())) or 1.0
         return self
 
     def __call__(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -379,11 +395,14 @@ class _Text(_BlockPreparation):
         try:
             weights = self.terms.fit_transform(block.values)
         except ValueError as error:
-            raise InputError(f"{self.block}: these texts hold no words ({error})") from error
+            shared = "no word" if least == 1 else "no word that two of them share"
+            raise InputError(f"{self.block}: these texts hold {shared}; leave it out") from error
         self.svd = None
         if weights.shape[1] > WIDE:
-            components = min(WIDE // 2, len(block) - 1)
-            self.svd = TruncatedSVD(components, random_state=seed).fit(weights)
+            components = max(1, min(WIDE // 2, len(block) - 1))
+            self.svd = TruncatedSVD(components, random_state=seed)
+            with np.errstate(invalid="ignore"):  # texts that are all alike have no variance
+                self.svd.fit(weights)
         dense = self._project(block.values)
         self.scale = float(np.sqrt((dense**2).mean())) or 1.0
         few = min(dense.shape[1], MOST_FEATURES)

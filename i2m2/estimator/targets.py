@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from i2m2.estimator.blocks import InputError
+from i2m2.estimator.blocks import Blocks, InputError, is_missing, read_table
 
 
 def as_labels(y: Any) -> np.ndarray:
@@ -29,7 +29,7 @@ def as_labels(y: Any) -> np.ndarray:
     if array.dtype.kind == "c":
         raise InputError("y: Complex data not supported")
     flat = array.ravel()
-    missing = np.array([item is None or item != item for item in flat.tolist()])
+    missing = np.array([is_missing(item) for item in flat.tolist()])
     if missing.any():
         row = int(np.flatnonzero(missing)[0]) // (array.shape[1] if array.ndim == 2 else 1)
         raise InputError(f"y holds NaN or None (row {row}); leave out rows without a label")
@@ -37,6 +37,22 @@ def as_labels(y: Any) -> np.ndarray:
         row = int(np.flatnonzero(np.isinf(array).reshape(len(array), -1).any(axis=1))[0])
         raise InputError(f"y holds infinity (row {row}); leave out rows without a label")
     return array
+
+
+def refuse_target(blocks: Blocks, y: Any) -> None:
+    """InputError where a column of a table has the name and the values of the target `y`, which
+    can be known where this has a name."""
+    if hasattr(y, "to_frame"):
+        y = y.to_frame() if y.name is not None else y
+    if not hasattr(y, "columns"):
+        return
+    target = read_table("y", y).values
+    for name, block in blocks.items():
+        for column in target.columns if block.kind == "table" else ():
+            if column in block.values and block.values[column].equals(target[column]):
+                raise InputError(
+                    f"{name}: its column {column!r} is the target; name the columns to learn from"
+                )
 
 
 def encode_labels(y: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -52,7 +68,8 @@ def encode_labels(y: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         if len(classes) < 2:
             where = f"label {place} of y" if len(found) > 1 else "y"
             raise InputError(
-                f"{where} has one class, {classes[0]!r}; a classifier needs at least 2 classes"
+                f"{where} has one class, {classes.tolist()[0]!r}; "
+                "a classifier needs at least 2 classes"
             )
     return np.stack([codes for _, codes in found], axis=1), [classes for classes, _ in found]
 
@@ -80,7 +97,7 @@ def as_groups(groups: Any, rows: int) -> np.ndarray:
     array = groups.to_numpy() if hasattr(groups, "to_numpy") else np.asarray(groups)
     if array.shape != (rows,):
         raise InputError(f"groups have the shape {array.shape}; give one of each of {rows} rows")
-    if any(item is None or item != item for item in array.tolist()):
+    if any(map(is_missing, array.tolist())):
         raise InputError("groups hold NaN or None; give every row a group, its own if it is alone")
     return np.unique(array.astype(str), return_inverse=True)[1]
 
@@ -90,8 +107,8 @@ def make_folds(
 ) -> np.ndarray:
     """The fold [n] of every row: as many of each stratum as can be, a group in one fold alone.
 
-    `count` is lowered to the number of rows or groups, and to that of the rarest class where this
-    has at least two. InputError where fewer than two folds can be made.
+    `count` is lowered to the number of rows or groups. A class with fewer rows than folds is absent
+    from some of them. InputError where fewer than two folds can be made.
     """
     from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
@@ -103,7 +120,8 @@ def make_folds(
         raise InputError(what)
     count = min(count, units)
     if strata is not None:
-        count = min(count, max(2, int(np.bincount(strata).min())))
+        most = int(np.bincount(strata).max())
+        strata, count = (strata, min(count, most)) if most > 1 else (None, count)
     kinds = {
         (False, False): KFold,
         (True, False): StratifiedKFold,

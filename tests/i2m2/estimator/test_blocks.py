@@ -1,0 +1,183 @@
+"""What a user gives as `X` is read as the same blocks, however it is given; mistakes are one line
+that names them."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from i2m2.errors import DataError
+from i2m2.estimator.blocks import InputError, infer_kind, read_blocks
+
+RNG = np.random.default_rng(0)
+N = 6
+TABLE = RNG.normal(size=(N, 3))
+SERIES = RNG.normal(size=(N, 4, 2)).astype(np.float32)
+PICTURES = RNG.integers(0, 255, (N, 5, 7)).astype(np.uint8)
+TEXTS = ["a good day", None, "a bad night", "rain all day", "", "sun and wind"]
+FRAME = pd.DataFrame(TABLE, columns=["a", "b", "c"]).assign(series=list(SERIES), notes=TEXTS)
+
+
+def read_one(values, kind=None):
+    kinds = None if kind is None else {"x": kind}
+    return read_blocks({"x": values}, kinds=kinds)["x"]
+
+
+@pytest.mark.parametrize(
+    "values, kind",
+    [
+        (TABLE, "table"),
+        (TABLE.tolist(), "table"),
+        (pd.DataFrame(TABLE), "table"),
+        (["u", "v", "w"] * 2, "table"),
+        (pd.Series(["u", "v", None] * 2, dtype="category"), "table"),
+        (TABLE > 0, "table"),
+        (SERIES, "series"),
+        (list(SERIES), "series"),
+        ([one[: 1 + k % 4] for k, one in enumerate(SERIES)], "series"),
+        ([one[: 1 + k % 4, 0] for k, one in enumerate(SERIES)], "series"),
+        (torch.from_numpy(SERIES), "series"),
+        (PICTURES, "picture"),
+        (list(PICTURES), "picture"),
+        (RNG.random((N, 5, 7, 3)), "picture"),
+        (TEXTS, "text"),
+        (pd.Series(TEXTS, dtype="string"), "text"),
+        (RNG.random((N, 200)), "embedding"),
+        ([[0.5, 1.0, 2.0]] * N, "table"),
+        (pd.Series([[0.5, 1.0, 2.0]] * N), "embedding"),
+    ],
+)
+def test_the_kind_follows_from_type_and_shape(values, kind):
+    assert infer_kind("x", values) == kind
+    assert read_one(values).kind == kind and len(read_one(values)) == N
+
+
+def test_all_ways_to_deal_out_a_table_give_the_same_blocks():
+    flat = np.concatenate([TABLE, SERIES.reshape(N, -1)], axis=1)
+    frame = pd.DataFrame(flat, columns=[f"c{k}" for k in range(flat.shape[1])])
+    steps = list(frame.columns[3:])
+    ways = [
+        read_blocks({"static": TABLE, "series": SERIES}),
+        read_blocks(flat, {"static": slice(0, 3), "series": (slice(3, None), (4, 2))}),
+        read_blocks(flat, {"static": [0, 1, 2], "series": (range(3, 11), (4, 2))}),
+        read_blocks(frame, {"static": ["c0", "c1", "c2"], "series": (steps, (4, 2))}),
+        read_blocks(frame, {"static": slice("c0", "c2"), "series": (slice(3, 11), [4, 2])}),
+        read_blocks(FRAME, {"static": ["a", "b", "c"], "series": "series"}),
+    ]
+    for blocks in ways:
+        np.testing.assert_array_equal(blocks["static"].values.to_numpy(), TABLE)
+        np.testing.assert_array_equal(blocks["series"].values, SERIES)
+
+
+def test_a_modality_can_name_its_kind_in_place_of_its_column():
+    block = read_blocks(FRAME, {"notes": "text"})["notes"]
+    assert block.kind == "text" and block.values.tolist() == TEXTS
+    assert block.present.tolist() == [True, False, True, True, True, True]
+
+
+def test_numbers_of_every_type_are_float64_with_nan_where_missing():
+    want = [1.0, np.nan, 0.0]
+    columns = {
+        "Int64": pd.array([1, None, 0], dtype="Int64"),
+        "boolean": pd.array([True, None, False], dtype="boolean"),
+        "Float32": pd.array([1, None, 0], dtype="Float32"),
+        "objects": np.array([1, None, 0.0], dtype=object),
+        "booleans and None": np.array([True, None, False], dtype=object),
+        "float16": np.array([1, np.nan, 0], dtype=np.float16),
+    }
+    for name, column in columns.items():
+        values = read_one(pd.DataFrame({"c": column})).values["c"]
+        assert values.dtype == np.float64, name
+        np.testing.assert_array_equal(values, want, err_msg=name)
+    pairs = pd.DataFrame({"u": columns["Int64"], "v": columns["Float32"]})
+    shaped = read_blocks(pairs, {"x": (["u", "v"], (2, 1))})["x"]
+    np.testing.assert_array_equal(shaped.values[:, :, 0], np.stack([want, want], axis=1))
+
+
+def test_categories_are_texts_and_a_whole_number_has_one_name():
+    columns = {
+        "texts": (["u", None, "v"], ["u", None, "v"]),
+        "category of ints": (pd.Categorical([7, None, 8]), ["7", None, "8"]),
+        "category of floats": (pd.Categorical([7.0, None, 8.5]), ["7", None, "8.5"]),
+        "arrow": (pd.array(["u", None, "v"], dtype="string[pyarrow]"), ["u", None, "v"]),
+        "long numbers": (pd.Categorical([90210123, None, 1]), ["90210123", None, "1"]),
+    }
+    for name, (column, want) in columns.items():
+        assert read_one(pd.DataFrame({"c": column})).values["c"].tolist() == want, name
+
+
+def test_a_row_is_absent_where_nothing_of_it_is_known():
+    table, series, wide = TABLE.copy(), SERIES.copy(), RNG.random((N, 200))
+    picture = PICTURES.astype(float)[:, None]
+    for block in (table, series, wide, picture):
+        block[0] = np.nan
+        block[1].flat[0] = np.nan
+    want = [False] + [True] * (N - 1)
+    for block in (table, series, wide, picture):
+        assert read_one(block).present.tolist() == want
+    nested = [None, *PICTURES[1:]]
+    assert read_one(nested).present.tolist() == want
+
+
+@pytest.mark.parametrize("kind", ["series", "picture", "embedding", "text"])
+@pytest.mark.parametrize("nothing", [None, np.nan])
+def test_a_block_of_nothing_is_absent_from_every_row(kind, nothing):
+    block = read_one([nothing] * N, kind)
+    assert len(block) == N and not block.present.any()
+
+
+def test_shorter_series_end_in_nan():
+    values = read_one([SERIES[0, :2], SERIES[1], None]).values
+    np.testing.assert_array_equal(values[0, :2], SERIES[0, :2])
+    assert np.isnan(values[0, 2:]).all() and np.isnan(values[2]).all()
+
+
+def test_pictures_come_with_channels_first():
+    coloured = RNG.random((N, 5, 7, 3)).astype(np.float32)
+    np.testing.assert_array_equal(read_one(coloured).values, coloured.transpose(0, 3, 1, 2))
+    np.testing.assert_array_equal(read_one(PICTURES).values[:, 0], PICTURES)
+
+
+MISTAKES = [
+    (FRAME, {"x": ["zz"]}, None, "x: there is no column 'zz'"),
+    (FRAME, {"x": []}, None, "x: names no column"),
+    (FRAME, {"x": 3.5}, None, "x: there is no column 3.5"),
+    (FRAME, {"x": None}, None, "x: None names no columns"),
+    (FRAME, {"x": slice(7, 9)}, None, "x: a block without columns"),
+    (FRAME, {"x": (["a"], (3, 2))}, None, "x: 1 columns cannot be of the shape (3, 2)"),
+    (FRAME, {"x": (["notes", "a"], (2, 1))}, None, "x: column 'notes' holds texts"),
+    (FRAME, {"x": ["series"]}, None, "x: column 'series' holds ndarray objects"),
+    (FRAME, ["a"], None, "modalities=['a']: give a mapping"),
+    (FRAME, {}, None, "X holds no modality"),
+    (TABLE, {"x": ["a"]}, None, "x: ['a'] names no columns of an array of 3"),
+    (TABLE, {"x": [5]}, None, "x: [5] names no columns of an array of 3"),
+    ({"x": TABLE}, None, {"x": "tab"}, "kinds: x is 'tab'; choose one of table, series"),
+    ({"x": TABLE}, None, {"z": "table"}, "kinds: there is no modality 'z'; there are x"),
+    ({"x": TABLE}, None, ["x"], "kinds=['x']: give a mapping"),
+    ({"x": TABLE, "z": TABLE[:2]}, None, None, "unequal numbers of rows: x 6, z 2"),
+    ({"x": TABLE[:, :0]}, None, None, "x: a block without columns"),
+    ({"x": np.full((N, 2), np.inf)}, None, None, "x: column 0 holds infinity (row 0)"),
+    ({"x": SERIES * np.inf}, None, None, "x holds infinity (row 0)"),
+    ({"x": np.zeros((N, 2, 2, 2, 2))}, None, None, "x: no kind of block has 5 axes"),
+    ({"x": 5}, None, None, "a block needs one row per example, not 5"),
+    ({"x": [b"a day", b"b night"]}, None, None, "x: column 0 holds bytes objects"),
+    ({"x": FRAME[["a", "a"]]}, None, None, "x: two columns are called 'a'"),
+    ({"x": TABLE.astype(complex)}, None, None, "x: column 0: Complex data not supported"),
+    ({"x": pd.date_range("2020", periods=N).to_frame()}, None, None, "holds dates"),
+    ({"x": [p[: 3 + k % 2] for k, p in enumerate(PICTURES)]}, None, None, "have the shapes"),
+    ({"x": [[1.0], [1.0, 2.0]]}, None, {"x": "embedding"}, "x: examples have the shapes"),
+    ({"x": [SERIES[0], SERIES[1, :, :1]]}, None, None, "x: examples have the shapes"),
+    ({"x": None}, None, None, "X has no block 'x'"),
+]
+
+
+@pytest.mark.parametrize("X, modalities, kinds, message", MISTAKES, ids=[m[-1] for m in MISTAKES])
+def test_a_mistake_is_one_line_that_says_where(X, modalities, kinds, message):
+    with pytest.raises(InputError) as caught:
+        read_blocks(X, modalities, kinds)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_an_input_error_is_a_value_error_with_the_exit_code_of_data():
+    assert issubclass(InputError, ValueError) and issubclass(InputError, DataError)
+    assert InputError.exit_code == 3

@@ -1,0 +1,221 @@
+"""Experts of one's own: scikit-learn models against the same models fitted by hand, and modules."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import LinearSVC
+from torch import nn
+
+from i2m2 import I2M2Classifier, I2M2Regressor
+from i2m2.estimator.blocks import InputError
+from i2m2.estimator.targets import make_folds, strata_of
+from tests.i2m2.estimator.conftest import QUICK, ROWS, two_blocks, without
+
+X, Y = two_blocks()
+TABLE = X["static"]
+
+
+def fit(experts, blocks=X, y=Y, **settings):
+    return I2M2Classifier(**(QUICK | {"experts": experts} | settings)).fit(blocks, y)
+
+
+class Recorder(ClassifierMixin, BaseEstimator):
+    """Answers class frequencies, and keeps what every clone was fitted on in `seen`."""
+
+    seen: list = []
+
+    def __init__(self, allow_nan=True):
+        self.allow_nan = allow_nan
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self.allow_nan
+        return tags
+
+    def fit(self, X, y):
+        Recorder.seen.append(X)
+        self.classes_, counts = np.unique(y, return_counts=True)
+        self.frequencies = counts / counts.sum()
+        return self
+
+    def predict_proba(self, X):
+        return np.tile(self.frequencies, (len(X), 1))
+
+
+@pytest.fixture
+def seen():
+    Recorder.seen = []
+    return Recorder.seen
+
+
+def test_an_expert_is_the_mean_of_models_that_each_lack_one_fold():
+    """The same trees fitted by hand; an answer is held at what n + 1 rows could say."""
+    trees = HistGradientBoostingClassifier(max_iter=5, min_samples_leaf=5, random_state=0)
+    model = fit({"x": trees}, {"x": TABLE}, folds=3)
+    folds = make_folds(strata_of(Y[:, None]), None, ROWS, 3, 0)
+    new = np.random.default_rng(1).normal(size=(20, 3))
+    logs = []
+    for fold in range(3):
+        p = trees.fit(TABLE[folds != fold], Y[folds != fold]).predict_proba(new)
+        logs.append(np.log((p * ROWS + 0.5) / (ROWS + 1)))
+    mean = np.mean(logs, axis=0)
+    want = np.exp(mean) / np.exp(mean).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(model.experts_proba({"x": new})["x"], want, rtol=1e-9)
+
+
+def test_a_model_that_takes_nan_reads_columns_by_name_and_others_what_is_filled(seen):
+    table = pd.DataFrame({"age": TABLE[:, 0], "ward": np.array(["u", "v"])[Y]})
+    table.loc[::4, "age"] = np.nan
+    fit({"x": Recorder()}, {"x": table})
+    raw = seen[-1]
+    assert list(raw.columns) == ["age", "ward"] and raw["ward"].dtype == "category"
+    assert raw["age"].isna().any()
+    fit({"x": Recorder(allow_nan=False)}, {"x": table})
+    assert np.isfinite(seen[-1]).all()
+
+
+def test_a_fused_model_reads_the_columns_of_all_its_modalities(seen):
+    table = pd.DataFrame(TABLE, columns=["a", "b", "c"])
+    fit({"inter": Recorder()}, {"u": table[["a", "b"]], "v": table[["c"]]})
+    assert list(seen[-1].columns) == ["u__a", "u__b", "v__c"]
+
+
+def test_an_expert_is_trained_on_the_rows_that_have_its_modalities(seen):
+    blocks = X | {"static": without(TABLE, np.arange(ROWS) < 20)}
+    fit({"static": Recorder()}, blocks)
+    assert sum(map(len, seen)) == ROWS - 20  # two folds: each row trains one model
+
+
+def test_a_column_may_be_empty_in_a_part_of_the_training_rows():
+    """Trees of scikit-learn cannot be fitted on a column of NaN alone."""
+    table = TABLE.copy()
+    table[1:, 2] = np.nan
+    for experts in ({}, {"x": HistGradientBoostingClassifier(max_iter=2)}):
+        found = fit(experts, {"x": table}).predict_proba({"x": table})
+        assert np.isfinite(found).all()
+
+
+def test_a_class_that_a_fold_lacks_has_a_small_probability():
+    y = Y.copy()
+    y[7] = 2
+    found = fit({"x": LogisticRegression()}, {"x": TABLE}, y).predict_proba({"x": TABLE})
+    assert found.shape == (ROWS, 3) and (found[:, 2] > 0).all()
+    assert found[:, 2].mean() < 0.2
+
+
+def test_mixtures_of_models_pipelines_modules_and_defaults():
+    experts = {
+        "static": make_pipeline(SimpleImputer(), RandomForestClassifier(3)),
+        "series": lambda shape, classes: nn.Sequential(
+            nn.Flatten(), nn.Linear(shape[0] * shape[1], classes)
+        ),
+    }
+    model = fit(experts, X | {"static": without(TABLE, np.arange(ROWS) % 9 == 0)})
+    kinds = [type(model.experts_.members[name][0]).__name__ for name in model.expert_names_]
+    assert kinds == ["ScikitLearn", "Network", "Linear"]
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+
+
+def test_forests_are_seeded_and_repeat():
+    first, second = (fit({"static": RandomForestClassifier(3)}) for _ in range(2))
+    np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
+
+
+# Modules
+
+
+class Recurrent(nn.Module):
+    """As users write them: with a state that it makes itself."""
+
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.gru = nn.GRU(shape[-1], 4, batch_first=True)
+        self.head = nn.Linear(4, classes)
+
+    def forward(self, series):
+        state = torch.zeros(1, len(series), 4)
+        return self.head(self.gru(series, state)[1][0])
+
+
+class Fused(nn.Module):
+    def __init__(self, shapes, classes):
+        super().__init__()
+        inputs = sum(int(np.prod(shape)) for shape in shapes.values())
+        self.head = nn.Linear(inputs, classes)
+
+    def forward(self, inputs):
+        return self.head(torch.cat([one.flatten(1) for one in inputs.values()], dim=1))
+
+
+def test_factories_get_the_shape_of_an_example_and_the_number_of_classes():
+    shapes = {}
+
+    def linear(shape, classes):
+        shapes[shape] = classes
+        return nn.Linear(shape[0], classes)
+
+    model = fit({"static": linear, "series": Recurrent, "inter": Fused}, combine="joint")
+    assert shapes == {(3,): 2}
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+
+
+def test_a_module_is_copied_with_new_weights_for_every_fold_and_stays_as_it_was():
+    module = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    hardly_trained = {"epochs": 1, "lr": 1e-9}
+    model = fit({"static": module}, combine="separate", network=hardly_trained)
+    first, second = model.experts_.members["static"][0].network.copies
+    assert not torch.allclose(first[0].weight, second[0].weight, atol=1e-3)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+
+
+def test_a_linear_module_learns_what_logistic_regression_does():
+    blocks, y = two_blocks(400, seed=3)
+    network = {"epochs": 200, "lr": 0.03, "weight_decay": 0.0, "patience": 30}
+    settings = {"combine": "separate", "network": network}
+    only = {"x": blocks["static"]}
+    found = fit({"x": nn.Linear(3, 2)}, only, y, **settings).experts_proba(only)["x"]
+    want = LogisticRegression(C=1e6).fit(only["x"], y).predict_proba(only["x"])
+    assert np.abs(found - want).mean() < 0.03
+
+
+def test_a_module_of_a_regression_gives_mean_and_log_variance():
+    y = 3 * TABLE[:, 0] + 1
+    network = {"epochs": 100, "lr": 0.1}
+    experts = {"x": nn.Linear(1, 2)}
+    model = I2M2Regressor(experts=experts, folds=2, network=network)
+    model.fit({"x": TABLE[:, :1]}, y)
+    assert model.score({"x": TABLE[:, :1]}, y) > 0.98
+
+
+WRONG = [
+    (LinearSVC(), "LinearSVC has no predict_proba; give a classifier that has"),
+    (Ridge(), "Ridge has no predict_proba"),
+    (LogisticRegression, "an expert is a scikit-learn estimator, an nn.Module or a function"),
+    ("forest", "an expert is a scikit-learn estimator"),
+    (nn.Linear(5, 2), "the module for static fails with examples of the shape (3,)"),
+    (nn.Linear(3, 1), "the module for static gives (1,) numbers an example; 2 are needed"),
+    (lambda shape, classes: 5, "an expert's function gave 5; it makes an nn.Module"),
+]
+
+
+@pytest.mark.parametrize("expert, message", WRONG, ids=[message for _, message in WRONG])
+def test_what_cannot_be_an_expert_is_said_in_one_line(expert, message):
+    with pytest.raises(InputError) as caught:
+        fit({"static": expert})
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_modality_that_hardly_anyone_has_is_named():
+    blocks = X | {"series": without(X["series"], np.arange(ROWS) > 0)}
+    with (
+        pytest.warns(UserWarning, match="occur together in 1 rows"),
+        pytest.raises(InputError, match="series: only 1 rows have this, all in one fold"),
+    ):
+        fit({}, blocks)

@@ -1,0 +1,164 @@
+"""Blocks become what experts read by what training rows say alone; each row by itself."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from i2m2.estimator.blocks import InputError, read_blocks
+from i2m2.estimator.preparation import CLIP, STEPS, Preparation
+
+RNG = np.random.default_rng(0)
+
+
+def fit(**blocks):
+    return Preparation().fit(read_blocks(blocks))
+
+
+def prepare(preparation, **blocks):
+    """{modality: prepared block}, read as the kinds of training."""
+    kinds = {name: preparation.kinds[name] for name in blocks}
+    return preparation.transform(read_blocks(blocks, kinds=kinds))
+
+
+def test_numbers_are_standardised_by_training_rows():
+    training, new = RNG.normal(3, 2, (50, 2)), RNG.normal(0, 9, (20, 2))
+    found = prepare(fit(x=training), x=new)["x"]
+    want = (new - training.mean(axis=0)) / training.std(axis=0)
+    np.testing.assert_allclose(found.dense, np.clip(want, -CLIP, CLIP), atol=1e-6)
+    np.testing.assert_array_equal(found.features, new)
+
+
+def test_a_missing_number_is_the_mean_and_has_an_indicator():
+    training = RNG.normal(size=(40, 2))
+    training[:10, 1] = np.nan
+    dense = prepare(fit(x=training), x=training)["x"].dense
+    assert dense.shape[1] == 3
+    np.testing.assert_array_equal(dense[:10, 1], 0)
+    assert len(np.unique(dense[:10, 2])) == len(np.unique(dense[10:, 2])) == 1
+    assert dense[0, 2] > 0 > dense[10, 2]
+
+
+def test_constant_columns_are_zero_and_empty_ones_are_not_read():
+    table = pd.DataFrame({"one": 1e6, "none": np.nan, "x": RNG.normal(size=30)})
+    preparation = fit(t=table)
+    found = prepare(preparation, t=table)["t"]
+    assert found.names == ["one", "x"]
+    np.testing.assert_array_equal(found.dense[:, 0], 0)
+    filled = prepare(preparation, t=table.assign(none="a text"))["t"]
+    np.testing.assert_array_equal(filled.dense, found.dense)
+
+
+def test_categories_of_training_have_columns_and_others_have_none():
+    preparation = fit(t=pd.DataFrame({"c": ["u", "v", "u", None]}))
+    found = prepare(preparation, t=pd.DataFrame({"c": ["v", "u", "new"]}))["t"]
+    codes = found.features[:, 0]
+    one_hot = found.dense[:, -2:]
+    np.testing.assert_array_equal(one_hot.sum(axis=1), [1, 1, 0])
+    assert set(codes[:2]) == {0.0, 1.0} and np.isnan(codes[2])
+    np.testing.assert_array_equal(one_hot[:2].argmax(axis=1), codes[:2])
+
+
+def test_a_category_of_numbers_may_come_as_numbers():
+    postcodes = [90210123, 10115, 90210123, 75001]
+    preparation = fit(t=pd.DataFrame({"c": pd.Categorical(postcodes)}))
+    as_trained = prepare(preparation, t=pd.DataFrame({"c": pd.Categorical(postcodes)}))["t"]
+    as_numbers = prepare(preparation, t=pd.DataFrame({"c": np.array(postcodes, float)}))["t"]
+    np.testing.assert_array_equal(as_numbers.features, as_trained.features)
+
+
+def all_kinds(rows):
+    """Every kind of block; series of unequal length, the longest first."""
+    rng = np.random.default_rng(rows)
+    texts = [" ".join(rng.choice(["sun", "rain", "wind", "snow"], 4)) for _ in range(rows)]
+    steps = [10, *rng.integers(1, 10, rows - 1)]
+    return {
+        "table": rng.normal(size=(rows, 3)),
+        "series": [rng.normal(size=(length, 2)) for length in steps],
+        "picture": rng.integers(0, 255, (rows, 40, 36, 3)).astype(np.uint8),
+        "text": texts,
+        "embedding": rng.normal(size=(rows, 300)),
+    }
+
+
+def test_a_row_is_prepared_the_same_alone_and_beside_others():
+    blocks = all_kinds(40)
+    preparation = fit(**blocks)
+    together = prepare(preparation, **blocks)
+    for row in (0, 7, 39):
+        alone = prepare(preparation, **{name: b[row : row + 1] for name, b in blocks.items()})
+        for name, want in together.items():
+            found = alone[name]
+            np.testing.assert_allclose(found.dense[0], want.dense[row], atol=1e-5, err_msg=name)
+            np.testing.assert_allclose(found.features[0], want.features[row], atol=1e-5)
+            if want.grid is not None:
+                np.testing.assert_allclose(found.grid[0], want.grid[row], atol=1e-5, err_msg=name)
+
+
+def test_what_experts_read_is_finite_and_of_training_widths():
+    blocks = all_kinds(40)
+    preparation = fit(**blocks)
+    widths = {name: one.dense.shape[1] for name, one in prepare(preparation, **blocks).items()}
+    hard = {
+        "table": np.array([[np.nan, 1e30, 0.0]]),
+        "series": [np.full((200, 2), 1e30)],
+        "picture": np.zeros((1, 40, 36, 3), np.uint8),
+        "text": ["words never seen"],
+        "embedding": np.full((1, 300), 1e30),
+    }
+    for name, one in prepare(preparation, **hard).items():
+        assert np.isfinite(one.dense).all(), name
+        assert one.grid is None or np.isfinite(one.grid).all(), name
+        assert one.dense.shape[1] == widths[name]
+
+
+def test_a_grid_of_time_holds_means_of_equal_bins():
+    series = RNG.normal(size=(30, 2 * STEPS, 1)).astype(np.float32)
+    grid = prepare(fit(s=series), s=series)["s"].grid
+    scaled = (series[:, :, 0] - series.mean()) / series.std()
+    np.testing.assert_allclose(grid[:, 0], scaled.reshape(30, STEPS, 2).mean(axis=2), atol=1e-5)
+
+
+def test_summaries_of_a_series_equal_those_of_numpy():
+    series = RNG.normal(size=(30, 9, 2)).astype(np.float32)
+    series[0, 3:, 0] = np.nan
+    features = prepare(fit(s=series), s=series)["s"].features
+    known = series[0, :3, 0]
+    means = series[1].mean(axis=0)
+    np.testing.assert_allclose(features[1, :2], means, rtol=1e-5)
+    first_channel = [known.mean(), known.min(), known.max(), known[-1]]
+    np.testing.assert_allclose(features[0, 0::2], first_channel, rtol=1e-5)
+
+
+def test_a_modality_that_is_missing_is_zeros_that_nobody_reads():
+    preparation = fit(a=RNG.normal(size=(30, 2)), s=RNG.normal(size=(30, 5, 1)))
+    found = prepare(preparation, a=RNG.normal(size=(4, 2)))["s"]
+    assert not found.present.any() and not found.dense.any() and not found.grid.any()
+    assert np.isnan(found.features).all() and len(found) == 4
+
+
+@pytest.mark.parametrize(
+    "new, message",
+    [
+        ({"z": np.zeros((2, 3))}, "there was no modality 'z' in training; there were a, s"),
+        ({"a": np.zeros((2, 3))}, "a: X has 3 features, but the model is expecting 2"),
+        ({"a": np.array([["u", "v"]])}, "a: column 0 held numbers in training, and now 'u'"),
+        ({"s": np.zeros((2, 5, 3))}, "s: a series of 3 channels; in training it had 1"),
+    ],
+)
+def test_other_blocks_than_those_of_training_are_refused(new, message):
+    preparation = fit(a=RNG.normal(size=(30, 2)), s=RNG.normal(size=(30, 5, 1)))
+    with pytest.raises(InputError) as caught:
+        preparation.transform(read_blocks(new))
+    assert message in str(caught.value)
+
+
+def test_columns_that_changed_places_are_refused_and_a_lacking_one_is_named():
+    preparation = fit(t=pd.DataFrame({"u": [1.0, 2.0], "v": [3.0, 4.0]}))
+    for columns, message in ((["v", "u"], "in another order"), (["u", "w"], "it lacks 'v'")):
+        with pytest.raises(InputError, match=message):
+            prepare(preparation, t=pd.DataFrame([[1.0, 2.0]], columns=columns))
+
+
+def test_a_block_of_nothing_cannot_be_learnt_from():
+    with pytest.raises(InputError, match="x: every value is missing in all 5 rows"):
+        fit(x=np.full((5, 2), np.nan))
