@@ -23,8 +23,9 @@ def build_parser() -> CommandParser:
     parser.add_argument("--id", metavar="COLUMN", help="column with the examples' names")
     modality = (
         "static=age,weight or vitals=vital_* (columns), series=FILE.npz:key or notes=FILE.csv "
-        "(files with rows in the same order); append :KIND (table, series, picture, text, "
-        "embedding) where it is not to be inferred"
+        "(files with rows in the same order), pictures='scans/*.png' (a file per example, called "
+        "by its --id); append :KIND (table, series, picture, text, embedding) where it is not to "
+        "be inferred"
     )
     parser.add_argument(
         "--modality", action="append", default=[], metavar="NAME=COLUMNS|FILE[:KIND]", help=modality
@@ -54,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SettingsError("give --modality twice or more; the question needs two modalities")
     import numpy as np
 
-    from i2m2.diagnose.tables import blocks_of, column, read_table
+    from i2m2.diagnose.modalities import Source, blocks_of
+    from i2m2.diagnose.tables import column, read_table
 
     table = read_table(args.table)
     targets = [args.target, *args.also]
@@ -65,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         None if name is None else column(table, name, option) for option, name in named.items()
     )
     not_inputs = [*targets, *(name for name in named.values() if name)]
-    blocks, kinds = blocks_of(table, args.modality, args.table.parent, not_inputs)
+    source = Source(table, args.table.parent, not_inputs, args.id, ids)
+    blocks, kinds = blocks_of(source, args.modality)
 
     from i2m2.diagnose.api import diagnose  # here: it loads torch
 
