@@ -35,11 +35,11 @@ from i2m2.diagnose.words import (
     in_one_line,
 )
 from i2m2.errors import SettingsError
-from i2m2.metrics import METRICS, SHARE, Metric
+from i2m2.metrics import METRICS, Metric
 from i2m2.stats.contrasts import MARGIN, Contrast, Decision, ScoredRows, decide, usual_margin
 from i2m2.stats.intervals import interval
 
-REGRESSION_METRICS = ("nll", "r2")
+REGRESSION_METRICS = {"nll": METRICS["nll"], "r2": Metric(bounds=(-np.inf, 1.0))}
 
 
 class Information(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,13 +98,11 @@ def nll_of(outputs: np.ndarray, y: np.ndarray, classify: bool) -> np.ndarray:
 
 def metric_for(metric: str, classify: bool) -> Metric:
     """How a metric is read. SettingsError for one that these predictions do not have."""
-    if metric == "nll":
-        return METRICS["nll"]
     if not classify:
-        if metric != "r2":
+        if metric not in REGRESSION_METRICS:
             choices = ", ".join(REGRESSION_METRICS)
             raise SettingsError(f"metric {metric!r} is none of a regression; choose {choices}")
-        return SHARE
+        return REGRESSION_METRICS[metric]
     if metric not in METRICS or not METRICS[metric].ranks:
         choices = ", ".join(name for name, one in METRICS.items() if one.ranks)
         raise SettingsError(f"metric {metric!r} is unknown; choose one of {choices}")

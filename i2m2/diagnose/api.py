@@ -22,7 +22,7 @@ from i2m2.estimator.families import Categorical, Gaussian
 from i2m2.estimator.targets import as_groups, as_labels, as_targets, encode_labels
 
 FEW_VALUES = 20  # whole numbers with more are a regression
-FEWEST_GROUPS = 8
+FEWEST = 8  # groups, and examples of the most frequent class
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,8 @@ def diagnose(
         encoded = as_targets(target)
         family = Gaussian(encoded.shape[1])
     metric_for(metric, task == "classify")  # before the training, not after it
-    of_rows = None if groups is None else _enough_groups(as_groups(groups, n))
+    of_rows = None if groups is None else as_groups(groups, n)
+    _check_size(encoded, of_rows, task)
     names = _names_of(ids, n)
     options = {"experts": dict(experts or {}), "interactions": interactions, "folds": folds}
     options |= {"network": dict(network or {}), "further": further}
@@ -154,14 +155,17 @@ def _check_experts(interactions: str, experts: Any, modalities: list[str]) -> No
         )
 
 
-def _enough_groups(groups: np.ndarray) -> np.ndarray:
-    """Folds are split again, into parts to train on, to choose on, and halves of these."""
-    found = len(np.unique(groups))
-    if found < FEWEST_GROUPS:
-        raise InputError(
-            f"groups: there are {found}; folds within folds need at least {FEWEST_GROUPS}"
-        )
-    return groups
+def _check_size(y: np.ndarray, groups: np.ndarray | None, task: str) -> None:
+    """Folds are split again: into parts to train on and to choose on, and into halves."""
+    sizes = {"rows of data": len(y)}
+    if task == "classify":
+        frequent = min(np.bincount(column).max() for column in y.T)
+        sizes["examples of the most frequent class"] = int(frequent)
+    if groups is not None:
+        sizes["groups"] = len(np.unique(groups))
+    for what, size in sizes.items():
+        if size < FEWEST:
+            raise InputError(f"{size} {what}: too few; folds within folds need at least {FEWEST}")
 
 
 def _names_of(ids: Any, n: int) -> np.ndarray:

@@ -58,7 +58,7 @@ def _grids(answer: Answer) -> dict[str, list[list[str]]]:
         decisions.append([one.contrast.name, pair, difference, span, p, one.text])
     found = {
         "Information (per example)": information,
-        f"Rows, out of fold ({_unit(answer.metric)})": rows,
+        f"Rows, on examples they did not see ({_unit(answer.metric)})": rows,
         f"Questions ({_unit(answer.metric)}; above 0: the first row is better)": decisions,
     }
     if answer.further:
@@ -89,8 +89,8 @@ def _notes(answer: Answer) -> list[str]:
         )
     if chosen:
         notes.append(
-            "best-...: in each fold the row with the smallest NLL on held-out training examples "
-            f"(number of folds). {'; '.join(chosen)}."
+            "best-...: the row with the smallest NLL on held-out training examples, chosen anew "
+            f"for each seed and fold (how often): {'; '.join(chosen)}."
         )
     return notes
 
@@ -146,7 +146,7 @@ def _draw_rows(axes: Axes, rows: Sequence[Row], metric: str) -> None:
         axes.plot(row.value * scale, place, "o", color=colour)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.invert_yaxis()
-    axes.set_xlabel(f"{_unit(metric)}: out of fold, 95 % interval; grey: references")
+    axes.set_xlabel(f"{_unit(metric)}, 95 % interval; grey: references")
 
 
 def _draw_information(axes: Axes, information: Sequence[Information]) -> None:

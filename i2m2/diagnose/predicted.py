@@ -37,8 +37,8 @@ class Predicted:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The `row` that stands for a kind, and in how many folds it is which: {row: folds}, the most
-    frequent first."""
+    """The `row` that stands for a kind, and in how many folds of all seeds it is which: {row:
+    folds}, the most frequent first."""
 
     row: str
     taken: Mapping[str, int]
@@ -60,7 +60,8 @@ def choose(predicted: Predicted) -> tuple[Predicted, dict[str, Choice]]:
     outputs, choices = dict(predicted.outputs), {}
     for kind, rows in kinds.items():
         if len(rows) == 1:
-            choices[kind] = Choice(row=rows[0], taken={rows[0]: predicted.fold.max() + 1})
+            taken = {rows[0]: predicted.validation[rows[0]].size}
+            choices[kind] = Choice(row=rows[0], taken=taken)
             continue
         name = BEST if kind == BEST else f"{BEST}-{kind}"
         outputs[name], taken = _best_of(rows, predicted)
