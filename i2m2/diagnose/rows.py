@@ -220,7 +220,7 @@ def _reference(
             continue
         models.append(clone(model).fit(x, y[:, k]))
         if not classify:
-            error = cross_val_predict(clone(model), x, y[:, k], cv=KFold(5)) - y[:, k]
+            error = cross_val_predict(clone(model), x, y[:, k], cv=KFold(min(5, len(x)))) - y[:, k]
             spread.append(np.log(np.mean(error**2)))
     outputs = outputs_of_models(models, x_test, family, len(x))
     if not classify:
