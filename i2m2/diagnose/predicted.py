@@ -1,8 +1,12 @@
 """Predictions of all rows, and the rows that stand for several.
 
-Where one of several rows is taken (the best modality, joint or separate training), every fold takes
-the one with the smallest NLL on held-out parts of its own training examples, so that no example has
-a say in which row predicts it. The row that this makes is called `best-<kind>`.
+The modality that stands for the single ones is one for all folds, that with the smallest mean NLL
+on held-out parts of the training examples: which knows most is a question about the data, and a
+fold that took another by chance would make the product of all look better than it is.
+
+Where one of several ways to train is taken (joint or separate, i2m2 or inter), every fold takes the
+one with the smallest NLL on held-out parts of its own training examples, so that no example has a
+say in which row predicts it. The row that this makes is called `best-<kind>`.
 """
 
 from __future__ import annotations
@@ -59,6 +63,8 @@ def choose(predicted: Predicted) -> tuple[Predicted, dict[str, Choice]]:
     kinds[BEST] = sum((kinds[kind] for kind in KINDS), [])
     outputs, choices = dict(predicted.outputs), {}
     for kind, rows in kinds.items():
+        if kind == "unimodal":
+            rows = [min(rows, key=lambda row: predicted.validation[row].mean())]
         if len(rows) == 1:
             taken = {rows[0]: predicted.validation[rows[0]].size}
             choices[kind] = Choice(row=rows[0], taken=taken)

@@ -51,9 +51,19 @@ def _parquet(path: Path) -> Any:
     import duckdb
 
     try:
-        return duckdb.sql("SELECT * FROM read_parquet(?)", params=[str(path)]).df()
+        frame = duckdb.sql("SELECT * FROM read_parquet(?)", params=[str(path)]).df()
     except duckdb.Error as error:
         raise ValueError(error) from error
+    for name in frame:
+        if any(isinstance(item, np.ndarray) for item in frame[name]):
+            frame[name] = [_one_array(item) for item in frame[name]]
+    return frame
+
+
+def _one_array(item: Any) -> Any:
+    """A list of lists, which is an array of arrays, as one array."""
+    nested = isinstance(item, np.ndarray) and item.dtype == object and len(item)
+    return np.stack([_one_array(part) for part in item]) if nested else item
 
 
 def column(table: Any, name: str, option: str) -> np.ndarray:

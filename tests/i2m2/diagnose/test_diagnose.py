@@ -58,7 +58,7 @@ def test_every_row_is_there_and_every_example_predicted_once_a_seed(finished):
     _, found = finished
     rows = [name for name in found.predictions if not name.startswith("half:")]
     assert rows == [
-        *("prior", "unimodal_a", "unimodal_b", "best-unimodal"),
+        *("prior", "unimodal_a", "unimodal_b"),
         *("intra-separate", "intra-joint", "best-intra", "inter"),
         *("i2m2-separate", "i2m2-joint", "best-i2m2", "best-fused", "best"),
         *("lr-a", "hgb-a", "lr-b", "hgb-b", "lr-all", "hgb-all"),

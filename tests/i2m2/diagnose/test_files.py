@@ -98,6 +98,18 @@ def test_another_table_is_matched_by_the_id(folder):
     assert np.allclose(found["labs"].to_numpy()[known], table["vital_a"][known])
 
 
+def test_lists_in_parquet_are_arrays(tmp_path):
+    lists = [[[k, 1.0], [k, 2.0]][: 1 + k % 2] for k in range(4)]
+    frame = pd.DataFrame({"steps": [*lists, None], "flat": [[1.0, 2.0]] * 5})
+    path = tmp_path / "lists.parquet"
+    duckdb.sql(f"COPY (SELECT * FROM frame) TO '{path}' (FORMAT parquet)")
+    table = read_table(path)
+    for found, given in zip(table["steps"], lists, strict=False):
+        assert np.array_equal(found, given)
+    assert len(frame) == len(table) == 5 and table["steps"].isna().tolist() == [False] * 4 + [True]
+    assert np.array_equal(np.stack(table["flat"]), np.full((5, 2), [1.0, 2.0]))
+
+
 USUAL = ("--target", "died", "--modality", "a=age")
 SERIES = ("--modality", "s=vitals.npz:series")
 MISTAKES = [  # words after the table, exit code, what the line says
