@@ -18,7 +18,7 @@ from i2m2.diagnose.runs import write_runs
 from i2m2.errors import SettingsError
 from i2m2.estimator.blocks import InputError, read_blocks
 from i2m2.estimator.experts import INTERACTIONS, expert_names
-from i2m2.estimator.families import Categorical, Gaussian
+from i2m2.estimator.families import Categorical, Family, Gaussian
 from i2m2.estimator.targets import as_groups, as_labels, as_targets, encode_labels
 
 FEW_VALUES = 20  # whole numbers with more are a regression
@@ -101,13 +101,7 @@ def diagnose(
     task = task or _task_of(target)
     if task not in ("classify", "regress"):
         raise SettingsError(f"task={task!r} is unknown; choose classify or regress")
-    classes = None
-    if task == "classify":
-        encoded, classes = encode_labels(target)
-        family = Categorical([len(one) for one in classes])
-    else:
-        encoded = as_targets(target)
-        family = Gaussian(encoded.shape[1])
+    encoded, family, classes = _encoded(target, task)
     metric_for(metric, task == "classify")  # before the training, not after it
     of_rows = None if groups is None else as_groups(groups, n)
     _check_size(encoded, of_rows, task)
@@ -181,6 +175,15 @@ def _names_of(ids: Any, n: int) -> np.ndarray:
             f"ids: {found[counts.argmax()]} stands for several rows; each needs its own"
         )
     return names
+
+
+def _encoded(target: np.ndarray, task: str) -> tuple[np.ndarray, Family, list[np.ndarray] | None]:
+    """-> target [n, L], what is predicted of it, the classes of each label."""
+    if task == "classify":
+        encoded, classes = encode_labels(target)
+        return encoded, Categorical([len(one) for one in classes]), classes
+    encoded = as_targets(target)
+    return encoded, Gaussian(encoded.shape[1]), None
 
 
 def _task_of(y: np.ndarray) -> str:
