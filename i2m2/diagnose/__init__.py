@@ -7,9 +7,14 @@ or `python -m i2m2.diagnose TABLE --target COLUMN --modality NAME=COLUMNS ...`. 
 may be called, so that `from i2m2 import diagnose` gives the same whether or not it was imported
 before.
 
-    tables    a user's files, read as blocks      rows      all rows' predictions of one fold
-    folds     every fold and seed, resumable      answer    predictions to information and decisions
-    pages     text, HTML, JSON, figure, runs      api       `diagnose`
+    tables, examples, modalities    a user's files, read as blocks
+    rows                            all rows' predictions of one fold
+    folds                           every fold and seed, resumable
+    predicted                       which row stands for several
+    answer, words                   predictions to information and decisions, and one sentence
+    pages, runs                     text, HTML, JSON, figure; the predictions as runs
+    finished                        the same answer from runs that are there already
+    api                             `diagnose`
 """
 
 import sys

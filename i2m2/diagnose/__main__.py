@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from i2m2.errors import CommandParser, SettingsError, run_command
 
@@ -14,8 +16,10 @@ def build_parser() -> CommandParser:
         description="Does this data need inter-modality modelling, intra-modality modelling, or "
         "both? Trains every row on the same folds and answers.",
     )
-    parser.add_argument("table", type=Path, help="CSV, Parquet or npz file, a row per example")
-    parser.add_argument("--target", required=True, help="column of the labels or numbers")
+    table = "CSV, Parquet or npz file, a row per example; or a results folder, whose finished runs "
+    table += "are then asked by their saved predictions, with --metric, --margin and --out alone"
+    parser.add_argument("table", metavar="TABLE", type=Path, help=table)
+    parser.add_argument("--target", metavar="COLUMN", help="column of the labels or numbers")
     also = "further target column; several labels are predicted together"
     parser.add_argument("--also", action="append", default=[], metavar="COLUMN", help=also)
     groups = "column whose equal values (a patient) are never on both sides of a split"
@@ -23,8 +27,9 @@ def build_parser() -> CommandParser:
     parser.add_argument("--id", metavar="COLUMN", help="column with the examples' names")
     modality = (
         "static=age,weight or vitals=vital_* (columns), series=FILE.npz:key or notes=FILE.csv "
-        "(files with rows in the same order); append :KIND (table, series, picture, text, "
-        "embedding) where it is not to be inferred"
+        "(files with rows in the same order), pictures='scans/*.png' (a file per example, called "
+        "by its --id); append :KIND (table, series, picture, text, embedding) where it is not to "
+        "be inferred"
     )
     parser.add_argument(
         "--modality", action="append", default=[], metavar="NAME=COLUMNS|FILE[:KIND]", help=modality
@@ -50,33 +55,20 @@ def build_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the files, diagnose, print the answer."""
     args = build_parser().parse_args(argv)
+    if args.table.is_dir():
+        return _print_answer_of_runs(args)
+    if args.target is None:
+        raise SettingsError("give --target COLUMN, the column of the labels or numbers")
     if len(args.modality) < 2:
         raise SettingsError("give --modality twice or more; the question needs two modalities")
-    import numpy as np
-
-    from i2m2.diagnose.tables import blocks_of, column, read_table
-
-    table = read_table(args.table)
-    targets = [args.target, *args.also]
-    columns = [column(table, name, "--target") for name in targets]
-    y = columns[0] if len(columns) == 1 else np.column_stack(columns)
-    named = {"--groups": args.groups, "--id": args.id}
-    groups, ids = (
-        None if name is None else column(table, name, option) for option, name in named.items()
-    )
-    not_inputs = [*targets, *(name for name in named.values() if name)]
-    blocks, kinds = blocks_of(table, args.modality, args.table.parent, not_inputs)
+    data = _read_files(args)
 
     from i2m2.diagnose.api import diagnose  # here: it loads torch
 
     found = diagnose(
-        blocks,
-        y,
-        kinds=kinds,
-        groups=groups,
-        ids=ids,
-        interactions=args.interactions,
+        **data,
         task=args.task,
+        interactions=args.interactions,
         metric=args.metric,
         margin=args.margin,
         folds=args.folds,
@@ -91,6 +83,39 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.out:
         page = args.out / "diagnosis.html"
         print(f"\nwritten: {page}, .txt, .json, .png, and a run per row and seed")
+
+
+def _read_files(args: Namespace) -> dict[str, Any]:
+    """What `diagnose` gets of the user's files."""
+    import numpy as np
+
+    from i2m2.diagnose.modalities import Source, blocks_of
+    from i2m2.diagnose.tables import column, read_table
+
+    table = read_table(args.table)
+    targets = [args.target, *args.also]
+    columns = [column(table, name, "--target") for name in targets]
+    named = {"--groups": args.groups, "--id": args.id}
+    groups, ids = (
+        None if name is None else column(table, name, option) for option, name in named.items()
+    )
+    not_inputs = [*targets, *(name for name in named.values() if name)]
+    source = Source(table, args.table.parent, not_inputs, args.id, ids)
+    blocks, kinds = blocks_of(source, args.modality)
+    y = columns[0] if len(columns) == 1 else np.column_stack(columns)
+    return {"X": blocks, "y": y, "kinds": kinds, "groups": groups, "ids": ids}
+
+
+def _print_answer_of_runs(args: Namespace) -> None:
+    if args.target or args.modality:
+        raise SettingsError(f"{args.table} is a folder; --target and --modality are of a table")
+    from i2m2.diagnose.finished import diagnose_runs
+    from i2m2.diagnose.pages import to_text, write
+
+    answer = diagnose_runs(args.table, args.metric, args.margin)
+    print(to_text(answer))
+    if args.out:
+        print(f"\nwritten: {', '.join(map(str, write(answer, args.out)))}")
 
 
 if __name__ == "__main__":

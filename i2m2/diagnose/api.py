@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from i2m2.diagnose.answer import Answer, Predicted, answer_of
+from i2m2.diagnose.answer import Answer, answer_of, metric_for
 from i2m2.diagnose.folds import fingerprint, run_folds
 from i2m2.diagnose.pages import to_html, to_text, write
+from i2m2.diagnose.predicted import HALF, Predicted, choose
 from i2m2.diagnose.rows import FoldRows, Question
 from i2m2.diagnose.runs import write_runs
 from i2m2.errors import SettingsError
 from i2m2.estimator.blocks import InputError, read_blocks
 from i2m2.estimator.experts import INTERACTIONS, expert_names
-from i2m2.estimator.families import Categorical, Gaussian
+from i2m2.estimator.families import Categorical, Family, Gaussian
 from i2m2.estimator.targets import as_groups, as_labels, as_targets, encode_labels
 
 FEW_VALUES = 20  # whole numbers with more are a regression
+FEWEST = 8  # groups, and examples of the most frequent class
 
 
 @dataclass(frozen=True)
@@ -94,31 +96,29 @@ def diagnose(
         raise InputError(
             f"there is one modality, {next(iter(blocks))}; the question needs two or more"
         )
-    _check(folds, seeds, interactions, experts, list(blocks))
+    _check_settings(folds, seeds, jobs, margin)
+    _check_experts(interactions, experts, list(blocks))
     task = task or _task_of(target)
     if task not in ("classify", "regress"):
         raise SettingsError(f"task={task!r} is unknown; choose classify or regress")
-    classes = None
-    if task == "classify":
-        encoded, classes = encode_labels(target)
-        family = Categorical([len(one) for one in classes])
-    else:
-        encoded = as_targets(target)
-        family = Gaussian(encoded.shape[1])
+    encoded, family, classes = _encoded(target, task)
+    metric_for(metric, task == "classify")  # before the training, not after it
     of_rows = None if groups is None else as_groups(groups, n)
+    _check_size(encoded, of_rows, task)
+    names = _names_of(ids, n)
     options = {"experts": dict(experts or {}), "interactions": interactions, "folds": folds}
     options |= {"network": dict(network or {}), "further": further}
     question = Question(blocks, encoded, of_rows, family, **options)
     folder = None if out is None else Path(out)
     found = run_folds(question, seeds, jobs, folder, progress)
-    predicted, of_experts = _gather(question, found, seeds)
+    gathered, of_experts = _gather(question, found, seeds)
+    predicted, choices = choose(gathered)
     about = _about(name, question, classes, folds, seeds)
-    answer = answer_of(predicted, about, metric, margin)
+    answer = answer_of(predicted, choices, about, metric, margin)
     if further:
         answer = _with_further(answer, question, found)
     if folder is not None:
         write(answer, folder)
-        names = np.arange(n) if ids is None else np.asarray(ids).astype(str)
         settings = {"optim": {"select": metric}, "folds": folds}
         facts = {
             "data": {"description": about, "variant": "", "fingerprint": fingerprint(question)}
@@ -127,11 +127,18 @@ def diagnose(
     return Diagnosis(answer, predicted.outputs, classes)
 
 
-def _check(folds: int, seeds: int, interactions: str, experts: Any, modalities: list[str]) -> None:
+def _check_settings(folds: int, seeds: int, jobs: int | None, margin: float | None) -> None:
     if folds < 2:
         raise SettingsError(f"folds={folds}: at least 2 are needed")
     if seeds < 1:
         raise SettingsError(f"seeds={seeds}: at least 1 is needed")
+    if jobs is not None and jobs < 1:
+        raise SettingsError(f"jobs={jobs}: at least 1 is needed")
+    if margin is not None and not 0 < margin < np.inf:
+        raise SettingsError(f"margin={margin}: it must be above 0, the least that would matter")
+
+
+def _check_experts(interactions: str, experts: Any, modalities: list[str]) -> None:
     if interactions not in INTERACTIONS:
         choices = ", ".join(INTERACTIONS)
         raise SettingsError(f"interactions={interactions!r} is unknown; choose one of {choices}")
@@ -140,6 +147,43 @@ def _check(folds: int, seeds: int, interactions: str, experts: Any, modalities: 
         raise SettingsError(
             f"experts: there is no expert {unknown[0]!r}; there are {', '.join(names)}"
         )
+
+
+def _check_size(y: np.ndarray, groups: np.ndarray | None, task: str) -> None:
+    """Folds are split again: into parts to train on and to choose on, and into halves."""
+    sizes = {"rows of data": len(y)}
+    if task == "classify":
+        frequent = min(np.bincount(column).max() for column in y.T)
+        sizes["examples of the most frequent class"] = int(frequent)
+    if groups is not None:
+        sizes["groups"] = len(np.unique(groups))
+    for what, size in sizes.items():
+        if size < FEWEST:
+            raise InputError(f"{size} {what}: too few; folds within folds need at least {FEWEST}")
+
+
+def _names_of(ids: Any, n: int) -> np.ndarray:
+    """The examples' names [n], their numbers where none are given."""
+    if ids is None:
+        return np.arange(n)
+    names = np.asarray(ids).astype(str)
+    if names.shape != (n,):
+        raise InputError(f"ids have the shape {names.shape}; give one of each of {n} rows")
+    found, counts = np.unique(names, return_counts=True)
+    if counts.max() > 1:
+        raise InputError(
+            f"ids: {found[counts.argmax()]} stands for several rows; each needs its own"
+        )
+    return names
+
+
+def _encoded(target: np.ndarray, task: str) -> tuple[np.ndarray, Family, list[np.ndarray] | None]:
+    """-> target [n, L], what is predicted of it, the classes of each label."""
+    if task == "classify":
+        encoded, classes = encode_labels(target)
+        return encoded, Categorical([len(one) for one in classes]), classes
+    encoded = as_targets(target)
+    return encoded, Gaussian(encoded.shape[1]), None
 
 
 def _task_of(y: np.ndarray) -> str:
@@ -154,28 +198,29 @@ def _task_of(y: np.ndarray) -> str:
 def _gather(
     question: Question, found: list[tuple[np.ndarray, FoldRows]], seeds: int
 ) -> tuple[Predicted, dict[str, np.ndarray]]:
-    """The folds' predictions in the order of the examples; every row's mean validation NLL."""
+    """The folds' predictions in the order of the examples, and {expert: its own}."""
     n, shape = len(question.y), question.family.shape
     per_seed = len(found) // seeds
+    fold = np.zeros((seeds, n), dtype=np.int64)
     outputs: dict[str, np.ndarray] = {}
     experts: dict[str, np.ndarray] = {}
-    validation: dict[str, list[float]] = {}
+    validation: dict[str, np.ndarray] = {}
     for place, (test, rows) in enumerate(found):
-        seed = place // per_seed
+        seed, k = divmod(place, per_seed)
+        fold[seed, test] = k
         for of, into in ((rows.outputs, outputs), (rows.experts, experts)):
             for name, one in of.items():
                 whole = into.setdefault(name, np.full((seeds, n, *shape), np.nan))
                 whole[seed, test] = one
         for name, loss in rows.validation.items():
-            validation.setdefault(name, []).append(loss)
-    outputs = {k: one[:1] if k.startswith("half:") else one for k, one in outputs.items()}
-    group = np.arange(n) if question.groups is None else question.groups
+            validation.setdefault(name, np.zeros((seeds, per_seed)))[seed, k] = loss
+    outputs = {name: one[:1] if name.startswith(HALF) else one for name, one in outputs.items()}
     predicted = Predicted(
         outputs=outputs,
         y=question.y,
-        group=group,
-        validation={name: float(np.mean(losses)) for name, losses in validation.items()},
-        modalities=list(question.blocks),
+        group=np.arange(n) if question.groups is None else question.groups,
+        fold=fold,
+        validation=validation,
         classify=isinstance(question.family, Categorical),
     )
     return predicted, experts

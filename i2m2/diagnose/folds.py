@@ -6,7 +6,10 @@ Every fold is computed with one thread, so that its numbers do not depend on how
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +17,8 @@ import numpy as np
 
 from i2m2.diagnose.rows import FoldRows, Question, predict_rows
 from i2m2.errors import SettingsError
-from i2m2.files import write_atomic, write_text
+from i2m2.files import write_atomic, write_json
+from i2m2.runs import UNREADABLE, run_folders
 
 PARTS = ".folds"  # in the folder of results: one file per seed and fold, until all are done
 VERSION = 1  # counts up when the same data give other predictions
@@ -30,8 +34,8 @@ def run_folds(
     parts = None if out is None else _open(out / PARTS, question, seeds)
     found: dict[tuple[int, int], FoldRows] = {}
     for unit in units if parts else ():
-        if (path := parts / _name(*unit)).exists():
-            found[unit] = _read(path)
+        if (rows := _read(parts / _name(*unit))) is not None:
+            found[unit] = rows
     waiting = [unit for unit in units if unit not in found]
     tests = {(seed, k): folds[seed] == k for seed, k in units}
     for unit, rows in _bar(_compute(question, waiting, tests, jobs), len(units), found, progress):
@@ -75,32 +79,65 @@ def _bar(done: Iterator, total: int, before: dict, progress: bool) -> Iterator:
 
 def _open(folder: Path, question: Question, seeds: int) -> Path:
     """The folder of finished folds, which must be of this question."""
-    stamp, known = fingerprint(question), folder / "of"
-    if known.exists() and known.read_text().split() != [stamp]:
-        raise SettingsError(
-            f"{folder.parent} holds folds of other data or settings; "
-            "give another --out, or delete that folder"
-        )
+    out, known = folder.parent, folder / "of.json"
+    if out.exists() and not out.is_dir():
+        raise SettingsError(f"{out} is a file; give --out a folder")
+    wanted = described(question) | {"seeds": str(seeds)}
+    if known.exists():
+        _refuse_others(out, json.loads(known.read_text()), wanted)
+    elif run_folders(out):
+        raise SettingsError(f"{out} holds runs that are not of a diagnosis; give another --out")
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".*.tmp.*"):  # of a process that was killed
         leftover.unlink(missing_ok=True)
     if not known.exists():
-        write_text(known, stamp)
+        write_json(known, wanted)
     return folder
+
+
+def _refuse_others(out: Path, known: dict[str, str], wanted: dict[str, str]) -> None:
+    names = [name for name in known | wanted if known.get(name) != wanted.get(name)]
+    if not names:
+        return
+    raise SettingsError(
+        f"{out} holds a diagnosis with other {', '.join(names)}; "
+        "give another --out, or delete that folder"
+    )
 
 
 def fingerprint(question: Question) -> str:
     """A hash of the data and of every setting that has influence on a fold."""
-    digest = hashlib.sha256()
-    settings = (VERSION, question.interactions, question.folds, sorted(question.network.items()))
-    given = {name: repr(expert) for name, expert in question.experts.items()}
-    digest.update(repr((settings, sorted(given.items()), question.further)).encode())
-    for block in question.blocks.values():
-        digest.update(f"{block.name} {block.kind}".encode())
-        digest.update(_bytes_of(block))
-    for array in (question.y, question.groups):
-        digest.update(b"" if array is None else np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
+    return _hash(json.dumps(described(question)).encode())
+
+
+def described(question: Question) -> dict[str, str]:
+    """{what has influence on a fold: its value, or a hash of it}."""
+    given = {name: _lasting(expert) for name, expert in sorted(question.experts.items())}
+    found = {
+        "version": str(VERSION),
+        "folds": str(question.folds),
+        "modalities": ", ".join(question.blocks),
+        "interactions": question.interactions,
+        "experts": repr(given),
+        "network": repr(sorted(question.network.items())),
+        "further": str(question.further),
+        "target": _hash(np.ascontiguousarray(question.y).tobytes()),
+        "groups": "none",
+    }
+    if question.groups is not None:
+        found["groups"] = _hash(np.ascontiguousarray(question.groups).tobytes())
+    for name, block in question.blocks.items():
+        found[f"modality {name}"] = f"{block.kind} {_hash(_bytes_of(block))}"
+    return found
+
+
+def _lasting(expert: object) -> str:
+    """A model's description without addresses in memory, which the next process does not have."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(expert))
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _bytes_of(block) -> bytes:
@@ -133,15 +170,14 @@ def _write(path: Path, rows: FoldRows) -> None:
     write_atomic(path, lambda temporary: np.savez(temporary, **arrays))
 
 
-def _read(path: Path) -> FoldRows:
+def _read(path: Path) -> FoldRows | None:
+    """A finished fold; None where there is none, or a damaged one, which is then computed again."""
     groups: dict[str, dict] = {"output": {}, "validation": {}, "expert": {}, "further": {}}
     try:
         with np.load(path, allow_pickle=False) as file:
             for key in file.files:
                 group, _, name = key.partition("/")
                 groups[group][name] = file[key] if group != "validation" else float(file[key])
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise SettingsError(
-            f"{path} is damaged ({error}); delete it, and this fold is computed again"
-        ) from error
+    except (*UNREADABLE, KeyError, zlib.error):
+        return None
     return FoldRows(*groups.values())

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from i2m2.diagnose.answer import Answer, Information, Row
+from i2m2.diagnose.predicted import BEST
+from i2m2.diagnose.words import in_points, unit_of
 from i2m2.errors import aligned
 from i2m2.files import finite, write_json, write_text
 from i2m2.metrics import METRICS
@@ -43,7 +45,7 @@ def _grids(answer: Answer) -> dict[str, list[list[str]]]:
         information.append([one.name, f"{one.nats:.4f}", share, span, one.answer])
     scale, digits = _scale(answer.metric)
     rows = [["", f"{answer.metric}", "95 % interval", "NLL (nats)"]]
-    for row in sorted(answer.rows, key=lambda row: row.reference):
+    for row in answer.rows:
         span = _span(row.low, row.high, scale, digits)
         name = Strong(row.name) if row.name == _best(answer) else row.name
         rows.append([name, _number(row.value, scale, digits), span, f"{row.nll:.4f}"])
@@ -56,7 +58,7 @@ def _grids(answer: Answer) -> dict[str, list[list[str]]]:
         decisions.append([one.contrast.name, pair, difference, span, p, one.text])
     found = {
         "Information (per example)": information,
-        f"Rows, out of fold ({_unit(answer.metric)})": rows,
+        f"Rows, on examples they did not see ({_unit(answer.metric)})": rows,
         f"Questions ({_unit(answer.metric)}; above 0: the first row is better)": decisions,
     }
     if answer.further:
@@ -72,22 +74,33 @@ def _best(answer: Answer) -> str:
 
 def _notes(answer: Answer) -> list[str]:
     scale, digits = _scale(answer.metric)
-    return [
+    chosen = [
+        f"{row}: {', '.join(f'{name} ({folds})' for name, folds in taken.items())}"
+        for row, taken in answer.chosen.items()
+        if row != BEST
+    ]
+    notes = [
         f"yes: significant after Holm's correction over these {len(answer.decisions)} questions; "
         f"no: less than the margin, {answer.margin * scale:.{digits}f} ({_unit(answer.metric)}).",
-        "Upper ends of information hold what a doubling of the examples added, and may add again.",
-        "Which rows stand for `best`, joint or separate, was chosen on held-out training examples; "
-        f"for i2m2: {answer.experts_trained}.",
     ]
+    if any(one.growth for one in answer.information):
+        notes.append(
+            "Upper ends of information hold what a doubling of the examples added, and may again."
+        )
+    if chosen:
+        notes.append(
+            "best-...: the row with the smallest NLL on held-out training examples, chosen anew "
+            f"for each seed and fold (how often): {'; '.join(chosen)}."
+        )
+    return notes
 
 
 def _scale(metric: str) -> tuple[float, int]:
-    percent = metric == "r2" or (metric in METRICS and METRICS[metric].percent)
-    return (100.0, 1) if percent else (1.0, 4)
+    return (100.0, 1) if in_points(metric) else (1.0, 4)
 
 
 def _unit(metric: str) -> str:
-    return f"{metric}, " + ("points" if _scale(metric)[0] == 100 else "nats")
+    return ", ".join(filter(None, (metric, unit_of(metric))))
 
 
 def _number(value: float | None, scale: float = 1.0, digits: int = 4) -> str:
@@ -133,7 +146,7 @@ def _draw_rows(axes: Axes, rows: Sequence[Row], metric: str) -> None:
         axes.plot(row.value * scale, place, "o", color=colour)
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.invert_yaxis()
-    axes.set_xlabel(f"{_unit(metric)}: out of fold, 95 % interval; grey: references")
+    axes.set_xlabel(f"{_unit(metric)}, 95 % interval; grey: references")
 
 
 def _draw_information(axes: Axes, information: Sequence[Information]) -> None:

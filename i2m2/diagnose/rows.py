@@ -20,6 +20,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import KFold, cross_val_predict
 
+from i2m2.diagnose.predicted import HALF
 from i2m2.estimator.blocks import Blocks
 from i2m2.estimator.experts import Experts, Pools, expert_names, fit_experts, train_jointly
 from i2m2.estimator.families import Categorical, Family, Gaussian
@@ -31,7 +32,6 @@ from i2m2.stats.calibration import log_softmax
 
 JOINT, SEPARATE = "-joint", "-separate"
 REFERENCES = {"lr": "linear model", "hgb": "boosted trees"}
-HALF = "half:"  # before the name of a row of models trained on half the examples
 EMAP_ROWS = 150  # test examples of a fold whose every pair the fused expert is asked about
 
 
@@ -220,7 +220,7 @@ def _reference(
             continue
         models.append(clone(model).fit(x, y[:, k]))
         if not classify:
-            error = cross_val_predict(clone(model), x, y[:, k], cv=KFold(5)) - y[:, k]
+            error = cross_val_predict(clone(model), x, y[:, k], cv=KFold(min(5, len(x)))) - y[:, k]
             spread.append(np.log(np.mean(error**2)))
     outputs = outputs_of_models(models, x_test, family, len(x))
     if not classify:

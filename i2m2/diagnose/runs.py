@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from i2m2.diagnose.answer import HALF, Predicted
+from i2m2.diagnose.predicted import HALF, Predicted
 from i2m2.files import Plain, finite, write_atomic, write_json, write_text
 from i2m2.metrics import score
 from i2m2.names import EXPERT

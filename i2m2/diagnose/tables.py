@@ -2,22 +2,26 @@
 
 NAME=a,b,c           columns of the table; `vital_*` names all that match
 NAME=FILE.npz:key    an array of an npz file, rows in the order of the table
-NAME=FILE.csv        all columns of another table, rows in the same order
+NAME=FILE.csv        all columns of another table, or FILE.csv:a,b; rows in the same order, or
+                     matched by the --id column where that table has it
+NAME=notes/*.txt     one file per example, called by its id (`i2m2.diagnose.examples`)
 ...=...:KIND         table, series, picture, text or embedding where not to be inferred
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from i2m2.errors import SettingsError
-from i2m2.estimator.blocks import KINDS, InputError
+from i2m2.estimator.blocks import InputError
 
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 SUFFIXES = (".csv", ".tsv", ".gz", ".parquet", ".pq", ".npz", ".npy")
 
 
@@ -36,7 +40,7 @@ def read_table(path: Path) -> Any:
         import pandas as pd
 
         return pd.read_csv(path, sep="\t" if ".tsv" in path.suffixes else ",")
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except UNREADABLE as error:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"{path} cannot be read ({reason}); give a CSV, Parquet or npz file"
@@ -47,9 +51,19 @@ def _parquet(path: Path) -> Any:
     import duckdb
 
     try:
-        return duckdb.sql("SELECT * FROM read_parquet(?)", params=[str(path)]).df()
+        frame = duckdb.sql("SELECT * FROM read_parquet(?)", params=[str(path)]).df()
     except duckdb.Error as error:
         raise ValueError(error) from error
+    for name in frame:
+        if any(isinstance(item, np.ndarray) for item in frame[name]):
+            frame[name] = [_one_array(item) for item in frame[name]]
+    return frame
+
+
+def _one_array(item: Any) -> Any:
+    """A list of lists, which is an array of arrays, as one array."""
+    nested = isinstance(item, np.ndarray) and item.dtype == object and len(item)
+    return np.stack([_one_array(part) for part in item]) if nested else item
 
 
 def column(table: Any, name: str, option: str) -> np.ndarray:
@@ -59,36 +73,11 @@ def column(table: Any, name: str, option: str) -> np.ndarray:
     return np.asarray(table[name])
 
 
-def blocks_of(
-    table: Any, modalities: Sequence[str], folder: Path, not_inputs: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """-> {modality: its block}, {modality: kind} of those that name one. SettingsError for what is
-    no NAME=COLUMNS, InputError for what is not there, or the target among the inputs."""
-    blocks: dict[str, Any] = {}
-    kinds: dict[str, str] = {}
-    for word in modalities:
-        name, equals, what = word.partition("=")
-        if not equals or not name or not what:
-            raise SettingsError(
-                f"--modality {word}: give NAME=COLUMNS or NAME=FILE, such as static=age,weight"
-            )
-        if name in blocks:
-            raise SettingsError(
-                f"--modality {name} is given twice; give each modality its own name"
-            )
-        rest, _, last = what.rpartition(":")
-        if rest and last in KINDS:
-            what, kinds[name] = rest, last
-        blocks[name] = _block(table, name, what, folder, not_inputs)
-    return blocks, kinds
-
-
-def _block(table: Any, name: str, what: str, folder: Path, not_inputs: Sequence[str]) -> Any:
-    file, _, key = what.partition(":")
-    if Path(file).suffix in SUFFIXES and what not in table:
-        return _from_file(name, folder / file if not Path(file).exists() else Path(file), key)
+def columns_of(table: Any, name: str, patterns: Sequence[str], not_inputs: Sequence[str]) -> Any:
+    """The columns of a table that match any of some patterns. InputError where there is none, or
+    where one is named that is no input."""
     columns: list[str] = []
-    for pattern in what.split(","):
+    for pattern in patterns:
         found = [one for one in table if one == pattern] or [
             one for one in table if fnmatchcase(str(one), pattern) and one not in not_inputs
         ]
@@ -97,23 +86,48 @@ def _block(table: Any, name: str, what: str, folder: Path, not_inputs: Sequence[
                 f"--modality {name}: there is no column {pattern!r}; there are {_names(table)}"
             )
         columns += [one for one in found if one not in columns]
-    if target := [one for one in columns if one in not_inputs]:
+    if wrong := [one for one in columns if one in not_inputs]:
         raise InputError(
-            f"--modality {name}: {target[0]!r} is the target, the group or the id; "
+            f"--modality {name}: {wrong[0]!r} is the target, the group or the id; "
             "an input must not hold it"
         )
     if len(columns) == 1:
         return table[columns[0]]
-    if hasattr(table, "columns"):
-        return table[columns]
-    return np.column_stack([table[one] for one in columns])
+    return table[columns] if hasattr(table, "columns") else _side_by_side(table, name, columns)
 
 
-def _from_file(name: str, path: Path, key: str) -> Any:
-    """An array of an npz, or the whole of another table."""
+def _side_by_side(table: Mapping[str, np.ndarray], name: str, columns: Sequence[str]) -> Any:
+    """Arrays [n] or [n, D] of an npz as one DataFrame."""
+    import pandas as pd
+
+    arrays = {one: table[one] for one in columns}
+    if wrong := [one for one, array in arrays.items() if array.ndim not in (1, 2)]:
+        shape = arrays[wrong[0]].shape
+        raise InputError(
+            f"--modality {name}: {wrong[0]} has the shape {shape}; "
+            "only columns [n] and tables [n, D] are put side by side"
+        )
+    if len({len(array) for array in arrays.values()}) > 1:
+        sizes = ", ".join(f"{one} {len(array):,}" for one, array in arrays.items())
+        raise InputError(f"--modality {name}: unequal numbers of rows: {sizes}")
+    frames = [pd.DataFrame(array).add_prefix(f"{one}_") for one, array in arrays.items()]
+    return pd.concat(frames, axis=1)
+
+
+def table_in_file(
+    name: str,
+    path: Path,
+    key: str,
+    not_inputs: Sequence[str],
+    ids: np.ndarray | None,
+    id_column: str | None,
+) -> Any:
+    """An array of an npz, or columns of another table; see the top."""
     other = read_table(path)
     if hasattr(other, "columns"):
-        return other[key.split(",")] if key else other
+        if ids is not None and id_column in other:
+            other = _matched(other, id_column, ids, f"--modality {name}: {path}")
+        return columns_of(other, name, key.split(",") if key else ["*"], not_inputs)
     if key and key not in other:
         raise InputError(f"--modality {name}: {path} has no array {key!r}; it has {_names(other)}")
     if not key and len(other) != 1:
@@ -122,6 +136,17 @@ def _from_file(name: str, path: Path, key: str) -> Any:
             f"name one, as {path.name}:{next(iter(other), 'key')}"
         )
     return other[key] if key else next(iter(other.values()))
+
+
+def _matched(other: Any, column: str, ids: np.ndarray, where: str) -> Any:
+    """The rows of another table in the order of the ids, NaN where it has none."""
+    indexed = other.set_index(other[column].astype(str))
+    if indexed.index.has_duplicates:
+        twice = indexed.index[indexed.index.duplicated()][0]
+        raise InputError(f"{where} has several rows of {column} {twice}; give one per example")
+    if unknown := sorted(set(indexed.index) - set(ids.astype(str))):
+        raise InputError(f"{where}: {column} {unknown[0]} is of no row of the table")
+    return indexed.reindex(ids.astype(str))
 
 
 def _names(table: Any) -> str:

@@ -228,7 +228,7 @@ def _text(
     if answer == "yes":
         return "yes"
     if answer == "no":
-        return f"no (at most {_amount(high, metric)})"
+        return f"no (at most {_amount(max(high, 0.0), metric)})"
     if smallest is None:
         return f"cannot be told ({rule})"
     return f"cannot be told (smallest detectable {_amount(smallest, metric)})"

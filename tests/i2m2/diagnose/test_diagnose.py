@@ -1,0 +1,201 @@
+"""Whole diagnoses of small data: what is written, resumed, refused, and that nothing leaks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from i2m2 import diagnose
+from i2m2.compare import comparison_of
+from i2m2.diagnose.folds import PARTS
+from i2m2.diagnose.rows import Question, predict_rows
+from i2m2.errors import SettingsError
+from i2m2.estimator.blocks import read_blocks
+from i2m2.estimator.families import Categorical
+from i2m2.results import main as results
+from i2m2.runs import require_predictions
+
+N = 60
+LINEAR = {name: LogisticRegression() for name in ("a", "b", "inter")}
+QUICK = {"folds": 2, "seeds": 1, "jobs": 1, "network": {"epochs": 1, "hidden": 4, "width": 4}}
+FAST = QUICK | {"experts": LINEAR}
+
+
+def data(n=N, seed=0):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, n)
+    return {"a": rng.normal(size=(n, 2)) + y[:, None], "b": rng.normal(size=(n, 2))}, y
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A diagnosis with the usual experts, two to a group, by AUROC."""
+    out = tmp_path_factory.mktemp("results") / "stays"
+    X, y = data()
+    found = diagnose(X, y, groups=np.arange(N) // 2, metric="auroc", further=True, out=out, **QUICK)
+    return out, found
+
+
+def arrays_in(folder):
+    found = {}
+    for path in sorted(folder.rglob("*.npz")):
+        with np.load(path) as file:
+            found |= {f"{path.relative_to(folder)} {name}": file[name] for name in file.files}
+    return found
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    for name, array in first.items():
+        assert np.array_equal(array, second[name], equal_nan=array.dtype.kind == "f"), name
+
+
+def test_every_row_is_there_and_every_example_predicted_once_a_seed(finished):
+    _, found = finished
+    rows = [name for name in found.predictions if not name.startswith("half:")]
+    assert rows == [
+        *("prior", "unimodal_a", "unimodal_b"),
+        *("intra-separate", "intra-joint", "best-intra", "inter"),
+        *("i2m2-separate", "i2m2-joint", "best-i2m2", "best-fused", "best"),
+        *("lr-a", "hgb-a", "lr-b", "hgb-b", "lr-all", "hgb-all"),
+    ]
+    for row in rows:
+        assert found.predictions[row].shape == (1, N, 1, 2)
+        assert np.exp(found.predictions[row]).sum(axis=-1) == pytest.approx(1)
+
+
+def test_the_files_say_the_same_and_hold_no_nan(finished):
+    out, found = finished
+    text = (out / "diagnosis.txt").read_text()
+    assert text == f"{found}\n" and f"ANSWER   {found.answer.answer}" in text
+    written = json.loads((out / "diagnosis.json").read_text(), parse_constant=pytest.fail)
+    assert written["answer"] == found.answer.answer
+    assert written["rows"][0]["nll"] == found.answer.rows[0].nll
+    page = (out / "diagnosis.html").read_text()
+    assert found.answer.answer[1:] in page and "data:image/png" in page
+    assert len(found.answer.further) == 2 * 2 + 1
+
+
+def test_results_and_compare_read_the_folder_and_agree(finished, capsys):
+    out, found = finished
+    results([str(out.parent), "--dataset", "stays"])
+    shown = capsys.readouterr().out
+    for row in found.answer.rows:
+        assert f"| {row.name} | {100 * row.value:.1f} " in shown.replace("**", "")
+    interaction = found.answer.decisions[1]
+    pair = (interaction.contrast.first, interaction.contrast.second)
+    compared = comparison_of(*([out / row / "seed0"] for row in pair), ["auroc"])
+    difference = compared.metrics["auroc"].difference
+    assert difference.mean == pytest.approx(interaction.difference, abs=1e-6)
+    assert difference.p == pytest.approx(interaction.p, abs=1e-3)
+    assert compared.groups == N // 2
+
+
+def test_lost_and_damaged_folds_are_computed_again_bit_for_bit(tmp_path):
+    X, y = data()
+    diagnose(X, y, out=tmp_path / "whole", **FAST)
+    shutil.copytree(tmp_path / "whole" / PARTS, tmp_path / "killed" / PARTS)
+    lost, cut = sorted((tmp_path / "killed" / PARTS).glob("*.npz"))
+    lost.unlink()
+    cut.write_bytes(cut.read_bytes()[:200])
+    (lost.parent / ".1.tmp.seed0_fold0.npz").write_text("half of a file")
+    diagnose(X, y, out=tmp_path / "killed", **FAST)
+    assert_same(arrays_in(tmp_path / "whole"), arrays_in(tmp_path / "killed"))
+    answers = [(tmp_path / name / "diagnosis.json").read_text() for name in ("whole", "killed")]
+    assert answers[0] == answers[1]
+
+
+def test_finished_folds_are_not_computed_again(tmp_path, monkeypatch):
+    X, y = data()
+    first = diagnose(X, y, out=tmp_path, **FAST)
+    monkeypatch.setattr("i2m2.diagnose.folds.predict_rows", lambda *_, **__: pytest.fail())
+    again = diagnose(X, y, out=tmp_path, **FAST)
+    assert str(again) == str(first)
+    by_accuracy = diagnose(X, y, out=tmp_path, metric="accuracy", **FAST)
+    assert by_accuracy.answer.metric == "accuracy"
+
+
+def test_another_question_for_the_same_folder_is_refused_with_what_differs(tmp_path):
+    X, y = data()
+    diagnose(X, y, out=tmp_path, **FAST)
+    others = {
+        "target": (X, 1 - y, FAST),
+        "modality b": (X | {"b": X["b"] + 1}, y, FAST),
+        "folds": (X, y, FAST | {"folds": 3}),
+        "seeds": (X, y, FAST | {"seeds": 2}),
+        "groups": (X, y, FAST | {"groups": np.arange(N) // 2}),
+    }
+    for name, (blocks, labels, options) in others.items():
+        with pytest.raises(SettingsError, match=f"with other {name};"):
+            diagnose(blocks, labels, out=tmp_path, **options)
+
+
+def test_runs_that_are_not_of_a_diagnosis_are_left_alone(tmp_path):
+    (tmp_path / "inter" / "seed0").mkdir(parents=True)
+    X, y = data()
+    with pytest.raises(SettingsError, match="holds runs that are not of a diagnosis"):
+        diagnose(X, y, out=tmp_path, **FAST)
+
+
+def test_the_number_of_jobs_changes_nothing():
+    X, y = data()
+    one, two = (diagnose(X, y, **FAST | {"jobs": jobs}).predictions for jobs in (1, 2))
+    assert_same(one, two)
+
+
+def test_labels_of_the_test_fold_change_no_prediction():
+    X, y = data()
+    test = np.arange(N) % 3 == 0
+    found = []
+    for labels in (y, np.where(test, 1 - y, y)):
+        options = {"folds": 2, "network": QUICK["network"]}
+        question = Question(read_blocks(X), labels[:, None], None, Categorical([2]), **options)
+        found.append(predict_rows(question, test, seed=0, half=True))
+    assert_same(found[0].outputs, found[1].outputs)
+    assert found[0].validation == found[1].validation
+
+
+def test_a_group_is_never_on_both_sides(finished):
+    X, y = data()
+    groups = np.random.default_rng(0).integers(0, 12, N)
+    question = Question(read_blocks(X), y[:, None], groups, Categorical([2]), folds=4)
+    for seed in range(3):
+        folds = question.outer_folds(seed)
+        assert all(len(np.unique(folds[groups == group])) == 1 for group in groups)
+
+
+def test_texts_as_labels_are_the_same_question():
+    X, y = data()
+    numbers, texts = (diagnose(X, one, **FAST) for one in (y, np.where(y == 1, "sick", "healthy")))
+    assert_same(numbers.predictions, texts.predictions)
+    assert list(texts.classes[0]) == ["healthy", "sick"]
+
+
+def test_absent_modalities_and_several_labels(tmp_path):
+    X, y = data()
+    X["b"][::3] = np.nan
+    X["a"][0] = X["b"][0] = np.nan
+    both = np.stack([y, (X["a"][:, 0] > 0).astype(int)], axis=1)
+    found = diagnose(X, both, metric="auroc", out=tmp_path, **FAST)
+    assert "b (table, absent 33%)" in found.answer.about
+    assert all(np.isfinite(one).all() for one in found.predictions.values())
+    prior = found.predictions["prior"][0, 0]
+    assert found.predictions["i2m2-separate"][0, 0] == pytest.approx(prior)
+    saved = require_predictions(tmp_path / "i2m2-separate" / "seed0", "test")
+    assert saved["y"].shape == (N, 2) and saved["log_prob"].shape == (N, 2, 2)
+
+
+def test_a_regression_is_answered_too(tmp_path):
+    X, _ = data()
+    y = X["a"][:, 0] + 0.1 * X["b"][:, 0]
+    found = diagnose(X, y, metric="r2", out=tmp_path, **QUICK)
+    assert "regression" in found.answer.about
+    assert (tmp_path / "diagnosis.html").exists() and not (tmp_path / "inter").exists()
+    linear = next(row for row in found.answer.rows if row.name == "lr-all")
+    means = found.predictions["lr-all"][0, :, 0, 0]
+    assert linear.value == pytest.approx(1 - ((y - means) ** 2).mean() / y.var())
+    assert linear.value > 0.5

@@ -1,0 +1,171 @@
+"""A user's files become blocks, and a mistake in them one line."""
+
+from __future__ import annotations
+
+import os
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from i2m2.diagnose.__main__ import main
+from i2m2.diagnose.modalities import Source, blocks_of
+from i2m2.diagnose.tables import column, read_table
+from i2m2.errors import DataError, SettingsError
+
+N = 40
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """stays.csv, .parquet and .npz of the same rows, and files beside them."""
+    folder = tmp_path_factory.mktemp("files")
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"stay": [f"s{k}" for k in range(N)], "died": np.arange(N) % 2})
+    table["age"] = rng.normal(60, 10, N)
+    table["icu"] = rng.choice(["medical", "surgical"], N)
+    table["vital_a"], table["vital_b"] = rng.normal(size=(2, N))
+    table["one"], table["ward"] = 1, np.arange(N) % 2
+    table["half"] = np.where(np.arange(N) % 2, 1.0, np.nan)
+    table["size"] = np.where(np.arange(N) == 3, np.inf, 1.0)
+    table.to_csv(folder / "stays.csv", index=False)
+    frame = table  # noqa: F841, which the query names
+    where = f"'{folder / 'stays.parquet'}'"
+    duckdb.sql(f"COPY (SELECT * FROM frame) TO {where} (FORMAT parquet)")
+    as_arrays = {name: table[name].to_numpy() for name in table}
+    as_arrays["stay"], as_arrays["icu"] = (as_arrays[name].astype(str) for name in ("stay", "icu"))
+    np.savez(folder / "stays.npz", **as_arrays)
+    np.savez(folder / "vitals.npz", series=rng.normal(size=(N, 5, 2)))
+    np.savez(folder / "pickled.npz", series=np.array([[1], [1, 2]], dtype=object))
+    table.sample(frac=1, random_state=0)[1:][["stay", "vital_a"]].to_csv(folder / "labs.csv")
+    write_examples(folder, table)
+    (folder / "cut.npz").write_bytes((folder / "vitals.npz").read_bytes()[:300])
+    (folder / "junk.parquet").write_bytes(b"PAR1 junk")
+    (folder / "junk.csv").write_bytes(bytes(range(256)))
+    return folder
+
+
+def write_examples(folder, table):
+    for name in ("notes", "scans", "series"):
+        (folder / name).mkdir()
+    for k, stay in enumerate(table["stay"]):
+        (folder / f"notes/{stay}.txt").write_text(f"patient {k} is well")
+        Image.fromarray(np.full((4, 6), k, dtype=np.uint8)).save(folder / f"scans/{stay}.png")
+        np.save(folder / f"series/{stay}.npy", np.full((1 + k % 3, 2), k))
+    (folder / "notes/s7.txt").unlink()
+
+
+def blocks(folder, *words, table="stays.csv", named=("died", "stay")):
+    given = read_table(folder / table)
+    ids = column(given, "stay", "--id")
+    return blocks_of(Source(given, folder, list(named), "stay", ids), words)
+
+
+@pytest.mark.parametrize("table", ["stays.csv", "stays.parquet", "stays.npz"])
+def test_all_three_formats_give_the_same_columns(folder, table):
+    expected = pd.read_csv(folder / "stays.csv")
+    found, kinds = blocks(folder, "a=age,icu", "v=vital_*", "w=ward:table", table=table)
+    assert found["a"].shape == found["v"].shape == (N, 2)
+    assert np.allclose(np.asarray(found["a"])[:, 0].astype(float), expected["age"])
+    assert list(np.asarray(found["a"])[:, 1]) == list(expected["icu"])
+    assert np.allclose(found["v"], expected[["vital_a", "vital_b"]])
+    assert list(found["w"]) == list(expected["ward"]) and kinds == {"w": "table"}
+
+
+def test_a_pattern_leaves_out_what_is_no_input(folder):
+    found, _ = blocks(folder, "all=*")
+    assert list(found["all"]) == [
+        name for name in read_table(folder / "stays.csv") if name not in ("died", "stay")
+    ]
+
+
+def test_a_file_per_example_belongs_to_the_row_of_its_name(folder):
+    found, _ = blocks(folder, "n=notes/*.txt", "p=scans/*.png", "s=series/*.npy")
+    assert found["n"][10] == "patient 10 is well" and found["n"][7] is None
+    assert all((scan == k).all() and scan.shape == (4, 6) for k, scan in enumerate(found["p"]))
+    assert [one.shape for one in found["s"][:3]] == [(1, 2), (2, 2), (3, 2)]
+    assert all((one == k).all() for k, one in enumerate(found["s"]))
+
+
+def test_another_table_is_matched_by_the_id(folder):
+    table = read_table(folder / "stays.csv")
+    labs = pd.read_csv(folder / "labs.csv").set_index("stay")["vital_a"]
+    found, _ = blocks(folder, "labs=labs.csv:vital_a")
+    known = table["stay"].isin(labs.index).to_numpy()
+    assert (~known).sum() == 1 and np.isnan(found["labs"].to_numpy()[~known]).all()
+    assert np.allclose(found["labs"].to_numpy()[known], table["vital_a"][known])
+
+
+def test_lists_in_parquet_are_arrays(tmp_path):
+    lists = [[[k, 1.0], [k, 2.0]][: 1 + k % 2] for k in range(4)]
+    frame = pd.DataFrame({"steps": [*lists, None], "flat": [[1.0, 2.0]] * 5})
+    path = tmp_path / "lists.parquet"
+    duckdb.sql(f"COPY (SELECT * FROM frame) TO '{path}' (FORMAT parquet)")
+    table = read_table(path)
+    for found, given in zip(table["steps"], lists, strict=False):
+        assert np.array_equal(found, given)
+    assert len(frame) == len(table) == 5 and table["steps"].isna().tolist() == [False] * 4 + [True]
+    assert np.array_equal(np.stack(table["flat"]), np.full((5, 2), [1.0, 2.0]))
+
+
+USUAL = ("--target", "died", "--modality", "a=age")
+SERIES = ("--modality", "s=vitals.npz:series")
+MISTAKES = [  # words after the table, exit code, what the line says
+    ((*USUAL,), 2, "--modality twice"),
+    (("--modality", "a=age", *SERIES), 2, "give --target"),
+    ((*USUAL, "--modality", "b"), 2, "NAME=COLUMNS"),
+    ((*USUAL, "--modality", "a=icu"), 2, "given twice"),
+    ((*USUAL, "--modality", "b=icu:sound"), 2, "'sound' is no kind"),
+    ((*USUAL, *SERIES, "--metric", "fun"), 2, "metric 'fun' is unknown; choose one of accuracy"),
+    ((*USUAL, *SERIES, "--metric", "r2"), 2, "metric 'r2' is unknown"),
+    ((*USUAL, *SERIES, "--folds", "1"), 2, "folds=1"),
+    ((*USUAL, *SERIES, "--seeds", "0"), 2, "seeds=0"),
+    ((*USUAL, *SERIES, "--jobs", "0"), 2, "jobs=0"),
+    ((*USUAL, *SERIES, "--margin", "0"), 2, "margin=0.0"),
+    ((*USUAL, *SERIES, "--out", "stays.csv"), 2, "stays.csv is a file"),
+    ((*USUAL, "--modality", "b=bad"), 3, "no column 'bad'; there are stay, died"),
+    ((*USUAL, "--modality", "b=died,icu"), 3, "'died' is the target"),
+    ((*USUAL, "--groups", "ward", "--modality", "b=ward"), 3, "'ward' is the target, the group"),
+    ((*USUAL, "--groups", "ward", *SERIES), 3, "2 groups: too few"),
+    ((*USUAL, "--groups", "half", *SERIES), 3, "groups hold NaN"),
+    ((*USUAL, "--id", "icu", *SERIES), 3, "stands for several rows"),
+    ((*USUAL, "--modality", "b=size"), 3, "infinity (row 3)"),
+    ((*USUAL, "--modality", "b=none.npz:x"), 3, "there is no such file"),
+    ((*USUAL, "--modality", "b=vitals.npz:x"), 3, "no array 'x'; it has series"),
+    ((*USUAL, "--modality", "b=pickled.npz:series"), 3, "Object arrays cannot be loaded"),
+    ((*USUAL, "--modality", "b=cut.npz:series"), 3, "cut.npz cannot be read"),
+    ((*USUAL, "--modality", "b=junk.csv"), 3, "junk.csv cannot be read"),
+    ((*USUAL, "--modality", "b=junk.parquet"), 3, "junk.parquet cannot be read"),
+    ((*USUAL, "--modality", "b=scans/*.txt"), 3, "there is no file scans/*.txt"),
+    ((*USUAL, "--modality", "b=notes/*.txt"), 2, "give --id COLUMN"),
+    ((*USUAL, "--id", "ward", "--modality", "b=notes/*.txt"), 3, "is of no row"),
+    (("--target", "bad", "--modality", "a=age", *SERIES), 3, "no such column"),
+    (("--target", "one", "--modality", "a=age", *SERIES), 3, "has one class"),
+    (("--target", "stay", "--modality", "a=age", *SERIES), 3, "1 examples of the most frequent"),
+    (("--target", "half", "--modality", "a=age", *SERIES), 3, "y holds NaN or None (row 0)"),
+]
+
+
+@pytest.mark.parametrize("words, code, line", MISTAKES, ids=[one[2] for one in MISTAKES])
+def test_a_mistake_is_one_line_before_any_training(folder, monkeypatch, words, code, line):
+    monkeypatch.chdir(folder)
+    with pytest.raises((SettingsError, DataError)) as raised:
+        main(["stays.csv", *words])
+    assert raised.value.exit_code == code
+    assert line in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("table", ["none.csv", "junk.csv", "junk.parquet", "cut.npz"])
+def test_a_table_that_cannot_be_read_is_named(folder, table):
+    with pytest.raises(DataError, match=table):
+        main([os.fspath(folder / table), *USUAL, *SERIES])
+
+
+def test_blocks_of_unequal_length_are_refused(folder, monkeypatch, tmp_path):
+    np.savez(tmp_path / "short.npz", x=np.zeros((N - 1, 2)))
+    monkeypatch.chdir(folder)
+    with pytest.raises(DataError, match="unequal numbers of rows: a 40, b 39"):
+        main(["stays.csv", *USUAL, "--modality", f"b={tmp_path / 'short.npz'}:x"])

@@ -1,0 +1,81 @@
+"""The answer from a results folder of runs is that of their predictions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from i2m2.diagnose.__main__ import main
+from i2m2.diagnose.finished import diagnose_runs
+from i2m2.errors import SettingsError
+from i2m2.metrics import label_entropy, nll
+from tests.i2m2.conftest import two_class_runs
+
+STRENGTH = {
+    "unimodal_image": 0.3,
+    "unimodal_audio": 0.5,
+    "intra": 1.0,
+    "inter-concat": 1.8,
+    "inter-low_rank_tensor": 1.2,
+    "i2m2-concat": 2.0,
+}
+SEEDS = (0, 1, 2, 3)
+
+
+def write(folder, strength=STRENGTH, seeds=SEEDS, labels=None):
+    for place, (row, size) in enumerate(strength.items()):
+        for split, shift in (("test", 0), ("val", 50)):
+            runs = two_class_runs(seeds, size, labels, shift=1_000 * place + shift)
+            for seed, arrays in zip(seeds, runs, strict=True):
+                run = folder / row / f"seed{seed}"
+                run.mkdir(parents=True, exist_ok=True)
+                np.savez(run / f"predictions_{split}.npz", **arrays)
+                (run / "DONE").touch()
+    return folder
+
+
+def test_information_is_that_of_the_saved_predictions(tmp_path):
+    found = diagnose_runs(write(tmp_path), "nll", None)
+    rows = {
+        row: two_class_runs(SEEDS, size, shift=1_000 * place)
+        for place, (row, size) in enumerate(STRENGTH.items())
+    }
+    mean = {
+        row: np.mean([nll(run["y"], run["log_prob"]) for run in of]) for row, of in rows.items()
+    }
+    y = rows["intra"][0]["y"]
+    single, intra, inter = found.information
+    assert found.prior_nll == pytest.approx(label_entropy(y))
+    assert single.nats == pytest.approx(label_entropy(y) - mean["unimodal_audio"])
+    assert intra.nats == pytest.approx(label_entropy(y) - mean["intra"])
+    assert inter.nats == pytest.approx(mean["intra"] - mean["i2m2-concat"])
+    assert found.chosen["best-inter"] == {"inter-concat": 4}
+    assert found.answer.startswith(("both", "inter-modality modelling")) and not found.cautions
+    assert not any(row.reference for row in found.rows)
+
+
+def test_the_command_prints_and_writes_it(tmp_path, capsys):
+    folder = write(tmp_path / "toy", labels=["acl", "cyst"])
+    main([str(folder), "--metric", "auroc", "--out", str(tmp_path / "answer")])
+    shown = capsys.readouterr().out
+    assert shown.startswith("toy: 300 test examples in 100 groups; 4 seeds")
+    assert "ANSWER" in shown
+    assert (tmp_path / "answer" / "diagnosis.html").exists()
+
+
+def test_a_row_with_fewer_seeds_is_left_out_and_named(tmp_path):
+    write(tmp_path)
+    (tmp_path / "inter-low_rank_tensor" / "seed1" / "DONE").unlink()
+    found = diagnose_runs(tmp_path, "accuracy", None)
+    assert "left out for having fewer seeds: inter-low_rank_tensor" in found.about
+    assert "inter-low_rank_tensor" not in [row.name for row in found.rows]
+
+
+def test_what_is_missing_is_said(tmp_path):
+    with pytest.raises(SettingsError, match="has no finished runs"):
+        diagnose_runs(tmp_path, "nll", None)
+    write(tmp_path, {"unimodal_image": 1.0, "intra": 1.0})
+    with pytest.raises(SettingsError, match="no row inter and no row i2m2"):
+        diagnose_runs(tmp_path, "nll", None)
+    with pytest.raises(SettingsError, match="is a folder; --target and --modality"):
+        main([str(tmp_path), "--target", "died"])
