@@ -58,11 +58,12 @@ class Outcome(NamedTuple):
 def fuzz(targets: list[Target], cases: int, seed: int, seconds: float) -> Counter[str]:
     """Damage a file of one target after the other -> {verdict: how often}; what is not right is
     printed."""
-    end, counts = time.monotonic() + seconds, Counter()
+    counts: Counter[str] = Counter()
     usual = {target.name: run(target, None, np.random.default_rng(seed)) for target in targets}
     for target in targets:
         outcome = usual[target.name][0]
         assert outcome.code == 0, (target.name, outcome)
+    end = time.monotonic() + seconds
     for case in range(cases):
         if time.monotonic() > end:
             break

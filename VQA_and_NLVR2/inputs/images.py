@@ -35,7 +35,7 @@ def load_rgb(path: Path) -> Image.Image:
     image, or cut short.
     """
     if other := what_else(path):
-        raise DataError(f"{path}: is {other}, no image; get the file again")
+        raise DataError(f"{path}: no readable image (it is {other}); get the file again")
     try:
         with Image.open(path) as image:
             image.load()
