@@ -19,7 +19,8 @@ from i2m2.errors import SettingsError
 from i2m2.estimator.blocks import InputError, read_blocks
 from i2m2.estimator.experts import INTERACTIONS, expert_names
 from i2m2.estimator.families import Categorical, Family, Gaussian
-from i2m2.estimator.targets import as_groups, as_labels, as_targets, encode_labels
+from i2m2.estimator.networks import TrainingSettings
+from i2m2.estimator.targets import as_groups, as_labels, as_targets, encode_labels, refuse_target
 
 FEW_VALUES = 20  # whole numbers with more are a regression
 FEWEST = 8  # groups, and examples of the most frequent class
@@ -96,7 +97,9 @@ def diagnose(
         raise InputError(
             f"there is one modality, {next(iter(blocks))}; the question needs two or more"
         )
+    refuse_target(blocks, y)
     _check_settings(folds, seeds, jobs, margin)
+    TrainingSettings.of(network)
     _check_experts(interactions, experts, list(blocks))
     task = task or _task_of(target)
     if task not in ("classify", "regress"):

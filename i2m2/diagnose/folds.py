@@ -9,7 +9,6 @@ import hashlib
 import json
 import os
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +17,8 @@ import numpy as np
 from i2m2.diagnose.rows import FoldRows, Question, predict_rows
 from i2m2.errors import SettingsError
 from i2m2.files import write_atomic, write_json
-from i2m2.runs import UNREADABLE, run_folders
+from i2m2.reading.arrays import UNREADABLE
+from i2m2.runs import run_folders
 
 PARTS = ".folds"  # in the folder of results: one file per seed and fold, until all are done
 VERSION = 1  # counts up when the same data give other predictions
@@ -178,6 +178,6 @@ def _read(path: Path) -> FoldRows | None:
             for key in file.files:
                 group, _, name = key.partition("/")
                 groups[group][name] = file[key] if group != "validation" else float(file[key])
-    except (*UNREADABLE, KeyError, zlib.error):
+    except UNREADABLE:
         return None
     return FoldRows(*groups.values())

@@ -24,7 +24,7 @@ from i2m2.diagnose.predicted import HALF
 from i2m2.estimator.blocks import Blocks
 from i2m2.estimator.experts import Experts, Pools, expert_names, fit_experts, train_jointly
 from i2m2.estimator.families import Categorical, Family, Gaussian
-from i2m2.estimator.members import outputs_of_models
+from i2m2.estimator.members import outputs_of_models, with_values
 from i2m2.estimator.networks import TrainingSettings, few_threads
 from i2m2.estimator.preparation import Preparation, Prepared, PreparedBlocks, joined
 from i2m2.estimator.targets import make_folds, strata_of
@@ -121,7 +121,7 @@ class _TrainedFold:
             y = (y - scaling[0]) / scaling[1]
         folds = make_folds(*question.of(rows), len(rows), question.folds, seed)
         reads = expert_names(list(blocks), question.interactions)
-        settings = TrainingSettings(**question.network)
+        settings = TrainingSettings.of(question.network)
         known = (blocks, y, folds, family, reads, question.experts, settings, seed)
         experts = fit_experts(*known)
         pools = Pools(experts, y, family.prior(y))
@@ -218,7 +218,7 @@ def _reference(
         if classify and len(np.unique(y[:, k])) == 1:
             models.append(int(y[0, k]))
             continue
-        models.append(clone(model).fit(x, y[:, k]))
+        models.append(clone(model).fit(with_values(x), y[:, k]))
         if not classify:
             error = cross_val_predict(clone(model), x, y[:, k], cv=KFold(min(5, len(x)))) - y[:, k]
             spread.append(np.log(np.mean(error**2)))

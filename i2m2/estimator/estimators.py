@@ -112,10 +112,7 @@ class _I2M2(BaseEstimator):
                 raise InputError(f"{name}={given!r} is unknown; choose one of {', '.join(allowed)}")
         if not isinstance(self.folds, (int, np.integer)) or self.folds < 2:
             raise InputError(f"folds={self.folds!r}: give a whole number from 2")
-        known = TrainingSettings.__dataclass_fields__
-        if unknown := [name for name in self.network or {} if name not in known]:
-            raise InputError(f"network: {unknown[0]!r} is unknown; choose from {', '.join(known)}")
-        TrainingSettings(**(self.network or {}))
+        TrainingSettings.of(self.network)
 
     def _seed(self) -> int:
         if isinstance(self.random_state, (int, np.integer)):
@@ -187,7 +184,7 @@ class _I2M2(BaseEstimator):
                 f"experts: there is no expert {unknown[0]!r}; there are {', '.join(reads)}"
             )
         reads = trainable(reads, prepared, folds)
-        settings = TrainingSettings(**(self.network or {}))
+        settings = TrainingSettings.of(self.network)
         self.prior_ = self.family_.prior(y)
         separate = fit_experts(prepared, y, folds, self.family_, reads, given, settings, seed)
         ways = {"separate": (separate, Pools(separate, y, self.prior_))}

@@ -109,8 +109,10 @@ class Experts:
 
     @property
     def can_be_trained_jointly(self) -> bool:
-        networks = [isinstance(m, Network) for each in self.members.values() for m in each]
-        return any(networks) and len(self.members) > 1
+        """Whether there are several experts, and networks that have a model for the same folds."""
+        every = [m for each in self.members.values() for m in each]
+        models = {member.models for member in every if isinstance(member, Network)}
+        return len(models) == 1 and len(self.members) > 1
 
 
 def available(blocks: PreparedBlocks, modalities: Sequence[str]) -> np.ndarray:
@@ -127,13 +129,11 @@ def fit_experts(
     given: Mapping[str, Any],
     settings: TrainingSettings,
     seed: int,
-    progress: Callable[[str], None] = lambda _: None,
 ) -> Experts:
     """Train every expert alone, on the rows that have its modalities. InputError where these are
     too few."""
     experts = Experts(family, dict(reads), {}, {}, {}, {})
     for place, (name, modalities) in enumerate(reads.items()):
-        progress(name)
         rows = available(blocks, modalities)
         own_folds = np.where(rows, folds, -1)
         if len(np.unique(own_folds[rows])) < 2:
@@ -172,43 +172,55 @@ def train_jointly(
     """The named experts with their networks trained further, jointly through the product (the
     paper's warm start, section 5). Their other models and the pool's weights stay as they are; with
     no gain on held-out rows the networks stay so too."""
-    family = experts.family
     chosen = {
         name: [copy.deepcopy(m) if isinstance(m, Network) else m for m in experts.members[name]]
         for name in names
     }
     networks = {name: _network_of(chosen[name]) for name in names}
-    pool = pools.of(names)
+    modules = [net.network for net in networks.values() if net is not None]
     rows = np.logical_or.reduce([available(blocks, experts.reads[name]) for name in names])
-    modalities = tuple(dict.fromkeys(m for name in names for m in experts.reads[name]))
-    inputs = tensors_of(blocks, modalities)
-    fixed, weights, shares = [], [], []
-    for place, name in enumerate(names):
-        rest, weight = _without_network(experts, name, chosen[name])
-        fixed.append(torch.from_numpy(rest).float())
-        weights.append(torch.from_numpy(weight).float())
-        speaks = torch.from_numpy(available(blocks, experts.reads[name])).float()
-        shares.append(speaks[:, None] * torch.from_numpy(pool.weights[place]).float())
-    gamma, prior = (torch.from_numpy(np.asarray(one)).float() for one in (pool.gamma, pools.prior))
-    target = torch.from_numpy(y).float() if y.dtype.kind == "f" else torch.from_numpy(y)
-
-    def loss(at: torch.Tensor) -> torch.Tensor:
-        own = rows_of(inputs, at)
-        silent = torch.zeros(*at.shape, *family.shape)
-        raw = [silent if net is None else net.network(own) for net in networks.values()]
-        rest, share = [one[at] for one in fixed], [one[at] for one in shares]
-        return family.joint_loss(raw, rest, weights, (share, gamma), prior, target[at])
-
-    trained = [net for net in networks.values() if net is not None]
-    if trained:
+    own_folds = _without_gaps(np.where(rows, folds, -1))
+    if modules:
+        loss = _joint_loss(experts, networks, pools, blocks, y)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             generator = torch.Generator().manual_seed(seed)
-            gentle = _gentle(settings)
-            modules = [net.network for net in trained]
-            own_folds = _without_gaps(np.where(rows, folds, -1))
-            train(modules, loss, own_folds, gentle, generator, begin_with=True)
+            train(modules, loss, own_folds, _gentle(settings), generator, begin_with=True)
     return _again(experts, names, chosen, blocks, y, folds)
+
+
+def _joint_loss(
+    experts: Experts,
+    networks: Mapping[str, Network | None],
+    pools: Pools,
+    blocks: PreparedBlocks,
+    y: np.ndarray,
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Rows [E, B] -> the product's loss of each, [E, B]."""
+    family, pool = experts.family, pools.of(list(networks))
+    inputs = tensors_of(blocks, tuple({m: 0 for name in networks for m in experts.reads[name]}))
+    fixed, weights, shares = [], [], []
+    for name, of_pool in zip(networks, pool.weights, strict=True):
+        rest, weight = _without_network(experts, name)
+        speaks = available(blocks, experts.reads[name])
+        fixed.append(_float(rest))
+        weights.append(_float(weight))
+        shares.append(_float(speaks[:, None] * of_pool))
+    gamma, prior = _float(pool.gamma), _float(pools.prior)
+    target = _float(y) if y.dtype.kind == "f" else torch.from_numpy(y)
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        own = rows_of(inputs, rows)
+        silent = torch.zeros(*rows.shape, *family.shape)
+        raw = [silent if net is None else net.network(own) for net in networks.values()]
+        rest, share = [one[rows] for one in fixed], [one[rows] for one in shares]
+        return family.joint_loss(raw, rest, weights, (share, gamma), prior, target[rows])
+
+    return loss
+
+
+def _float(array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(array)).float()
 
 
 def _gentle(settings: TrainingSettings) -> TrainingSettings:
@@ -221,11 +233,10 @@ def _network_of(members: Sequence[Member]) -> Network | None:
     return next((member for member in members if isinstance(member, Network)), None)
 
 
-def _without_network(
-    experts: Experts, name: str, members: Sequence[Member]
-) -> tuple[np.ndarray, np.ndarray]:
+def _without_network(experts: Experts, name: str) -> tuple[np.ndarray, np.ndarray]:
     """The weighted sum of an expert's other models, [n, L, K] with 0 where it abstains, and the
     weight [L] of its network."""
+    members = experts.members[name]
     place = next((k for k, one in enumerate(members) if isinstance(one, Network)), None)
     blend = experts.blends[name]
     weight = np.zeros(blend.shape[1]) if place is None else blend[place].copy()

@@ -53,6 +53,15 @@ class TrainingSettings:
             if not isinstance(value, (int, float, np.number)) or not low <= value < high:
                 raise InputError(f"network: {name}={value!r}; give a number in [{low:g}, {high:g})")
 
+    @classmethod
+    def of(cls, given: Mapping[str, Any] | None) -> TrainingSettings:
+        """The defaults, but for what is given. InputError for an unknown name or a value as
+        above."""
+        known = cls.__dataclass_fields__
+        if unknown := [name for name in given or {} if name not in known]:
+            raise InputError(f"network: {unknown[0]!r} is unknown; choose from {', '.join(known)}")
+        return cls(**(given or {}))
+
     def batch_of(self, rows: int) -> int:
         if self.batch_size is not None:
             return self.batch_size

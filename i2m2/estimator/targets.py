@@ -61,7 +61,9 @@ def encode_labels(y: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
     from sklearn.utils.multiclass import type_of_target
 
     if y.dtype.kind == "f" and type_of_target(y).startswith("continuous"):
-        raise InputError("Unknown label type: continuous numbers; take I2M2Regressor for these")
+        raise InputError(
+            "Unknown label type: continuous numbers; take I2M2Regressor, or the task regress"
+        )
     columns = y.reshape(len(y), -1).T
     found = [np.unique(_comparable(column), return_inverse=True) for column in columns]
     for place, (classes, _) in enumerate(found):
