@@ -176,8 +176,7 @@ class _TrainedFold:
 
     def _add(self, found, row, pools: Pools, outputs, names) -> None:
         found.outputs[row] = self.unscale(pools.product(outputs, names))
-        held_out = pools.product(pools.held_out, names)
-        found.validation[row] = float(pools.family.nll(held_out, self.y).mean())
+        found.validation[row] = pools.validation_nll(self.folds, names)
 
     def add_references(self, found: FoldRows, blocks: PreparedBlocks) -> None:
         parts = {name: (name,) for name in self.modalities} | {"all": tuple(self.modalities)}

@@ -198,8 +198,7 @@ class _I2M2(BaseEstimator):
             joint = train_jointly(separate, list(reads), pools, prepared, y, folds, settings, seed)
             ways["joint"] = (joint, Pools(joint, y, self.prior_))
         self.validation_nll_ = {
-            name: float(self.family_.nll(pools.product(pools.held_out), y).mean())
-            for name, (_, pools) in ways.items()
+            name: pools.validation_nll(folds) for name, (_, pools) in ways.items()
         }
         wanted = list(ways) if self.combine == "best" else [self.combine]
         self.combine_ = min(wanted, key=lambda name: self.validation_nll_[name])

@@ -280,13 +280,7 @@ class Pools:
     held-out rows; where every expert abstains the answer is the prior.
     """
 
-    def __init__(
-        self,
-        experts: Experts,
-        y: np.ndarray,
-        prior: np.ndarray,
-        of_all: Sequence[str] | None = None,
-    ) -> None:
+    def __init__(self, experts: Experts, y: np.ndarray, prior: np.ndarray) -> None:
         self.family, self.prior = experts.family, prior
         self.held_out, self.reads, self.y = experts.held_out, experts.reads, y
         self.fitted: dict[str, Pool] = {}
@@ -309,6 +303,23 @@ class Pools:
             return Pool(ones, np.zeros(self.family.shape[0]))
         own = [self.held_out[name][rows] for name in names]
         return self.family.fit_pool(own, self.y[rows], self.prior)
+
+    def validation_nll(self, folds: np.ndarray, names: Sequence[str] | None = None) -> float:
+        """Mean NLL of the named experts' product (default: all) on the training rows, each by
+        models and pools of the other folds; else the product of more experts would always seem
+        better."""
+        loss = np.empty(len(self.y))
+        for fold in np.unique(folds):
+            rest, own = self._of_rows(folds != fold), self._of_rows(folds == fold)
+            loss[folds == fold] = self.family.nll(rest.product(own.held_out, names), own.y)
+        return float(loss.mean())
+
+    def _of_rows(self, rows: np.ndarray) -> Pools:
+        """The same experts on some of the training rows, pools fitted when asked for."""
+        part = copy.copy(self)
+        part.held_out = {name: one[rows] for name, one in self.held_out.items()}
+        part.y, part.fitted = self.y[rows], {}
+        return part
 
     def product(
         self, outputs: Mapping[str, np.ndarray], names: Sequence[str] | None = None
