@@ -100,7 +100,9 @@ def check_script(script, arguments, variables):
 
 
 def check_module(module, arguments, command, capsys):
-    assert (ROOT / (module.replace(".", "/") + ".py")).exists()
+    path = ROOT / module.replace(".", "/")
+    module = f"{module}.__main__" if path.is_dir() else module
+    assert path.with_suffix(".py").exists() or (path / "__main__.py").exists()
     if module in PROGRAMS and "results/" not in command:
         return check_settings(module, arguments)
     options = {word.split("=")[0] for word in arguments if word.startswith("--")} - {"--config"}

@@ -234,7 +234,7 @@ def _about(name: str, question: Question, classes: Any, folds: int, seeds: int) 
     blocks = []
     for block in question.blocks.values():
         lacking = (~block.present).mean()
-        blocks.append(f"{block.name} ({block.kind}{f', absent {lacking:.0%}' if lacking else ''})")
+        blocks.append(f"{block.name} ({block.kind}{f', absent {lacking:.1%}' if lacking else ''})")
     target = "regression"
     if classes is not None:
         target = " and ".join(str(len(one)) for one in classes[:4]) + " classes"
