@@ -216,7 +216,8 @@ def _information(
         low, high = (mean if end is None else float(end) for end in (summary.low, summary.high))
         share = mean / prior if predicted.classify else None
         answer = "no" if high < margin else "yes" if low > 0 else "cannot be told"
-        bounds = {"low": low, "high": high + growth, "growth": growth}
+        # No information is negative; a fitted model may do worse than the prior all the same.
+        bounds = {"low": low, "high": max(high + growth, 0.0), "growth": growth}
         found.append(Information(name=name, nats=mean, **bounds, share=share, answer=answer))
     return found
 
