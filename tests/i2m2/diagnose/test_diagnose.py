@@ -181,7 +181,7 @@ def test_absent_modalities_and_several_labels(tmp_path):
     X["a"][0] = X["b"][0] = np.nan
     both = np.stack([y, (X["a"][:, 0] > 0).astype(int)], axis=1)
     found = diagnose(X, both, metric="auroc", out=tmp_path, **FAST)
-    assert "b (table, absent 33%)" in found.answer.about
+    assert "b (table, absent 33.3%)" in found.answer.about
     assert all(np.isfinite(one).all() for one in found.predictions.values())
     prior = found.predictions["prior"][0, 0]
     assert found.predictions["i2m2-separate"][0, 0] == pytest.approx(prior)
