@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from i2m2.errors import CommandParser, SettingsError
 from i2m2.settings import RunConfig
-from i2m2.training.config import load_config, read_words, read_yaml, shell_command
+from i2m2.training.config import (
+    load_config,
+    named_in,
+    read_words,
+    read_yaml,
+    shell_command,
+)
 
 if TYPE_CHECKING:
     from i2m2.stats.predictions import Predictions
@@ -40,7 +46,8 @@ def dataset_of(datasets: Datasets, argv: list[str]) -> DatasetSpec:
     name = words.get("--dataset") or ("null" if in_file is None else str(in_file))
     if name not in datasets:
         choices = ", ".join(datasets)
-        raise SettingsError(f"dataset={name!r} is unknown here; choose one of {choices}")
+        with named_in(words.get("--config"), words):
+            raise SettingsError(f"dataset={name!r} is unknown here; choose one of {choices}")
     return datasets[name]
 
 

@@ -7,8 +7,8 @@ import math
 import re
 import shlex
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import Field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -83,11 +83,12 @@ def load_config(
     settings = _parse(cls, parser.parse_args, given, where="command line")
     settings.pop("config")
     settings.method = METHOD_ALIASES.get(settings.method, settings.method)
-    experts = experts_of(settings.method, cls.modalities, cls.baselines)
-    settings.fusion = settings.fusion if INTER in experts else None
-    settings.init = settings.init if len(experts) > 1 else "scratch"
-    config = cls(**vars(parser.instantiate(settings)))
-    _check_ranges(config)
+    with named_in(path, words):
+        experts = experts_of(settings.method, cls.modalities, cls.baselines)
+        settings.fusion = settings.fusion if INTER in experts else None
+        settings.init = settings.init if len(experts) > 1 else "scratch"
+        config = cls(**vars(parser.instantiate(settings)))
+        _check_ranges(config)
     if "--print_config" in words:
         print(dump_yaml(to_dict(config)), end="")
         sys.exit(0)
@@ -141,6 +142,18 @@ def _check_parts(values: Plain, path: str, cls: type[RunConfig]) -> None:
 def _not_possible(where: str, name: str, value: Any, hint: Any) -> SettingsError:
     value = "null" if value is None else value
     return SettingsError(f"{where}: {name}={value} is not possible; it takes {_describe(hint)}")
+
+
+@contextmanager
+def named_in(path: str | None, words: Mapping[str, str | None]) -> Iterator[None]:
+    """An error that begins with a setting begins with the file, if that is where it stands."""
+    try:
+        yield
+    except SettingsError as error:
+        setting = re.match(r"[\w.]*", str(error))[0]
+        if path is None or f"--{setting}" in words:
+            raise
+        raise SettingsError(f"{path}: {error}") from error
 
 
 def _check_ranges(config: RunConfig) -> None:

@@ -167,3 +167,23 @@ def test_the_words_of_a_command_are_read_in_one_place():
     assert read_words(["--out", "--seed=3"]) == {"--out": None, "--seed": "3"}
     command = shell_command(["--out", "my results", "--seed=2"], "toy.train")
     assert command == "python -m toy.train --out 'my results' --seed 2"
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("method", "unimodal_sta", "method='unimodal_sta' is unknown"),
+        ("workers", -1, "workers=-1 must be at least 0"),
+        ("optim", {"lr": -1.5}, "optim.lr=-1.5 must be above 0"),
+    ],
+)
+def test_an_error_names_the_file_in_which_the_setting_stands(tmp_path, key, value, message):
+    path = tmp_path / "config.yaml"
+    values = yaml.safe_load(Path(AVMNIST_CONFIG).read_text())
+    path.write_text(yaml.safe_dump(values | {"method": "intra", key: value}))
+    with pytest.raises(SettingsError) as raised:
+        load(config=path)
+    assert str(raised.value).startswith(f"{path}: {message}")
+    with pytest.raises(SettingsError) as raised:
+        load("--method", "intra", "--optim.lr", "-2")
+    assert str(raised.value).startswith("optim.lr=-2")
