@@ -12,6 +12,7 @@ before.
     folds                           every fold and seed, resumable
     predicted                       which row stands for several
     answer, words                   predictions to information and decisions, and one sentence
+    saturated                       what columns in pairs may know that no expert finds
     pages, runs                     text, HTML, JSON, figure; the predictions as runs
     finished                        the same answer from runs that are there already
     api                             `diagnose`

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from i2m2.diagnose.predicted import (
     BEST,
@@ -46,7 +47,8 @@ class Information(msgspec.Struct, frozen=True, kw_only=True):
     """Nats per example, their share of H(y) (None for a regression), and a 95 % interval. `high`
     also holds what more examples would add: as much as the last doubling of the training examples
     added (`growth`), since the error of a fitted model falls with their number. `answer`: `yes`
-    where the interval lies above 0, `no` where it ends below the margin, without `growth`."""
+    where the interval lies above 0, `no` where it ends below the margin, without `growth`. The
+    upper end of `inter` also holds what `saturated` finds."""
 
     name: str
     nats: float
@@ -188,6 +190,25 @@ def answer_of(
         cautions=cautions_of(decisions, metric),
         chosen={one.row: dict(one.taken) for one in choices.values() if one.row not in one.taken},
     )
+
+
+def with_bound(answer: Answer, nats: float, high: float) -> Answer:
+    """The answer beside what products of columns know, see `saturated`: the upper end of `inter` is
+    no smaller, and where they know more than the margin, experts that find nothing prove
+    nothing."""
+    *others, inter = answer.information
+    margin = MARGIN * answer.prior_nll
+    hidden = inter.answer == "no" and nats > margin
+    said = "cannot be told" if hidden else inter.answer
+    inter = replace(inter, high=max(inter.high, high), answer=said)
+    interaction = {one.contrast.name: one for one in answer.decisions}[INTERACTION]
+    cautions = list(answer.cautions)
+    if interaction.answer == "no" and nats > margin:
+        cautions.append(
+            f"columns taken in pairs may hold {nats:.4f} nats of interaction (at most {high:.4f}) "
+            "that these experts do not find; more examples, or experts made for it, may"
+        )
+    return replace(answer, information=[*others, inter], cautions=cautions)
 
 
 def _usual_margin(metric: str, predicted: Predicted) -> float:

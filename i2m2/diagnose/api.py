@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from i2m2.diagnose.answer import Answer, answer_of, metric_for
+from i2m2.diagnose.answer import Answer, answer_of, metric_for, with_bound
 from i2m2.diagnose.folds import fingerprint, run_folds
 from i2m2.diagnose.pages import to_html, to_text, write
 from i2m2.diagnose.predicted import HALF, Predicted, choose
 from i2m2.diagnose.rows import FoldRows, Question
 from i2m2.diagnose.runs import write_runs
+from i2m2.diagnose.saturated import pairwise_interaction
 from i2m2.errors import SettingsError
 from i2m2.estimator.blocks import InputError, read_blocks
 from i2m2.estimator.experts import INTERACTIONS, expert_names
@@ -118,6 +119,8 @@ def diagnose(
     predicted, choices = choose(gathered)
     about = _about(name, question, classes, folds, seeds)
     answer = answer_of(predicted, choices, about, metric, margin)
+    if bound := pairwise_interaction(question):
+        answer = with_bound(answer, bound.nats, bound.high)
     if further:
         answer = _with_further(answer, question, found)
     if folder is not None:

@@ -85,7 +85,8 @@ def _notes(answer: Answer) -> list[str]:
     ]
     if any(one.growth for one in answer.information):
         notes.append(
-            "Upper ends of information hold what a doubling of the examples added, and may again."
+            "Upper ends of information hold what a doubling of the examples added, and may again, "
+            "and that of inter what products of columns hold."
         )
     if chosen:
         notes.append(

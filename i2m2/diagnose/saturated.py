@@ -1,0 +1,97 @@
+"""What an interaction of columns may know that the experts do not find.
+
+A weak interaction of many cells escapes every learner that has to find it before it can use it, and
+a score that no model reaches bounds nothing. So the upper end of its information also rests on a
+model that leaves nothing to be found: logistic regression with the product of every pair of columns
+of two blocks. Its gain over the columns alone is too large on its own examples and too small on
+others, by the same amount to first order (p / 2n for p weights and n examples; Akaike 1974), so the
+mean of both estimates what the products know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
+
+from i2m2.diagnose.rows import Question
+from i2m2.estimator.families import Categorical
+from i2m2.estimator.preparation import Preparation
+from i2m2.estimator.targets import make_folds
+from i2m2.stats.intervals import LEVEL
+
+MOST_PRODUCTS = 1_000
+EXAMPLES_PER_WEIGHT = 4  # fewer, and the two errors are no longer alike
+FOLDS = 5
+PENALTY = 1.0  # of squared weights: it decides where a cell is empty
+
+
+@dataclass(frozen=True)
+class Bound:
+    """Information of the products of columns, nats per example, and the upper end of its 95 %
+    interval."""
+
+    nats: float
+    high: float
+
+
+def pairwise_interaction(question: Question) -> Bound | None:
+    """By the examples that have every modality. None for several labels, numbers, or more products
+    than the examples can tell of."""
+    family = question.family
+    if not isinstance(family, Categorical) or family.shape[0] > 1:
+        return None
+    rows = np.flatnonzero(np.logical_and.reduce([b.present for b in question.blocks.values()]))
+    blocks = {name: block.take(rows) for name, block in question.blocks.items()}
+    y = question.y[rows, 0]
+    if len(np.unique(y)) < 2 or min(np.bincount(y, minlength=family.shape[1])) < FOLDS:
+        return None
+    prepared = Preparation().fit(blocks).transform(blocks)
+    dense = [_from_0_to_1(one.dense) for one in prepared.values()]
+    products = sum(a.shape[1] * b.shape[1] for a, b in combinations(dense, 2))
+    weights = products * (family.shape[1] - 1)
+    if products > MOST_PRODUCTS or weights * EXAMPLES_PER_WEIGHT > len(rows):
+        return None
+    alone = np.concatenate(dense, axis=1)
+    each = [np.einsum("ni,nj->nij", a, b).reshape(len(a), -1) for a, b in combinations(dense, 2)]
+    folds = make_folds(*question.of(rows), len(rows), FOLDS, seed=0)
+    inside, outside = _losses(alone, y, folds)
+    inside_with, outside_with = _losses(np.concatenate([alone, *each], axis=1), y, folds)
+    gain = outside - outside_with
+    nats = (inside - inside_with + gain.mean()) / 2
+    groups = None if question.groups is None else question.groups[rows]
+    half = norm.ppf(0.5 + LEVEL / 2) * _standard_error(gain, groups)
+    return Bound(nats=float(nats), high=float(nats + half))
+
+
+def _from_0_to_1(x: np.ndarray) -> np.ndarray:
+    """Every column from 0 to 1, so that the product of two indicators indicates a cell."""
+    low, width = x.min(axis=0), np.ptp(x, axis=0)
+    return (x - low) / np.where(width > 0, width, 1.0)
+
+
+def _losses(x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> tuple[float, np.ndarray]:
+    """-> mean NLL of the models' own examples, NLL of each example by the model of other folds."""
+    inside, outside = [], np.empty(len(y))
+    for fold in range(folds.max() + 1):
+        training, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        model = LogisticRegression(C=1 / PENALTY, max_iter=500).fit(x[training], y[training])
+        inside.append(_nll(model, x[training], y[training]).mean())
+        outside[held_out] = _nll(model, x[held_out], y[held_out])
+    return float(np.mean(inside)), outside
+
+
+def _nll(model: LogisticRegression, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    log_prob = model.predict_log_proba(x)
+    return -log_prob[np.arange(len(y)), np.searchsorted(model.classes_, y)]
+
+
+def _standard_error(gain: np.ndarray, groups: np.ndarray | None) -> float:
+    """Of the mean over examples [n], which come in groups."""
+    away = gain - gain.mean()
+    if groups is not None:
+        away = np.bincount(np.unique(groups, return_inverse=True)[1], away)
+    return float(np.sqrt((away**2).sum()) / len(gain))

@@ -1,0 +1,45 @@
+"""What products of columns know, beside exact values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from i2m2.diagnose.rows import Question
+from i2m2.diagnose.saturated import pairwise_interaction
+from i2m2.dial import Dial, render
+from i2m2.estimator.blocks import read_blocks
+from i2m2.estimator.families import Categorical, Gaussian
+
+
+def question(dial: Dial, rows: int, seed: int = 0, groups: np.ndarray | None = None) -> Question:
+    data = dial.sample(rows, seed)
+    blocks = read_blocks(render(data.symbols, "onehot", dial.classes))
+    return Question(blocks, data.y[:, None], groups, Categorical([dial.classes]))
+
+
+@pytest.mark.parametrize("classes, alpha, beta", [(3, 0, 0.5), (4, 0, 0.5), (4, 1, 1), (3, 1, 0)])
+def test_the_products_of_one_hot_columns_hold_the_exact_interaction(classes, alpha, beta):
+    dial = Dial(classes, (alpha, alpha), beta)
+    found = pairwise_interaction(question(dial, 5_000))
+    assert found.nats == pytest.approx(dial.exact()["inter"], abs=0.012)
+    assert found.high >= dial.exact()["inter"]
+
+
+def test_examples_that_come_in_groups_tell_less():
+    dial = Dial(3, (1, 1), 1.0)
+    once = question(dial, 2_000)
+    twice = {
+        name: block.take(np.repeat(np.arange(2_000), 2)) for name, block in once.blocks.items()
+    }
+    y, group = np.repeat(once.y, 2, axis=0), np.repeat(np.arange(2_000), 2)
+    grouped = pairwise_interaction(Question(twice, y, group, once.family))
+    alone = pairwise_interaction(Question(twice, y, None, once.family))
+    assert grouped.high - grouped.nats > 1.2 * (alone.high - alone.nats)
+
+
+def test_nothing_is_said_where_the_examples_are_too_few_or_the_target_is_a_number():
+    dial = Dial(4, (1, 1), 1.0)
+    assert pairwise_interaction(question(dial, 1_000)) is None
+    of = question(dial, 5_000)
+    assert pairwise_interaction(Question(of.blocks, of.y * 1.0, None, Gaussian(1))) is None
