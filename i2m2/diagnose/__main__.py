@@ -11,6 +11,7 @@ from i2m2.errors import CommandParser, SettingsError, run_command
 
 
 def build_parser() -> CommandParser:
+    """The options of the command, before anything that is slow to load."""
     parser = CommandParser(
         prog="python -m i2m2.diagnose",
         description="Does this data need inter-modality modelling, intra-modality modelling, or "

@@ -27,6 +27,7 @@ READABLE = (".txt", ".npy", *TABLES, *PICTURES)
 
 
 def is_pattern_of_files(word: str) -> bool:
+    """Whether a word such as `notes/*.txt` stands for a file per example."""
     return has_magic(word) and Path(word).suffix.lower() in READABLE
 
 

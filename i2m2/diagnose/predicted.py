@@ -82,6 +82,7 @@ def rows_of(kind: str, rows: Sequence[str]) -> list[str]:
 
 
 def is_reference(row: str) -> bool:
+    """Whether a row is a model of scikit-learn to compare with, not one of the method."""
     return row.startswith(REFERENCES)
 
 

@@ -207,6 +207,8 @@ _SHAPES = (
 
 
 def read_table(name: str, values: Any) -> Block:
+    """Columns of numbers and categories from a DataFrame, a Series or an array [n, D]. InputError
+    for what is no table."""
     import pandas as pd
 
     if not hasattr(values, "columns"):
@@ -383,6 +385,7 @@ def _as_array(values: Any) -> np.ndarray:
 
 
 def is_missing(item: Any) -> bool:
+    """Whether a cell holds None, NaN or pandas' NA."""
     return item is None or (np.isscalar(item) and item != item) or type(item).__name__ == "NAType"
 
 

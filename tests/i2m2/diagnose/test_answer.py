@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.special import log_softmax
 from sklearn.metrics import r2_score, roc_auc_score
 
-from i2m2.diagnose.answer import answer_of, nll_of
+from i2m2.diagnose.answer import answer_of, nll_of, with_bound
 from i2m2.diagnose.predicted import Predicted, choose
 from i2m2.diagnose.words import (
     BESIDE,
@@ -272,3 +272,14 @@ def test_only_a_reference_that_is_better_is_a_caution():
         found = cautions_of({REFERENCE: decision(REFERENCE, said)}, "auroc")
         assert bool(found) == (said == "yes")
     assert cautions_of({}, "auroc") == []
+
+
+def test_products_of_columns_that_know_more_than_the_experts_raise_the_end_and_a_caution():
+    _, found = answer(margin=5.0)  # so wide that no difference matters
+    assert {one.contrast.name: one.answer for one in found.decisions}[INTERACTION] == "no"
+    margin = 0.01 * found.prior_nll
+    little, much = with_bound(found, margin / 2, 0.0), with_bound(found, 2 * margin, 9.0)
+    assert little == found
+    assert much.information[-1].high == 9.0
+    assert f"{2 * margin:.4f} nats of interaction (at most 9.0000)" in much.cautions[-1]
+    assert much.information[:-1] == found.information[:-1]
