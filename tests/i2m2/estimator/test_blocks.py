@@ -99,11 +99,17 @@ def test_categories_are_texts_and_a_whole_number_has_one_name():
         "texts": (["u", None, "v"], ["u", None, "v"]),
         "category of ints": (pd.Categorical([7, None, 8]), ["7", None, "8"]),
         "category of floats": (pd.Categorical([7.0, None, 8.5]), ["7", None, "8.5"]),
-        "arrow": (pd.array(["u", None, "v"], dtype="string[pyarrow]"), ["u", None, "v"]),
+        "pandas' own texts": (pd.array(["u", None, "v"], dtype="string"), ["u", None, "v"]),
         "long numbers": (pd.Categorical([90210123, None, 1]), ["90210123", None, "1"]),
     }
     for name, (column, want) in columns.items():
         assert read_one(pd.DataFrame({"c": column})).values["c"].tolist() == want, name
+
+
+def test_texts_that_arrow_stores_are_texts():
+    pytest.importorskip("pyarrow")
+    column = pd.array(["u", None, "v"], dtype="string[pyarrow]")
+    assert read_one(pd.DataFrame({"c": column})).values["c"].tolist() == ["u", None, "v"]
 
 
 def test_a_row_is_absent_where_nothing_of_it_is_known():
