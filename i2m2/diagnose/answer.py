@@ -48,7 +48,7 @@ class Information(msgspec.Struct, frozen=True, kw_only=True):
     also holds what more examples would add: as much as the last doubling of the training examples
     added (`growth`), since the error of a fitted model falls with their number. `answer`: `yes`
     where the interval lies above 0, `no` where it ends below the margin, without `growth`. The
-    upper end of `inter` also holds what `saturated` finds."""
+    upper end of `inter`, and of symbols its estimate, also hold what `saturated` finds."""
 
     name: str
     nats: float
@@ -57,6 +57,16 @@ class Information(msgspec.Struct, frozen=True, kw_only=True):
     share: float | None
     growth: float
     answer: str
+
+
+class Bound(msgspec.Struct, frozen=True, kw_only=True):
+    """Nats per example that products of columns know beside the columns, and the upper end of the
+    95 % interval. `symbols`: the blocks are symbols, so that this is the interaction; else products
+    may also stand for what a modality knows by itself. Found by `saturated`."""
+
+    nats: float
+    high: float
+    symbols: bool
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,14 +202,18 @@ def answer_of(
     )
 
 
-def with_bound(answer: Answer, nats: float, high: float) -> Answer:
+def with_bound(answer: Answer, bound: Bound) -> Answer:
     """The answer beside what products of columns know, see `saturated`: the upper end of `inter` is
-    no smaller, and where they know more than the margin, experts that find nothing prove
-    nothing."""
+    no smaller, nor is its estimate where blocks are symbols, and where they know more than the
+    margin, experts that find nothing prove nothing."""
     *others, inter = answer.information
     margin = MARGIN * answer.prior_nll
+    nats, high = bound.nats, bound.high
     hidden = inter.answer == "no" and nats > margin
     said = "cannot be told" if hidden else inter.answer
+    if bound.symbols and nats > inter.nats:
+        share = None if inter.share is None else nats / answer.prior_nll
+        inter = replace(inter, nats=nats, share=share)
     inter = replace(inter, high=max(inter.high, high), answer=said)
     interaction = {one.contrast.name: one for one in answer.decisions}[INTERACTION]
     cautions = list(answer.cautions)

@@ -120,7 +120,7 @@ def diagnose(
     about = _about(name, question, classes, folds, seeds)
     answer = answer_of(predicted, choices, about, metric, margin)
     if bound := pairwise_interaction(question):
-        answer = with_bound(answer, bound.nats, bound.high)
+        answer = with_bound(answer, bound)
     if further:
         answer = _with_further(answer, question, found)
     if folder is not None:

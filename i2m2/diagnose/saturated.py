@@ -6,17 +6,21 @@ model that leaves nothing to be found: logistic regression with the product of e
 of two blocks. Its gain over the columns alone is too large on its own examples and too small on
 others, by the same amount to first order (p / 2n for p weights and n examples; Akaike 1974), so the
 mean of both estimates what the products know.
+
+Blocks of few distinct rows are symbols, with a column for each. Then the columns alone hold every
+sum of functions of one modality, the products hold all that two modalities know together, and the
+mean estimates the interaction itself.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 
+from i2m2.diagnose.answer import Bound
 from i2m2.diagnose.rows import Question
 from i2m2.estimator.families import Categorical
 from i2m2.estimator.preparation import Preparation
@@ -26,16 +30,7 @@ from i2m2.stats.intervals import LEVEL
 MOST_PRODUCTS = 1_000
 EXAMPLES_PER_WEIGHT = 4  # fewer, and the two errors are no longer alike
 FOLDS = 5
-PENALTY = 1.0  # of squared weights: it decides where a cell is empty
-
-
-@dataclass(frozen=True)
-class Bound:
-    """Information of the products of columns, nats per example, and the upper end of its 95 %
-    interval."""
-
-    nats: float
-    high: float
+PENALTY = 0.4  # of squared weights: it decides where a cell has few examples
 
 
 def pairwise_interaction(question: Question) -> Bound | None:
@@ -51,12 +46,14 @@ def pairwise_interaction(question: Question) -> Bound | None:
         return None
     prepared = Preparation().fit(blocks).transform(blocks)
     dense = [_from_0_to_1(one.dense) for one in prepared.values()]
-    products = sum(a.shape[1] * b.shape[1] for a, b in combinations(dense, 2))
-    weights = products * (family.shape[1] - 1)
-    if products > MOST_PRODUCTS or weights * EXAMPLES_PER_WEIGHT > len(rows):
+    most = min(MOST_PRODUCTS, len(rows) // EXAMPLES_PER_WEIGHT // (family.shape[1] - 1))
+    symbols = [np.unique(one, axis=0, return_inverse=True)[1].ravel() for one in dense]
+    few = _products([one.max() + 1 for one in symbols]) <= most
+    columns = [_indicators(one) for one in symbols] if few else dense
+    if _products([one.shape[1] for one in columns]) > most:
         return None
-    alone = np.concatenate(dense, axis=1)
-    each = [np.einsum("ni,nj->nij", a, b).reshape(len(a), -1) for a, b in combinations(dense, 2)]
+    alone = np.concatenate(columns, axis=1)
+    each = [np.einsum("ni,nj->nij", a, b).reshape(len(a), -1) for a, b in combinations(columns, 2)]
     folds = make_folds(*question.of(rows), len(rows), FOLDS, seed=0)
     inside, outside = _losses(alone, y, folds)
     inside_with, outside_with = _losses(np.concatenate([alone, *each], axis=1), y, folds)
@@ -64,7 +61,17 @@ def pairwise_interaction(question: Question) -> Bound | None:
     nats = (inside - inside_with + gain.mean()) / 2
     groups = None if question.groups is None else question.groups[rows]
     half = norm.ppf(0.5 + LEVEL / 2) * _standard_error(gain, groups)
-    return Bound(nats=float(nats), high=float(nats + half))
+    return Bound(nats=float(nats), high=float(nats + half), symbols=few)
+
+
+def _products(columns: list[int]) -> int:
+    """Number of products of two columns of different blocks."""
+    return sum(a * b for a, b in combinations(columns, 2))
+
+
+def _indicators(symbols: np.ndarray) -> np.ndarray:
+    """Symbols [n] from 0 -> [n, number of symbols], 1 in one column each."""
+    return np.eye(symbols.max() + 1, dtype=np.float32)[symbols]
 
 
 def _from_0_to_1(x: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.special import log_softmax
 from sklearn.metrics import r2_score, roc_auc_score
 
-from i2m2.diagnose.answer import answer_of, nll_of, with_bound
+from i2m2.diagnose.answer import Bound, answer_of, nll_of, with_bound
 from i2m2.diagnose.predicted import Predicted, choose
 from i2m2.diagnose.words import (
     BESIDE,
@@ -278,8 +278,22 @@ def test_products_of_columns_that_know_more_than_the_experts_raise_the_end_and_a
     _, found = answer(margin=5.0)  # so wide that no difference matters
     assert {one.contrast.name: one.answer for one in found.decisions}[INTERACTION] == "no"
     margin = 0.01 * found.prior_nll
-    little, much = with_bound(found, margin / 2, 0.0), with_bound(found, 2 * margin, 9.0)
+    little, much = (
+        with_bound(found, Bound(nats=nats, high=high, symbols=False))
+        for nats, high in [(margin / 2, 0.0), (2 * margin, 9.0)]
+    )
     assert little == found
+    assert much.information[-1].nats == found.information[-1].nats
     assert much.information[-1].high == 9.0
     assert f"{2 * margin:.4f} nats of interaction (at most 9.0000)" in much.cautions[-1]
     assert much.information[:-1] == found.information[:-1]
+
+
+def test_of_symbols_the_estimate_of_inter_is_the_larger_one():
+    _, found = answer()
+    *_, inter = found.information
+    for nats in (inter.nats - 0.01, inter.nats + 0.01):
+        *_, one = with_bound(found, Bound(nats=nats, high=0.0, symbols=True)).information
+        assert one.nats == max(nats, inter.nats)
+        assert one.share == pytest.approx(one.nats / found.prior_nll)
+        assert (one.low, one.high, one.answer) == (inter.low, inter.high, inter.answer)

@@ -24,6 +24,26 @@ def test_the_products_of_one_hot_columns_hold_the_exact_interaction(classes, alp
     found = pairwise_interaction(question(dial, 5_000))
     assert found.nats == pytest.approx(dial.exact()["inter"], abs=0.012)
     assert found.high >= dial.exact()["inter"]
+    assert found.symbols
+
+
+def test_what_a_modality_knows_by_its_own_columns_together_is_no_interaction():
+    """y = a xor b, both of one modality; the other one copies a, so that its product with b knows y
+    too."""
+    generator = np.random.default_rng(0)
+    a, b = generator.integers(0, 2, (2, 2_000)).astype(float)
+    blocks = read_blocks({"first": np.stack([a, b], axis=1), "second": a[:, None]})
+    y = (a != b).astype(int)[:, None]
+    found = pairwise_interaction(Question(blocks, y, None, Categorical([2])))
+    assert found.symbols and abs(found.nats) < 0.005
+
+
+def test_numbers_are_no_symbols():
+    x = np.random.default_rng(0).normal(size=(2, 500, 3))
+    blocks = read_blocks({"first": x[0], "second": x[1]})
+    y = (x[0, :, 0] * x[1, :, 0] > 0).astype(int)[:, None]
+    found = pairwise_interaction(Question(blocks, y, None, Categorical([2])))
+    assert not found.symbols and found.nats > 0.02
 
 
 def test_examples_that_come_in_groups_tell_less():
