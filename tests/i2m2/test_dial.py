@@ -8,8 +8,8 @@ import pytest
 from scipy.special import log_softmax, rel_entr
 from scipy.stats import chisquare
 
-from i2m2 import dial as dial_module
-from i2m2.dial import EXACT, KINDS, Dial, drop_modalities, main, render, templates
+from i2m2.dial import EXACT, KINDS, Dial, distribution, drop_modalities, render, templates
+from i2m2.dial.__main__ import main
 from i2m2.errors import DataError, SettingsError
 
 # (classes, alpha, beta, prior), then intra and inter nats, and the accuracies of x1, intra and all;
@@ -233,7 +233,7 @@ def test_large_tables_and_strong_dials_stay_finite():
 
 
 def test_a_projection_that_is_not_found_says_so(monkeypatch):
-    monkeypatch.setattr(dial_module, "MOST_SWEEPS", 5)
+    monkeypatch.setattr(distribution, "MOST_SWEEPS", 5)
     with pytest.raises(FloatingPointError, match="within 5 sweeps; with copies"):
         Dial(4, (12, 1), 1, copy=0.5).exact()
 

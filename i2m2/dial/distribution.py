@@ -1,44 +1,21 @@
-"""`python -m i2m2.dial`: data whose intra- and inter-modality information is known exactly.
-
-The generative model of Madaan et al. (NeurIPS 2024, section 3), p(y) prod_m p(x_m | y) p(v = 1 |
-x, y) given v = 1, on finite alphabets. There are K classes and M modalities; modality m is a symbol
-x_m = K b_m + c_m, with b_m and c_m in 0..K-1:
-
-    p(c_m | y)      = exp(alpha_m [c_m = y]) / (exp(alpha_m) + K - 1)
-    p(v = 1 | x, y) = exp(beta ([b_1 + .. + b_M mod K = y] - 1)),  b_m uniform without v
-
-`alpha_m` sets what modality m knows by itself. `beta` sets what only all modalities together know
-and nothing else; the less the single ones leave open, the fewer nats it is worth. Given v = 1, the
-sum s of the b_m is distributed like a c of strength beta, and the b_m are uniform among those with
-that sum. All information is in nats.
-
-    dial = Dial(classes=4, alpha=(1, 2), beta=1.5)
-    dial.exact()["inter"]                                 # 0.153457
-    data = dial.sample(5000, seed=0)
-    blocks = render(data.symbols, "onehot", classes=4)    # {"x1": [5000, 16], "x2": ..}
-"""
+"""The distribution of a dial, and what it knows exactly."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from i2m2.errors import CommandParser, DataError, SettingsError, aligned, run_command
-from i2m2.files import write_atomic, write_json
+from i2m2.errors import DataError, SettingsError
 from i2m2.stats.calibration import log_softmax
 
 MOST_CELLS = 20_000_000  # of the table p(y, c_1..c_M), which takes about 1 GB
 MOST_SWEEPS = 20_000
 MOMENT_TOLERANCE = 1e-10  # of probabilities; it leaves information an error of about 1e-12 nats
-Q_NOTE = "q is the best product of unimodal experts: log q is a sum of functions of (y, x_m)."
 
 # What `Dial.exact` says.
 EXACT = {
@@ -56,13 +33,6 @@ EXACT = {
     "bayes_nll": "H(y | x_1..x_M)",
 }
 
-KINDS = ("onehot", "vector", "picture", "series", "words")
-NOISY = ("vector", "picture", "series")
-# At this noise the nearest template is another symbol's at most 5 times in a million, up to 11
-# classes: the exact values hold for the blocks as well.
-NOISE = 0.25
-VECTOR_SIZE = 16
-SERIES_STEPS = 8
 TIE = 1e-6  # of log-probabilities
 TINY = np.finfo(np.float64).tiny
 
@@ -115,7 +85,7 @@ class Dial:
         """`n` independent examples, the same ones for the same `seed`."""
         if n < 1:
             raise SettingsError(f"n is {n}; at least one example is drawn")
-        rng = _generator(seed, "symbols")
+        rng = generator_of(seed, "symbols")
         y = rng.choice(self.classes, size=n, p=self.prior)
         c = [_draw(rng, y, alpha, self.classes) for alpha in self.alpha]
         c[1] = np.where(rng.random(n) < self.copy, c[0], c[1])
@@ -259,111 +229,7 @@ class Dial:
         return seen
 
 
-def render(
-    symbols: Symbols,
-    kinds: str | Mapping[str, str],
-    classes: int,
-    seed: int = 0,
-    noise: float = NOISE,
-) -> dict[str, np.ndarray]:
-    """Symbols as what an encoder reads: {modality: [n]} -> {modality: [n, ..]}, see `templates`.
-
-    `kinds`: one for all modalities, or {modality: kind}. Normal noise of standard deviation `noise`
-    is added to vectors, pictures and series, float32; one-hot blocks and words are exact.
-    """
-    if not (math.isfinite(noise) and noise >= 0):
-        raise SettingsError(f"noise is {noise}; it is a finite number of at least 0")
-    rng = _generator(seed, "noise")
-    blocks = {}
-    for name, x in symbols.items():
-        kind = kinds if isinstance(kinds, str) else kinds[name]
-        block = templates(kind, classes)[x]
-        if kind in NOISY:
-            block += noise * rng.standard_normal(block.shape, dtype=np.float32)
-        blocks[name] = block
-    return blocks
-
-
-def templates(kind: str, classes: int) -> np.ndarray:
-    """What every symbol x = K b + c looks like without noise, [K*K, ..] float32.
-
-    onehot [K*K, K*K]: place x is 1. vector [K*K, 16]: a row of a normal matrix, the same always.
-    picture [K*K, 2 K, 2 K]: a bright square in row b and column c. series [K*K, 8, K]: channel b is
-    1 in the first half of the steps, channel c in the second. words [K*K]: "box3 holds card1",
-    objects. SettingsError for another kind.
-    """
-    symbols = classes**2
-    b, c = np.divmod(np.arange(symbols), classes)
-    one_hot = np.eye(symbols, dtype=np.float32)
-    if kind == "onehot":
-        return one_hot
-    if kind == "vector":
-        rng = np.random.default_rng(symbols)
-        return rng.standard_normal((symbols, VECTOR_SIZE), dtype=np.float32)
-    if kind == "picture":
-        cells = one_hot.reshape(symbols, classes, classes)
-        return cells.repeat(2, axis=1).repeat(2, axis=2)
-    if kind == "series":
-        halves = np.eye(classes, dtype=np.float32)[np.stack([b, c], axis=1)]
-        return halves.repeat(SERIES_STEPS // 2, axis=1)
-    if kind == "words":
-        return np.array([f"box{i} holds card{j}" for i, j in zip(b, c, strict=True)], dtype=object)
-    raise SettingsError(f"no kind of block {kind!r}; known: {', '.join(KINDS)}")
-
-
-def drop_modalities(
-    blocks: Mapping[str, np.ndarray], rate: float, seed: int = 0
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Blocks with each modality of each example missing with probability `rate`, independently of
-    everything -> blocks with rows of NaN (None for words), and {modality: [n] whether present}."""
-    if not 0 <= rate < 1:
-        raise SettingsError(f"missing is {rate}; it is a rate of at least 0 and below 1")
-    rng = _generator(seed, "missing")
-    present = {name: rng.random(len(block)) >= rate for name, block in blocks.items()}
-    kept = {name: block.copy() for name, block in blocks.items()}
-    for name, block in kept.items():
-        block[~present[name]] = None if block.dtype == object else np.nan
-    return kept, present
-
-
-def save(
-    path: Path,
-    dial: Dial,
-    n: int,
-    seed: int = 0,
-    kinds: Sequence[str] = ("onehot",),
-    missing: float = 0.0,
-) -> None:
-    """Write `n` examples to `path` and what is known of them beside it, as .json.
-
-    The .npz needs no pickle: `y` [n] and one block per modality, missing rows NaN, missing words
-    "". The .json holds the settings and, under `exact`, `Dial.exact()`, which is what the complete
-    examples hold. `kinds`: one for all modalities, or one each.
-    """
-    if path.suffix != ".npz":
-        raise SettingsError(f"{path}: the name of the data ends in .npz")
-    if len(kinds) not in (1, len(dial.modalities)):
-        raise SettingsError(f"{len(kinds)} kinds for {len(dial.modalities)} modalities; 1 or each")
-    each = kinds if len(kinds) > 1 else [*kinds] * len(dial.modalities)
-    kind_of = dict(zip(dial.modalities, each, strict=True))
-    facts = {"dial": asdict(dial), "n": n, "seed": seed, "render": kind_of, "missing": missing}
-    facts["exact"] = dial.exact()
-    data = dial.sample(n, seed)
-    blocks = render(data.symbols, kind_of, dial.classes, seed)
-    blocks, _ = drop_modalities(blocks, missing, seed)
-    arrays = {name: _without_objects(block) for name, block in blocks.items()} | {"y": data.y}
-    write_atomic(path, lambda temporary: np.savez_compressed(temporary, **arrays))
-    write_json(path.with_suffix(".json"), facts)
-
-
-def _without_objects(block: np.ndarray) -> np.ndarray:
-    """The block as numpy saves it without pickle: texts as fixed-width strings, None as ""."""
-    if block.dtype != object:
-        return block
-    return np.array([text or "" for text in block], dtype=str)
-
-
-def _generator(seed: int, purpose: str) -> np.random.Generator:
+def generator_of(seed: int, purpose: str) -> np.random.Generator:
     """Random numbers of one purpose, independent of those of the others with the same seed."""
     if seed < 0:
         raise SettingsError(f"seed is {seed}; it is at least 0")
@@ -477,54 +343,3 @@ def _fit_additive(joint: np.ndarray) -> list[np.ndarray]:
             return tables
     what = f"the best product of experts is not found within {MOST_SWEEPS:,} sweeps"
     raise FloatingPointError(f"{what}; with copies alpha can be up to about 9")
-
-
-def _parser() -> argparse.ArgumentParser:
-    keys = aligned([(f"  {key}", meaning) for key, meaning in EXACT.items()], others="left")
-    parser = CommandParser(
-        prog="python -m i2m2.dial",
-        description="Data whose intra- and inter-modality information is known exactly.",
-        epilog=f"The JSON of --exact, nats and fractions:\n{keys}\n\n{Q_NOTE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--classes", type=int, required=True, metavar="K", help="how many labels there are")
-    alpha = "what each modality knows by itself, one number per modality, 0: nothing"
-    add("--alpha", type=float, nargs="+", required=True, metavar="A", help=alpha)
-    beta = "what only all modalities together know, 0: nothing"
-    add("--beta", type=float, required=True, metavar="B", help=beta)
-    add("--prior", type=float, nargs="+", metavar="P", help="p(y) (default: uniform)")
-    copy = "probability that the second modality's c is the first one's (default: 0)"
-    add("--copy", type=float, default=0.0, metavar="RHO", help=copy)
-    pairs = "modalities that know together what beta says, such as x1 x2 (default: all)"
-    add("--pairs", nargs="+", metavar="NAME", help=pairs)
-    add("--exact", action="store_true", help="print all exact values as JSON")
-    out = "write examples here, and the settings and exact values beside it as .json"
-    add("--out", type=Path, metavar="FILE.npz", help=out)
-    add("--n", type=int, help="how many examples --out gets")
-    add("--seed", type=int, default=0, help="of the examples (default: 0)")
-    render = f"one kind of block, or one per modality: {', '.join(KINDS)} (default: onehot)"
-    add("--render", nargs="+", choices=KINDS, default=["onehot"], metavar="KIND", help=render)
-    missing = "rate at which each modality is missing, as NaN or an empty text (default: 0)"
-    add("--missing", type=float, default=0.0, metavar="RATE", help=missing)
-    return parser
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Print exact values, write data, or both."""
-    args = _parser().parse_args(argv)
-    if not args.exact and args.out is None:
-        raise SettingsError("nothing to do; give --exact, or --out FILE.npz and --n")
-    if (args.out is None) != (args.n is None):
-        raise SettingsError("--out and --n belong together")
-    dial = Dial(args.classes, args.alpha, args.beta, args.prior, args.copy, args.pairs)
-    if args.out is not None:
-        save(args.out, dial, args.n, args.seed, args.render, args.missing)
-    if args.exact:
-        print(json.dumps(dial.exact(), indent=2))
-    else:
-        print(f"{args.out}: {args.n:,} examples; exact values: {args.out.with_suffix('.json')}")
-
-
-if __name__ == "__main__":
-    run_command(main)
