@@ -27,6 +27,7 @@ from i2m2.reading.paths import require_file
 from i2m2.training.data import Batch, Data, check_dataset, read_description
 
 STORED_AS = {"rss": "rss", "magnitude": "image", "phase": "image"}
+TYPES = {"image": np.dtype(np.complex64), "rss": np.dtype(np.float32)}
 SYNTHETIC_VOLUMES, SYNTHETIC_SLICES = 600, (3, 5)
 OPEN_FILES = 64  # that a process keeps open; opening one costs more than reading a slice of it
 AGAIN = "prepare the data again"
@@ -135,6 +136,9 @@ def open_volume(path: Path, names: Iterable[str]) -> OpenVolume:
     try:
         file = h5py.File(path, "r")
         arrays = {name: array_in(path, file, name, AGAIN) for name in names}
+        for name, array in arrays.items():
+            if array.dtype != TYPES[name]:
+                raise DataError(f"{path}: {name} is {array.dtype}, not {TYPES[name]}; {AGAIN}")
         return OpenVolume(file, arrays, float(file.attrs["scale"]))
     except UNREADABLE as error:
         raise fault_of(path, error, AGAIN) from error
@@ -239,12 +243,14 @@ def class_weights(y: np.ndarray) -> Tensor:
 def _read_table(folder: Path) -> pd.DataFrame:
     """slices.csv, a row per slice: volume, slice, part, patient and the four labels."""
     path = folder / "slices.csv"
-    texts = {"volume": str, "part": str, "patient": str}
+    types = {"volume": str, "part": str, "patient": str, "slice": np.int64}
+    types |= dict.fromkeys(LABELS, np.int64)
     require_file(path, AGAIN)
     try:
-        table = pd.read_csv(path, dtype=texts, keep_default_na=False)
-        table = table.astype({"slice": np.int64, **dict.fromkeys(LABELS, np.int64)})
-    except (OSError, ValueError, KeyError) as error:
+        table = pd.read_csv(path, dtype=types, keep_default_na=False)
+        if absent := types.keys() - set(table):
+            raise ValueError(f"no column {', '.join(sorted(absent))}")
+    except (OSError, ValueError, OverflowError) as error:
         raise DataError(
             f"{path} is missing or damaged ({error}); prepare the data again"
         ) from error

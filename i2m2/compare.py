@@ -12,9 +12,9 @@ from i2m2.errors import CommandParser, DataError, SettingsError, aligned, run_co
 from i2m2.report.paper import TableSpec, analysis_of, listed_under, read_specs
 from i2m2.report.significance import share_members
 from i2m2.runs import (
+    by_seed,
     is_done,
     predictions_file,
-    read_config,
     read_environment,
     require_predictions,
     seed_folders,
@@ -101,13 +101,7 @@ def seeds_of(folder: Path, split: str) -> dict[str, Path]:
     """{`seed<k>`, by its config.yaml: its path} of a run with predictions of the split, or of those
     in the folder above the seeds, a copy not counted. SettingsError if there are none."""
     runs = seed_folders(folder) or [folder]
-    found: dict[str, Path] = {}
-    for run in runs:
-        if predictions_file(run, split).exists():
-            name = run.resolve().name
-            seed = read_config(run).get("seed")
-            name = name if seed is None else f"seed{seed}"
-            found[name] = run if run.name == name else found.get(name, run)
+    found = by_seed(run for run in runs if predictions_file(run, split).exists())
     if not found:
         raise SettingsError(
             f"{folder} has no predictions of the {split} split; "

@@ -4,7 +4,7 @@ env.json, result.json, predictions_<split>.npz and DONE. `i2m2.training.run` wri
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,8 +97,25 @@ class RunRecord:
 
 def seed_folders(run: Path) -> list[Path]:
     """The folders `seed<k>` of one run (`results/avmnist/intra`), by their number."""
-    found = [path for path in run.glob("seed*") if re.fullmatch(r"seed\d+", path.name)]
+    found = filter(is_seed_folder, run.glob("seed*"))
     return sorted(found, key=lambda path: int(path.name.removeprefix("seed")))
+
+
+def is_seed_folder(path: Path) -> bool:
+    return bool(re.fullmatch(r"seed\d+", path.name))
+
+
+def by_seed(runs: Iterable[Path]) -> dict[str, Path]:
+    """{`seed<k>`, by its config.yaml: the folder of that run}, copies not counted. DataError for a
+    seed folder of another method."""
+    found: dict[str, Path] = {}
+    for run in runs:
+        config, name = read_config(run), run.resolve().name
+        if is_seed_folder(run):
+            _refuse_other_method(run.absolute(), config)
+        name = f"seed{config['seed']}" if "seed" in config else name
+        found[name] = run if run.name == name else found.get(name, run)
+    return found
 
 
 def run_folders(results: Path) -> list[Path]:

@@ -180,11 +180,13 @@ def to_dict(config: Any) -> Any:
 
 
 def flatten(values: Plain, prefix: str = "") -> Plain:
-    """{'optim': {'lr': 1}} -> {'optim.lr': 1}. SettingsError if both are given."""
+    """{'optim': {'lr': 1}} -> {'optim.lr': 1}; what is empty stays {}. SettingsError if both are
+    given."""
     flat: Plain = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
-        new = flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+        is_group = isinstance(value, Mapping) and value
+        new = flatten(value, f"{name}.") if is_group else {name: value}
         if twice := flat.keys() & new.keys():
             raise SettingsError(f"{min(twice)} is given twice, in a group and by its dotted name")
         flat |= new
@@ -211,11 +213,10 @@ def merge_preset(values: Plain, path: str, preset: str, parts: Mapping[str, str]
     the kind `unimodal`, then for `unimodal_image`. SettingsError, with `path`, for a preset that is
     not there, or what is no group of settings.
     """
-    own = str(
-        values.get("preset") or "paper"
-    )  # a run's config.yaml is resolved, and says of which preset
     presets = check_group(values.get("presets", {}), f"{path}: presets")
-    choices = dict.fromkeys([own, "paper", *presets])
+    # A run's config.yaml is resolved: it has no presets, and says of which one it is.
+    own = [] if presets else [str(values.get("preset") or "paper")]
+    choices = dict.fromkeys([*own, "paper", *presets])
     if preset not in choices:
         raise SettingsError(
             f"preset={preset!r} is unknown in {path}; choose one of {', '.join(choices)}"

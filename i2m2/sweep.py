@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -65,12 +66,32 @@ def main(argv: list[str] | None = None) -> None:
             f"JOBS={args.jobs}, SEEDS={args.seeds!r}: at least one job and one seed are needed"
         )
     base = [sys.executable, "-m", args.train, "--config", args.config]
-    rows = [row.strip() for row in args.rows.split(",")]
-    codes = run_jobs(plan(rows, args.seeds.split(), base, overrides), args.jobs)
+    rows, seeds = rows_of(args.rows), seeds_of(args.seeds)
+    codes = run_jobs(plan(rows, seeds, base, overrides), args.jobs)
     if failed := {name: code for name, code in codes.items() if code}:
-        why = "the lines above say why, and the same command makes them"
+        why = "the lines above say why; once that is mended, the same command makes them"
         print(f"error: not made: {', '.join(failed)}; {why}", file=sys.stderr)
         sys.exit(next(iter(failed.values())))
+
+
+def rows_of(text: str) -> list[str]:
+    """`intra, inter --fusion concat` -> its rows, each once. SettingsError for what are none."""
+    rows = list(dict.fromkeys(row.strip() for row in text.split(",")))
+    try:
+        if not all(map(shlex.split, rows)):
+            raise ValueError("one is empty")
+    except ValueError as error:
+        raise SettingsError(
+            f"--rows {text!r}: {error}; give methods and their arguments, separated by commas"
+        ) from error
+    return rows
+
+
+def seeds_of(text: str) -> list[str]:
+    """`0 1 01` -> its seeds, each once: two jobs of one name would be taken for one."""
+    if not re.fullmatch(r"[0-9\s]+", text):
+        raise SettingsError(f"SEEDS={text!r}: seeds are whole numbers, separated by spaces")
+    return list(dict.fromkeys(seed.lstrip("0") or "0" for seed in text.split()))
 
 
 def plan(rows: list[str], seeds: list[str], base: list[str], overrides: list[str]) -> list[Job]:
@@ -172,7 +193,8 @@ def _environment(slot: int, at_a_time: int) -> dict[str, str]:
     """CPU threads divided between the jobs; one GPU to each where there are several."""
     environment = dict(os.environ)
     if at_a_time > 1:
-        threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+        first = re.match("[0-9]+", os.environ.get("OMP_NUM_THREADS", ""))  # of a list, perhaps
+        threads = int(first[0]) if first else os.cpu_count() or 1
         environment["OMP_NUM_THREADS"] = str(max(1, threads // at_a_time))
         named = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
         gpus = [gpu for gpu in named if gpu]

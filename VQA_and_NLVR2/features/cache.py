@@ -96,13 +96,16 @@ class Features:
 
     def take(self, kind: str, rows: np.ndarray, view: np.ndarray | None = None) -> np.ndarray:
         """[B, k * D] features of rows [B, k], side by side; `view` [B] 0..views - 1 of varied rows,
-        0 being the plain one."""
+        0 being the plain one. DataError for what is not finite."""
         flat = rows.reshape(-1)
         picked = np.asarray(self.arrays[kind][flat])
         if view is not None and kind in self.varied:
             view = np.repeat(view, rows.shape[1])
             other = view > 0
             picked[other] = self.varied[kind][flat[other], view[other] - 1]
+        if not np.isfinite(picked).all():
+            row = flat[~np.isfinite(picked).all(axis=1)][0]
+            raise damaged(self.folder / f"{kind}.npy", f"row {row} holds NaN or infinity", AGAIN)
         return picked.reshape(len(rows), -1)
 
 

@@ -213,7 +213,9 @@ def _text(value: object) -> str:
     """Text that was written as str, as bytes, or as an array of one of them."""
     if isinstance(value, np.ndarray | np.generic) and np.size(value) == 1:
         value = value.item()
-    return (value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)).strip()
+    # h5py leaves bytes that are no UTF-8 in a str, which could not be written again.
+    content = value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
+    return content.decode("utf-8", "replace").strip()
 
 
 def _header(path: Path, file: h5py.File) -> tuple[int, tuple[int, int]]:

@@ -10,7 +10,7 @@ import numpy as np
 from i2m2.diagnose.answer import Answer, answer_of, nll_of
 from i2m2.diagnose.predicted import KINDS, PRIOR, Predicted, choose, rows_of
 from i2m2.errors import SettingsError
-from i2m2.runs import is_done, require_predictions, seed_folders
+from i2m2.runs import by_seed, is_done, require_predictions, seed_folders
 from i2m2.stats.predictions import Predictions, log_prob_of, refuse_other_examples
 
 LEAST = -1e3  # log-probability, so that one certain, wrong answer leaves the mean finite
@@ -25,8 +25,10 @@ def diagnose_runs(folder: Path, metric: str, margin: float | None) -> Answer:
         raise SettingsError(f"{folder} has no finished runs; give one such as results/avmnist")
     most = max(map(len, found.values()))
     rows = {name: runs for name, runs in found.items() if len(runs) == most}
-    if len({tuple(run.name for run in runs) for runs in rows.values()}) > 1:
+    seeds = next(iter(rows.values()))
+    if any(runs.keys() != seeds.keys() for runs in rows.values()):
         raise SettingsError(f"{folder}: the rows have other seeds; train the same of each")
+    rows = {name: [runs[seed] for seed in seeds] for name, runs in rows.items()}
     test = {name: [require_predictions(run, "test") for run in runs] for name, runs in rows.items()}
     refuse_other_examples(
         {f"{name}/seed{k}": one for name, of in test.items() for k, one in enumerate(of)}
@@ -37,15 +39,24 @@ def diagnose_runs(folder: Path, metric: str, margin: float | None) -> Answer:
     about += "s" * (most != 1)
     if left_out := sorted(found.keys() - rows.keys()):
         about += f"; left out for having fewer seeds: {', '.join(left_out)}"
+    if copies := _copies(folder, found):
+        about += f"; not counted, as copies by their config.yaml: {', '.join(copies)}"
     return answer_of(predicted, choices, about, metric, margin)
 
 
-def _finished(folder: Path) -> dict[str, list[Path]]:
-    """{row of one of the kinds: its finished runs}, by name and seed."""
+def _finished(folder: Path) -> dict[str, dict[str, Path]]:
+    """{row of one of the kinds: its finished runs by their seeds}, a copy not counted."""
     names = [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
     rows = sum((rows_of(kind, names) for kind in KINDS), [])
-    runs = {name: list(filter(is_done, seed_folders(folder / name))) for name in rows}
+    runs = {name: by_seed(filter(is_done, seed_folders(folder / name))) for name in rows}
     return {name: of for name, of in runs.items() if of}
+
+
+def _copies(folder: Path, found: dict[str, dict[str, Path]]) -> list[str]:
+    """Finished runs that are not counted, `intra/seed1` say."""
+    all_of = [run for name in found for run in filter(is_done, seed_folders(folder / name))]
+    counted = {run for runs in found.values() for run in runs.values()}
+    return [f"{run.parent.name}/{run.name}" for run in all_of if run not in counted]
 
 
 def _predicted(rows: dict[str, list[Path]], test: dict[str, list[Predictions]]) -> Predicted:

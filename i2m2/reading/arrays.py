@@ -106,7 +106,9 @@ class ArrayFile(Mapping[str, np.ndarray]):
                 with self._archive.open(member) as file:
                     _refuse_short(file, self._size_of(member))
                 with self._archive.open(member) as file:
-                    self._arrays[name] = npy.read_array(file, allow_pickle=False)
+                    array = npy.read_array(file, allow_pickle=False)
+                # torch takes the machine's own order of bytes alone
+                self._arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
             except (*UNREADABLE, MemoryError) as error:
                 raise damaged(self.path, f"{name}: {error}", self.remedy) from error
         return self._arrays[name]

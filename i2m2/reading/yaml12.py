@@ -15,6 +15,8 @@ from yaml.nodes import CollectionNode, MappingNode, Node, ScalarNode
 from i2m2.files import Plain
 
 MOST_NODES = 100_000  # of a file, with every alias written out
+# ValueError: an integer of thousands of digits; KeyError, AttributeError: `!!bool maybe`, say
+UNREADABLE = (yaml.YAMLError, ValueError, KeyError, AttributeError, OverflowError)
 TAG = "tag:yaml.org,2002:"
 RESOLVERS = {  # those of the core schema, by the characters they begin with; << merges mappings
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -50,7 +52,7 @@ class _Loader(yaml.SafeLoader):
         lines: dict[str, int] = {}
         for key in keys:
             line = key.start_mark.line + 1
-            if key.value in lines and key.tag != f"{TAG}merge":
+            if key.value in lines:
                 raise YamlError(f"{key.value} occurs twice (lines {lines[key.value]} and {line})")
             lines[key.value] = line
         return node
@@ -97,7 +99,7 @@ def load_yaml(text: str) -> Any:
         raise
     except RecursionError:
         raise YamlError("it is nested too deeply") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: an integer of thousands of digits
+    except UNREADABLE as error:
         raise YamlError(f"not valid YAML: {' '.join(str(error).split())}") from None
 
 

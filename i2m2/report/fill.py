@@ -130,6 +130,14 @@ def _result_row(spec: TableSpec, row: RowSpec, finished: Runs) -> ResultRow:
 
 def _without_unfit(spec: TableSpec, run: RunRecord) -> RunRecord:
     """The run; without its result, and with the fault, if that cannot stand in the table."""
+    own = "-".join(filter(None, (run.config.get("dataset"), run.config.get("task"))))
+    folder = run.dir.parents[1].name
+    if run.test is not None and spec.published and own and not f"{folder}-".startswith(f"{own}-"):
+        fault = (
+            f"{run.dir / 'config.yaml'}: a run of {own}, which is none of {folder}; "
+            "move that folder back or delete it"
+        )
+        return replace(run, test=None, fault=fault)
     for metric in spec.metrics if run.test is not None else ():
         value = run.test.get(metric, "absent" if metric == spec.metrics[0] else None)
         if value is not None and not fits_table(metric, value):

@@ -16,6 +16,8 @@ Predictions = Mapping[str, np.ndarray]
 AtLabel = Callable[[np.ndarray], np.ndarray]  # [n, L, ...] -> [n, ...]: one label's part
 Found = TypeVar("Found")
 
+MOST_OFF = 0.05  # of a sum of probabilities that were rounded to bfloat16
+
 
 def labels_of(predictions: Predictions) -> list[str] | None:
     """Names of the labels; None where an example has one."""
@@ -108,4 +110,6 @@ def fault_of(predictions: Predictions) -> str:
             return f"{name} holds NaN"
         if (value > 1e-3).any():
             return f"{name} holds numbers above 0, which are no log-probabilities"
+        if (np.abs(np.exp(value, dtype=np.float64).sum(-1) - 1) > MOST_OFF).any():
+            return f"{name} holds probabilities that do not add up to 1"
     return ""

@@ -7,6 +7,7 @@ import math
 import re
 import shlex
 import sys
+from argparse import SUPPRESS
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import Field
@@ -26,7 +27,7 @@ FLAGS = ("--help", "-h", "--print_config")  # words that take no value
 ABOVE_ZERO = {"optim.lr", "optim.clip_norm"}
 TYPES = {float: "a number", int: "an integer", bool: "true or false", str: "a text"}
 TYPES |= {type(None): "null"}
-MOST = {"threads": 1024, "workers": 1024}  # no machine is helped by more
+MOST = {"threads": 1024, "workers": 1024}  # no machine is helped by more; others: 64 bits
 
 set_loader("yaml12", load_yaml, exceptions=(YamlError,))
 
@@ -70,12 +71,17 @@ def load_config(
     parser.add_argument("--config", type=str, metavar="FILE", help=config)
     parser.add_class_arguments(cls)
     types = settings_of(cls)
+    for action in parser._actions:  # a word for a whole group, whose values nobody would check
+        action.help = SUPPRESS if action.dest in groups_of(types) else action.help
     if (path := words.get("--config")) is not None:
         flat = _read_settings(path, words, cls)
         _parse(cls, parser.parse_object, nest(flat), where=path)
         parser.set_defaults(flat)
     names = [word[2:] for word in words if word.startswith("--") and word not in FLAGS]
     _refuse_unknown(names, {*types, "config"}, "command line")
+    if group := next((name for name in names if name in groups_of(types)), None):
+        first = next(name for name in types if name.startswith(f"{group}."))
+        raise SettingsError(f"command line: {group} is a group; name its settings, as in --{first}")
     for name in names:
         if (value := words[f"--{name}"]) is not None and name in types:
             _value("command line", name, value, types[name][0])
@@ -105,12 +111,16 @@ def _read_settings(path: str, words: Mapping[str, str | None], cls: type[RunConf
     method, task, preset = (str(words.get(f"--{n}") or values.get(n, "paper")) for n in names)
     parts = {"per_task": task, "per_method": METHOD_ALIASES.get(method, method)}
     flat = merge_preset(values, path, preset, parts)
-    for name in flat:
-        if any(setting.startswith(f"{name}.") for setting in types):
-            check_group(flat[name], f"{path}: {name}")
+    for name in groups_of(types) & flat.keys():
+        check_group(flat.pop(name), f"{path}: {name}")
     _refuse_unknown(flat, set(types), path)
     _check_parts(values, path, cls)
     return {name: _value(path, name, value, types[name][0]) for name, value in flat.items()}
+
+
+def groups_of(names: Iterable[str]) -> set[str]:
+    """The groups of dotted names, `optim` say."""
+    return {name.rpartition(".")[0] for name in names} - {""}
 
 
 def _value(where: str, name: str, value: Any, hint: Any) -> Any:
@@ -164,7 +174,7 @@ def _check_ranges(config: RunConfig) -> None:
             raise SettingsError(f"{name} holds a NUL character, which no name of a file has")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
-        if value > (most := MOST.get(name, math.inf)):
+        if math.inf > value > (most := MOST.get(name, 2**63 - 1)):
             raise SettingsError(f"{name}={value} must be at most {most}")
         least = _least(settings[name][1]) if isinstance(value, int) else 0
         if not least <= value < math.inf or (name in ABOVE_ZERO and value == 0):

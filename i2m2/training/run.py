@@ -22,7 +22,7 @@ import msgspec
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from i2m2.errors import BusyError, DataError, SettingsError
@@ -153,9 +153,10 @@ class Run:
             )
         require_file(path, f"delete {self.dir} and run it again")
         with readable(path):
-            weights = safetensors.torch.load_file(path)
-            with safe_open(path, framework="pt") as file:
-                written = (file.metadata() or {}).get(CHECKSUM)
+            content = path.read_bytes()  # by its path the library would not read one beyond UTF-8
+            weights = safetensors.torch.load(content)
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            written = header.get("__metadata__", {}).get(CHECKSUM)
             if written not in (None, str(_checksum(weights))):
                 raise ValueError("its weights are not those that were written")
         return weights

@@ -106,6 +106,12 @@ def replace(name, old, new):
     return lambda folder: (folder / name).write_text((folder / name).read_text().replace(old, new))
 
 
+def other_type(file):
+    array = file["image"][()].astype(np.complex128)
+    del file["image"]
+    file["image"] = array
+
+
 @pytest.mark.parametrize(
     "damage, message",
     [
@@ -125,6 +131,9 @@ def replace(name, old, new):
             "test and train share 1 patients, such as patient0",
         ),
         (replace("slices.csv", "meniscus", "tear"), "slices.csv is missing or damaged"),
+        (replace("slices.csv", ",3,train,", ",3.5,train,"), "slices.csv is missing or damaged"),
+        (replace("slices.csv", ",3,train,", f",{10**30},train,"), "slices.csv is missing or dam"),
+        (damage_volume(other_type), "image is complex128, not complex64; prepare the data again"),
     ],
 )
 def test_bad_data_are_named_with_file_and_remedy(damage, message, fastmri_files, tmp_path):

@@ -119,6 +119,14 @@ def test_a_run_is_not_compared_with_itself(out):
         main([str(best), str(best.parent)])
 
 
+def test_a_seed_folder_of_another_method_is_no_run_of_this_one(tmp_path):
+    a, b = save(tmp_path / "intra/seed0", A), save(tmp_path / "inter/seed0", B)
+    (a / "config.yaml").write_text("method: inter\nseed: 0\n")
+    for side in (a, a.parent):
+        with pytest.raises(DataError, match="intra/seed0/config.yaml: method is inter, which is"):
+            main([str(side), str(b)])
+
+
 def test_runs_without_an_environment_are_compared_wherever_one_stands(out, capsys, monkeypatch):
     best, other = of_two_rows(out)
     (best / "env.json").unlink()

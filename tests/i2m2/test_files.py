@@ -85,3 +85,10 @@ def test_names_of_files_that_are_no_utf8_can_be_written_and_read_back(tmp_path):
     assert found == {"file": "scan-\ufffd", "smile": "\U0001f600"}
     write_text(tmp_path / "a.md", f"the file {name}")
     assert (tmp_path / "a.md").read_text() == "the file scan-\\udcff"
+
+
+def test_an_error_names_the_file_that_was_to_be_written_not_the_temporary_one(tmp_path):
+    (tmp_path / "result.json").mkdir()
+    with pytest.raises(IsADirectoryError) as error:
+        write_json(tmp_path / "result.json", {})
+    assert error.value.filename == str(tmp_path / "result.json")

@@ -168,6 +168,15 @@ def test_a_copied_or_renamed_seed_counts_once(out, capsys):
     assert "I2M2: the folder seed0 holds seed 5, as config.yaml says" in printed
 
 
+def test_a_run_of_another_data_set_or_task_is_in_no_table_of_the_paper(out, capsys):
+    make_run(out, "toy/i2m2-concat/seed0", {"accuracy": 0.8}, config=CONFIG | {"dataset": "toy"})
+    of_other = CONFIG | {"dataset": "toy", "task": "other"}
+    make_run(out, "toy/unimodal_image/seed0", {"accuracy": 0.7}, config=of_other)
+    with pytest.raises(DataError, match="config.yaml: a run of toy-other, which is none of toy"):
+        main([str(out)])
+    assert row_of(capsys.readouterr().out, "Image").startswith("| Image | missing")
+
+
 def test_several_processes_and_batch_norm_over_parts_stand_below_the_table(out, capsys):
     parts = "over the 2 parts of an update"
     make_three(out, env=ENV | {"processes": [2], "batch_norm": parts})

@@ -60,6 +60,8 @@ def test_collect_reads_only_seed_folders_in_order(tmp_path):
         ({"id": np.arange(150)}, "has 150 ids and 200 groups"),
         ({"log_prob": np.full((200, 2), np.nan)}, "log_prob holds NaN"),
         ({"expert_image": np.zeros((200, 3))}, r"expert_image has the shape \(200, 3\)"),
+        ({"expert_image": np.zeros((200, 2))}, "expert_image holds probabilities that do not add"),
+        ({"log_prob": np.full((200, 2), -np.inf)}, "log_prob holds probabilities that do not add"),
     ],
 )
 def test_predictions_that_are_none_are_a_data_error(change, message, tmp_path):

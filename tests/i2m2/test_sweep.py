@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from i2m2.errors import SettingsError
-from i2m2.sweep import Job, main, plan, run_jobs
+from i2m2.sweep import Job, main, plan, rows_of, run_jobs, seeds_of
 from tests.conftest import ROOT
 
 ROWS = [
@@ -67,7 +67,7 @@ def test_a_failed_job_leaves_out_what_needs_it_and_after_a_mistake_in_the_data_e
 
 
 def test_jobs_run_side_by_side_with_the_threads_divided(tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    monkeypatch.setenv("OMP_NUM_THREADS", "6,1")  # of nested levels, as OpenMP allows
     # Each says that it has begun and how many threads it has, and ends only when it has seen all
     # three.
     script = """
@@ -94,6 +94,25 @@ def test_settings_that_make_no_sense_are_refused():
     for arguments in (["--jobs", "0"], ["--seeds", ""]):
         with pytest.raises(SettingsError, match="at least one job and one seed"):
             main(["--train", "x", "--config", "y", "--rows", "intra", *arguments])
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--rows", "intra,"], "one is empty; give methods"),
+        (["--rows", "intra --tag 'x"], "No closing quotation; give methods"),
+        (["--rows", "intra", "--seeds", "0,1"], "SEEDS='0,1': seeds are whole numbers"),
+        (["--rows", "intra", "--seeds", "1_0"], "SEEDS='1_0': seeds are whole numbers"),
+    ],
+)
+def test_rows_and_seeds_that_are_none_are_refused_in_one_line(words, message):
+    with pytest.raises(SettingsError, match=message):
+        main(["--train", "x", "--config", "y", *words])
+
+
+def test_a_row_or_seed_given_twice_is_one_job():
+    assert seeds_of("0 1 00 10 010") == ["0", "1", "10"]
+    assert rows_of("intra, intra,inter --fusion lf") == ["intra", "inter --fusion lf"]
 
 
 SWEEP = """

@@ -116,6 +116,11 @@ def test_damaged_features_are_refused(in_parts, tmp_path):
     np.save(tmp_path / "short/text.npy", np.load(folder / "text.npy")[1:])
     with pytest.raises(DataError, match=r"text.npy is damaged .*expected floating-point numbers"):
         load(settings(config.data.folder, tmp_path / "short"))
+    shutil.copytree(folder, tmp_path / "nan")
+    np.save(tmp_path / "nan/text.npy", np.load(folder / "text.npy") * np.float16(np.nan))
+    split = load(settings(config.data.folder, tmp_path / "nan")).splits["train"]
+    with pytest.raises(DataError, match=r"text.npy is damaged .row \d+ holds NaN or infinity"):
+        split[[0]]
     line = "no features of the backbone; make them with: python -m VQA_and_NLVR2.extract_features"
     with pytest.raises(DataError, match=line):
         load(settings(config.data.folder, tmp_path / "nowhere"))

@@ -76,6 +76,9 @@ def test_bad_attributes_are_refused(tmp_path, value, says):
     with pytest.raises(DataError, match=says):
         read_volume(path, Rules(scale="max"))
     with h5py.File(path, "r+") as file:
+        file.attrs["patient_id"] = b"p\xff"
+    assert read_volume(path, Rules()).facts.patient_id == "p\ufffd"
+    with h5py.File(path, "r+") as file:
         del file.attrs["patient_id"]
     with pytest.raises(DataError, match="no attribute patient_id"):
         read_volume(path, Rules())

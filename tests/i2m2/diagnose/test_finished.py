@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
 from i2m2.diagnose.__main__ import main
 from i2m2.diagnose.finished import diagnose_runs
-from i2m2.errors import SettingsError
+from i2m2.errors import DataError, SettingsError
 from i2m2.metrics import label_entropy, nll
 from tests.i2m2.conftest import two_class_runs
 
@@ -69,6 +71,19 @@ def test_a_row_with_fewer_seeds_is_left_out_and_named(tmp_path):
     found = diagnose_runs(tmp_path, "accuracy", None)
     assert "left out for having fewer seeds: inter-low_rank_tensor" in found.about
     assert "inter-low_rank_tensor" not in [row.name for row in found.rows]
+
+
+def test_a_copy_of_a_seed_is_counted_once_and_named(tmp_path):
+    write(tmp_path, seeds=(0, 1))
+    shutil.copytree(tmp_path / "intra" / "seed1", tmp_path / "intra" / "seed2")
+    for seed, holds in {0: 0, 1: 1, 2: 1}.items():
+        text = f"method: intra\nseed: {holds}\n"
+        (tmp_path / f"intra/seed{seed}/config.yaml").write_text(text)
+    about = diagnose_runs(tmp_path, "nll", None).about
+    assert "2 seeds; not counted, as copies by their config.yaml: intra/seed2" in about
+    (tmp_path / "intra/seed2/config.yaml").write_text("method: inter\nseed: 2\n")
+    with pytest.raises(DataError, match="method is inter, which is no run of intra; move that"):
+        diagnose_runs(tmp_path, "nll", None)
 
 
 def test_what_is_missing_is_said(tmp_path):

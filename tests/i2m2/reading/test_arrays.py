@@ -25,6 +25,11 @@ def test_arrays_of_the_right_form_are_read_as_they_are(tmp_path):
     assert all(np.array_equal(found[name], GOOD[name]) for name in SCHEMA)
 
 
+def test_numbers_of_another_machine_have_the_order_of_bytes_of_this_one(tmp_path):
+    found = read_arrays(saved(tmp_path, **GOOD | {"y": np.arange(4, dtype=">i8")}), SCHEMA, "again")
+    assert found["y"].dtype.isnative and found["y"].tolist() == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

@@ -39,6 +39,9 @@ def test_what_is_written_is_read_as_the_same_by_both_versions(text):
         ("a: " + "9" * 5000, "not valid YAML"),
         ("a: [1", "not valid YAML"),
         ("a: 1\n---\nb: 2", "not valid YAML"),
+        ("a: !!bool maybe", "not valid YAML"),
+        ("a: !!timestamp never", "not valid YAML"),
+        ("a:\n  <<: {b: 1}\n  <<: {b: 2}", r"<< occurs twice \(lines 2 and 3\)"),
         ("a: !!python/name:os.system", "not valid YAML"),
     ],
 )

@@ -126,6 +126,9 @@ def test_a_runs_config_yaml_repeats_exactly_that_run(tmp_path):
         ),
         ("--dataset mimic", "dataset=mimic is not possible"),
         ("--tag a/b", "tag='a/b' becomes part of a folder's name"),
+        ("--optim {lr:null}", "optim is a group; name its settings, as in --optim.name"),
+        ("--model.hidden 10000000000000000000000", "must be at most 9223372036854775807"),
+        ("--optim.lr 1e300", "optim.lr=1e.300 must be at most"),
         ("extra", "unrecognized arguments: extra"),
     ],
 )
@@ -142,6 +145,9 @@ def test_wrong_keys_and_values_in_a_file_are_refused_with_its_name(tmp_path):
         "presets: x": "x.yaml: presets must hold settings",
         "per_method: {intra: null}": "per_method.intra must hold settings",
         "optim: 3": "optim",
+        "seed: {}": "x.yaml: seed={} is not possible; it takes an integer",
+        "optim: {lr: {}}": "x.yaml: optim.lr={} is not possible; it takes a number",
+        "preset: fast\npresets: {slow: {}}": "preset='fast' is unknown in .*; choose .* slow",
     }.items():
         path.write_text(f"dataset: avmnist\nmethod: intra\n{text}")
         with pytest.raises(SettingsError, match=message):

@@ -1,5 +1,7 @@
 """States and weights that are cut, altered, gone or of another model: one error, and a way out."""
 
+import os
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -81,6 +83,11 @@ def test_weights_without_a_checksum_are_read_as_before(run):
     weights = run.load_best()
     safetensors.torch.save_file(weights, run.dir / "best.safetensors")
     assert all(torch.equal(weights[name], value) for name, value in run.load_best().items())
+
+
+def test_a_folder_whose_name_is_no_text_keeps_weights_too(run, trained):
+    copy = shutil.copytree(run.dir, run.dir.parent / os.fsdecode(b"seed\xff"), dirs_exist_ok=True)
+    assert Run(copy, trained[0]).load_best().keys() == run.load_best().keys()
 
 
 def test_weights_that_are_gone_are_made_again_and_not_trained_first(run, trained):
