@@ -35,9 +35,15 @@ def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
 
 
 def read_runs(runs: Sequence[Path], split: str) -> dict[str, Predictions]:
-    """Saved predictions of finished runs, by their folders; SettingsError for one given twice."""
-    if twice := [run for run in runs if list(runs).count(run) > 1]:
-        raise SettingsError(f"{twice[0]} is given twice; each run is one factor of the product")
+    """Saved predictions of finished runs, by their folders; SettingsError for one given twice, by
+    its folder or as a copy of it."""
+    for place, run in enumerate(runs):
+        config = read_config(run)
+        for other in runs[:place]:
+            if other == run or (config and config == read_config(other)):
+                raise SettingsError(
+                    f"{other} and {run} are the same run; each is one factor of the product, once"
+                )
     return {str(run): require_predictions(run, split) for run in runs}
 
 

@@ -41,7 +41,15 @@ def test_other_examples_and_missing_predictions_are_refused(tmp_path):
     other = save(tmp_path / "audio/seed0", [0.8, 0.5, 0.4], id=(1, 2, 4))
     with pytest.raises(DataError, match="image/seed0 and .*audio/seed0 predicted other examples"):
         main([str(one), str(other)])
-    with pytest.raises(SettingsError, match="image/seed0 is given twice"):
+    with pytest.raises(SettingsError, match="image/seed0 and .*image/seed0 are the same run"):
         main([str(one), str(one)])
     with pytest.raises(SettingsError, match="no predictions of the val split"):
         main([str(one), "--split", "val"])
+
+
+def test_a_copy_of_a_run_is_no_second_factor(tmp_path):
+    runs = [save(tmp_path / f"{name}/seed0", [0.8, 0.5, 0.4]) for name in ("image", "copy")]
+    for run in runs:
+        (run / "config.yaml").write_text("{method: unimodal_image, seed: 0}")
+    with pytest.raises(SettingsError, match="image/seed0 and .*copy/seed0 are the same run"):
+        main(list(map(str, runs)))
