@@ -74,14 +74,18 @@ def check_arrays(
 
 
 def open_array(path: Path, remedy: str) -> np.ndarray:
-    """A .npy, memory-mapped. DataError if it is missing, damaged, or shorter than it announces."""
+    """A .npy, memory-mapped. DataError if it is missing, damaged, shorter than it announces, or of
+    another machine's order of bytes, which torch does not read."""
     require_file(path, remedy)
     try:
         with open(path, "rb") as file:
             npy.read_magic(file)
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except UNREADABLE as error:
         raise damaged(path, error, remedy) from error
+    if not array.dtype.isnative:
+        raise damaged(path, f"{array.dtype.str} is another machine's order of bytes", remedy)
+    return array
 
 
 class ArrayFile(Mapping[str, np.ndarray]):

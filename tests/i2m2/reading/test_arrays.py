@@ -86,5 +86,8 @@ def test_a_header_that_announces_more_than_there_is_allocates_nothing(shape, tmp
 def test_what_is_no_file_is_said_to_be_none(tmp_path):
     with pytest.raises(DataError, match="is a folder, not a file"):
         open_array(tmp_path, "")
+    np.save(tmp_path / "x.npy", np.arange(3, dtype=">f4"))
+    with pytest.raises(DataError, match="x.npy is damaged .*order of bytes"):
+        open_array(tmp_path / "x.npy", "")
     with pytest.raises(DataError, match="is missing; make it"):
         read_arrays(tmp_path / "some.npz", SCHEMA, "make it")
