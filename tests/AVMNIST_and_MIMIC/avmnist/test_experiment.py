@@ -179,7 +179,7 @@ def save(name, change):
             save("image/train_data.npy", lambda a: a / 255),
             "values up to .*; the scale should be 0..255",
         ),
-        (save("image/test_data.npy", lambda a: a.astype(">f4")), "dtype >f4; it should be"),
+        (save("image/test_data.npy", lambda a: a.astype(">f4")), "another machine's order"),
         (
             lambda folder: (folder / "dataset.json").write_text("{"),
             "dataset.json is damaged",
