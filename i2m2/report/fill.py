@@ -9,7 +9,14 @@ from pathlib import Path
 from i2m2.errors import DataError
 from i2m2.report.cache import judgement_of
 from i2m2.report.missing import left_out, missing, missing_seeds, unfinished
-from i2m2.report.notes import data_kind, data_summary, notes, verdict, why_incomparable
+from i2m2.report.notes import (
+    data_kind,
+    data_summary,
+    none_judged,
+    notes,
+    verdict,
+    why_incomparable,
+)
 from i2m2.report.paper import RowSpec, Runs, TableSpec, listed_under
 from i2m2.report.render import RenderedTable
 from i2m2.report.significance import how_sure
@@ -93,7 +100,11 @@ def fill(spec: TableSpec, runs: Runs, folder: Path) -> ResultTable:
         judged=spec.published,
         rows=rows,
         further=_further_rows(spec, finished),
-        notes=[*how_sure(judgement, spec.labels), *notes(spec, finished, incomparable)],
+        notes=[
+            *how_sure(judgement, spec.labels),
+            *notes(spec, finished, incomparable),
+            *(none_judged(rows) if spec.published and not incomparable else ()),
+        ],
         todo={
             "Missing runs": missing(spec, runs, folder),
             "Unfinished runs": unfinished(spec, runs, folder),
