@@ -79,7 +79,7 @@ def _rows_of(specs: Sequence[TableSpec]) -> set[str]:
 
 def fill(spec: TableSpec, runs: Runs, folder: Path) -> ResultTable:
     """A table of the paper with the finished ones of the `runs` in the results folder."""
-    runs = [_without_unfit(spec, run) for run in runs]
+    runs = [without_unfit(spec, run) for run in runs]
     finished = [run for run in runs if run.test is not None]
     data = data_kind(spec, finished)
     incomparable = why_incomparable(spec, data, folder.name)
@@ -139,7 +139,7 @@ def _result_row(spec: TableSpec, row: RowSpec, finished: Runs) -> ResultRow:
     return ResultRow(label=row.label, run=row.run, paper=row.paper, runs=runs, values=values)
 
 
-def _without_unfit(spec: TableSpec, run: RunRecord) -> RunRecord:
+def without_unfit(spec: TableSpec, run: RunRecord) -> RunRecord:
     """The run; without its result, and with the fault, if that cannot stand in the table."""
     own = "-".join(filter(None, (run.config.get("dataset"), run.config.get("task"))))
     folder = run.dir.parents[1].name
