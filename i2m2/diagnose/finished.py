@@ -67,7 +67,12 @@ def conclusions_of(folder: Path, runs: Sequence[RunRecord], spec: TableSpec) -> 
 
     def make() -> list[Conclusion]:
         test, custom = _read(rows), analysis_of([spec]).metrics
-        return [_conclusion(rows, test, metric, custom) for metric in metrics]
+        try:
+            return [_conclusion(rows, test, metric, custom) for metric in metrics]
+        except (KeyError, IndexError, TypeError, ValueError) as error:  # a data set's own columns
+            raise DataError(
+                f"a row's predictions_test.npz has no usual columns ({error})"
+            ) from error
 
     found = remembered(folder, "answers", list[Conclusion], rows, metrics, make)
     if found is None:

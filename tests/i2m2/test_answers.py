@@ -236,3 +236,5 @@ def test_a_metric_of_the_data_sets_own_needs_no_probabilities(out, monkeypatch):
         (run / "result.json").write_text(json.dumps(scores))
         np.savez(run / "predictions_test.npz", id=places, group=places, points=right)
     assert answer(out).endswith(f"1 seed, points: {KNOWN['each by itself, and together'][1]}")
+    np.savez(run / "predictions_test.npz", id=places, group=places, points=right[:9])
+    assert "cannot be told yet: a row's predictions_test.npz has no usual columns" in answer(out)
