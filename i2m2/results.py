@@ -10,11 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from i2m2.diagnose.finished import conclusions_of
+from i2m2.diagnose.pages import to_table
+from i2m2.diagnose.words import not_yet
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.files import write_text
 from i2m2.report import render, study_tables
-from i2m2.report.fill import Specs, tables_of
+from i2m2.report.fill import Specs, specs_of, tables_of, without_unfit
 from i2m2.report.missing import command
+from i2m2.report.notes import data_kind, data_summary
 from i2m2.report.paper import analysis_of, listed_under, read_specs
 from i2m2.report.render import RenderedTable, Section, slug, to_latex, to_markdown
 from i2m2.report.tables import ResultTable, rendered, values_csv
@@ -62,10 +66,27 @@ def find_folders(out: Path, dataset: str | None, specs: Specs) -> list[Path]:
     raise SettingsError(f"{out}: {state}{hint}")
 
 
-def show(folder: Path, specs: Specs) -> tuple[list[Section], list[Path], list[str]]:
+def answers_of(folder: Path, runs: Sequence[RunRecord], specs: Specs) -> list[RenderedTable]:
+    """What the title asks, of a results folder: of each task, where there are several. What is
+    missing for an answer, or wrong, stands in its place."""
+    finished = [run for run in runs if run.test is not None]
+    about = folder.name
+    try:
+        if not finished:
+            raise SettingsError("none of its runs is finished")
+        spec = specs_of(folder.name, specs, finished)[0]
+        about = data_summary(folder.name, data_kind(spec, finished), finished)
+        fit = [without_unfit(spec, run) for run in runs]
+        return [to_table(found) for found in conclusions_of(folder, fit, spec)]
+    except (SettingsError, DataError) as error:
+        return [RenderedTable(title=f"{about}: {not_yet(str(error))}", grids={})]
+
+
+def show(
+    folder: Path, runs: Sequence[RunRecord], specs: Specs
+) -> tuple[list[Section], list[Path], list[str]]:
     """Print and write the tables of a results folder -> its sections of the report, the files, and
     what is wrong with runs that are in no table."""
-    runs = collect(folder)
     faults = [run.fault for run in runs if run.fault]
     if all(run.test is None for run in runs):
         print(f"{folder}: none of its {len(runs)} runs is finished, so there is no table yet\n")
@@ -154,12 +175,20 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--dataset", help=dataset)
     args = parser.parse_args(argv)
     specs = read_specs()
+    folders = find_folders(args.results, args.dataset, specs)
+    runs = {folder: collect(folder) for folder in folders}
+    print(f"# {TITLE}\n")
+    answers: list[RenderedTable] = []
+    for folder in folders:
+        of_folder = answers_of(folder, runs[folder], specs)
+        print(*map(to_markdown, of_folder), sep="\n")
+        answers += of_folder
     paths: list[Path] = []
     sections: dict[str, list[Section]] = {}
     faults: list[str] = []
-    for folder in find_folders(args.results, args.dataset, specs):
+    for folder in folders:
         try:
-            sections[folder.name], written, of_folder = show(folder, specs)
+            sections[folder.name], written, of_folder = show(folder, runs[folder], specs)
             paths += written
             faults += of_folder
         except DataError as error:  # the other folders have their tables all the same
@@ -167,7 +196,7 @@ def main(argv: list[str] | None = None) -> None:
             sections[folder.name] = [_section_without_tables(folder, [str(error)])]
     filled = {name: of_folder for name, of_folder in sections.items() if of_folder}
     page = args.results / "report.html"
-    write_text(page, render.to_page(TITLE, filled, INTRODUCTION))
+    write_text(page, render.to_page(TITLE, filled, INTRODUCTION, answers))
     print("written:", *paths, page, sep="\n  ")
     if faults:
         raise DataError("; ".join(dict.fromkeys(faults)))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import Plain
@@ -68,6 +68,7 @@ class Result(TypedDict):
     """result.json; there may be further splits."""
 
     test: Numbers
+    val: NotRequired[Numbers]
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import msgspec
 import numpy as np
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from i2m2.diagnose.predicted import (
     BEST,
@@ -80,21 +80,28 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     reference: bool = False
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that is said of a data set. `predicts`: whether the best row is better than the
-    prior; `chosen`: {row that stands for several: {which it is: in how many folds}}."""
+class Conclusion(msgspec.Struct, frozen=True, kw_only=True):
+    """What a metric says of a data set: the questions decided, and the answer in one line.
+    `predicts`: whether the best row is better than the prior, None where nothing says what the
+    prior scores; `chosen`: {row that stands for several: {which it is: in how many folds}}."""
 
     about: str
     metric: str
     margin: float
+    decisions: list[Decision]
+    predicts: Decision | None
+    answer: str
+    chosen: dict[str, dict[str, int]]
+    remarks: list[str] = []
+
+
+class Answer(Conclusion, frozen=True, kw_only=True):
+    """Everything that is said of a data set."""
+
     prior_nll: float
     information: list[Information]
-    decisions: list[Decision]
-    predicts: Decision
     rows: list[Row]
-    answer: str
     cautions: list[str]
-    chosen: dict[str, dict[str, int]]
     further: list[str] = []
 
 
@@ -182,22 +189,39 @@ def answer_of(
     nats = scored if metric == "nll" else score_rows(predicted, "nll")
     if margin is None:
         margin = _usual_margin(metric, predicted)
+    found = conclude(scored, choices, about, metric, margin, kind)
+    decisions = {one.contrast.name: one for one in found.decisions}
+    return Answer(
+        **asdict(found),
+        prior_nll=float(nats.values[PRIOR].mean()),
+        information=_information(predicted, nats, choices),
+        rows=_rows(scored, nats, kind),
+        cautions=cautions_of(decisions, metric),
+    )
+
+
+def conclude(
+    scored: ScoredRows,
+    choices: Mapping[str, Choice],
+    about: str,
+    metric: str,
+    margin: float,
+    kind: Metric,
+) -> Conclusion:
+    """The conclusion from rows scored by a metric of this `kind`, the chosen ones among them, and
+    the prior where it has a score. SettingsError as `decide`."""
     planned = decide(contrasts_of(scored, choices, kind), scored, margin, kind)
     anything = Contrast(name="anything?", first=choices[BEST].row, second=PRIOR)
-    predicts = decide([anything], scored, margin, kind)[0]
+    predicts = decide([anything], scored, margin, kind)[0] if PRIOR in scored.values else None
     decisions = {one.contrast.name: one for one in planned}
     modality = choices["unimodal"].usual.removeprefix("unimodal_")
-    return Answer(
+    return Conclusion(
         about=about,
         metric=metric,
         margin=margin,
-        prior_nll=float(nats.values[PRIOR].mean()),
-        information=_information(predicted, nats, choices),
         decisions=planned,
         predicts=predicts,
-        rows=_rows(scored, nats, kind),
         answer=in_one_line(decisions, predicts, modality, metric),
-        cautions=cautions_of(decisions, metric),
         chosen={one.row: dict(one.taken) for one in choices.values() if one.row not in one.taken},
     )
 

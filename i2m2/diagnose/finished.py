@@ -1,80 +1,159 @@
 """The question answered from finished runs, such as those in `results/avmnist`, by their saved
-predictions. There are no references then, and the prior is the labels' frequencies."""
+predictions. There are no references then, and the prior is the labels' frequencies.
+
+`diagnose_runs` also says how much is known, in nats. `conclusions_of` decides the questions alone,
+by the metrics that a table draws, of predictions of any form.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
-from i2m2.diagnose.answer import Answer, answer_of, nll_of
-from i2m2.diagnose.predicted import KINDS, PRIOR, Predicted, choose, rows_of
-from i2m2.errors import SettingsError
-from i2m2.runs import by_seed, is_done, require_predictions, seed_folders
+from i2m2.diagnose.answer import Answer, Conclusion, answer_of, conclude
+from i2m2.diagnose.pages import NAME
+from i2m2.diagnose.predicted import KINDS, PRIOR, Choice, Predicted, choose, rows_of
+from i2m2.errors import DataError, SettingsError
+from i2m2.metrics import metric_of
+from i2m2.reading.records import read_record
+from i2m2.report.cache import remembered
+from i2m2.report.notes import data_kind, data_summary
+from i2m2.report.paper import TableSpec, analysis_of, listed_under, read_specs
+from i2m2.report.significance import Rows, agrees
+from i2m2.runs import RunRecord, collect, read_result, require_predictions
+from i2m2.stats.contrasts import ScoredRows, usual_margin
+from i2m2.stats.intervals import summary_of
 from i2m2.stats.predictions import Predictions, log_prob_of, refuse_other_examples
+from i2m2.stats.summary import CustomMetrics
 
 LEAST = -1e3  # log-probability, so that one certain, wrong answer leaves the mean finite
+ONE_SEED = "one seed: intervals and p are of the test examples alone, another seed may differ"
+OF_FOLDS = "give the diagnose command that made this folder again"
 
 
 def diagnose_runs(folder: Path, metric: str, margin: float | None) -> Answer:
     """The answer from the test predictions of all finished runs in a results folder; their
-    validation predictions choose. SettingsError where rows are missing, DataError for faulty
+    validation NLL chooses. SettingsError where rows are missing, DataError for faulty
     predictions."""
-    found = _finished(folder)
-    if not found:
+    runs = collect(folder)
+    listed = listed_under(folder.name, read_specs())
+    names = listed[0].labels.keys() if listed else {run.name for run in runs}
+    if faults := [run.fault for run in runs if run.fault and run.name in names]:
+        raise DataError("; ".join(faults))
+    if all(run.test is None for run in runs):
         raise SettingsError(f"{folder} has no finished runs; give one such as results/avmnist")
-    most = max(map(len, found.values()))
-    rows = {name: runs for name, runs in found.items() if len(runs) == most}
-    seeds = next(iter(rows.values()))
-    if any(runs.keys() != seeds.keys() for runs in rows.values()):
-        raise SettingsError(f"{folder}: the rows have other seeds; train the same of each")
-    rows = {name: [runs[seed] for seed in seeds] for name, runs in rows.items()}
-    test = {name: [require_predictions(run, "test") for run in runs] for name, runs in rows.items()}
-    refuse_other_examples(
-        {f"{name}/seed{k}": one for name, of in test.items() for k, one in enumerate(of)}
-    )
-    predicted, choices = choose(_predicted(rows, test))
+    rows, remarks = alike(runs, names)
+    test = _read(rows)
+    predicted, choices = choose(_predicted(rows, test, metric))
     n, groups = len(predicted.y), len(np.unique(predicted.group))
-    about = f"{folder.name}: {n:,} test examples in {groups:,} groups; {most} seed"
-    about += "s" * (most != 1)
-    if left_out := sorted(found.keys() - rows.keys()):
-        about += f"; left out for having fewer seeds: {', '.join(left_out)}"
-    if copies := _copies(folder, found):
-        about += f"; not counted, as copies by their config.yaml: {', '.join(copies)}"
+    seeds = len(next(iter(rows.values())))
+    about = f"{folder.name}: {n:,} test examples in {groups:,} groups; {seeds} seed"
+    about = "; ".join([about + "s" * (seeds != 1), *remarks])
     return answer_of(predicted, choices, about, metric, margin)
 
 
-def _finished(folder: Path) -> dict[str, dict[str, Path]]:
-    """{row of one of the kinds: its finished runs by their seeds}, a copy not counted."""
-    names = [path.name for path in sorted(folder.iterdir()) if path.is_dir()]
-    rows = sum((rows_of(kind, names) for kind in KINDS), [])
-    runs = {name: by_seed(filter(is_done, seed_folders(folder / name))) for name in rows}
-    return {name: of for name, of in runs.items() if of}
+def conclusions_of(folder: Path, runs: Sequence[RunRecord], spec: TableSpec) -> list[Conclusion]:
+    """The answer of a results folder by every metric that its table draws: of each task, where
+    there are several. It is kept in statistics.json. SettingsError where rows or predictions are
+    missing, DataError for faulty ones."""
+    if any("folds" in run.config for run in runs):  # predictions out of fold, written with it
+        return [read_record(folder / f"{NAME}.json", Conclusion, OF_FOLDS)]
+    rows, remarks = alike(runs, spec.labels)
+    metrics = [metric for metric in spec.drawn or spec.metrics[:1] if metric_of(metric).ranks]
+
+    def make() -> list[Conclusion]:
+        test, custom = _read(rows), analysis_of([spec]).metrics
+        try:
+            return [_conclusion(rows, test, metric, custom) for metric in metrics]
+        except (KeyError, IndexError, TypeError, ValueError) as error:  # a data set's own columns
+            raise DataError(
+                f"a row's predictions_test.npz has no usual columns ({error})"
+            ) from error
+
+    found = remembered(folder, "answers", list[Conclusion], rows, metrics, make)
+    if found is None:
+        raise SettingsError("it needs the saved predictions of its runs, which are not all here")
+    used = [run for of_row in rows.values() for run in of_row]
+    about = data_summary(folder.name, data_kind(spec, used), used)
+    if len(used) == len(rows):
+        remarks = [*remarks, ONE_SEED]
+    return [msgspec.structs.replace(one, about=about, remarks=remarks) for one in found]
 
 
-def _copies(folder: Path, found: dict[str, dict[str, Path]]) -> list[str]:
-    """Finished runs that are not counted, `intra/seed1` say."""
-    all_of = [run for name in found for run in filter(is_done, seed_folders(folder / name))]
-    counted = {run for runs in found.values() for run in runs.values()}
-    return [f"{run.parent.name}/{run.name}" for run in all_of if run not in counted]
+def alike(runs: Sequence[RunRecord], names: Collection[str]) -> tuple[Rows, list[str]]:
+    """{row of one of the kinds: its finished runs, of the seeds that all rows have}, and what was
+    left out. Of the rows of a kind those with the most seeds count. SettingsError where a kind has
+    none, or no seed is in all."""
+    finished: dict[str, dict[int, RunRecord]] = {}
+    copies = [f"{run.name}/{run.dir.name}" for run in runs if run.copy_of and run.name in names]
+    for run in runs:
+        if run.test is not None:
+            finished.setdefault(run.name, {})[run.seed] = run
+    there = [name for name in names if name in finished]
+    kinds = {kind: rows_of(kind, sorted(there)) for kind in KINDS}
+    if lacking := [kind for kind, rows in kinds.items() if not rows]:
+        raise SettingsError(f"there is no finished run of {' and none of '.join(lacking)}")
+    most = {kind: max(len(finished[row]) for row in rows) for kind, rows in kinds.items()}
+    kept = [row for kind, rows in kinds.items() for row in rows if len(finished[row]) == most[kind]]
+    seeds = sorted(set.intersection(*(set(finished[row]) for row in kept)))
+    if not seeds:
+        raise SettingsError("no seed is finished of every row; train the same seeds of each")
+    remarks = []
+    if left_out := sorted(set(sum(kinds.values(), [])) - set(kept)):
+        remarks.append(f"left out for having fewer seeds: {', '.join(left_out)}")
+    if copies:
+        remarks.append(f"not counted, as copies by their config.yaml: {', '.join(copies)}")
+    if any(len(finished[row]) > len(seeds) for row in kept):
+        remarks.append(f"by seed {', '.join(map(str, seeds))} alone, which every row has")
+    return {row: [finished[row][seed] for seed in seeds] for row in kept}, remarks
 
 
-def _predicted(rows: dict[str, list[Path]], test: dict[str, list[Predictions]]) -> Predicted:
+def _read(rows: Rows) -> dict[str, list[Predictions]]:
+    """The test predictions of all runs, of the same examples."""
+    test = {name: [require_predictions(run.dir, "test") for run in of] for name, of in rows.items()}
+    refuse_other_examples(
+        {f"{name}/seed{k}": one for name, of in test.items() for k, one in enumerate(of)}
+    )
+    return test
+
+
+def _validation_nll(run: RunRecord, metric: str) -> float:
+    """As result.json has it; the label's own, where the metric is that of a label."""
+    recorded = read_result(run.dir).get("val", {})
+    of_label = [name for name in recorded if name.startswith("nll_")]
+    own = [name for name in of_label if metric.endswith(name.removeprefix("nll"))]
+    name = own[0] if own else "nll"
+    if name not in recorded:
+        raise SettingsError(f"{run.dir}/result.json has no {name} of val, by which rows are chosen")
+    return np.inf if recorded[name] is None else recorded[name]
+
+
+def _validation(rows: Rows, metric: str) -> dict[str, np.ndarray]:
+    """{row: [S, 1]}, a run being a fold."""
+    return {
+        name: np.array([[_validation_nll(run, metric)] for run in of]) for name, of in rows.items()
+    }
+
+
+# ---- In nats
+
+
+def _predicted(rows: Rows, test: Mapping[str, Sequence[Predictions]], metric: str) -> Predicted:
     first = next(iter(test.values()))[0]
     y = _labels(first)
     outputs = {name: np.stack([_outputs(one) for one in of]) for name, of in test.items()}
     shape = next(iter(outputs.values())).shape
-    prior = np.stack([np.bincount(column, minlength=shape[-1]) for column in y.T]) / len(y)
-    outputs[PRIOR] = np.broadcast_to(np.maximum(np.log(np.maximum(prior, 1e-300)), LEAST), shape)
-    validation = {
-        name: np.array([[_validation_nll(run)] for run in of]) for name, of in rows.items()
-    }
+    outputs[PRIOR] = np.broadcast_to(_log_frequencies(y, shape[-1]), shape)
     return Predicted(
         outputs=outputs,
         y=y,
         group=first["group"],
         fold=np.zeros(shape[:2], dtype=np.int64),
-        validation=validation,
+        validation=_validation(rows, metric),
         classify=True,
     )
 
@@ -90,6 +169,74 @@ def _outputs(predictions: Predictions) -> np.ndarray:
     return log_prob[:, None] if log_prob.ndim == 2 else log_prob
 
 
-def _validation_nll(run: Path) -> float:
-    held_out = require_predictions(run, "val")
-    return float(nll_of(_outputs(held_out), _labels(held_out), classify=True).mean())
+def _log_frequencies(y: np.ndarray, classes: int) -> np.ndarray:
+    """Of the labels [n, L]: [L, C]."""
+    share = np.stack([np.bincount(column, minlength=classes) for column in y.T]) / len(y)
+    return np.maximum(np.log(np.maximum(share, 1e-300)), LEAST)
+
+
+# ---- By the metric of a table
+
+
+def _conclusion(
+    rows: Rows,
+    test: Mapping[str, Sequence[Predictions]],
+    metric: str,
+    custom: CustomMetrics,
+) -> Conclusion:
+    first = next(iter(test.values()))[0]
+    prior = {} if metric in custom or "log_prob" not in first else {PRIOR: [_prior(first)]}
+    scored = ScoredRows.of_predictions({**test, **prior}, metric, custom)
+    for row, runs in rows.items():
+        if not agrees(summary_of(scored.values[row], ""), runs, metric):
+            raise DataError(
+                f"{runs[0].dir.parent}: its predictions do not give the {metric} of its "
+                "result.json; predict again (evaluate --again)"
+            )
+    scored, choices = _with_chosen(scored, _validation(rows, metric))
+    margin = usual_margin(metric, first.get("y"))
+    return conclude(scored, choices, "", metric, margin, metric_of(metric))
+
+
+def _prior(predictions: Predictions) -> Predictions:
+    """The predictions of one that knows the labels' frequencies alone."""
+    log_prob = predictions["log_prob"]
+    known = _log_frequencies(_labels(predictions), log_prob.shape[-1])
+    known = np.broadcast_to(known.reshape(log_prob.shape[1:]), log_prob.shape)
+    kept = {
+        name: predictions[name] for name in ("id", "group", "y", "labels") if name in predictions
+    }
+    return {**kept, "log_prob": known}
+
+
+def _with_chosen(
+    scored: ScoredRows, validation: Mapping[str, np.ndarray]
+) -> tuple[ScoredRows, dict[str, Choice]]:
+    """The scores with those of the rows that stand for several, of each seed one of its runs; a row
+    that does so in all seeds keeps its name. What `choose` puts together of the rows' outputs are
+    here the places of the runs."""
+    seeds = len(next(iter(validation.values())))
+    places = np.arange(seeds * len(validation)).reshape(-1, seeds, 1, 1, 1)
+    one_example = np.zeros((1, 1), dtype=np.int64)
+    runs = Predicted(
+        outputs=dict(zip(validation, places, strict=True)),
+        y=one_example,
+        group=one_example[0],
+        fold=np.zeros((seeds, 1), dtype=np.int64),
+        validation=validation,
+        classify=True,
+    )
+    chosen, choices = choose(runs)
+    values = np.concatenate([scored.values[row] for row in validation])
+    resampled = np.concatenate([scored.resampled[row] for row in validation], axis=1)
+    at = {row: one.ravel() for row, one in chosen.outputs.items() if row not in validation}
+    whole = ScoredRows(
+        values={**scored.values, **{row: values[of] for row, of in at.items()}},
+        resampled={**scored.resampled, **{row: resampled[:, of] for row, of in at.items()}},
+        groups=scored.groups,
+    )
+    named = {
+        kind: replace(one, row=one.usual) if len(one.taken) == 1 else one
+        for kind, one in choices.items()
+    }
+    return whole, named

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from i2m2.diagnose.answer import Answer, Information, Row
+from i2m2.diagnose.answer import Answer, Conclusion, Information, Row
 from i2m2.diagnose.predicted import BEST
 from i2m2.diagnose.words import in_points, unit_of
 from i2m2.errors import aligned
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "diagnosis"
 TITLE = "Does this data need inter-modality modelling, intra-modality modelling, or both?"
+ABOVE = "above 0: the first row is better"
 
 
 def to_text(answer: Answer) -> str:
@@ -49,21 +50,37 @@ def _grids(answer: Answer) -> dict[str, list[list[str]]]:
         span = _span(row.low, row.high, scale, digits)
         name = Strong(row.name) if row.name == _best(answer) else row.name
         rows.append([name, _number(row.value, scale, digits), span, f"{row.nll:.4f}"])
-    decisions = [["", "rows", "difference", "95 % interval", "p (Holm)", "answer"]]
-    for one in answer.decisions:
-        pair = f"{one.contrast.first} - {one.contrast.second}"
-        difference = "-" if one.difference is None else f"{one.difference * scale:+.{digits}f}"
-        span = _span(one.low, one.high, scale, digits)
-        p = "-" if one.p_holm is None else f"{one.p_holm:.2g}"
-        decisions.append([one.contrast.name, pair, difference, span, p, one.text])
     found = {
         "Information (per example)": information,
         f"Rows, on examples they did not see ({_unit(answer.metric)})": rows,
-        f"Questions ({_unit(answer.metric)}; above 0: the first row is better)": decisions,
+        f"Questions ({_unit(answer.metric)}; {ABOVE})": _questions(answer),
     }
     if answer.further:
         found["Further (nats per example)"] = [one.split(": ") for one in answer.further]
     return found
+
+
+def _questions(found: Conclusion, first: str = "") -> list[list[str]]:
+    """A row per decision, the header first, which begins with `first`."""
+    scale, digits = _scale(found.metric)
+    grid = [[first, "rows", "difference", "95 % interval", "p (Holm)", "answer"]]
+    for one in found.decisions:
+        pair = f"{one.contrast.first} - {one.contrast.second}"
+        difference = "-" if one.difference is None else f"{one.difference * scale:+.{digits}f}"
+        span = _span(one.low, one.high, scale, digits)
+        p = "-" if one.p_holm is None else f"{one.p_holm:.2g}"
+        grid.append([one.contrast.name, pair, difference, span, p, one.text])
+    return grid
+
+
+def to_table(found: Conclusion) -> RenderedTable:
+    """A conclusion under its one line, for a report of several."""
+    return RenderedTable(
+        title=f"{found.about}, {found.metric}: {found.answer}",
+        grids={"": _questions(found, "question")},
+        units=f"Differences in {_unit(found.metric)}; {ABOVE}.",
+        notes=[*_notes(found), *(f"{one[:1].upper()}{one[1:]}." for one in found.remarks)],
+    )
 
 
 def _best(answer: Answer) -> str:
@@ -72,18 +89,18 @@ def _best(answer: Answer) -> str:
     return (min if lower else max)(known, key=lambda row: row.value).name
 
 
-def _notes(answer: Answer) -> list[str]:
-    scale, digits = _scale(answer.metric)
+def _notes(found: Conclusion) -> list[str]:
+    scale, digits = _scale(found.metric)
     chosen = [
         f"{row}: {', '.join(f'{name} ({folds})' for name, folds in taken.items())}"
-        for row, taken in answer.chosen.items()
+        for row, taken in found.chosen.items()
         if row != BEST
     ]
     notes = [
-        f"yes: significant after Holm's correction over these {len(answer.decisions)} questions; "
-        f"no: less than the margin, {answer.margin * scale:.{digits}f} ({_unit(answer.metric)}).",
+        f"yes: significant after Holm's correction over these {len(found.decisions)} questions; "
+        f"no: less than the margin, {found.margin * scale:.{digits}f} ({_unit(found.metric)}).",
     ]
-    if any(one.growth for one in answer.information):
+    if isinstance(found, Answer) and any(one.growth for one in found.information):
         notes.append(
             "Upper ends of information hold what a doubling of the examples added, and may again, "
             "and that of inter what products of columns hold."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from i2m2.metrics import METRICS
+from i2m2.metrics import metric_of
 from i2m2.stats.contrasts import Decision
 
 QUESTIONS = {
@@ -16,14 +16,15 @@ MORE, INTERACTION, BESIDE, JOINTLY, REFERENCE = QUESTIONS
 
 
 def in_one_line(
-    decisions: dict[str, Decision], predicts: Decision, modality: str, metric: str
+    decisions: dict[str, Decision], predicts: Decision | None, modality: str, metric: str
 ) -> str:
     """The project's question, answered. `decisions`: {question: decision}; `predicts`: whether the
-    best row is better than the prior; `modality`: the one that knows most by itself."""
+    best row is better than the prior, None where that is not known; `modality`: the one that knows
+    most by itself."""
     more, interaction = decisions[MORE], decisions[INTERACTION]
     if interaction.answer == "yes":
         return _interacting(decisions[BESIDE], metric)
-    if "yes" not in (more.answer, predicts.answer):
+    if predicts and "yes" not in (more.answer, predicts.answer):
         return _nothing_known(predicts, metric)
     if interaction.answer == "no":
         return _without_interaction(more, interaction, modality, metric)
@@ -115,12 +116,17 @@ def unit_of(metric: str) -> str:
     """`points`, `nats`, or nothing for the Brier score."""
     if in_points(metric):
         return "points"
-    return "nats" if metric == "nll" else ""
+    return "nats" if metric.startswith("nll") else ""
 
 
 def in_points(metric: str) -> bool:
-    """Whether a metric is shown in percent (R2 too)."""
-    return metric not in METRICS or METRICS[metric].percent
+    """Whether a metric, or a data set's own, is shown in percent (R2 too)."""
+    return metric_of(metric).percent
+
+
+def not_yet(reason: str) -> str:
+    """The answer where finished runs do not give one."""
+    return f"cannot be told yet: {reason}"
 
 
 def cautions_of(decisions: dict[str, Decision], metric: str) -> list[str]:

@@ -3,10 +3,10 @@ of a results folder (in that), so that tables stand where the predictions do not
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,6 +25,7 @@ FILE = "statistics.json"
 VERSION = 7  # counts up when the same predictions give other statistics
 
 Stored = TypeVar("Stored")
+Stamps = Mapping[str, Sequence[str | None]]  # by row, of each of its runs
 
 
 def load(folder: Path, kind: type[Stored]) -> Stored | None:
@@ -96,11 +97,16 @@ def _beside_predictions(
     rows: Rows, metrics: Sequence[str], best: Mapping[str, str], lacking: Mapping[str, str]
 ) -> Plain:
     """What a judgement is computed from, beside the predictions."""
-    values = {
+    values = _values_of(rows, metrics)
+    return {"metrics": metrics, "best": best, "without": lacking, "values": values}
+
+
+def _values_of(rows: Rows, metrics: Sequence[str]) -> Plain:
+    """{row: {metric: what each of its runs has}}"""
+    return {
         run: {metric: [record.test.get(metric) for record in records] for metric in metrics}
         for run, records in rows.items()
     }
-    return {"metrics": metrics, "best": best, "without": lacking, "values": values}
 
 
 def _lack(records: Sequence[RunRecord], stamps: Sequence[str | None]) -> str:
@@ -132,6 +138,56 @@ def _still_true(stored: Judgement | None, rows: Rows, best: dict[str, str]) -> J
         if first == best.get(metric) and metric in kept.get(first, {}):
             p[metric] = {run: v for run, v in by_run.items() if metric in kept.get(run, {})}
     return msgspec.structs.replace(stored, rows=kept, best=best, p=p, why_no_interval=why)
+
+
+class Remembered(msgspec.Struct, frozen=True, kw_only=True):
+    """What was made of the predictions of a table's rows, and of which: `values` of each row's
+    runs, and the `stamps` of their predictions."""
+
+    version: int
+    values: Plain
+    stamps: dict[str, list[str | None]]
+    made: Any
+
+
+def remembered(
+    folder: Path,
+    name: str,
+    kind: type[Stored],
+    rows: Rows,
+    metrics: Sequence[str],
+    make: Callable[[], Stored],
+) -> Stored | None:
+    """What `make` makes of the predictions of all these rows, stored under a name in
+    statistics.json, or read from there while nothing of them has changed but that predictions are
+    gone. None where they are gone and nothing is stored. DataError if unreadable."""
+    stamps = {run: [stamp(record.dir) for record in records] for run, records in rows.items()}
+    complete = all(all(of_row) for of_row in stamps.values())
+    try:
+        tables = load(folder, Plain) or {}
+    except DataError:
+        if not complete:
+            raise
+        tables = {}  # computed again
+    values = _values_of(rows, metrics)
+    with suppress(msgspec.ValidationError):
+        stored = msgspec.convert(tables.get(name), Remembered)
+        same = stored.values == values and _but_for_gone(stored.stamps, stamps)
+        if same and (stored.version == VERSION or not complete):
+            return msgspec.convert(stored.made, kind)
+    if not complete:
+        return None
+    made = make()
+    kept = Remembered(version=VERSION, values=values, stamps=stamps, made=made)
+    write_json(folder / FILE, tables | {name: msgspec.to_builtins(kept)})
+    return made
+
+
+def _but_for_gone(before: Stamps, now: Stamps) -> bool:
+    """Whether stamps are those of before, but for predictions that are gone."""
+    return before.keys() == now.keys() and all(
+        new in (None, old) for run in now for old, new in zip(before[run], now[run], strict=True)
+    )
 
 
 def run_statistics(

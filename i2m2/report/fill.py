@@ -9,7 +9,14 @@ from pathlib import Path
 from i2m2.errors import DataError
 from i2m2.report.cache import judgement_of
 from i2m2.report.missing import left_out, missing, missing_seeds, unfinished
-from i2m2.report.notes import data_kind, data_summary, notes, verdict, why_incomparable
+from i2m2.report.notes import (
+    data_kind,
+    data_summary,
+    none_judged,
+    notes,
+    verdict,
+    why_incomparable,
+)
 from i2m2.report.paper import RowSpec, Runs, TableSpec, listed_under
 from i2m2.report.render import RenderedTable
 from i2m2.report.significance import how_sure
@@ -72,7 +79,7 @@ def _rows_of(specs: Sequence[TableSpec]) -> set[str]:
 
 def fill(spec: TableSpec, runs: Runs, folder: Path) -> ResultTable:
     """A table of the paper with the finished ones of the `runs` in the results folder."""
-    runs = [_without_unfit(spec, run) for run in runs]
+    runs = [without_unfit(spec, run) for run in runs]
     finished = [run for run in runs if run.test is not None]
     data = data_kind(spec, finished)
     incomparable = why_incomparable(spec, data, folder.name)
@@ -93,7 +100,11 @@ def fill(spec: TableSpec, runs: Runs, folder: Path) -> ResultTable:
         judged=spec.published,
         rows=rows,
         further=_further_rows(spec, finished),
-        notes=[*how_sure(judgement, spec.labels), *notes(spec, finished, incomparable)],
+        notes=[
+            *how_sure(judgement, spec.labels),
+            *notes(spec, finished, incomparable),
+            *(none_judged(rows) if spec.published and not incomparable else ()),
+        ],
         todo={
             "Missing runs": missing(spec, runs, folder),
             "Unfinished runs": unfinished(spec, runs, folder),
@@ -128,7 +139,7 @@ def _result_row(spec: TableSpec, row: RowSpec, finished: Runs) -> ResultRow:
     return ResultRow(label=row.label, run=row.run, paper=row.paper, runs=runs, values=values)
 
 
-def _without_unfit(spec: TableSpec, run: RunRecord) -> RunRecord:
+def without_unfit(spec: TableSpec, run: RunRecord) -> RunRecord:
     """The run; without its result, and with the fault, if that cannot stand in the table."""
     own = "-".join(filter(None, (run.config.get("dataset"), run.config.get("task"))))
     folder = run.dir.parents[1].name

@@ -10,12 +10,11 @@ from typing import Any
 
 from i2m2.files import Plain
 from i2m2.report.paper import PaperValue, Runs, TableSpec, departures
-from i2m2.report.tables import ResultRow
+from i2m2.report.tables import NOT_JUDGED, ResultRow
 from i2m2.runs import RunRecord, lookup
 from i2m2.settings import flatten, with_role
 
 UNKNOWN = "the paper's value is not known"
-NOT_JUDGED = "not judged: "
 NOT_RECORDED = "not recorded"
 
 # Why numbers may not stand beside the paper's: what a row's verdict and a note say.
@@ -121,6 +120,19 @@ def _reason_not_to_judge(
     if len({json.dumps(run.data.get("fingerprint")) for run in runs}) > 1:
         return "its seeds read different data"
     return f"{seeds} of {spec.seeds} seeds" if seeds < spec.seeds else ""
+
+
+def none_judged(rows: Sequence[ResultRow]) -> list[str]:
+    """Why no row is judged, if none is: a note in the place of a column."""
+    if any(row.is_judged for row in rows):
+        return []
+    labels: dict[str, list[str]] = {}
+    for row in rows:
+        labels.setdefault(row.verdict.replace(NOT_JUDGED, ""), []).append(row.label)
+    if len(labels) == 1:
+        return [f"No row is judged: {next(iter(labels))}."]
+    reasons = [f"{reason} ({', '.join(of)})" for reason, of in labels.items()]
+    return [f"No row is judged: {'; '.join(reasons)}."]
 
 
 # ---- Settings and code

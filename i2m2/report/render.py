@@ -193,6 +193,8 @@ tbody tr:nth-child(odd) { background: #f6f6f6; }
 li { font-size: 0.92rem; overflow-wrap: anywhere; } code { font-size: 0.85rem; }
 img { max-width: 100%; height: auto; margin: 0.8rem 0; } figure { margin: 0; }
 .synthetic { background: #fff3c4; padding: 0.4rem 0.8rem; }
+.answer { border-left: 4px solid #2a6fbb; padding-left: 1rem; margin: 1.6rem 0; }
+.answer h3 { margin-top: 0; } .answer th, .answer td { text-align: left; }
 """
 SYNTHETIC = (
     '<p class="synthetic">SYNTHETIC data: these numbers show that everything runs, '
@@ -209,9 +211,13 @@ class Section(NamedTuple):
 
 
 def to_page(
-    title: str, sections: Mapping[str, Sequence[Section]], introduction: Sequence[str]
+    title: str,
+    sections: Mapping[str, Sequence[Section]],
+    introduction: Sequence[str],
+    answers: Sequence[RenderedTable] = (),
 ) -> str:
-    """`sections` by the results folder they are about -> a whole HTML document."""
+    """`sections` by the results folder they are about, and above all the answers to the question
+    that the title asks -> a whole HTML document."""
     contents, body = [], []
     for folder, of_folder in sections.items():
         tables = [section.table for section in of_folder]
@@ -224,7 +230,9 @@ def to_page(
     meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width">'
     head = f"{meta}<title>{html.escape(title)}</title><style>{STYLE}</style>"
     lines = ["<!doctype html>", f'<html lang="en"><head>{head}</head><body>']
-    lines += [f"<h1>{html.escape(title)}</h1>", *(f"<p>{code(line)}</p>" for line in introduction)]
+    lines += [f"<h1>{html.escape(title)}</h1>"]
+    lines += [f'<section class="answer">{to_html(answer)}</section>' for answer in answers]
+    lines += [f"<p>{code(line)}</p>" for line in introduction]
     lines += ["<nav><ul>" + "\n".join(contents) + "</ul></nav>", *body, "</body></html>"]
     return "\n".join(lines) + "\n"
 

@@ -15,6 +15,7 @@ from i2m2.report.significance import Judgement
 from i2m2.runs import RunRecord
 from i2m2.stats.intervals import sample_std
 
+NOT_JUDGED = "not judged: "  # in a verdict that is none, before the reason
 BASELINE = "Majority class (class frequencies)"
 
 
@@ -29,6 +30,11 @@ class ResultRow:
     paper: Mapping[str, PaperValue] = field(default_factory=dict)
     verdict: str = ""
     missing: Sequence[int] = ()  # seeds
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether by any metric."""
+        return any(NOT_JUDGED not in of_metric for of_metric in self.verdict.split("; "))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +61,11 @@ class ResultTable:
     def main(self) -> str:
         """The main metric."""
         return self.metrics[0]
+
+    @property
+    def has_verdicts(self) -> bool:
+        """Whether any row is judged; where none is, a note says why."""
+        return self.judged and any(row.is_judged for row in self.rows)
 
     @property
     def with_interval(self) -> Sequence[str]:
@@ -119,17 +130,19 @@ def _grid(
     table: ResultTable, rows: Sequence[ResultRow], first: str, judged: bool
 ) -> list[list[str]]:
     """Cells: label, a column per metric, and in rows that are `judged` the paper's values and the
-    verdict. Scores of the class frequencies alone stand above, where they are recorded."""
-    compared = table.compared if judged else ()
+    verdict, as far as there are any. Scores of the class frequencies alone stand above, where they
+    are recorded."""
+    compared = [m for m in table.compared if judged and any(m in row.paper for row in rows)]
+    verdicts = judged and table.has_verdicts
     header = [first, *table.metrics, *(f"{metric}, paper" for metric in compared)]
-    grid = [header + ["verdict"] * judged]
+    grid = [header + ["verdict"] * verdicts]
     if table.baseline:
         scores = [number(table.baseline.get(metric), metric) for metric in table.metrics]
-        grid.append([BASELINE, *scores] + ["-"] * (len(compared) + judged))
+        grid.append([BASELINE, *scores] + ["-"] * (len(compared) + verdicts))
     for row in rows:
         cells = [row.label, *(_cell_of(table, row, metric) for metric in table.metrics)]
         cells += [str(row.paper.get(metric, "-")) for metric in compared]
-        grid.append(cells + [row.verdict] * judged)
+        grid.append(cells + [row.verdict] * verdicts)
     return grid
 
 

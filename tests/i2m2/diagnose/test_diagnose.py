@@ -84,6 +84,7 @@ def test_results_and_compare_read_the_folder_and_agree(finished, capsys):
     out, found = finished
     results([str(out.parent), "--dataset", "stays"])
     shown = capsys.readouterr().out
+    assert f"## {found.answer.about}, auroc: {found.answer.answer}\n" in shown
     for row in found.answer.rows:
         assert f"| {row.name} | {100 * row.value:.1f} " in shown.replace("**", "")
     interaction = found.answer.decisions[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from i2m2.diagnose.__main__ import main
 from i2m2.diagnose.finished import diagnose_runs
 from i2m2.errors import DataError, SettingsError
-from i2m2.metrics import label_entropy, nll
+from i2m2.metrics import label_entropy, nll, score
 from tests.i2m2.conftest import two_class_runs
 
 STRENGTH = {
@@ -26,13 +27,15 @@ SEEDS = (0, 1, 2, 3)
 
 def write(folder, strength=STRENGTH, seeds=SEEDS, labels=None):
     for place, (row, size) in enumerate(strength.items()):
-        for split, shift in (("test", 0), ("val", 50)):
-            runs = two_class_runs(seeds, size, labels, shift=1_000 * place + shift)
-            for seed, arrays in zip(seeds, runs, strict=True):
-                run = folder / row / f"seed{seed}"
-                run.mkdir(parents=True, exist_ok=True)
-                np.savez(run / f"predictions_{split}.npz", **arrays)
-                (run / "DONE").touch()
+        runs = two_class_runs(seeds, size, labels, shift=1_000 * place)
+        for seed, arrays in zip(seeds, runs, strict=True):
+            run = folder / row / f"seed{seed}"
+            run.mkdir(parents=True, exist_ok=True)
+            np.savez(run / "predictions_test.npz", **arrays)
+            scores = score(arrays["y"], arrays["log_prob"], labels=labels)
+            result = {"val": {"nll": 1 / size}, "test": scores}
+            (run / "result.json").write_text(json.dumps(result))
+            (run / "DONE").touch()
     return folder
 
 
@@ -90,7 +93,7 @@ def test_what_is_missing_is_said(tmp_path):
     with pytest.raises(SettingsError, match="has no finished runs"):
         diagnose_runs(tmp_path, "nll", None)
     write(tmp_path, {"unimodal_image": 1.0, "intra": 1.0})
-    with pytest.raises(SettingsError, match="no row inter and no row i2m2"):
+    with pytest.raises(SettingsError, match="no finished run of inter and none of i2m2"):
         diagnose_runs(tmp_path, "nll", None)
     with pytest.raises(SettingsError, match="is a folder; --target and --modality"):
         main([str(tmp_path), "--target", "died"])
