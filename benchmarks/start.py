@@ -1,6 +1,10 @@
-"""What the start of every command costs: `python -m COMMAND --help` against `import numpy`.
+"""What starting costs: a command that only answers against `import numpy`, a run against `import
+torch`.
 
-python -m benchmarks.start [--rounds 5]
+python -m benchmarks.start [--rounds 5] [--parts answers,runs]
+
+answers  every command's --help and its refusal of a setting that there is not
+runs     from the command to the first batch, of data that are prepared
 """
 
 from __future__ import annotations
@@ -8,22 +12,31 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
+from AVMNIST_and_MIMIC.avmnist.digits import make_digits
+from benchmarks.mimic import make_arrays
 from benchmarks.process import ROOT
-from benchmarks.timing import alternate, machine, table
+from benchmarks.timing import alternate, beside, choices, machine, table
 
 FOLDERS = ("i2m2", "AVMNIST_and_MIMIC", "fastMRI", "VQA_and_NLVR2")
-HEAVY = ("torch", "accelerate", "transformers", "pandas", "sklearn", "scipy", "duckdb", "h5py")
-# Ends as `--help` does, then says what was loaded.
-PROBE = """
-import importlib, io, sys, contextlib
-with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-    importlib.import_module(sys.argv[1]).main(["--help"])
-print(len(sys.modules), *(name for name in sys.argv[2:] if name in sys.modules))
+CONFIGS = "AVMNIST_and_MIMIC/configs"
+RUNS = {
+    "AV-MNIST": ["--config", f"{CONFIGS}/avmnist.yaml", "--method", "unimodal_image"],
+    "MIMIC-III": ["--config", f"{CONFIGS}/mimic.yaml", "--method", "unimodal_static"],
+}
+STAYS = 2000
+# Ends where the first batch is about to be computed with.
+FIRST_BATCH = """
+import sys
+from AVMNIST_and_MIMIC.train import main
+from i2m2.training import data
+data.to_device = lambda *_: sys.exit()
+main(sys.argv[1:])
 """
 
 
@@ -34,30 +47,67 @@ def commands() -> list[str]:
     return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in found]
 
 
-def run(*words: str) -> str:
-    """A Python process in the root of the project -> what it prints."""
-    command = [sys.executable, *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    return done.stdout
+def run(*words: str, code: int = 0) -> None:
+    """A Python process in the root of the project, which ends with this code."""
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    if done.returncode != code:
+        raise RuntimeError(f"{words} ended with {done.returncode}:\n{done.stderr[-2000:]}")
+
+
+def answers_part(rounds: int) -> str:
+    tasks = {"import numpy": partial(run, "-c", "import numpy")}
+    for name in commands():
+        tasks[f"{name} --help"] = partial(run, "-m", name, "--help")
+        tasks[f"{name}, a mistake"] = partial(run, "-m", name, "--nonsense", code=2)
+    with tempfile.TemporaryDirectory() as empty:
+        tasks["i2m2.results, no runs"] = partial(run, "-m", "i2m2.results", empty, code=2)
+        seconds = alternate(tasks, rounds)
+    rows = []
+    for name, value in seconds.items():
+        ratio = value / seconds["import numpy"]
+        rows.append([name, *beside(value, "<= 1"), f"{ratio:.1f}"])
+    columns = ["command", "seconds", "target", "ratio to import numpy"]
+    return table(f"Answers: {rounds} rounds", columns, rows)
+
+
+def runs_part(rounds: int) -> str:
+    tasks = {"import torch": partial(run, "-c", "import torch")}
+    with tempfile.TemporaryDirectory() as scratch:
+        data = {name: Path(scratch) / name for name in RUNS}
+        make_digits(data["AV-MNIST"])
+        data["MIMIC-III"].mkdir()
+        make_arrays(data["MIMIC-III"], STAYS)
+        for name, words in RUNS.items():
+            tasks[name] = partial(first_batch, [*words, "--data.dir", str(data[name])])
+        seconds = alternate(tasks, rounds)
+    rows = [["import torch", f"{seconds['import torch']:.2f}", "", ""]]
+    for name in RUNS:
+        ratio = beside(seconds[name] / seconds["import torch"], "<= 1.3")
+        rows.append([name, f"{seconds[name]:.2f}", *ratio])
+    columns = ["run", "seconds", "ratio to import torch", "target"]
+    return table(f"Runs: to the first batch, {rounds} rounds", columns, rows)
+
+
+def first_batch(words: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as out:
+        run("-c", FIRST_BATCH, *words, "--out", out)
+
+
+PARTS = {"answers": answers_part, "runs": runs_part}
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print a table: a row per command, medians of alternating rounds."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.start", description=__doc__)
+    """Print a table for each part: medians of alternating rounds."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5, help="that count; one goes before them")
+    about = "separated by commas"
+    parser.add_argument("--parts", type=choices(PARTS), default=",".join(PARTS), help=about)
     args = parser.parse_args(argv)
-    tasks = {"import numpy": partial(run, "-c", "import numpy")}
-    tasks |= {name: partial(run, "-m", name, "--help") for name in commands()}
-    seconds = alternate(tasks, args.rounds)
-    rows = []
-    for name, value in seconds.items():
-        modules, *heavy = "-" if name == "import numpy" else run("-c", PROBE, name, *HEAVY).split()
-        ratio = value / seconds["import numpy"]
-        loaded = ", ".join(heavy) or "none"
-        rows.append([name, f"{value:.2f}", f"{ratio:.1f}", modules, loaded])
-    columns = ["command", "seconds", "ratio to import numpy", "modules", "heavy ones loaded"]
-    print(machine())
-    print(table("Start: --help of every command", columns, rows))
+    print(machine(), flush=True)
+    for name in args.parts:
+        print(PARTS[name](args.rounds), flush=True)
 
 
 if __name__ == "__main__":

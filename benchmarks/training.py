@@ -20,7 +20,8 @@ from i2m2.losses import negative_log_likelihood
 from i2m2.settings import RunConfig
 from i2m2.training.config import load_config
 from i2m2.training.data import ArrayDataset, to_device
-from i2m2.training.loop import OPTIMIZERS, Loss, Trainer, build_optimizer, make_accelerator
+from i2m2.training.loop import Loss, Trainer, build_optimizer, make_accelerator
+from i2m2.training.optimizers import OPTIMIZERS
 
 ROOT = Path(__file__).resolve().parents[1]
 # Implementations of an optimiser's step.

@@ -85,9 +85,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     split = "split whose saved predictions are multiplied (default: test)"
     parser.add_argument("--split", choices=("val", "test"), default="test", help=split)
     args = parser.parse_args(argv)
+    predictions = read_runs(args.runs, args.split)
     from i2m2.training.evaluate import scores_table  # here: it needs torch
 
-    predictions = read_runs(args.runs, args.split)
     described = [read_facts(run).get("description", "not described") for run in args.runs]
     data = "; ".join(dict.fromkeys(map(str, described)))
     combined = combine(predictions)

@@ -110,19 +110,12 @@ def balanced_accuracy(y: np.ndarray, log_prob: np.ndarray) -> float:
 def auroc(y: np.ndarray, log_prob: np.ndarray) -> float:
     """Area under the ROC curve: of class 1 for two classes (by the log-odds), else the mean over
     the classes that occur, each against the rest. NaN where there is nothing to rank."""
-    return _mean_area("roc_auc_score", y, log_prob)
+    return _of_one_group(_auroc, y, log_prob)
 
 
 def auprc(y: np.ndarray, log_prob: np.ndarray) -> float:
     """Average precision (area under the precision-recall curve), of the classes as in `auroc`."""
-    return _mean_area("average_precision_score", y, log_prob)
-
-
-def _mean_area(name: str, y: np.ndarray, log_prob: np.ndarray) -> float:
-    from sklearn import metrics  # here: it takes a second to import
-
-    areas = [getattr(metrics, name)(*one) for one in _one_against_rest(y, log_prob)]
-    return float(np.mean(areas)) if areas else float("nan")
+    return _of_one_group(_auprc, y, log_prob)
 
 
 def _of_one_group(statistic: Statistic, y: np.ndarray, log_prob: np.ndarray) -> float:
@@ -165,8 +158,9 @@ def _balanced_accuracy_statistic(
 def _one_against_rest(y: np.ndarray, log_prob: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """(whether it is the class, score) [n] of class 1 of two, else of every class that occurs."""
     log_prob = log_prob.astype(np.float64)
-    scores = {1: log_prob[:, 1] - log_prob[:, 0]}
-    if log_prob.shape[1] != 2:
+    if log_prob.shape[1] == 2:
+        scores = {1: log_prob[:, 1] - log_prob[:, 0]}
+    else:
         scores = {c: log_prob[:, c] for c in np.unique(y)}
     both = {c: score for c, score in scores.items() if 0 < (y == c).sum() < len(y)}
     return [(y == c, np.nan_to_num(score)) for c, score in both.items()]

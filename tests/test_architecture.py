@@ -4,6 +4,7 @@ folder is."""
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
+import i2m2
 from i2m2.report.paper import read_specs
-from tests.conftest import ROOT
+from tests.conftest import AVMNIST_CONFIG, ROOT
 
 FOLDERS = ("i2m2", "AVMNIST_and_MIMIC", "fastMRI", "VQA_and_NLVR2")
 DATASETS = FOLDERS[1:]
@@ -133,9 +135,11 @@ def test_no_folder_holds_more_modules_than_a_reader_overlooks():
 # What is loaded is seen from outside, since the tests themselves load torch.
 
 
-def python(code: str, *arguments: str) -> subprocess.CompletedProcess:
+def python(code: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    kept = {name: value for name, value in os.environ.items() if name not in i2m2.WAITING}
+    environment = kept | variables
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
 
 
 IMPORT_EACH = """
@@ -173,17 +177,36 @@ def test_the_public_names_are_loaded_when_asked_for():
     assert done.stdout.split() == ["i2m2.model"] * 3, done.stderr
 
 
-HELP = """
-import importlib, sys
-name, heavy = sys.argv[1:]
-main = importlib.import_module(name).main
-try:
-    main(["--help"])
-except SystemExit as end:
-    assert not end.code, end.code
-loaded = [module for module in heavy.split(",") if module in sys.modules]
-sys.exit(f"--help of {name} loads {', '.join(loaded)}" if loaded else 0)
+ANSWERS = """
+import contextlib, importlib, io, sys
+from i2m2.errors import SettingsError
+heavy, *lines = sys.argv[1:]
+for line in lines:
+    name, *arguments = line.split()
+    printed = io.StringIO()
+    main = importlib.import_module(name).main
+    with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit, SettingsError):
+        main(arguments)
+        sys.exit(f"{line}: does what it was not asked for")
+    assert arguments != ["--help"] or "usage:" in printed.getvalue(), line
+    if loaded := [module for module in heavy.split(",") if module in sys.modules]:
+        sys.exit(f"{line}: loads {', '.join(loaded)}")
 """
+# Beside a setting that there is not, which every command is given.
+MISTAKES = (
+    "i2m2.results nowhere",
+    "i2m2.compare nowhere/a nowhere/b",
+    "i2m2.combine nowhere/a nowhere/b",
+    "i2m2.diagnose.__main__ nowhere.csv --target y --modality a=b",
+    "AVMNIST_and_MIMIC.train --config AVMNIST_and_MIMIC/configs/avmnist.yaml --optim.lr fast",
+    "AVMNIST_and_MIMIC.train --config AVMNIST_and_MIMIC/configs/mimic.yaml --task icd9_20",
+    "AVMNIST_and_MIMIC.train --config AVMNIST_and_MIMIC/configs/mimic.yaml --print_config",
+    "AVMNIST_and_MIMIC.evaluate nowhere",
+    "AVMNIST_and_MIMIC.robustness nowhere",
+    "fastMRI.train --config fastMRI/configs/fastmri.yaml --optim.epochs 0",
+    "fastMRI.noise nowhere",
+    "VQA_and_NLVR2.train --config VQA_and_NLVR2/configs/nlvr2.yaml --method late",
+)
 
 
 def commands() -> list[str]:
@@ -200,8 +223,35 @@ def test_every_command_that_a_readme_names_is_one():
     assert len(ours) > 15 and ours <= known
 
 
-@pytest.mark.parametrize("command", commands())
-def test_help_needs_nothing_that_is_slow_to_load(command):
-    done = python(HELP, command, ",".join(HEAVY_FOR_HELP))
+def test_help_and_mistakes_need_nothing_that_is_slow_to_load():
+    answers = [f"{command} {what}" for command in commands() for what in ("--help", "--nonsense")]
+    done = python(ANSWERS, ",".join(HEAVY_FOR_HELP), *answers, *MISTAKES)
     assert done.returncode == 0, done.stderr
-    assert "usage:" in done.stdout
+
+
+TRAIN = """
+import sys
+from AVMNIST_and_MIMIC.train import main
+main(sys.argv[2:])
+print("loaded:", *(module for module in sys.argv[1].split(",") if module in sys.modules))
+"""
+
+
+def test_a_run_loads_torch_and_little_else_and_its_threads_hardly_spin(avmnist_files, tmp_path):
+    words = ["--config", AVMNIST_CONFIG, "--method", "i2m2", "--init", "scratch"]
+    words += ["--optim.epochs", "1", "--data.dir", str(avmnist_files), "--out", str(tmp_path)]
+    slow = ("torch._dynamo", "sympy", "sklearn", "scipy", "pandas", "transformers", "torchvision")
+    done = python(TRAIN, ",".join(slow), *words, OMP_DISPLAY_ENV="verbose")
+    assert done.stdout.splitlines()[-1] == "loaded:", done.stdout + done.stderr
+    if "GOMP_SPINCOUNT" in done.stderr:  # what torch's own OpenMP says it goes by
+        assert f"GOMP_SPINCOUNT = '{i2m2.WAITING['GOMP_SPINCOUNT']}'" in done.stderr
+
+
+@pytest.mark.parametrize("name", [*i2m2.WAITING, "KMP_BLOCKTIME"])
+def test_how_threads_wait_is_left_to_a_user_who_says_so(name):
+    done = python("import i2m2, os; print({**os.environ})", **{name: "7"})
+    found = ast.literal_eval(done.stdout)
+    assert {key: found.get(key) for key in (*i2m2.WAITING, name)} == {
+        **dict.fromkeys(i2m2.WAITING),
+        name: "7",
+    }

@@ -2,6 +2,7 @@
 asserted."""
 
 import json
+import signal
 
 import h5py
 import numpy as np
@@ -12,7 +13,7 @@ from AVMNIST_and_MIMIC.avmnist.experiment import AVMNISTData, load_avmnist
 from AVMNIST_and_MIMIC.avmnist.files import SHAPES
 from AVMNIST_and_MIMIC.encoders import LeNet
 from AVMNIST_and_MIMIC.mimic.experiment import load_mimic
-from benchmarks import avmnist, fastmri, mimic, mimic_loops, vqa_combination
+from benchmarks import avmnist, fastmri, mimic, mimic_loops, neighbours, vqa_combination
 from benchmarks import avmnist_loops as bench
 from benchmarks.avmnist_encoder import encoder_row
 from benchmarks.mimic_gru import split_of_step
@@ -194,6 +195,32 @@ def test_rounds_alternate_and_the_first_does_not_count():
     calls = []
     alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, rounds=2)
     assert calls == list("ababab")
+
+
+class Neighbour:
+    """In the place of a process: whether it is awake."""
+
+    awake = False
+
+    def send_signal(self, number):
+        self.awake = number == signal.SIGCONT
+
+
+def test_a_row_of_the_neighbours_is_measured_with_none_one_and_two_awake():
+    busy = [Neighbour(), Neighbour()]
+
+    class Setting:
+        def __init__(self, alone, more):
+            self.alone, self.more = alone, more
+
+        def seconds(self, row, steps):
+            return steps * (self.alone + self.more * sum(one.awake for one in busy))
+
+    settings = {"ours": Setting(0.02, 0.01), "torch": Setting(0.01, 0.09)}
+    steps, found = neighbours.measure(settings, busy, "mimic:static", seconds=0.1, rounds=3)
+    assert steps == 10 and not any(one.awake for one in busy)
+    cells = neighbours.cells("static", steps, found)
+    assert cells == ["static", "20.0", "<= 2.3: met", "1.50", "2.00", "2.00", "10.00", "19.00"]
 
 
 def test_tables_by_hand():

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
-from VQA_and_NLVR2.inputs.images import as_pil
+from VQA_and_NLVR2.inputs.images import as_pil, as_tensor
 
 AREA, ASPECT = (0.5, 1.0), (3 / 4, 4 / 3)
 DRAWN = 2  # operations for an image, with replacement
@@ -43,7 +42,7 @@ def training_transform(
     mirror = rng.random() < 0.5  # drawn in any case: the rest does not depend on `flip`
     if flip and mirror:
         image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return F.pil_to_tensor(rand_augment(image, rng))
+    return as_tensor(rand_augment(image, rng))
 
 
 def crop_box(width: int, height: int, rng: np.random.Generator) -> tuple[int, int, int, int]:

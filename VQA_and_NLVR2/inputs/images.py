@@ -7,10 +7,10 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional as F
 
 from i2m2.errors import DataError
 from i2m2.reading.paths import what_else
@@ -59,12 +59,19 @@ def evaluation_transform(image: Tensor | Image.Image, side: int) -> Tensor:
     (torchvision's own uint8 kernel is several times faster, but off by one or two grey levels in
     some of the values.)
     """
-    return F.pil_to_tensor(as_pil(image).resize((side, side), Image.Resampling.BICUBIC))
+    return as_tensor(as_pil(image).resize((side, side), Image.Resampling.BICUBIC))
 
 
 def as_pil(image: Tensor | Image.Image) -> Image.Image:
     """uint8 [3, H, W] -> RGB; RGB as it is."""
-    return F.to_pil_image(image) if isinstance(image, Tensor) else image
+    if not isinstance(image, Tensor):
+        return image
+    return Image.fromarray(image.permute(1, 2, 0).numpy())
+
+
+def as_tensor(image: Image.Image) -> Tensor:
+    """RGB -> uint8 [3, H, W]. torchvision has this too, and takes a second to import."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
 def normalise_images(

@@ -9,7 +9,6 @@ import torch
 from i2m2.files import make_once
 from VQA_and_NLVR2.backbones.settings import BackboneSettings
 from VQA_and_NLVR2.synthetic.generate import save_tokenizer
-from VQA_and_NLVR2.synthetic.pretraining import pretrain
 
 # Of weights.ckpt and the tokenizer, which the synthetic configs name.
 FOLDER = Path("data/fiber_tiny")
@@ -24,6 +23,8 @@ def make_tiny_fiber_once(settings: BackboneSettings) -> None:
 
 
 def _make(folder: Path) -> None:
+    from VQA_and_NLVR2.synthetic.pretraining import pretrain  # here: it needs torchvision
+
     print(f"{FOLDER}: pre-training the tiny FIBER on generated scenes, this once", flush=True)
     save_tokenizer(folder / "tokenizer")
     model, _ = pretrain(SIZES, folder / "tokenizer")

@@ -27,9 +27,9 @@ from i2m2.stats.predictions import Predictions
 from i2m2.training import data
 from i2m2.training.data import MicroBatch, MultimodalDataset
 from i2m2.training.evaluate import SelectOutputs, all_outputs, predict, score_predictions
+from i2m2.training.optimizers import OPTIMIZERS
 from i2m2.training.run import Run
 
-OPTIMIZERS = {"sgd": torch.optim.SGD, "rmsprop": torch.optim.RMSprop, "adamw": torch.optim.AdamW}
 BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 PATIENCE = timedelta(hours=6)  # of processes that wait while the first makes or checks the data
 CHECK_EVERY = 50  # steps between looks at the loss, since a look waits for the device
@@ -112,7 +112,9 @@ class Trainer:
             self.parts["scaler"] = accelerator.scaler
         if config.compile:
             model.compile()
-        self.wrapped, self.prepared = accelerator.prepare(model, self.optimizer)
+        # Placement is said: to find it out, Accelerate would load DTensor and with it SymPy.
+        placed = {"device_placement": [True, True]}
+        self.wrapped, self.prepared = accelerator.prepare(model, self.optimizer, **placed)
         # Accelerate's wrappers serve scaled gradients; else they only cost every small step.
         self.scaled = accelerator.scaler is not None
         # With a constant rate, skip scheduler.step(): it costs noticeable time on small models.

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from i2m2.metrics import (
     METRICS,
@@ -48,6 +49,18 @@ def test_auroc_and_auprc_match_a_ranking_worked_by_hand():
     # Of three classes: the mean over each against the rest (class 1: positives 0.6, 0.4 above 0.2,
     # 0.2).
     assert auroc(Y, P) == pytest.approx((1 + 1 + 1) / 3)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_auroc_and_auprc_are_those_of_scikit_learn_with_equal_and_infinite_scores(classes):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, classes, 200)
+    p = np.log(rng.dirichlet(np.ones(classes), 200)).round(1).astype(np.float32)
+    p[:9] = np.where(np.arange(classes) == y[:9, None], 0, -np.inf)
+    scores = {1: p[:, 1] - p[:, 0]} if classes == 2 else dict(enumerate(p.T))
+    for ours, theirs in ((auroc, roc_auc_score), (auprc, average_precision_score)):
+        each = [theirs(y == c, np.nan_to_num(s.astype(float))) for c, s in scores.items()]
+        assert ours(y, p) == pytest.approx(np.mean(each), rel=1e-12)
 
 
 def test_a_metric_that_is_not_defined_is_nan_and_left_out_of_the_mean_over_labels():
