@@ -174,7 +174,9 @@ def training_plan(
         scale = 1 / len(update)
         if not len(share):  # fewer examples than devices: take part in the exchange of gradients
             share, scale = update[:1], 0.0
-        parts = [part for part in np.array_split(share, micro_batches) if len(part)]
+        parts = [share]
+        if micro_batches > 1:
+            parts = [part for part in np.array_split(share, micro_batches) if len(part)]
         plan += [MicroBatch(part, scale, part is parts[-1]) for part in parts]
     return plan
 
@@ -201,11 +203,20 @@ def to_device(batch: Batch, device: torch.device, prepare: Callable[[Inputs], In
 def seed_everything(*seed: int) -> None:
     """Seed Python, NumPy and PyTorch from some integers, say (seed, epoch, rank). Every epoch
     begins so: a run that is resumed has no random states to restore."""
-    # Their number comes first, since a seed sequence takes (0,) and (0, 0) for the same.
-    words = np.random.SeedSequence([len(seed), *seed]).generate_state(3).tolist()
+    words = _words(*seed)
     random.seed(words[0])
     np.random.seed(words[1])
     torch.manual_seed(words[2])
+
+
+def seed_generator(generator: torch.Generator, *seed: int) -> None:
+    """Give a generator the state that `seed_everything` gives PyTorch."""
+    generator.manual_seed(_words(*seed)[2])
+
+
+def _words(*seed: int) -> list[int]:
+    # Their number comes first, since a seed sequence takes (0,) and (0, 0) for the same.
+    return np.random.SeedSequence([len(seed), *seed]).generate_state(3).tolist()
 
 
 class Data(NamedTuple):
