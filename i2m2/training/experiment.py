@@ -19,7 +19,7 @@ from i2m2.runs import predictions_file, require_predictions, usual_columns
 from i2m2.settings import RunConfig
 from i2m2.stats.calibration import log_frequencies
 from i2m2.stats.predictions import Predictions
-from i2m2.training.data import Data, MultimodalDataset, seed_everything
+from i2m2.training.data import Data, MultimodalDataset, resident, seed_everything
 from i2m2.training.evaluate import (
     SelectOutputs,
     all_outputs,
@@ -75,7 +75,7 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
     torch.set_num_threads(config.threads)
     start_tracker(accelerator, run)
     model = first_model(experiment, run, data, accelerator, command)
-    splits = {name: split.select(model.modalities) for name, split in data.splits.items()}
+    splits = read_splits(data, model, accelerator)
     loss = experiment.loss(config, data, accelerator.device)
     groups, outputs = experiment.parameters(config, model), experiment.select_outputs(config)
     trainer = Trainer(model, config, accelerator, loss, groups, len(splits["train"]))
@@ -100,6 +100,14 @@ def first_model(
     if config.init == "warm" and not run.started:
         run.add_to_environment(warm_start=warm_start(model, run, command))
     return model
+
+
+def read_splits(
+    data: Data, model: ProductOfExperts, accelerator: Accelerator
+) -> dict[str, MultimodalDataset]:
+    """The splits with the modalities that a model reads, on the device where they fit."""
+    selected = {name: split.select(model.modalities) for name, split in data.splits.items()}
+    return {name: resident(split, accelerator.device) for name, split in selected.items()}
 
 
 def finish(

@@ -28,7 +28,14 @@ from i2m2.stats.predictions import Predictions
 from i2m2.training import data
 from i2m2.training.data import Batch, Data, MicroBatch, MultimodalDataset
 from i2m2.training.evaluate import SelectOutputs, predict
-from i2m2.training.experiment import Experiment, finish, first_model, say_done, train_run
+from i2m2.training.experiment import (
+    Experiment,
+    finish,
+    first_model,
+    read_splits,
+    say_done,
+    train_run,
+)
 from i2m2.training.loop import (
     CHECK_EVERY,
     History,
@@ -107,9 +114,8 @@ def _at_once(
     _refuse_other_threads(runs)
     torch.set_num_threads(runs[0].config.threads)
     seeds = [_begin(experiment, run, content, accelerator, command) for run in runs]
-    modalities = seeds[0].model.modalities
-    splits = {name: split.select(modalities) for name, split in content.splits.items()}
-    _refuse_model([seed.model for seed in seeds], splits["train"])
+    _refuse_model([seed.model for seed in seeds], content.splits["train"])
+    splits = read_splits(content, seeds[0].model, accelerator)
     _fit(experiment, seeds, content, splits, accelerator)
     for seed in seeds:
         if seed.error is None:
@@ -303,6 +309,7 @@ def _refuse_other_threads(runs: Sequence[Run]) -> None:
 
 def _refuse_model(models: Sequence[ProductOfExperts], train: MultimodalDataset) -> None:
     """SettingsError for models that a stack does not compute."""
+    train = train.select(models[0].modalities)
     batch = train[np.arange(min(4, len(train)))]
     given = train.prepare(batch["inputs"]), batch.get("present") or {}
     generators = [torch.Generator() for _ in models]
