@@ -104,5 +104,9 @@ class FastMRIConfig(RunConfig):
     data: FastMRIData = field(default_factory=FastMRIData)
     model: FastMRIModel = field(default_factory=FastMRIModel)
 
+    @property
+    def seeds_at_once(self) -> bool:
+        return False  # convolutions
+
 
 DATASETS = {"fastmri": DatasetSpec(FastMRIConfig, "fastMRI.experiment")}

@@ -75,7 +75,7 @@ class TensorFusion(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         extended = [F.pad(features[name], (1, 0), value=1.0) for name in self.modalities]
-        return reduce(lambda a, b: (a.unsqueeze(2) * b.unsqueeze(1)).flatten(1), extended)
+        return reduce(lambda a, b: (a.unsqueeze(-1) * b.unsqueeze(-2)).flatten(-2), extended)
 
 
 class GatedFusion(nn.Module):
@@ -93,9 +93,9 @@ class GatedFusion(nn.Module):
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         projected = [self.project[name](features[name]).tanh() for name in self.modalities]
-        candidates = torch.stack(projected, dim=1)  # [B, M, out]
+        candidates = torch.stack(projected, dim=-2)  # [B, M, out]
         gate = self.gate(torch.cat([features[name] for name in self.modalities], dim=-1))
-        return (candidates * gate.view_as(candidates).softmax(dim=1)).sum(dim=1)
+        return (candidates * gate.view_as(candidates).softmax(dim=-2)).sum(dim=-2)
 
 
 FUSIONS = {  # by the names in i2m2.names.FUSIONS

@@ -153,7 +153,7 @@ class ProductOfExperts(nn.Module):
         complete = [self._complete(self.experts[name], present) for name in names]
         if any(mask is None for mask in complete):
             return product
-        answered = torch.stack(complete).any(dim=0).view(-1, *[1] * (product.dim() - 1))
+        answered = _beside(torch.stack(complete).any(dim=0), product)
         return torch.where(answered, product, self.log_prior.to(product.dtype))
 
     def _uniform_log_prob(self, log_prob: Tensor) -> float:
@@ -166,8 +166,8 @@ class ProductOfExperts(nn.Module):
         complete = self._complete(expert, present)
         if complete is None:
             return log_prob
-        complete = complete.view(-1, *[1] * (log_prob.dim() - 1))
-        return torch.where(complete, log_prob, self._uniform_log_prob(log_prob))
+        uniform = self._uniform_log_prob(log_prob)
+        return torch.where(_beside(complete, log_prob), log_prob, uniform)
 
     @staticmethod
     def _complete(expert: nn.Module, present: Mapping[str, Tensor]) -> Tensor | None:
@@ -180,4 +180,9 @@ def _blank(x: Any, present: Tensor) -> Any:
     """Zero the absent examples, lest a NaN spread; they still count in batch statistics."""
     if isinstance(x, Mapping):
         return {name: _blank(item, present) for name, item in x.items()}
-    return x.masked_fill(~present.view(-1, *[1] * (x.dim() - 1)), 0)
+    return x.masked_fill(~_beside(present, x), 0)
+
+
+def _beside(mask: Tensor, x: Tensor) -> Tensor:
+    """A mask of examples, for what has further axes."""
+    return mask.view(*mask.shape, *[1] * (x.dim() - mask.dim()))

@@ -133,6 +133,12 @@ class RunConfig:
         return -(-self.optim.batch_size // self.optim.micro_batches)
 
     @property
+    def seeds_at_once(self) -> bool:
+        """Whether several seeds are faster as one stack of models than one after the other: where
+        layers are small. Of convolutions and pre-trained backbones the computing takes the time."""
+        return True
+
+    @property
     def run_name(self) -> str:
         """`<method>[-<fusion>][-<preset>][-scratch][-<tag>]`, without the preset `paper`."""
         preset = self.preset if self.preset != "paper" else None

@@ -32,6 +32,7 @@ TRAIN = "AVMNIST_and_MIMIC.train"
 STAGES = {  # each begins where the one before has ended
     "preparation": "-m AVMNIST_and_MIMIC.prepare_mimic --raw raw --out data",
     "training": f"-m {TRAIN} {MIMIC} --method unimodal_static --optim.epochs 30",
+    "seeds": f"-m {TRAIN} {MIMIC} --method unimodal_static --seeds 1..3 --optim.epochs 30",
     "sweep": f"-m i2m2.sweep --train {TRAIN} --rows unimodal_static,unimodal_series,intra "
     f"--seeds 0 {MIMIC} --optim.epochs 30",
     "results": "-m i2m2.results r",

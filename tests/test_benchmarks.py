@@ -13,7 +13,15 @@ from AVMNIST_and_MIMIC.avmnist.experiment import AVMNISTData, load_avmnist
 from AVMNIST_and_MIMIC.avmnist.files import SHAPES
 from AVMNIST_and_MIMIC.encoders import LeNet
 from AVMNIST_and_MIMIC.mimic.experiment import load_mimic
-from benchmarks import avmnist, fastmri, mimic, mimic_loops, neighbours, vqa_combination
+from benchmarks import (
+    avmnist,
+    fastmri,
+    mimic,
+    mimic_loops,
+    neighbours,
+    seeds,
+    vqa_combination,
+)
 from benchmarks import avmnist_loops as bench
 from benchmarks.avmnist_encoder import encoder_row
 from benchmarks.mimic_gru import split_of_step
@@ -60,6 +68,18 @@ def test_usual_loop_and_ours_make_the_same_update_from_the_same_weights(row, dat
     assert not all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     for a, b in zip(model.parameters(), usual.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_one_seed_and_several_at_once_train_on_the_same_examples():
+    one, several = seeds.one_and_several(*seeds.own_table(), 2)
+    assert several.one_epoch()[0] == pytest.approx(one.one_epoch(), rel=1e-5)
+
+
+def test_the_table_of_seeds_has_a_line_per_row(capsys):
+    few = ["--stays", "60", "--rounds", "1", "--threads", "1"]
+    seeds.main(["--parts", "rows", "--rows", "static,series", *few])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[1].strip() for line in lines[-2:]] == ["static", "series"]
 
 
 def test_usual_loop_and_ours_see_the_same_examples(data):

@@ -68,3 +68,7 @@ class AVMNISTConfig(RunConfig):
     dataset: Literal["avmnist"] = "avmnist"
     data: AVMNISTData = field(default_factory=AVMNISTData)
     model: AVMNISTModel = field(default_factory=AVMNISTModel)
+
+    @property
+    def seeds_at_once(self) -> bool:
+        return False  # grouped convolutions are no faster (benchmarks/seeds.py)

@@ -87,5 +87,10 @@ class MIMICConfig(RunConfig):
     model: MIMICModel = field(default_factory=MIMICModel)
 
     @property
+    def seeds_at_once(self) -> bool:
+        # Reading and writing its millions of weights is all that this fusion spends its time on.
+        return self.fusion != "low_rank_tensor"
+
+    @property
     def num_classes(self) -> int:
         return len(MORTALITY_CLASSES) if self.task == "mortality" else 2

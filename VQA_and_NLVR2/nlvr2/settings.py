@@ -94,5 +94,9 @@ class NLVR2Config(RunConfig):
     model: NLVR2Model = field(default_factory=NLVR2Model)
 
     @property
+    def seeds_at_once(self) -> bool:
+        return False  # a pre-trained backbone, or its wide features
+
+    @property
     def features_folder(self) -> Path:
         return folder_of_features(self.features, self.data.folder)

@@ -83,5 +83,9 @@ class VQAConfig(RunConfig):
     model: VQAModel = field(default_factory=VQAModel)
 
     @property
+    def seeds_at_once(self) -> bool:
+        return False  # a pre-trained backbone, or its wide features
+
+    @property
     def features_folder(self) -> Path:
         return folder_of_features(self.features, self.data.folder)

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
+
 
 def plain_cpu(x: Tensor) -> bool:
     """Whether `x` lies on the CPU and no compiler is at work, which has kernels of its own."""
@@ -25,47 +27,71 @@ class GRUOnCPU(torch.autograd.Function):
     On the CPU small operations, each with its node in the graph, are all that `nn.GRU` spends its
     time on. Here W x is one product for all steps, a step takes six operations forward and three
     backward, and every weight's gradient is one product over all steps: both passes together get
-    about twice as fast (benchmarks/mimic.py, part gru).
+    about twice as fast (benchmarks/mimic.py, part gru). S layers at once, on any device, have an
+    axis [S, ...] in front of inputs, weights and outputs.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, w: Tensor, u: Tensor, b: Tensor, c: Tensor) -> Tensor:
-        size = u.shape[1]
-        (u_rz, u_n), (c_rz, c_n) = u.split([2 * size, size]), c.split([2 * size, size])
-        gates_rz, gates_n = F.linear(x, w, b).split([2 * size, size], dim=-1)
-        gates_rz += c_rz
-        h = x.new_zeros(len(x) + 1, x.shape[1], size)
-        rz, n, m = (h.new_empty(*h[1:].shape[:2], k * size) for k in (2, 1, 1))
+        *lead, steps, batch, _ = x.shape
+        size, addmm = u.shape[-1], torch.baddbmm if lead else torch.addmm
+        b, c = b.unsqueeze(-2), c.unsqueeze(-2)
+        (u_rz, u_n), (c_rz, c_n) = (part.split([2 * size, size], dim=-1) for part in (u.mT, c))
+        gates_rz, gates_n = _affine(x, w, b).split([2 * size, size], dim=-1)
+        gates_rz += c_rz.unsqueeze(-3)
+        h = x.new_zeros(*lead, steps + 1, batch, size)
+        # Time comes first where a product is written: it needs what lies in one piece.
+        rz, n, m = (h.new_empty(steps, *lead, batch, k * size) for k in (2, 1, 1))
         r, z = rz.split(size, dim=-1)
         for g_rz, g_n, h_t, rz_t, r_t, z_t, n_t, m_t, h_next in zip(
-            gates_rz, gates_n, h[:-1], rz, r, z, n, m, h[1:], strict=True
-        ):
-            torch.addmm(g_rz, h_t, u_rz.t(), out=rz_t).sigmoid_()
-            torch.addmm(c_n, h_t, u_n.t(), out=m_t)
+            gates_rz.unbind(-3), gates_n.unbind(-3), h.unbind(-3)[:-1],
+            rz, r, z, n, m, h.unbind(-3)[1:], strict=True,
+        ):  # fmt: skip
+            addmm(g_rz, h_t, u_rz, out=rz_t).sigmoid_()
+            addmm(c_n, h_t, u_n, out=m_t)
             torch.addcmul(g_n, r_t, m_t, out=n_t).tanh_()
             torch.lerp(n_t, h_t, z_t, out=h_next)
         ctx.save_for_backward(x, w, u, h, r, z, n, m)
-        return h[1:]
+        return h.narrow(-3, 1, steps)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, w, u, h, r, z, n, m = ctx.saved_tensors
+        before = h.narrow(-3, 0, len(n)).movedim(-3, 0)  # [T, (S,) B, features]
         # The slopes of h' in what tanh is taken of, then in r's and z's sigmoid and in m.
-        by_n = (1 - z) * (1 - n * n)
-        by_r, by_z = by_n * m * r * (1 - r), (h[:-1] - n) * z * (1 - z)
-        slopes = torch.stack([by_r, by_z, by_n * r], dim=2)  # [T, B, 3, features]
-        grad_h = grad.clone(memory_format=torch.contiguous_format)
-        grad_gates = torch.empty_like(slopes)
-        flat = grad_gates.flatten(2)
-        for t in reversed(range(len(grad))):
-            torch.mul(slopes[t], grad_h[t].unsqueeze(1), out=grad_gates[t])
+        by_n = tanh_backward(1 - z, n)
+        slopes = n.new_empty(*n.shape[:-1], 3, n.shape[-1])  # [T, (S,) B, 3, features]
+        by_r, by_z, by_m = slopes.unbind(-2)
+        sigmoid_backward.grad_input(by_n * m, r, grad_input=by_r)
+        sigmoid_backward.grad_input(before - n, z, grad_input=by_z)
+        torch.mul(by_n, r, out=by_m)
+        grad_h = grad.movedim(-3, 0).clone(memory_format=torch.contiguous_format)
+        grad_gates = torch.empty_like(slopes.movedim(0, -4), memory_format=torch.contiguous_format)
+        flat = grad_gates.flatten(-2)
+        for t in reversed(range(len(n))):
+            torch.mul(slopes[t], grad_h[t].unsqueeze(-2), out=grad_gates.select(-4, t))
             if t:
-                grad_h[t - 1].addcmul_(grad_h[t], z[t]).addmm_(flat[t], u)
-        flat = flat.flatten(0, 1)
-        grad_u, grad_c = (h[:-1].flatten(0, 1).t() @ flat).t(), flat.sum(dim=0)
+                carried = grad_h[t - 1].addcmul_(grad_h[t], z[t])
+                (carried.baddbmm_ if u.dim() == 3 else carried.addmm_)(flat.select(-3, t), u)
+        flat = flat.flatten(-3, -2)  # [(S,) T * B, 3 * features]
+        grad_u, grad_c = _products(before.movedim(0, -3), flat), flat.sum(dim=-2)
         # W's last gate sees n's slope itself; U's saw it times r.
-        grad_gates[:, :, 2] = by_n * grad_h
-        grad_w, grad_b = (x.flatten(0, 1).t() @ flat).t(), flat.sum(dim=0)
+        torch.mul(by_n, grad_h, out=grad_gates.select(-2, 2).movedim(-3, 0))
+        grad_w, grad_b = _products(x, flat), flat.sum(dim=-2)
         grad_x = (flat @ w).view(x.shape) if ctx.needs_input_grad[0] else None
         return grad_x, grad_w, grad_u, grad_b, grad_c
+
+
+def _affine(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+    """W x + b: [(S,) T, B, inputs], [(S,) outputs, inputs], [(S,) 1, outputs] -> [(S,) T, B,
+    outputs]."""
+    if w.dim() == 2:
+        return F.linear(x, w, b[0])
+    return torch.baddbmm(b, x.flatten(1, 2), w.mT).view(*x.shape[:-1], -1)
+
+
+def _products(x: Tensor, grad: Tensor) -> Tensor:
+    """The gradient of a weight: x [(S,) T, B, inputs], grad [(S,) T * B, outputs] -> [(S,) outputs,
+    inputs]."""
+    return (x.flatten(-3, -2).mT @ grad).mT

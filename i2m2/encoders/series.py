@@ -23,7 +23,7 @@ class SeriesGRU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if plain_cpu(x) and not torch.is_autocast_enabled("cpu"):
             weights = self.gru.all_weights[0]
-            hidden = GRUOnCPU.apply(x.transpose(0, 1), *weights).transpose(0, 1)
+            hidden = GRUOnCPU.apply(x.transpose(-3, -2), *weights).transpose(-3, -2)
         else:
             hidden, _ = self.gru(x)
-        return self.projection(hidden).flatten(1)
+        return self.projection(hidden).flatten(-2)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -65,13 +68,54 @@ def load_settings(
 def train(datasets: Datasets, argv: list[str] | None, program: str) -> None:
     """Make the run that the command line describes, or resume it; never redo a finished one."""
     argv = sys.argv[1:] if argv is None else argv
-    purpose = "Train one method with one seed, or resume such a run."
+    argv, seeds = split_seeds(argv)
+    purpose = (
+        "Train one method with one seed, or resume such a run; with several: --seeds 0..4, or "
+        "--seeds 0 1 2."
+    )
     spec, config = load_settings(datasets, argv, program, purpose)
-    from i2m2.training.experiment import train_run
-
     # Without what makes it a joint run: a warm start adds what makes one of its parts.
     command = shell_command(argv, program, without=("--method", "--fusion", "--init"))
-    train_run(spec.experiment(), config, command)
+    if seeds is None:
+        from i2m2.training.experiment import train_run
+
+        return train_run(spec.experiment(), config, command)
+    from i2m2.training.seeds import train_seeds
+
+    command += f" --seeds {' '.join(map(str, seeds))}"
+    train_seeds(spec.experiment(), [replace(config, seed=seed) for seed in seeds], command)
+
+
+def seeds_at_once(datasets: Datasets, argv: list[str]) -> bool:
+    """Whether `--seeds` in place of one `--seed` after the other makes this training command's runs
+    faster; no torch."""
+    return load_settings(datasets, argv, "", "")[1].seeds_at_once
+
+
+def split_seeds(argv: Sequence[str]) -> tuple[list[str], list[int] | None]:
+    """A command line without `--seeds 0..4` (or `0 1 2`, `0,1,2`), and these seeds, each once; None
+    where it has none. SettingsError for what are no seeds."""
+    before = list(takewhile(lambda word: word.partition("=")[0] != "--seeds", argv))
+    if len(before) == len(argv):
+        return before, None
+    first, *others = argv[len(before) :]
+    values = list(takewhile(lambda word: not word.startswith("--"), others))
+    rest = [*before, *others[len(values) :]]
+    given = [first.partition("=")[2], *values]
+    if any(word.partition("=")[0] in ("--seed", "--seeds") for word in rest):
+        raise SettingsError("--seeds stands beside --seed, or twice; give one of them, once")
+    seeds = []
+    for word in " ".join(given).replace(",", " ").split():
+        match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", word)
+        if not match:
+            raise SettingsError(f"--seeds: {word!r} is no seed; give 0..4, or 0 1 2")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last - first >= 1000:
+            raise SettingsError(f"--seeds: {word} is {last - first + 1:,}; give at most 1,000")
+        seeds += range(first, last + 1)
+    if not seeds:
+        raise SettingsError("--seeds names no seed; give 0..4, or 0 1 2")
+    return rest, list(dict.fromkeys(seeds))
 
 
 def evaluate(

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from accelerate.utils import send_to_device
 from torch import Tensor
+from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, Dataset
 
 from i2m2.errors import DataError
@@ -143,6 +144,35 @@ class ArrayDataset(Dataset):
         return DataError(f"{file}: {what}; prepare the data again")
 
 
+class ResidentDataset:
+    """An `ArrayDataset` whose examples lie on a device, in their stored types: a batch is an index
+    of tensors there. DataError where the first use of an example would raise one."""
+
+    def __init__(self, dataset: ArrayDataset, device: torch.device) -> None:
+        self.dataset, self.device = dataset, device
+        self.examples = send_to_device(dataset[np.arange(len(dataset))], device)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, positions: Sequence[int]) -> Batch:
+        index = torch.as_tensor(positions, device=self.device)
+        return tree_map(lambda x: x[index], self.examples)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.dataset, name)
+
+
+def resident(dataset: MultimodalDataset, device: torch.device) -> MultimodalDataset:
+    """The same examples on a GPU, where they take at most an eighth of its free memory: a small
+    step would else wait for the host's copies."""
+    if device.type != "cuda" or type(dataset) is not ArrayDataset:
+        return dataset
+    size = sum(array[:1].nbytes for array in dataset.inputs.values()) * len(dataset)
+    free, _ = torch.cuda.mem_get_info(device)
+    return ResidentDataset(dataset, device) if size <= free / 8 else dataset
+
+
 class MicroBatch(NamedTuple):
     """What one device does in one forward and backward pass."""
 
@@ -174,7 +204,9 @@ def training_plan(
         scale = 1 / len(update)
         if not len(share):  # fewer examples than devices: take part in the exchange of gradients
             share, scale = update[:1], 0.0
-        parts = [part for part in np.array_split(share, micro_batches) if len(part)]
+        parts = [share]
+        if micro_batches > 1:
+            parts = [part for part in np.array_split(share, micro_batches) if len(part)]
         plan += [MicroBatch(part, scale, part is parts[-1]) for part in parts]
     return plan
 
@@ -186,7 +218,7 @@ def loader(
     pin_memory: bool = False,
 ) -> Iterable[Batch]:
     """Batches of the given positions, in that order."""
-    if not workers and not pin_memory:
+    if isinstance(dataset, ResidentDataset) or not workers and not pin_memory:
         return (dataset[part] for part in positions)  # a DataLoader adds nothing here but time
     options = {"num_workers": workers, "pin_memory": pin_memory}
     return DataLoader(dataset, batch_size=None, sampler=list(positions), **options)
@@ -201,11 +233,20 @@ def to_device(batch: Batch, device: torch.device, prepare: Callable[[Inputs], In
 def seed_everything(*seed: int) -> None:
     """Seed Python, NumPy and PyTorch from some integers, say (seed, epoch, rank). Every epoch
     begins so: a run that is resumed has no random states to restore."""
-    # Their number comes first, since a seed sequence takes (0,) and (0, 0) for the same.
-    words = np.random.SeedSequence([len(seed), *seed]).generate_state(3).tolist()
+    words = _words(*seed)
     random.seed(words[0])
     np.random.seed(words[1])
     torch.manual_seed(words[2])
+
+
+def seed_generator(generator: torch.Generator, *seed: int) -> None:
+    """Give a generator the state that `seed_everything` gives PyTorch."""
+    generator.manual_seed(_words(*seed)[2])
+
+
+def _words(*seed: int) -> list[int]:
+    # Their number comes first, since a seed sequence takes (0,) and (0, 0) for the same.
+    return np.random.SeedSequence([len(seed), *seed]).generate_state(3).tolist()
 
 
 class Data(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 
 from i2m2.errors import SettingsError, is_out_of_memory
 from i2m2.files import Plain
@@ -18,7 +19,7 @@ from i2m2.runs import predictions_file, require_predictions, usual_columns
 from i2m2.settings import RunConfig
 from i2m2.stats.calibration import log_frequencies
 from i2m2.stats.predictions import Predictions
-from i2m2.training.data import Data, MultimodalDataset, seed_everything
+from i2m2.training.data import Data, MultimodalDataset, resident, seed_everything
 from i2m2.training.evaluate import (
     SelectOutputs,
     all_outputs,
@@ -69,22 +70,55 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
         folder = run_dir(config, data.variant)
         run = Run.open(folder, config, data.facts, writes=accelerator.is_main_process)
     if run.done:
-        gone = "" if run.has_weights else "; its weights are gone: delete it to make them again"
-        return accelerator.print(f"{run.dir}: already done{gone}")
+        return say_done(run, accelerator)
     config = run.config
     torch.set_num_threads(config.threads)
     start_tracker(accelerator, run)
-    seed_everything(config.seed)
-    model = new_model(experiment, config, data)
-    parts = batch_norm_over(model, config, accelerator)
-    run.record_processes(accelerator.num_processes, parts)
-    splits = {name: split.select(model.modalities) for name, split in data.splits.items()}
-    if config.init == "warm" and not run.started:
-        run.add_to_environment(warm_start=warm_start(model, run, command))
+    model = first_model(experiment, run, data, accelerator, command)
+    splits = read_splits(data, model, accelerator)
     loss = experiment.loss(config, data, accelerator.device)
     groups, outputs = experiment.parameters(config, model), experiment.select_outputs(config)
     trainer = Trainer(model, config, accelerator, loss, groups, len(splits["train"]))
     fit(trainer, splits["train"], splits["val"], run, outputs, experiment.validate)
+    finish(experiment, run, model, splits, accelerator)
+
+
+def say_done(run: Run, accelerator: Accelerator) -> None:
+    gone = "" if run.has_weights else "; its weights are gone: delete it to make them again"
+    accelerator.print(f"{run.dir}: already done{gone}")
+
+
+def first_model(
+    experiment: Experiment, run: Run, data: Data, accelerator: Accelerator, command: str
+) -> ProductOfExperts:
+    """The model with which a run begins; one that is resumed gets its weights later."""
+    config = run.config
+    seed_everything(config.seed)
+    model = new_model(experiment, config, data)
+    parts = batch_norm_over(model, config, accelerator)
+    run.record_processes(accelerator.num_processes, parts)
+    if config.init == "warm" and not run.started:
+        run.add_to_environment(warm_start=warm_start(model, run, command))
+    return model
+
+
+def read_splits(
+    data: Data, model: ProductOfExperts, accelerator: Accelerator
+) -> dict[str, MultimodalDataset]:
+    """The splits with the modalities that a model reads, on the device where they fit."""
+    selected = {name: split.select(model.modalities) for name, split in data.splits.items()}
+    return {name: resident(split, accelerator.device) for name, split in selected.items()}
+
+
+def finish(
+    experiment: Experiment,
+    run: Run,
+    model: ProductOfExperts,
+    splits: Mapping[str, MultimodalDataset],
+    accelerator: Accelerator,
+) -> None:
+    """Keep the predictions and scores of a trained model; the run is done."""
+    config, outputs = run.config, experiment.select_outputs(run.config)
     predictions = {}
     for split in ("val", "test"):
         predictions[split] = predict(
@@ -95,7 +129,7 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
     run.finish(result)
     accelerator.end_training()
     main, value = config.optim.select, result["test"][config.optim.select]
-    accelerator.print(f"{run.dir}: test {main} {value:.4f} (data: {data.facts['description']})")
+    accelerator.print(f"{run.dir}: test {main} {value:.4f} (data: {run.facts['description']})")
     accelerator.print(unanswered(predictions["test"]), end="")
 
 

@@ -54,31 +54,50 @@ def fit(
     FloatingPointError if the loss is not finite.
     """
     model, config, accelerator = trainer.model, trainer.config, trainer.accelerator
-    optim, history = config.optim, run.restore(trainer.parts)
+    history = run.restore(trainer.parts)
+    say_resumed(run, history, accelerator)
+    while not training_ended(history, config.optim):
+        epoch, began = len(history), time.perf_counter()
+        train_loss = trainer.train_epoch(train, epoch)
+        outputs = predict(model, val, accelerator, config.step_size, config.workers, select_outputs)
+        refuse_nan(outputs, config, epoch, trainer.lr)
+        scores = validate(outputs) if validate else usual_scores(outputs, config)
+        seconds = time.perf_counter() - began
+        history.append(record_of(epoch, train_loss, scores, trainer.lr, seconds))
+        state = {name: part.state_dict() for name, part in trainer.parts.items()}
+        keep_epoch(run, state, history, accelerator)
+    accelerator.wait_for_everyone()
+    run.load_best_into(model)
+
+
+def say_resumed(run: Run, history: History, accelerator: Accelerator) -> None:
     if history:
         run.write_history(history)  # a kill may have come just before its last line
         accelerator.print(f"{run.dir}: resuming after epoch {len(history)}")
-    names = sorted({optim.select, "accuracy", "nll"})
-    for epoch in range(len(history), optim.epochs):
-        stale = epoch - best_epoch(history, optim.select) if history else 0
-        if optim.patience is not None and stale >= optim.patience:
-            break
-        began = time.perf_counter()
-        train_loss = trainer.train_epoch(train, epoch)
-        outputs = predict(model, val, accelerator, config.step_size, config.workers, select_outputs)
-        trainer.refuse_nan(outputs, epoch)
-        scores = validate(outputs) if validate else score_predictions(outputs, names)
-        record = {
-            "epoch": epoch + 1,
-            "train_loss": train_loss,
-            "val": finite(scores),
-            "lr": trainer.lr,
-            "seconds": round(time.perf_counter() - began, 2),
-        }
-        history.append(record)
-        _record_epoch(run, trainer, history)
-    accelerator.wait_for_everyone()
-    run.load_best_into(model)
+
+
+def training_ended(history: History, optim: OptimConfig) -> bool:
+    """Whether all epochs are done, or `optim.patience` of them brought no improvement."""
+    epochs = len(history)
+    if not history or optim.patience is None:
+        return epochs >= optim.epochs
+    return epochs >= optim.epochs or epochs - best_epoch(history, optim.select) >= optim.patience
+
+
+def usual_scores(outputs: Predictions, config: RunConfig) -> dict[str, float]:
+    """Accuracy, NLL and the metric that chooses the epoch."""
+    return score_predictions(outputs, sorted({config.optim.select, "accuracy", "nll"}))
+
+
+def record_of(epoch: int, loss: float, scores: Plain, lr: float, seconds: float) -> Plain:
+    """A record of the history; `epoch` counts from 0."""
+    return {
+        "epoch": epoch + 1,
+        "train_loss": loss,
+        "val": finite(scores),
+        "lr": lr,
+        "seconds": round(seconds, 2),
+    }
 
 
 class Trainer:
@@ -125,13 +144,10 @@ class Trainer:
         """The learning rate of the first group of parameters."""
         return self.optimizer.param_groups[0]["lr"]
 
-    def train_epoch(self, train: MultimodalDataset, epoch: int) -> float:
+    def train_epoch(self, train: MultimodalDataset, epoch: int) -> Any:
         """One pass over the training split -> the mean loss of its examples."""
-        config, optim, accelerator = self.config, self.config.optim, self.accelerator
-        rank, devices = accelerator.process_index, accelerator.num_processes
-        data.seed_everything(config.seed, epoch, rank)
-        update = (optim.batch_size, config.seed, epoch, optim.micro_batches)
-        plan = data.training_plan(len(train), *update, rank, devices)
+        config, accelerator = self.config, self.accelerator
+        plan = self._plan(len(train), epoch)
         if hasattr(train, "set_epoch"):
             train.set_epoch(epoch)
         positions = (part.positions for part in plan)
@@ -147,14 +163,23 @@ class Trainer:
                 self._update()
             if len(losses) % CHECK_EVERY == 0 or len(losses) == len(plan):
                 self._refuse_non_finite(losses, plan, epoch)
-        if devices > 1:
+        if accelerator.num_processes > 1:
             # Each kept batch statistics of its own examples; those of the first are saved.
             for buffer in self.model.buffers():
                 broadcast(buffer)
         # A device without a share in an update has a loss of 0 there.
         sizes = [1 / part.scale if part.scale else 0.0 for part in plan]
-        total = (torch.stack(losses) * torch.tensor(sizes, device=accelerator.device)).sum()
-        return accelerator.reduce(total, "sum").item() / len(train)
+        sizes = torch.tensor(sizes, device=accelerator.device)
+        total = (torch.stack(losses, dim=-1) * sizes).sum(dim=-1)
+        return (accelerator.reduce(total, "sum").cpu().double() / len(train)).tolist()
+
+    def _plan(self, examples: int, epoch: int) -> list[MicroBatch]:
+        """Seed an epoch's random numbers -> its micro-batches on this device."""
+        seed, optim, accelerator = self.config.seed, self.config.optim, self.accelerator
+        rank, devices = accelerator.process_index, accelerator.num_processes
+        data.seed_everything(seed, epoch, rank)
+        update = (optim.batch_size, seed, epoch, optim.micro_batches)
+        return data.training_plan(examples, *update, rank, devices)
 
     def _forward_backward(self, part: MicroBatch, batch: Any, train: MultimodalDataset) -> Tensor:
         """Add a micro-batch's gradients -> its share of the mean loss of its update."""
@@ -175,44 +200,55 @@ class Trainer:
         optimizer = self.prepared if self.scaled else self.optimizer
         if (norm := self.config.optim.clip_norm) is not None:
             trained = [p for group in optimizer.param_groups for p in group["params"]]
-            (self.accelerator if self.scaled else nn.utils).clip_grad_norm_(trained, norm)
+            self._clip(trained, norm)
         optimizer.step()
         if self.lr_varies:
             self.scheduler.step()
         optimizer.zero_grad()
 
-    def refuse_nan(self, predictions: Predictions, epoch: int) -> None:
-        """FloatingPointError if any number of the predictions is NaN."""
-        numbers = [column for column in predictions.values() if column.dtype.kind == "f"]
-        if any(np.isnan(column).any() for column in numbers):
-            raise self._diverged("the validation predictions are NaN", epoch, "its end")
+    def _clip(self, parameters: list[Tensor], norm: float) -> None:
+        (self.accelerator if self.scaled else nn.utils).clip_grad_norm_(parameters, norm)
 
     def _refuse_non_finite(self, losses: list[Tensor], plan: list[MicroBatch], epoch: int) -> None:
         """FloatingPointError if any loss since the last look is not finite."""
         begin = (len(losses) - 1) // CHECK_EVERY * CHECK_EVERY
-        bad = ~torch.isfinite(torch.stack(losses[begin:]))
-        if bad.any():
-            first = begin + int(bad.nonzero()[0])
-            step = 1 + sum(part.last for part in plan[:first])
-            raise self._diverged(f"the loss is {losses[first].item()}", epoch, f"step {step}")
+        recent = torch.stack(losses[begin:])
+        if not torch.isfinite(recent).all():
+            raise self._not_finite(recent, begin, plan, epoch, self.config)
 
-    def _diverged(self, what: str, epoch: int, where: str) -> FloatingPointError:
-        return FloatingPointError(
-            f"{self.config.run_name}, seed {self.config.seed}: {what} at epoch {epoch + 1}, "
-            f"{where} (lr {self.lr:g}); try a lower optim.lr or an optim.clip_norm, under another "
-            "--tag. The folder holds the last good epoch"
-        )
+    def _not_finite(
+        self, losses: Tensor, begin: int, plan: list[MicroBatch], epoch: int, config: RunConfig
+    ) -> FloatingPointError:
+        """`losses` [n]: those of the micro-batches from `begin` on."""
+        first = int((~torch.isfinite(losses)).nonzero()[0])
+        step = 1 + sum(part.last for part in plan[: begin + first])
+        what = f"the loss is {losses[first].item()}"
+        return diverged(what, config, epoch, f"step {step}", self.lr)
 
 
-def _record_epoch(run: Run, trainer: Trainer, history: History) -> None:
+def refuse_nan(predictions: Predictions, config: RunConfig, epoch: int, lr: float) -> None:
+    """FloatingPointError if any number of the validation predictions is NaN."""
+    numbers = [column for column in predictions.values() if column.dtype.kind == "f"]
+    if any(np.isnan(column).any() for column in numbers):
+        raise diverged("the validation predictions are NaN", config, epoch, "its end", lr)
+
+
+def diverged(what: str, config: RunConfig, epoch: int, where: str, lr: float) -> FloatingPointError:
+    return FloatingPointError(
+        f"{config.run_name}, seed {config.seed}: {what} at epoch {epoch + 1}, "
+        f"{where} (lr {lr:g}); try a lower optim.lr or an optim.clip_norm, under another "
+        "--tag. The folder holds the last good epoch"
+    )
+
+
+def keep_epoch(run: Run, state: Plain, history: History, accelerator: Accelerator) -> None:
     """Keep the state after an epoch, and its weights if it is the best so far; print its line."""
-    config, accelerator = run.config, trainer.accelerator
+    config = run.config
     epoch, loss = len(history), history[-1]["train_loss"]
     is_best = best_epoch(history, config.optim.select) == epoch
     if is_best:
         # Before `last`: killed in between, the epoch is simply done again.
-        run.save_best(trainer.model.state_dict())
-    state = {name: part.state_dict() for name, part in trainer.parts.items()}
+        run.save_best(state["model"])
     run.save_last(state | {"history": history})
     run.write_history(history)
     scores = {name: value for name, value in history[-1]["val"].items() if value is not None}

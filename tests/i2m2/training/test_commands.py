@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from AVMNIST_and_MIMIC.datasets import DATASETS as AVMNIST_AND_MIMIC
 from i2m2.errors import CommandParser, SettingsError
 from i2m2.settings import to_dict
 from i2m2.training import commands
@@ -23,6 +24,28 @@ def test_train_hands_on_the_settings_and_the_command_without_what_makes_a_joint_
     ((experiment, config, command),) = seen
     assert experiment == "the toy" and (config.run_name, config.seed) == ("i2m2-concat-x", 3)
     assert command == "python -m toy.train --dataset toy --seed 3 --tag x"
+
+
+def test_train_hands_on_the_settings_of_several_seeds(monkeypatch):
+    seen = []
+    monkeypatch.setattr(toy, "EXPERIMENT", "the toy", raising=False)
+    monkeypatch.setattr("i2m2.training.seeds.train_seeds", lambda *given: seen.append(given))
+    words = ["--dataset=toy", "--method", "intra", "--seeds", "0", "2", "--tag", "x"]
+    commands.train(DATASETS, words, "toy.train")
+    ((_, configs, command),) = seen
+    assert [(config.run_name, config.seed) for config in configs] == [
+        ("intra-x", 0),
+        ("intra-x", 2),
+    ]
+    assert command == "python -m toy.train --dataset toy --tag x --seeds 0 2"
+
+
+def test_whether_seeds_at_once_are_faster_is_known_by_data_set_and_fusion():
+    def at_once(*words):
+        return commands.seeds_at_once(AVMNIST_AND_MIMIC, [*words, "--method", "inter"])
+
+    assert at_once("--dataset", "mimic") and not at_once("--dataset", "avmnist")
+    assert not at_once("--dataset", "mimic", "--fusion", "lrtf")
 
 
 def test_a_data_set_that_is_not_there_is_refused_with_those_that_are():

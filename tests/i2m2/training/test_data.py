@@ -8,7 +8,14 @@ from torch import nn
 
 from i2m2.errors import DataError
 from i2m2.model import ProductOfExperts, UnimodalExpert
-from i2m2.training.data import ArrayDataset, check_dataset, loader, training_plan
+from i2m2.training.data import (
+    ArrayDataset,
+    ResidentDataset,
+    check_dataset,
+    loader,
+    resident,
+    training_plan,
+)
 
 
 def split(n=6, first_id=0, **changes):
@@ -178,3 +185,29 @@ def test_what_cannot_be_taken_is_refused_by_name(changes, message):
 def test_splits_are_checked(train, test, message):
     with pytest.raises(DataError, match=message):
         check_dataset({"train": train, "test": test}, num_classes=3)
+
+
+def test_examples_that_lie_on_the_device_are_those_of_the_arrays():
+    image = np.arange(24, dtype=np.uint8).reshape(6, 4)
+    gaps = {"present": {"image": np.arange(6) % 2 > 0}, "inputs": {"image": image}}
+    arrays = split(rows=np.array([5, 4, 3, 2, 1, 0]), **gaps)
+    there, positions = (
+        ResidentDataset(arrays, torch.device("cpu")),
+        [np.array([4, 0]), np.array([1])],
+    )
+    pairs = zip(loader(arrays, positions), loader(there, positions, workers=2), strict=True)
+    for batch, same in pairs:
+        assert batch["inputs"]["image"].dtype == same["inputs"]["image"].dtype == torch.uint8
+        assert torch.equal(batch["inputs"]["image"], same["inputs"]["image"])
+        assert torch.equal(batch["present"]["image"], same["present"]["image"])
+        assert torch.equal(batch["y"], same["y"])
+    assert len(there) == 6 and there.id is arrays.id and not hasattr(there, "set_epoch")
+
+
+def test_examples_move_to_a_gpu_alone_and_only_where_they_fit(monkeypatch):
+    moved, free = [], 8 * 6 * 16  # 6 examples of 4 floats are an eighth of it
+    monkeypatch.setattr("i2m2.training.data.ResidentDataset", lambda *given: moved.append(given))
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free, free))
+    gpu, arrays, more = torch.device("cuda"), split(), split(7)
+    assert resident(arrays, torch.device("cpu")) is arrays and resident(more, gpu) is more
+    assert resident(arrays, gpu) is None and moved == [(arrays, gpu)]

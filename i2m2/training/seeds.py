@@ -1,0 +1,331 @@
+"""All seeds of a method at once: their models are one stack, and a step is a step of all.
+
+Every seed has the order of examples, the random numbers, the best epoch and the folder that it has
+alone. Only last bits differ: the products of matrices are other routines, which may add in another
+order. A command that is killed and started again ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from i2m2.errors import SettingsError
+from i2m2.files import Plain
+from i2m2.losses import negative_log_likelihood
+from i2m2.model import ProductOfExperts
+from i2m2.settings import RunConfig
+from i2m2.stats.predictions import Predictions
+from i2m2.training import data
+from i2m2.training.data import Batch, Data, MicroBatch, MultimodalDataset
+from i2m2.training.evaluate import SelectOutputs, predict
+from i2m2.training.experiment import (
+    Experiment,
+    finish,
+    first_model,
+    read_splits,
+    say_done,
+    train_run,
+)
+from i2m2.training.loop import (
+    CHECK_EVERY,
+    History,
+    Loss,
+    Trainer,
+    keep_epoch,
+    make_accelerator,
+    record_of,
+    refuse_nan,
+    say_resumed,
+    training_ended,
+    usual_scores,
+)
+from i2m2.training.run import Run, run_dir
+from i2m2.training.stack import OfOneBatch, joined, slice_of, stack
+
+ONE_BY_ONE = "train one seed after the other: --seed"
+
+
+@dataclass(eq=False)
+class Seed:
+    """One run of several: its own model, and its state after its latest epoch."""
+
+    run: Run
+    model: ProductOfExperts
+    state: Plain  # of the model, then also of optimizer and scheduler, as in last.pt
+    history: History = field(default_factory=list)
+    error: FloatingPointError | None = None  # which ended its training
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has epochs left."""
+        return self.error is None and not training_ended(self.history, self.run.config.optim)
+
+
+def train_seeds(experiment: Experiment, configs: Sequence[RunConfig], command: str) -> None:
+    """Make the runs of these settings, which differ in their seeds alone, or resume them; finished
+    ones are left alone. `command` as in `train_run`.
+
+    SettingsError for what cannot be trained so. FloatingPointError of the first seed that diverged,
+    once the others are done.
+    """
+    if configs[0].seeds_at_once and len(configs) > 1:
+        errors = _at_once(experiment, configs, command)
+    else:
+        errors = _one_after_the_other(experiment, configs, command)
+    for error in errors:
+        raise error
+
+
+def _one_after_the_other(
+    experiment: Experiment, configs: Sequence[RunConfig], command: str
+) -> list[FloatingPointError]:
+    errors = []
+    for config in configs:
+        try:
+            train_run(experiment, config, command)
+        except FloatingPointError as error:
+            errors.append(error)
+    return errors
+
+
+def _at_once(
+    experiment: Experiment, configs: Sequence[RunConfig], command: str
+) -> list[FloatingPointError]:
+    accelerator = make_accelerator(configs[0])
+    _refuse_settings(configs[0], accelerator)
+    content = experiment.load(configs[0])
+    _refuse_data(content.splits["train"])
+    runs = [Run.open(run_dir(c, content.variant), c, content.facts) for c in configs]
+    for run in runs:
+        if run.done:
+            say_done(run, accelerator)
+    if not (runs := [run for run in runs if not run.done]):
+        return []
+    _refuse_other_threads(runs)
+    torch.set_num_threads(runs[0].config.threads)
+    seeds = [_begin(experiment, run, content, accelerator, command) for run in runs]
+    _refuse_model([seed.model for seed in seeds], content.splits["train"])
+    splits = read_splits(content, seeds[0].model, accelerator)
+    _fit(experiment, seeds, content, splits, accelerator)
+    for seed in seeds:
+        if seed.error is None:
+            seed.run.load_best_into(seed.model)
+            finish(experiment, seed.run, seed.model, splits, accelerator)
+    return [seed.error for seed in seeds if seed.error]
+
+
+def _begin(
+    experiment: Experiment, run: Run, content: Data, accelerator: Accelerator, command: str
+) -> Seed:
+    model = first_model(experiment, run, content, accelerator, command)
+    if experiment.parameters(run.config, model) is not None:
+        raise SettingsError(f"several seeds at once have one rate for all weights; {ONE_BY_ONE}")
+    history = run.restore({"model": model})
+    say_resumed(run, history, accelerator)
+    state = run.load_last() if history else {"model": model.state_dict()}
+    return Seed(run, model, state, history)
+
+
+def _fit(
+    experiment: Experiment,
+    seeds: Sequence[Seed],
+    content: Data,
+    splits: Mapping[str, MultimodalDataset],
+    accelerator: Accelerator,
+) -> None:
+    """`loop.fit` of all seeds. Those furthest behind are trained until they have caught up.
+
+    The bits of a product may depend on its place in the memory. So a seed that has trained an epoch
+    already keeps its place in the stack meanwhile, filled by another one.
+    """
+    config, device = seeds[0].run.config, accelerator.device
+    loss, outputs = experiment.loss(config, content, device), experiment.select_outputs(config)
+    group, now = [], []
+    while waiting := [seed for seed in seeds if seed.waits]:
+        epoch, before = min(len(seed.history) for seed in waiting), (group, now)
+        now = [seed for seed in waiting if len(seed.history) == epoch]
+        group = [seed for seed in seeds if seed in now or len(seed.history) > epoch]
+        if (group, now) != before:
+            filled = [seed if seed in now else now[0] for seed in group]
+            trainer = StackTrainer(filled, accelerator, loss, len(splits["train"]))
+        began = time.perf_counter()
+        losses = trainer.train_epoch(splits["train"], epoch)
+        predictions = trainer.predict(splits["val"], outputs)
+        for place, seed in enumerate(group):
+            if seed in now and not _failed(seed, trainer, place, predictions[place]):
+                score = experiment.validate or partial(usual_scores, config=config)
+                seconds = (time.perf_counter() - began) / len(now)  # its share of them
+                scores = score(predictions[place])
+                record = record_of(epoch, losses[place], scores, trainer.lr, seconds)
+                seed.history.append(record)
+                seed.state = trainer.state_of(place)
+                keep_epoch(seed.run, seed.state, seed.history, accelerator)
+
+
+def _failed(seed: Seed, trainer: StackTrainer, place: int, predictions: Predictions) -> bool:
+    """Whether a seed's loss or predictions were not finite, which ends its training."""
+    seed.error = trainer.errors.get(place)
+    if seed.error is None:
+        try:
+            refuse_nan(predictions, seed.run.config, len(seed.history), trainer.lr)
+        except FloatingPointError as error:
+            seed.error = error
+    return seed.error is not None
+
+
+class StackTrainer(Trainer):
+    """`Trainer` of the models of several seeds, which are at the same epoch."""
+
+    def __init__(
+        self, seeds: Sequence[Seed], accelerator: Accelerator, loss: Loss, examples: int
+    ) -> None:
+        self.configs = [seed.run.config for seed in seeds]
+        self.generators = [torch.Generator(accelerator.device) for _ in seeds]
+        self.errors: dict[int, FloatingPointError] = {}  # by place in the stack
+        model = stack([seed.model for seed in seeds], self.generators)
+        super().__init__(model, self.configs[0], accelerator, loss, None, examples)
+        states = [seed.state for seed in seeds]
+        for name, part in self.parts.items():
+            if name in states[0]:
+                part.load_state_dict(joined([state[name] for state in states]))
+
+    def state_of(self, place: int) -> Plain:
+        """The state of one seed, as `Trainer` has it."""
+        return slice_of({name: part.state_dict() for name, part in self.parts.items()}, place)
+
+    def predict(
+        self, dataset: MultimodalDataset, select_outputs: SelectOutputs
+    ) -> list[Predictions]:
+        """Every seed's predictions of a split."""
+        config, places = self.config, range(len(self.configs))
+
+        def of_each(log_prob: Tensor, by_expert: Mapping[str, Tensor], y: Any) -> dict[str, Tensor]:
+            columns = {}
+            for s in places:
+                own = {name: value[:, s] for name, value in by_expert.items()}
+                selected = select_outputs(log_prob[:, s], own, y)
+                columns |= {f"{s}/{name}": column for name, column in selected.items()}
+            return columns
+
+        model = OfOneBatch(self.model, len(places))
+        columns = predict(
+            model, dataset, self.accelerator, config.step_size, config.workers, of_each
+        )
+        common = {name: column for name, column in columns.items() if "/" not in name}
+        own = [
+            {n.removeprefix(f"{s}/"): c for n, c in columns.items() if n.startswith(f"{s}/")}
+            for s in places
+        ]
+        return [common | columns for columns in own]
+
+    def _plan(self, examples: int, epoch: int) -> list[MicroBatch]:
+        """Seed an epoch's random numbers -> its micro-batches: all seeds' examples in a row."""
+        optim, plans = self.config.optim, []
+        for config, generator in zip(self.configs, self.generators, strict=True):
+            data.seed_generator(generator, config.seed, epoch, 0)
+            update = (optim.batch_size, config.seed, epoch, optim.micro_batches)
+            plans.append(data.training_plan(examples, *update))
+        return [
+            MicroBatch(np.concatenate([own.positions for own in parts]), *parts[0][1:])
+            for parts in zip(*plans, strict=True)
+        ]
+
+    def _forward_backward(self, part: MicroBatch, batch: Batch, train: MultimodalDataset) -> Tensor:
+        """Add a micro-batch's gradients -> every seed's share of the mean loss of its update."""
+        batch = data.to_device(batch, self.accelerator.device, train.prepare)
+        log_prob, _ = self.wrapped(
+            self._by_seed(batch["inputs"]), self._by_seed(batch.get("present") or {})
+        )
+        mean = self._losses(log_prob, batch["y"]) * part.scale
+        mean.sum().backward()
+        return mean.detach()
+
+    def _by_seed(self, values: Any) -> Any:
+        """Tensors [S * B, ...] -> [S, B, ...]."""
+        return tree_map(lambda x: x.view(len(self.configs), -1, *x.shape[1:]), values)
+
+    def _losses(self, log_prob: Tensor, y: Any) -> Tensor:
+        """Every seed's loss, summed over its examples: [S, B, (L,) C], y [S * B(, L)] -> [S]."""
+        if self.loss is negative_log_likelihood:  # an example's does not depend on the others
+            return self.loss(log_prob.flatten(0, 1), y).view(len(log_prob), -1).sum(dim=1)
+        y = self._by_seed(y)
+        own = [tree_map(lambda x, s=s: x[s], y) for s in range(len(log_prob))]
+        losses = [self.loss(*pair).sum() for pair in zip(log_prob, own, strict=True)]
+        return torch.stack(losses)
+
+    def _clip(self, parameters: list[Tensor], norm: float) -> None:
+        """Each seed's gradient on its own."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norms = [torch.linalg.vector_norm(g.view(len(g), -1), dim=1) for g in gradients]
+        total = torch.linalg.vector_norm(torch.stack(norms), dim=0)  # [S]
+        factor = (norm / (total + 1e-6)).clamp(max=1)
+        for g in gradients:
+            g.mul_(factor.view(-1, *[1] * (g.dim() - 1)))
+
+    def _refuse_non_finite(self, losses: list[Tensor], plan: list[MicroBatch], epoch: int) -> None:
+        """Note whose loss is not finite; the others go on."""
+        begin = (len(losses) - 1) // CHECK_EVERY * CHECK_EVERY
+        recent = torch.stack(losses[begin:])  # [steps, S]
+        for place in (~torch.isfinite(recent)).any(dim=0).nonzero().flatten().tolist():
+            found = self._not_finite(recent[:, place], begin, plan, epoch, self.configs[place])
+            self.errors.setdefault(place, found)
+
+
+def _refuse_settings(config: RunConfig, accelerator: Accelerator) -> None:
+    """SettingsError for what one stack of models cannot do as each alone does."""
+    reasons = {
+        "several processes": accelerator.num_processes > 1,
+        f"precision={config.precision}": config.precision != "no",
+        "compile=true": config.compile,
+        f"tracker={config.tracker}": config.tracker is not None,
+    }
+    if found := [reason for reason, holds in reasons.items() if holds]:
+        raise SettingsError(f"several seeds at once do not go with {found[0]}; {ONE_BY_ONE}")
+
+
+def _refuse_data(train: MultimodalDataset) -> None:
+    """SettingsError for training data that look different in every epoch, by chance."""
+    if hasattr(train, "set_epoch"):
+        raise SettingsError(f"these data differ from epoch to epoch; {ONE_BY_ONE}")
+
+
+def _refuse_other_threads(runs: Sequence[Run]) -> None:
+    """SettingsError for runs that began with different numbers of threads, which bits depend on."""
+    threads = sorted({run.config.threads for run in runs})
+    if len(threads) > 1:
+        began = " and ".join(map(str, threads))
+        raise SettingsError(f"these seeds began with {began} threads; {ONE_BY_ONE}")
+
+
+def _refuse_model(models: Sequence[ProductOfExperts], train: MultimodalDataset) -> None:
+    """SettingsError for models that a stack does not compute."""
+    train = train.select(models[0].modalities)
+    batch = train[np.arange(min(4, len(train)))]
+    given = train.prepare(batch["inputs"]), batch.get("present") or {}
+    generators = [torch.Generator() for _ in models]
+    try:
+        with torch.no_grad():
+            together = OfOneBatch(stack(models, generators).eval(), len(models))(*given)[0]
+            alone = torch.stack([model.eval()(*given)[0] for model in models], dim=1)
+            OfOneBatch(stack(models, generators).train(), len(models))(*given)
+    except RuntimeError as error:
+        why = str(error).strip().splitlines()[0]
+        raise SettingsError(
+            f"several seeds at once: this model fails ({why}); {ONE_BY_ONE}"
+        ) from error
+    if not torch.allclose(together, alone, atol=1e-4, equal_nan=True):
+        raise SettingsError(
+            f"several seeds at once: this model then answers otherwise; {ONE_BY_ONE}"
+        )
+    for model in models:
+        model.train()

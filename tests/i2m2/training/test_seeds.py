@@ -1,0 +1,361 @@
+"""Several seeds at once: every run is what it is alone, through stops, kills and errors."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from AVMNIST_and_MIMIC.mimic.experiment import EXPERIMENT, load_mimic
+from AVMNIST_and_MIMIC.mimic.settings import MIMICConfig
+from i2m2.errors import SettingsError
+from i2m2.training.commands import split_seeds
+from i2m2.training.config import load_config
+from i2m2.training.data import Data
+from i2m2.training.experiment import Experiment, train_run
+from i2m2.training.run import Run
+from i2m2.training.seeds import train_seeds
+from tests.conftest import MIMIC_CONFIG
+from tests.i2m2.training.toy import ToyConfig, toy_config, toy_model, toy_split
+
+ROWS = (
+    "unimodal_static", "unimodal_series", "inter --fusion concat",
+    "inter --fusion low_rank_tensor", "intra", "i2m2 --fusion concat",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_git(monkeypatch):
+    """Asking for the commit takes longer than these runs."""
+    monkeypatch.setattr("i2m2.training.run._git_commit", lambda: None)
+
+
+def load(config):
+    splits = {"train": toy_split(45, 0), "val": toy_split(27, 1000), "test": toy_split(30, 2000)}
+    facts = {"variant": "", "synthetic": True, "description": "toy", "fingerprint": "toy"}
+    return Data(splits, "", facts)
+
+
+TOY = Experiment(load=load, build_model=lambda config, data: toy_model())
+
+
+def of_seeds(config, seeds=range(2)):
+    return [replace(config, init="scratch", seed=seed) for seed in seeds]
+
+
+def folders(out):
+    """{folder below `out`: its run}."""
+    return {path.parent.relative_to(out): path.parent for path in Path(out).rglob("config.yaml")}
+
+
+def history_of(folder):
+    """metrics.jsonl without the time that epochs took."""
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").open()]
+    return [{k: v for k, v in record.items() if k != "seconds"} for record in records]
+
+
+def flat(value, prefix=""):
+    """Nested containers of numbers, tensors and texts as {path: value}."""
+    if isinstance(value, dict):
+        return {k: v for name in value for k, v in flat(value[name], f"{prefix}/{name}").items()}
+    if isinstance(value, list):
+        return flat(dict(enumerate(value)), prefix)
+    return {prefix: value.double().numpy() if isinstance(value, torch.Tensor) else value}
+
+
+def assert_close(one, other):
+    one, other = flat(one), flat(other)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        if isinstance(value, (float, np.ndarray)):
+            np.testing.assert_allclose(other[name], value, atol=1e-5, rtol=1e-5, err_msg=name)
+        else:
+            assert other[name] == value, name
+
+
+def assert_same_runs(alone, together):
+    """Every file of every folder, numbers within 1e-5."""
+    runs = folders(alone)
+    assert runs and folders(together).keys() == runs.keys()
+    for name, one in runs.items():
+        other = Path(together) / name
+        assert sorted(p.name for p in other.iterdir()) == sorted(p.name for p in one.iterdir())
+        assert (other / "config.yaml").read_text() == (one / "config.yaml").read_text().replace(
+            str(alone), str(together)
+        )
+        assert_close(history_of(one), history_of(other))
+        states = [torch.load(run / "last.pt", weights_only=True) for run in (one, other)]
+        assert_close(*({k: v for k, v in state.items() if k != "history"} for state in states))
+        assert_close(*(load_file(run / "best.safetensors") for run in (one, other)))
+        for split in ("val", "test"):
+            assert_close(*(dict(np.load(run / f"predictions_{split}.npz")) for run in (one, other)))
+        assert_close(*(json.loads((run / "result.json").read_text()) for run in (one, other)))
+
+
+def bytes_of(out):
+    names = ("best.safetensors", "predictions_val.npz", "predictions_test.npz", "result.json")
+    return {
+        run / name: (folder / name).read_bytes()
+        for run, folder in folders(out).items()
+        for name in names
+    }
+
+
+class AtOnce(MIMICConfig):
+    seeds_at_once = True  # low-rank tensor fusion too
+
+
+def test_every_row_of_mimic_is_what_its_seeds_give_one_by_one(mimic_files, tmp_path):
+    words = ["--config", MIMIC_CONFIG, "--data.dir", str(mimic_files), "--threads", "1"]
+    words += ["--optim.epochs", "2", "--model.rank", "4"]
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    content = load_mimic(load_config(MIMICConfig, [*words, "--method", "intra"]))
+    mimic = replace(EXPERIMENT, load=lambda config: content)
+    for row in ROWS:
+        config = load_config(AtOnce, [*words, "--method", *row.split()])
+        for seed in (0, 1):
+            train_run(mimic, replace(config, seed=seed, out=str(alone)), "")
+        both = [replace(config, seed=seed, out=str(together)) for seed in (0, 1)]
+        train_seeds(mimic, both, "")
+    assert_same_runs(alone, together)
+    assert len(folders(together)) == 2 * len(ROWS)
+    environment = json.loads((together / "mimic-mortality/intra/seed1/env.json").read_text())
+    parts = environment["warm_start"].values()
+    assert [Path(part).name for part in parts] == ["seed1", "seed1"]
+
+
+class Scaled(nn.Module):
+    """A layer that no table knows."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(()))
+        self.norm = nn.BatchNorm1d(8)
+
+    def forward(self, h):
+        return self.norm(h) * self.scale
+
+
+def odd_model(config, data):
+    """Layers of all kinds: dropout, batch norm, a scalar weight, an encoder of two experts."""
+    model = toy_model(lambda d: nn.Sequential(nn.Dropout(0.3), nn.Linear(d, 3, bias=False)))
+    left = nn.Sequential(nn.Linear(3, 8, bias=False), Scaled(), nn.GELU(), nn.Dropout(0.2))
+    model.experts["left"].encoder = model.experts["inter"].encoders["left"] = left
+    model.experts["right"].head[1].weight.requires_grad_(False)
+    return model
+
+
+def own_loss(log_prob, y):
+    """One whose examples depend on each other."""
+    loss = nn.functional.nll_loss(log_prob, y, reduction="none")
+    return loss / loss.detach().mean()
+
+
+@pytest.mark.parametrize("optimiser, loss", [("sgd", None), ("rmsprop", own_loss), ("adamw", None)])
+def test_layers_optimisers_and_losses_of_all_kinds_do_what_they_do_alone(optimiser, loss, tmp_path):
+    optim = {
+        "name": optimiser,
+        "lr": 0.01,
+        "epochs": 2,
+        "schedule": "cosine",
+        "warmup": 0.2,
+        "clip_norm": 0.5,
+    }
+    optim |= {"micro_batches": 2 if loss is None else 1, "weight_decay": 0.01}
+    optim |= {"momentum": 0.0 if optimiser == "adamw" else 0.5}
+    experiment = replace(TOY, build_model=odd_model)
+    if loss:
+        experiment = replace(experiment, loss=lambda *_: loss)
+    for config in of_seeds(toy_config(tmp_path / "alone", **optim)):
+        train_run(experiment, config, "")
+    train_seeds(experiment, of_seeds(toy_config(tmp_path / "together", **optim)), "")
+    assert_same_runs(tmp_path / "alone", tmp_path / "together")
+
+
+def test_examples_without_a_modality_are_what_they_are_alone(tmp_path):
+    def with_gaps(config):
+        data = load(config)
+        for split in data.splits.values():
+            split.present = {
+                "left": np.arange(len(split)) % 3 > 0,
+                "right": np.arange(len(split)) % 6 > 0,
+            }
+        return data
+
+    experiment = replace(TOY, load=with_gaps)
+    for config in of_seeds(toy_config(tmp_path / "alone")):
+        train_run(experiment, config, "")
+    train_seeds(experiment, of_seeds(toy_config(tmp_path / "together")), "")
+    assert_same_runs(tmp_path / "alone", tmp_path / "together")
+
+
+STOPS = {"epochs": 9, "lr": 0.5, "patience": 1}
+
+
+def test_every_seed_stops_at_its_own_epoch_and_changes_no_other(tmp_path):
+    for config in of_seeds(toy_config(tmp_path / "alone", **STOPS), range(4)):
+        train_run(TOY, config, "")
+    train_seeds(TOY, of_seeds(toy_config(tmp_path / "together", **STOPS), range(4)), "")
+    assert_same_runs(tmp_path / "alone", tmp_path / "together")
+    epochs = {len(history_of(folder)) for folder in folders(tmp_path / "together").values()}
+    assert len(epochs) > 2
+
+
+class Killed(BaseException):
+    """Stands in for a kill: nothing in the project catches it."""
+
+
+@pytest.mark.parametrize("moment, call", [("save_best", 2), ("save_last", 5), ("finish", 2)])
+def test_seeds_broken_off_anywhere_go_on_to_the_same_bits(moment, call, tmp_path, monkeypatch):
+    train_seeds(TOY, of_seeds(toy_config(tmp_path / "whole", **STOPS), range(4)), "")
+    configs = of_seeds(toy_config(tmp_path / "broken", **STOPS), range(4))
+    calls, original = [], getattr(Run, moment)
+
+    def broken(self, *arguments):
+        calls.append(1)
+        if len(calls) == call:
+            raise Killed
+        return original(self, *arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Run, moment, broken)
+        train_seeds(TOY, configs, "")
+    train_seeds(TOY, configs, "")
+    assert bytes_of(tmp_path / "broken") == bytes_of(tmp_path / "whole")
+
+
+def test_seeds_that_are_done_or_further_on_are_taken_as_they_are(tmp_path, monkeypatch, capsys):
+    """Seed 0 is done, seed 1 was broken off alone in its third epoch."""
+    for config in of_seeds(toy_config(tmp_path / "alone"), range(3)):
+        train_run(TOY, config, "")
+    configs = of_seeds(toy_config(tmp_path / "together"), range(3))
+    train_run(TOY, configs[0], "")
+    calls, original = [], Run.save_last
+
+    def broken(self, state):
+        calls.append(1)
+        if len(calls) == 3:
+            raise Killed
+        original(self, state)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Run, "save_last", broken)
+        train_run(TOY, configs[1], "")
+    done = (tmp_path / "together/toy/i2m2-concat-scratch/seed0/last.pt").stat().st_mtime_ns
+    train_seeds(TOY, configs, "")
+    assert (tmp_path / "together/toy/i2m2-concat-scratch/seed0/last.pt").stat().st_mtime_ns == done
+    assert "seed0: already done" in capsys.readouterr().out
+    assert_same_runs(tmp_path / "alone", tmp_path / "together")
+
+
+def diverging(config, data):
+    """Seed 1 has weights too large for a finite loss."""
+    model = toy_model()
+    if config.seed == 1:
+        for parameter in model.parameters():
+            parameter.data *= 1e38
+    return model
+
+
+def test_a_seed_that_diverges_is_named_once_the_others_are_done(tmp_path):
+    experiment = replace(TOY, build_model=diverging)
+    config = toy_config(tmp_path / "together")
+    with pytest.raises(
+        FloatingPointError, match=r"seed 1: the loss is (nan|inf) at epoch 1, step 1"
+    ):
+        train_seeds(experiment, of_seeds(config, range(3)), "")
+    for config in of_seeds(toy_config(tmp_path / "alone"), (0, 2)):
+        train_run(TOY, config, "")
+    (tmp_path / "together/toy/i2m2-concat-scratch/seed1").rename(tmp_path / "seed1")
+    assert_same_runs(tmp_path / "alone", tmp_path / "together")
+    assert not (tmp_path / "seed1/last.pt").exists()
+
+
+class OneByOne(ToyConfig):
+    seeds_at_once = False
+
+
+def test_where_it_does_not_pay_seeds_are_made_one_after_the_other_bit_for_bit(tmp_path):
+    for config in of_seeds(toy_config(tmp_path / "alone")):
+        train_run(TOY, config, "")
+    configs = [OneByOne(**vars(c)) for c in of_seeds(toy_config(tmp_path / "together"))]
+    train_seeds(TOY, configs, "")
+    alone, together = bytes_of(tmp_path / "alone"), bytes_of(tmp_path / "together")
+    assert alone == together
+
+
+class Noisy(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) + torch.randn(x.shape[0], 1)
+
+
+class Rounds(nn.Linear):
+    def forward(self, x):
+        return super().forward(x) * x.sum().round().item()
+
+
+def other_epochs(config):
+    data = load(config)
+    data.splits["train"].set_epoch = print
+    return data
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"build_model": lambda *_: toy_model(lambda d: Noisy(d, 3))}, "random"),
+        ({"build_model": lambda *_: toy_model(lambda d: Rounds(d, 3))}, r"item\(\)"),
+        ({"load": other_epochs}, "these data differ from epoch to epoch"),
+        (
+            {"parameters": lambda config, model: [{"params": model.parameters()}]},
+            "one rate for all weights",
+        ),
+    ],
+)
+def test_what_cannot_be_trained_at_once_is_refused_with_the_reason(changes, message, tmp_path):
+    with pytest.raises(SettingsError, match=f"{message}.*train one seed after the other: --seed"):
+        train_seeds(replace(TOY, **changes), of_seeds(toy_config(tmp_path)), "")
+
+
+def test_settings_that_need_a_model_of_its_own_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("i2m2.training.loop.find_spec", lambda name: name)
+    for change in ({"compile": True}, {"tracker": "tensorboard"}):
+        with pytest.raises(SettingsError, match="do not go with (compile=true|tracker=)"):
+            train_seeds(TOY, of_seeds(replace(toy_config(tmp_path), **change)), "")
+
+
+@pytest.mark.parametrize(
+    "words, seeds",
+    [
+        (["--seeds", "0..4"], [0, 1, 2, 3, 4]),
+        (["--seeds", "0", "1", "7"], [0, 1, 7]),
+        (["--seeds=0,2"], [0, 2]),
+        (["--seeds", "3..3 1"], [3, 1]),
+        (["--seed", "1"], None),
+    ],
+)
+def test_seeds_are_given_as_a_range_or_one_by_one(words, seeds):
+    rest = ["--method", "intra", "--tag", "x"]
+    assert split_seeds([*rest[:2], *words, *rest[2:]]) == (
+        (rest, seeds) if seeds else ([*rest[:2], *words, *rest[2:]], None)
+    )
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--seeds"], "names no seed"),
+        (["--seeds", "0..x"], "'0..x' is no seed; give 0..4, or 0 1 2"),
+        (["--seeds", "-1"], "'-1' is no seed"),
+        (["--seeds", "4..0"], "names no seed"),
+        (["--seeds", "0..99999999"], "at most 1,000"),
+        (["--seeds", "0", "--seed", "1"], "stands beside --seed"),
+    ],
+)
+def test_what_are_no_seeds_is_refused(words, message):
+    with pytest.raises(SettingsError, match=message):
+        split_seeds(words)
