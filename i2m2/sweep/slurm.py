@@ -1,0 +1,174 @@
+"""Runs as SLURM jobs, through submitit.
+
+A job is `Step`: it starts the run as a process of its own, by torchrun where there are several GPUs
+or nodes, and ends with its exit code. submitit keeps what a job is to do in a pickle, which here
+holds the name of `Step` and plain values; what a job has returned is never read.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+from submitit import JobEnvironment, SlurmExecutor
+from submitit.core.utils import FailedJobError
+from submitit.helpers import Checkpointable
+
+from i2m2.errors import SettingsError
+from i2m2.sweep import records
+from i2m2.sweep.plan import Job
+from i2m2.sweep.resources import Resources
+from i2m2.sweep.status import queued
+
+REQUEUES = 100  # of a run that takes longer than a job may; each goes on where the last has ended
+WITHDRAWN = 3600  # seconds that a job waits for its end, once SLURM has announced it
+
+
+def submit(jobs: Sequence[Job], resources: Resources, out: Path) -> dict[str, str]:
+    """Submit the jobs that are neither finished nor in the queue, each to begin after those it
+    needs -> {name: id} of those that are in the queue now. A job of the stage `run` also waits for
+    those of the stage `first` that are in the queue, one of the stage `last` for whatever is, well
+    or ill; the jobs that wait for the same are one array."""
+    queue = queued()
+    waiting = {
+        folder: planned
+        for folder, planned in records.all_planned(out).items()
+        if planned["slurm"] in queue
+    }
+    ids = {
+        job.name: waiting[folder]["slurm"]
+        for job in jobs
+        if (folder := records.folder_of(out, job)) in waiting
+    }
+    records.announce(out, [job for job in jobs if job.name not in ids])
+    arrays: dict[tuple[str, ...], list[Job]] = {}
+    for job in _in_order(jobs):
+        if job.name not in ids and not job.finished:
+            arrays.setdefault(tuple(job.needs), []).append(job)
+    firsts = [planned["slurm"] for planned in waiting.values() if planned["stage"] == "first"]
+    for needs, array in arrays.items():
+        before = [ids[name] for name in needs if name in ids]
+        kind = "afterok"
+        if array[0].stage == "last":
+            kind, before = "afterany", [planned["slurm"] for planned in waiting.values()]
+        elif array[0].stage == "run":
+            before += firsts
+        dependency = ":".join([kind, *before]) if before else None
+        executor = _executor(out, resources, array, dependency)
+        for job, slurm in zip(array, _submit(executor, array, resources, out), strict=True):
+            ids[job.name] = slurm
+            records.announce(out, [job], slurm)
+    return ids
+
+
+def _in_order(jobs: Sequence[Job]) -> list[Job]:
+    """Each after those it needs."""
+    by_name = {job.name: job for job in jobs}
+    order = TopologicalSorter({job.name: job.needs for job in jobs}).static_order()
+    return [by_name[name] for name in order]
+
+
+def _executor(
+    out: Path, resources: Resources, array: Sequence[Job], dependency: str | None
+) -> SlurmExecutor:
+    """What submits jobs with these resources. SettingsError where there is no SLURM."""
+    try:
+        executor = SlurmExecutor(out / records.FOLDER / "submitit", REQUEUES)
+    except RuntimeError as error:
+        raise SettingsError(
+            "LAUNCHER=slurm: there is no SLURM here (no srun); give the command where sbatch works"
+        ) from error
+    one = array[0].name if len(array) == 1 else f"{len(array)} runs"
+    executor.update_parameters(
+        job_name=f"i2m2: {one}",
+        partition=resources.partition,
+        nodes=resources.nodes,
+        ntasks_per_node=1,
+        gpus_per_node=resources.gpus or None,
+        cpus_per_task=resources.cpus,
+        mem=f"{round(1024 * resources.memory)}MB",
+        time=round(60 * resources.time),
+        setup=list(resources.setup),
+        dependency=dependency,
+        srun_args=[f"--cpus-per-task={resources.cpus}", "--kill-on-bad-exit=1"],
+        additional_parameters={"requeue": True, "kill-on-invalid-dep": "yes", **resources.sbatch},
+    )
+    return executor
+
+
+def _submit(
+    executor: SlurmExecutor, array: Sequence[Job], resources: Resources, out: Path
+) -> list[str]:
+    """-> the id of every job."""
+    try:
+        with executor.batch():
+            submitted = [
+                executor.submit(
+                    Step(),
+                    job.program,
+                    job.arguments,
+                    resources.gpus,
+                    str(records.folder_of(out, job)),
+                )
+                for job in array
+            ]
+    except FailedJobError as error:
+        raise SettingsError(f"sbatch refuses: {error}; see the options --slurm") from error
+    return [job.job_id for job in submitted]
+
+
+class Step(Checkpointable):
+    """What a job does on each of its nodes. It is requeued when its time is up, since submitit asks
+    for a signal before that, and by SLURM itself when it is preempted; the run then resumes."""
+
+    def __call__(self, program: str, arguments: list[str], gpus: int, record: str) -> None:
+        place, folder = JobEnvironment(), Path(record)
+        writes = place.global_rank == 0
+        announced: list[int] = []
+        signal.signal(signal.SIGTERM, lambda number, _: announced.append(number))
+        if writes:
+            records.write_state(folder)
+        command = command_of(program, arguments, gpus, place.hostnames, place.job_id)
+        threads = int(os.environ.get("SLURM_CPUS_PER_TASK", 1)) // max(1, gpus)
+        environment = os.environ | {"OMP_NUM_THREADS": str(max(1, threads))}
+        with records.open_log(folder) as log:
+            options = {"stdout": log, "stderr": subprocess.STDOUT, "env": environment}
+            code = subprocess.Popen(command, preexec_fn=_ignore_warning, **options).wait()
+        if code:
+            time.sleep(1)  # a signal may reach the run before it reaches this process
+        if code and announced:
+            time.sleep(WITHDRAWN)  # whether the run has failed is SLURM's to say
+        if writes:
+            records.write_state(folder, code)
+        if code:
+            sys.exit(code if code > 0 else 128 - code)
+
+
+def command_of(
+    program: str, arguments: Sequence[str], gpus: int, hosts: Sequence[str], job: str
+) -> list[str]:
+    """The command that makes a run on one of its `hosts`: by torchrun if it is several processes,
+    one per GPU."""
+    words = [sys.executable, "-m"]
+    if max(1, gpus) * len(hosts) > 1:
+        words += ["torch.distributed.run", f"--nnodes={len(hosts)}"]
+        words += [f"--nproc-per-node={max(1, gpus)}"]
+        if len(hosts) == 1:
+            words += ["--standalone"]
+        else:
+            port = 20_000 + int(job.split("_")[0]) % 20_000  # two jobs of a node seldom share it
+            words += ["--rdzv-backend=c10d", f"--rdzv-endpoint={hosts[0]}:{port}"]
+            words += [f"--rdzv-id={job}"]
+        words += ["-m"]
+    return [*words, program, *arguments]
+
+
+def _ignore_warning() -> None:
+    """Have the run go on when SLURM warns that its time is nearly up; `Step` answers that."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
