@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -186,18 +186,17 @@ def hours_of(config: RunConfig | None) -> float | None:
     return median(seconds) * config.optim.epochs / 3600 if seconds else None
 
 
-def show(jobs: Iterable[Job]) -> str:
-    """The plan as a text: every run, those it waits for, its hours where they are known."""
-    rows, total, untimed = [["run", "waits for", "hours"]], 0.0, 0
+def show(jobs: Sequence[Job]) -> str:
+    """The plan as a text: jobs, what they wait for, the hours of a run where they are known."""
+    rows, known = [["job", "waits for", "hours"]], []
     for job in jobs:
-        if job.finished:
-            rows.append([job.name, "", "finished"])
-            continue
-        hours = hours_of(job.config)
-        total, untimed = total + (hours or 0), untimed + (hours is None)
-        rows.append([job.name, ", ".join(job.needs), "?" if hours is None else f"{hours:.2g}"])
-    left = f"; {untimed} runs are like none that was timed" if untimed else ""
-    return f"{aligned(rows, others='left')}\n{total:.1f} hours one after the other{left}"
+        hours = None if job.finished else hours_of(job.config)
+        known += [hours] if hours else []
+        needs = ", ".join(job.needs) if job.stage != "last" else "whatever comes before it"
+        unknown = "finished" if job.finished else "?" if job.stage == "run" else ""
+        rows.append([job.name, needs, f"{hours:.2g}" if hours else unknown])
+    timed = f"\n{sum(known):.1f} hours one after the other, without those that are not known"
+    return aligned(rows, others="left") + (timed if known else "")
 
 
 def out_of(arguments: list[str]) -> Path:

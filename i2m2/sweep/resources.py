@@ -63,7 +63,7 @@ def resources_of(args: Mapping[str, Any], slurm: bool) -> Resources:
     for name in TYPES:
         value = getattr(resources, name)
         if value < least.get(name, 0) or (value == 0 and name not in least):
-            raise SettingsError(f"slurm.{name}={value} is too small")
+            raise SettingsError(f"slurm.{name}={value:g} is too small")
     return resources
 
 

@@ -8,11 +8,13 @@ holds the name of `Step` and plain values; what a job has returned is never read
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -24,17 +26,18 @@ from i2m2.errors import SettingsError
 from i2m2.sweep import records
 from i2m2.sweep.plan import Job
 from i2m2.sweep.resources import Resources
-from i2m2.sweep.status import queued
+from i2m2.sweep.status import queued, settings_on_record
 
 REQUEUES = 100  # of a run that takes longer than a job may; each goes on where the last has ended
 WITHDRAWN = 3600  # seconds that a job waits for its end, once SLURM has announced it
 
 
 def submit(jobs: Sequence[Job], resources: Resources, out: Path) -> dict[str, str]:
-    """Submit the jobs that are neither finished nor in the queue, each to begin after those it
-    needs -> {name: id} of those that are in the queue now. A job of the stage `run` also waits for
-    those of the stage `first` that are in the queue, one of the stage `last` for whatever is, well
-    or ill; the jobs that wait for the same are one array."""
+    """Submit the jobs that are neither finished nor in the queue -> {name: id} of those that are in
+    the queue now. Jobs that wait for the same ones are an array. SettingsError where there is no
+    SLURM, or it refuses them."""
+    if not shutil.which("sbatch"):
+        raise SettingsError("LAUNCHER=slurm: there is no SLURM here; go where sbatch works")
     queue = queued()
     waiting = {
         folder: planned
@@ -47,43 +50,62 @@ def submit(jobs: Sequence[Job], resources: Resources, out: Path) -> dict[str, st
         if (folder := records.folder_of(out, job)) in waiting
     }
     records.announce(out, [job for job in jobs if job.name not in ids])
-    arrays: dict[tuple[str, ...], list[Job]] = {}
-    for job in _in_order(jobs):
-        if job.name not in ids and not job.finished:
-            arrays.setdefault(tuple(job.needs), []).append(job)
-    firsts = [planned["slurm"] for planned in waiting.values() if planned["stage"] == "first"]
-    for needs, array in arrays.items():
-        before = [ids[name] for name in needs if name in ids]
-        kind = "afterok"
-        if array[0].stage == "last":
-            kind, before = "afterany", [planned["slurm"] for planned in waiting.values()]
-        elif array[0].stage == "run":
-            before += firsts
-        dependency = ":".join([kind, *before]) if before else None
-        executor = _executor(out, resources, array, dependency)
-        for job, slurm in zip(array, _submit(executor, array, resources, out), strict=True):
-            ids[job.name] = slurm
-            records.announce(out, [job], slurm)
+    todo = {job.name for job in jobs if job.name not in ids and not job.finished}
+    order = TopologicalSorter({job.name: job.needs for job in jobs})
+    order.prepare()
+    while order.is_active():
+        ready = order.get_ready()
+        arrays: dict[str | None, list[Job]] = {}
+        for job in jobs:
+            if job.name in todo.intersection(ready):
+                before = _dependency(job, ids, list(waiting.values()))
+                arrays.setdefault(before, []).append(job)
+        for before, array in arrays.items():
+            submitted = _submit(array, before, resources, out)
+            for job, slurm in zip(array, submitted, strict=True):
+                ids[job.name] = slurm
+                records.announce(out, [job], slurm)
+        order.done(*ready)
     return ids
 
 
-def _in_order(jobs: Sequence[Job]) -> list[Job]:
-    """Each after those it needs."""
-    by_name = {job.name: job for job in jobs}
-    order = TopologicalSorter({job.name: job.needs for job in jobs}).static_order()
-    return [by_name[name] for name in order]
+def _dependency(job: Job, ids: Mapping[str, str], waiting: Sequence[records.Planned]) -> str | None:
+    """What a job waits for, as sbatch has it: the table of a results folder for whatever is in the
+    queue, well or ill; a run for those that it starts from, and what comes first, to end well."""
+    if job.stage == "last":
+        kind, before = "afterany", [planned["slurm"] for planned in waiting]
+    else:
+        kind, before = "afterok", [ids[name] for name in job.needs if name in ids]
+    if job.stage == "run":
+        before += [one["slurm"] for one in waiting if one["stage"] == "first" or _starts(one, job)]
+    return ":".join([kind, *dict.fromkeys(before)]) if before else None
 
 
-def _executor(
-    out: Path, resources: Resources, array: Sequence[Job], dependency: str | None
-) -> SlurmExecutor:
-    """What submits jobs with these resources. SettingsError where there is no SLURM."""
-    try:
-        executor = SlurmExecutor(out / records.FOLDER / "submitit", REQUEUES)
-    except RuntimeError as error:
-        raise SettingsError(
-            "LAUNCHER=slurm: there is no SLURM here (no srun); give the command where sbatch works"
-        ) from error
+def _starts(planned: records.Planned, job: Job) -> bool:
+    """Whether a job in the queue, which an earlier command planned, makes a run that this one
+    starts from."""
+    joint, part = job.config, settings_on_record(planned)
+    if joint is None or part is None or joint.init != "warm" or len(part.experts) > 1:
+        return False
+    (expert,) = part.experts
+    same = [
+        (getattr(config, "task", None), config.dataset, config.seed) for config in (joint, part)
+    ]
+    return (
+        expert in joint.experts
+        and same[0] == same[1]
+        and part.fusion in (None, joint.fusion)
+        and part.tag in (None, joint.tag)
+    )
+
+
+def _submit(
+    array: Sequence[Job], dependency: str | None, resources: Resources, out: Path
+) -> list[str]:
+    """-> the id of every job."""
+    if array[0].stage != "run":  # one process: its work is shared by jobs, or small
+        resources = replace(resources, nodes=1, gpus=min(1, resources.gpus))
+    executor = SlurmExecutor(out / records.FOLDER / "submitit", REQUEUES)
     one = array[0].name if len(array) == 1 else f"{len(array)} runs"
     executor.update_parameters(
         job_name=f"i2m2: {one}",
@@ -99,18 +121,12 @@ def _executor(
         srun_args=[f"--cpus-per-task={resources.cpus}", "--kill-on-bad-exit=1"],
         additional_parameters={"requeue": True, "kill-on-invalid-dep": "yes", **resources.sbatch},
     )
-    return executor
-
-
-def _submit(
-    executor: SlurmExecutor, array: Sequence[Job], resources: Resources, out: Path
-) -> list[str]:
-    """-> the id of every job."""
+    step = Step()
     try:
         with executor.batch():
-            submitted = [
+            jobs = [
                 executor.submit(
-                    Step(),
+                    step,
                     job.program,
                     job.arguments,
                     resources.gpus,
@@ -120,7 +136,7 @@ def _submit(
             ]
     except FailedJobError as error:
         raise SettingsError(f"sbatch refuses: {error}; see the options --slurm") from error
-    return [job.job_id for job in submitted]
+    return [job.job_id for job in jobs]
 
 
 class Step(Checkpointable):

@@ -90,7 +90,7 @@ def queued() -> dict[str, Queued]:
 
 def _status(folder: Path, queue: dict[str, Queued], planned: records.Planned) -> Status:
     """What can be said of a job without those that it needs."""
-    state, config = records.read_state(folder), _settings(planned)
+    state, config = records.read_state(folder), settings_on_record(planned)
     run = next(folders_of(config), None)
     epoch = f"{len(epochs_of(run))}/{config.optim.epochs}" if config and run else ""
     slurm = planned["slurm"] or ""
@@ -127,8 +127,8 @@ def _names(statuses: Sequence[Status]) -> str:
     return ", ".join(status.planned["name"] for status in statuses)
 
 
-def _settings(planned: records.Planned) -> RunConfig | None:
-    """None where they are no longer what they were, or no training's."""
+def settings_on_record(planned: records.Planned) -> RunConfig | None:
+    """The settings of a run; None where they are no training's, or not possible any more."""
     if "--method" in planned["arguments"]:
         with suppress(SettingsError):
             return settings_of(planned["program"], planned["arguments"])

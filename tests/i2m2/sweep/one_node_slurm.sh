@@ -9,7 +9,7 @@ if [ "$what" = stop ]; then
   exit
 fi
 
-# The partition `urgent` preempts jobs of `usual`, which are requeued. Two processors even where there is one, so that jobs overlap.
+# The partition `urgent` preempts jobs of `usual`, which are requeued. Its GPUs are none, but SLURM gives them out.
 mkdir -p "$dir"/{state,spool,munge} && chmod 700 "$dir/munge"
 host=$(hostname -s)
 cat > "$dir/slurm.conf" <<EOF
@@ -40,10 +40,12 @@ PreemptMode=REQUEUE
 KillWait=2
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(free -m | awk '/^Mem/ {print int($2 * 0.8)}') State=UNKNOWN
+GresTypes=gpu
+NodeName=$host NodeAddr=127.0.0.1 Gres=gpu:2 CPUs=$(nproc) RealMemory=$(free -m | awk '/^Mem/ {print int($2 * 0.8)}') State=UNKNOWN
 PartitionName=usual Nodes=$host Default=YES PriorityTier=1 State=UP
 PartitionName=urgent Nodes=$host PriorityTier=2 State=UP
 EOF
+printf 'Name=gpu File=%s\n' /dev/null /dev/zero > "$dir/gres.conf"
 
 # Authentication of its own, so that a cluster that is here already is not touched.
 (umask 077 && head -c 1024 /dev/urandom > "$dir/munge/key")

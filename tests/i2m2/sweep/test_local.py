@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -80,6 +81,15 @@ def test_the_exit_code_is_that_of_the_run_that_failed(tmp_path, capsys, toy):
 def test_settings_that_make_no_sense_are_refused(arguments, message):
     with pytest.raises(SettingsError, match=message):
         main(["--train", TOY, "--config", "y", "--rows", "intra", *arguments])
+
+
+def test_a_dry_run_prints_the_plan_and_makes_nothing(tmp_path, capsys):
+    rows = ["--rows", "inter, unimodal_image, i2m2", "--seeds", "0 1", "--out", str(tmp_path)]
+    train = ["--train", "AVMNIST_and_MIMIC.train", "--config", AVMNIST_CONFIG]
+    main([*train, *rows, "--dry_run"])
+    printed = capsys.readouterr().out
+    assert re.search("^i2m2 seed 1 +inter seed 1, unimodal_image seed 1 +[?]$", printed, re.M)
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_run_of_a_sweep_has_the_bits_of_one_that_was_started_by_itself(train, tmp_path):
