@@ -8,7 +8,6 @@ holds the name of `Step` and plain values; what a job has returned is never read
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from submitit.core.utils import FailedJobError
 from submitit.helpers import Checkpointable
 
 from i2m2.errors import SettingsError
+from i2m2.settings import RunConfig
 from i2m2.sweep import records
 from i2m2.sweep.plan import Job
 from i2m2.sweep.resources import Resources
@@ -36,8 +36,6 @@ def submit(jobs: Sequence[Job], resources: Resources, out: Path) -> dict[str, st
     """Submit the jobs that are neither finished nor in the queue -> {name: id} of those that are in
     the queue now. Jobs that wait for the same ones are an array. SettingsError where there is no
     SLURM, or it refuses them."""
-    if not shutil.which("sbatch"):
-        raise SettingsError("LAUNCHER=slurm: there is no SLURM here; go where sbatch works")
     queue = queued()
     waiting = {
         folder: planned
@@ -51,6 +49,7 @@ def submit(jobs: Sequence[Job], resources: Resources, out: Path) -> dict[str, st
     }
     records.announce(out, [job for job in jobs if job.name not in ids])
     todo = {job.name for job in jobs if job.name not in ids and not job.finished}
+    before = _Before(list(waiting.values()), ids)
     order = TopologicalSorter({job.name: job.needs for job in jobs})
     order.prepare()
     while order.is_active():
@@ -58,10 +57,9 @@ def submit(jobs: Sequence[Job], resources: Resources, out: Path) -> dict[str, st
         arrays: dict[str | None, list[Job]] = {}
         for job in jobs:
             if job.name in todo.intersection(ready):
-                before = _dependency(job, ids, list(waiting.values()))
-                arrays.setdefault(before, []).append(job)
-        for before, array in arrays.items():
-            submitted = _submit(array, before, resources, out)
+                arrays.setdefault(before.dependency(job), []).append(job)
+        for dependency, array in arrays.items():
+            submitted = _submit(array, dependency, resources, out)
             for job, slurm in zip(array, submitted, strict=True):
                 ids[job.name] = slurm
                 records.announce(out, [job], slurm)
@@ -69,31 +67,37 @@ def submit(jobs: Sequence[Job], resources: Resources, out: Path) -> dict[str, st
     return ids
 
 
-def _dependency(job: Job, ids: Mapping[str, str], waiting: Sequence[records.Planned]) -> str | None:
-    """What a job waits for, as sbatch has it: the table of a results folder for whatever is in the
-    queue, well or ill; a run for those that it starts from, and what comes first, to end well."""
-    if job.stage == "last":
-        kind, before = "afterany", [planned["slurm"] for planned in waiting]
-    else:
-        kind, before = "afterok", [ids[name] for name in job.needs if name in ids]
-    if job.stage == "run":
-        before += [one["slurm"] for one in waiting if one["stage"] == "first" or _starts(one, job)]
-    return ":".join([kind, *dict.fromkeys(before)]) if before else None
+class _Before:
+    """What is in the queue already: of the results folder, and by name of what is submitted now."""
+
+    def __init__(self, waiting: Sequence[records.Planned], ids: Mapping[str, str]) -> None:
+        self.ids = ids
+        self.all = [planned["slurm"] for planned in waiting]
+        self.first = [planned["slurm"] for planned in waiting if planned["stage"] == "first"]
+        self.runs = {planned["slurm"]: settings_on_record(planned) for planned in waiting}
+
+    def dependency(self, job: Job) -> str | None:
+        """What a job waits for, as sbatch has it: the table for whatever is in the queue, well or
+        ill; a run for what comes first and for those it starts from, to end well."""
+        if job.stage == "last":
+            kind, names = "afterany", self.all
+        else:
+            kind, names = "afterok", [self.ids[name] for name in job.needs if name in self.ids]
+        if job.stage == "run":
+            names += [*self.first, *(name for name, run in self.runs.items() if _starts(run, job))]
+        return ":".join([kind, *dict.fromkeys(names)]) if names else None
 
 
-def _starts(planned: records.Planned, job: Job) -> bool:
-    """Whether a job in the queue, which an earlier command planned, makes a run that this one
-    starts from."""
-    joint, part = job.config, settings_on_record(planned)
+def _starts(part: RunConfig | None, job: Job) -> bool:
+    """Whether a run in the queue, which an earlier command submitted, is one that a job starts
+    from."""
+    joint = job.config
     if joint is None or part is None or joint.init != "warm" or len(part.experts) > 1:
         return False
-    (expert,) = part.experts
-    same = [
-        (getattr(config, "task", None), config.dataset, config.seed) for config in (joint, part)
-    ]
+    same = ("dataset", "task", "seed", "preset")
     return (
-        expert in joint.experts
-        and same[0] == same[1]
+        part.experts[0] in joint.experts
+        and all(getattr(part, name, None) == getattr(joint, name, None) for name in same)
         and part.fusion in (None, joint.fusion)
         and part.tag in (None, joint.tag)
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,21 +69,24 @@ def statuses(out: Path) -> list[Status]:
     on_record = records.all_planned(out)
     if not on_record:
         raise SettingsError(f"{out}/{records.FOLDER}: no run is planned there; is it the --out?")
-    queue = queued()
+    queue = queued() if any(planned["slurm"] for planned in on_record.values()) else {}
     found = [_status(folder, queue, planned) for folder, planned in on_record.items()]
     by_name = {(status.title, status.planned["name"]): status for status in found}
-    for status in found:
+    for status in sorted(found, key=lambda status: len(status.planned["needs"])):
         keys = [(status.title, name) for name in status.planned["needs"]]
-        _look_at_needs(status, [by_name[key] for key in keys if key in by_name])
+        _look_at_needs(status, [by_name[key] for key in keys if key in by_name], out)
     return found
 
 
 def queued() -> dict[str, Queued]:
-    """The user's jobs in SLURM's queue by their ids; {} where there is no SLURM."""
-    if not shutil.which("squeue"):
-        return {}
+    """The user's jobs in SLURM's queue by their ids. SettingsError where it does not answer."""
     command = ["squeue", "--me", "--array", "--noheader", "--format=%i|%T|%N|%r"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except FileNotFoundError:
+        raise SettingsError("there is no SLURM here (squeue); go where there is") from None
+    except subprocess.CalledProcessError as error:
+        raise SettingsError(f"SLURM does not answer: {error.stderr}") from error
     lines = [line.split("|", 3) for line in done.stdout.splitlines()]
     return {name: Queued(*about) for name, *about in lines}
 
@@ -113,11 +116,14 @@ def _status(folder: Path, queue: dict[str, Queued], planned: records.Planned) ->
     return Status(planned, "waiting" if waits else "not started", (slurm, ""), epoch)
 
 
-def _look_at_needs(status: Status, needed: Sequence[Status]) -> None:
+def _look_at_needs(status: Status, needed: Sequence[Status], out: Path) -> None:
     """Say of a job that has not begun what it waits for, or that it never will."""
     bad = [need for need in needed if need.state in ("failed", "cancelled")]
     if status.state == "not started" and bad:
         status.state, status.note = "cancelled", f"needs {_names(bad)}"
+    elif status.state == "not started" and (slurm := status.planned["slurm"]):
+        errors = out / records.FOLDER / f"submitit/{slurm}_0_log.err"
+        status.state, status.note = "failed", f"it left the queue before it began; see {errors}"
     elif status.state == "waiting":
         missing = [need for need in needed if need.state != "done"]
         status.note = f"for {_names(missing)}" if missing else status.note
@@ -129,10 +135,21 @@ def _names(statuses: Sequence[Status]) -> str:
 
 def settings_on_record(planned: records.Planned) -> RunConfig | None:
     """The settings of a run; None where they are no training's, or not possible any more."""
-    if "--method" in planned["arguments"]:
-        with suppress(SettingsError):
-            return settings_of(planned["program"], planned["arguments"])
+    words = list(planned["arguments"])
+    if "--seed" not in words:
+        return None
+    place = words.index("--seed")
+    seed = words[place + 1]
+    del words[place : place + 2]
+    with suppress(SettingsError):
+        config = _settings_of_row(planned["program"], tuple(words))
+        return config and replace(config, seed=int(seed))
     return None
+
+
+@cache  # rows have many seeds, and reading settings takes a while
+def _settings_of_row(program: str, words: tuple[str, ...]) -> RunConfig | None:
+    return settings_of(program, list(words))
 
 
 def _last_line(folder: Path) -> str:

@@ -9,14 +9,14 @@ if [ "$what" = stop ]; then
   exit
 fi
 
-# The partition `urgent` preempts jobs of `usual`, which are requeued. Its GPUs are none, but SLURM gives them out.
+# The partition `urgent` preempts jobs of `usual`, which are requeued, and begin again after cred_expire seconds. Its GPUs are none, but SLURM gives them out.
 mkdir -p "$dir"/{state,spool,munge} && chmod 700 "$dir/munge"
 host=$(hostname -s)
 cat > "$dir/slurm.conf" <<EOF
 ClusterName=one_node
 SlurmctldHost=$host(127.0.0.1)
 AuthType=auth/munge
-AuthInfo=socket=$dir/munge/socket
+AuthInfo=socket=$dir/munge/socket,cred_expire=3
 CryptoType=crypto/munge
 SlurmUser=root
 SlurmdUser=root

@@ -147,7 +147,7 @@ def test_resources_that_cannot_be_are_refused(lines, message, tmp_path):
 
 def test_where_there_is_no_slurm_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(SettingsError, match="there is no SLURM here; go where sbatch works"):
+    with pytest.raises(SettingsError, match="there is no SLURM here .squeue.; go where"):
         table(tmp_path, "unimodal_image")
 
 
@@ -161,6 +161,10 @@ def test_what_can_never_start_is_called_cancelled_and_by_what(toy, tmp_path, clu
     records.write_state(folder, 3)
     part, joint = statuses(tmp_path)
     assert (part.state, part.note) == ("failed", "error: the last one")
+    assert (joint.state, joint.note) == ("cancelled", "needs part")
+    (folder / "state.json").unlink()  # its setup has failed, say
+    part, joint = statuses(tmp_path)
+    assert part.state == "failed" and part.note.endswith("/jobs/submitit/3_0_log.err")
     assert (joint.state, joint.note) == ("cancelled", "needs part")
 
 
