@@ -16,7 +16,7 @@ cat > "$dir/slurm.conf" <<EOF
 ClusterName=one_node
 SlurmctldHost=$host(127.0.0.1)
 AuthType=auth/munge
-AuthInfo=socket=$dir/munge/socket,cred_expire=3
+AuthInfo=socket=$dir/munge/socket,cred_expire=5
 CryptoType=crypto/munge
 SlurmUser=root
 SlurmdUser=root
@@ -34,7 +34,8 @@ MpiDefault=none
 ReturnToService=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core
-SchedulerParameters=bf_interval=1,sched_min_interval=0,default_queue_depth=100
+SchedulerType=sched/backfill
+SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=0,default_queue_depth=100
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=2
