@@ -1,4 +1,5 @@
-"""`python -m i2m2.sweep`: the runs of a table, each in a process of its own, JOBS at a time.
+"""`python -m i2m2.sweep`: the runs of a table, each in a process of its own, JOBS at a time on this
+machine, or as SLURM jobs (LAUNCHER=slurm).
 
     python -m i2m2.sweep --train AVMNIST_and_MIMIC.train \\
         --config AVMNIST_and_MIMIC/configs/avmnist.yaml \\
@@ -26,7 +27,6 @@ from i2m2.sweep.resources import Resources, add_options, resources_of
 
 if TYPE_CHECKING:
     from i2m2.sweep.plan import Job
-
 
 LAUNCHERS = ("local", "slurm")
 

@@ -101,11 +101,11 @@ def read_state(folder: Path) -> State | None:
     return None
 
 
-def write_state(folder: Path, code: int | None = None) -> None:
-    """That this process makes the job, and with what exit code it has ended."""
-    state: State = {"host": socket.gethostname(), "pid": os.getpid(), "code": code}
+def write_state(folder: Path, code: int | None = None, state: State | None = None) -> None:
+    """That this process makes the job, and with what exit code it has ended; or another `state`."""
+    now: State = {"host": socket.gethostname(), "pid": os.getpid(), "code": code}
     with suppress(OSError):  # the run is worth more than its record
-        write_json(folder / "state.json", state)
+        write_json(folder / "state.json", state or now)
 
 
 def open_log(folder: Path) -> IO[str]:
@@ -129,10 +129,8 @@ def recorded(folder: Path) -> Iterator[None]:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         raise
     finally:
-        if before and code == BusyError.exit_code:  # another is at it
-            write_json(folder / "state.json", before)
-        else:
-            write_state(folder, code)
+        busy = code == BusyError.exit_code  # another is at it, whose state it was
+        write_state(folder, code, before if busy else None)
 
 
 class _Tee(io.TextIOWrapper):
