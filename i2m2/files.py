@@ -9,6 +9,7 @@ import math
 import os
 import re
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -29,8 +30,9 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     On any error (a full disk, say) the temporary file goes and what stood at `path` stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept: numpy and others append their own where it is missing.
-    temporary = path.with_name(f".{os.getpid()}.tmp.{path.name}")
+    # The suffix is kept: numpy and others append their own where it is missing. Another machine may
+    # have a process of the same number.
+    temporary = path.with_name(f".{socket.gethostname()}-{os.getpid()}.tmp.{path.name}")
     try:
         write(temporary)
         with open(temporary, "rb") as file:

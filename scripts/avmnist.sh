@@ -9,4 +9,4 @@ python -m i2m2.sweep --train AVMNIST_and_MIMIC.train --config "${CONFIG:-AVMNIST
   --rows "unimodal_audio, inter --fusion concat, inter --fusion low_rank_tensor, unimodal_image, \
           i2m2 --fusion low_rank_tensor, i2m2 --fusion concat, intra" \
   --seeds "${SEEDS:-0 1 2 3 4}" --out "$OUT" ${DATA:+--data.dir "$DATA"} "$@"
-python -m i2m2.results "$OUT" --dataset avmnist
+python -m i2m2.sweep --out "$OUT" "$@" --last i2m2.results "$OUT" --dataset avmnist

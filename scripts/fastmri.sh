@@ -9,4 +9,4 @@ OUT=${OUT:-results}
 python -m i2m2.sweep --train fastMRI.train --config "${CONFIG:-fastMRI/configs/fastmri.yaml}" \
   --rows "${ROWS:-unimodal_magnitude, unimodal_phase, inter, i2m2, intra, unimodal_rss}" \
   --seeds "${SEEDS:-0 1 2 3 4}" --out "$OUT" ${DATA:+--data.dir "$DATA"} "$@"
-python -m i2m2.results "$OUT" --dataset fastmri
+python -m i2m2.sweep --out "$OUT" "$@" --last i2m2.results "$OUT" --dataset fastmri

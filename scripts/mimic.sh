@@ -14,4 +14,4 @@ for task in ${TASKS:-mortality icd9_1 icd9_7}; do
     --rows "unimodal_static, unimodal_series, inter --fusion concat, inter --fusion low_rank_tensor, i2m2 --fusion concat, intra" \
     --seeds "${SEEDS:-0 1 2 3 4}" --out "$OUT" --task "$task" ${DATA:+--data.dir "$DATA"} "$@"
 done
-python -m i2m2.results "$OUT" --dataset mimic
+python -m i2m2.sweep --out "$OUT" "$@" --last i2m2.results "$OUT" --dataset mimic

@@ -9,4 +9,4 @@ OUT=${OUT:-results}
 python -m i2m2.sweep --train VQA_and_NLVR2.train --config "${CONFIG:-VQA_and_NLVR2/configs/nlvr2.yaml}" \
   --rows "${ROWS:-unimodal_image, unimodal_text, inter, i2m2, intra}" \
   --seeds "${SEEDS:-0 1 2 3 4}" --out "$OUT" ${DATA:+--data.dir "$DATA"} "$@"
-python -m i2m2.results "$OUT" --dataset nlvr2
+python -m i2m2.sweep --out "$OUT" "$@" --last i2m2.results "$OUT" --dataset nlvr2

@@ -2,7 +2,7 @@
 # Every table and figure of the paper, then results/report.html. A data set that is there (data/avmnist, data/mimic, data/fastmri,
 # data/vqa_vs, data/nlvr2) is used with five seeds; for one that is not, data are generated (SYNTHETIC, labelled so everywhere), one seed.
 # --smoke: generated data alone, one seed, few epochs, neither Table 5 nor Fig. 4: under 20 minutes on 2 cores after the install.
-# OUT=results JOBS=2 by environment. What fails is named at the end (exit code 1), and the report holds the rest; the same command goes
+# OUT=results JOBS=2 by environment; LAUNCHER=slurm CLUSTER=FILE submit it all as SLURM jobs, and this ends at once. What fails is named at the end (exit code 1), and the report holds the rest; the same command goes
 # on with what is not finished.
 set -euo pipefail
 source "$(dirname "$0")/setup.sh"
@@ -34,8 +34,8 @@ if [ -z "$SMOKE" ]; then
   run "${fastmri[@]}" ROWS="unimodal_magnitude, unimodal_phase, inter" bash scripts/fastmri.sh \
     --model.network wide_resnet20_3 --tag wide_resnet20_3
 fi
-run python -m fastMRI.controls "$folder"
-run python -m fastMRI.noise "$folder" --runs inter i2m2
+run python -m i2m2.sweep --out "$OUT" --last fastMRI.controls "$folder"
+run python -m i2m2.sweep --out "$OUT" --last fastMRI.noise "$folder" --runs inter i2m2
 if there vqa_vs; then run bash scripts/vqa_vs.sh; else run SEEDS=0 CONFIG=VQA_and_NLVR2/configs/vqa_vs_synthetic.yaml bash scripts/vqa_vs.sh; fi
 nlvr2=(SEEDS=0 CONFIG=VQA_and_NLVR2/configs/nlvr2_synthetic.yaml)
 if there nlvr2; then
@@ -46,7 +46,7 @@ elif [ -n "$SMOKE" ]; then
 else
   run "${nlvr2[@]}" bash scripts/nlvr2.sh
 fi
-run python -m i2m2.results "$OUT" > /dev/null
+run python -m i2m2.sweep --out "$OUT" --last i2m2.results "$OUT" > /dev/null
 for command in "${failed[@]}"; do echo "error: failed: $command" >&2; done
 echo "report: $OUT/report.html"
 [ ${#failed[@]} -eq 0 ]

@@ -125,4 +125,5 @@ def train(avmnist_files, tmp_path):
         made = set(out.rglob("DONE")) - before
         return made.pop().parent if made else out
 
+    call.files = avmnist_files
     return call

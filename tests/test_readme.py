@@ -97,7 +97,8 @@ def check_script(script, arguments, variables):
     if script in SCRIPTS:
         program, config = SCRIPTS[script]
         config = str(ROOT / variables.get("CONFIG", config))
-        check_settings(program, ["--config", config, *arguments])
+        settings = [word for word in arguments if word != "--dry_run"]  # that is the sweep's
+        check_settings(program, ["--config", config, *settings])
 
 
 def check_module(module, arguments, command, capsys):

@@ -2,7 +2,9 @@
 
 The images are cut into parts of SHARD images. A part is one file, with the features of its images,
 of the pairs about them, and of the texts that first occur there; it is written whole or not at all.
-Any number of processes may work on a folder; the last one puts the parts together.
+Any number of processes may work on a folder; the last one puts the parts together. With a `share`
+a process makes its own parts, by their numbers, and leaves the rest to others, so that they need no
+locks to share the work.
 """
 
 from __future__ import annotations
@@ -33,22 +35,30 @@ from VQA_and_NLVR2.features.source_files import files_of
 from VQA_and_NLVR2.synthetic.tiny_fiber import make_tiny_fiber_once
 
 SHARD = 512  # images of a part: a minute on a GPU
+Share = tuple[int, int]  # (k, n): the parts k, k + n, ...
 
 
-def extract_from_settings(plan: Plan, paths: Sequence[Path | None], config: FeatureConfig) -> None:
+def extract_from_settings(
+    plan: Plan, paths: Sequence[Path | None], config: FeatureConfig, share: Share | None = None
+) -> None:
     """`extract` with the backbone that the settings describe."""
     make_tiny_fiber_once(config.backbone)
     # Where parts of a backbone have random weights, they are the same ones every time.
     seed_everything(0)
     backbone = build_backbone(config.backbone)
     print(backbone.report, flush=True)
-    extract(plan, paths, backbone, config)
+    extract(plan, paths, backbone, config, share)
 
 
 def extract(
-    plan: Plan, paths: Sequence[Path | None], backbone: Backbone, config: FeatureConfig
+    plan: Plan,
+    paths: Sequence[Path | None],
+    backbone: Backbone,
+    config: FeatureConfig,
+    share: Share | None = None,
 ) -> None:
-    """Make the folder of features, or resume it; one that is complete is left alone.
+    """Make the folder of features, or resume it; one that is complete is left alone. With a `share`
+    only its parts, which are not put together.
 
     `paths` [images], None for a missing one; `config`: the settings that `backbone` was built from.
     DataError if the folder holds features of anything else (weights, tokens, data, transform ...),
@@ -67,9 +77,8 @@ def extract(
         return print(f"{folder}: already complete (key {facts['key'][:12]})")
     frozen = Frozen(backbone, device, settings.precision, settings.batch_size)
     pictures = Pictures(paths, backbone.image_size, settings.flip)
-    _work_on(
-        Work(plan, frozen, pictures, settings, ids, mask, config.workers, facts["shard"]), folder
-    )
+    work = Work(plan, frozen, pictures, settings, ids, mask, config.workers, facts["shard"])
+    _work_on(work, folder, share)
 
 
 def _refuse_missing(plan: Plan, paths: Sequence[Path | None], settings: FeatureSettings) -> None:
@@ -138,8 +147,9 @@ def weights_hash(backbone: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _work_on(work: Work, folder: Path) -> None:
-    """Parts until none is left; then, as the first to get there, all of them together.
+def _work_on(work: Work, folder: Path, share: Share | None) -> None:
+    """Parts until none is left; then, as the first to get there, all of them together. With a
+    `share` its parts alone.
 
     What is to be done is read anew every time, since another process may have found more of it.
     """
@@ -149,6 +159,9 @@ def _work_on(work: Work, folder: Path) -> None:
     parts = f"{done} of {len(files)} parts of {work.shard} images are there"
     print(f"{folder}: {work.frozen.backbone.name}; {parts}", flush=True)
     with tqdm(total=len(files), initial=done, unit="part", disable=None) as bar:
+        if share:
+            _make_free_parts(work, folder, bar, share)
+            return
         while not is_complete(folder):
             made = _make_free_parts(work, folder, bar)
             with claim(folder_lock(folder), wait=True):
@@ -160,10 +173,11 @@ def _work_on(work: Work, folder: Path) -> None:
                 time.sleep(0.2)
 
 
-def _make_free_parts(work: Work, folder: Path, bar: tqdm) -> int:
-    """Make every part that is not there and that nobody is at work on -> how many."""
+def _make_free_parts(work: Work, folder: Path, bar: tqdm, share: Share = (0, 1)) -> int:
+    """Make every part of the share that is not there and that nobody is at work on -> how many."""
     made = 0
-    parts = parts_to_make(folder, work.parts)
+    place, count = share
+    parts = {k: file for k, file in parts_to_make(folder, work.parts).items() if k % count == place}
     for k, file in [(k, file) for k, file in parts.items() if not file.exists()]:
         with claim(part_lock(folder, k)) as mine:
             # Looked at again: another may have written it, or put everything together, a moment

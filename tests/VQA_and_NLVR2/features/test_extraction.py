@@ -3,6 +3,7 @@ exchanged."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from i2m2.errors import DataError, SettingsError
 from i2m2.training.data import seed_everything
 from tests.conftest import ROOT
 from tests.VQA_and_NLVR2.tiny_vqa import SCENES, extracted, settings
-from VQA_and_NLVR2.extract_features import extract_features
+from VQA_and_NLVR2.extract_features import _without_share, extract_features
 from VQA_and_NLVR2.features import extraction
 from VQA_and_NLVR2.features.cache import open_features
 from VQA_and_NLVR2.features.folder import claim, part_lock
@@ -121,6 +122,35 @@ def test_a_killed_process_leaves_its_part_to_the_next(vqa_files, in_parts, tmp_p
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
     extract_features(settings(vqa_files, folder))
     same(arrays(in_parts[1]), arrays(folder))
+
+
+def test_shares_need_no_locks_and_are_put_together_by_a_process_without_one(
+    vqa_files, in_parts, tmp_path, monkeypatch, small_parts
+):
+    def no_locks(*arguments):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.lockf", no_locks)
+    folder, computed, compute = tmp_path / "f", [], extraction.compute_part
+    monkeypatch.setattr(
+        extraction, "compute_part", lambda work, k: computed.append(k) or compute(work, k)
+    )
+    config = settings(vqa_files, folder)
+    for share in ((1, 3), (2, 3), (0, 3)):
+        extract_features(config, share=share)
+        assert not read_facts(folder)["complete"]
+    assert computed == [1, 2, 0, 3]
+    extract_features(config)
+    assert computed == [1, 2, 0, 3] and read_facts(folder)["complete"]
+    same(arrays(in_parts[1]), arrays(folder))
+
+
+def test_a_share_is_given_as_a_fraction():
+    assert _without_share(["--share", "2/8", "--workers", "1"]) == (["--workers", "1"], (1, 8))
+    assert _without_share(["--workers", "1", "--share=8/8"]) == (["--workers", "1"], (7, 8))
+    for wrong in ("0/2", "3/2", "1", "x/2", ""):
+        with pytest.raises(SettingsError, match="it takes K/N"):
+            _without_share(["--share", wrong])
 
 
 def test_missing_images_are_refused_or_left_out_and_counted(own_data, tmp_path, capsys):

@@ -1,0 +1,204 @@
+"""The runs of a table: the command of each, the runs it starts from, its folder, its hours."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+from typing import Literal, TypedDict
+
+import msgspec
+
+from i2m2.errors import DataError, SettingsError, aligned
+from i2m2.runs import is_done, read_config
+from i2m2.settings import RunConfig, config_diff, to_dict, with_role
+from i2m2.training.commands import DatasetSpec, dataset_of
+from i2m2.training.config import load_config, read_words
+
+Stage = Literal["first", "run", "last"]  # before the runs (features), a run, after them (tables)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One command, `python -m program arguments`, and the jobs that it waits for."""
+
+    name: str
+    program: str
+    arguments: list[str]
+    needs: list[str] = field(default_factory=list)
+    config: RunConfig | None = None  # its settings, where the program says how to read them
+    stage: Stage = "run"
+
+    @property
+    def command(self) -> str:
+        """As a shell's line."""
+        return shlex.join(["python", "-m", self.program, *self.arguments])
+
+    @property
+    def finished(self) -> bool:
+        """Whether its run is there, whoever made it."""
+        return any(is_done(folder) for folder in folders_of(self.config))
+
+
+class Epoch(TypedDict):
+    """A line of metrics.jsonl, as far as it is read here."""
+
+    epoch: int
+    seconds: float
+
+
+def rows_of(text: str) -> list[str]:
+    """`intra, inter --fusion concat` -> its rows, each once. SettingsError for what are none."""
+    rows = list(dict.fromkeys(row.strip() for row in text.split(",")))
+    try:
+        if not all(map(shlex.split, rows)):
+            raise ValueError("one is empty")
+    except ValueError as error:
+        raise SettingsError(
+            f"--rows {text!r}: {error}; give methods and their arguments, separated by commas"
+        ) from error
+    return rows
+
+
+def seeds_of(text: str) -> list[str]:
+    """`0 1 01` -> its seeds, each once: two jobs of one name would be taken for one."""
+    if not re.fullmatch(r"[0-9\s]+", text):
+        raise SettingsError(f"SEEDS={text!r}: seeds are whole numbers, separated by spaces")
+    return list(dict.fromkeys(seed.lstrip("0") or "0" for seed in text.split()))
+
+
+def plan(
+    rows: list[str], seeds: list[str], program: str, base: list[str], overrides: list[str]
+) -> list[Job]:
+    """A job per row and seed, seed by seed, rows in the order given; its arguments begin with
+    `base`. SettingsError for settings that a row cannot have."""
+    scratch = read_words(overrides).get("--init") == "scratch"
+    words = {row: [*base, "--method", *shlex.split(row)] for row in rows}
+    configs = {row: settings_of(program, [*words[row], *overrides]) for row in rows}
+    jobs = []
+    # One process per row and seed. Rows that train several seeds in one would be grouped here.
+    for seed in seeds:
+        for row in rows:
+            job = Job(
+                name=f"{row} seed {seed}",
+                program=program,
+                arguments=[*words[row], "--seed", seed, *overrides],
+                needs=[] if scratch else [f"{need} seed {seed}" for need in _needs(row, rows)],
+                config=configs[row] and replace(configs[row], seed=int(seed)),
+            )
+            jobs.append(job)
+    return jobs
+
+
+def first(program: str, arguments: list[str], parts: int, as_jobs: bool) -> list[Job]:
+    """What comes before the runs, shared by so many processes: of one torchrun, or as jobs of which
+    each makes its part, and one that then puts the parts together."""
+    name = f"{program.rpartition('.')[2]} {Path(read_words(arguments).get('--config') or '').stem}"
+    if not as_jobs and parts > 1:
+        arguments = [f"--nproc-per-node={parts}", "-m", program, *arguments]
+        program = "torch.distributed.run"
+    whole = Job(name=name, program=program, arguments=arguments, stage="first")
+    if not as_jobs or parts == 1:
+        return [whole]
+    shares = [
+        replace(
+            whole,
+            name=f"{name} part {part} of {parts}",
+            arguments=[*arguments, "--share", f"{part}/{parts}"],
+        )
+        for part in range(1, parts + 1)
+    ]
+    return [*shares, replace(whole, needs=[share.name for share in shares])]
+
+
+def last(words: list[str]) -> Job:
+    """What comes after the runs: a program and its arguments."""
+    program, *arguments = words
+    return Job(name=" ".join(words), program=program, arguments=arguments, stage="last")
+
+
+def _needs(row: str, rows: list[str]) -> list[str]:
+    """The rows that a row starts from: the unimodal ones, and for i2m2 the inter row like it."""
+    method, *arguments = shlex.split(row)
+    if method not in ("intra", "i2m2"):
+        return []
+    inter = ["inter", *arguments] if method == "i2m2" else None
+    return [row for row in rows if row.startswith("unimodal_") or shlex.split(row) == inter]
+
+
+def dataset(program: str, arguments: list[str]) -> DatasetSpec | None:
+    """The data set that a training command is of; None for a program without `DATASETS`."""
+    try:
+        datasets = getattr(import_module(program), "DATASETS", None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{program}.".startswith(f"{error.name}."):
+            raise
+        raise SettingsError(f"--train {program}: there is no such module") from None
+    return datasets and dataset_of(datasets, arguments)
+
+
+def settings_of(program: str, arguments: list[str]) -> RunConfig | None:
+    """The settings of a training command. SettingsError if it cannot have them."""
+    spec = dataset(program, arguments)
+    return spec and load_config(spec.config, arguments, program)
+
+
+def folders_of(config: RunConfig | None) -> Iterator[Path]:
+    """The folders, one at most as a rule, that hold a run of these settings, finished or not."""
+    if config:
+        pattern = f"{config.dataset}*/{config.run_name}/seed{config.seed}"
+        for folder in sorted(Path(config.out).glob(pattern)):
+            if not _differing(folder, config):
+                yield folder
+
+
+def _differing(folder: Path, config: RunConfig) -> set[str]:
+    """Dotted names of the settings that a run was made with other values of; all if it has none
+    that can be read."""
+    stored = {}
+    with suppress(DataError):
+        stored = read_config(folder)
+    ignored = with_role(type(config), "neutral", "location", "rounding")
+    return set(config_diff(stored, to_dict(config), ignored))
+
+
+def epochs_of(folder: Path) -> list[Epoch]:
+    """The epochs that a run has finished."""
+    with suppress(OSError, ValueError):
+        lines = (folder / "metrics.jsonl").read_bytes()
+        return msgspec.json.Decoder(Epoch).decode_lines(lines)
+    return []
+
+
+def hours_of(config: RunConfig | None) -> float | None:
+    """How long a run will take, by the median epoch of runs that differ from it in nothing but
+    seed, tag and number of epochs; None where no such run has been timed."""
+    if config is None:
+        return None
+    folders = Path(config.out).glob(f"{config.dataset}*/*/seed*")
+    like = [f for f in folders if _differing(f, config) <= {"seed", "tag", "optim.epochs"}]
+    seconds = [record["seconds"] for folder in like for record in epochs_of(folder)]
+    return median(seconds) * config.optim.epochs / 3600 if seconds else None
+
+
+def show(jobs: Sequence[Job]) -> str:
+    """The plan as a text: jobs, what they wait for, the hours of a run where they are known."""
+    rows, known = [["job", "waits for", "hours"]], []
+    for job in jobs:
+        hours = None if job.finished else hours_of(job.config)
+        known += [hours] if hours else []
+        needs = ", ".join(job.needs) if job.stage != "last" else "whatever comes before it"
+        unknown = "finished" if job.finished else "?" if job.stage == "run" else ""
+        rows.append([job.name, needs, f"{hours:.2g}" if hours else unknown])
+    timed = f"\n{sum(known):.1f} hours one after the other, without those that are not known"
+    return aligned(rows, others="left") + (timed if known else "")
+
+
+def out_of(arguments: list[str]) -> Path:
+    """The folder of all results that a command names."""
+    return Path(read_words(arguments).get("--out") or "results")

@@ -1,0 +1,146 @@
+"""What is on record of a job: `OUT/jobs/<name>-<checksum of its command>/`.
+
+planned.json   its command, what it waits for, who has launched it
+state.json     the process that it is, and its exit code once it has ended
+log.txt        what it has printed, over all attempts
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import socket
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, TypedDict
+
+from i2m2.errors import BusyError, DataError
+from i2m2.files import write_json
+from i2m2.reading.records import read_record
+from i2m2.sweep.plan import Job, Stage
+
+FOLDER = "jobs"
+REMEDY = "delete it; the next sweep writes it anew"
+
+
+class Planned(TypedDict):
+    """planned.json."""
+
+    name: str
+    program: str
+    arguments: list[str]
+    needs: list[str]  # names of jobs of the same table
+    host: str  # of the launcher
+    pid: int
+    slurm: str | None  # the job's id there
+    stage: Stage
+
+
+class State(TypedDict):
+    """state.json."""
+
+    host: str
+    pid: int
+    code: int | None
+
+
+def folder_of(out: Path, job: Job) -> Path:
+    """The folder of a job's record."""
+    words = [word for word in job.name.split() if not word.startswith("--")]
+    short = re.sub(r"[^\w.-]", "_", "-".join(words))[:80]
+    return out / FOLDER / f"{short}-{zlib.crc32(job.command.encode()):08x}"
+
+
+def announce(out: Path, jobs: Sequence[Job], slurm: str | None = None) -> None:
+    """Write what is planned. Before a job has its id in SLURM: how it has ended before is
+    forgotten."""
+    for job in jobs:
+        folder = folder_of(out, job)
+        planned: Planned = {
+            "name": job.name,
+            "program": job.program,
+            "arguments": job.arguments,
+            "needs": list(job.needs),
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "slurm": slurm,
+            "stage": job.stage,
+        }
+        write_json(folder / "planned.json", planned)
+        if slurm is None and (state := read_state(folder)) and not is_alive(state):
+            (folder / "state.json").unlink()
+
+
+def is_alive(process: Planned | State) -> bool:
+    """Whether that process is running, as far as can be told on this machine."""
+    if process["host"] != socket.gethostname():
+        return False
+    with suppress(OSError):
+        os.kill(process["pid"], 0)
+        stat = Path(f"/proc/{process['pid']}/stat")
+        # Z: it has ended, and nobody has asked how.
+        return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
+    return False
+
+
+def all_planned(out: Path) -> dict[Path, Planned]:
+    """{folder: planned.json} of every job on record, in the order planned. DataError if one is
+    damaged."""
+    files = sorted((out / FOLDER).glob("*/planned.json"), key=lambda file: file.stat().st_mtime_ns)
+    return {file.parent: read_record(file, Planned, REMEDY) for file in files}
+
+
+def read_state(folder: Path) -> State | None:
+    """None where the job has not begun."""
+    with suppress(DataError):
+        return read_record(folder / "state.json", State, REMEDY)
+    return None
+
+
+def write_state(folder: Path, code: int | None = None, state: State | None = None) -> None:
+    """That this process makes the job, and with what exit code it has ended; or another `state`."""
+    now: State = {"host": socket.gethostname(), "pid": os.getpid(), "code": code}
+    with suppress(OSError):  # the run is worth more than its record
+        write_json(folder / "state.json", state or now)
+
+
+def open_log(folder: Path) -> IO[str]:
+    """The log of a job's folder, to write on."""
+    return open(folder / "log.txt", "a", encoding="utf-8", errors="backslashreplace")
+
+
+@contextmanager
+def recorded(folder: Path) -> Iterator[None]:
+    """Record the beginning and the end of what this process makes, and all that it prints."""
+    before = read_state(folder)
+    write_state(folder)
+    with suppress(OSError):
+        log = open_log(folder)
+        sys.stdout, sys.stderr = _Tee(sys.stdout, log), _Tee(sys.stderr, log)
+    code = 1
+    try:
+        yield
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
+    finally:
+        busy = code == BusyError.exit_code  # another is at it, whose state it was
+        write_state(folder, code, before if busy else None)
+
+
+class _Tee(io.TextIOWrapper):
+    """A stream of which a log gets a copy."""
+
+    def __init__(self, stream: io.TextIOWrapper, log: IO[str]) -> None:
+        super().__init__(stream.buffer, stream.encoding, "backslashreplace", line_buffering=True)
+        self.log = log
+
+    def write(self, text: str) -> int:
+        self.log.write(text)
+        self.log.flush()
+        return super().write(text)

@@ -1,0 +1,158 @@
+"""`--status OUT`: the state of every run that a sweep has planned there."""
+
+from __future__ import annotations
+
+import subprocess
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from i2m2.errors import SettingsError, aligned
+from i2m2.runs import is_done
+from i2m2.settings import RunConfig
+from i2m2.sweep import records
+from i2m2.sweep.plan import epochs_of, folders_of, settings_of
+from i2m2.training.config import read_words, shell_command
+
+COLUMNS = ["run", "state", "job", "node", "epoch", ""]
+NOT_IN_TITLE = ("--config", "--method", "--fusion", "--seed", "--out")
+
+
+class Queued(NamedTuple):
+    """A job in SLURM's queue."""
+
+    state: str  # PENDING, RUNNING, ...
+    node: str
+    reason: str  # why it waits
+
+
+@dataclass
+class Status:
+    """Of a job: waiting, running, done, failed, cancelled or not started; and why."""
+
+    planned: records.Planned
+    state: str
+    where: tuple[str, str] = ("", "")  # its job in SLURM or its process, its node
+    epoch: str = ""
+    note: str = ""
+
+    @property
+    def title(self) -> str:
+        """What the runs of a table have in common: `mimic --task icd9_7`."""
+        words = read_words(self.planned["arguments"])
+        if "--method" not in words:
+            return self.planned["program"]
+        shared = shell_command(self.planned["arguments"], "", NOT_IN_TITLE)
+        table = Path(words.get("--config") or self.planned["program"]).stem
+        return f"{table}{shared.removeprefix(shell_command([], ''))}"
+
+
+def show(out: Path) -> str:
+    """A line for every planned run, table by table, then how many are in each state. SettingsError
+    where no sweep has been."""
+    tables: dict[str, list[list[str]]] = {}
+    found = statuses(out)
+    for status in found:
+        line = [status.planned["name"], status.state, *status.where, status.epoch, status.note]
+        tables.setdefault(status.title, [COLUMNS]).append(line)
+    parts = [f"{title}\n{aligned(lines, others='left')}\n" for title, lines in tables.items()]
+    counts = Counter(status.state for status in found)
+    return "\n".join([*parts, ", ".join(f"{n} {state}" for state, n in counts.items())])
+
+
+def statuses(out: Path) -> list[Status]:
+    """The state of every job on record, in the order planned."""
+    on_record = records.all_planned(out)
+    if not on_record:
+        raise SettingsError(f"{out}/{records.FOLDER}: no run is planned there; is it the --out?")
+    queue = queued() if any(planned["slurm"] for planned in on_record.values()) else {}
+    found = [_status(folder, queue, planned) for folder, planned in on_record.items()]
+    by_name = {(status.title, status.planned["name"]): status for status in found}
+    for status in sorted(found, key=lambda status: len(status.planned["needs"])):
+        keys = [(status.title, name) for name in status.planned["needs"]]
+        _look_at_needs(status, [by_name[key] for key in keys if key in by_name], out)
+    return found
+
+
+def queued() -> dict[str, Queued]:
+    """The user's jobs in SLURM's queue by their ids. SettingsError where it does not answer."""
+    command = ["squeue", "--me", "--array", "--noheader", "--format=%i|%T|%N|%r"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except FileNotFoundError:
+        raise SettingsError("there is no SLURM here (squeue); go where there is") from None
+    except subprocess.CalledProcessError as error:
+        raise SettingsError(f"SLURM does not answer: {error.stderr}") from error
+    lines = [line.split("|", 3) for line in done.stdout.splitlines()]
+    return {name: Queued(*about) for name, *about in lines}
+
+
+def _status(folder: Path, queue: dict[str, Queued], planned: records.Planned) -> Status:
+    """What can be said of a job without those that it needs."""
+    state, config = records.read_state(folder), settings_on_record(planned)
+    run = next(folders_of(config), None)
+    epoch = f"{len(epochs_of(run))}/{config.optim.epochs}" if config and run else ""
+    slurm = planned["slurm"] or ""
+    if run and is_done(run):
+        return Status(planned, "done", epoch=epoch)
+    if slurm in queue:
+        job = queue[slurm]
+        if job.state == "PENDING":
+            return Status(planned, "waiting", (slurm, ""), epoch, job.reason)
+        return Status(planned, "running", (slurm, job.node), epoch)
+    if state and state["code"] is None and records.is_alive(state):
+        return Status(planned, "running", (f"process {state['pid']}", state["host"]), epoch)
+    if state and state["code"] == 0:
+        return Status(planned, "done", epoch=epoch)
+    if state:
+        killed = "" if state["code"] else "killed; "
+        last = f"{killed}{_last_line(folder)}"
+        return Status(planned, "failed", (slurm, state["host"]), epoch, last)
+    waits = not slurm and records.is_alive(planned)
+    return Status(planned, "waiting" if waits else "not started", (slurm, ""), epoch)
+
+
+def _look_at_needs(status: Status, needed: Sequence[Status], out: Path) -> None:
+    """Say of a job that has not begun what it waits for, or that it never will."""
+    bad = [need for need in needed if need.state in ("failed", "cancelled")]
+    if status.state == "not started" and bad:
+        status.state, status.note = "cancelled", f"needs {_names(bad)}"
+    elif status.state == "not started" and (slurm := status.planned["slurm"]):
+        errors = out / records.FOLDER / f"submitit/{slurm}_0_log.err"
+        status.state, status.note = "failed", f"it left the queue before it began; see {errors}"
+    elif status.state == "waiting":
+        missing = [need for need in needed if need.state != "done"]
+        status.note = f"for {_names(missing)}" if missing else status.note
+
+
+def _names(statuses: Sequence[Status]) -> str:
+    return ", ".join(status.planned["name"] for status in statuses)
+
+
+def settings_on_record(planned: records.Planned) -> RunConfig | None:
+    """The settings of a run; None where they are no training's, or not possible any more."""
+    words = list(planned["arguments"])
+    if "--seed" not in words:
+        return None
+    place = words.index("--seed")
+    seed = words[place + 1]
+    del words[place : place + 2]
+    with suppress(SettingsError):
+        config = _settings_of_row(planned["program"], tuple(words))
+        return config and replace(config, seed=int(seed))
+    return None
+
+
+@cache  # rows have many seeds, and reading settings takes a while
+def _settings_of_row(program: str, words: tuple[str, ...]) -> RunConfig | None:
+    return settings_of(program, list(words))
+
+
+def _last_line(folder: Path) -> str:
+    log = folder / "log.txt"
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    return lines[-1] if lines else f"see {folder}"

@@ -1,0 +1,140 @@
+"""Runs on this machine: their order, what happens when one fails, and how they end."""
+
+import hashlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from i2m2.errors import SettingsError
+from i2m2.sweep.__main__ import main
+from i2m2.sweep.local import run_jobs
+from i2m2.sweep.status import show, statuses
+from tests.conftest import AVMNIST_CONFIG, ROOT
+from tests.i2m2.sweep.conftest import TOY
+
+
+@pytest.mark.parametrize("at_a_time", [1, 3])
+def test_needs_are_met_before_a_job_starts(at_a_time, toy, tmp_path):
+    first, other, last = (tmp_path / name for name in ("first", "other", "last"))
+    jobs = [
+        toy("last", "--touch", last, "--needs", first, needs=["first"]),
+        toy("first", "--touch", first),
+        toy("other", "--touch", other),
+    ]
+    assert run_jobs(jobs, at_a_time, tmp_path) == {"last": 0, "first": 0, "other": 0}
+    assert last.exists() and other.exists()
+
+
+@pytest.mark.parametrize("code, good", [(1, 0), (4, 0), (3, 3)])
+def test_a_failed_job_leaves_out_what_needs_it_and_after_a_mistake_in_the_data_everything(
+    code, good, toy, tmp_path
+):
+    jobs = [
+        toy("bad", "--fail", code),
+        toy("after bad", "--touch", tmp_path / "never", needs=["bad"]),
+        toy("good", "--touch", tmp_path / "good"),
+    ]
+    assert run_jobs(jobs, 1, tmp_path) == {"bad": code, "after bad": code, "good": good}
+    assert (tmp_path / "good").exists() == (good == 0) and not (tmp_path / "never").exists()
+    bad, after, last = statuses(tmp_path)
+    assert (bad.state, bad.note) == ("failed", "error: as asked for")
+    assert last.state == ("waiting" if good else "done")  # of a sweep that is at work still: us
+
+
+def test_jobs_run_side_by_side_with_the_threads_divided(toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "6,1")  # of nested levels, as OpenMP allows
+    # Each says that it has begun and how many threads it has, and ends only when it has seen all
+    # three.
+    files = {name: tmp_path / f"{name}.toy" for name in "abc"}
+    jobs = [toy(name, "--touch", file, "--among", 3) for name, file in files.items()]
+    assert run_jobs(jobs, 3, tmp_path) == dict.fromkeys("abc", 0)
+    assert [file.read_text().split()[1] for file in files.values()] == ["2", "2", "2"]
+
+
+def test_the_exit_code_is_that_of_the_run_that_failed(tmp_path, capsys, toy):
+    with pytest.raises(SystemExit) as exit:
+        rows = ["--config", "any", "--rows", "inter, intra", "--out", str(tmp_path)]
+        main(["--train", TOY, *rows, "--fail", "2"])
+    assert exit.value.code == 2
+    assert "not made: inter seed 0, intra seed 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--jobs", "0"], "at least one job and one seed"),
+        (["--seeds", ""], "at least one job and one seed"),
+        (["--rows", "intra,"], "one is empty; give methods"),
+        (["--rows", "intra --tag 'x"], "No closing quotation; give methods"),
+        (["--seeds", "0,1"], "SEEDS='0,1': seeds are whole numbers"),
+        (["--seeds", "1_0"], "SEEDS='1_0': seeds are whole numbers"),
+        (["--launcher", "pbs"], "LAUNCHER=pbs is unknown; choose local or slurm"),
+        (["--slurm.gpus", "1"], "--slurm.gpus is of LAUNCHER=slurm"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(arguments, message):
+    with pytest.raises(SettingsError, match=message):
+        main(["--train", TOY, "--config", "y", "--rows", "intra", *arguments])
+
+
+def test_a_dry_run_prints_the_plan_and_makes_nothing(tmp_path, capsys):
+    rows = ["--rows", "inter, unimodal_image, i2m2", "--seeds", "0 1", "--out", str(tmp_path)]
+    train = ["--train", "AVMNIST_and_MIMIC.train", "--config", AVMNIST_CONFIG]
+    main([*train, *rows, "--dry_run"])
+    printed = capsys.readouterr().out
+    assert re.search("^i2m2 seed 1 +inter seed 1, unimodal_image seed 1 +[?]$", printed, re.M)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_run_of_a_sweep_has_the_bits_of_one_that_was_started_by_itself(train, tmp_path):
+    words = ["--method", "inter", "--seed", "1", "--optim.epochs", "2", "--device", "cpu"]
+    alone = train(*words, out=tmp_path / "alone")
+    stored = ["--data.dir", str(train.files), "--threads", "1", "--optim.epochs", "2"]
+    rows = ["--rows", "inter", "--seeds", "1", "--device", "cpu", "--out", str(tmp_path / "sweep")]
+    main(["--train", "AVMNIST_and_MIMIC.train", "--config", AVMNIST_CONFIG, *rows, *stored])
+    made = tmp_path / "sweep" / alone.relative_to(tmp_path / "alone")
+    for name in ("best.safetensors", "predictions_test.npz", "predictions_val.npz", "result.json"):
+        assert digest(made / name) == digest(alone / name), name
+    assert (
+        '"command": "python -m AVMNIST_and_MIMIC.train --config' in (made / "env.json").read_text()
+    )
+    status = show(tmp_path / "sweep")
+    assert "inter seed 1  done" in status and "2/2" in status and status.endswith("1 done")
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+def test_what_a_sweep_has_started_ends_with_it(number, tmp_path):
+    begun = tmp_path / "begun"
+    rows = ["--train", TOY, "--config", "any", "--rows", "intra", "--out", str(tmp_path)]
+    words = ["-m", "i2m2.sweep", *rows, "--touch", str(begun), "--sleep", "60"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    sweep = subprocess.Popen(
+        [sys.executable, *words], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
+    )
+    while not (begun.exists() and begun.read_text()):
+        time.sleep(0.02)
+    run = begun.read_text().split()[0]
+    assert is_running(run)
+    sweep.send_signal(number)
+    assert sweep.wait() == (128 + number if number != signal.SIGKILL else -number)
+    deadline = time.monotonic() + 10
+    while is_running(run) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not is_running(run)
+    assert statuses(tmp_path)[0].state == "failed"
+
+
+def is_running(pid):
+    """Whether a process is there, and no zombie that nobody has asked for its end."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"

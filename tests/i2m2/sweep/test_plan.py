@@ -1,0 +1,90 @@
+"""The order of a table's runs, where they lie, how long they will take."""
+
+import json
+
+import pytest
+
+from i2m2.errors import SettingsError
+from i2m2.sweep import plan as planning
+from i2m2.sweep.plan import plan, rows_of, seeds_of
+from tests.i2m2.sweep.conftest import TOY
+
+ROWS = [
+    "unimodal_image",
+    "unimodal_audio",
+    "inter --fusion concat",
+    "inter --fusion low_rank_tensor",
+    "intra",
+    "i2m2 --fusion concat",
+]
+TRAIN = "AVMNIST_and_MIMIC.train"
+DIGITS = ["--config", "AVMNIST_and_MIMIC/configs/avmnist_digits.yaml"]
+
+
+def test_joint_rows_wait_for_the_rows_they_start_from_and_for_no_others():
+    jobs = {job.name: job for job in plan(ROWS, ["0", "1"], TOY, ["--config", "c"], ["--tag", "x"])}
+    assert len(jobs) == 12
+    assert jobs["intra seed 1"].needs == ["unimodal_image seed 1", "unimodal_audio seed 1"]
+    assert jobs["i2m2 --fusion concat seed 0"].needs == [
+        "unimodal_image seed 0",
+        "unimodal_audio seed 0",
+        "inter --fusion concat seed 0",
+    ]
+    assert jobs["inter --fusion low_rank_tensor seed 0"].needs == []
+    words = "--config c --method intra --seed 1 --tag x"
+    assert jobs["intra seed 1"].command == f"python -m {TOY} {words}"
+    for scratch in (["--init", "scratch"], ["--init=scratch"]):
+        assert not any(job.needs for job in plan(ROWS, ["0"], TOY, [], scratch))
+
+
+@pytest.mark.parametrize(
+    "program, rows, seeds, overrides, message",
+    [
+        (TRAIN, ["unimodal_smell"], ["0"], [], "method='unimodal_smell'"),
+        (TRAIN, ["intra"], ["0"], ["--optim.lr", "-1"], "optim.lr=-1"),
+        ("AVMNIST_and_MIMIC.trian", ["intra"], ["0"], [], "there is no such module"),
+    ],
+)
+def test_a_mistake_in_any_run_is_found_before_the_first_begins(
+    program, rows, seeds, overrides, message
+):
+    with pytest.raises(SettingsError, match=message):
+        plan(rows, seeds, program, DIGITS, overrides)
+
+
+def test_a_row_or_seed_given_twice_is_one_job():
+    assert seeds_of("0 1 00 10 010") == ["0", "1", "10"]
+    assert rows_of("intra, intra,inter --fusion lf") == ["intra", "inter --fusion lf"]
+
+
+def test_hours_are_those_of_a_run_that_differs_in_seed_and_number_of_epochs_alone(train, tmp_path):
+    words = ["--device", "cpu", "--threads", "1", "--out", str(tmp_path)]
+    folder = train("--method", "unimodal_audio", "--seed", "3", "--tag", "old", *words)
+    files = ["--data.dir", "elsewhere"]
+    config = ["--config", "AVMNIST_and_MIMIC/configs/avmnist.yaml"]
+    epoch = json.loads((folder / "metrics.jsonl").read_text())
+    (folder / "metrics.jsonl").write_text(json.dumps(epoch | {"seconds": 90.0}))
+    epochs = ["--optim.epochs", "80"]
+    rows = ["unimodal_audio", "unimodal_image"]
+    audio, image = plan(rows, ["0"], TRAIN, config, [*words, *files, *epochs])
+    assert planning.hours_of(audio.config) == 80 * 90 / 3600
+    assert planning.hours_of(image.config) is None
+    assert not audio.finished
+    same = [*words, "--tag", "old", "--optim.epochs", "1"]
+    jobs = plan(["unimodal_audio"], ["3", "4"], TRAIN, config, [*same, *files])
+    assert [job.finished for job in jobs] == [True, False]
+    text = planning.show([audio, image, jobs[0]]).splitlines()
+    assert [line.split()[-1] for line in text[1:4]] == ["2", "?", "finished"]
+    assert text[-1].startswith("2.0 hours one after the other")
+
+
+def test_what_comes_first_is_shared_by_torchrun_or_by_jobs_and_one_that_puts_the_parts_together():
+    here = planning.first("m.extract", ["--config", "a/b.yaml"], 3, as_jobs=False)
+    assert [job.command for job in here] == [
+        "python -m torch.distributed.run --nproc-per-node=3 -m m.extract --config a/b.yaml"
+    ]
+    *parts, whole = planning.first("m.extract", ["--config", "a/b.yaml"], 3, as_jobs=True)
+    assert [job.arguments[2:] for job in parts] == [["--share", f"{k}/3"] for k in (1, 2, 3)]
+    assert whole.needs == [job.name for job in parts] and whole.arguments == parts[0].arguments[:2]
+    assert {job.stage for job in (*parts, whole)} == {"first"}
+    assert len(planning.first("m.extract", [], 1, as_jobs=True)) == 1
