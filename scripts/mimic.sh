@@ -12,6 +12,6 @@ fi
 for task in ${TASKS:-mortality icd9_1 icd9_7}; do
   python -m i2m2.sweep --train AVMNIST_and_MIMIC.train --config "${CONFIG:-AVMNIST_and_MIMIC/configs/mimic.yaml}" \
     --rows "unimodal_static, unimodal_series, inter --fusion concat, inter --fusion low_rank_tensor, i2m2 --fusion concat, intra" \
-    --seeds "${SEEDS:-0 1 2 3 4}" --out "$OUT" --task "$task" ${DATA:+--data.dir "$DATA"} "$@"
+    --seeds "${SEEDS:-0 1 2 3 4}" --seeds_together --out "$OUT" --task "$task" ${DATA:+--data.dir "$DATA"} "$@"
 done
 python -m i2m2.sweep --out "$OUT" "$@" --last i2m2.results "$OUT" --dataset mimic

@@ -55,7 +55,8 @@ def main(argv: list[str] | None = None) -> None:
         jobs = plan.first(args.first, [*base, *others], args.parts, args.launcher == "slurm")
     elif args.config and args.rows:
         rows, seeds = plan.rows_of(args.rows), plan.seeds_of(args.seeds)
-        jobs = plan.plan(rows, seeds, args.train, base, others)
+        together = args.seeds_together and args.launcher == "local"
+        jobs = plan.plan(rows, seeds, args.train, base, others, together)
     else:
         raise SettingsError("--train needs --config and --rows (see --help)")
     resources = resources_of(vars(args), args.launcher == "slurm")
@@ -89,6 +90,8 @@ def _parser() -> CommandParser:
     parser.add_argument("--rows", help=rows)
     seeds = "seeds, separated by spaces (environment: SEEDS; default: 0)"
     parser.add_argument("--seeds", default=os.environ.get("SEEDS", "0"), help=seeds)
+    together = "on this machine: all seeds of a row in one process, where its layers are small"
+    parser.add_argument("--seeds_together", action="store_true", help=together)
     jobs = "number of runs at a time on this machine (environment: JOBS; default: 1)"
     parser.add_argument("--jobs", type=int, default=os.environ.get("JOBS", "1"), help=jobs)
     parts = "number of processes that share the work of --first, in SLURM of jobs (default: 1)"

@@ -31,7 +31,7 @@ class Job:
     program: str
     arguments: list[str]
     needs: list[str] = field(default_factory=list)
-    config: RunConfig | None = None  # its settings, where the program says how to read them
+    configs: list[RunConfig] = field(default_factory=list)  # of its runs, where they can be read
     stage: Stage = "run"
 
     @property
@@ -41,8 +41,10 @@ class Job:
 
     @property
     def finished(self) -> bool:
-        """Whether its run is there, whoever made it."""
-        return any(is_done(folder) for folder in folders_of(self.config))
+        """Whether its runs are there, whoever made them."""
+        return bool(self.configs) and all(
+            any(is_done(folder) for folder in folders_of(config)) for config in self.configs
+        )
 
 
 class Epoch(TypedDict):
@@ -73,26 +75,46 @@ def seeds_of(text: str) -> list[str]:
 
 
 def plan(
-    rows: list[str], seeds: list[str], program: str, base: list[str], overrides: list[str]
+    rows: list[str],
+    seeds: list[str],
+    program: str,
+    base: list[str],
+    overrides: list[str],
+    together: bool = False,
 ) -> list[Job]:
     """A job per row and seed, seed by seed, rows in the order given; its arguments begin with
-    `base`. SettingsError for settings that a row cannot have."""
+    `base`. `together`: a job per row, of all seeds, where these are faster at once. SettingsError
+    for settings that a row cannot have."""
     scratch = read_words(overrides).get("--init") == "scratch"
     words = {row: [*base, "--method", *shlex.split(row)] for row in rows}
     configs = {row: settings_of(program, [*words[row], *overrides]) for row in rows}
-    jobs = []
-    # One process per row and seed. Rows that train several seeds in one would be grouped here.
+    at_once = {row for row in rows if together and len(seeds) > 1 and _is_faster(configs[row])}
+    of_row = {row: [seeds] if row in at_once else [[seed] for seed in seeds] for row in rows}
+    jobs: dict[str, Job] = {}
     for seed in seeds:
         for row in rows:
+            own = next(group for group in of_row[row] if seed in group)
+            needed = [] if scratch else [(need, s) for need in _needs(row, rows) for s in own]
+            needs = [_name(need, next(g for g in of_row[need] if s in g)) for need, s in needed]
             job = Job(
-                name=f"{row} seed {seed}",
+                name=_name(row, own),
                 program=program,
-                arguments=[*words[row], "--seed", seed, *overrides],
-                needs=[] if scratch else [f"{need} seed {seed}" for need in _needs(row, rows)],
-                config=configs[row] and replace(configs[row], seed=int(seed)),
+                arguments=[*words[row], f"--seed{'s' * (len(own) > 1)}", *own, *overrides],
+                needs=list(dict.fromkeys(needs)),
+                configs=[replace(configs[row], seed=int(s)) for s in own if configs[row]],
             )
-            jobs.append(job)
-    return jobs
+            jobs.setdefault(job.name, job)
+    return list(jobs.values())
+
+
+def _name(row: str, seeds: Sequence[str]) -> str:
+    return f"{row} seed{'s' * (len(seeds) > 1)} {' '.join(seeds)}"
+
+
+def _is_faster(config: RunConfig | None) -> bool:
+    """Whether a row's seeds are faster at once, and can be (`i2m2.training.seeds`)."""
+    usual = config and config.precision == "no" and not config.compile and not config.tracker
+    return bool(usual and config.seeds_at_once)
 
 
 def first(program: str, arguments: list[str], parts: int, as_jobs: bool) -> list[Job]:
@@ -148,13 +170,12 @@ def settings_of(program: str, arguments: list[str]) -> RunConfig | None:
     return spec and load_config(spec.config, arguments, program)
 
 
-def folders_of(config: RunConfig | None) -> Iterator[Path]:
+def folders_of(config: RunConfig) -> Iterator[Path]:
     """The folders, one at most as a rule, that hold a run of these settings, finished or not."""
-    if config:
-        pattern = f"{config.dataset}*/{config.run_name}/seed{config.seed}"
-        for folder in sorted(Path(config.out).glob(pattern)):
-            if not _differing(folder, config):
-                yield folder
+    pattern = f"{config.dataset}*/{config.run_name}/seed{config.seed}"
+    for folder in sorted(Path(config.out).glob(pattern)):
+        if not _differing(folder, config):
+            yield folder
 
 
 def _differing(folder: Path, config: RunConfig) -> set[str]:
@@ -175,22 +196,23 @@ def epochs_of(folder: Path) -> list[Epoch]:
     return []
 
 
-def hours_of(config: RunConfig | None) -> float | None:
-    """How long a run will take, by the median epoch of runs that differ from it in nothing but
-    seed, tag and number of epochs; None where no such run has been timed."""
-    if config is None:
+def hours_of(configs: Sequence[RunConfig]) -> float | None:
+    """How long the runs of a job will take, by the median epoch of runs that differ from them in
+    nothing but seed, tag and number of epochs; None where no such run has been timed."""
+    if not configs:
         return None
+    config = configs[0]
     folders = Path(config.out).glob(f"{config.dataset}*/*/seed*")
     like = [f for f in folders if _differing(f, config) <= {"seed", "tag", "optim.epochs"}]
     seconds = [record["seconds"] for folder in like for record in epochs_of(folder)]
-    return median(seconds) * config.optim.epochs / 3600 if seconds else None
+    return len(configs) * median(seconds) * config.optim.epochs / 3600 if seconds else None
 
 
 def show(jobs: Sequence[Job]) -> str:
     """The plan as a text: jobs, what they wait for, the hours of a run where they are known."""
     rows, known = [["job", "waits for", "hours"]], []
     for job in jobs:
-        hours = None if job.finished else hours_of(job.config)
+        hours = None if job.finished else hours_of(job.configs)
         known += [hours] if hours else []
         needs = ", ".join(job.needs) if job.stage != "last" else "whatever comes before it"
         unknown = "finished" if job.finished else "?" if job.stage == "run" else ""

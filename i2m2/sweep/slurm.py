@@ -84,15 +84,19 @@ class _Before:
         else:
             kind, names = "afterok", [self.ids[name] for name in job.needs if name in self.ids]
         if job.stage == "run":
-            names += [*self.first, *(name for name, run in self.runs.items() if _starts(run, job))]
+            names += self.first
+            names += [name for name, runs in self.runs.items() if _starts(runs, job)]
         return ":".join([kind, *dict.fromkeys(names)]) if names else None
 
 
-def _starts(part: RunConfig | None, job: Job) -> bool:
-    """Whether a run in the queue, which an earlier command submitted, is one that a job starts
-    from."""
-    joint = job.config
-    if joint is None or part is None or joint.init != "warm" or len(part.experts) > 1:
+def _starts(parts: Sequence[RunConfig], job: Job) -> bool:
+    """Whether one of these runs in the queue, which an earlier command submitted, is one that a job
+    starts from."""
+    return any(_is_part(part, joint) for part in parts for joint in job.configs)
+
+
+def _is_part(part: RunConfig, joint: RunConfig) -> bool:
+    if joint.init != "warm" or len(part.experts) > 1:
         return False
     same = ("dataset", "task", "seed", "preset")
     return (

@@ -16,10 +16,11 @@ from i2m2.runs import is_done
 from i2m2.settings import RunConfig
 from i2m2.sweep import records
 from i2m2.sweep.plan import epochs_of, folders_of, settings_of
+from i2m2.training.commands import split_seeds
 from i2m2.training.config import read_words, shell_command
 
 COLUMNS = ["run", "state", "job", "node", "epoch", ""]
-NOT_IN_TITLE = ("--config", "--method", "--fusion", "--seed", "--out")
+NOT_IN_TITLE = ("--config", "--method", "--fusion", "--out")
 
 
 class Queued(NamedTuple):
@@ -43,10 +44,11 @@ class Status:
     @property
     def title(self) -> str:
         """What the runs of a table have in common: `mimic --task icd9_7`."""
-        words = read_words(self.planned["arguments"])
+        arguments, _ = _split_seeds(self.planned["arguments"])
+        words = read_words(arguments)
         if "--method" not in words:
             return self.planned["program"]
-        shared = shell_command(self.planned["arguments"], "", NOT_IN_TITLE)
+        shared = shell_command(arguments, "", NOT_IN_TITLE)
         table = Path(words.get("--config") or self.planned["program"]).stem
         return f"{table}{shared.removeprefix(shell_command([], ''))}"
 
@@ -93,11 +95,12 @@ def queued() -> dict[str, Queued]:
 
 def _status(folder: Path, queue: dict[str, Queued], planned: records.Planned) -> Status:
     """What can be said of a job without those that it needs."""
-    state, config = records.read_state(folder), settings_on_record(planned)
-    run = next(folders_of(config), None)
-    epoch = f"{len(epochs_of(run))}/{config.optim.epochs}" if config and run else ""
+    state, configs = records.read_state(folder), settings_on_record(planned)
+    runs = [next(folders_of(config), None) for config in configs]
+    behind = min((len(epochs_of(run)) for run in runs if run), default=0)
+    epoch = f"{behind}/{configs[0].optim.epochs}" if any(runs) else ""
     slurm = planned["slurm"] or ""
-    if run and is_done(run):
+    if runs and all(run and is_done(run) for run in runs):
         return Status(planned, "done", epoch=epoch)
     if slurm in queue:
         job = queue[slurm]
@@ -133,18 +136,20 @@ def _names(statuses: Sequence[Status]) -> str:
     return ", ".join(status.planned["name"] for status in statuses)
 
 
-def settings_on_record(planned: records.Planned) -> RunConfig | None:
-    """The settings of a run; None where they are no training's, or not possible any more."""
-    words = list(planned["arguments"])
-    if "--seed" not in words:
-        return None
-    place = words.index("--seed")
-    seed = words[place + 1]
-    del words[place : place + 2]
+def settings_on_record(planned: records.Planned) -> list[RunConfig]:
+    """The settings of a job's runs; none where they are no training's, or not possible any more."""
+    words, seeds = _split_seeds(planned["arguments"])
     with suppress(SettingsError):
-        config = _settings_of_row(planned["program"], tuple(words))
-        return config and replace(config, seed=int(seed))
-    return None
+        if config := _settings_of_row(planned["program"], tuple(words)):
+            return [replace(config, seed=seed) for seed in seeds]
+    return []
+
+
+def _split_seeds(arguments: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Arguments without their seeds, and these."""
+    words = ["--seeds" if word == "--seed" else word for word in arguments]
+    words, seeds = split_seeds(words)
+    return words, seeds or []
 
 
 @cache  # rows have many seeds, and reading settings takes a while

@@ -37,6 +37,22 @@ def test_joint_rows_wait_for_the_rows_they_start_from_and_for_no_others():
         assert not any(job.needs for job in plan(ROWS, ["0"], TOY, [], scratch))
 
 
+MIMIC = ["--config", "AVMNIST_and_MIMIC/configs/mimic.yaml"]
+LRTF = "inter --fusion low_rank_tensor"
+
+
+def test_seeds_of_a_row_are_one_job_where_they_are_faster_at_once():
+    rows = ["unimodal_static", LRTF, "unimodal_series", "intra"]
+    jobs = plan(rows, ["0", "3"], TRAIN, MIMIC, [], together=True)
+    names = ["unimodal_static seeds 0 3", f"{LRTF} seed 0", "unimodal_series seeds 0 3"]
+    assert [job.name for job in jobs] == [*names, "intra seeds 0 3", f"{LRTF} seed 3"]
+    assert jobs[3].needs == ["unimodal_static seeds 0 3", "unimodal_series seeds 0 3"]
+    assert [config.seed for config in jobs[3].configs] == [0, 3]
+    assert jobs[0].command.endswith("--method unimodal_static --seeds 0 3")
+    for settings in (["--precision", "bf16"], ["--compile", "true"]):
+        assert len(plan(rows, ["0", "3"], TRAIN, MIMIC, settings, together=True)) == 8
+
+
 @pytest.mark.parametrize(
     "program, rows, seeds, overrides, message",
     [
@@ -67,8 +83,8 @@ def test_hours_are_those_of_a_run_that_differs_in_seed_and_number_of_epochs_alon
     epochs = ["--optim.epochs", "80"]
     rows = ["unimodal_audio", "unimodal_image"]
     audio, image = plan(rows, ["0"], TRAIN, config, [*words, *files, *epochs])
-    assert planning.hours_of(audio.config) == 80 * 90 / 3600
-    assert planning.hours_of(image.config) is None
+    assert planning.hours_of(audio.configs) == 80 * 90 / 3600
+    assert planning.hours_of(image.configs) is None
     assert not audio.finished
     same = [*words, "--tag", "old", "--optim.epochs", "1"]
     jobs = plan(["unimodal_audio"], ["3", "4"], TRAIN, config, [*same, *files])
