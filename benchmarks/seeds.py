@@ -150,7 +150,7 @@ class Grouped(nn.Module):
             options = {"padding": first.padding, "groups": self.models, "bias": False}
             convolution = nn.Conv2d(*shape, **options)
             convolution.weight.data = torch.cat([block[0].weight.data for block in alike])
-            self.blocks += [convolution, nn.BatchNorm2d(outputs), MaxPool2x2(), nn.ReLU()]
+            self.blocks.extend([convolution, nn.BatchNorm2d(outputs), MaxPool2x2(), nn.ReLU()])
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.blocks(x.transpose(0, 1).flatten(1, 2))

@@ -71,4 +71,4 @@ class AVMNISTConfig(RunConfig):
 
     @property
     def seeds_at_once(self) -> bool:
-        return False  # grouped convolutions are no faster (benchmarks/seeds.py)
+        return False  # convolutions by groups are hardly faster (benchmarks/seeds.py)

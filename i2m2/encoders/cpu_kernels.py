@@ -33,13 +33,15 @@ class GRUOnCPU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, w: Tensor, u: Tensor, b: Tensor, c: Tensor) -> Tensor:
+        x = x.contiguous()  # read again for the gradient of W
         *lead, steps, batch, _ = x.shape
         size, addmm = u.shape[-1], torch.baddbmm if lead else torch.addmm
         b, c = b.unsqueeze(-2), c.unsqueeze(-2)
         (u_rz, u_n), (c_rz, c_n) = (part.split([2 * size, size], dim=-1) for part in (u.mT, c))
         gates_rz, gates_n = _affine(x, w, b).split([2 * size, size], dim=-1)
         gates_rz += c_rz.unsqueeze(-3)
-        h = x.new_zeros(*lead, steps + 1, batch, size)
+        h = x.new_empty(*lead, steps + 1, batch, size)
+        h.select(-3, 0).zero_()
         # Time comes first where a product is written: it needs what lies in one piece.
         rz, n, m = (h.new_empty(steps, *lead, batch, k * size) for k in (2, 1, 1))
         r, z = rz.split(size, dim=-1)
@@ -78,7 +80,8 @@ class GRUOnCPU(torch.autograd.Function):
         grad_u, grad_c = _products(before.movedim(0, -3), flat), flat.sum(dim=-2)
         # W's last gate sees n's slope itself; U's saw it times r.
         torch.mul(by_n, grad_h, out=grad_gates.select(-2, 2).movedim(-3, 0))
-        grad_w, grad_b = _products(x, flat), flat.sum(dim=-2)
+        grad_w, grad_b = _products(x, flat), grad_c.clone()
+        grad_b[..., -h.shape[-1] :] = flat[..., -h.shape[-1] :].sum(dim=-2)
         grad_x = (flat @ w).view(x.shape) if ctx.needs_input_grad[0] else None
         return grad_x, grad_w, grad_u, grad_b, grad_c
 
