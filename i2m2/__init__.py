@@ -13,7 +13,6 @@ any number of modalities.
 The core knows no data set; each has a folder of its own beside this one.
 """
 
-import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -34,14 +33,6 @@ __all__ = [
     "I2M2Regressor", "LowRankTensorFusion", "ProductOfExperts", "SeriesGRU", "TensorFusion",
     "UnimodalExpert", "diagnose", "group_split", "mlp", "standardise", "stratified_folds",
 ]  # fmt: skip
-
-# PyTorch's threads spin while they wait for each other, for milliseconds as OpenMP comes. Beside a
-# busy neighbour they so take the core from the one they wait for, and a step that should take twice
-# as long takes many times as long (benchmarks/neighbours.py). OpenMP reads this once, when torch is
-# loaded: where torch came before i2m2 it changes nothing. What the user has set stands.
-WAITING = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "300"}  # libgomp goes by the second
-if not {*WAITING, "KMP_BLOCKTIME"} & os.environ.keys():
-    os.environ.update(WAITING)
 
 # The module of each name, but for those of i2m2.fusion.
 MODULES = {

@@ -94,8 +94,8 @@ class RunConfig:
         device: where the model runs; auto takes a GPU where there is one
         precision: arithmetic of the forward pass: fp16 or bf16 (mixed precision), or no: float32
         compile: whether to use torch.compile
-        threads: CPU threads; null: those an interrupted run began with, else PyTorch's choice
-            (OMP_NUM_THREADS)
+        threads: CPU threads; null: those an interrupted run began with, else one for a model that
+            is too small for more, else PyTorch's choice (OMP_NUM_THREADS)
         workers: number of processes that load data; 0: the training process does
         tracker: a further log for TensorBoard or Weights & Biases, beside metrics.jsonl
         optim: how a model is trained
@@ -126,6 +126,11 @@ class RunConfig:
     def experts(self) -> tuple[str, ...]:
         """Names of the experts of the method: modalities and `inter`."""
         return experts_of(self.method, self.modalities, self.baselines)
+
+    @property
+    def usual_threads(self) -> int | None:
+        """CPU threads where none are set: 1 if a second gains nothing; None: PyTorch's choice."""
+        return None
 
     @property
     def step_size(self) -> int:

@@ -4,7 +4,6 @@ folder is."""
 from __future__ import annotations
 
 import ast
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-import i2m2
 from i2m2.report.paper import read_specs
 from tests.conftest import AVMNIST_CONFIG, ROOT
 
@@ -135,11 +133,9 @@ def test_no_folder_holds_more_modules_than_a_reader_overlooks():
 # What is loaded is seen from outside, since the tests themselves load torch.
 
 
-def python(code: str, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", code, *arguments]
-    kept = {name: value for name, value in os.environ.items() if name not in i2m2.WAITING}
-    environment = kept | variables
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 IMPORT_EACH = """
@@ -237,21 +233,9 @@ print("loaded:", *(module for module in sys.argv[1].split(",") if module in sys.
 """
 
 
-def test_a_run_loads_torch_and_little_else_and_its_threads_hardly_spin(avmnist_files, tmp_path):
+def test_a_run_loads_torch_and_little_else(avmnist_files, tmp_path):
     words = ["--config", AVMNIST_CONFIG, "--method", "i2m2", "--init", "scratch"]
     words += ["--optim.epochs", "1", "--data.dir", str(avmnist_files), "--out", str(tmp_path)]
     slow = ("torch._dynamo", "sympy", "sklearn", "scipy", "pandas", "transformers", "torchvision")
-    done = python(TRAIN, ",".join(slow), *words, OMP_DISPLAY_ENV="verbose")
+    done = python(TRAIN, ",".join(slow), *words)
     assert done.stdout.splitlines()[-1] == "loaded:", done.stdout + done.stderr
-    if "GOMP_SPINCOUNT" in done.stderr:  # what torch's own OpenMP says it goes by
-        assert f"GOMP_SPINCOUNT = '{i2m2.WAITING['GOMP_SPINCOUNT']}'" in done.stderr
-
-
-@pytest.mark.parametrize("name", [*i2m2.WAITING, "KMP_BLOCKTIME"])
-def test_how_threads_wait_is_left_to_a_user_who_says_so(name):
-    done = python("import i2m2, os; print({**os.environ})", **{name: "7"})
-    found = ast.literal_eval(done.stdout)
-    assert {key: found.get(key) for key in (*i2m2.WAITING, name)} == {
-        **dict.fromkeys(i2m2.WAITING),
-        name: "7",
-    }

@@ -72,3 +72,7 @@ class AVMNISTConfig(RunConfig):
     @property
     def seeds_at_once(self) -> bool:
         return False  # convolutions by groups are hardly faster (benchmarks/seeds.py)
+
+    @property
+    def usual_threads(self) -> int | None:
+        return 1 if self.experts == ("image",) else None  # as fast (benchmarks/neighbours.py)

@@ -92,5 +92,10 @@ class MIMICConfig(RunConfig):
         return self.fusion != "low_rank_tensor"
 
     @property
+    def usual_threads(self) -> int | None:
+        # As fast, but for the large update of low-rank tensor fusion (benchmarks/neighbours.py).
+        return None if self.fusion == "low_rank_tensor" else 1
+
+    @property
     def num_classes(self) -> int:
         return len(MORTALITY_CLASSES) if self.task == "mortality" else 2

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from i2m2.errors import SettingsError, is_out_of_memory
 from i2m2.files import Plain
 from i2m2.losses import negative_log_likelihood
+from i2m2.machine.neighbours import sharing_cores
 from i2m2.model import ProductOfExperts
 from i2m2.names import PRODUCT
 from i2m2.runs import predictions_file, require_predictions, usual_columns
@@ -79,7 +80,8 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
     loss = experiment.loss(config, data, accelerator.device)
     groups, outputs = experiment.parameters(config, model), experiment.select_outputs(config)
     trainer = Trainer(model, config, accelerator, loss, groups, len(splits["train"]))
-    fit(trainer, splits["train"], splits["val"], run, outputs, experiment.validate)
+    with sharing_cores():
+        fit(trainer, splits["train"], splits["val"], run, outputs, experiment.validate)
     finish(experiment, run, model, splits, accelerator)
 
 

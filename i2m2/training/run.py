@@ -96,7 +96,8 @@ class Run:
         """
         run = cls(directory, config, writes)
         stored = read_config(directory) if run.started else {}  # else nothing was trained yet
-        threads = config.threads or stored.get("threads") or torch.get_num_threads()
+        usual = config.usual_threads or torch.get_num_threads()
+        threads = config.threads or stored.get("threads") or usual
         run.config = replace(config, threads=threads)
         if stored:
             if differing := differences(stored, run.config):

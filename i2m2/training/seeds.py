@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_map
 from i2m2.errors import SettingsError
 from i2m2.files import Plain
 from i2m2.losses import negative_log_likelihood
+from i2m2.machine.neighbours import sharing_cores
 from i2m2.model import ProductOfExperts
 from i2m2.settings import RunConfig
 from i2m2.stats.predictions import Predictions
@@ -116,7 +117,8 @@ def _at_once(
     seeds = [_begin(experiment, run, content, accelerator, command) for run in runs]
     _refuse_model([seed.model for seed in seeds], content.splits["train"])
     splits = read_splits(content, seeds[0].model, accelerator)
-    _fit(experiment, seeds, content, splits, accelerator)
+    with sharing_cores():
+        _fit(experiment, seeds, content, splits, accelerator)
     for seed in seeds:
         if seed.error is None:
             seed.run.load_best_into(seed.model)
