@@ -88,16 +88,19 @@ class Run:
     writes: bool = True  # one process of a distributed run does
 
     @classmethod
-    def open(cls, directory: Path, config: RunConfig, data: Plain, writes: bool = True) -> Run:
+    def open(
+        cls, directory: Path, config: RunConfig, data: Plain, writes: bool = True, models: int = 1
+    ) -> Run:
         """Begin a run or resume it. SettingsError if its folder holds other settings, DataError
         if its data have changed.
 
-        `data` describes the data set (variant, synthetic, fingerprint ...) for env.json.
+        `data` describes the data set (variant, synthetic, fingerprint ...) for env.json; `models`
+        are trained at once, of which several have work for all threads.
         """
         run = cls(directory, config, writes)
         stored = read_config(directory) if run.started else {}  # else nothing was trained yet
-        usual = config.usual_threads or torch.get_num_threads()
-        threads = config.threads or stored.get("threads") or usual
+        usual = config.usual_threads if models == 1 else None
+        threads = config.threads or stored.get("threads") or usual or torch.get_num_threads()
         run.config = replace(config, threads=threads)
         if stored:
             if differing := differences(stored, run.config):

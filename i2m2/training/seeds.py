@@ -106,7 +106,9 @@ def _at_once(
     _refuse_settings(configs[0], accelerator)
     content = experiment.load(configs[0])
     _refuse_data(content.splits["train"])
-    runs = [Run.open(run_dir(c, content.variant), c, content.facts) for c in configs]
+    models = len(configs)
+    folders = {run_dir(config, content.variant): config for config in configs}
+    runs = [Run.open(path, c, content.facts, models=models) for path, c in folders.items()]
     for run in runs:
         if run.done:
             say_done(run, accelerator)
