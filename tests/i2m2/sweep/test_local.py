@@ -118,9 +118,8 @@ def test_what_a_sweep_has_started_ends_with_it(number, tmp_path):
     rows = ["--train", TOY, "--config", "any", "--rows", "intra", "--out", str(tmp_path)]
     words = ["-m", "i2m2.sweep", *rows, "--touch", str(begun), "--sleep", "60"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    sweep = subprocess.Popen(
-        [sys.executable, *words], cwd=ROOT, env=environment, stderr=subprocess.DEVNULL
-    )
+    options = {"cwd": ROOT, "env": environment, "stderr": subprocess.DEVNULL}
+    sweep = subprocess.Popen([sys.executable, *words], preexec_fn=heed_signals, **options)
     while not (begun.exists() and begun.read_text()):
         time.sleep(0.02)
     run = begun.read_text().split()[0]
@@ -132,6 +131,12 @@ def test_what_a_sweep_has_started_ends_with_it(number, tmp_path):
         time.sleep(0.02)
     assert not is_running(run)
     assert statuses(tmp_path)[0].state == "failed"
+
+
+def heed_signals():
+    """Where the tests run under nohup, or in the background, a sweep would rightly ignore these."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def is_running(pid):
