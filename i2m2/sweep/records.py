@@ -134,7 +134,7 @@ def recorded(folder: Path) -> Iterator[None]:
 
 
 class _Tee(io.TextIOWrapper):
-    """A stream of which a log gets a copy."""
+    """A stream of which a log gets a copy, and that alone once nobody reads the stream."""
 
     def __init__(self, stream: io.TextIOWrapper, log: IO[str]) -> None:
         super().__init__(stream.buffer, stream.encoding, "backslashreplace", line_buffering=True)
@@ -143,4 +143,8 @@ class _Tee(io.TextIOWrapper):
     def write(self, text: str) -> int:
         self.log.write(text)
         self.log.flush()
-        return super().write(text)
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return len(text)

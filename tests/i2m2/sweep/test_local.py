@@ -143,3 +143,18 @@ def is_running(pid):
     """Whether a process is there, and no zombie that nobody has asked for its end."""
     stat = Path(f"/proc/{pid}/stat")
     return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_a_run_goes_on_when_nobody_reads_what_it_prints(tmp_path):
+    code = f"""if True:
+        from pathlib import Path
+        from i2m2.sweep.records import recorded
+        with recorded(Path({str(tmp_path)!r})):
+            for number in range(3):
+                print(number)
+    """
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert subprocess.run([sys.executable, "-c", code], stdout=writer).returncode == 0
+    os.close(writer)
+    assert (tmp_path / "log.txt").read_text() == "0\n1\n2\n"
