@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentParser
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -17,7 +18,7 @@ HELP = {
     "cpus": "CPU cores on each node (default: 4)",
     "memory": "GB of memory on each node (default: 16)",
     "time": "hours after which a job is requeued, and its run goes on (default: 24)",
-    "setup": "line of shell before a run, such as 'module load cuda'; in a FILE a list of them",
+    "setup": "line of shell before a run, such as 'module load cuda'; repeatable; in a FILE a list",
 }
 TYPES = {"nodes": int, "gpus": int, "cpus": int, "memory": float, "time": float}
 
@@ -46,7 +47,9 @@ def add_options(parser: ArgumentParser, default: str | None) -> None:
     group.add_argument("--slurm", metavar="FILE", default=default, help=file)
     for name, text in HELP.items():
         kind = TYPES.get(name, str)
-        group.add_argument(f"--slurm.{name}", type=kind, metavar=name.upper(), help=text)
+        action = "append" if name == "setup" else "store"
+        options = {"type": kind, "action": action, "metavar": name.upper(), "help": text}
+        group.add_argument(f"--slurm.{name}", **options)
 
 
 def resources_of(args: Mapping[str, Any], slurm: bool) -> Resources:
@@ -56,12 +59,12 @@ def resources_of(args: Mapping[str, Any], slurm: bool) -> Resources:
     given = {name: value for name, value in given.items() if value is not None}
     if given and not slurm:
         raise SettingsError(f"--slurm.{next(iter(given))} is of LAUNCHER=slurm, which is not set")
-    if "setup" in given:
-        given["setup"] = [given["setup"]]
     resources = _convert({**_in_file(args["slurm"]), **given}, args["slurm"] or "--slurm")
     least = {"nodes": 1, "gpus": 0, "cpus": 1}
     for name in TYPES:
         value = getattr(resources, name)
+        if not math.isfinite(value):
+            raise SettingsError(f"slurm.{name}={value:g} is no amount; give a number")
         if value < least.get(name, 0) or (value == 0 and name not in least):
             raise SettingsError(f"slurm.{name}={value:g} is too small")
     return resources
