@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +21,12 @@ from i2m2.training.commands import split_seeds
 from i2m2.training.config import read_words, shell_command
 
 COLUMNS = ["run", "state", "job", "node", "epoch", ""]
+# What torchrun says of a failure, to the last rule of its summary; and that it ends a process.
+TORCHRUN = re.compile(
+    r"^E\d{4} .* failed \(exitcode.*\n(?:.*\n)*?={60}\n(?:.*\n)*?={60}$"
+    r"|^W\d{4} .*torch/distributed/elastic.*$",
+    re.M,
+)
 NOT_IN_TITLE = ("--config", "--method", "--fusion", "--out")
 
 
@@ -158,6 +165,8 @@ def _settings_of_row(program: str, words: tuple[str, ...]) -> RunConfig | None:
 
 
 def _last_line(folder: Path) -> str:
+    """Of what the run itself said: torchrun's own account of a failure comes after it."""
     log = folder / "log.txt"
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    lines = [line for line in TORCHRUN.sub("", text).splitlines() if line.strip()]
     return lines[-1] if lines else f"see {folder}"

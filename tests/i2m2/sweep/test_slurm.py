@@ -173,6 +173,33 @@ def test_what_can_never_start_is_called_cancelled_and_by_what(toy, tmp_path, clu
     assert (joint.state, joint.note) == ("cancelled", "needs part")
 
 
+TORCHRUN = """error: of an earlier attempt
+W1129 16:55:31 9 torch/distributed/elastic/agent/server/api.py:9] Received 15 death signal
+Traceback (most recent call last):
+error: optim.lr=-1
+W1129 16:55:32 9 torch/distributed/elastic/multiprocessing/api.py:9] Sending process 7 SIGTERM
+E1129 16:55:32 9 torch/distributed/elastic/multiprocessing/api.py:9] failed (exitcode: 2) rank: 0
+Traceback (most recent call last):
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+{rule}
+m FAILED
+Root Cause (first observed failure):
+  traceback : To enable traceback see: https://pytorch.org/docs/stable/elastic/errors.html
+{rule}
+"""
+
+
+@pytest.mark.parametrize("log", ["error: optim.lr=-1\n\n  \n", TORCHRUN.format(rule="=" * 60)])
+def test_why_a_run_failed_is_the_last_that_it_said_itself(log, toy, tmp_path):
+    job = toy("part")
+    records.announce(tmp_path, [job])
+    folder = records.folder_of(tmp_path, job)
+    with records.open_log(folder) as file:
+        file.write(log)
+    records.write_state(folder, 1)
+    assert [status.note for status in statuses(tmp_path)] == ["error: optim.lr=-1"]
+
+
 def test_several_gpus_or_nodes_are_driven_by_torchrun():
     python, words = [sys.executable, "-m"], ["--seed", "0"]
     assert command_of("m", words, 1, ["a"], "7") == [*python, "m", *words]
