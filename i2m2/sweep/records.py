@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TypedDict
+from typing import IO, NotRequired, TypedDict
 
 from i2m2.errors import BusyError, DataError
 from i2m2.files import write_json
@@ -37,6 +37,7 @@ class Planned(TypedDict):
     host: str  # of the launcher
     pid: int
     slurm: str | None  # the job's id there
+    after: NotRequired[list[str]]  # ids there of what has to end well before it
     stage: Stage
 
 
@@ -55,7 +56,9 @@ def folder_of(out: Path, job: Job) -> Path:
     return out / FOLDER / f"{short}-{zlib.crc32(job.command.encode()):08x}"
 
 
-def announce(out: Path, jobs: Sequence[Job], slurm: str | None = None) -> None:
+def announce(
+    out: Path, jobs: Sequence[Job], slurm: str | None = None, after: Sequence[str] = ()
+) -> None:
     """Write what is planned. Before a job has its id in SLURM: how it has ended before is
     forgotten."""
     for job in jobs:
@@ -68,6 +71,7 @@ def announce(out: Path, jobs: Sequence[Job], slurm: str | None = None) -> None:
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "slurm": slurm,
+            "after": list(after),
             "stage": job.stage,
         }
         write_json(folder / "planned.json", planned)

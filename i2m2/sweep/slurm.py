@@ -28,6 +28,7 @@ from i2m2.sweep import records
 from i2m2.sweep.plan import Job
 from i2m2.sweep.resources import Resources
 from i2m2.sweep.status import queued, settings_on_record
+from i2m2.training.config import read_words
 
 REQUEUES = 100  # of a run that takes longer than a job may; each goes on where the last has ended
 WITHDRAWN = 3600  # seconds that a job waits for its end, once SLURM has announced it
@@ -43,6 +44,7 @@ def submit(jobs: Sequence[Job], resources: Resources, out: Path) -> dict[str, st
         for folder, planned in records.all_planned(out).items()
         if planned["slurm"] in queue
     }
+    _withdraw_tables(jobs, waiting, out)
     ids = {
         job.name: waiting[folder]["slurm"]
         for job in jobs
@@ -61,11 +63,22 @@ def submit(jobs: Sequence[Job], resources: Resources, out: Path) -> dict[str, st
                 arrays.setdefault(before.dependency(job), []).append(job)
         for dependency, array in arrays.items():
             submitted = _submit(array, dependency, resources, out)
+            after = dependency.split(":")[1:] if dependency and array[0].stage != "last" else []
             for job, slurm in zip(array, submitted, strict=True):
                 ids[job.name] = slurm
-                records.announce(out, [job], slurm)
+                records.announce(out, [job], slurm, after)
         order.done(*ready)
     return ids
+
+
+def _withdraw_tables(jobs: Sequence[Job], waiting: dict[Path, records.Planned], out: Path) -> None:
+    """Take what comes last out of the queue where runs are in it: it may not wait for those that
+    were submitted after it, and is submitted anew."""
+    if all(planned["stage"] == "last" for planned in waiting.values()):
+        return
+    for job in jobs:
+        if job.stage == "last" and (old := waiting.pop(records.folder_of(out, job), None)):
+            subprocess.run(["scancel", "--state=PENDING", old["slurm"]], check=False)
 
 
 class _Before:
@@ -74,7 +87,7 @@ class _Before:
     def __init__(self, waiting: Sequence[records.Planned], ids: Mapping[str, str]) -> None:
         self.ids = ids
         self.all = [planned["slurm"] for planned in waiting]
-        self.first = [planned["slurm"] for planned in waiting if planned["stage"] == "first"]
+        self.first = [planned for planned in waiting if planned["stage"] == "first"]
         self.runs = {planned["slurm"]: settings_on_record(planned) for planned in waiting}
 
     def dependency(self, job: Job) -> str | None:
@@ -85,9 +98,15 @@ class _Before:
         else:
             kind, names = "afterok", [self.ids[name] for name in job.needs if name in self.ids]
         if job.stage == "run":
-            names += self.first
+            config = _config_of(job.arguments)
+            names += [one["slurm"] for one in self.first if _config_of(one["arguments"]) == config]
             names += [name for name, runs in self.runs.items() if _starts(runs, job)]
         return ":".join([kind, *dict.fromkeys(names)]) if names else None
+
+
+def _config_of(arguments: Sequence[str]) -> str | None:
+    """The file of settings, which a table's runs share with what comes before them."""
+    return read_words(arguments).get("--config")
 
 
 def _starts(parts: Sequence[RunConfig], job: Job) -> bool:

@@ -81,10 +81,18 @@ def statuses(out: Path) -> list[Status]:
     queue = queued() if any(planned["slurm"] for planned in on_record.values()) else {}
     found = [_status(folder, queue, planned) for folder, planned in on_record.items()]
     by_name = {(status.title, status.planned["name"]): status for status in found}
-    for status in sorted(found, key=lambda status: len(status.planned["needs"])):
-        keys = [(status.title, name) for name in status.planned["needs"]]
-        _look_at_needs(status, [by_name[key] for key in keys if key in by_name], out)
+    by_job = {status.planned["slurm"]: status for status in found}
+    for status in sorted(found, key=lambda status: max(map(len, _needs(status)))):
+        names, ids = _needs(status)
+        keys = [(status.title, name) for name in names]
+        needed = [by_name[key] for key in keys if key in by_name]
+        _look_at_needs(status, [*needed, *(by_job[job] for job in ids if job in by_job)], out)
     return found
+
+
+def _needs(status: Status) -> tuple[Sequence[str], Sequence[str]]:
+    """What a job needs: by name within its table, by ids in SLURM."""
+    return status.planned["needs"], status.planned.get("after", [])
 
 
 def queued() -> dict[str, Queued]:
@@ -140,7 +148,7 @@ def _look_at_needs(status: Status, needed: Sequence[Status], out: Path) -> None:
 
 
 def _names(statuses: Sequence[Status]) -> str:
-    return ", ".join(status.planned["name"] for status in statuses)
+    return ", ".join(dict.fromkeys(status.planned["name"] for status in statuses))
 
 
 def settings_on_record(planned: records.Planned) -> list[RunConfig]:

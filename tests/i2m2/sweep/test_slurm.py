@@ -25,7 +25,8 @@ def cluster(tmp_path, monkeypatch):
     folder.mkdir()
     programs = {
         "srun": "",
-        "sbatch": f'n=$(ls {folder} | wc -l); cp "$1" {folder}/job$n; '
+        "scancel": f'[ "$1" = --state=PENDING ] && sed -i "/^$2 /d" {folder}/queue',
+        "sbatch": f'n=$(($(ls {folder} | wc -l) - 1)); cp "$1" {folder}/job$n; '
         f'echo "$n $(sed -n "s/.*--array=0-\\([0-9]*\\).*/\\1/p" $1)" >> {folder}/queue; '
         'echo "Submitted batch job $n"',
         "squeue": f"[ ! -f {folder}/queue ] || while read job last; do "
@@ -95,18 +96,42 @@ def test_a_run_waits_for_its_parts_that_an_earlier_command_has_submitted(cluster
     assert joint == "afterok:3_0:3_1:3_2" and scratch is None and single is None
 
 
+def test_the_table_waits_for_a_run_that_is_submitted_again(cluster, tmp_path, capsys):
+    last = ["--last", "i2m2.results", "any"]
+    table(tmp_path, "unimodal_image, unimodal_audio")
+    sweep(tmp_path, *last)
+    squeue = tmp_path / "bin/squeue"  # the image has failed and left the queue
+    squeue.write_text(squeue.read_text().rstrip() + " | grep -v ^3_0\n")
+    table(tmp_path, "unimodal_image, unimodal_audio")
+    sweep(tmp_path, *last)
+    assert option(cluster()[-1], "dependency") == "afterany:3_1:6"
+    assert (tmp_path / "bin/queue").read_text() == "3 1\n6 \n7 \n"
+    (tmp_path / "bin/queue").write_text("7 \n")  # the runs have ended
+    sweep(tmp_path, *last)
+    assert len(cluster()) == 4
+
+
 def test_features_are_shared_by_an_array_and_runs_wait_for_what_puts_them_together(
     cluster, tmp_path
 ):
     resources = ["--slurm.gpus", "4", "--slurm.nodes", "2"]
-    sweep(tmp_path, "--first", "m.extract", "--parts", "3", *resources)
+    others = ["--first", "m.extract", "--config", "others.yaml"]
+    sweep(tmp_path, *others)
+    first = ["--first", "m.extract", "--config", AVMNIST_CONFIG, "--parts", "3"]
+    sweep(tmp_path, *first, *resources)
     table(tmp_path, "unimodal_image", *resources)
-    parts, whole, run = cluster()
+    _, parts, whole, run = cluster()
     assert option(parts, "array") == "0-2%3"
-    assert option(whole, "dependency") == "afterok:3_0:3_1:3_2"
-    assert option(run, "dependency") == "afterok:3_0:3_1:3_2:5"
+    assert option(whole, "dependency") == "afterok:5_0:5_1:5_2"
+    assert option(run, "dependency") == "afterok:5_0:5_1:5_2:6"
     assert [option(script, "gpus-per-node") for script in (parts, whole, run)] == ["1", "1", "4"]
     assert [option(script, "nodes") for script in (parts, whole, run)] == ["1", "1", "2"]
+    (tmp_path / "bin/queue").unlink()
+    folder = next((tmp_path / "out/jobs").glob("extract-*-part-1-of-3-*"))
+    records.write_state(folder, 3)
+    found = {status.planned["name"]: status for status in statuses(tmp_path / "out")}
+    run = found["unimodal_image seed 0"]
+    assert run.state == "cancelled" and "needs extract avmnist part 1 of 3, " in run.note
 
 
 def test_resources_stand_in_a_file_and_options_replace_them(cluster, tmp_path, monkeypatch):
