@@ -125,7 +125,8 @@ def _status(folder: Path, queue: dict[str, Queued], planned: records.Planned) ->
     if state and state["code"] is None and records.is_alive(state):
         return Status(planned, "running", (f"process {state['pid']}", state["host"]), epoch)
     if state and state["code"] == 0:
-        return Status(planned, "done", epoch=epoch)
+        gone = Status(planned, "not started", note="its results are not here any more")
+        return gone if runs else Status(planned, "done", epoch=epoch)
     if state:
         killed = "" if state["code"] else "killed; "
         last = f"{killed}{_last_line(folder)}"
@@ -139,7 +140,7 @@ def _look_at_needs(status: Status, needed: Sequence[Status], out: Path) -> None:
     bad = [need for need in needed if need.state in ("failed", "cancelled")]
     if status.state == "not started" and bad:
         status.state, status.note = "cancelled", f"needs {_names(bad)}"
-    elif status.state == "not started" and (slurm := status.planned["slurm"]):
+    elif status.state == "not started" and not status.note and (slurm := status.planned["slurm"]):
         errors = out / records.FOLDER / f"submitit/{slurm}_0_log.err"
         status.state, status.note = "failed", f"it left the queue before it began; see {errors}"
     elif status.state == "waiting":

@@ -198,6 +198,15 @@ def test_what_can_never_start_is_called_cancelled_and_by_what(toy, tmp_path, clu
     assert (joint.state, joint.note) == ("cancelled", "needs part")
 
 
+def test_a_run_that_was_made_and_deleted_is_not_called_done(cluster, tmp_path):
+    table(tmp_path, "unimodal_image")
+    (tmp_path / "bin/queue").unlink()
+    (folder,) = records.all_planned(tmp_path / "out")
+    records.write_state(folder, 0)
+    (run,) = statuses(tmp_path / "out")
+    assert (run.state, run.note) == ("not started", "its results are not here any more")
+
+
 TORCHRUN = """error: of an earlier attempt
 W1129 16:55:31 9 torch/distributed/elastic/agent/server/api.py:9] Received 15 death signal
 Traceback (most recent call last):
