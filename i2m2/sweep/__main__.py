@@ -16,6 +16,7 @@ another process is at work on (exit code 4) is left to it.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from argparse import REMAINDER, Namespace
 from importlib.util import find_spec
@@ -130,7 +131,7 @@ def _submit(jobs: list[Job], resources: Resources, out: Path) -> None:
     finished = len(jobs) - len(ids)
     print(
         f"SLURM: {len(ids)} jobs in the queue, {finished} finished before; "
-        f"their state: python -m i2m2.sweep --status {out}"
+        f"their state: python -m i2m2.sweep --status {shlex.quote(str(out))}"
     )
 
 
