@@ -351,7 +351,7 @@ def test_seeds_are_given_as_a_range_or_one_by_one(words, seeds):
         (["--seeds"], "names no seed"),
         (["--seeds", "0..x"], "'0..x' is no seed; give 0..4, or 0 1 2"),
         (["--seeds", "-1"], "'-1' is no seed"),
-        (["--seeds", "4..0"], "names no seed"),
+        (["--seeds", "4..0", "1"], "'4..0' is no seed"),
         (["--seeds", "0..99999999"], "at most 1,000"),
         (["--seeds", "0", "--seed", "1"], "stands beside --seed"),
     ],
