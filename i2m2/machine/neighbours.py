@@ -21,15 +21,16 @@ import torch
 
 STAT = Path("/proc/stat")
 EVERY = 0.25  # seconds between looks, each of some 0.1 ms; the kernel counts in steps of 0.01
+USERS_CHOICE = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}  # too many threads would overrule them
 LITTLE = 0.2  # cores, what a quiet machine does beside us
 
 
 @contextmanager
 def sharing_cores() -> Iterator[None]:
-    """Look out for busy neighbours meanwhile. Does nothing for one thread, nor where there is no
-    /proc/stat; libgomp does nothing where the user set GOMP_SPINCOUNT or OMP_WAIT_POLICY."""
+    """Look out for busy neighbours meanwhile. Does nothing for one thread, where /proc/stat cannot
+    be read, nor where the user has said how threads wait."""
     threads = torch.get_num_threads()  # of this thread; in another one it says something else
-    if threads == 1 or not STAT.exists():
+    if threads == 1 or not os.access(STAT, os.R_OK) or os.environ.keys() & USERS_CHOICE:
         yield
         return
     end = Event()

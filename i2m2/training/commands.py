@@ -107,9 +107,9 @@ def split_seeds(argv: Sequence[str]) -> tuple[list[str], list[int] | None]:
     seeds = []
     for word in " ".join(given).replace(",", " ").split():
         match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", word)
-        if not match:
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if last < first:
             raise SettingsError(f"--seeds: {word!r} is no seed; give 0..4, or 0 1 2")
-        first, last = int(match[1]), int(match[2] or match[1])
         if last - first >= 1000:
             raise SettingsError(f"--seeds: {word} is {last - first + 1:,}; give at most 1,000")
         seeds += range(first, last + 1)

@@ -89,18 +89,23 @@ class Run:
 
     @classmethod
     def open(
-        cls, directory: Path, config: RunConfig, data: Plain, writes: bool = True, models: int = 1
+        cls,
+        directory: Path,
+        config: RunConfig,
+        data: Plain,
+        writes: bool = True,
+        usual: int | None = None,
     ) -> Run:
         """Begin a run or resume it. SettingsError if its folder holds other settings, DataError
         if its data have changed.
 
-        `data` describes the data set (variant, synthetic, fingerprint ...) for env.json; `models`
-        are trained at once, of which several have work for all threads.
+        `data` describes the data set (variant, synthetic, fingerprint ...) for env.json; `usual`
+        are the threads of a new run where none are set, by default `config.usual_threads`.
         """
         run = cls(directory, config, writes)
         stored = read_config(directory) if run.started else {}  # else nothing was trained yet
-        usual = config.usual_threads if models == 1 else None
-        threads = config.threads or stored.get("threads") or usual or torch.get_num_threads()
+        usual = usual or config.usual_threads or torch.get_num_threads()
+        threads = config.threads or stored.get("threads") or usual
         run.config = replace(config, threads=threads)
         if stored:
             if differing := differences(stored, run.config):

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from i2m2.files import Plain
 from i2m2.losses import negative_log_likelihood
 from i2m2.machine.neighbours import sharing_cores
 from i2m2.model import ProductOfExperts
+from i2m2.runs import read_config
 from i2m2.settings import RunConfig
 from i2m2.stats.predictions import Predictions
 from i2m2.training import data
@@ -76,22 +78,28 @@ def train_seeds(experiment: Experiment, configs: Sequence[RunConfig], command: s
     """Make the runs of these settings, which differ in their seeds alone, or resume them; finished
     ones are left alone. `command` as in `train_run`.
 
-    SettingsError for what cannot be trained so. FloatingPointError of the first seed that diverged,
+    SettingsError for what cannot be trained so. FloatingPointError, with every seed that diverged,
     once the others are done.
     """
-    if configs[0].seeds_at_once and len(configs) > 1:
-        errors = _at_once(experiment, configs, command)
+    if len(configs) == 1:
+        return train_run(experiment, configs[0], command)
+    accelerator = make_accelerator(configs[0])
+    if accelerator.num_processes > 1:  # their group ends with a run
+        raise SettingsError(f"several seeds do not go with several processes; {ONE_BY_ONE}")
+    if configs[0].seeds_at_once:
+        errors = _at_once(experiment, configs, accelerator, command)
     else:
         errors = _one_after_the_other(experiment, configs, command)
-    for error in errors:
-        raise error
+    if errors:
+        raise FloatingPointError("; ".join(map(str, errors)))
 
 
 def _one_after_the_other(
     experiment: Experiment, configs: Sequence[RunConfig], command: str
 ) -> list[FloatingPointError]:
-    errors = []
+    errors, threads = [], torch.get_num_threads()
     for config in configs:
+        torch.set_num_threads(threads)  # the run before may have set others
         try:
             train_run(experiment, config, command)
         except FloatingPointError as error:
@@ -100,15 +108,14 @@ def _one_after_the_other(
 
 
 def _at_once(
-    experiment: Experiment, configs: Sequence[RunConfig], command: str
+    experiment: Experiment, configs: Sequence[RunConfig], accelerator: Accelerator, command: str
 ) -> list[FloatingPointError]:
-    accelerator = make_accelerator(configs[0])
-    _refuse_settings(configs[0], accelerator)
+    _refuse_settings(configs[0])
     content = experiment.load(configs[0])
     _refuse_data(content.splits["train"])
-    models = len(configs)
     folders = {run_dir(config, content.variant): config for config in configs}
-    runs = [Run.open(path, c, content.facts, models=models) for path, c in folders.items()]
+    usual = _usual_threads(folders)
+    runs = [Run.open(path, c, content.facts, usual=usual) for path, c in folders.items()]
     for run in runs:
         if run.done:
             say_done(run, accelerator)
@@ -124,8 +131,16 @@ def _at_once(
     for seed in seeds:
         if seed.error is None:
             seed.run.load_best_into(seed.model)
-            finish(experiment, seed.run, seed.model, splits, accelerator)
+            finish(experiment, seed.run, seed.model.to(accelerator.device), splits, accelerator)
     return [seed.error for seed in seeds if seed.error]
+
+
+def _usual_threads(folders: Mapping[Path, RunConfig]) -> int:
+    """CPU threads of new runs: those of one that waits to be resumed, else all, for which several
+    models have work."""
+    runs = [Run(path, config) for path, config in folders.items()]
+    begun = [read_config(run.dir).get("threads") for run in runs if run.started and not run.done]
+    return next(filter(None, begun), torch.get_num_threads())
 
 
 def _begin(
@@ -285,10 +300,9 @@ class StackTrainer(Trainer):
             self.errors.setdefault(place, found)
 
 
-def _refuse_settings(config: RunConfig, accelerator: Accelerator) -> None:
+def _refuse_settings(config: RunConfig) -> None:
     """SettingsError for what one stack of models cannot do as each alone does."""
     reasons = {
-        "several processes": accelerator.num_processes > 1,
         f"precision={config.precision}": config.precision != "no",
         "compile=true": config.compile,
         f"tracker={config.tracker}": config.tracker is not None,

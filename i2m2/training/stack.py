@@ -67,10 +67,11 @@ def joined(states: Sequence[Plain]) -> Plain:
 
 
 def slice_of(state: Plain, place: int) -> Plain:
-    """One model's part of the state of a stack, copied: the inverse of `joined`."""
+    """One model's part of the state of a stack, copied to the CPU, where what was read from last.pt
+    lies: the inverse of `joined`."""
 
     def own(path: tuple, value: Any) -> Any:
-        return value[place].clone() if _is_one_models(path, value) else value
+        return value[place].to("cpu", copy=True) if _is_one_models(path, value) else value
 
     return tree_map_with_path(own, state)
 

@@ -91,11 +91,22 @@ def test_with_the_idle_threads_there_are_more_teams_than_cores_until_they_leave(
     assert until(lambda: tasks() <= before)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_watcher_is_there_for_more_than_one_thread_and_leaves_with_us(threads):
+@pytest.mark.parametrize(
+    "threads, choice, readable",
+    [(1, {}, True), (2, {}, True), (2, {"OMP_WAIT_POLICY": "ACTIVE"}, True), (2, {}, False)],
+)
+def test_a_watcher_is_there_for_more_than_one_thread_and_leaves_with_us(
+    threads, choice, readable, monkeypatch, tmp_path
+):
+    for name in neighbours.USERS_CHOICE:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in choice.items():
+        monkeypatch.setenv(name, value)
+    if not readable:
+        monkeypatch.setattr(neighbours, "STAT", tmp_path / "stat")
     torch.set_num_threads(threads)
     before = threading.active_count()
     with neighbours.sharing_cores():
-        watched = threads > 1 and neighbours.STAT.exists()
+        watched = threads > 1 and not choice and neighbours.STAT.exists()
         assert threading.active_count() == before + watched
     assert threading.active_count() == before

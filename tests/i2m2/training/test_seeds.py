@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -252,6 +253,31 @@ def test_seeds_that_are_done_or_further_on_are_taken_as_they_are(tmp_path, monke
     assert_same_runs(tmp_path / "alone", tmp_path / "together")
 
 
+def with_threads(configs, kind=ToyConfig, threads=None):
+    return [kind(**vars(config) | {"threads": threads}) for config in configs]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_new_seeds_have_the_threads_of_one_that_is_resumed(threads, tmp_path, monkeypatch):
+    configs = of_seeds(toy_config(tmp_path), range(3))
+    begin_alone(replace(configs[1], threads=threads), monkeypatch)
+    torch.set_num_threads(3 - threads)
+    train_seeds(TOY, with_threads(configs), "")
+    stored = [(run / "config.yaml").read_text() for run in folders(tmp_path).values()]
+    assert len(stored) == 3 and all(f"\nthreads: {threads}\n" in text for text in stored)
+
+
+def begin_alone(config, monkeypatch):
+    """Break a run off after its first epoch."""
+
+    def broken_off(*arguments):
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Run, "write_history", broken_off)
+        train_run(TOY, config, "")
+
+
 def diverging(config, data):
     """Seed 1 has weights too large for a finite loss."""
     model = toy_model()
@@ -286,6 +312,25 @@ def test_where_it_does_not_pay_seeds_are_made_one_after_the_other_bit_for_bit(tm
     train_seeds(TOY, configs, "")
     alone, together = bytes_of(tmp_path / "alone"), bytes_of(tmp_path / "together")
     assert alone == together
+
+
+def test_one_after_the_other_a_seed_that_is_resumed_leaves_the_next_its_threads(
+    tmp_path, monkeypatch
+):
+    first, second = with_threads(of_seeds(toy_config(tmp_path)), OneByOne)
+    begin_alone(replace(first, threads=1), monkeypatch)
+    torch.set_num_threads(2)
+    train_seeds(TOY, [first, second], "")
+    stored = {path.name: (path / "config.yaml").read_text() for path in folders(tmp_path).values()}
+    assert "\nthreads: 1\n" in stored["seed0"] and "\nthreads: 2\n" in stored["seed1"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_on_a_gpu_seeds_are_finished_and_join_those_read_from_a_file(tmp_path, monkeypatch):
+    configs = of_seeds(replace(toy_config(tmp_path), device="cuda"), range(3))
+    begin_alone(configs[1], monkeypatch)
+    train_seeds(TOY, configs, "")
+    assert len(bytes_of(tmp_path)) == 12
 
 
 class Noisy(nn.Linear):
@@ -328,6 +373,14 @@ def test_settings_that_need_a_model_of_its_own_are_refused(tmp_path, monkeypatch
             train_seeds(TOY, of_seeds(replace(toy_config(tmp_path), **change)), "")
 
 
+@pytest.mark.parametrize("kind", [ToyConfig, OneByOne])
+def test_several_processes_are_refused(kind, tmp_path, monkeypatch):
+    two = SimpleNamespace(num_processes=2)
+    monkeypatch.setattr("i2m2.training.seeds.make_accelerator", lambda config: two)
+    with pytest.raises(SettingsError, match="several seeds do not go with several processes"):
+        train_seeds(TOY, with_threads(of_seeds(toy_config(tmp_path)), kind, threads=1), "")
+
+
 @pytest.mark.parametrize(
     "words, seeds",
     [
@@ -351,7 +404,7 @@ def test_seeds_are_given_as_a_range_or_one_by_one(words, seeds):
         (["--seeds"], "names no seed"),
         (["--seeds", "0..x"], "'0..x' is no seed; give 0..4, or 0 1 2"),
         (["--seeds", "-1"], "'-1' is no seed"),
-        (["--seeds", "4..0"], "names no seed"),
+        (["--seeds", "4..0", "1"], "'4..0' is no seed"),
         (["--seeds", "0..99999999"], "at most 1,000"),
         (["--seeds", "0", "--seed", "1"], "stands beside --seed"),
     ],
