@@ -42,11 +42,10 @@ def main(argv: list[str] | None = None) -> None:
     if args.launcher not in LAUNCHERS:
         choices = " or ".join(LAUNCHERS)
         raise SettingsError(f"LAUNCHER={args.launcher} is unknown; choose {choices}")
-    if args.jobs < 1 or not args.seeds.split():
-        raise SettingsError(
-            f"JOBS={args.jobs}, SEEDS={args.seeds!r}: at least one job and one seed are needed"
-        )
+    if args.jobs < 1:
+        raise SettingsError(f"JOBS={args.jobs}: at least one job is needed")
     from i2m2.sweep import plan
+    from i2m2.training.commands import seeds_of
 
     base = ["--config", args.config] if args.config else []
     out = plan.out_of(others)
@@ -55,9 +54,9 @@ def main(argv: list[str] | None = None) -> None:
     elif args.first:
         jobs = plan.first(args.first, [*base, *others], args.parts, args.launcher == "slurm")
     elif args.config and args.rows:
-        rows, seeds = plan.rows_of(args.rows), plan.seeds_of(args.seeds)
+        rows, seeds = plan.rows_of(args.rows), seeds_of(args.seeds, "SEEDS")
         together = args.seeds_together and args.launcher == "local"
-        jobs = plan.plan(rows, seeds, args.train, base, others, together)
+        jobs = plan.plan(rows, [str(seed) for seed in seeds], args.train, base, others, together)
     else:
         raise SettingsError("--train needs --config and --rows (see --help)")
     resources = resources_of(vars(args), args.launcher == "slurm")
@@ -89,7 +88,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--config", metavar="FILE", help=config)
     rows = "rows of the table, separated by commas: method and its arguments"
     parser.add_argument("--rows", help=rows)
-    seeds = "seeds, separated by spaces (environment: SEEDS; default: 0)"
+    seeds = "seeds, 0..4 or '0 1 2' (environment: SEEDS; default: 0)"
     parser.add_argument("--seeds", default=os.environ.get("SEEDS", "0"), help=seeds)
     together = "on this machine: all seeds of a row in one process, where its layers are small"
     parser.add_argument("--seeds_together", action="store_true", help=together)

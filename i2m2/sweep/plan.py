@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -65,13 +64,6 @@ def rows_of(text: str) -> list[str]:
             f"--rows {text!r}: {error}; give methods and their arguments, separated by commas"
         ) from error
     return rows
-
-
-def seeds_of(text: str) -> list[str]:
-    """`0 1 01` -> its seeds, each once: two jobs of one name would be taken for one."""
-    if not re.fullmatch(r"[0-9\s]+", text):
-        raise SettingsError(f"SEEDS={text!r}: seeds are whole numbers, separated by spaces")
-    return list(dict.fromkeys(seed.lstrip("0") or "0" for seed in text.split()))
 
 
 def plan(

@@ -104,18 +104,24 @@ def split_seeds(argv: Sequence[str]) -> tuple[list[str], list[int] | None]:
     given = [first.partition("=")[2], *values]
     if any(word.partition("=")[0] in ("--seed", "--seeds") for word in rest):
         raise SettingsError("--seeds stands beside --seed, or twice; give one of them, once")
-    seeds = []
-    for word in " ".join(given).replace(",", " ").split():
+    return rest, seeds_of(" ".join(given), "--seeds")
+
+
+def seeds_of(text: str, name: str) -> list[int]:
+    """`0..4`, `0 1 2` or `0,1,2` -> these seeds, each once. SettingsError, under this name of the
+    setting, for what are no seeds."""
+    seeds: list[int] = []
+    for word in text.replace(",", " ").split():
         match = re.fullmatch(r"(\d{1,9})(?:\.\.(\d{1,9}))?", word)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if last < first:
-            raise SettingsError(f"--seeds: {word!r} is no seed; give 0..4, or 0 1 2")
+            raise SettingsError(f"{name}: {word!r} is no seed; give 0..4, or 0 1 2")
         if last - first >= 1000:
-            raise SettingsError(f"--seeds: {word} is {last - first + 1:,}; give at most 1,000")
+            raise SettingsError(f"{name}: {word} is {last - first + 1:,}; give at most 1,000")
         seeds += range(first, last + 1)
     if not seeds:
-        raise SettingsError("--seeds names no seed; give 0..4, or 0 1 2")
-    return rest, list(dict.fromkeys(seeds))
+        raise SettingsError(f"{name} names no seed; give 0..4, or 0 1 2")
+    return list(dict.fromkeys(seeds))
 
 
 def evaluate(

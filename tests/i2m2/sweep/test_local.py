@@ -68,12 +68,11 @@ def test_the_exit_code_is_that_of_the_run_that_failed(tmp_path, capsys, toy):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--jobs", "0"], "at least one job and one seed"),
-        (["--seeds", ""], "at least one job and one seed"),
+        (["--jobs", "0"], "at least one job"),
+        (["--seeds", ""], "SEEDS names no seed"),
         (["--rows", "intra,"], "one is empty; give methods"),
         (["--rows", "intra --tag 'x"], "No closing quotation; give methods"),
-        (["--seeds", "0,1"], "SEEDS='0,1': seeds are whole numbers"),
-        (["--seeds", "1_0"], "SEEDS='1_0': seeds are whole numbers"),
+        (["--seeds", "0 1_0"], "SEEDS: '1_0' is no seed; give 0..4, or 0 1 2"),
         (["--launcher", "pbs"], "LAUNCHER=pbs is unknown; choose local or slurm"),
         (["--slurm.gpus", "1"], "--slurm.gpus is of LAUNCHER=slurm"),
     ],

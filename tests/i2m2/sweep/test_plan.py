@@ -6,7 +6,8 @@ import pytest
 
 from i2m2.errors import SettingsError
 from i2m2.sweep import plan as planning
-from i2m2.sweep.plan import plan, rows_of, seeds_of
+from i2m2.sweep.plan import plan, rows_of
+from i2m2.training.commands import seeds_of
 from tests.i2m2.sweep.conftest import TOY
 
 ROWS = [
@@ -69,7 +70,7 @@ def test_a_mistake_in_any_run_is_found_before_the_first_begins(
 
 
 def test_a_row_or_seed_given_twice_is_one_job():
-    assert seeds_of("0 1 00 10 010") == ["0", "1", "10"]
+    assert seeds_of("0..2 1 00 10,010", "SEEDS") == [0, 1, 2, 10]
     assert rows_of("intra, intra,inter --fusion lf") == ["intra", "inter --fusion lf"]
 
 
