@@ -75,4 +75,6 @@ class AVMNISTConfig(RunConfig):
 
     @property
     def usual_threads(self) -> int | None:
-        return 1 if self.experts == ("image",) else None  # as fast (benchmarks/neighbours.py)
+        # A second thread gains its small steps a sixth on a quiet machine, and costs a factor of
+        # three beside a busy neighbour (benchmarks/neighbours.py).
+        return 1 if self.experts == ("image",) else None
