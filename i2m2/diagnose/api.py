@@ -17,7 +17,7 @@ from i2m2.diagnose.rows import FoldRows, Question
 from i2m2.diagnose.runs import write_runs
 from i2m2.diagnose.saturated import pairwise_interaction
 from i2m2.errors import SettingsError
-from i2m2.estimator.blocks import InputError, read_blocks
+from i2m2.estimator.blocks import Block, InputError, read_blocks
 from i2m2.estimator.experts import INTERACTIONS, expert_names
 from i2m2.estimator.families import Categorical, Family, Gaussian
 from i2m2.estimator.networks import TrainingSettings
@@ -89,16 +89,7 @@ def diagnose(
 
     Raises InputError for data that cannot be used, SettingsError for settings.
     """
-    target = as_labels(y)
-    blocks = read_blocks(X, modalities, kinds)
-    n = len(next(iter(blocks.values())))
-    if len(target) != n:
-        raise InputError(f"X has {n} rows and y has {len(target)}; give one label a row")
-    if len(blocks) < 2:
-        raise InputError(
-            f"there is one modality, {next(iter(blocks))}; the question needs two or more"
-        )
-    refuse_target(blocks, y)
+    target, blocks = _read(X, y, modalities, kinds)
     _check_settings(folds, seeds, jobs, margin)
     TrainingSettings.of(network)
     _check_experts(interactions, experts, list(blocks))
@@ -107,9 +98,9 @@ def diagnose(
         raise SettingsError(f"task={task!r} is unknown; choose classify or regress")
     encoded, family, classes = _encoded(target, task)
     metric_for(metric, task == "classify")  # before the training, not after it
-    of_rows = None if groups is None else as_groups(groups, n)
+    of_rows = None if groups is None else as_groups(groups, len(target))
     _check_size(encoded, of_rows, task)
-    names = _names_of(ids, n)
+    names = _names_of(ids, len(target))
     options = {"experts": dict(experts or {}), "interactions": interactions, "folds": folds}
     options |= {"network": dict(network or {}), "further": further}
     question = Question(blocks, encoded, of_rows, family, **options)
@@ -126,11 +117,26 @@ def diagnose(
     if folder is not None:
         write(answer, folder)
         settings = {"optim": {"select": metric}, "folds": folds}
-        facts = {
-            "data": {"description": about, "variant": "", "fingerprint": fingerprint(question)}
-        }
-        write_runs(folder, predicted, names, of_experts, settings, facts)
+        data = {"description": about, "variant": "", "fingerprint": fingerprint(question)}
+        write_runs(folder, predicted, names, of_experts, settings, {"data": data})
     return Diagnosis(answer, predicted.outputs, classes)
+
+
+def _read(
+    X: Any, y: Any, modalities: Mapping[str, Any] | None, kinds: Mapping[str, str] | None
+) -> tuple[np.ndarray, dict[str, Block]]:
+    """-> target [n] or [n, L] as given, the modalities. InputError if they do not go together."""
+    target = as_labels(y)
+    blocks = read_blocks(X, modalities, kinds)
+    n = len(next(iter(blocks.values())))
+    if len(target) != n:
+        raise InputError(f"X has {n} rows and y has {len(target)}; give one label a row")
+    if len(blocks) < 2:
+        raise InputError(
+            f"there is one modality, {next(iter(blocks))}; the question needs two or more"
+        )
+    refuse_target(blocks, y)
+    return target, blocks
 
 
 def _check_settings(folds: int, seeds: int, jobs: int | None, margin: float | None) -> None:
