@@ -21,6 +21,8 @@ HELP = {
     "setup": "line of shell before a run, such as 'module load cuda'; repeatable; in a FILE a list",
 }
 TYPES = {"nodes": int, "gpus": int, "cpus": int, "memory": float, "time": float}
+# The end is announced 90 seconds before it comes; a run needs some time before that.
+LEAST = {"nodes": 1, "gpus": 0, "cpus": 1, "memory": 0.1, "time": 0.05}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,13 +62,12 @@ def resources_of(args: Mapping[str, Any], slurm: bool) -> Resources:
     if given and not slurm:
         raise SettingsError(f"--slurm.{next(iter(given))} is of LAUNCHER=slurm, which is not set")
     resources = _convert({**_in_file(args["slurm"]), **given}, args["slurm"] or "--slurm")
-    least = {"nodes": 1, "gpus": 0, "cpus": 1}
-    for name in TYPES:
+    for name, least in LEAST.items():
         value = getattr(resources, name)
         if not math.isfinite(value):
             raise SettingsError(f"slurm.{name}={value:g} is no amount; give a number")
-        if value < least.get(name, 0) or (value == 0 and name not in least):
-            raise SettingsError(f"slurm.{name}={value:g} is too small")
+        if value < least:
+            raise SettingsError(f"slurm.{name}={value:g} is too small; give at least {least}")
     return resources
 
 

@@ -15,7 +15,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from graphlib import TopologicalSorter
-from math import ceil
 from pathlib import Path
 
 from submitit import JobEnvironment, SlurmExecutor
@@ -142,8 +141,8 @@ def _submit(
         ntasks_per_node=1,
         gpus_per_node=resources.gpus or None,
         cpus_per_task=resources.cpus,
-        mem=f"{ceil(1024 * resources.memory)}MB",  # to SLURM 0 is no limit
-        time=ceil(60 * resources.time),
+        mem=f"{round(1024 * resources.memory)}MB",
+        time=round(60 * resources.time),
         setup=list(resources.setup),
         dependency=dependency,
         srun_args=[f"--cpus-per-task={resources.cpus}", "--kill-on-bad-exit=1"],

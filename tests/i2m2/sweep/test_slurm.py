@@ -141,14 +141,14 @@ def test_resources_stand_in_a_file_and_options_replace_them(cluster, tmp_path, m
     monkeypatch.setenv("CLUSTER", str(file))
     table(tmp_path, "unimodal_image", "--slurm.time", "0.5", "--slurm.cpus", "2")
     setup = ["--slurm.setup", "export A='b c'", "--slurm.setup", "d"]
-    table(tmp_path, "unimodal_audio", "--slurm.time", "1e-3", "--slurm.memory", "1e-6", *setup)
+    table(tmp_path, "unimodal_audio", "--slurm.time", "0.05", "--slurm.memory", "0.1", *setup)
     script, other = cluster()
     asked = {"partition": "gpu", "time": "30", "mem": "3072MB", "cpus-per-task": "2"}
     asked |= {"account": "vision", "gpus-per-node": None}
     assert {name: option(script, name) for name in asked} == asked
     assert script.index("module load cuda\nulimit -c 0\n") < script.index("\nsrun ")
     assert "\nexport A='b c'\nd\n" in other
-    assert (option(other, "time"), option(other, "mem")) == ("1", "1MB")  # 0 would be no limit
+    assert (option(other, "time"), option(other, "mem")) == ("3", "102MB")
 
 
 def test_the_file_of_the_readme_is_one(tmp_path):
@@ -164,7 +164,8 @@ def test_the_file_of_the_readme_is_one(tmp_path):
         ("cpu: 3", "cluster.yaml: cpu is nothing that a run gets; there are partition, nodes"),
         ("cpus: many", "cluster.yaml .*cpus: expected int, got str"),
         ("gpus: -1", "slurm.gpus=-1 is too small"),
-        ("time: 0", "slurm.time=0 is too small"),
+        ("time: 0.02", "slurm.time=0.02 is too small; give at least 0.05"),
+        ("memory: 0", "slurm.memory=0 is too small"),  # to SLURM that is no limit
         ("time: .inf", "slurm.time=inf is no amount; give a number"),
     ],
 )
