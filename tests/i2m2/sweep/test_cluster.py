@@ -155,7 +155,7 @@ def test_features_as_an_array_and_the_runs_that_wait_for_them(tmp_path):
     variables = {"DATA": f"{tmp_path}/vqa", "FEATURES": str(features), "ROWS": "unimodal_text"}
     submit("vqa_vs", out, *tiny.split(), GPUS="2", **variables)
     waiting = state_of(out)["unimodal_text seed 0"]
-    assert waiting == ("waiting", "Dependency")
+    assert waiting[0] == "waiting" and "for extract_features vqa_vs part 1 of 2" in waiting[1]
     until(lambda: not queued())
     assert {state for state, _ in state_of(out).values()} == {"done"}, show(out)
     assert read_facts(features)["complete"]
