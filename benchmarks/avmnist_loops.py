@@ -75,4 +75,4 @@ def usual_ratio(
     train = subset(data.splits["train"], steps_of(row, steps) * config.optim.batch_size)
     samples, model = usual_samples(train), new_model(config)
     tasks = {n: usual_pass(config, copy.deepcopy(model), samples, n) for n in workers}
-    return alternate(tasks | {"ours": Ours(config, model, train).one_pass}, rounds)
+    return alternate(tasks | {"ours": Ours(config, model, train).pass_of_a_run}, rounds)

@@ -98,6 +98,6 @@ def usual_ratio(
     refuse_unequal_loss(model, usual, train, config.optim.batch_size)
     tasks = {
         "usual": usual_pass(config, usual, usual_samples(train), workers),
-        "ours": Ours(config, model, train).one_pass,
+        "ours": Ours(config, model, train).pass_of_a_run,
     }
     return alternate(tasks, rounds)

@@ -52,7 +52,7 @@ SERVE = "import sys; from benchmarks.neighbours import serve; serve(*sys.argv[1:
 
 def serve(folder: str, setting: str) -> None:
     """In a process of its own: train the steps that every line of the input asks for -> seconds."""
-    ours, threads = setting == "ours", torch.get_num_threads()
+    ours = setting == "ours"
     splits = {
         "avmnist": load_avmnist(AVMNISTData(dir=f"{folder}/avmnist")).splits["train"],
         "mimic": load_mimic(mimic_loops.config_of("static", Path(folder, "mimic"))).splits["train"],
@@ -62,10 +62,9 @@ def serve(folder: str, setting: str) -> None:
         for line in sys.stdin:
             if line not in made:
                 made[line] = trainer_of(splits, *json.loads(line))
-            usual = made[line].config.usual_threads if ours else None
-            torch.set_num_threads(usual or threads)
+            train = made[line].pass_of_a_run if ours else made[line].one_pass
             began = time.perf_counter()
-            made[line].one_pass()
+            train()
             print(time.perf_counter() - began, flush=True)
 
 

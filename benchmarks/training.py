@@ -69,6 +69,14 @@ class Ours:
         self.epoch += 1
         return self.trainer.train_epoch(self.train, self.epoch)
 
+    def pass_of_a_run(self) -> float:
+        """`one_pass` with the threads that a run takes where none are set."""
+        threads = torch.get_num_threads()
+        torch.set_num_threads(self.config.usual_threads or threads)
+        loss = self.one_pass()
+        torch.set_num_threads(threads)
+        return loss
+
 
 def bare_steps(
     config: RunConfig, model: nn.Module, train: ArrayDataset, steps: int
