@@ -5,6 +5,9 @@ set -euo pipefail
 what=${1:?start or stop} dir=$(readlink -f "${2:?a folder}")
 end() { [ ! -f "$dir/$1.pid" ] || kill "$(cat "$dir/$1.pid")" 2> /dev/null || true; }
 if [ "$what" = stop ]; then
+  export SLURM_CONF=$dir/slurm.conf
+  scancel --user="$(id -un)" || true  # jobs that a failed test has left would outlive the daemons
+  for _ in $(seq 50); do [ -n "$(squeue --noheader || true)" ] || break; sleep 0.2; done
   for daemon in slurmd slurmctld munged; do end "$daemon"; done
   exit
 fi
