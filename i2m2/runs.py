@@ -103,6 +103,7 @@ def seed_folders(run: Path) -> list[Path]:
 
 
 def is_seed_folder(path: Path) -> bool:
+    """Whether its name is that of one seed's run, such as `seed0`."""
     return bool(re.fullmatch(r"seed\d+", path.name))
 
 

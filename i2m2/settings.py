@@ -129,7 +129,7 @@ class RunConfig:
 
     @property
     def usual_threads(self) -> int | None:
-        """CPU threads where none are set: 1 if a second gains nothing; None: PyTorch's choice."""
+        """CPU threads where none are set: 1 if a second gains little; None: PyTorch's choice."""
         return None
 
     @property

@@ -86,6 +86,7 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
 
 
 def say_done(run: Run, accelerator: Accelerator) -> None:
+    """Print that a run is finished, and what to do if its weights are gone."""
     gone = "" if run.has_weights else "; its weights are gone: delete it to make them again"
     accelerator.print(f"{run.dir}: already done{gone}")
 

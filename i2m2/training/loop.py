@@ -71,6 +71,7 @@ def fit(
 
 
 def say_resumed(run: Run, history: History, accelerator: Accelerator) -> None:
+    """Print after which epoch a run goes on; nothing for one that begins."""
     if history:
         run.write_history(history)  # a kill may have come just before its last line
         accelerator.print(f"{run.dir}: resuming after epoch {len(history)}")
@@ -234,6 +235,7 @@ def refuse_nan(predictions: Predictions, config: RunConfig, epoch: int, lr: floa
 
 
 def diverged(what: str, config: RunConfig, epoch: int, where: str, lr: float) -> FloatingPointError:
+    """The error of a training whose numbers are none any more: which, when, and what to try."""
     return FloatingPointError(
         f"{config.run_name}, seed {config.seed}: {what} at epoch {epoch + 1}, "
         f"{where} (lr {lr:g}); try a lower optim.lr or an optim.clip_norm, under another "
