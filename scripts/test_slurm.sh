@@ -19,5 +19,5 @@ end() {
   for _ in $(seq 25); do rm -rf "$cluster" 2> /dev/null && break || sleep 0.2; done  # while they write their last
 }
 trap end EXIT
-bash tests/i2m2/sweep/one_node_slurm.sh start "$cluster"
+bash tests/i2m2/sweep/one_node_slurm.sh start "$cluster" || no "it does not start here, which the lines above explain"
 SLURM_CONF=$cluster/slurm.conf I2M2_ONE_NODE_SLURM=1 python -m pytest tests/i2m2/sweep/test_cluster.py "$@"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from functools import partialmethod
 
+import numpy as np
 import pytest
 
 import AVMNIST_and_MIMIC.datasets
@@ -216,6 +217,17 @@ def test_quickstart_trains_seven_rows_and_ends_with_a_labelled_table_and_a_figur
         "I2M2 LF",
         "I2M2 LRTF",
     ]
+    assert re.findall(r"^\| (.*), separate \| [^|]+\(1\)", text, re.M) == [
+        "Image x audio",
+        "Image x audio x inter LF",
+        "Image x audio x inter LRTF",
+    ]
+    image, audio, product = (
+        np.exp(np.load(tmp_path / f"avmnist-digits/{run}/seed0/predictions_test.npz")["log_prob"])
+        for run in ("unimodal_image", "unimodal_audio", "product-image-audio")
+    )
+    by_hand = image * audio / (image * audio).sum(-1, keepdims=True)
+    np.testing.assert_allclose(product, by_hand, atol=1e-6)
     assert "SYNTHETIC" in text and "Missing" not in text
     assert (tmp_path / "avmnist-digits/figure.png").stat().st_size > 5000
     assert text.strip().endswith("avmnist-digits/figure.png")

@@ -62,5 +62,6 @@ for _ in $(seq 150); do
   if sinfo -h -o %T 2> /dev/null | grep -q idle; then exit; fi
   sleep 0.2
 done
-echo "error: SLURM has not started; $dir/slurmctld.log and slurmd.log say why" >&2
+tail -n 5 "$dir"/slurmctld.log "$dir"/slurmd.log >&2
+echo "error: SLURM has not started, see above" >&2
 exit 1
