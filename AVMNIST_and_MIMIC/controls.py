@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from i2m2.errors import CommandParser, run_command
+from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.report.robustness import finished_runs
 from i2m2.runs import collect
 
@@ -24,30 +24,42 @@ PRODUCTS = {  # name of the product -> the runs it is made of, of one seed
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Make every product whose parts are finished; name those that have none."""
+    """Make every product whose parts are finished; name those that have none. DataError, once all
+    others are made, for parts that cannot be read."""
     results = _parser().parse_args(argv).results
-    below = sorted(results.glob("avmnist*")) if not collect(results) else []
-    for folder in below or [results]:
-        make_products(folder)
+    below = [path for path in sorted(results.glob("avmnist*")) if _has_finished(path)]
+    folders = below if below and not collect(results) else [results]
+    if faults := [fault for folder in folders for fault in make_products(folder)]:
+        raise DataError("; ".join(dict.fromkeys(faults)))
 
 
-def make_products(folder: Path) -> None:
+def make_products(folder: Path) -> list[str]:
     """Save every product of a results folder, for each seed that its parts have in common, and
-    print its accuracy."""
+    print its accuracy -> why others could not be made."""
     from i2m2.combine import save_product  # here: they need torch, and --help does not
     from i2m2.training.evaluate import general_scores
 
-    finished = {(run.name, run.seed) for run in finished_runs(folder)}
+    finished = {(run.name, run.seed): run.dir for run in finished_runs(folder)}
     seeds = sorted({seed for _, seed in finished})
+    faults = []
     for name, parts in PRODUCTS.items():
-        common = [seed for seed in seeds if finished.issuperset((part, seed) for part in parts)]
+        common = [seed for seed in seeds if all((part, seed) in finished for part in parts)]
         for seed in common:
             directory = folder / name / f"seed{seed}"
-            runs = [folder / part / f"seed{seed}" for part in parts]
-            result = save_product(directory, runs, general_scores)
-            print(f"{directory}: test accuracy {result['test']['accuracy']:.4f}")
+            runs = [finished[part, seed] for part in parts]
+            try:
+                result = save_product(directory, runs, general_scores)
+            except (SettingsError, DataError) as error:
+                faults.append(str(error))
+            else:
+                print(f"{directory}: test accuracy {result['test']['accuracy']:.4f}")
         if not common:
             print(f"{folder / name}: not made, no seed of {', '.join(parts)} is finished")
+    return faults
+
+
+def _has_finished(folder: Path) -> bool:
+    return any(run.test is not None for run in collect(folder))
 
 
 def _parser() -> CommandParser:

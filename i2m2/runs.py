@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
-from i2m2.errors import DataError, SettingsError
+import numpy as np
+
+from i2m2.errors import DamagedError, DataError, SettingsError
 from i2m2.files import Plain
-from i2m2.names import INTER, PRODUCT, method_of
+from i2m2.names import EXPERT, INTER, PRODUCT, method_of
 from i2m2.reading.arrays import ArrayFile
 from i2m2.reading.paths import damaged
 from i2m2.reading.records import as_record, read_record
@@ -142,6 +144,7 @@ def _read_run(path: Path) -> RunRecord:
         env, config = read_environment(path), read_config(path)
         test = read_result(path)["test"] if is_done(path) else None
         _refuse_other_method(path, config)
+        _refuse_outdated(path, env.get("product_of") or ())
     except DataError as error:
         return RunRecord(dir=path, test=None, config={}, data={}, fault=str(error))
     return RunRecord(
@@ -164,6 +167,22 @@ def _refuse_other_method(path: Path, config: Plain) -> None:
             f"{path}/config.yaml: method is {method}, which is no run of {name}; "
             "move that folder back or delete it"
         )
+
+
+def _refuse_outdated(product: Path, parts: Iterable[str]) -> None:
+    """DataError for a product of runs beside it whose predictions are others now. Of what has no
+    predictions that can be read nothing is said."""
+    with suppress(DamagedError):
+        multiplied = read_predictions(product, "test") or {}
+        for part in map(Path, parts):
+            run = product.parents[1] / part.parent.name / part.name
+            now = (read_predictions(run, "test") or {}).get("log_prob")
+            then = multiplied.get(f"{EXPERT}{part}")
+            if now is not None and then is not None and not np.array_equal(then, now):
+                raise DataError(
+                    f"{product}: not a product of {run} as that is now; give the `controls` "
+                    "command of this data set again, or delete that product"
+                )
 
 
 def _count_once(records: Sequence[RunRecord]) -> list[RunRecord]:

@@ -9,5 +9,6 @@ python -m i2m2.sweep --train AVMNIST_and_MIMIC.train --config "${CONFIG:-AVMNIST
   --rows "unimodal_audio, inter --fusion concat, inter --fusion low_rank_tensor, unimodal_image, \
           i2m2 --fusion low_rank_tensor, i2m2 --fusion concat, intra" \
   --seeds "${SEEDS:-0 1 2 3 4}" --out "$OUT" ${DATA:+--data.dir "$DATA"} "$@"
-python -m i2m2.sweep --out "$OUT" "$@" --last AVMNIST_and_MIMIC.controls "$OUT"
+python -m i2m2.sweep --out "$OUT" "$@" --last AVMNIST_and_MIMIC.controls "$OUT" || code=$?  # the tables are made all the same
 python -m i2m2.sweep --out "$OUT" "$@" --last i2m2.results "$OUT" --dataset avmnist
+exit "${code:-0}"

@@ -66,7 +66,9 @@ def tables_of(
             elsewhere = _rows_of(listed) - spec.labels.keys()
             tables.append(fill(spec, [run for run in runs if run.name not in elsewhere], folder))
         else:
+            own = [run for run in runs if run.name in only_here]
             todo = {"None of its own runs is finished": missing(spec, runs, folder)}
+            todo |= {"Not counted": left_out(spec, own)}
             to_begin.append(
                 RenderedTable(title=spec.heading, about=folder.name, grids={}, todo=todo)
             )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from i2m2.files import Plain
+from i2m2.names import PRODUCT
 from i2m2.report.paper import PaperValue, Runs, TableSpec, departures
 from i2m2.report.tables import NOT_JUDGED, ResultRow
 from i2m2.runs import RunRecord, lookup
@@ -187,13 +188,16 @@ def _sources(spec: TableSpec) -> list[str]:
 
 
 def budget(config: Plain) -> str:
-    """`25 epochs, 2000 training examples, preset paper`, as far as the config says."""
+    """`25 epochs, 2000 training examples, preset paper`, as far as the config says; that of a
+    product holds what its parts have in common."""
     if not config:
         return NOT_RECORDED
     keys = ("optim.epochs", "data.train_size", "preset")
     epochs, size, preset = (lookup(config, key) for key in keys)
     parts = [] if epochs is None else [f"{epochs} epoch" + "s" * (epochs != 1)]
-    parts.append(f"{'all' if size is None else size} training examples")
+    several = config.get("method") == PRODUCT and "train_size" not in config.get("data", {})
+    unset = "several numbers of" if several else "all"
+    parts.append(f"{unset if size is None else size} training examples")
     return ", ".join(parts if preset is None else [*parts, f"preset {preset}"])
 
 

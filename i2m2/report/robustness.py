@@ -38,7 +38,7 @@ def finished_runs(folder: Path) -> list[RunRecord]:
             f"{folder}: holds the folders of several data sets; give one of them: {names}"
         )
     state = f"none of its {len(runs)} runs is finished" if runs else "no runs in it"
-    raise SettingsError(f"{folder}: {state}; train first (robustness is measured on finished runs)")
+    raise SettingsError(f"{folder}: {state}; train first")
 
 
 def rows_of(folder: Path, finished: Sequence[RunRecord]) -> tuple[dict[str, str], list[str], str]:
