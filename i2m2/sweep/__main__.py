@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> None:
         raise SettingsError(f"LAUNCHER={args.launcher} is unknown; choose {choices}")
     if args.jobs < 1:
         raise SettingsError(f"JOBS={args.jobs}: at least one job is needed")
+    resources = resources_of(vars(args), others, args.launcher == "slurm")
     from i2m2.sweep import plan
     from i2m2.training.commands import seeds_of
 
@@ -59,7 +60,6 @@ def main(argv: list[str] | None = None) -> None:
         jobs = plan.plan(rows, [str(seed) for seed in seeds], args.train, base, others, together)
     else:
         raise SettingsError("--train needs --config and --rows (see --help)")
-    resources = resources_of(vars(args), args.launcher == "slurm")
     if args.dry_run:
         print(plan.show(jobs))
     elif args.launcher == "slurm":

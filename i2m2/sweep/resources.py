@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from argparse import ArgumentParser
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -54,9 +54,12 @@ def add_options(parser: ArgumentParser, default: str | None) -> None:
         group.add_argument(f"--slurm.{name}", **options)
 
 
-def resources_of(args: Mapping[str, Any], slurm: bool) -> Resources:
-    """The resources that the options name. SettingsError for what cannot be, and for options
-    without `slurm`."""
+def resources_of(args: Mapping[str, Any], others: Sequence[str], slurm: bool) -> Resources:
+    """The resources that the options name. SettingsError for what cannot be, for `others` that look
+    like such options, and for options without `slurm`."""
+    if unknown := [word for word in others if word.startswith("--slurm")]:
+        choices = ", ".join(f"--slurm.{name}" for name in HELP)
+        raise SettingsError(f"{unknown[0]} is no option; there are --slurm FILE, {choices}")
     given = {name: args[f"slurm.{name}"] for name in HELP}
     given = {name: value for name, value in given.items() if value is not None}
     if given and not slurm:
@@ -76,7 +79,7 @@ def _in_file(path: str | None) -> dict[str, Any]:
         return {}
     from i2m2.training.config import read_yaml
 
-    values = read_yaml(path)
+    values = read_yaml(path, "--slurm")
     known = [f.name for f in fields(Resources)]
     if unknown := sorted(set(values) - set(known)):
         choices = ", ".join(known)

@@ -7,12 +7,14 @@ holds the name of `Step` and plain values; what a job has returned is never read
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr
 from dataclasses import replace
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -150,7 +152,7 @@ def _submit(
     )
     step = Step()
     try:
-        with executor.batch():
+        with redirect_stderr(io.StringIO()), executor.batch():  # the error says it in one line
             jobs = [
                 executor.submit(
                     step,

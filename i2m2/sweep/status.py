@@ -129,7 +129,7 @@ def _status(folder: Path, queue: dict[str, Queued], planned: records.Planned) ->
         return gone if runs else Status(planned, "done", epoch=epoch)
     if state:
         killed = "" if state["code"] else "killed; "
-        last = f"{killed}{_last_line(folder)}"
+        last = f"{killed}{_last_line(folder / 'log.txt') or f'see {folder}'}"
         return Status(planned, "failed", (slurm, state["host"]), epoch, last)
     waits = not slurm and records.is_alive(planned)
     return Status(planned, "waiting" if waits else "not started", (slurm, ""), epoch)
@@ -141,8 +141,9 @@ def _look_at_needs(status: Status, needed: Sequence[Status], out: Path) -> None:
     if status.state == "not started" and bad:
         status.state, status.note = "cancelled", f"needs {_names(bad)}"
     elif status.state == "not started" and not status.note and (slurm := status.planned["slurm"]):
-        errors = out / records.FOLDER / f"submitit/{slurm}_0_log.err"
-        status.state, status.note = "failed", f"it left the queue before it began; see {errors}"
+        status.state = "failed"
+        said = _last_line(out / records.FOLDER / f"submitit/{slurm}_0_log.err")
+        status.note = f"it left the queue before it began: {said or 'cancelled, or by its setup'}"
     elif status.state == "waiting":
         missing = [need for need in needed if need.state != "done"]
         status.note = f"for {_names(missing)}" if missing else status.note
@@ -173,9 +174,9 @@ def _settings_of_row(program: str, words: tuple[str, ...]) -> RunConfig | None:
     return settings_of(program, list(words))
 
 
-def _last_line(folder: Path) -> str:
-    """Of what the run itself said: torchrun's own account of a failure comes after it."""
-    log = folder / "log.txt"
+def _last_line(log: Path) -> str:
+    """Of what the run itself said: torchrun's own account of a failure comes after it. Empty where
+    it said nothing."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     lines = [line for line in TORCHRUN.sub("", text).splitlines() if line.strip()]
-    return lines[-1] if lines else f"see {folder}"
+    return lines[-1] if lines else ""

@@ -202,14 +202,15 @@ def _least(setting: Field) -> int:
     return min(1, setting.default) if isinstance(setting.default, int) else 1
 
 
-def read_yaml(path: str) -> Plain:
-    """The content of a config file; names of the published code are replaced."""
+def read_yaml(path: str, option: str = "--config") -> Plain:
+    """The content of a config file, which that option names; names of the published code are
+    replaced."""
     if other := what_else(Path(path)):
-        raise SettingsError(f"--config {path} is {other}; give a YAML file")
+        raise SettingsError(f"{option} {path} is {other}; give a YAML file")
     try:
         values = load_yaml(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"--config {path}: {error.strerror}") from error
+        raise SettingsError(f"{option} {path}: {error.strerror}") from error
     except ValueError as error:  # no UTF-8, or no YAML
         raise SettingsError(f"{path}: {error}") from error
     values = check_group(values, path)

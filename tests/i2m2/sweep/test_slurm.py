@@ -154,7 +154,8 @@ def test_resources_stand_in_a_file_and_options_replace_them(cluster, tmp_path, m
 def test_the_file_of_the_readme_is_one(tmp_path):
     file = tmp_path / "cluster.yaml"
     file.write_text(re.search("```yaml\n(partition.*?)```", README.read_text(), re.S)[1])
-    found = resources_of({f"slurm.{name}": None for name in HELP} | {"slurm": str(file)}, True)
+    options = {f"slurm.{name}": None for name in HELP} | {"slurm": str(file)}
+    found = resources_of(options, [], True)
     assert (found.partition, found.sbatch) == ("gpu", {"account": "vision"})
 
 
@@ -176,6 +177,19 @@ def test_resources_that_cannot_be_are_refused(lines, message, tmp_path):
         table(tmp_path, "unimodal_image", "--slurm", str(file))
 
 
+def test_an_option_or_a_file_that_is_none_and_what_sbatch_refuses_are_said_in_one_line(
+    cluster, tmp_path, capfd
+):
+    with pytest.raises(SettingsError, match="--slurm.gpu is no option; there are --slurm FILE, --"):
+        table(tmp_path, "unimodal_image", "--slurm.gpu", "1")
+    with pytest.raises(SettingsError, match="^--slurm nowhere.yaml: No such file"):
+        table(tmp_path, "unimodal_image", "--slurm", "nowhere.yaml")
+    (tmp_path / "bin/sbatch").write_text("#!/bin/sh\necho invalid partition >&2; exit 1\n")
+    with pytest.raises(SettingsError, match="sbatch refuses: invalid partition; see the options"):
+        table(tmp_path, "unimodal_image", "--slurm.partition", "nowhere")
+    assert capfd.readouterr().err == ""
+
+
 def test_where_there_is_no_slurm_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SettingsError, match="there is no SLURM here .squeue.; go where"):
@@ -195,7 +209,11 @@ def test_what_can_never_start_is_called_cancelled_and_by_what(toy, tmp_path, clu
     assert (joint.state, joint.note) == ("cancelled", "needs part")
     (folder / "state.json").unlink()  # its setup has failed, say
     part, joint = statuses(tmp_path)
-    assert part.state == "failed" and part.note.endswith("/jobs/submitit/3_0_log.err")
+    assert part.state == "failed" and part.note.endswith("began: cancelled, or by its setup")
+    (tmp_path / "jobs/submitit/3_0_log.err").write_text("module: command not found\n")
+    assert statuses(tmp_path)[0].note.endswith(
+        "left the queue before it began: module: command not found"
+    )
     assert (joint.state, joint.note) == ("cancelled", "needs part")
 
 
