@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import timedelta
 from importlib.util import find_spec
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,10 @@ from i2m2.training.run import Run
 BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 PATIENCE = timedelta(hours=6)  # of processes that wait while the first makes or checks the data
 CHECK_EVERY = 50  # steps between looks at the loss, since a look waits for the device
+
+# One process draws a bar. tqdm's own lock is for several, and when a run is ended Python would warn
+# that its semaphore is left.
+tqdm.set_lock(RLock())
 
 Loss = Callable[[Tensor, Any], Tensor]  # (log_prob [B, (L,) C], y) -> [B]
 History = list[Plain]  # a record per epoch, as in metrics.jsonl
