@@ -54,7 +54,8 @@ def make_products(folder: Path) -> list[str]:
             else:
                 print(f"{directory}: test accuracy {result['test']['accuracy']:.4f}")
         if not common:
-            print(f"{folder / name}: not made, no seed of {', '.join(parts)} is finished")
+            why = f"no seed is finished of each of {', '.join(parts)}"
+            print(f"{folder / name}: not made, {why} (those with a --tag or --preset are others)")
     return faults
 
 
