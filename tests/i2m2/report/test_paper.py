@@ -22,7 +22,7 @@ def test_wrong_paper_file_is_named(out):
 
 def test_avmnist_tables_have_the_papers_seven_rows_and_its_one_known_number():
     tables = read_paper(ROOT / "AVMNIST_and_MIMIC" / "paper.yaml")
-    (real,), (digits,) = tables["avmnist"], tables["avmnist-digits"]
+    (real, products), (digits, _) = tables["avmnist"], tables["avmnist-digits"]
     inter, i2m2 = ["Inter-modality LF", "Inter-modality LRTF"], ["I2M2 LF", "I2M2 LRTF"]
     labels = ["Image", "Audio", "Intra-modality", *inter, *i2m2]
     assert list(real.labels.values()) == list(digits.labels.values()) == labels
@@ -31,6 +31,8 @@ def test_avmnist_tables_have_the_papers_seven_rows_and_its_one_known_number():
     assert real.best.value == 72.38 and set(real.best.rows) <= {row.run for row in real.rows}
     assert not any(row.paper for row in real.rows)
     assert digits.synthetic and not real.synthetic
+    trained = [row for row in products.rows if not row.command]
+    assert all(row in real.rows for row in trained) and len(trained) == 3
 
 
 def test_tables_of_generated_data_name_the_config_that_generates():
