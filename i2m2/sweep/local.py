@@ -44,6 +44,7 @@ def run_jobs(jobs: list[Job], at_a_time: int, out: Path) -> dict[str, int]:
     records.announce(out, jobs)
     with _ending_with_us(running):
         while waiting or running:
+            _end_with_scripts()
             for job in list(waiting):
                 bad = {name: code for name, code in codes.items() if code}
                 failed = [c for name, c in bad.items() if c in MISTAKES or name in job.needs]
@@ -144,6 +145,13 @@ def _ending_with_us(running: Running) -> Iterator[None]:
         _end([process for process, _ in running.values()])
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_with_scripts() -> None:
+    """Exit if a script that has led here is gone: bash, ended by its number, tells nobody."""
+    for pid in os.environ.get("I2M2_SCRIPTS", "").split():  # of scripts/setup.sh
+        if not records.is_running(int(pid)):
+            sys.exit(128 + signal.SIGTERM)
 
 
 def _end(processes: Sequence[BaseProcess]) -> None:

@@ -81,11 +81,14 @@ def announce(
 
 def is_alive(process: Planned | State) -> bool:
     """Whether that process is running, as far as can be told on this machine."""
-    if process["host"] != socket.gethostname():
-        return False
+    return process["host"] == socket.gethostname() and is_running(process["pid"])
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process on this machine."""
     with suppress(OSError):
-        os.kill(process["pid"], 0)
-        stat = Path(f"/proc/{process['pid']}/stat")
+        os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat")
         # Z: it has ended, and nobody has asked how.
         return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
     return False

@@ -7,13 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from i2m2.errors import SettingsError
 from i2m2.sweep.__main__ import main
 from i2m2.sweep.local import run_jobs
+from i2m2.sweep.records import is_running
 from i2m2.sweep.status import show, statuses
 from tests.conftest import AVMNIST_CONFIG, ROOT
 from tests.i2m2.sweep.conftest import TOY
@@ -113,35 +113,51 @@ def digest(path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
 def test_what_a_sweep_has_started_ends_with_it(number, tmp_path):
-    begun = tmp_path / "begun"
-    rows = ["--train", TOY, "--config", "any", "--rows", "intra", "--out", str(tmp_path)]
+    sweep, run = begun_sweep([sys.executable], tmp_path)
+    sweep.send_signal(number)
+    assert sweep.wait() == (128 + number if number != signal.SIGKILL else -number)
+    assert ends(run)
+    assert statuses(tmp_path)[0].state == "failed"
+
+
+def test_a_sweep_ends_with_the_script_that_calls_the_script_it_is_in(tmp_path):
+    (tmp_path / "inner.sh").write_text(f"source {ROOT}/scripts/setup.sh; python3 $@; exit")
+    (tmp_path / "outer.sh").write_text(
+        f"source {ROOT}/scripts/setup.sh; bash {tmp_path}/inner.sh $@; exit"
+    )
+    script, run = begun_sweep(["bash", str(tmp_path / "outer.sh")], tmp_path)
+    script.terminate()
+    assert ends(run)  # although nobody has asked how the script ended
+    assert script.wait() == -signal.SIGTERM
+
+
+def begun_sweep(program, out):
+    """-> the process that makes a sweep of one run, and the run's number, once it has begun."""
+    begun = out / "begun"
+    rows = ["--train", TOY, "--config", "any", "--rows", "intra", "--out", str(out)]
     words = ["-m", "i2m2.sweep", *rows, "--touch", str(begun), "--sleep", "60"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     options = {"cwd": ROOT, "env": environment, "stderr": subprocess.DEVNULL}
-    sweep = subprocess.Popen([sys.executable, *words], preexec_fn=heed_signals, **options)
+    process = subprocess.Popen([*program, *words], preexec_fn=heed_signals, **options)
     while not (begun.exists() and begun.read_text()):
         time.sleep(0.02)
     run = begun.read_text().split()[0]
-    assert is_running(run)
-    sweep.send_signal(number)
-    assert sweep.wait() == (128 + number if number != signal.SIGKILL else -number)
+    assert is_running(int(run))
+    return process, int(run)
+
+
+def ends(run):
+    """Whether that process ends within ten seconds."""
     deadline = time.monotonic() + 10
     while is_running(run) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert not is_running(run)
-    assert statuses(tmp_path)[0].state == "failed"
+    return not is_running(run)
 
 
 def heed_signals():
     """Where the tests run under nohup, or in the background, a sweep would rightly ignore these."""
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-
-
-def is_running(pid):
-    """Whether a process is there, and no zombie that nobody has asked for its end."""
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_a_run_goes_on_when_nobody_reads_what_it_prints(tmp_path):
