@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from i2m2.errors import CommandParser, DataError, SettingsError, run_command
+from i2m2.errors import CommandParser, run_command
 from i2m2.report.robustness import finished_runs
 from i2m2.runs import collect
 
@@ -29,34 +29,26 @@ def main(argv: list[str] | None = None) -> None:
     results = _parser().parse_args(argv).results
     below = [path for path in sorted(results.glob("avmnist*")) if _has_finished(path)]
     folders = below if below and not collect(results) else [results]
-    if faults := [fault for folder in folders for fault in make_products(folder)]:
-        raise DataError("; ".join(dict.fromkeys(faults)))
-
-
-def make_products(folder: Path) -> list[str]:
-    """Save every product of a results folder, for each seed that its parts have in common, and
-    print its accuracy -> why others could not be made."""
-    from i2m2.combine import save_product  # here: they need torch, and --help does not
+    products = {to: runs for folder in folders for to, runs in products_of(folder).items()}
+    from i2m2.combine import save_products  # here: they need torch, and --help does not
     from i2m2.training.evaluate import general_scores
 
+    save_products(products, general_scores, "accuracy")
+
+
+def products_of(folder: Path) -> dict[Path, list[Path]]:
+    """{folder of a product: its runs}, for each seed that these have in common."""
     finished = {(run.name, run.seed): run.dir for run in finished_runs(folder)}
     seeds = sorted({seed for _, seed in finished})
-    faults = []
+    products = {}
     for name, parts in PRODUCTS.items():
         common = [seed for seed in seeds if all((part, seed) in finished for part in parts)]
         for seed in common:
-            directory = folder / name / f"seed{seed}"
-            runs = [finished[part, seed] for part in parts]
-            try:
-                result = save_product(directory, runs, general_scores)
-            except (SettingsError, DataError) as error:
-                faults.append(str(error))
-            else:
-                print(f"{directory}: test accuracy {result['test']['accuracy']:.4f}")
+            products[folder / name / f"seed{seed}"] = [finished[part, seed] for part in parts]
         if not common:
             why = f"no seed is finished of each of {', '.join(parts)}"
             print(f"{folder / name}: not made, {why} (those with a --tag or --preset are others)")
-    return faults
+    return products
 
 
 def _has_finished(folder: Path) -> bool:

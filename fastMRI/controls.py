@@ -28,27 +28,25 @@ Seeds = dict[str, list[int]]  # run -> seeds of it that are finished
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Make every product whose parts are finished; say which parts the others lack."""
+    """Make every product whose parts are finished; say which parts the others lack. DataError, once
+    all others are made, for parts that cannot be read."""
     folder = _parser().parse_args(argv).results
+    finished = {(run.name, run.seed): run.dir for run in finished_runs(folder)}
     seeds: Seeds = {}
-    for run in finished_runs(folder):
-        seeds.setdefault(run.name, []).append(run.seed)
+    for run, seed in finished:
+        seeds.setdefault(run, []).append(seed)
+    products = {
+        folder / name / f"seed{seed}": [finished[member] for member in members]
+        for name, parts in PRODUCTS.items()
+        for seed, members in members_of(parts, seeds).items()
+    }
     for name, parts in PRODUCTS.items():
-        make_product(folder, name, parts, seeds)
         if lacking := lack_of(parts, seeds):
             print(f"{name}: not made, {lacking}")
+    from fastMRI.scores import scores  # here: they need torch, and --help does not
+    from i2m2.combine import save_products
 
-
-def make_product(folder: Path, name: str, parts: tuple[str, ...], seeds: Seeds) -> None:
-    """Save the product of these runs for every seed that there is, and print its score."""
-    from fastMRI.scores import scores  # here: it needs torch, and --help does not
-    from i2m2.combine import save_product
-
-    for seed, members in members_of(parts, seeds).items():
-        directory = folder / name / f"seed{seed}"
-        runs = [folder / part / f"seed{k}" for part, k in members]
-        result = save_product(directory, runs, scores)
-        print(f"{directory}: test auroc {result['test']['auroc']:.4f}")
+    save_products(products, scores, "auroc")
 
 
 def members_of(parts: tuple[str, ...], seeds: Seeds) -> dict[int, list[tuple[str, int]]]:

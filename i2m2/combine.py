@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from i2m2.errors import CommandParser, SettingsError, run_command
+from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.files import write_json, write_text
 from i2m2.names import EXPERT
 from i2m2.reading.yaml12 import dump_yaml
 from i2m2.runs import read_config, read_facts, require_predictions
 from i2m2.settings import RunConfig, flatten, nest
 from i2m2.stats.predictions import Predictions, log_prob_of, refuse_other_examples
+
+# {split: its predictions} -> {split: {metric: value}}.
+Scores = Callable[[Mapping[str, Predictions]], dict[str, dict[str, float]]]
 
 
 def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
@@ -47,10 +50,23 @@ def read_runs(runs: Sequence[Path], split: str) -> dict[str, Predictions]:
     return {str(run): require_predictions(run, split) for run in runs}
 
 
+def save_products(products: Mapping[Path, Sequence[Path]], scores: Scores, metric: str) -> None:
+    """Keep the product of each folder's runs, and print its score. DataError, once all others are
+    kept, for runs that cannot be read."""
+    faults = []
+    for directory, runs in products.items():
+        try:
+            result = save_product(directory, runs, scores)
+        except (SettingsError, DataError) as error:
+            faults.append(str(error))
+        else:
+            print(f"{directory}: test {metric} {result['test'][metric]:.4f}")
+    if faults:
+        raise DataError("; ".join(dict.fromkeys(faults)))
+
+
 def save_product(
-    directory: Path,
-    runs: Sequence[Path],
-    scores: Callable[[Mapping[str, Predictions]], dict[str, dict[str, float]]],
+    directory: Path, runs: Sequence[Path], scores: Scores
 ) -> dict[str, dict[str, float]]:
     """Keep the product of finished runs as a folder, which tables read as a run's -> its result.
 

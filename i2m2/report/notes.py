@@ -27,8 +27,8 @@ INCOMPARABLE = {
     "compared with them",
     UNRECORDED: "Not every env.json says whether its data are real, so the paper's numbers are "
     "not shown",
-    OTHER_VARIANT: "Another variant of the data than the paper's (that one is {}), so its numbers "
-    "are not shown",
+    OTHER_VARIANT: "By the folder's name another variant of the data than the paper's ({}), so its "
+    "numbers are not shown",
 }
 
 

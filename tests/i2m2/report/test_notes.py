@@ -41,7 +41,7 @@ def test_another_variant_of_the_data_stands_beside_no_number_of_the_paper(out):
     main([str(out)])
     text = (out / "toy-rebuilt/table.md").read_text()
     assert "70.00" not in text and "72.38" not in text
-    assert "Another variant of the data than the paper's" in text
+    assert "another variant of the data than the paper's" in text
 
 
 def test_the_class_frequencies_stand_above_and_what_is_no_share_is_not_in_percent(out):
