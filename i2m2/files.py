@@ -52,7 +52,7 @@ def write_text(path: Path, text: str) -> None:
     write_atomic(path, lambda temporary: temporary.write_bytes(content))
 
 
-def finite(value: Any) -> Any:
+def finite(value: object) -> Any:
     """Nested values with NaN and infinity as None, for JSON."""
     if isinstance(value, Mapping):
         return {key: finite(item) for key, item in value.items()}
@@ -61,7 +61,7 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: object) -> None:
     """Write indented JSON atomically; ValueError for NaN and infinity, see `finite`."""
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     write_text(path, NO_CHARACTER.sub(r"\\ufffd", text))

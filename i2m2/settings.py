@@ -26,7 +26,7 @@ LOW_RANK = ("inter-low_rank_tensor",)  # for `used_by` below
 
 
 def setting(
-    default: Any,
+    default: object,
     role: Role | None = None,
     repeat: bool = False,
     least: int | None = None,
@@ -176,14 +176,16 @@ def without_effect(cls: type, experts: Iterable[str], fusion: str | None) -> fro
     return frozenset(name for name, only in used_by.items() if only and not present & set(only))
 
 
-def config_diff(first: Plain, second: Plain, ignored: frozenset[str]) -> dict[str, tuple[Any, Any]]:
+def config_diff(
+    first: Plain, second: Plain, ignored: frozenset[str]
+) -> dict[str, tuple[object, object]]:
     """{dotted name: (value in `first`, in `second`)} where nested configs differ; None: absent."""
     a, b = flatten(first), flatten(second)
     names = sorted({*a, *b} - ignored)
     return {name: (a.get(name), b.get(name)) for name in names if a.get(name) != b.get(name)}
 
 
-def to_dict(config: Any) -> Any:
+def to_dict(config: object) -> Any:
     """A settings dataclass as nested plain values, in the order of its fields, for YAML."""
     if is_dataclass(config):
         return {f.name: to_dict(getattr(config, f.name)) for f in fields(config)}
@@ -244,7 +246,7 @@ def merge_preset(values: Plain, path: str, preset: str, parts: Mapping[str, str]
     return merged | {"preset": preset}
 
 
-def check_group(value: Any, where: str) -> Plain:
+def check_group(value: object, where: str) -> Plain:
     """`value` if it is a group of settings; SettingsError that begins with `where` otherwise."""
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise SettingsError(f"{where} must hold settings as `key: value` lines, not {value!r}")

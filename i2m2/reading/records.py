@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -26,7 +26,7 @@ def read_record(path: Path, kind: type[Record], remedy: str) -> Record:
         raise damaged(path, _fault(error), remedy) from error
 
 
-def as_record(path: Path, content: Any, kind: type[Record], remedy: str) -> Record:
+def as_record(path: Path, content: object, kind: type[Record], remedy: str) -> Record:
     """`content`, which was read of a file, by its schema; errors as of `read_record`."""
     try:
         return msgspec.convert(content, kind)

@@ -38,7 +38,7 @@ class YamlError(ValueError):
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: Plain = {}
 
-    def compose_node(self, parent: Node | None, index: Any) -> Node:
+    def compose_node(self, parent: Node | None, index: object) -> Node:
         is_alias = self.check_event(yaml.AliasEvent)
         node = super().compose_node(parent, index)
         if is_alias and node.end_mark is None:

@@ -6,7 +6,6 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from i2m2.files import Plain
 from i2m2.names import PRODUCT
@@ -223,7 +222,7 @@ def other_settings(spec: TableSpec, runs: Runs) -> list[str]:
     return lines
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     """A hash, shortened as far as a reader can distinguish it, with the mark after it."""
     if value is None:
         return NOT_RECORDED

@@ -54,7 +54,7 @@ def add_options(parser: ArgumentParser, default: str | None) -> None:
         group.add_argument(f"--slurm.{name}", **options)
 
 
-def resources_of(args: Mapping[str, Any], others: Sequence[str], slurm: bool) -> Resources:
+def resources_of(args: Mapping[str, object], others: Sequence[str], slurm: bool) -> Resources:
     """The resources that the options name. SettingsError for what cannot be, for `others` that look
     like such options, and for options without `slurm`."""
     if unknown := [word for word in others if word.startswith("--slurm")]:
@@ -87,7 +87,7 @@ def _in_file(path: str | None) -> dict[str, Any]:
     return values
 
 
-def _convert(values: Mapping[str, Any], where: str) -> Resources:
+def _convert(values: Mapping[str, object], where: str) -> Resources:
     from i2m2.reading.records import as_record
 
     try:

@@ -123,7 +123,7 @@ def groups_of(names: Iterable[str]) -> set[str]:
     return {name.rpartition(".")[0] for name in names} - {""}
 
 
-def _value(where: str, name: str, value: Any, hint: Any) -> Any:
+def _value(where: str, name: str, value: object, hint: object) -> Any:
     """A setting as YAML 1.2 reads it where it is a number. SettingsError for what is none, and for
     null where the setting has no null."""
     kinds = (hint, *get_args(hint))
@@ -149,7 +149,7 @@ def _check_parts(values: Plain, path: str, cls: type[RunConfig]) -> None:
                 )
 
 
-def _not_possible(where: str, name: str, value: Any, hint: Any) -> SettingsError:
+def _not_possible(where: str, name: str, value: object, hint: object) -> SettingsError:
     value = "null" if value is None else value
     return SettingsError(f"{where}: {name}={value} is not possible; it takes {_describe(hint)}")
 
@@ -233,7 +233,7 @@ def _refuse_unknown(names: Iterable[str], known: set[str], where: str) -> None:
         raise SettingsError(f"{where}: {name} is not a setting.{hint} Settings{of}: {choices}")
 
 
-def _parse(cls: type, parse: Callable[[Any], Namespace], values: Any, where: str) -> Namespace:
+def _parse(cls: type, parse: Callable[[Any], Namespace], values: object, where: str) -> Namespace:
     try:
         return parse(values)
     except (ArgumentError, TypeError, ValueError) as error:
@@ -245,7 +245,7 @@ def _parse(cls: type, parse: Callable[[Any], Namespace], values: Any, where: str
         raise SettingsError(f"{where}: {message}") from error
 
 
-def _describe(hint: Any) -> str:
+def _describe(hint: object) -> str:
     """A type as a user would say it: `a number`, `one of sgd, adamw`, `an integer or null`."""
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))

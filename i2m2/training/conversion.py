@@ -4,21 +4,20 @@ arrays of numbers, classes, names and masks, or are refused by name. No torch.""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from i2m2.errors import DataError
 
 
-def as_array(values: Any) -> np.ndarray:
+def as_array(values: object) -> np.ndarray:
     """An array of what may be a DataFrame, a Series or a list; an array as it is, mapped or not."""
     if isinstance(values, np.ndarray):
         return values
     return np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
 
 
-def as_input(modality: str, values: Any) -> np.ndarray:
+def as_input(modality: str, values: object) -> np.ndarray:
     """A modality's numbers [N, ...]. DataError for texts and other objects."""
     if not hasattr(values, "to_numpy") and hasattr(values, "shape"):
         return values  # an array, or what is read like one
@@ -31,7 +30,7 @@ def as_input(modality: str, values: Any) -> np.ndarray:
     return array
 
 
-def as_classes(values: Any, classes: Sequence[str] | None = None) -> np.ndarray:
+def as_classes(values: object, classes: Sequence[str] | None = None) -> np.ndarray:
     """Labels [n(, L)] as int64. DataError for texts that are none of `classes`, for missing labels
     and for numbers that are no integers."""
     y = as_array(values)
@@ -53,7 +52,7 @@ def as_classes(values: Any, classes: Sequence[str] | None = None) -> np.ndarray:
     return whole.astype(np.int64)
 
 
-def as_names(what: str, values: Any) -> np.ndarray:
+def as_names(what: str, values: object) -> np.ndarray:
     """Ids or groups [n]; objects become integers or texts of fixed width, which can be saved and
     read without unpickling. DataError for a missing one."""
     names = as_array(values)
@@ -65,7 +64,7 @@ def as_names(what: str, values: Any) -> np.ndarray:
     return names.astype(np.int64 if whole else str)
 
 
-def as_mask(modality: str, values: Any) -> np.ndarray:
+def as_mask(modality: str, values: object) -> np.ndarray:
     """Which examples have a modality, bool [n]. DataError for anything but true, false, 0 and 1."""
     mask = as_array(values)
     if not np.isin(mask, (0, 1)).all():

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import msgspec
 import numpy as np
@@ -195,7 +195,7 @@ class Run:
             state = torch.load(path, map_location="cpu", weights_only=True)
             return msgspec.convert(state, LastState) and state
 
-    def restore(self, parts: Mapping[str, Any]) -> list[Plain]:
+    def restore(self, parts: Mapping[str, object]) -> list[Plain]:
         """Give `parts`, such as model and optimizer, their states after the latest finished epoch
         -> the history; [] for a new run. DataError if these are of another model."""
         if (state := self.load_last()) is None:
@@ -213,7 +213,7 @@ class Run:
     def save_predictions(self, split: str, predictions: Mapping[str, np.ndarray]) -> None:
         self._write(f"predictions_{split}.npz", lambda path: np.savez(path, **predictions))
 
-    def add_to_environment(self, **facts: Any) -> None:
+    def add_to_environment(self, **facts: object) -> None:
         """Add facts to env.json, such as where a warm start came from."""
         if self.writes:
             write_json(self.dir / "env.json", read_environment(self.dir) | facts)
@@ -256,7 +256,7 @@ class Run:
 
 def differences(
     stored: Plain, config: RunConfig, experts: tuple[str, ...] | None = None
-) -> dict[str, tuple[Any, Any]]:
+) -> dict[str, tuple[object, object]]:
     """{dotted name: (stored value, value now)} of settings with influence on the numbers of these
     experts, by default those of the method."""
     ignored = with_role(type(config), "neutral", "location")
@@ -273,7 +273,7 @@ def _checksum(weights: Mapping[str, Tensor]) -> int:
     return value
 
 
-def shown(differing: Mapping[str, tuple[Any, Any]]) -> str:
+def shown(differing: Mapping[str, tuple[object, object]]) -> str:
     """What `differences` found, in a message: `optim.lr (0.05 there, 0.1 now), ...`."""
     return ", ".join(f"{key} ({there} there, {now} now)" for key, (there, now) in differing.items())
 

@@ -76,7 +76,7 @@ def slice_of(state: Plain, place: int) -> Plain:
     return tree_map_with_path(own, state)
 
 
-def _is_one_models(path: tuple, value: Any) -> bool:
+def _is_one_models(path: tuple, value: object) -> bool:
     """Not the number of steps that an optimiser counts, which is the same for all."""
     return isinstance(value, Tensor) and path[-1].key != "step"
 
