@@ -12,6 +12,7 @@ import os
 import re
 import runpy
 import signal
+import socket
 import sys
 import threading
 import time
@@ -149,8 +150,9 @@ def _ending_with_us(running: Running) -> Iterator[None]:
 
 def _end_with_scripts() -> None:
     """Exit if a script that has led here is gone: bash, ended by its number, tells nobody."""
-    for pid in os.environ.get("I2M2_SCRIPTS", "").split():  # of scripts/setup.sh
-        if not records.is_running(int(pid)):
+    for script in os.environ.get("I2M2_SCRIPTS", "").split():  # of scripts/setup.sh
+        host, _, pid = script.rpartition(":")
+        if host == socket.gethostname() and not records.is_running(int(pid)):
             sys.exit(128 + signal.SIGTERM)
 
 
