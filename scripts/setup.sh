@@ -1,7 +1,7 @@
 # Sourced by the other scripts: the root as working directory, and a Python that has the requirements.
 # Uses the active virtual environment if there is one, else .venv, which it makes.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-export I2M2_SCRIPTS="${I2M2_SCRIPTS:-} $(hostname):$$"  # a sweep ends with the scripts that have begun it
+export I2M2_SCRIPTS="${I2M2_SCRIPTS:-} $HOSTNAME:$$"  # a sweep ends with the scripts that have begun it
 if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
   [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
   source .venv/bin/activate
