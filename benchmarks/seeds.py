@@ -33,11 +33,12 @@ from benchmarks.timing import alternate, beside, choices, machine, table
 from i2m2.encoders.dense import mlp
 from i2m2.errors import run_command
 from i2m2.losses import negative_log_likelihood
+from i2m2.machine.accelerator import make_accelerator
 from i2m2.model import ProductOfExperts, UnimodalExpert
 from i2m2.settings import OptimConfig, RunConfig
 from i2m2.training.data import ArrayDataset, MultimodalDataset, seed_everything
 from i2m2.training.evaluate import all_outputs, predict
-from i2m2.training.loop import Trainer, make_accelerator
+from i2m2.training.loop import Trainer
 from i2m2.training.run import Run
 from i2m2.training.seeds import Seed, StackTrainer
 

@@ -17,11 +17,12 @@ from torch.utils.data import DataLoader
 
 from benchmarks.timing import alternate
 from i2m2.losses import negative_log_likelihood
+from i2m2.machine.accelerator import make_accelerator
 from i2m2.settings import RunConfig
 from i2m2.training.config import load_config
 from i2m2.training.data import ArrayDataset, to_device
-from i2m2.training.loop import Loss, Trainer, build_optimizer, make_accelerator
-from i2m2.training.optimizers import OPTIMIZERS
+from i2m2.training.loop import Loss, Trainer
+from i2m2.training.optimizers import OPTIMIZERS, build_optimizer
 
 ROOT = Path(__file__).resolve().parents[1]
 # Implementations of an optimiser's step.

@@ -28,7 +28,7 @@ from i2m2.errors import CommandParser, run_command
 from i2m2.losses import binary_cross_entropy
 from i2m2.training.config import load_config
 from i2m2.training.data import Data, seed_everything, to_device
-from i2m2.training.loop import build_optimizer
+from i2m2.training.optimizers import build_optimizer
 from VQA_and_NLVR2.backbones.build import build_backbone
 from VQA_and_NLVR2.backbones.heads import make_head
 from VQA_and_NLVR2.backbones.tokenizer import load_tokenizer, tokenize

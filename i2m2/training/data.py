@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from i2m2.errors import DataError
 from i2m2.files import Plain
 from i2m2.reading.records import as_record, read_record
-from i2m2.training.conversion import as_classes, as_input, as_mask, as_names
+from i2m2.training.preparation import as_classes, as_input, as_mask, as_names
 
 Inputs = dict[str, Tensor]
 # {"inputs": {modality: tensor [B, ...] in its stored type}, "y": tensor [B(, L)],

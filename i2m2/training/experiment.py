@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from i2m2.errors import SettingsError, is_out_of_memory
 from i2m2.files import Plain
 from i2m2.losses import negative_log_likelihood
+from i2m2.machine.accelerator import make_accelerator, start_tracker
 from i2m2.machine.neighbours import sharing_cores
 from i2m2.model import ProductOfExperts
 from i2m2.names import PRODUCT
@@ -29,14 +30,7 @@ from i2m2.training.evaluate import (
     predict,
     scores_table,
 )
-from i2m2.training.loop import (
-    Loss,
-    Trainer,
-    batch_norm_over,
-    fit,
-    make_accelerator,
-    start_tracker,
-)
+from i2m2.training.loop import Loss, Trainer, batch_norm_over, fit
 from i2m2.training.run import Run, run_dir
 from i2m2.training.warm_start import warm_start
 
@@ -74,7 +68,7 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
         return say_done(run, accelerator)
     config = run.config
     torch.set_num_threads(config.threads)
-    start_tracker(accelerator, run)
+    start_tracker(accelerator, config, run.dir)
     model = first_model(experiment, run, data, accelerator, command)
     splits = read_splits(data, model, accelerator)
     loss = experiment.loss(config, data, accelerator.device)

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from datetime import timedelta
-from importlib.util import find_spec
 from threading import RLock
 from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.tracking import filter_trackers
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, broadcast
+from accelerate.utils import broadcast
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from i2m2.errors import SettingsError
 from i2m2.files import Plain, finite
 from i2m2.metrics import metric_of
-from i2m2.settings import OptimConfig, RunConfig, flatten, to_dict
+from i2m2.settings import OptimConfig, RunConfig
 from i2m2.stats.predictions import Predictions
 from i2m2.training import data
 from i2m2.training.data import MicroBatch, MultimodalDataset
 from i2m2.training.evaluate import SelectOutputs, all_outputs, predict, score_predictions
-from i2m2.training.optimizers import OPTIMIZERS
+from i2m2.training.optimizers import build_optimizer, lr_factor
 from i2m2.training.run import Run
 
 BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-PATIENCE = timedelta(hours=6)  # of processes that wait while the first makes or checks the data
 CHECK_EVERY = 50  # steps between looks at the loss, since a look waits for the device
 
 # One process draws a bar. tqdm's own lock is for several, and when a run is ended Python would warn
@@ -267,70 +261,12 @@ def keep_epoch(run: Run, state: Plain, history: History, accelerator: Accelerato
     accelerator.print(line, flush=True)
 
 
-def build_optimizer(parameters: list, optim: OptimConfig) -> torch.optim.Optimizer:
-    """The optimiser named in the settings, over parameters or groups of them."""
-    options = {} if optim.name == "adamw" else {"momentum": optim.momentum}
-    # All parameters at once; RMSprop has no fused kernel.
-    options |= {"foreach": True} if optim.name == "rmsprop" else {"fused": True}
-    optimizer = OPTIMIZERS[optim.name]
-    return optimizer(parameters, lr=optim.lr, weight_decay=optim.weight_decay, **options)
-
-
-def lr_factor(optim: OptimConfig, updates: int) -> Callable[[int], float]:
-    """update (from 0) -> factor of the learning rate, as `OptimConfig` says."""
-    warmup = round(optim.warmup * updates)
-
-    def factor(update: int) -> float:
-        if update < warmup:
-            return (update + 1) / (warmup + 1)
-        done = (update - warmup) / max(1, updates - warmup)
-        if optim.schedule == "linear":
-            return 1 - done
-        return (1 + math.cos(math.pi * done)) / 2 if optim.schedule == "cosine" else 1.0
-
-    return factor
-
-
 def best_epoch(history: History, select: str) -> int:
     """The epoch (from 1) with the best validation metric: the first if several, or if undefined."""
     sign = -1 if metric_of(select).lower_is_better else 1
     values = [record["val"][select] for record in history]
     values = [-math.inf if value is None else sign * value for value in values]
     return values.index(max(values)) + 1
-
-
-def make_accelerator(config: RunConfig) -> Accelerator:
-    """The accelerator of the settings. SettingsError for what this machine does not have."""
-    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    device, tracker, precision = config.device, config.tracker, config.precision
-    if device in available and not available[device]():
-        raise SettingsError(
-            f"device={device}, but PyTorch finds none here; use --device cpu or auto"
-        )
-    if tracker and not find_spec(tracker):
-        raise SettingsError(f"tracker={tracker} is not installed: pip install {tracker}")
-    handlers = [
-        DistributedDataParallelKwargs(find_unused_parameters=config.unused_parameters),
-        InitProcessGroupKwargs(timeout=PATIENCE),
-    ]
-    cpu = device == "cpu"
-    try:
-        accelerator = Accelerator(cpu=cpu, mixed_precision=precision, kwargs_handlers=handlers)
-    except ValueError as error:
-        raise SettingsError(f"precision={precision}: {error}") from error
-    if accelerator.device.type == "cpu":
-        refuse_fp16_on_cpu(precision, "precision")
-        _keep_freed_memory()
-    # The same numbers again on the same GPU.
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    return accelerator
-
-
-def refuse_fp16_on_cpu(precision: str, setting: str) -> None:
-    """SettingsError, since PyTorch would go on in float32 without a word."""
-    if precision == "fp16":
-        raise SettingsError(f"{setting}=fp16 is not possible on the CPU; use a GPU, or bf16 or no")
 
 
 def batch_norm_over(model: nn.Module, config: RunConfig, accelerator: Accelerator) -> str:
@@ -341,22 +277,3 @@ def batch_norm_over(model: nn.Module, config: RunConfig, accelerator: Accelerato
     synchronised = accelerator.device.type == "cuda"
     parts = config.optim.micro_batches * (1 if synchronised else accelerator.num_processes)
     return f"over each of the {parts} parts of an update" if parts > 1 else ""
-
-
-def _keep_freed_memory() -> None:
-    """Have glibc keep the large blocks that every step frees and asks for again: faulting them in
-    anew, page by page, took up to a fifth of a training step (benchmarks/avmnist.py)."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt:  # Linux with glibc
-        mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD, the largest value there is
-        mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-
-
-def start_tracker(accelerator: Accelerator, run: Run) -> None:
-    """TensorBoard or Weights & Biases, if set, with its files in the run's folder."""
-    if run.config.tracker:
-        accelerator.project_configuration.set_directories(str(run.dir))
-        accelerator.log_with = filter_trackers(run.config.tracker, accelerator.logging_dir)
-        settings = flatten(to_dict(run.config))
-        plain = {k: v if isinstance(v, (int, float)) else str(v) for k, v in settings.items()}
-        accelerator.init_trackers("i2m2", config=plain)

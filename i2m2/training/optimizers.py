@@ -1,11 +1,15 @@
-"""The optimisers, without what torch.compile alone needs of them."""
+"""The optimisers, without what torch.compile alone needs of them, and the learning rate."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from inspect import unwrap
 
 import torch
 from torch.optim import Optimizer
+
+from i2m2.settings import OptimConfig
 
 # Of an optimiser, what imports torch._dynamo to be left out of compiled graphs.
 LEFT_OUT = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
@@ -27,3 +31,27 @@ OPTIMIZERS = {
     "rmsprop": eager(torch.optim.RMSprop),
     "adamw": eager(torch.optim.AdamW),
 }
+
+
+def build_optimizer(parameters: list, optim: OptimConfig) -> Optimizer:
+    """The optimiser named in the settings, over parameters or groups of them."""
+    options = {} if optim.name == "adamw" else {"momentum": optim.momentum}
+    # All parameters at once; RMSprop has no fused kernel.
+    options |= {"foreach": True} if optim.name == "rmsprop" else {"fused": True}
+    optimizer = OPTIMIZERS[optim.name]
+    return optimizer(parameters, lr=optim.lr, weight_decay=optim.weight_decay, **options)
+
+
+def lr_factor(optim: OptimConfig, updates: int) -> Callable[[int], float]:
+    """update (from 0) -> factor of the learning rate, as `OptimConfig` says."""
+    warmup = round(optim.warmup * updates)
+
+    def factor(update: int) -> float:
+        if update < warmup:
+            return (update + 1) / (warmup + 1)
+        done = (update - warmup) / max(1, updates - warmup)
+        if optim.schedule == "linear":
+            return 1 - done
+        return (1 + math.cos(math.pi * done)) / 2 if optim.schedule == "cosine" else 1.0
+
+    return factor

@@ -20,13 +20,13 @@ from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from i2m2.errors import DataError, SettingsError
+from i2m2.machine.accelerator import make_accelerator
 from i2m2.runs import RunRecord
 from i2m2.stats.robustness import MISSING, Answer, ArrayCorruptions, CorruptArray, Point
 from i2m2.training.commands import Datasets, config_of_run
 from i2m2.training.data import ArrayDataset, Batch, Data, MultimodalDataset
 from i2m2.training.evaluate import answered_by_none, predict, score_predictions
 from i2m2.training.experiment import Experiment, trained_model
-from i2m2.training.loop import make_accelerator
 from i2m2.training.run import Run
 
 Key = tuple[str, int]  # a finished run: name of its folder, seed

@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_map
 from i2m2.errors import SettingsError
 from i2m2.files import Plain
 from i2m2.losses import negative_log_likelihood
+from i2m2.machine.accelerator import make_accelerator
 from i2m2.machine.neighbours import sharing_cores
 from i2m2.model import ProductOfExperts
 from i2m2.runs import read_config
@@ -45,7 +46,6 @@ from i2m2.training.loop import (
     Loss,
     Trainer,
     keep_epoch,
-    make_accelerator,
     record_of,
     refuse_nan,
     say_resumed,

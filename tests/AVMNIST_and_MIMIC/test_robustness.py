@@ -13,7 +13,7 @@ import pytest
 from AVMNIST_and_MIMIC import train
 from AVMNIST_and_MIMIC.robustness import main
 from i2m2.errors import DataError, SettingsError
-from i2m2.training.loop import make_accelerator
+from i2m2.machine.accelerator import make_accelerator
 from tests.conftest import AVMNIST_CONFIG
 
 FACTS = {"variant": "tiny", "synthetic": True, "description": "made up"}

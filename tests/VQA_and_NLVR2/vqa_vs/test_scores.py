@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from i2m2.errors import SettingsError
+from i2m2.machine.accelerator import make_accelerator
 from i2m2.stats.resampling import group_index
 from i2m2.training.evaluate import predict
-from i2m2.training.loop import make_accelerator
 from tests.VQA_and_NLVR2.tiny_vqa import settings
 from VQA_and_NLVR2.evaluate import main as evaluate
 from VQA_and_NLVR2.vqa_vs.analysis import CUSTOM_METRICS, study

@@ -9,7 +9,8 @@ import safetensors.torch
 import torch
 
 from i2m2.errors import DataError, SettingsError
-from i2m2.training.loop import batch_norm_over, make_accelerator
+from i2m2.machine.accelerator import make_accelerator
+from i2m2.training.loop import batch_norm_over
 from i2m2.training.run import Run
 from tests.i2m2.training.toy import toy_config, toy_model, train_toy
 

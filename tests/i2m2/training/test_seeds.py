@@ -367,7 +367,7 @@ def test_what_cannot_be_trained_at_once_is_refused_with_the_reason(changes, mess
 
 
 def test_settings_that_need_a_model_of_its_own_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("i2m2.training.loop.find_spec", lambda name: name)
+    monkeypatch.setattr("i2m2.machine.accelerator.find_spec", lambda name: name)
     for change in ({"compile": True}, {"tracker": "tensorboard"}):
         with pytest.raises(SettingsError, match="do not go with (compile=true|tracker=)"):
             train_seeds(TOY, of_seeds(replace(toy_config(tmp_path), **change)), "")

@@ -17,11 +17,13 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from i2m2.errors import DataError, SettingsError
+from i2m2.machine.accelerator import make_accelerator
 from i2m2.runs import read_predictions
 from i2m2.settings import OptimConfig
 from i2m2.training.data import seed_everything
 from i2m2.training.evaluate import mixture_of_experts, predict
-from i2m2.training.loop import best_epoch, lr_factor, make_accelerator
+from i2m2.training.loop import best_epoch
+from i2m2.training.optimizers import lr_factor
 from i2m2.training.run import Run
 from tests.conftest import AVMNIST_CONFIG, ROOT
 from tests.i2m2.training.toy import Heads, toy_config, toy_model, toy_split, train_toy

@@ -12,11 +12,12 @@ from torch import nn
 
 from i2m2.fusion import Concat
 from i2m2.losses import negative_log_likelihood
+from i2m2.machine.accelerator import make_accelerator, start_tracker
 from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert
 from i2m2.settings import OptimConfig, RunConfig
 from i2m2.training.data import ArrayDataset, seed_everything
 from i2m2.training.evaluate import predict
-from i2m2.training.loop import Trainer, fit, make_accelerator, start_tracker
+from i2m2.training.loop import Trainer, fit
 from i2m2.training.run import Run, run_dir
 
 
@@ -77,7 +78,7 @@ def train_toy(config, data=(43, 27), model=None):
         facts, writes = {"fingerprint": "toy"}, accelerator.is_main_process
         run = Run.open(run_dir(config), config, facts, writes)
     torch.set_num_threads(config.threads)
-    start_tracker(accelerator, run)
+    start_tracker(accelerator, config, run.dir)
     seed_everything(config.seed)
     model = toy_model() if model is None else model
     train, val = (toy_split(n, 1000 * i) if isinstance(n, int) else n for i, n in enumerate(data))
