@@ -7,7 +7,7 @@ or `python -m i2m2.diagnose TABLE --target COLUMN --modality NAME=COLUMNS ...`. 
 may be called, so that `from i2m2 import diagnose` gives the same whether or not it was imported
 before.
 
-    tables, examples, modalities    a user's files, read as blocks
+    tables, modalities              a user's files, read as blocks
     rows                            all rows' predictions of one fold
     folds                           every fold and seed, resumable
     predicted                       which row stands for several

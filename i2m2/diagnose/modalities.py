@@ -1,19 +1,37 @@
-"""What `--modality NAME=...` names, as a block: columns, a file beside the table, or one file per
-example (see `i2m2.diagnose.tables` and `.examples`)."""
+"""What `--modality NAME=...` names, as a block.
+
+NAME=a,b,c           columns of the table; `vital_*` names all that match
+NAME=FILE.npz:key    an array of an npz file, rows in the order of the table
+NAME=FILE.csv        all columns of another table, or FILE.csv:a,b; rows in the same order, or
+                     matched by the --id column where that table has it
+NAME=notes/*.txt     one file per example, which belongs to the row whose id is the file's name
+...=...:KIND         table, series, picture, text or embedding where not to be inferred
+
+| suffix of one file per example | what an example is |
+|---|---|
+| .txt | a text |
+| .npy | an array: a series [T, C], a picture or an embedding |
+| .csv, .tsv, .parquet | a series, a row per step |
+| .png, .jpg, .bmp, .tif | a picture |
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from glob import glob, has_magic
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from i2m2.diagnose.examples import find_files, is_pattern_of_files, read_examples
-from i2m2.diagnose.tables import SUFFIXES, columns_of, table_in_file
+from i2m2.diagnose.tables import SUFFIXES, columns_of, read_table, table_in_file
 from i2m2.errors import SettingsError
-from i2m2.estimator.blocks import KINDS
+from i2m2.estimator.blocks import KINDS, InputError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
+TABLES = (".csv", ".tsv", ".parquet", ".pq")
+READABLE = (".txt", ".npy", *TABLES, *PICTURES)
 
 
 @dataclass(frozen=True)
@@ -65,3 +83,84 @@ def _block(source: Source, name: str, what: str) -> Any:
             f"--modality {name}: {kind!r} is no kind of block; choose one of {', '.join(KINDS)}"
         )
     return columns_of(source.table, name, columns, source.not_inputs)
+
+
+def is_pattern_of_files(word: str) -> bool:
+    """Whether a word such as `notes/*.txt` stands for a file per example."""
+    return has_magic(word) and Path(word).suffix.lower() in READABLE
+
+
+def find_files(name: str, pattern: str, folder: Path) -> list[Path]:
+    """Files that match a pattern, from here or else from the table's folder. InputError if none."""
+    found = glob(pattern) or glob(str(folder / pattern))
+    if not found:
+        raise InputError(f"--modality {name}: there is no file {pattern}")
+    return [Path(file) for file in sorted(found)]
+
+
+def read_examples(name: str, files: Sequence[Path], ids: np.ndarray | None) -> np.ndarray:
+    """An object array [n], None for a row without a file; the files are of one suffix.
+    SettingsError without ids, InputError for files that cannot be read or are of no row."""
+    if ids is None:
+        raise SettingsError(
+            f"--modality {name}: {files[0]} is one of {len(files)} files, one per example; give "
+            "--id COLUMN, which holds the files' names without their suffix"
+        )
+    places = {str(one): row for row, one in enumerate(ids)}
+    reader = _reader_of(files)
+    block = np.full(len(ids), None, dtype=object)
+    for path in files:
+        if path.stem not in places:
+            raise InputError(
+                f"--modality {name}: {path} is of no row; the --id column has no {path.stem!r}"
+            )
+        block[places[path.stem]] = reader(path)
+    _refuse_unequal(name, files, [one for one in block if one is not None])
+    return block
+
+
+def _reader_of(files: Sequence[Path]) -> Callable[[Path], Any]:
+    kind = files[0].suffix.lower()
+    if kind == ".txt":
+        return _text
+    if kind in PICTURES:
+        return _picture
+    return _array if kind == ".npy" else _steps
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}); give a text in UTF-8") from error
+
+
+def _picture(path: Path) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            return np.asarray(picture)
+    except OSError as error:  # which a picture that PIL does not know is, too
+        raise InputError(f"{path} cannot be read ({error}); give a picture") from error
+
+
+def _array(path: Path) -> np.ndarray:
+    return next(iter(read_table(path).values()))
+
+
+def _steps(path: Path) -> np.ndarray:
+    """[T, C]"""
+    frame = read_table(path)
+    if wrong := [column for column in frame if frame[column].dtype.kind not in "fiub"]:
+        raise InputError(f"{path}: column {wrong[0]!r} is no number; a series holds numbers")
+    return frame.to_numpy(dtype=np.float32)
+
+
+def _refuse_unequal(name: str, files: Sequence[Path], examples: Sequence[Any]) -> None:
+    """Pictures are of one size; series may be of any length."""
+    sizes = sorted({np.shape(one) for one in examples})
+    if files[0].suffix.lower() in PICTURES and len(sizes) > 1:
+        raise InputError(
+            f"--modality {name}: pictures of the shapes {sizes[0]} and {sizes[1]}; give one size"
+        )

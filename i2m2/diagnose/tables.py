@@ -1,12 +1,4 @@
-"""A user's files: a table (CSV, Parquet, npz) and blocks beside it, as `--modality` names them.
-
-NAME=a,b,c           columns of the table; `vital_*` names all that match
-NAME=FILE.npz:key    an array of an npz file, rows in the order of the table
-NAME=FILE.csv        all columns of another table, or FILE.csv:a,b; rows in the same order, or
-                     matched by the --id column where that table has it
-NAME=notes/*.txt     one file per example, called by its id (`i2m2.diagnose.examples`)
-...=...:KIND         table, series, picture, text or embedding where not to be inferred
-"""
+"""A user's tables (CSV, Parquet, npz) and what `i2m2.diagnose.modalities` takes of them."""
 
 from __future__ import annotations
 
@@ -122,7 +114,7 @@ def table_in_file(
     ids: np.ndarray | None,
     id_column: str | None,
 ) -> Any:
-    """An array of an npz, or columns of another table; see the top."""
+    """An array of an npz, or columns of another table."""
     other = read_table(path)
     if hasattr(other, "columns"):
         if ids is not None and id_column in other:
