@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from i2m2.diagnose.answer import Answer, answer_of, metric_for, with_bound
-from i2m2.diagnose.folds import fingerprint, run_folds
+from i2m2.diagnose.folds import Folds, fingerprint, run_folds
 from i2m2.diagnose.pages import to_html, to_text, write
 from i2m2.diagnose.predicted import HALF, Predicted, choose
-from i2m2.diagnose.rows import FoldRows, Question
+from i2m2.diagnose.rows import Question
 from i2m2.diagnose.runs import write_runs
 from i2m2.diagnose.saturated import pairwise_interaction
 from i2m2.errors import SettingsError
@@ -89,37 +89,61 @@ def diagnose(
 
     Raises InputError for data that cannot be used, SettingsError for settings.
     """
-    target, blocks = _read(X, y, modalities, kinds)
     _check_settings(folds, seeds, jobs, margin)
-    TrainingSettings.of(network)
-    _check_experts(interactions, experts, list(blocks))
-    task = task or _task_of(target)
-    if task not in ("classify", "regress"):
-        raise SettingsError(f"task={task!r} is unknown; choose classify or regress")
-    encoded, family, classes = _encoded(target, task)
-    metric_for(metric, task == "classify")  # before the training, not after it
-    of_rows = None if groups is None else as_groups(groups, len(target))
-    _check_size(encoded, of_rows, task)
-    names = _names_of(ids, len(target))
     options = {"experts": dict(experts or {}), "interactions": interactions, "folds": folds}
     options |= {"network": dict(network or {}), "further": further}
-    question = Question(blocks, encoded, of_rows, family, **options)
+    question, classes = _question(X, y, modalities, kinds, groups, task, **options)
+    metric_for(metric, classes is not None)  # before the training, not after it
+    names = _names_of(ids, len(question.y))
     folder = None if out is None else Path(out)
     found = run_folds(question, seeds, jobs, folder, progress)
-    gathered, of_experts = _gather(question, found, seeds)
-    predicted, choices = choose(gathered)
-    about = _about(name, question, classes, folds, seeds)
-    answer = answer_of(predicted, choices, about, metric, margin)
-    if bound := pairwise_interaction(question):
-        answer = with_bound(answer, bound)
-    if further:
-        answer = _with_further(answer, question, found)
+    predicted, of_experts = _gather(question, found, seeds)
+    about = _about(name, question, classes, seeds)
+    predicted, answer = _answer(question, predicted, found, about, metric, margin)
     if folder is not None:
         write(answer, folder)
         settings = {"optim": {"select": metric}, "folds": folds}
         data = {"description": about, "variant": "", "fingerprint": fingerprint(question)}
         write_runs(folder, predicted, names, of_experts, settings, {"data": data})
     return Diagnosis(answer, predicted.outputs, classes)
+
+
+def _question(
+    X: Any,
+    y: Any,
+    modalities: Mapping[str, Any] | None,
+    kinds: Mapping[str, str] | None,
+    groups: Any,
+    task: str | None,
+    **options: Any,
+) -> tuple[Question, list[np.ndarray] | None]:
+    """What is asked, and the classes of each label; errors as of `diagnose`."""
+    target, blocks = _read(X, y, modalities, kinds)
+    TrainingSettings.of(options["network"])
+    _check_experts(options["interactions"], options["experts"], list(blocks))
+    task = task or _task_of(target)
+    if task not in ("classify", "regress"):
+        raise SettingsError(f"task={task!r} is unknown; choose classify or regress")
+    encoded, family, classes = _encoded(target, task)
+    of_rows = None if groups is None else as_groups(groups, len(target))
+    _check_size(encoded, of_rows, task)
+    return Question(blocks, encoded, of_rows, family, **options), classes
+
+
+def _answer(
+    question: Question,
+    predicted: Predicted,
+    found: Folds,
+    about: str,
+    metric: str,
+    margin: float | None,
+) -> tuple[Predicted, Answer]:
+    """-> the predictions, with rows that stand for several, and what they say."""
+    predicted, choices = choose(predicted)
+    answer = answer_of(predicted, choices, about, metric, margin)
+    if bound := pairwise_interaction(question):
+        answer = with_bound(answer, bound)
+    return predicted, _with_further(answer, question, found) if question.further else answer
 
 
 def _read(
@@ -208,7 +232,7 @@ def _task_of(y: np.ndarray) -> str:
 
 
 def _gather(
-    question: Question, found: list[tuple[np.ndarray, FoldRows]], seeds: int
+    question: Question, found: Folds, seeds: int
 ) -> tuple[Predicted, dict[str, np.ndarray]]:
     """The folds' predictions in the order of the examples, and {expert: its own}."""
     n, shape = len(question.y), question.family.shape
@@ -238,7 +262,7 @@ def _gather(
     return predicted, experts
 
 
-def _about(name: str, question: Question, classes: Any, folds: int, seeds: int) -> str:
+def _about(name: str, question: Question, classes: Any, seeds: int) -> str:
     """`stays: 2,000 examples, static (table), series (series); 2 classes; 5 folds x 3 seeds`."""
     blocks = []
     for block in question.blocks.values():
@@ -249,13 +273,11 @@ def _about(name: str, question: Question, classes: Any, folds: int, seeds: int) 
         target = " and ".join(str(len(one)) for one in classes[:4]) + " classes"
     groups = "" if question.groups is None else f" in {len(np.unique(question.groups)):,} groups"
     examples = f"{len(question.y):,} examples{groups}"
-    times = f"{folds} folds x {seeds} seed" + "s" * (seeds != 1)
+    times = f"{question.folds} folds x {seeds} seed" + "s" * (seeds != 1)
     return f"{name}: {examples}; {', '.join(blocks)}; {target}; {times}"
 
 
-def _with_further(
-    answer: Answer, question: Question, found: list[tuple[np.ndarray, FoldRows]]
-) -> Answer:
+def _with_further(answer: Answer, question: Question, found: Folds) -> Answer:
     """Means over all test examples of what was asked for further, as lines."""
     from msgspec.structs import replace
 

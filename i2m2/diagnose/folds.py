@@ -23,12 +23,14 @@ from i2m2.runs import run_folders
 PARTS = ".folds"  # in the folder of results: one file per seed and fold, until all are done
 VERSION = 2  # counts up when the same data give other predictions
 
+Folds = list[tuple[np.ndarray, FoldRows]]  # test examples [n] bool, and their rows
+
 
 def run_folds(
     question: Question, seeds: int, jobs: int | None, out: Path | None, progress: bool
-) -> list[tuple[np.ndarray, FoldRows]]:
-    """[(test examples [n] bool, rows)] of every seed and fold, in order. SettingsError where `out`
-    holds folds of other data or settings."""
+) -> Folds:
+    """Every fold of every seed, in order. SettingsError where `out` holds folds of other
+    data or settings."""
     folds = [question.outer_folds(seed) for seed in range(seeds)]
     units = [(seed, k) for seed in range(seeds) for k in range(folds[seed].max() + 1)]
     parts = None if out is None else _open(out / PARTS, question, seeds)
