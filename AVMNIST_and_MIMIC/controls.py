@@ -8,7 +8,6 @@ trained; the products are kept beside the runs, and `python -m i2m2.results` mak
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from i2m2.errors import CommandParser, run_command
@@ -26,7 +25,10 @@ PRODUCTS = {  # name of the product -> the runs it is made of, of one seed
 def main(argv: list[str] | None = None) -> None:
     """Make every product whose parts are finished; name those that have none. DataError, once all
     others are made, for parts that cannot be read."""
-    results = _parser().parse_args(argv).results
+    parser = CommandParser("python -m AVMNIST_and_MIMIC.controls", __doc__)
+    about = "folder that holds <run>/seed<k>, such as results/avmnist, or several such folders"
+    parser.add_argument("results", type=Path, help=about)
+    results = parser.parse_args(argv).results
     below = [path for path in sorted(results.glob("avmnist*")) if _has_finished(path)]
     folders = below if below and not collect(results) else [results]
     products = {to: runs for folder in folders for to, runs in products_of(folder).items()}
@@ -53,17 +55,6 @@ def products_of(folder: Path) -> dict[Path, list[Path]]:
 
 def _has_finished(folder: Path) -> bool:
     return any(run.test is not None for run in collect(folder))
-
-
-def _parser() -> CommandParser:
-    parser = CommandParser(
-        "python -m AVMNIST_and_MIMIC.controls",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    about = "folder that holds <run>/seed<k>, such as results/avmnist, or several such folders"
-    parser.add_argument("results", type=Path, help=about)
-    return parser
 
 
 if __name__ == "__main__":

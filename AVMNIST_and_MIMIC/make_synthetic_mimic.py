@@ -12,7 +12,6 @@ and I2M2 differ on them.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 from pathlib import Path
@@ -69,10 +68,7 @@ def _check(out: Path, patients: int, seed: int, chart_rows: int | None) -> None:
 def main(argv: list[str] | None = None) -> None:
     """Generate the tables that the command line asks for."""
     parser = CommandParser(
-        "python -m AVMNIST_and_MIMIC.make_synthetic_mimic",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "python -m AVMNIST_and_MIMIC.make_synthetic_mimic", __doc__, allow_abbrev=False
     )
     about = "new folder to write"
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help=about)

@@ -169,10 +169,7 @@ def names(text: str) -> tuple[str, ...]:
 
 def _parser() -> CommandParser:
     parser = CommandParser(
-        "python -m AVMNIST_and_MIMIC.prepare_avmnist",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        "python -m AVMNIST_and_MIMIC.prepare_avmnist", __doc__, allow_abbrev=False
     )
     _add_files(parser.add_argument_group("files").add_argument)
     _add_other_tasks(parser.add_argument_group("instead of preparing MNIST and FSDD").add_argument)

@@ -12,7 +12,6 @@ audit only:
 
 from __future__ import annotations
 
-import argparse
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -230,12 +229,7 @@ def _report(out: Path, facts: layout.Facts) -> None:
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser(
-        "python -m AVMNIST_and_MIMIC.prepare_mimic",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser("python -m AVMNIST_and_MIMIC.prepare_mimic", __doc__, allow_abbrev=False)
     add = parser.add_argument
     about = "folder of MIMIC-III v1.4 (or its open demo) as PhysioNet ships it"
     add("--raw", type=Path, metavar="DIR", help=about)

@@ -10,7 +10,6 @@ as published, or in the folder that --images names.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -78,11 +77,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser(
-        "python -m VQA_and_NLVR2.audit",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser("python -m VQA_and_NLVR2.audit", __doc__)
     about = "data set that the files are of"
     parser.add_argument("--dataset", choices=("vqa_vs", "nlvr2"), required=True, help=about)
     about = "folder of the annotation files"

@@ -12,7 +12,6 @@ does not.
 
 from __future__ import annotations
 
-import argparse
 import re
 from pathlib import Path
 
@@ -87,11 +86,7 @@ def deviations(
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser(
-        prog="python -m VQA_and_NLVR2.check_parity",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser("python -m VQA_and_NLVR2.check_parity", __doc__)
     parser.add_argument("folder", type=Path, metavar="DIR", help="folder of stored numbers")
     about = f"largest deviation of an output of the backbone (default: {TOLERANCE:g})"
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help=about)

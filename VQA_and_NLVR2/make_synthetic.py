@@ -11,7 +11,6 @@ both: `synthetic.questions`, `synthetic.nlvr2_files`.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from i2m2.errors import CommandParser, SettingsError, run_command
@@ -35,12 +34,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser(
-        "python -m VQA_and_NLVR2.make_synthetic",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser("python -m VQA_and_NLVR2.make_synthetic", __doc__, allow_abbrev=False)
     about = "data set in whose files to write"
     parser.add_argument("--dataset", choices=tuple(UNITS), required=True, help=about)
     about = "new folder to write"

@@ -21,7 +21,7 @@ The file has FIBER's published layout and parameter names, and is loaded like th
 
 from __future__ import annotations
 
-import argparse
+from argparse import Namespace
 from pathlib import Path
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> None:
     print(f"written: {args.out}")
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check(args: Namespace) -> None:
     """SettingsError, DataError for what cannot be."""
     least = {"steps": 1, "threads": 1, "seed": 0}
     values = {name: getattr(args, name) for name in least}
@@ -68,12 +68,7 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser(
-        "python -m VQA_and_NLVR2.pretrain_tiny",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser("python -m VQA_and_NLVR2.pretrain_tiny", __doc__, allow_abbrev=False)
 
     def add(option: str, **how: object) -> None:
         parser.add_argument(option, **how)

@@ -20,16 +20,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from scipy.special import log_softmax
 from scipy.stats import norm
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
 from benchmarks.out_of_fold import FOLDS, out_of_fold
 from benchmarks.timing import beside, choices, machine, table

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,8 +20,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
 from benchmarks.fastmri_layout import bytes_rows, speed_rows, splits_of, write_reference
 from benchmarks.process import Cost, measure
@@ -232,11 +229,7 @@ def print_tables(folder: Path, reference: list[Path], args: argparse.Namespace) 
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser(
-        "benchmarks.fastmri",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser("benchmarks.fastmri", __doc__)
     add = parser.add_argument
     add("--volumes", type=int, default=6, help="to generate; default: 6")
     add("--rounds", type=int, default=5, help="of alternating reading; default: 5")

@@ -25,8 +25,6 @@ from statistics import median
 import torch
 from torch import Tensor
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
-
 from benchmarks.timing import alternate, beside, choices, machine, table
 from i2m2.errors import run_command
 from VQA_and_NLVR2.backbones.fiber import FIBER, FIBERSizes
@@ -167,7 +165,7 @@ def load_part(args: argparse.Namespace) -> str:
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "fiber_pretrain.ckpt"
         entries, size = published_file(path), path.stat().st_size
-        command = [sys.executable, str(Path(__file__).resolve()), "--load", str(path)]
+        command = [sys.executable, "-m", "benchmarks.fiber", "--load", str(path)]
         command += ["--threads", str(args.threads)]
         child = subprocess.run(command, check=True, capture_output=True, text=True)
         found = json.loads(child.stdout.splitlines()[-1])

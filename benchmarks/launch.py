@@ -16,8 +16,6 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
-
 from benchmarks.process import ROOT
 from benchmarks.timing import alternate, beside, machine, table
 from i2m2.sweep.local import Launcher

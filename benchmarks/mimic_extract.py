@@ -9,10 +9,10 @@ its peak memory is the system's record of that process.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,7 @@ def make_tables(folder: Path, millions: float) -> Cost | None:
     return measure(["AVMNIST_and_MIMIC.make_synthetic_mimic", "--out", str(folder), *counts])
 
 
-def row_of(millions: float, folder: Path, args: argparse.Namespace) -> tuple[Cost, list[str]]:
+def row_of(millions: float, folder: Path, args: Namespace) -> tuple[Cost, list[str]]:
     """Generate and extract one size -> cost of the extraction, its line of the table."""
     made = make_tables(folder, millions)
     with tempfile.TemporaryDirectory() as scratch:
@@ -121,10 +121,8 @@ def fit_lines(millions: list[float], costs: list[Cost]) -> list[str]:
     ]
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        "mimic_extract", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse(argv: list[str] | None) -> Namespace:
+    parser = CommandParser("mimic_extract", __doc__)
     sizes, about = [1.0, 5.0, 20.0], "rows of CHARTEVENTS (default: 1 5 20)"
     parser.add_argument("--millions", type=float, nargs="+", default=sizes, help=about)
     about = "keep the tables here, and use those that are there"

@@ -24,8 +24,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
-
 from AVMNIST_and_MIMIC.avmnist.digits import make_digits
 from AVMNIST_and_MIMIC.avmnist.experiment import load_avmnist
 from AVMNIST_and_MIMIC.avmnist.settings import AVMNISTData

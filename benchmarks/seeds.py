@@ -12,7 +12,6 @@ convolutions  a forward and backward pass of AV-MNIST's encoders: one after the 
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,8 +20,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
 from AVMNIST_and_MIMIC.avmnist.experiment import BLOCKS, SHAPES
 from AVMNIST_and_MIMIC.encoders import LeNet, MaxPool2x2

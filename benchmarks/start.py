@@ -16,8 +16,6 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
-
 from AVMNIST_and_MIMIC.avmnist.digits import make_digits
 from benchmarks.mimic import make_arrays
 from benchmarks.process import ROOT

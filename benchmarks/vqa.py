@@ -8,20 +8,17 @@ published way, three passes, is larger.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
-import sys
 import tempfile
 import time
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
 from benchmarks.timing import alternate, beside, machine, table
 from i2m2.errors import CommandParser, run_command
@@ -240,10 +237,8 @@ def main(argv: list[str] | None = None) -> None:
     print(table("I2M2's heads at real size, on this CPU", columns, [step]))
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        "benchmarks.vqa", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse(argv: list[str] | None) -> Namespace:
+    parser = CommandParser("benchmarks.vqa", __doc__)
 
     def number(option: str, default: int, about: str = "") -> None:
         parser.add_argument(option, type=int, default=default, help=f"{about}default: {default}")

@@ -10,7 +10,6 @@ and `python -m i2m2.results` puts them into Fig. 3.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from i2m2.errors import CommandParser, run_command
@@ -30,7 +29,10 @@ Seeds = dict[str, list[int]]  # run -> seeds of it that are finished
 def main(argv: list[str] | None = None) -> None:
     """Make every product whose parts are finished; say which parts the others lack. DataError, once
     all others are made, for parts that cannot be read."""
-    folder = _parser().parse_args(argv).results
+    parser = CommandParser("python -m fastMRI.controls", __doc__)
+    about = "folder that holds <run>/seed<k>, such as results/fastmri"
+    parser.add_argument("results", type=Path, help=about)
+    folder = parser.parse_args(argv).results
     finished = {(run.name, run.seed): run.dir for run in finished_runs(folder)}
     seeds: Seeds = {}
     for run, seed in finished:
@@ -87,17 +89,6 @@ def lack_of(parts: tuple[str, ...], seeds: Seeds) -> str:
 
 def _of_one_kind(parts: tuple[str, ...]) -> bool:
     return len(set(parts)) < len(parts)
-
-
-def _parser() -> CommandParser:
-    parser = CommandParser(
-        "python -m fastMRI.controls",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    about = "folder that holds <run>/seed<k>, such as results/fastmri"
-    parser.add_argument("results", type=Path, help=about)
-    return parser
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ work; the same command again makes what is missing. What a finding does to the i
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 from pathlib import Path
@@ -176,12 +175,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser(
-        "python -m fastMRI.make_synthetic",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser("python -m fastMRI.make_synthetic", __doc__, allow_abbrev=False)
     usual = Strengths()
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="DIR", help="folder to write")

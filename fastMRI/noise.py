@@ -9,8 +9,8 @@ its Rician form. The noise is the same for every run, scaled by the level.
 
 from __future__ import annotations
 
-import argparse
 import math
+from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     save_for_report(args.results, "noise", table, draw(points, labels, title), csv)
 
 
-def _chosen(args: argparse.Namespace) -> list[RunRecord]:
+def _chosen(args: Namespace) -> list[RunRecord]:
     """The finished runs that are asked for; products of runs have no model of their own."""
     finished = finished_runs(args.results)
     if args.runs:
@@ -120,12 +120,8 @@ def draw(points: Sequence[Point], labels: Mapping[str, str], title: str) -> Figu
     return figure
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = CommandParser(
-        "python -m fastMRI.noise",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parse(argv: list[str] | None) -> Namespace:
+    parser = CommandParser("python -m fastMRI.noise", __doc__)
     results = "folder that holds <run>/seed<k>, such as results/fastmri"
     parser.add_argument("results", type=Path, help=results)
     runs = "names of runs, such as inter i2m2 (default: all that are finished)"

@@ -9,7 +9,6 @@ likewise.
 
 from __future__ import annotations
 
-import argparse
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -174,11 +173,7 @@ def _legend(figure: Figure) -> None:
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser(
-        "python -m fastMRI.pictures",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser("python -m fastMRI.pictures", __doc__)
     add = parser.add_argument
     add("folder", type=Path, help="prepared folder, such as data/fastmri")
     about = "annotations: knee.csv of fastMRI+"

@@ -17,8 +17,8 @@ preparation. Layout of --out: fastMRI/preparation/cache.py
 
 from __future__ import annotations
 
-import argparse
 import json
+from argparse import Namespace
 from pathlib import Path
 
 from i2m2.errors import CommandParser, SettingsError, run_command
@@ -50,13 +50,13 @@ def main(argv: list[str] | None = None) -> None:
 # What follows is imported where it is needed: --help starts without h5py and scipy.
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check(args: Namespace) -> None:
     from fastMRI.preparation.cache_check import check
 
     check(args.check or args.out, args.annotations, args.file_list, args.workers)
 
 
-def _audit_labels(args: argparse.Namespace) -> None:
+def _audit_labels(args: Namespace) -> None:
     import msgspec
 
     from fastMRI.preparation.labels import audit_labels, read_annotations, read_file_list
@@ -65,7 +65,7 @@ def _audit_labels(args: argparse.Namespace) -> None:
     print(json.dumps(msgspec.to_builtins(audit), indent=2))
 
 
-def _prepare(args: argparse.Namespace) -> None:
+def _prepare(args: Namespace) -> None:
     from fastMRI.preparation.pipeline import prepare
     from fastMRI.preparation.report import summary
     from fastMRI.preparation.volumes import Rules
@@ -91,12 +91,7 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def _parser() -> CommandParser:
-    parser = CommandParser(
-        "python -m fastMRI.prepare",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = CommandParser("python -m fastMRI.prepare", __doc__, allow_abbrev=False)
     add = parser.add_argument_group("files").add_argument
     about = "folder with singlecoil_train and singlecoil_val, or these themselves"
     add("--raw", type=Path, nargs="+", metavar="DIR", help=about)

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 NO_MEMORY = re.compile(  # what PyTorch says, on the CPU and on GPUs
     r"can't allocate memory|not enough memory|out of memory|Storage size calculation overflowed"
@@ -39,7 +39,13 @@ class DamagedError(DataError):
 
 
 class CommandParser(argparse.ArgumentParser):
-    """argparse, with a mistake as one line instead of the whole usage."""
+    """argparse, with a mistake as one line instead of the whole usage, and the lines of a module's
+    docstring, given as the description, as they are."""
+
+    def __init__(self, prog: str | None = None, description: str = "", **options: Any) -> None:
+        if "\n" in description:
+            options |= {"formatter_class": argparse.RawDescriptionHelpFormatter}
+        super().__init__(prog, description=description, **options)
 
     def error(self, message: str) -> NoReturn:
         raise SettingsError(f"{message} (see --help)")
