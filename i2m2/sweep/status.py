@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -78,7 +78,7 @@ def statuses(out: Path) -> list[Status]:
     on_record = records.all_planned(out)
     if not on_record:
         raise SettingsError(f"{out}/{records.FOLDER}: no run is planned there; is it the --out?")
-    queue = queued() if any(planned["slurm"] for planned in on_record.values()) else {}
+    queue = cache(queued)  # asked where files do not say how a job has ended
     found = [_status(folder, queue, planned) for folder, planned in on_record.items()]
     by_name = {(status.title, status.planned["name"]): status for status in found}
     by_job = {status.planned["slurm"]: status for status in found}
@@ -108,7 +108,9 @@ def queued() -> dict[str, Queued]:
     return {name: Queued(*about) for name, *about in lines}
 
 
-def _status(folder: Path, queue: dict[str, Queued], planned: records.Planned) -> Status:
+def _status(
+    folder: Path, queue: Callable[[], dict[str, Queued]], planned: records.Planned
+) -> Status:
     """What can be said of a job without those that it needs."""
     state, configs = records.read_state(folder), settings_on_record(planned)
     runs = [next(folders_of(config), None) for config in configs]
@@ -117,16 +119,15 @@ def _status(folder: Path, queue: dict[str, Queued], planned: records.Planned) ->
     slurm = planned["slurm"] or ""
     if runs and all(run and is_done(run) for run in runs):
         return Status(planned, "done", epoch=epoch)
-    if slurm in queue:
-        job = queue[slurm]
+    if state and state["code"] == 0:
+        gone = Status(planned, "not started", note="its results are not here any more")
+        return gone if runs else Status(planned, "done", epoch=epoch)
+    if slurm and (job := queue().get(slurm)):
         if job.state == "PENDING":
             return Status(planned, "waiting", (slurm, ""), epoch, job.reason)
         return Status(planned, "running", (slurm, job.node), epoch)
     if state and state["code"] is None and records.is_alive(state):
         return Status(planned, "running", (f"process {state['pid']}", state["host"]), epoch)
-    if state and state["code"] == 0:
-        gone = Status(planned, "not started", note="its results are not here any more")
-        return gone if runs else Status(planned, "done", epoch=epoch)
     if state:
         killed = "" if state["code"] else "killed; "
         last = f"{killed}{_last_line(folder / 'log.txt') or f'see {folder}'}"

@@ -196,6 +196,17 @@ def test_where_there_is_no_slurm_it_says_so(tmp_path, monkeypatch):
         table(tmp_path, "unimodal_image")
 
 
+def test_where_there_is_no_slurm_files_say_what_has_ended(toy, cluster, tmp_path, monkeypatch):
+    submit([toy("a"), toy("b")], Resources(), tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    first, second = records.all_planned(tmp_path)
+    records.write_state(first, 0)
+    with pytest.raises(SettingsError, match="there is no SLURM here"):
+        show(tmp_path)
+    records.write_state(second, 0)
+    assert show(tmp_path).endswith("2 done")
+
+
 def test_what_can_never_start_is_called_cancelled_and_by_what(toy, tmp_path, cluster):
     jobs = [toy("part"), toy("joint", needs=["part"])]
     submit(jobs, Resources(), tmp_path)
