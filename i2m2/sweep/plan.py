@@ -209,8 +209,16 @@ def show(jobs: Sequence[Job]) -> str:
         needs = ", ".join(job.needs) if job.stage != "last" else "whatever comes before it"
         unknown = "finished" if job.finished else "?" if job.stage == "run" else ""
         rows.append([job.name, needs, f"{hours:.2g}" if hours else unknown])
-    timed = f"\n{sum(known):.1f} hours one after the other, without those that are not known"
+    but = ", without those that are not known" * any(row[-1] == "?" for row in rows)
+    timed = f"\n{_amount(sum(known))} one after the other{but}"
     return aligned(rows, others="left") + (timed if known else "")
+
+
+def _amount(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:.1f} hours"
+    minutes = round(60 * hours)
+    return f"{minutes} min" if minutes else "under a minute"
 
 
 def out_of(arguments: list[str]) -> Path:

@@ -92,7 +92,9 @@ def test_hours_are_those_of_a_run_that_differs_in_seed_and_number_of_epochs_alon
     assert [job.finished for job in jobs] == [True, False]
     text = planning.show([audio, image, jobs[0]]).splitlines()
     assert [line.split()[-1] for line in text[1:4]] == ["2", "?", "finished"]
-    assert text[-1].startswith("2.0 hours one after the other")
+    assert text[-1] == "2.0 hours one after the other, without those that are not known"
+    (short,) = plan(rows[:1], ["0"], TRAIN, config, [*words, *files, "--optim.epochs", "2"])
+    assert planning.show([short]).endswith("\n3 min one after the other")
 
 
 def test_what_comes_first_is_shared_by_torchrun_or_by_jobs_and_one_that_puts_the_parts_together():
