@@ -8,7 +8,7 @@ from shlex import quote
 
 from i2m2.files import Plain
 from i2m2.report.paper import RowSpec, Runs, TableSpec, departures
-from i2m2.runs import RunRecord, lookup
+from i2m2.runs import RunRecord, lookup, stamp
 from i2m2.settings import settings_of
 
 
@@ -73,8 +73,9 @@ def left_out(spec: TableSpec, runs: Runs) -> list[str]:
 def command(spec: TableSpec, row: RowSpec, seed: int, folder: Path, runs: Runs) -> str:
     """The command for one run of the table, with what the `runs` of its rows override; those of the
     same row count first."""
-    if row.command:
-        return row.command.format(folder=quote(str(folder)))
+    if row.command:  # made of predictions: none can be where no run has any (reported/)
+        can_be_made = any(stamp(run.dir) for run in runs)
+        return row.command.format(folder=quote(str(folder))) if can_be_made else ""
     if not spec.train:
         return ""
     beside = [run for run in runs if run.config and run.name in spec.labels]

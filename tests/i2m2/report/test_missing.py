@@ -3,10 +3,10 @@
 import yaml
 
 from i2m2.report.missing import command
-from i2m2.report.paper import read_specs
+from i2m2.report.paper import RowSpec, read_specs
 from i2m2.results import main
 from i2m2.runs import collect
-from tests.i2m2.conftest import CONFIG, INTER, TRAIN, make_run, make_three
+from tests.i2m2.conftest import CONFIG, INTER, TRAIN, make_run, make_three, save_predictions
 
 
 def test_missing_run_repeats_what_its_neighbour_overrides(out):
@@ -17,6 +17,16 @@ def test_missing_run_repeats_what_its_neighbour_overrides(out):
     repeated = "--optim.epochs 1 --data.dir 'my data' --data.source synthetic --data.train_size 500"
     line = f"- Inter_modality, seed 4: `{TRAIN} {INTER} --seed 4 --out results {repeated}`\n"
     assert line in (out / "toy/table.md").read_text()
+
+
+def test_what_is_made_of_predictions_has_a_command_where_there_are_any(out):
+    run = make_run(out, "toy/unimodal_image/seed0", {"accuracy": 0.7, "auroc": 0.8})
+    (spec,) = read_specs()["toy"]
+    row = RowSpec(label="Product", run="product", command="python -m toy.controls {folder}")
+    runs = collect(out / "toy")
+    assert command(spec, row, 0, out / "toy", runs) == ""
+    save_predictions(run, [True, False])
+    assert command(spec, row, 0, out / "toy", runs) == "python -m toy.controls results/toy"
 
 
 def test_epochs_that_may_be_another_methods_own_are_not_repeated(out):
