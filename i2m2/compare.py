@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from i2m2.errors import CommandParser, DataError, SettingsError, aligned, run_command
+from i2m2.errors import CommandParser, SettingsError, aligned, run_command
 from i2m2.report.paper import TableSpec, analysis_of, listed_under, read_specs
 from i2m2.report.significance import share_members
 from i2m2.runs import (
@@ -29,7 +29,7 @@ from i2m2.stats.predictions import (
     refuse_other_examples,
 )
 from i2m2.stats.resampling import RESAMPLES, group_index
-from i2m2.stats.summary import CustomMetrics, Summary, resample, summarise
+from i2m2.stats.summary import CustomMetrics, Summary, resample, resample_defined, summarise
 
 
 class Contrast(NamedTuple):
@@ -136,14 +136,7 @@ def usual_metrics(
     if not custom:
         binary = log_prob_of(predictions).shape[-1] == 2
         return ["accuracy", "nll"] + ["auroc"] * binary
-
-    def is_defined(metric: str) -> bool:
-        try:
-            return bool(resample([predictions], [metric], custom, resamples=1))
-        except (SettingsError, DataError):
-            return False
-
-    return [metric for metric in listed[0].metrics if is_defined(metric)]
+    return list(resample_defined([predictions], listed[0].metrics, custom, resamples=1))
 
 
 def report(found: Comparison, seeds: Sequence[str]) -> str:

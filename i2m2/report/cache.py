@@ -39,14 +39,9 @@ def judgement_of(folder: Path, spec: TableSpec, shown: Sequence[ResultRow]) -> J
     read from there where the predictions are gone (as in reported/) or have not changed."""
     rows = {row.run: row.runs for row in shown if row.runs}
     best = best_of({row.run: row.values for row in shown}, spec.metrics)
-    stamps = {run: [stamp(record.dir) for record in records] for run, records in rows.items()}
+    stamps = _stamps_of(rows)
     any_predictions = any(map(any, stamps.values()))
-    try:
-        tables = load(folder, Plain) or {}
-    except DataError:
-        if not any_predictions:
-            raise
-        tables = {}  # computed again
+    tables = _tables(folder, any_predictions)
     stored = _stored_judgement(tables.get(spec.name), rows)
     still_true = _still_true(stored, rows, best)
     if not any_predictions:
@@ -54,7 +49,8 @@ def judgement_of(folder: Path, spec: TableSpec, shown: Sequence[ResultRow]) -> J
     lacking = {run: _lack(rows[run], stamps[run]) for run in rows if not all(stamps[run])}
     complete = {run: records for run, records in rows.items() if run not in lacking}
     computed_from = {run: stamps[run] for run in complete}
-    computed_from |= _beside_predictions(complete, spec.metrics, best, lacking)
+    computed_from |= {"metrics": spec.metrics, "best": best, "without": lacking}
+    computed_from |= {"values": _values_of(complete, spec.metrics)}
     if stored and stored.computed_from == computed_from and stored.version == VERSION:
         return stored
     made = _judged(complete, spec, best, still_true)
@@ -69,6 +65,21 @@ def judgement_of(folder: Path, spec: TableSpec, shown: Sequence[ResultRow]) -> J
             )
     write_json(folder / FILE, tables | {spec.name: msgspec.to_builtins(made)})
     return made
+
+
+def _tables(folder: Path, can_be_computed: bool) -> Plain:
+    """What is stored of the tables of a results folder; nothing where it is unreadable and can be
+    computed again."""
+    try:
+        return load(folder, Plain) or {}
+    except DataError:
+        if not can_be_computed:
+            raise
+        return {}
+
+
+def _stamps_of(rows: Rows) -> dict[str, list[str | None]]:
+    return {run: [stamp(record.dir) for record in records] for run, records in rows.items()}
 
 
 def _stored_judgement(table: Plain | None, rows: Rows) -> Judgement | None:
@@ -91,14 +102,6 @@ def _judged(rows: Rows, spec: TableSpec, best: Mapping[str, str], before: Judgem
         why = f"no interval: a row's predictions_test.npz has no usual columns ({error})"
         nothing.why_no_interval = dict.fromkeys(rows, why)
     return nothing
-
-
-def _beside_predictions(
-    rows: Rows, metrics: Sequence[str], best: Mapping[str, str], lacking: Mapping[str, str]
-) -> Plain:
-    """What a judgement is computed from, beside the predictions."""
-    values = _values_of(rows, metrics)
-    return {"metrics": metrics, "best": best, "without": lacking, "values": values}
 
 
 def _values_of(rows: Rows, metrics: Sequence[str]) -> Plain:
@@ -161,14 +164,9 @@ def remembered(
     """What `make` makes of the predictions of all these rows, stored under a name in
     statistics.json, or read from there while nothing of them has changed but that predictions are
     gone. None where they are gone and nothing is stored. DataError if unreadable."""
-    stamps = {run: [stamp(record.dir) for record in records] for run, records in rows.items()}
+    stamps = _stamps_of(rows)
     complete = all(all(of_row) for of_row in stamps.values())
-    try:
-        tables = load(folder, Plain) or {}
-    except DataError:
-        if not complete:
-            raise
-        tables = {}  # computed again
+    tables = _tables(folder, complete)
     values = _values_of(rows, metrics)
     with suppress(msgspec.ValidationError):
         stored = msgspec.convert(tables.get(name), Remembered)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
-from i2m2.errors import DamagedError, DataError, SettingsError
+from i2m2.errors import DataError
 from i2m2.files import Plain
 from i2m2.metrics import metric_of
 from i2m2.runs import RunRecord, require_predictions
@@ -17,7 +17,7 @@ from i2m2.stats.intervals import Spread, usual_spread
 from i2m2.stats.paired_tests import holm
 from i2m2.stats.predictions import Predictions, refuse_other_examples, same_examples
 from i2m2.stats.resampling import RESAMPLES
-from i2m2.stats.summary import CustomMetrics, Summary, resample, summarise
+from i2m2.stats.summary import CustomMetrics, Summary, resample_defined, summarise
 
 Rows = Mapping[str, Sequence[RunRecord]]  # run name -> its finished seeds
 ALPHA = 0.05  # from it on, p leaves a row undistinguished from the best
@@ -85,8 +85,9 @@ def judge(
     made.groups = len(np.unique(next(iter(predictions.values()))["group"]))
     disagreeing: dict[str, list[str]] = {}
     p: dict[tuple[str, str], float] = {}
-    for column in _columns(predictions, metrics, custom, rows, made.groups):
-        metric = column.metric
+    members = list(predictions)
+    for metric, found in resample_defined(list(predictions.values()), metrics, custom).items():
+        column = _Column(metric, *found, made.groups, rows, members)
         recorded = [run for run in rows if any(metric in one.test for one in rows[run])]
         for run in recorded:
             summary = column.summary(run)
@@ -105,24 +106,6 @@ def judge(
     for run, names in disagreeing.items():
         made.why_no_interval[run] = f"no interval of {', '.join(names)}, {why}"
     return made
-
-
-def _columns(
-    predictions: Mapping[tuple[str, int], Predictions],
-    metrics: Sequence[str],
-    custom: CustomMetrics,
-    rows: Rows,
-    groups: int,
-) -> Iterator[_Column]:
-    """Each metric that the predictions define."""
-    for metric in metrics:
-        try:
-            found = resample(list(predictions.values()), [metric], custom)[metric]
-        except DamagedError:
-            raise
-        except (SettingsError, DataError):
-            continue
-        yield _Column(metric, *found, groups, rows, list(predictions))
 
 
 class _Column(NamedTuple):

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, UnsetType
 
-from i2m2.errors import DamagedError, DataError, SettingsError
+from i2m2.errors import DataError
 from i2m2.files import Plain, finite
 from i2m2.names import EXPERT, PRODUCT
 from i2m2.report.paper import Analysis
@@ -24,7 +24,7 @@ from i2m2.runs import RunRecord, part_of, require_predictions, stamp, usual_colu
 from i2m2.stats.calibration import Diagram, Pooled, calibration, pool_experts, reliability
 from i2m2.stats.complementarity import entropies, rescues
 from i2m2.stats.predictions import Predictions, expert_log_probs
-from i2m2.stats.summary import Summary, resample, summarise
+from i2m2.stats.summary import Summary, resample_defined, summarise
 
 Numbers = dict[str, float | None]  # by name
 NOT_MADE = "not made"
@@ -84,7 +84,9 @@ def compute(
     recorded = [name for name in metrics if name in record.test]
     with usual_columns(record.dir, "test"):
         found = (analysis.study or study)(predictions)
-        intervals = _intervals(predictions, recorded, analysis)
+        groups = len(np.unique(predictions["group"]))
+        resampled = resample_defined([predictions], recorded, analysis.metrics)
+        intervals = {name: summarise(name, *both, groups) for name, both in resampled.items()}
     made = {"metrics": intervals, **found}
     if parts := parts_of(folder, record, found["calibration"]):
         made["combination"] = _combined(parts, predictions, analysis)
@@ -93,22 +95,6 @@ def compute(
         borrowed = [name for name in names if tag and not name.endswith(f"-{tag}")]
         made["combination"] |= {"untagged": ", ".join(borrowed)}
     return msgspec.convert(finite(msgspec.to_builtins(made)), RunStatistics)
-
-
-def _intervals(
-    predictions: Predictions, metrics: Sequence[str], analysis: Analysis
-) -> dict[str, Summary]:
-    """{metric: its interval}, without metrics that neither `i2m2.metrics` nor the data set has."""
-    found, groups = {}, len(np.unique(predictions["group"]))
-    for metric in metrics:
-        try:
-            values, resampled = resample([predictions], [metric], analysis.metrics)[metric]
-        except DamagedError:
-            raise
-        except (SettingsError, DataError):
-            continue
-        found[metric] = summarise(metric, values, resampled, groups)
-    return found
 
 
 def _combined(parts: Mapping[str, Path], joint: Predictions, analysis: Analysis) -> Plain:

@@ -9,7 +9,7 @@ import numpy as np
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from i2m2.errors import DataError, SettingsError
+from i2m2.errors import DamagedError, DataError, SettingsError
 from i2m2.metrics import METRICS, metric_of
 from i2m2.stats.intervals import Spread, Summary, interval, summary_of
 from i2m2.stats.predictions import Predictions, label_names, log_prob_of
@@ -82,6 +82,25 @@ def resample(
     whole, resampled = whole.reshape(shape), resampled.reshape(-1, *shape)
     found = {name: (whole[k], resampled[:, k]) for k, name in enumerate(columns)}
     return {name: _mean_over_labels(found, parts) for name, parts in means.items()} | found
+
+
+def resample_defined(
+    predictions: Sequence[Predictions],
+    names: Iterable[str],
+    custom: CustomMetrics,
+    resamples: int = RESAMPLES,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """`resample`, without the metrics that neither i2m2.metrics nor `custom` has, or that need a
+    column which these predictions lack."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = resample(predictions, [name], custom, resamples)[name]
+        except DamagedError:
+            raise
+        except (SettingsError, DataError):
+            continue
+    return found
 
 
 def _general(
