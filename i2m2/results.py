@@ -96,7 +96,7 @@ def show(
     for place, table in enumerate(tables):
         shown = rendered(table)
         print(to_markdown(shown))
-        written = write_table(table, shown, folder, slug(table.title) if place else "")
+        written = write_table(table, shown, folder, slug(table.spec.heading) if place else "")
         figures = [path for path in written if path.suffix == ".png"]
         sections.append(Section(shown, figures, table.data == "synthetic"))
         paths += written
@@ -138,7 +138,7 @@ def write_studies(
         for row in table.rows:
             labels.setdefault(row.run, row.label)  # a row is called as in its first table
     finished = [run for run in runs if run.test is not None]
-    metrics = list(dict.fromkeys(metric for table in tables for metric in table.metrics))
+    metrics = list(dict.fromkeys(metric for table in tables for metric in table.spec.metrics))
     analysis = analysis_of(listed_under(folder.name, specs))
     about = tables[0].about
     studies = study_tables.studies_of(folder, finished, metrics, analysis)

@@ -79,7 +79,7 @@ def add_legend(figure: Figure, panels: Sequence[Axes], where: str, columns: int)
 def draw_table(table: ResultTable) -> Figure:
     """Draw the table's main metric, or its `drawn` ones, with standard deviations over the seeds;
     the further runs, where no row of the paper has a run yet."""
-    metrics = list(table.drawn) or [table.main]
+    metrics = list(table.spec.drawn) or table.spec.metrics[:1]
     rows = table.rows if any(row.values[metrics[0]] for row in table.rows) else table.further
     single = len(metrics) == 1
     size = (7.5 if single else 6.0, 0.4 + 0.38 * len(rows))
@@ -91,7 +91,7 @@ def draw_table(table: ResultTable) -> Figure:
     for axes, metric in zip(lowest, metrics, strict=False):
         what = f"{metric if single else 'score'}{' (%)' * in_percent(metric)}"
         axes.set_xlabel(f"{what}, mean ± sample standard deviation (seeds)")
-    figure.suptitle(f"{_plain(table.title, 70)}\n{_plain(table.about, 80)}", fontsize=11)
+    figure.suptitle(f"{_plain(table.spec.heading, 70)}\n{_plain(table.about, 80)}", fontsize=11)
     add_legend(figure, panels[:1], "outside lower right", columns=2)
     return figure
 
@@ -135,7 +135,7 @@ def _draw_paper(
         style = {"fmt": "D", "markersize": 5, "capsize": 2, "color": RED, "zorder": 5}
         axes.errorbar(known.value, place, xerr=known.std, label="paper", **style)
         ends.append(known.value + (known.std or 0.0))
-    if best is not None and row.run in best.rows and metric == table.main:
+    if best is not None and row.run in best.rows and metric == table.spec.metrics[0]:
         style = {"linestyles": "--", "colors": RED, "zorder": 3}
         style["label"] = "paper, best of the rows so marked"
         axes.vlines(best.value, place - 0.45, place + 0.45, **style)

@@ -9,14 +9,7 @@ from pathlib import Path
 from i2m2.errors import DataError
 from i2m2.report.cache import judgement_of
 from i2m2.report.missing import left_out, missing, missing_seeds, unfinished
-from i2m2.report.notes import (
-    data_kind,
-    data_summary,
-    none_judged,
-    notes,
-    verdict,
-    why_incomparable,
-)
+from i2m2.report.notes import data_kind, data_summary, none_judged, notes, verdict, why_incomparable
 from i2m2.report.paper import RowSpec, Runs, TableSpec, listed_under
 from i2m2.report.render import RenderedTable
 from i2m2.report.significance import how_sure
@@ -93,13 +86,10 @@ def fill(spec: TableSpec, runs: Runs, folder: Path) -> ResultTable:
     judgement = judgement_of(folder, spec, rows)
     baselines = [run.data.get("baseline") for run in finished]
     return ResultTable(
-        title=spec.heading,
+        spec=spec,
         about=data_summary(folder.name, data, finished),
-        metrics=spec.metrics,
-        drawn=spec.drawn,
         data=data,
         compared=() if incomparable else spec.judged_metrics,
-        judged=spec.published,
         rows=rows,
         further=_further_rows(spec, finished),
         notes=[
@@ -113,7 +103,6 @@ def fill(spec: TableSpec, runs: Runs, folder: Path) -> ResultTable:
             "Not counted": left_out(spec, runs),
         },
         faults=[run.fault for run in runs if run.fault],
-        best=None if incomparable else spec.best,
         baseline=next((scores for scores in baselines if isinstance(scores, dict)), {}),
         judgement=judgement,
     )

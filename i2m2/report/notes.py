@@ -177,8 +177,7 @@ def _sources(spec: TableSpec) -> list[str]:
     """Where the paper's values come from, and how certain they are."""
     known = {f"{row.label}, {m}": value for row in spec.rows for m, value in row.paper.items()}
     if spec.best:
-        names = " and ".join(spec.labels.get(run, run) for run in spec.best.rows)
-        known[f"the best of {names}"] = spec.best
+        known[f"the best of {spec.names_of_best}"] = spec.best
     lines = []
     for what, value in known.items():
         trust = "; ".join(text for text in (value.source, value.certainty) if text)

@@ -90,6 +90,11 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return {row.run: row.label for row in self.rows}
 
     @property
+    def names_of_best(self) -> str:
+        """The rows of which `best` is the best."""
+        return " and ".join(self.labels.get(run, run) for run in self.best.rows)
+
+    @property
     def judged_metrics(self) -> list[str]:
         """The main metric, and the others of which any of the paper's values is known."""
         main, *others = self.metrics

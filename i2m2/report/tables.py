@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 
 from i2m2.metrics import metric_of
-from i2m2.report.paper import PaperValue
+from i2m2.report.paper import PaperValue, TableSpec
 from i2m2.report.render import RenderedTable, Strong, csv_text
 from i2m2.report.significance import Judgement
 from i2m2.runs import RunRecord
@@ -41,36 +41,27 @@ class ResultRow:
 class ResultTable:
     """A table of the paper, filled with the runs of one results folder."""
 
-    title: str
+    spec: TableSpec
     about: str  # data set, variant, real or SYNTHETIC, number of seeds
-    metrics: Sequence[str]  # the first one is compared with the paper
-    drawn: Sequence[str] = ()  # metrics of its figure, a panel each; the first if none is named
     data: str  # real, synthetic or not recorded
-    compared: Sequence[str] = ()  # metrics that stand beside the paper's: of real data alone
-    judged: bool = True  # whether there is a table of the paper to be reproduced
+    compared: Sequence[str]  # metrics that stand beside the paper's: of real data alone
     rows: Sequence[ResultRow]  # the paper's, in its order
-    further: Sequence[ResultRow] = ()  # finished runs that are no rows of it
-    notes: Sequence[str] = ()
-    todo: Mapping[str, Sequence[str]] = field(default_factory=dict)  # heading -> commands
-    best: PaperValue | None = None
-    baseline: Mapping[str, float] = field(default_factory=dict)  # scores of class frequencies
-    judgement: Judgement = field(default_factory=Judgement)
-    faults: Sequence[str] = ()  # of damaged runs, which are not in it
+    further: Sequence[ResultRow]  # finished runs that are no rows of it
+    notes: Sequence[str]
+    todo: Mapping[str, Sequence[str]]  # heading -> commands
+    baseline: Mapping[str, float]  # scores of class frequencies
+    judgement: Judgement
+    faults: Sequence[str]  # of damaged runs, which are not in it
 
     @property
-    def main(self) -> str:
-        """The main metric."""
-        return self.metrics[0]
-
-    @property
-    def has_verdicts(self) -> bool:
-        """Whether any row is judged; where none is, a note says why."""
-        return self.judged and any(row.is_judged for row in self.rows)
+    def best(self) -> PaperValue | None:
+        """The paper's number of the best of several rows, where numbers are compared."""
+        return self.spec.best if self.compared else None
 
     @property
     def with_interval(self) -> Sequence[str]:
         """The metrics whose interval is shown: all, where no paper says which is the main one."""
-        return self.metrics[:1] if self.judged else self.metrics
+        return self.spec.metrics[:1] if self.spec.published else self.spec.metrics
 
 
 def in_percent(metric: str) -> bool:
@@ -103,10 +94,10 @@ def cell(
 
 def rendered(table: ResultTable) -> RenderedTable:
     """The table as text."""
-    grids = {"": _grid(table, table.rows, "model", table.judged)}
+    grids = {"": _grid(table, table.rows, "model", table.spec.published)}
     if table.further:
         grids["Further runs"] = _grid(table, table.further, "run", judged=False)
-    plain = [metric for metric in table.metrics if not in_percent(metric)]
+    plain = [metric for metric in table.spec.metrics if not in_percent(metric)]
     but = f" (not {', '.join(plain)})" if plain else ""
     units = f"In percent{but}: mean ± sample standard deviation over the seeds"
     shown = [
@@ -117,7 +108,7 @@ def rendered(table: ResultTable) -> RenderedTable:
     if shown:
         units += f", 95 % interval of {', '.join(shown)}"
     return RenderedTable(
-        title=table.title,
+        title=table.spec.heading,
         about=table.about,
         grids=grids,
         units=f"{units} (number of seeds).",
@@ -133,14 +124,15 @@ def _grid(
     verdict, as far as there are any. Scores of the class frequencies alone stand above, where they
     are recorded."""
     compared = [m for m in table.compared if judged and any(m in row.paper for row in rows)]
-    verdicts = judged and table.has_verdicts
-    header = [first, *table.metrics, *(f"{metric}, paper" for metric in compared)]
+    metrics = table.spec.metrics
+    verdicts = judged and any(row.is_judged for row in table.rows)  # where not, a note says why
+    header = [first, *metrics, *(f"{metric}, paper" for metric in compared)]
     grid = [header + ["verdict"] * verdicts]
     if table.baseline:
-        scores = [number(table.baseline.get(metric), metric) for metric in table.metrics]
+        scores = [number(table.baseline.get(metric), metric) for metric in metrics]
         grid.append([BASELINE, *scores] + ["-"] * (len(compared) + verdicts))
     for row in rows:
-        cells = [row.label, *(_cell_of(table, row, metric) for metric in table.metrics)]
+        cells = [row.label, *(_cell_of(table, row, metric) for metric in metrics)]
         cells += [str(row.paper.get(metric, "-")) for metric in compared]
         grid.append(cells + [row.verdict] * verdicts)
     return grid
@@ -169,15 +161,14 @@ def values_csv(table: ResultTable) -> str:
     rows has a line of its own."""
     lines: list[dict[str, object]] = []
     for metric, value in table.baseline.items():
-        if metric in table.metrics and value is not None:
+        if metric in table.spec.metrics and value is not None:
             lines.append({"row": BASELINE, "metric": metric, "mean": value, "seeds": 0})
     for row in (*table.rows, *table.further):
         lines += [_csv_line(table, row, metric) for metric in row.values]
     if table.best is not None:
-        labels = {row.run: row.label for row in table.rows}
-        row = f"the best of {' and '.join(labels.get(run, run) for run in table.best.rows)}"
         paper = table.best.value / table.best.scale
-        lines.append({"row": row, "metric": table.main, "seeds": 0, "paper": paper})
+        row = f"the best of {table.spec.names_of_best}"
+        lines.append({"row": row, "metric": table.spec.metrics[0], "seeds": 0, "paper": paper})
     rows = []
     for line in lines:
         cells = [(line | {"data": table.data}).get(column) for column in COLUMNS]

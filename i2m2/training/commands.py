@@ -14,13 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from i2m2.errors import CommandParser, SettingsError
 from i2m2.settings import RunConfig
-from i2m2.training.config import (
-    load_config,
-    named_in,
-    read_words,
-    read_yaml,
-    shell_command,
-)
+from i2m2.training.config import load_config, named_in, read_words, read_yaml, shell_command
 
 if TYPE_CHECKING:
     from i2m2.stats.predictions import Predictions
