@@ -37,7 +37,7 @@ from i2m2.training.data import ArrayDataset, MultimodalDataset, seed_everything
 from i2m2.training.evaluate import all_outputs, predict
 from i2m2.training.loop import Trainer
 from i2m2.training.run import Run
-from i2m2.training.seeds import Seed, StackTrainer
+from i2m2.training.stack import Seed, StackTrainer
 
 TABLE = "a table of one's own"
 SEEDS = {TABLE: 10}  # else 5

@@ -137,18 +137,6 @@ def unanswered(predictions: Predictions) -> str:
     return f"{count:,} of {examples:,} examples {what}\n" if count else ""
 
 
-def build_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductOfExperts:
-    """The data set's model. SettingsError for one that is larger than the memory, or than any."""
-    try:
-        return experiment.build_model(config, data)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise SettingsError(
-            "the model does not fit into this machine's memory; choose smaller sizes in model"
-        ) from error
-
-
 def evaluate_run(
     experiment: Experiment, run: Run, split: str, combine: str, again: bool
 ) -> Predictions:
@@ -188,8 +176,16 @@ def predict_again(experiment: Experiment, run: Run, split: str) -> Predictions:
 
 def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductOfExperts:
     """The data set's model. Where modalities may be absent it knows the training labels'
-    frequencies, its answer where all are."""
-    model = build_model(experiment, config, data)
+    frequencies, its answer where all are. SettingsError for one that is larger than the memory, or
+    than any."""
+    try:
+        model = experiment.build_model(config, data)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise SettingsError(
+            "the model does not fit into this machine's memory; choose smaller sizes in model"
+        ) from error
     train = data.splits["train"].select(model.modalities)
     if getattr(train, "present", None) and model.log_prior is None:
         model.set_prior(torch.from_numpy(np.exp(log_frequencies(train.y, _classes(model, train)))))

@@ -9,29 +9,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
-from torch.utils._pytree import tree_map
 
 from i2m2.errors import SettingsError
-from i2m2.files import Plain
-from i2m2.losses import negative_log_likelihood
 from i2m2.machine.accelerator import make_accelerator
 from i2m2.machine.neighbours import sharing_cores
 from i2m2.model import ProductOfExperts
 from i2m2.runs import read_config
 from i2m2.settings import RunConfig
 from i2m2.stats.predictions import Predictions
-from i2m2.training import data
-from i2m2.training.data import Batch, Data, MicroBatch, MultimodalDataset
-from i2m2.training.evaluate import SelectOutputs, predict
+from i2m2.training.data import Data, MultimodalDataset
 from i2m2.training.experiment import (
     Experiment,
     finish,
@@ -40,38 +32,11 @@ from i2m2.training.experiment import (
     say_done,
     train_run,
 )
-from i2m2.training.loop import (
-    CHECK_EVERY,
-    History,
-    Loss,
-    Trainer,
-    keep_epoch,
-    record_of,
-    refuse_nan,
-    say_resumed,
-    training_ended,
-    usual_scores,
-)
+from i2m2.training.loop import keep_epoch, record_of, refuse_nan, say_resumed, usual_scores
 from i2m2.training.run import Run, run_dir
-from i2m2.training.stack import OfOneBatch, joined, slice_of, stack
+from i2m2.training.stack import OfOneBatch, Seed, StackTrainer, stack
 
 ONE_BY_ONE = "train one seed after the other: --seed"
-
-
-@dataclass(eq=False)
-class Seed:
-    """One run of several: its own model, and its state after its latest epoch."""
-
-    run: Run
-    model: ProductOfExperts
-    state: Plain  # of the model, then also of optimizer and scheduler, as in last.pt
-    history: History = field(default_factory=list)
-    error: FloatingPointError | None = None  # which ended its training
-
-    @property
-    def waits(self) -> bool:
-        """Whether it has epochs left."""
-        return self.error is None and not training_ended(self.history, self.run.config.optim)
 
 
 def train_seeds(experiment: Experiment, configs: Sequence[RunConfig], command: str) -> None:
@@ -112,7 +77,8 @@ def _at_once(
 ) -> list[FloatingPointError]:
     _refuse_settings(configs[0])
     content = experiment.load(configs[0])
-    _refuse_data(content.splits["train"])
+    if hasattr(content.splits["train"], "set_epoch"):
+        raise SettingsError(f"these data differ from epoch to epoch; {ONE_BY_ONE}")
     folders = {run_dir(config, content.variant): config for config in configs}
     usual = _usual_threads(folders)
     runs = [Run.open(path, c, content.facts, usual=usual) for path, c in folders.items()]
@@ -202,104 +168,6 @@ def _failed(seed: Seed, trainer: StackTrainer, place: int, predictions: Predicti
     return seed.error is not None
 
 
-class StackTrainer(Trainer):
-    """`Trainer` of the models of several seeds, which are at the same epoch."""
-
-    def __init__(
-        self, seeds: Sequence[Seed], accelerator: Accelerator, loss: Loss, examples: int
-    ) -> None:
-        self.configs = [seed.run.config for seed in seeds]
-        self.generators = [torch.Generator(accelerator.device) for _ in seeds]
-        self.errors: dict[int, FloatingPointError] = {}  # by place in the stack
-        model = stack([seed.model for seed in seeds], self.generators)
-        super().__init__(model, self.configs[0], accelerator, loss, None, examples)
-        states = [seed.state for seed in seeds]
-        for name, part in self.parts.items():
-            if name in states[0]:
-                part.load_state_dict(joined([state[name] for state in states]))
-
-    def state_of(self, place: int) -> Plain:
-        """The state of one seed, as `Trainer` has it."""
-        return slice_of({name: part.state_dict() for name, part in self.parts.items()}, place)
-
-    def predict(
-        self, dataset: MultimodalDataset, select_outputs: SelectOutputs
-    ) -> list[Predictions]:
-        """Every seed's predictions of a split."""
-        config, places = self.config, range(len(self.configs))
-
-        def of_each(log_prob: Tensor, by_expert: Mapping[str, Tensor], y: Any) -> dict[str, Tensor]:
-            columns = {}
-            for s in places:
-                own = {name: value[:, s] for name, value in by_expert.items()}
-                selected = select_outputs(log_prob[:, s], own, y)
-                columns |= {f"{s}/{name}": column for name, column in selected.items()}
-            return columns
-
-        model = OfOneBatch(self.model, len(places))
-        columns = predict(
-            model, dataset, self.accelerator, config.step_size, config.workers, of_each
-        )
-        common = {name: column for name, column in columns.items() if "/" not in name}
-        own = [
-            {n.removeprefix(f"{s}/"): c for n, c in columns.items() if n.startswith(f"{s}/")}
-            for s in places
-        ]
-        return [common | columns for columns in own]
-
-    def _plan(self, examples: int, epoch: int) -> list[MicroBatch]:
-        """Seed an epoch's random numbers -> its micro-batches: all seeds' examples in a row."""
-        optim, plans = self.config.optim, []
-        for config, generator in zip(self.configs, self.generators, strict=True):
-            data.seed_generator(generator, config.seed, epoch, 0)
-            update = (optim.batch_size, config.seed, epoch, optim.micro_batches)
-            plans.append(data.training_plan(examples, *update))
-        return [
-            MicroBatch(np.concatenate([own.positions for own in parts]), *parts[0][1:])
-            for parts in zip(*plans, strict=True)
-        ]
-
-    def _forward_backward(self, part: MicroBatch, batch: Batch, train: MultimodalDataset) -> Tensor:
-        """Add a micro-batch's gradients -> every seed's share of the mean loss of its update."""
-        batch = data.to_device(batch, self.accelerator.device, train.prepare)
-        log_prob, _ = self.wrapped(
-            self._by_seed(batch["inputs"]), self._by_seed(batch.get("present") or {})
-        )
-        mean = self._losses(log_prob, batch["y"]) * part.scale
-        mean.sum().backward()
-        return mean.detach()
-
-    def _by_seed(self, values: Any) -> Any:
-        """Tensors [S * B, ...] -> [S, B, ...]."""
-        return tree_map(lambda x: x.view(len(self.configs), -1, *x.shape[1:]), values)
-
-    def _losses(self, log_prob: Tensor, y: Any) -> Tensor:
-        """Every seed's loss, summed over its examples: [S, B, (L,) C], y [S * B(, L)] -> [S]."""
-        if self.loss is negative_log_likelihood:  # an example's does not depend on the others
-            return self.loss(log_prob.flatten(0, 1), y).view(len(log_prob), -1).sum(dim=1)
-        y = self._by_seed(y)
-        own = [tree_map(lambda x, s=s: x[s], y) for s in range(len(log_prob))]
-        losses = [self.loss(*pair).sum() for pair in zip(log_prob, own, strict=True)]
-        return torch.stack(losses)
-
-    def _clip(self, parameters: list[Tensor], norm: float) -> None:
-        """Each seed's gradient on its own."""
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        norms = [torch.linalg.vector_norm(g.view(len(g), -1), dim=1) for g in gradients]
-        total = torch.linalg.vector_norm(torch.stack(norms), dim=0)  # [S]
-        factor = (norm / (total + 1e-6)).clamp(max=1)
-        for g in gradients:
-            g.mul_(factor.view(-1, *[1] * (g.dim() - 1)))
-
-    def _refuse_non_finite(self, losses: list[Tensor], plan: list[MicroBatch], epoch: int) -> None:
-        """Note whose loss is not finite; the others go on."""
-        begin = (len(losses) - 1) // CHECK_EVERY * CHECK_EVERY
-        recent = torch.stack(losses[begin:])  # [steps, S]
-        for place in (~torch.isfinite(recent)).any(dim=0).nonzero().flatten().tolist():
-            found = self._not_finite(recent[:, place], begin, plan, epoch, self.configs[place])
-            self.errors.setdefault(place, found)
-
-
 def _refuse_settings(config: RunConfig) -> None:
     """SettingsError for what one stack of models cannot do as each alone does."""
     reasons = {
@@ -309,12 +177,6 @@ def _refuse_settings(config: RunConfig) -> None:
     }
     if found := [reason for reason, holds in reasons.items() if holds]:
         raise SettingsError(f"several seeds at once do not go with {found[0]}; {ONE_BY_ONE}")
-
-
-def _refuse_data(train: MultimodalDataset) -> None:
-    """SettingsError for training data that look different in every epoch, by chance."""
-    if hasattr(train, "set_epoch"):
-        raise SettingsError(f"these data differ from epoch to epoch; {ONE_BY_ONE}")
 
 
 def _refuse_other_threads(runs: Sequence[Run]) -> None:
