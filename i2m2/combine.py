@@ -72,7 +72,8 @@ def save_product(
 
     Its config.yaml holds `method: product` and what the runs' settings have in common.
     """
-    from i2m2.training.run import Run, environment  # here: it needs torch
+    from i2m2.machine.environment import environment  # here: they need torch
+    from i2m2.training.run import Run
 
     predictions = {split: combine(read_runs(runs, split)) for split in ("val", "test")}
     result = scores(predictions)

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import io
 import json
-import platform
-import re
-import subprocess
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TypedDict
@@ -27,6 +22,7 @@ from torch import Tensor, nn
 
 from i2m2.errors import BusyError, DataError, SettingsError
 from i2m2.files import Plain, finite, lock, write_atomic, write_json, write_text
+from i2m2.machine.environment import environment
 from i2m2.reading.paths import damaged, require_file
 from i2m2.reading.yaml12 import dump_yaml
 from i2m2.runs import Numbers, is_done, read_config, read_environment, read_facts
@@ -39,9 +35,6 @@ UNREADABLE = (
     UnpicklingError, zipfile.BadZipFile, SafetensorError, AssertionError,
 )  # fmt: skip
 CHECKSUM = "crc32"  # of the weights, in the metadata of best.safetensors
-PACKAGES = (  # whose versions a number depends on
-    "torch", "torchvision", "numpy", "scikit-learn", "accelerate", "transformers", "h5py", "i2m2",
-)  # fmt: skip
 
 
 class Epoch(TypedDict):
@@ -276,40 +269,3 @@ def _checksum(weights: Mapping[str, Tensor]) -> int:
 def shown(differing: Mapping[str, tuple[object, object]]) -> str:
     """What `differences` found, in a message: `optim.lr (0.05 there, 0.1 now), ...`."""
     return ", ".join(f"{key} ({there} there, {now} now)" for key, (there, now) in differing.items())
-
-
-def environment(device: str = "cpu") -> Plain:
-    """Versions, device (as in the settings: auto takes a GPU where there is one) and commit: what a
-    number depends on beside the settings and the data."""
-    versions = {}
-    for name in PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions[name] = version(name)
-    on_gpu = device != "cpu" and torch.cuda.is_available()
-    return {
-        "python": platform.python_version(),
-        "versions": versions,
-        "device": torch.cuda.get_device_name() if on_gpu else _processor(),
-        "git_commit": _git_commit(),
-        "command": " ".join(["python", *sys.orig_argv[1:]]),
-    }
-
-
-def _git_commit() -> str | None:
-    """The commit of this project, with `+` if files differ from it; None in a copy without .git."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    words = ["describe", "--always", "--exclude=*", "--abbrev=40", "--dirty=+"]  # whatever the tags
-    with suppress(OSError, subprocess.CalledProcessError):
-        command = ["git", "-C", str(root), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    return None
-
-
-def _processor() -> str:
-    path = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.*)", path.read_text()) if path.exists() else []
-    if names:
-        return f"{names[0]}, {len(names)} cores"
-    return platform.processor() or platform.machine()

@@ -32,7 +32,7 @@ ROWS = (
 @pytest.fixture(autouse=True)
 def _no_git(monkeypatch):
     """Asking for the commit takes longer than these runs."""
-    monkeypatch.setattr("i2m2.training.run._git_commit", lambda: None)
+    monkeypatch.setattr("i2m2.machine.environment._git_commit", lambda: None)
 
 
 def load(config):
