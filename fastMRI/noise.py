@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from fastMRI.preparation.labels import LABELS
 from fastMRI.settings import DATASETS
 from i2m2.errors import CommandParser, SettingsError, run_command
-from i2m2.names import PRODUCT
 from i2m2.report.render import RenderedTable, csv_text
 from i2m2.report.robustness import at_levels, finished_runs, rows_of, save_for_report
 from i2m2.report.tables import cell
@@ -59,11 +58,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _chosen(args: Namespace) -> list[RunRecord]:
-    """The finished runs that are asked for; products of runs have no model of their own."""
+    """The finished runs that are asked for."""
     finished = finished_runs(args.results)
     if args.runs:
         finished = [run for run in finished if run.name in args.runs]
-    finished = [run for run in finished if run.config.get("method") != PRODUCT]
     if not finished:
         raise SettingsError(f"{args.results}: no finished run is named {' or '.join(args.runs)}")
     return finished

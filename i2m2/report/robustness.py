@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from i2m2.errors import SettingsError
 from i2m2.files import write_text
+from i2m2.names import PRODUCT
 from i2m2.report.fill import specs_of
 from i2m2.report.notes import data_kind, data_summary
 from i2m2.report.paper import Labels, read_specs
@@ -24,13 +25,15 @@ if TYPE_CHECKING:
 
 
 def finished_runs(folder: Path) -> list[RunRecord]:
-    """The finished runs of a results folder (`results/avmnist`). SettingsError if it has none."""
+    """The finished runs of a results folder (`results/avmnist`) that have a model: not products of
+    others. SettingsError if there are none."""
     if not folder.is_dir():
         raise SettingsError(
             f"{folder}: there is no such results folder; give the one that holds <run>/seed<k>"
         )
     runs = collect(folder)
-    if finished := [run for run in runs if run.test is not None]:
+    trained = [run for run in runs if run.config.get("method") != PRODUCT]
+    if finished := [run for run in trained if run.test is not None]:
         return finished
     if below := sorted(path.name for path in folder.iterdir() if path.is_dir() and collect(path)):
         names = ", ".join(below)

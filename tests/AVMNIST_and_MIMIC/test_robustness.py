@@ -21,7 +21,8 @@ FACTS = {"variant": "tiny", "synthetic": True, "description": "made up"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Two tiny finished runs on made-up files in the official layout."""
+    """Two tiny finished runs on made-up files in the official layout, and a product, which has no
+    model."""
     root = tmp_path_factory.mktemp("robustness")
     rng = np.random.default_rng(0)
     for name in ("image", "audio"):
@@ -37,7 +38,11 @@ def folder(tmp_path_factory) -> Path:
     base += ["--data.dir", str(root / "data"), "--out", str(root / "results"), "--device", "cpu"]
     for method in ("unimodal_image", "inter"):
         train.main([*base, "--method", method])
-    return root / "results" / "avmnist-tiny"
+    folder = root / "results" / "avmnist-tiny"
+    product = shutil.copytree(folder / "unimodal_image/seed0", folder / "product-image/seed0")
+    config = product / "config.yaml"
+    config.write_text(config.read_text().replace("method: unimodal_image", "method: product"))
+    return folder
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -82,7 +87,7 @@ def test_mistakes_are_one_line_that_says_what_to_do(folder, tmp_path):
     shutil.copytree(folder, unfinished)
     for path in unfinished.rglob("DONE"):
         path.unlink()
-    with pytest.raises(SettingsError, match="none of its 2 runs is finished"):
+    with pytest.raises(SettingsError, match="none of its 3 runs is finished"):
         main([str(unfinished)])
 
 
