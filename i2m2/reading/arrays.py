@@ -41,18 +41,14 @@ Arrays = dict[str, np.ndarray]
 Schema = Mapping[str, Array]
 
 
-def read_arrays(
-    path: Path, schema: Schema, remedy: str, optional: Schema | None = None, **sizes: int
-) -> Arrays:
-    """The arrays of a .npz that the schema names, and those of `optional` that are there. `sizes`:
-    what letters of the shapes stand for. DataError names the array, what was expected of it and
-    what to do."""
+def read_arrays(path: Path, schema: Schema, remedy: str, **sizes: int) -> Arrays:
+    """The arrays of a .npz that the schema names. `sizes`: what letters of the shapes stand for.
+    DataError names the array, what was expected of it and what to do."""
     file = ArrayFile(path, remedy)
     if absent := [name for name in schema if name not in file]:
         raise damaged(path, f"it has no array {', '.join(absent)}", remedy)
-    expected = {**schema, **(optional or {})}
-    arrays = {name: file[name] for name in expected if name in file}
-    check_arrays(path, arrays, expected, remedy, **sizes)
+    arrays = {name: file[name] for name in schema}
+    check_arrays(path, arrays, schema, remedy, **sizes)
     return arrays
 
 

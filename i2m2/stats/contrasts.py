@@ -89,13 +89,12 @@ class ScoredRows:
         rows: Mapping[str, Sequence[Predictions]],
         metric: str,
         custom: CustomMetrics | None = None,
-        resamples: int = RESAMPLES,
     ) -> ScoredRows:
         """From {row: [S] predictions}; errors as `resample`, and DataError for other examples."""
         flat = {f"{row} ({k})": one for row, seeds in rows.items() for k, one in enumerate(seeds)}
         refuse_other_examples(flat)
         predictions = list(flat.values())
-        values, resampled = resample(predictions, [metric], custom, resamples)[metric]
+        values, resampled = resample(predictions, [metric], custom)[metric]
         _, groups = group_index(predictions[0]["group"])
         counts = {row: len(seeds) for row, seeds in rows.items()}
         return cls._split(counts, values, resampled, groups)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from i2m2.errors import aligned
 from i2m2.metrics import METRICS, score
 from i2m2.names import EXPERT, PRODUCT
+from i2m2.stats.calibration import log_frequencies
 from i2m2.stats.predictions import Predictions, expert_log_probs, labels_of
 from i2m2.training.data import MultimodalDataset, loader, to_device
 
@@ -122,8 +123,7 @@ def score_of_class_frequencies(
     train_y: np.ndarray, y: np.ndarray, num_classes: int
 ) -> dict[str, float]:
     """Scores of the training labels' frequencies as every answer, each class counted once more."""
-    counts = np.bincount(train_y, minlength=num_classes) + 1.0
-    return score(y, np.tile(np.log(counts / counts.sum()), (len(y), 1)))
+    return score(y, np.tile(log_frequencies(train_y, num_classes), (len(y), 1)))
 
 
 def table_of(scores: Mapping[str, Mapping[str, float]]) -> str:
