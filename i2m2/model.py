@@ -77,10 +77,7 @@ class ProductOfExperts(nn.Module):
     """
 
     def __init__(
-        self,
-        experts: Mapping[str, nn.Module],
-        normalise: bool = True,
-        prior: Tensor | None = None,
+        self, experts: Mapping[str, nn.Module], normalise: bool = True, prior: Tensor | None = None
     ) -> None:
         super().__init__()
         if not experts:

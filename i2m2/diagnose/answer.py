@@ -17,15 +17,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import asdict, replace
 
-from i2m2.diagnose.predicted import (
-    BEST,
-    FUSED,
-    HALF,
-    PRIOR,
-    Choice,
-    Predicted,
-    is_reference,
-)
+from i2m2.diagnose.predicted import BEST, FUSED, HALF, PRIOR, Choice, Predicted, is_reference
 from i2m2.diagnose.words import (
     BESIDE,
     INTERACTION,

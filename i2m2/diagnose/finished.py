@@ -179,10 +179,7 @@ def _log_frequencies(y: np.ndarray, classes: int) -> np.ndarray:
 
 
 def _conclusion(
-    rows: Rows,
-    test: Mapping[str, Sequence[Predictions]],
-    metric: str,
-    custom: CustomMetrics,
+    rows: Rows, test: Mapping[str, Sequence[Predictions]], metric: str, custom: CustomMetrics
 ) -> Conclusion:
     first = next(iter(test.values()))[0]
     prior = {} if metric in custom or "log_prob" not in first else {PRIOR: [_prior(first)]}

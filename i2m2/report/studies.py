@@ -20,13 +20,12 @@ from i2m2.errors import DataError
 from i2m2.files import Plain, finite
 from i2m2.names import EXPERT, PRODUCT
 from i2m2.report.paper import Analysis
-from i2m2.runs import RunRecord, part_of, require_predictions, stamp, usual_columns
+from i2m2.runs import Numbers, RunRecord, part_of, require_predictions, stamp, usual_columns
 from i2m2.stats.calibration import Diagram, Pooled, calibration, pool_experts, reliability
 from i2m2.stats.complementarity import entropies, rescues
 from i2m2.stats.predictions import Predictions, expert_log_probs
 from i2m2.stats.summary import Summary, resample_defined, summarise
 
-Numbers = dict[str, float | None]  # by name
 NOT_MADE = "not made"
 
 
