@@ -112,6 +112,20 @@ class Dial:
             logits += np.where(seen[needed].all(axis=0)[:, None], term, 0)
         return log_softmax(logits)
 
+    def cells(self) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Every combination of symbols {modality: [n]}, and p(x_1..x_M, y) of each, [n, K].
+        SettingsError for more than MOST_CELLS of them."""
+        shape = (self.classes**2,) * len(self.alpha)
+        if (cells := math.prod(shape) * self.classes) > MOST_CELLS:
+            size = f"classes ** (2 * modalities + 1) is {cells:,}"
+            raise SettingsError(f"{size}; cells are listed up to {MOST_CELLS:,}")
+        found = np.indices(shape).reshape(len(shape), -1)
+        b, c = np.divmod(found, self.classes)
+        total = b[self._members].sum(axis=0) % self.classes
+        of_sum = _channel(self.beta, self.classes)[total] / self.classes ** (len(shape) - 1)
+        joint = np.exp(self._log_table())[tuple(c)] * of_sum
+        return dict(zip(self.modalities, found, strict=True)), joint
+
     def intra_log_prob(self, symbols: Symbols) -> np.ndarray:
         """The best log q(y | x) that is a sum of functions of (y, x_m), normalised: {modality: [n]}
         -> [n, K]. It is the product of unimodal experts with the largest expected likelihood."""

@@ -14,8 +14,10 @@ import numpy as np
 import torch
 
 from i2m2.estimator.blocks import InputError
+from i2m2.estimator.examples import Examples
 from i2m2.estimator.families import Family, Pool
-from i2m2.estimator.members import Examples, Linear, Member, Network, ScikitLearn, Trees
+from i2m2.estimator.linear import Linear
+from i2m2.estimator.members import Member, Network, ScikitLearn, Trees
 from i2m2.estimator.networks import TrainingSettings, rows_of, tensors_of, train
 from i2m2.estimator.preparation import PreparedBlocks
 from i2m2.names import INTER

@@ -69,7 +69,7 @@ class Categorical:
         equal = np.full(len(models), 1 / len(models))
         if len(models) == 1:
             return np.ones((1, self.shape[0]))
-        return self._fit(np.stack(models, axis=-1), y, equal, len(models))
+        return self.fit_weights(np.stack(models, axis=-1), y, equal, len(models))
 
     def blend(self, weights: np.ndarray, models: Sequence[np.ndarray]) -> np.ndarray:
         return log_softmax(_weighted(weights, models) + self.mask)
@@ -78,13 +78,14 @@ class Categorical:
         """The weights and gamma that make `y` most likely."""
         features = np.stack([*experts, np.broadcast_to(prior, experts[0].shape)], axis=-1)
         start = np.array([*np.ones(len(experts)), 0.0])
-        *weights, gamma = self._fit(features, y, start, len(experts))
+        *weights, gamma = self.fit_weights(features, y, start, len(experts))
         return Pool(np.array(weights), gamma)
 
-    def _fit(
-        self, features: np.ndarray, y: np.ndarray, start: np.ndarray, bounded: int
+    def fit_weights(
+        self, features: np.ndarray, y: np.ndarray, start: np.ndarray, bounded: int = 0
     ) -> np.ndarray:
-        """theta [K, L] of the features [n, L, C, K], the first `bounded` of them not negative."""
+        """theta [K, L] of features [n, L, C, K] that makes `y` most likely, drawn to `start` by
+        about one example; the first `bounded` of them are not negative."""
         features = np.maximum(features, FLOOR)
         bounds = [(0, None)] * bounded + [(None, None)] * (len(start) - bounded)
         fitted = []

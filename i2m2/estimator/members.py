@@ -7,14 +7,15 @@ the mean of all models."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from i2m2.estimator.blocks import InputError
+from i2m2.estimator.examples import Examples
 from i2m2.estimator.families import Categorical, Family
+from i2m2.estimator.linear import Linear
 from i2m2.estimator.networks import (
     ModuleStack,
     StackedNetwork,
@@ -25,99 +26,9 @@ from i2m2.estimator.networks import (
     train,
 )
 from i2m2.estimator.preparation import Prepared, PreparedBlocks, joined
-from i2m2.stats.calibration import log_softmax
 
-PENALTIES = (1e3, 1e2, 1e1, 1.0, 1e-1)  # of a linear model's squared weights, strongest first
 FEW_ROWS = 10_000  # up to which trees are small
 FEW_CLASSES = 5
-
-
-@dataclass(frozen=True)
-class Examples:
-    """What members are fitted on: y [n, L], folds [n] from 0 (-1: without the modalities)."""
-
-    blocks: PreparedBlocks
-    modalities: tuple[str, ...]
-    y: np.ndarray
-    folds: np.ndarray
-    family: Family
-    seed: int
-
-    @property
-    def models(self) -> int:
-        return int(self.folds.max()) + 1
-
-    def splits(self) -> list[tuple[np.ndarray, np.ndarray]]:
-        """(training rows, held-out rows) of every fold."""
-        known = self.folds >= 0
-        each = range(self.models)
-        return [
-            (np.flatnonzero(known & (self.folds != e)), np.flatnonzero(self.folds == e))
-            for e in each
-        ]
-
-    def unknown(self) -> np.ndarray:
-        return np.full((len(self.y), *self.family.shape), np.nan)
-
-
-class Linear:
-    """Multinomial logistic or ridge regression on the dense forms, with the penalty that predicts
-    held-out rows best."""
-
-    def fit(self, examples: Examples) -> np.ndarray:
-        x = joined(examples.blocks, examples.modalities).dense
-        self.modalities, self.family = examples.modalities, examples.family
-        best = np.inf
-        rows = np.flatnonzero(examples.folds >= 0)
-        for penalty in PENALTIES:
-            found, weights = self._fit(x, examples, penalty)
-            loss = _loss_of(examples.family, found[rows], examples.y[rows])
-            if loss >= best:
-                break
-            best, outputs, self.weights = loss, found, weights
-        return outputs
-
-    def _fit(self, x, examples: Examples, penalty: float) -> tuple[np.ndarray, np.ndarray]:
-        """-> outputs of the held-out rows, mean weights [L, D + 1, K or 1]."""
-        outputs, weights = examples.unknown(), []
-        for training, held_out in examples.splits():
-            each = [
-                _linear(x[training], examples.y[training, k], penalty, self.family, k)
-                for k in range(self.family.shape[0])
-            ]
-            weights.append(np.stack(each))
-            outputs[held_out] = self._apply(weights[-1], x[held_out])
-        return outputs, np.mean(weights, axis=0)
-
-    def _apply(self, weights: np.ndarray, x: np.ndarray) -> np.ndarray:
-        raw = np.einsum("nd,ldk->nlk", x, weights[:, :-1]) + weights[:, -1]
-        if isinstance(self.family, Categorical):
-            return log_softmax(raw + self.family.mask)
-        return np.concatenate([raw, np.zeros_like(raw)], axis=-1)
-
-    def outputs(self, blocks: PreparedBlocks) -> np.ndarray:
-        return self._apply(self.weights, joined(blocks, self.modalities).dense.astype(np.float64))
-
-
-def _linear(x: np.ndarray, y: np.ndarray, penalty: float, family: Family, label: int) -> np.ndarray:
-    """Weights [D + 1, K], the offset last, of one label; [D + 1, 1] of a regression."""
-    from sklearn.linear_model import LogisticRegression, Ridge
-
-    if not isinstance(family, Categorical):
-        model = Ridge(alpha=penalty).fit(x, y)
-        return np.append(model.coef_, model.intercept_)[:, None]
-    weights = np.zeros((x.shape[1] + 1, family.shape[1]))
-    classes, counts = np.unique(y, return_counts=True)
-    weights[-1] = np.log(0.5 / (len(y) + 1))  # a class that these rows lack
-    if len(classes) == 1:
-        weights[-1, classes] = 0.0
-        return weights
-    model = LogisticRegression(C=1 / penalty, max_iter=300).fit(x, y)
-    coefficients = np.concatenate([model.coef_, model.intercept_[:, None]], axis=1).T
-    if len(classes) == 2:
-        coefficients = np.concatenate([-coefficients / 2, coefficients / 2], axis=1)
-    weights[:, classes] = coefficients
-    return weights
 
 
 class Trees:
@@ -342,9 +253,3 @@ def outputs_of_models(models: Sequence[Any], x: Any, family: Family, rows: int) 
         with np.errstate(divide="ignore"):
             outputs[:, label] = np.maximum(np.log(p), -1e3)
     return outputs
-
-
-def _loss_of(family: Family, outputs: np.ndarray, y: np.ndarray) -> float:
-    if isinstance(family, Categorical):
-        return float(family.nll(outputs, y).mean())
-    return float(((outputs[..., 0] - y) ** 2).mean())

@@ -25,15 +25,24 @@ import safetensors
 import safetensors.torch
 import torch
 
-from i2m2.estimator import experts, families, members, networks, preparation
+from i2m2.estimator import (
+    curves,
+    experts,
+    families,
+    interactions,
+    linear,
+    members,
+    networks,
+    preparation,
+)
 from i2m2.estimator.blocks import InputError
 from i2m2.estimator.members import Network
 from i2m2.estimator.preparation import Prepared
 from i2m2.files import write_json
 
-FORMAT = 1  # counts up when older folders can no longer be read
+FORMAT = 2  # counts up when older folders can no longer be read
 OVERVIEW, WEIGHTS, REST = "model.json", "networks.safetensors", "rest.skops"
-OURS = (experts, families, members, networks, preparation)
+OURS = (curves, experts, families, interactions, linear, members, networks, preparation)
 # Of libraries, in fitted parts. A function that a `partial` calls is asked for by its own name.
 KNOWN = [
     "functools.partial",

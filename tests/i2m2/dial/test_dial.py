@@ -182,6 +182,23 @@ def test_log_probs_lose_what_the_exact_values_say(dial):
 
 
 @pytest.mark.parametrize("dial", PLAIN + COPIED)
+def test_every_cell_has_the_probability_of_the_table(dial):
+    symbols, joint = dial.cells()
+    pairs = [divmod(symbols[name], dial.classes) for name in dial.modalities]
+    table = full_table(dial)
+    for y in range(dial.classes):
+        expected = table[y][tuple(x for pair in pairs for x in pair)]
+        np.testing.assert_allclose(joint[:, y], expected, atol=1e-15)
+    assert len(joint) == dial.classes ** (2 * len(dial.alpha))
+    np.testing.assert_allclose(joint.sum(), 1)
+
+
+def test_too_many_cells_are_not_listed():
+    with pytest.raises(SettingsError, match="cells are listed up to 20,000,000"):
+        Dial(4, (1,) * 7, 1).cells()
+
+
+@pytest.mark.parametrize("dial", PLAIN + COPIED)
 def test_log_prob_of_the_modalities_that_are_present_is_the_tables(dial):
     table, symbols = symbol_table(dial), every_symbol(dial)
     n = len(symbols["x1"])

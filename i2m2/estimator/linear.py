@@ -1,0 +1,179 @@
+"""Linear models: logistic or ridge regression on the dense forms, of several modalities also on
+products of a few directions of every two, each part of the logits through a curve of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from i2m2.estimator.curves import Curves
+from i2m2.estimator.examples import Examples
+from i2m2.estimator.families import Categorical, Family
+from i2m2.estimator.interactions import Interaction, Score
+from i2m2.estimator.preparation import PreparedBlocks
+from i2m2.stats.calibration import log_softmax
+
+PENALTIES = (1e3, 1e2, 1e1, 1.0, 1e-1)  # of squared weights, strongest first
+RANKS = (1, 2, 3, 4, 6)  # directions of each modality
+MOST_PRODUCTS = 500  # of directions, over all pairs of modalities
+
+
+@dataclass
+class _Fit:
+    """Models of every fold: interactions and weights [L, D + 1, K or 1]; what each part adds to the
+    held-out rows' logits [n, L, K or 1, 1 + P], the offsets first; curves, and the loss with
+    them."""
+
+    penalty: float
+    interactions: list[list[Interaction]]
+    weights: list[np.ndarray]
+    parts: np.ndarray
+    loss: float
+    curves: Curves | None = None
+
+
+class Linear:
+    """Multinomial logistic or ridge regression, with the penalty, and of several modalities the
+    rank of their interactions, that predict held-out rows best."""
+
+    def fit(self, examples: Examples) -> np.ndarray:
+        self.modalities, self.family = examples.modalities, examples.family
+        rows = examples.folds >= 0
+        plain = self._without_interactions(examples)
+        ways = [plain, *self._with_interactions(examples, plain)]
+        if isinstance(self.family, Categorical):
+            ways = [self._with_curves(found, examples.y, rows) for found in ways]
+        best = min(ways, key=lambda found: found.loss)
+        self.interactions, self.weights, self.curves = best.interactions, best.weights, best.curves
+        outputs = examples.unknown()
+        outputs[rows] = self._outputs(best.parts[rows])
+        return outputs
+
+    def _without_interactions(self, examples: Examples) -> _Fit:
+        best = None
+        for penalty in PENALTIES:
+            found = self._fit(examples, penalty, [[] for _ in range(examples.models)])
+            if best is not None and found.loss >= best.loss:
+                break
+            best = found
+        return best
+
+    def _with_interactions(self, examples: Examples, plain: _Fit) -> Iterator[_Fit]:
+        """A fit for every rank, with the penalty of the one without interactions."""
+        pairs = list(combinations(self.modalities, 2))
+        ranks = [rank for rank in RANKS if len(pairs) * rank**2 <= MOST_PRODUCTS and pairs]
+        scores = self._scores(examples, plain, pairs) if ranks else []
+        for rank in ranks:
+            interactions = [[one.interaction(rank) for one in of_fold] for of_fold in scores]
+            yield self._fit(examples, plain.penalty, interactions)
+
+    def _fit(
+        self, examples: Examples, penalty: float, interactions: list[list[Interaction]]
+    ) -> _Fit:
+        y, family, weights, parts = examples.y, self.family, [], None
+        for of_fold, (training, held_out) in zip(interactions, examples.splits(), strict=True):
+            columns = self._columns(examples.blocks, of_fold)
+            x = np.concatenate([one[training] for one in columns], axis=1)
+            labels = range(family.shape[0])
+            each = [_fit_label(x, y[training, k], penalty, family, k) for k in labels]
+            weights.append(np.stack(each))
+            found = _parts(weights[-1], [one[held_out] for one in columns])
+            if parts is None:
+                parts = np.full((len(y), *found.shape[1:]), np.nan)
+            parts[held_out] = found
+        rows = examples.folds >= 0
+        loss = _loss_of(family, _sum_of(family, parts[rows]), y[rows])
+        return _Fit(penalty, interactions, weights, parts, loss)
+
+    def _with_curves(self, found: _Fit, y: np.ndarray, rows: np.ndarray) -> _Fit:
+        curves, loss = Curves.fit(self.family, found.parts[rows], y[rows])
+        return replace(found, curves=curves, loss=loss)
+
+    def _scores(
+        self, examples: Examples, plain: _Fit, pairs: list[tuple[str, str]]
+    ) -> list[list[Score]]:
+        """Of every fold's training rows and every pair."""
+        scores = []
+        for weights, (training, _) in zip(plain.weights, examples.splits(), strict=True):
+            blocks = {name: examples.blocks[name].take(training) for name in self.modalities}
+            outputs = _sum_of(self.family, _parts(weights, self._columns(blocks, [])))
+            residuals = _residuals(self.family, outputs, examples.y[training])
+            scores.append([Score.of(blocks, pair, residuals) for pair in pairs])
+        return scores
+
+    def _columns(
+        self, blocks: PreparedBlocks, interactions: Sequence[Interaction]
+    ) -> list[np.ndarray]:
+        """[n, D_p] of every part."""
+        dense = [blocks[name].dense for name in self.modalities]
+        return dense + [one.products(blocks) for one in interactions]
+
+    def _outputs(self, parts: np.ndarray) -> np.ndarray:
+        return _sum_of(self.family, parts) if self.curves is None else self.curves(parts)
+
+    def outputs(self, blocks: PreparedBlocks) -> np.ndarray:
+        each = [
+            _parts(weights, self._columns(blocks, interactions))
+            for weights, interactions in zip(self.weights, self.interactions, strict=True)
+        ]
+        return self._outputs(np.mean(each, axis=0))
+
+
+def _parts(weights: np.ndarray, columns: Sequence[np.ndarray]) -> np.ndarray:
+    """The offsets, and what the columns [n, D_p] of every part add: [n, L, K, 1 + P]."""
+    ends = np.cumsum([one.shape[1] for one in columns])
+    own = np.split(weights[:, :-1], ends[:-1], axis=1)
+    each = [np.einsum("nd,ldk->nlk", *one) for one in zip(columns, own, strict=True)]
+    return np.stack([np.broadcast_to(weights[:, -1], each[0].shape), *each], axis=-1)
+
+
+def _sum_of(family: Family, parts: np.ndarray) -> np.ndarray:
+    """Outputs [n, L, K] of the parts as they are."""
+    raw = parts.sum(axis=-1)
+    if isinstance(family, Categorical):
+        return log_softmax(raw + family.mask)
+    return np.concatenate([raw, np.zeros_like(raw)], axis=-1)
+
+
+def _fit_label(
+    x: np.ndarray, y: np.ndarray, penalty: float, family: Family, label: int
+) -> np.ndarray:
+    """Weights [D + 1, K], the offset last, of one label; [D + 1, 1] of a regression."""
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    if not isinstance(family, Categorical):
+        model = Ridge(alpha=penalty).fit(x, y)
+        return np.append(model.coef_, model.intercept_)[:, None]
+    weights = np.zeros((x.shape[1] + 1, family.shape[1]))
+    classes, counts = np.unique(y, return_counts=True)
+    weights[-1] = np.log(0.5 / (len(y) + 1))  # a class that these rows lack
+    if len(classes) == 1:
+        weights[-1, classes] = 0.0
+        return weights
+    model = LogisticRegression(C=1 / penalty, max_iter=300).fit(x, y)
+    coefficients = np.concatenate([model.coef_, model.intercept_[:, None]], axis=1).T
+    if len(classes) == 2:
+        coefficients = np.concatenate([-coefficients / 2, coefficients / 2], axis=1)
+    weights[:, classes] = coefficients
+    return weights
+
+
+def _residuals(family: Family, outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """What outputs [n, L, K] leave of labels or targets [n, L], of variance 1: [n, L * K]."""
+    if isinstance(family, Categorical):
+        p = np.exp(outputs)
+        rest = (np.arange(family.shape[1]) == y[..., None]) - p
+        scale = np.sqrt((p * (1 - p)).mean(axis=0))
+    else:
+        rest = (y - outputs[..., 0])[..., None]
+        scale = rest.std(axis=0)
+    return (rest / np.maximum(scale, 1e-6)).reshape(len(y), -1)
+
+
+def _loss_of(family: Family, outputs: np.ndarray, y: np.ndarray) -> float:
+    if isinstance(family, Categorical):
+        return float(family.nll(outputs, y).mean())
+    return float(((outputs[..., 0] - y) ** 2).mean())
