@@ -42,7 +42,7 @@ class Linear:
     def fit(self, examples: Examples) -> np.ndarray:
         self.modalities, self.family = examples.modalities, examples.family
         rows = examples.folds >= 0
-        plain = self._without_interactions(examples)
+        plain = self._best_penalty(examples, [[] for _ in range(examples.models)], PENALTIES)
         ways = [plain, *self._with_interactions(examples, plain)]
         if isinstance(self.family, Categorical):
             ways = [self._with_curves(found, examples.y, rows) for found in ways]
@@ -52,23 +52,31 @@ class Linear:
         outputs[rows] = self._outputs(best.parts[rows])
         return outputs
 
-    def _without_interactions(self, examples: Examples) -> _Fit:
+    def _best_penalty(
+        self,
+        examples: Examples,
+        interactions: list[list[Interaction]],
+        penalties: Sequence[float],
+    ) -> _Fit:
         best = None
-        for penalty in PENALTIES:
-            found = self._fit(examples, penalty, [[] for _ in range(examples.models)])
+        for penalty in penalties:
+            found = self._fit(examples, penalty, interactions)
             if best is not None and found.loss >= best.loss:
                 break
             best = found
         return best
 
     def _with_interactions(self, examples: Examples, plain: _Fit) -> Iterator[_Fit]:
-        """A fit for every rank, with the penalty of the one without interactions."""
+        """A fit for every rank. Curves make up for the penalty of the fit without interactions,
+        which may be too strong for them; a regression has none."""
+        curved = isinstance(self.family, Categorical)
+        penalties = (plain.penalty,) if curved else PENALTIES
         pairs = list(combinations(self.modalities, 2))
         ranks = [rank for rank in RANKS if len(pairs) * rank**2 <= MOST_PRODUCTS and pairs]
         scores = self._scores(examples, plain, pairs) if ranks else []
         for rank in ranks:
             interactions = [[one.interaction(rank) for one in of_fold] for of_fold in scores]
-            yield self._fit(examples, plain.penalty, interactions)
+            yield self._best_penalty(examples, interactions, penalties)
 
     def _fit(
         self, examples: Examples, penalty: float, interactions: list[list[Interaction]]
