@@ -62,23 +62,22 @@ def _model(dial: Dial, data: DialData) -> dict:
     model = I2M2Classifier().fit(render(data.symbols, "onehot", classes), data.y)
     symbols, joint = dial.cells()
     blocks = render(symbols, "onehot", classes)
-    found = {}
-    for name, absent in {"all": (), "x1": ("x2",), "x2": ("x1",)}.items():
+    found = {"bayes": dial.exact()["bayes_accuracy"]}
+    for name, absent in {"x1": ("x2",), "x2": ("x1",), "all": ()}.items():
         given = {m: np.full_like(x, np.nan) if m in absent else x for m, x in blocks.items()}
-        log_prob = model.predict_log_proba(given)
-        right = joint[np.arange(len(joint)), log_prob.argmax(axis=1)]
-        found[f"ece_{name}"] = _ece(log_prob, joint.sum(axis=1), right)
-        if name == "all":
-            found["accuracy"] = float(right.sum())
-            found["excess"] = float(-(joint * log_prob).sum() - dial.exact()["bayes_nll"])
-    return found | {"bayes": dial.exact()["bayes_accuracy"]}
+        scores = exact_scores(model.predict_log_proba(given), joint)
+        found[f"ece_{name}"] = scores["ece"]
+    excess = scores["nll"] - dial.exact()["bayes_nll"]
+    return found | {"accuracy": scores["accuracy"], "excess": excess}
 
 
-def _ece(log_prob: np.ndarray, weight: np.ndarray, right: np.ndarray) -> float:
-    """Of cells [n] with their probability, and the probability of being in one and right."""
+def exact_scores(log_prob: np.ndarray, joint: np.ndarray) -> dict[str, float]:
+    """Expected accuracy, NLL and ECE of log p(y | x) [n, K] in cells with p(x, y) [n, K]."""
     confidence = confidence_of(log_prob)
-    gap = np.bincount(confidence_bin(confidence), weight * confidence - right)
-    return float(np.abs(gap).sum())
+    right = joint[np.arange(len(joint)), log_prob.argmax(axis=1)]
+    gap = np.bincount(confidence_bin(confidence), joint.sum(axis=1) * confidence - right)
+    nll = -float((joint * log_prob).sum())
+    return {"accuracy": float(right.sum()), "nll": nll, "ece": float(np.abs(gap).sum())}
 
 
 PARTS = {"answers": _answers, "model": _model}

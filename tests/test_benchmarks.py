@@ -23,11 +23,13 @@ from benchmarks import (
     vqa_combination,
 )
 from benchmarks import avmnist_loops as bench
+from benchmarks import dial as dials
 from benchmarks.avmnist_encoder import encoder_row
 from benchmarks.mimic_gru import split_of_step
 from benchmarks.timing import alternate, beside, table
 from benchmarks.training import Ours, update_row, usual_pass
 from fastMRI.make_synthetic import make_volumes
+from i2m2.dial import Dial
 from i2m2.losses import negative_log_likelihood
 
 
@@ -295,3 +297,17 @@ def test_the_cost_of_combining_vqa_experts_is_of_a_study_of_what_is_written(tmp_
     )
     vqa_combination.main(["--share", "0.001", "--answers", "30"])
     assert "| 33 | 164 | 30 |" in capsys.readouterr().out
+
+
+def test_scores_over_cells_are_those_that_the_dial_knows_exactly():
+    dial = Dial(3, (1, 0.5), 1, prior=(0.6, 0.3, 0.1))
+    symbols, joint = dial.cells()
+    exact, bayes = dial.exact(), dials.exact_scores(dial.log_prob(symbols), joint)
+    assert bayes["accuracy"] == pytest.approx(exact["bayes_accuracy"])
+    assert bayes["nll"] == pytest.approx(exact["bayes_nll"])
+    assert bayes["ece"] == pytest.approx(0, abs=1e-12)
+    intra = dials.exact_scores(dial.intra_log_prob(symbols), joint)
+    assert intra["nll"] == pytest.approx(exact["intra_nll"])
+    unsure = dials.exact_scores(np.log(np.full_like(joint, 1 / 3)), joint)
+    assert unsure["accuracy"] == pytest.approx(0.6)
+    assert unsure["ece"] == pytest.approx(0.6 - 1 / 3)
