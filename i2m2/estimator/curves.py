@@ -29,15 +29,17 @@ class Curves:
     theta: np.ndarray
 
     @classmethod
-    def fit(cls, family: Categorical, parts: np.ndarray, y: np.ndarray) -> tuple[Curves, float]:
+    def fit(
+        cls, family: Categorical, parts: np.ndarray, y: np.ndarray
+    ) -> tuple[Curves, np.ndarray]:
         """Curves for parts [n, L, K, 1 + P] (the offsets first) of labels [n, L], straight lines
-        where these do as well, and their mean NLL by Akaike's criterion (1974)."""
+        where these do as well, and each example's NLL [n] by Akaike's criterion (1974): as much
+        larger as fitting them on the same examples has made it too small on average."""
         ways = []
         for knots in (0, KNOTS):
             curves = cls._of(family, parts, y, knots)
-            weights = len(curves.theta) / len(y)
-            ways.append((curves, float(family.nll(curves(parts), y).mean()) + weights))
-        return min(ways, key=lambda way: way[1])
+            ways.append((curves, family.nll(curves(parts), y) + len(curves.theta) / len(y)))
+        return min(ways, key=lambda way: way[1].mean())
 
     @classmethod
     def _of(cls, family: Categorical, parts: np.ndarray, y: np.ndarray, knots: int) -> Curves:

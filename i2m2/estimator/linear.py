@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import chain, combinations
 
 import numpy as np
 
@@ -19,34 +19,46 @@ from i2m2.stats.calibration import log_softmax
 PENALTIES = (1e3, 1e2, 1e1, 1.0, 1e-1)  # of squared weights, strongest first
 RANKS = (1, 2, 3, 4, 6)  # directions of each modality
 MOST_PRODUCTS = 500  # of directions, over all pairs of modalities
+CERTAIN = 1.64  # standard errors of a gain: what chance surpasses once in 20 times
 
 
 @dataclass
 class _Fit:
     """Models of every fold: interactions and weights [L, D + 1, K or 1]; what each part adds to the
-    held-out rows' logits [n, L, K or 1, 1 + P], the offsets first; curves, and the loss with
-    them."""
+    held-out rows' logits [n, L, K or 1, 1 + P], the offsets first; curves, and the held-out rows'
+    losses [n] with them."""
 
     penalty: float
     interactions: list[list[Interaction]]
     weights: list[np.ndarray]
     parts: np.ndarray
-    loss: float
+    losses: np.ndarray
     curves: Curves | None = None
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean())
+
+    def surpasses(self, other: _Fit) -> bool:
+        """Whether the loss is smaller by more than chance would make it."""
+        gains = other.losses - self.losses
+        return gains.mean() > CERTAIN * gains.std() / np.sqrt(len(gains))
 
 
 class Linear:
-    """Multinomial logistic or ridge regression, with the penalty, and of several modalities the
-    rank of their interactions, that predict held-out rows best."""
+    """Multinomial logistic or ridge regression with the penalty that predicts held-out rows best.
+    Curves, and interactions of the best rank, only where these rows leave little doubt of them: on
+    a small table the best of many ways is often chance, and costs more than it seems to gain."""
 
     def fit(self, examples: Examples) -> np.ndarray:
         self.modalities, self.family = examples.modalities, examples.family
         rows = examples.folds >= 0
         plain = self._best_penalty(examples, [[] for _ in range(examples.models)], PENALTIES)
-        ways = [plain, *self._with_interactions(examples, plain)]
+        ways = self._with_interactions(examples, plain)
         if isinstance(self.family, Categorical):
-            ways = [self._with_curves(found, examples.y, rows) for found in ways]
-        best = min(ways, key=lambda found: found.loss)
+            ways = (self._with_curves(one, examples.y, rows) for one in chain([plain], ways))
+        better = (one for one in ways if one.surpasses(plain))
+        best = min(better, key=lambda one: one.loss, default=plain)
         self.interactions, self.weights, self.curves = best.interactions, best.weights, best.curves
         outputs = examples.unknown()
         outputs[rows] = self._outputs(best.parts[rows])
@@ -93,12 +105,12 @@ class Linear:
                 parts = np.full((len(y), *found.shape[1:]), np.nan)
             parts[held_out] = found
         rows = examples.folds >= 0
-        loss = _loss_of(family, _sum_of(family, parts[rows]), y[rows])
-        return _Fit(penalty, interactions, weights, parts, loss)
+        losses = _losses_of(family, _sum_of(family, parts[rows]), y[rows])
+        return _Fit(penalty, interactions, weights, parts, losses)
 
     def _with_curves(self, found: _Fit, y: np.ndarray, rows: np.ndarray) -> _Fit:
-        curves, loss = Curves.fit(self.family, found.parts[rows], y[rows])
-        return replace(found, curves=curves, loss=loss)
+        curves, losses = Curves.fit(self.family, found.parts[rows], y[rows])
+        return replace(found, curves=curves, losses=losses)
 
     def _scores(
         self, examples: Examples, plain: _Fit, pairs: list[tuple[str, str]]
@@ -181,7 +193,8 @@ def _residuals(family: Family, outputs: np.ndarray, y: np.ndarray) -> np.ndarray
     return (rest / np.maximum(scale, 1e-6)).reshape(len(y), -1)
 
 
-def _loss_of(family: Family, outputs: np.ndarray, y: np.ndarray) -> float:
+def _losses_of(family: Family, outputs: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """NLL, or squared error, of each row [n]."""
     if isinstance(family, Categorical):
-        return float(family.nll(outputs, y).mean())
-    return float(((outputs[..., 0] - y) ** 2).mean())
+        return family.nll(outputs, y)
+    return ((outputs[..., 0] - y) ** 2).mean(axis=-1)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression
 
 from i2m2.dial import Dial, render
@@ -107,6 +108,18 @@ def test_one_modality_has_no_interactions():
     model = Linear()
     model.fit(examples({"a": blocks["a"]}, y[:, None], Categorical([2]))[1])
     assert model.interactions == [[]] * 4
+
+
+def test_a_small_table_that_leaves_doubt_keeps_the_plain_model():
+    x, y = load_wine(return_X_y=True)
+    model = Linear()
+    _, given = examples({"a": x[:, :6], "b": x[:, 6:]}, y[:, None], Categorical([3]))
+    found = model.fit(given)[:, 0]
+    assert model.interactions == [[]] * 4 and model.curves is None
+    dense = np.concatenate([block.dense for block in given.blocks.values()], axis=1)
+    training, held_out = given.splits()[0]
+    plain = LogisticRegression(C=10).fit(dense[training], y[training])  # a penalty of 0.1
+    np.testing.assert_allclose(found[held_out], plain.predict_log_proba(dense[held_out]), atol=1e-3)
 
 
 @pytest.mark.parametrize("classes, alpha, beta", [(3, 0, 0.5), (4, 0.5, 1)])
