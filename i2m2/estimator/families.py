@@ -88,6 +88,7 @@ class Categorical:
         about one example; the first `bounded` of them are not negative."""
         features = np.maximum(features, FLOOR)
         bounds = [(0, None)] * bounded + [(None, None)] * (len(start) - bounded)
+        bounds = bounds if bounded else None
         fitted = []
         for label, size in enumerate(self.sizes):
             own = features[:, label, :size].copy()

@@ -178,17 +178,33 @@ def maximise_likelihood(
     flat = features.reshape(-1, features.shape[-1])
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        logits = features @ theta
-        top = logits.max(1, keepdims=True)
-        p = np.exp(logits - top)
-        total = p.sum(1, keepdims=True)
+        p, log_total = _softmax(features @ theta)
         away = (theta - start) / PRIOR_STD
-        value = (top + np.log(total)).mean() + (away @ away) / (2 * n)
-        p /= total
+        value = log_total.mean() + (away @ away) / (2 * n)
         return value, p.reshape(-1) @ flat / n + away / PRIOR_STD / n
 
-    options = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 1000}
-    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+    def curvature(theta: np.ndarray) -> np.ndarray:
+        p, _ = _softmax(features @ theta)
+        means = (p[:, None] @ features)[:, 0]
+        squares = (flat * p.reshape(-1, 1)).T @ flat - means.T @ means
+        return (squares + np.eye(len(theta)) / PRIOR_STD**2) / n
+
+    if bounds is None:  # Newton's steps: curves have many weights, which hardly differ
+        options = {"gtol": 1e-10, "maxiter": 1000}
+        how = {"method": "trust-exact", "hess": curvature, "options": options}
+    else:
+        options = {"ftol": 1e-15, "gtol": 1e-10, "maxiter": 1000}
+        how = {"method": "L-BFGS-B", "bounds": bounds, "options": options}
+    return minimize(loss, start, jac=True, **how).x
+
+
+def _softmax(logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities [n, C], and the logarithm [n, 1] of what they were divided by."""
+    top = logits.max(1, keepdims=True)
+    p = np.exp(logits - top)
+    total = p.sum(1, keepdims=True)
+    p /= total
+    return p, top + np.log(total)
 
 
 class Pooled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
