@@ -74,8 +74,9 @@ def _uncorrelated(x: np.ndarray) -> np.ndarray:
 
 
 def leading_directions(tensor: np.ndarray, rank: int) -> list[np.ndarray]:
-    """Orthonormal directions [D, rank] of each of the three modes (all, if there are fewer), by
-    higher-order orthogonal iteration."""
+    """Orthonormal directions [D, rank] of each of the three modes, by higher-order orthogonal
+    iteration. Fewer where there are no more, or where those of the other modes have no more to
+    say."""
     along = [_left_vectors(tensor, mode, rank) for mode in range(3)]
     for _ in range(SWEEPS):
         for mode in range(3):
@@ -89,4 +90,6 @@ def leading_directions(tensor: np.ndarray, rank: int) -> list[np.ndarray]:
 def _left_vectors(tensor: np.ndarray, mode: int, rank: int) -> np.ndarray:
     """Leading left singular vectors of the tensor unfolded along a mode."""
     unfolded = np.moveaxis(tensor, mode, 0).reshape(tensor.shape[mode], -1)
+    if unfolded.shape[0] >= unfolded.shape[1]:
+        return np.linalg.svd(unfolded, full_matrices=False)[0][:, :rank]
     return np.linalg.eigh(unfolded @ unfolded.T)[1][:, ::-1][:, :rank]

@@ -84,11 +84,11 @@ class Linear:
         curved = isinstance(self.family, Categorical)
         penalties = (plain.penalty,) if curved else PENALTIES
         pairs = list(combinations(self.modalities, 2))
-        ranks = [rank for rank in RANKS if len(pairs) * rank**2 <= MOST_PRODUCTS and pairs]
-        scores = self._scores(examples, plain, pairs) if ranks else []
-        for rank in ranks:
-            interactions = [[one.interaction(rank) for one in of_fold] for of_fold in scores]
-            yield self._best_penalty(examples, interactions, penalties)
+        ranks = [rank for rank in RANKS if 0 < len(pairs) * rank**2 <= MOST_PRODUCTS]
+        folds = zip(plain.weights, examples.splits(), strict=True)
+        found = [self._interactions(examples, *one, pairs, ranks) for one in folds if ranks]
+        for of_rank in zip(*found, strict=True):
+            yield self._best_penalty(examples, list(of_rank), penalties)
 
     def _fit(
         self, examples: Examples, penalty: float, interactions: list[list[Interaction]]
@@ -112,17 +112,23 @@ class Linear:
         curves, losses = Curves.fit(self.family, found.parts[rows], y[rows])
         return replace(found, curves=curves, losses=losses)
 
-    def _scores(
-        self, examples: Examples, plain: _Fit, pairs: list[tuple[str, str]]
-    ) -> list[list[Score]]:
-        """Of every fold's training rows and every pair."""
-        scores = []
-        for weights, (training, _) in zip(plain.weights, examples.splits(), strict=True):
-            blocks = {name: examples.blocks[name].take(training) for name in self.modalities}
-            outputs = _sum_of(self.family, _parts(weights, self._columns(blocks, [])))
-            residuals = _residuals(self.family, outputs, examples.y[training])
-            scores.append([Score.of(blocks, pair, residuals) for pair in pairs])
-        return scores
+    def _interactions(
+        self,
+        examples: Examples,
+        weights: np.ndarray,
+        split: tuple[np.ndarray, np.ndarray],
+        pairs: list[tuple[str, str]],
+        ranks: list[int],
+    ) -> list[list[Interaction]]:
+        """Of each rank and every pair, by a fold's training rows and its model without them."""
+        blocks = {name: examples.blocks[name].take(split[0]) for name in self.modalities}
+        outputs = _sum_of(self.family, _parts(weights, self._columns(blocks, [])))
+        residuals = _residuals(self.family, outputs, examples.y[split[0]])
+        of_pairs = []
+        for pair in pairs:
+            score = Score.of(blocks, pair, residuals)
+            of_pairs.append([score.interaction(rank) for rank in ranks])
+        return [list(of_rank) for of_rank in zip(*of_pairs, strict=True)]
 
     def _columns(
         self, blocks: PreparedBlocks, interactions: Sequence[Interaction]
@@ -135,11 +141,11 @@ class Linear:
         return _sum_of(self.family, parts) if self.curves is None else self.curves(parts)
 
     def outputs(self, blocks: PreparedBlocks) -> np.ndarray:
-        each = [
+        each = (
             _parts(weights, self._columns(blocks, interactions))
             for weights, interactions in zip(self.weights, self.interactions, strict=True)
-        ]
-        return self._outputs(np.mean(each, axis=0))
+        )
+        return self._outputs(sum(each) / len(self.weights))
 
 
 def _parts(weights: np.ndarray, columns: Sequence[np.ndarray]) -> np.ndarray:

@@ -55,9 +55,9 @@ def test_directions_keep_at_least_what_those_of_each_mode_alone_keep():
     assert kept(leading_directions(tensor, 2)) >= kept(alone)
 
 
-def test_a_rank_above_a_mode_takes_all_of_it():
+def test_a_rank_above_a_mode_takes_all_that_the_others_can_use():
     shapes = [one.shape for one in leading_directions(RNG.normal(size=(3, 2, 1)), 6)]
-    assert shapes == [(3, 3), (2, 2), (1, 1)]
+    assert shapes == [(3, 2), (2, 2), (1, 1)]
 
 
 def test_a_score_is_the_sum_over_examples_in_uncorrelated_axes():
