@@ -21,15 +21,15 @@ DAMPING = 0.01  # of a modality's mean variance, added to that of every directio
 
 @dataclass
 class Interaction:
-    """Two modalities, their means [D], and R directions of each [D, R] along which their values
-    have variance 1."""
+    """Two modalities, their means [D], and at most R directions of each [D, R] along which their
+    values have variances of about 1."""
 
     modalities: tuple[str, str]
     means: list[np.ndarray]
     directions: list[np.ndarray]
 
     def products(self, blocks: PreparedBlocks) -> np.ndarray:
-        """Of every two directions, [n, R * R]."""
+        """Of every two directions, [n, R_a * R_b]."""
         a, b = (
             np.clip((blocks[name].dense - mean) @ along, -CLIP, CLIP)
             for name, mean, along in zip(self.modalities, self.means, self.directions, strict=True)
