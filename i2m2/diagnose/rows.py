@@ -22,8 +22,9 @@ from sklearn.model_selection import KFold, cross_val_predict
 
 from i2m2.diagnose.predicted import HALF
 from i2m2.estimator.blocks import Blocks
-from i2m2.estimator.experts import Experts, Pools, expert_names, fit_experts, train_jointly
+from i2m2.estimator.experts import Experts, Pools, expert_names, fit_experts
 from i2m2.estimator.families import Categorical, Family, Gaussian
+from i2m2.estimator.joint import train_jointly
 from i2m2.estimator.members import outputs_of_models, with_values
 from i2m2.estimator.networks import TrainingSettings, few_threads
 from i2m2.estimator.preparation import Preparation, Prepared, PreparedBlocks, joined

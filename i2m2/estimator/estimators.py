@@ -27,10 +27,10 @@ from i2m2.estimator.experts import (
     Pools,
     expert_names,
     fit_experts,
-    train_jointly,
     trainable,
 )
 from i2m2.estimator.families import Categorical, Family, Gaussian
+from i2m2.estimator.joint import train_jointly
 from i2m2.estimator.networks import TrainingSettings, few_threads
 from i2m2.estimator.preparation import Preparation, PreparedBlocks
 from i2m2.estimator.targets import (
