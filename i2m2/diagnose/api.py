@@ -65,30 +65,8 @@ def diagnose(
     progress: bool = False,
     name: str = "data",
 ) -> Diagnosis:
-    """Does this data need inter-modality modelling, intra-modality modelling, or both?
-
-    Every row (single modalities, intra, inter, I2M2, references) is trained and scored on the same
-    group-wise stratified folds, `seeds` times over.
-
-    Args:
-        X, modalities, kinds, experts, interactions, network: as of `I2M2Classifier`
-        y: labels or targets [n] or [n, L]
-        groups: rows of one group [n] are never on both sides of a split, and resampled together
-        ids: names of the examples [n] in saved predictions; default: their numbers
-        task: `classify` or `regress`; default: regress numbers that are not whole, or of more than
-            20 values
-        metric: nll (nats), accuracy, auroc, ...; of a regression nll or r2
-        margin: a difference that does not matter, in fractions or nats; default: one point, or 1 %
-            of H(y)
-        further: also each modality's own part, shuffled modalities and the fused expert's additive
-            projection
-        jobs: processes at once; default: the processor's cores
-        out: folder for the answer (text, JSON, HTML, figure) and the predictions, as a folder of
-            runs; a run that was killed goes on from there
-        progress: whether to show a progress bar
-
-    Raises InputError for data that cannot be used, SettingsError for settings.
-    """
+    """The answer from every row's out-of-fold predictions. What the arguments are and which errors
+    are raised: `help(i2m2.diagnose)`, the package that is called."""
     _check_settings(folds, seeds, jobs, margin)
     options = {"experts": dict(experts or {}), "interactions": interactions, "folds": folds}
     options |= {"network": dict(network or {}), "further": further}
