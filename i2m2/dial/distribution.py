@@ -116,9 +116,7 @@ class Dial:
         """Every combination of symbols {modality: [n]}, and p(x_1..x_M, y) of each, [n, K].
         SettingsError for more than MOST_CELLS of them."""
         shape = (self.classes**2,) * len(self.alpha)
-        if (cells := math.prod(shape) * self.classes) > MOST_CELLS:
-            size = f"classes ** (2 * modalities + 1) is {cells:,}"
-            raise SettingsError(f"{size}; cells are listed up to {MOST_CELLS:,}")
+        _check_size(self.classes, "2 * modalities + 1", 2 * len(shape) + 1)
         found = np.indices(shape).reshape(len(shape), -1)
         b, c = np.divmod(found, self.classes)
         total = b[self._members].sum(axis=0) % self.classes
@@ -191,10 +189,7 @@ class Dial:
 
     def _log_table(self) -> np.ndarray:
         """log p(c_1..c_M, y), [K, .., K]. SettingsError for more than MOST_CELLS cells."""
-        cells = self.classes ** (len(self.alpha) + 1)
-        if cells > MOST_CELLS:
-            size = f"classes ** (modalities + 1) is {cells:,}"
-            raise SettingsError(f"{size}; exact values are summed up to {MOST_CELLS:,}")
+        _check_size(self.classes, "modalities + 1", len(self.alpha) + 1)
         terms = self._terms(_grid(self.classes, len(self.alpha)))
         return np.log(self.prior) + sum(term for _, term in terms)
 
@@ -287,6 +282,13 @@ def _checked_pairs(pairs: Sequence[str] | None, modalities: Sequence[str]) -> tu
     if len(set(pairs)) < len(pairs) or len(pairs) < 2:
         raise SettingsError("pairs names at least two modalities, each once")
     return tuple(pairs)
+
+
+def _check_size(classes: int, power: str, value: int) -> None:
+    """SettingsError for more than MOST_CELLS cells, classes ** power."""
+    if (cells := classes**value) > MOST_CELLS:
+        size = f"classes ** ({power}) is {cells:,}"
+        raise SettingsError(f"{size}; exact values are summed over at most {MOST_CELLS:,}")
 
 
 def _channel(strength: float, classes: int) -> np.ndarray:

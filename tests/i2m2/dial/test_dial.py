@@ -194,7 +194,7 @@ def test_every_cell_has_the_probability_of_the_table(dial):
 
 
 def test_too_many_cells_are_not_listed():
-    with pytest.raises(SettingsError, match="cells are listed up to 20,000,000"):
+    with pytest.raises(SettingsError, match="at most 20,000,000"):
         Dial(4, (1,) * 7, 1).cells()
 
 
