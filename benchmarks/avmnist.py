@@ -33,11 +33,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file
 from AVMNIST_and_MIMIC.avmnist.digits import make_digits
 from AVMNIST_and_MIMIC.avmnist.experiment import load_avmnist
 from AVMNIST_and_MIMIC.avmnist.settings import AVMNISTData
-from benchmarks.avmnist_encoder import encoder_tables
-from benchmarks.avmnist_loops import ROWS, config_of, loop_ratio, new_model, steps_of, usual_ratio
-from benchmarks.process import UNIT
-from benchmarks.timing import alternate, beside, choices, machine, table
-from benchmarks.training import ROOT, Ours, subset
+from benchmarks.compared.avmnist_encoder import encoder_tables
+from benchmarks.compared.avmnist_loops import (
+    ROWS,
+    config_of,
+    loop_ratio,
+    new_model,
+    steps_of,
+    usual_ratio,
+)
+from benchmarks.compared.training import Ours, subset
+from benchmarks.measuring.process import ROOT, UNIT
+from benchmarks.measuring.timing import alternate, beside, choices, machine, table
 from i2m2.errors import run_command
 from i2m2.training.data import Data, loader, to_device, training_plan
 from i2m2.training.evaluate import predict

@@ -25,7 +25,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from benchmarks.timing import alternate, beside, choices, machine, table
+from benchmarks.measuring.timing import alternate, beside, choices, machine, table
 from i2m2.errors import run_command
 from VQA_and_NLVR2.backbones.fiber import FIBER, FIBERSizes
 from VQA_and_NLVR2.backbones.fiber_checkpoint import load_fiber

@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from benchmarks.process import ROOT
-from benchmarks.timing import alternate, beside, machine, table
+from benchmarks.measuring.process import ROOT
+from benchmarks.measuring.timing import alternate, beside, machine, table
 from i2m2.sweep.local import Launcher
 from i2m2.sweep.plan import Job, epochs_of, plan
 

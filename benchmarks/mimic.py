@@ -28,10 +28,10 @@ from AVMNIST_and_MIMIC.mimic.arrays import (
     standardise,
 )
 from AVMNIST_and_MIMIC.mimic.experiment import load_mimic
-from benchmarks.mimic_gru import encoder_table, split_of_step, step_table, update_table
-from benchmarks.mimic_loops import ROWS, config_of, usual_ratio
-from benchmarks.timing import alternate, beside, choices, machine, table
-from benchmarks.training import subset
+from benchmarks.compared.mimic_gru import encoder_table, split_of_step, step_table, update_table
+from benchmarks.compared.mimic_loops import ROWS, config_of, usual_ratio
+from benchmarks.compared.training import subset
+from benchmarks.measuring.timing import alternate, beside, choices, machine, table
 from i2m2.errors import run_command
 from i2m2.training.data import Data
 from i2m2.training.preparation import group_split

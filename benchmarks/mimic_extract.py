@@ -20,8 +20,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that the file can be run as it is
 
 from AVMNIST_and_MIMIC.make_synthetic_mimic import MAX_PATIENTS, describe
-from benchmarks.process import Cost, measure
-from benchmarks.timing import beside, machine, table
+from benchmarks.measuring.process import Cost, measure
+from benchmarks.measuring.timing import beside, machine, table
 from i2m2.errors import CommandParser, SettingsError, run_command
 
 ROOT = Path(__file__).resolve().parents[1]

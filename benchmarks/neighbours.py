@@ -28,11 +28,11 @@ from AVMNIST_and_MIMIC.avmnist.digits import make_digits
 from AVMNIST_and_MIMIC.avmnist.experiment import load_avmnist
 from AVMNIST_and_MIMIC.avmnist.settings import AVMNISTData
 from AVMNIST_and_MIMIC.mimic.experiment import load_mimic
-from benchmarks import avmnist_loops, mimic_loops
+from benchmarks.compared import avmnist_loops, mimic_loops
+from benchmarks.compared.training import Ours, subset
+from benchmarks.measuring.process import ROOT
+from benchmarks.measuring.timing import beside, choices, machine, table
 from benchmarks.mimic import make_arrays
-from benchmarks.process import ROOT
-from benchmarks.timing import beside, choices, machine, table
-from benchmarks.training import Ours, subset
 from i2m2.machine.neighbours import sharing_cores
 from i2m2.training.data import ArrayDataset
 

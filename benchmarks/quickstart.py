@@ -15,8 +15,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks.process import ROOT
-from benchmarks.timing import beside, machine, table
+from benchmarks.measuring.process import ROOT
+from benchmarks.measuring.timing import beside, machine, table
 from i2m2.sweep.plan import epochs_of
 
 TARGET = "<= 115"  # epochs of the audio row

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from AVMNIST_and_MIMIC.avmnist.experiment import BLOCKS, SHAPES
 from AVMNIST_and_MIMIC.encoders import LeNet, MaxPool2x2
 from AVMNIST_and_MIMIC.mimic.experiment import build_model, load_mimic
+from benchmarks.compared.mimic_loops import ROWS, config_of
+from benchmarks.measuring.timing import alternate, beside, choices, machine, table
 from benchmarks.mimic import STAYS, make_arrays
-from benchmarks.mimic_loops import ROWS, config_of
-from benchmarks.timing import alternate, beside, choices, machine, table
 from i2m2.encoders.dense import mlp
 from i2m2.errors import run_command
 from i2m2.losses import negative_log_likelihood

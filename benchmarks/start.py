@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 
 from AVMNIST_and_MIMIC.avmnist.digits import make_digits
+from benchmarks.measuring.process import ROOT
+from benchmarks.measuring.timing import alternate, beside, choices, machine, table
 from benchmarks.mimic import make_arrays
-from benchmarks.process import ROOT
-from benchmarks.timing import alternate, beside, choices, machine, table
 
 FOLDERS = ("i2m2", "AVMNIST_and_MIMIC", "fastMRI", "VQA_and_NLVR2")
 CONFIGS = "AVMNIST_and_MIMIC/configs"

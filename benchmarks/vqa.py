@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.timing import alternate, beside, machine, table
+from benchmarks.measuring.timing import alternate, beside, machine, table
 from i2m2.errors import CommandParser, run_command
 from i2m2.losses import binary_cross_entropy
 from i2m2.training.config import load_config

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.process import measure
-from benchmarks.timing import machine, table
+from benchmarks.measuring.process import measure
+from benchmarks.measuring.timing import machine, table
 from i2m2.errors import CommandParser, run_command
 from i2m2.runs import require_predictions
 from VQA_and_NLVR2.vqa_vs.analysis import combination

@@ -13,21 +13,15 @@ from AVMNIST_and_MIMIC.avmnist.experiment import AVMNISTData, load_avmnist
 from AVMNIST_and_MIMIC.avmnist.files import SHAPES
 from AVMNIST_and_MIMIC.encoders import LeNet
 from AVMNIST_and_MIMIC.mimic.experiment import load_mimic
-from benchmarks import (
-    avmnist,
-    fastmri,
-    mimic,
-    mimic_loops,
-    neighbours,
-    seeds,
-    vqa_combination,
-)
-from benchmarks import avmnist_loops as bench
-from benchmarks import dial as dials
-from benchmarks.avmnist_encoder import encoder_row
-from benchmarks.mimic_gru import split_of_step
-from benchmarks.timing import alternate, beside, table
-from benchmarks.training import Ours, update_row, usual_pass
+from benchmarks import avmnist, mimic, neighbours, seeds, vqa_combination
+from benchmarks.compared import avmnist_loops as bench
+from benchmarks.compared import mimic_loops
+from benchmarks.compared.avmnist_encoder import encoder_row
+from benchmarks.compared.mimic_gru import split_of_step
+from benchmarks.compared.training import Ours, update_row, usual_pass
+from benchmarks.dial import __main__ as dials
+from benchmarks.fastmri import __main__ as fastmri
+from benchmarks.measuring.timing import alternate, beside, table
 from fastMRI.make_synthetic import make_volumes
 from i2m2.dial import Dial
 from i2m2.losses import negative_log_likelihood

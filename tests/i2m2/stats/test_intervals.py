@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.coverage import (
+from benchmarks.coverage.__main__ import (
     SIZES,
     any_differs,
     coverage,

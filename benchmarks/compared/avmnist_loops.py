@@ -9,8 +9,8 @@ from torch import nn
 
 from AVMNIST_and_MIMIC.avmnist.experiment import build_model
 from AVMNIST_and_MIMIC.avmnist.settings import AVMNISTConfig
-from benchmarks.timing import alternate
-from benchmarks.training import Ours, bare_steps, settings_of, subset, usual_pass
+from benchmarks.compared.training import Ours, bare_steps, settings_of, subset, usual_pass
+from benchmarks.measuring.timing import alternate
 from i2m2.training.data import ArrayDataset, Data, seed_everything
 
 # Of Table 1.

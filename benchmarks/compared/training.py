@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from benchmarks.timing import alternate
+from benchmarks.measuring.process import ROOT
+from benchmarks.measuring.timing import alternate
 from i2m2.losses import negative_log_likelihood
 from i2m2.machine.accelerator import make_accelerator
 from i2m2.settings import RunConfig
@@ -24,7 +24,6 @@ from i2m2.training.data import ArrayDataset, to_device
 from i2m2.training.loop import Loss, Trainer
 from i2m2.training.optimizers import OPTIMIZERS, build_optimizer
 
-ROOT = Path(__file__).resolve().parents[1]
 # Implementations of an optimiser's step.
 UPDATES = {
     "sgd": {"for-loop": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}},

@@ -27,8 +27,8 @@ import numpy as np
 from scipy.special import log_softmax
 from scipy.stats import norm
 
-from benchmarks.out_of_fold import FOLDS, out_of_fold
-from benchmarks.timing import beside, choices, machine, table
+from benchmarks.coverage.out_of_fold import FOLDS, out_of_fold
+from benchmarks.measuring.timing import beside, choices, machine, table
 from i2m2.metrics import METRICS, ece
 from i2m2.stats.intervals import interval, usual_spread
 from i2m2.stats.paired_tests import holm

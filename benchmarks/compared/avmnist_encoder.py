@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from AVMNIST_and_MIMIC.avmnist.experiment import BLOCKS
 from AVMNIST_and_MIMIC.encoders import LeNet, MaxPool2x2
-from benchmarks.timing import table
-from benchmarks.training import compare, replaced, update_row
+from benchmarks.compared.training import compare, replaced, update_row
+from benchmarks.measuring.timing import table
 
 ENCODERS = (("image", 3), ("image", 6), ("audio", 3), ("audio", 6))  # modality and width
 

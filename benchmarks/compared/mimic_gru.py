@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from AVMNIST_and_MIMIC.mimic.arrays import SERIES
-from benchmarks.mimic_loops import TorchGRU, config_of, new_model
-from benchmarks.timing import table
-from benchmarks.training import Ours, compare, replaced, update_row
+from benchmarks.compared.mimic_loops import TorchGRU, config_of, new_model
+from benchmarks.compared.training import Ours, compare, replaced, update_row
+from benchmarks.measuring.timing import table
 from i2m2.encoders.series import SeriesGRU
 from i2m2.training.data import ArrayDataset, to_device
 

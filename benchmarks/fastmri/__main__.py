@@ -21,9 +21,9 @@ import torch
 from accelerate import Accelerator
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.fastmri_layout import bytes_rows, speed_rows, splits_of, write_reference
-from benchmarks.process import Cost, measure
-from benchmarks.timing import beside, machine, table
+from benchmarks.fastmri.layout import bytes_rows, speed_rows, splits_of, write_reference
+from benchmarks.measuring.process import ROOT, Cost, measure
+from benchmarks.measuring.timing import beside, machine, table
 from fastMRI.make_synthetic import make_volumes
 from fastMRI.models import build_model
 from fastMRI.preparation.fourier import SIZE
@@ -34,7 +34,6 @@ from i2m2.losses import negative_log_likelihood
 from i2m2.training.config import load_config
 from i2m2.training.data import to_device
 
-ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "fastMRI/configs/fastmri.yaml")
 MEMORY = {  # what settings of the network are called -> the settings
     "float32": [],

@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from benchmarks.timing import alternate, beside
+from benchmarks.measuring.timing import alternate, beside
 from fastMRI.data import Slices, load_fastmri
 from fastMRI.preparation.fourier import PADDED_WIDTH, fit, image_of
 from fastMRI.settings import FastMRIData

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from AVMNIST_and_MIMIC.mimic.experiment import build_model
 from AVMNIST_and_MIMIC.mimic.settings import MIMICConfig
-from benchmarks.timing import alternate
-from benchmarks.training import Ours, replaced, settings_of, usual_pass
+from benchmarks.compared.training import Ours, replaced, settings_of, usual_pass
+from benchmarks.measuring.timing import alternate
 from i2m2.encoders.series import SeriesGRU
 from i2m2.training.data import ArrayDataset, seed_everything
 
