@@ -31,7 +31,7 @@ toy:
     metrics: [accuracy, auroc]
     train: python -m toy.train
     config: lab/toy.yaml
-    settings: tests.i2m2.toy_settings.ToySettings
+    settings: tests.i2m2.report.toy_settings.ToySettings
     source: the rest is not known.
     rows:
       - label: Image

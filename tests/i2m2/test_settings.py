@@ -13,7 +13,7 @@ from i2m2.settings import (
     to_dict,
     with_role,
 )
-from tests.i2m2.toy_settings import ToySettings
+from tests.i2m2.report.toy_settings import ToySettings
 
 
 def test_roles_of_the_settings_that_all_data_sets_share():

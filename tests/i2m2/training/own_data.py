@@ -1,7 +1,7 @@
 """A data set of one's own in one file: breast cancer (scikit-learn), its measurements taken as two
 modalities, the second of which a third of the patients lack.
 
-python -m tests.i2m2.own_data --method i2m2 --init scratch --optim.select auroc --seed 0
+python -m tests.i2m2.training.own_data --method i2m2 --init scratch --optim.select auroc --seed 0
 python -m i2m2.results results --dataset cancer
 """
 
@@ -53,7 +53,7 @@ def build_model(config: CancerConfig, data: Data) -> i2m2.ProductOfExperts:
 
 
 EXPERIMENT = Experiment(load=load, build_model=build_model)
-DATASETS = {"cancer": commands.DatasetSpec(CancerConfig, "tests.i2m2.own_data")}
+DATASETS = {"cancer": commands.DatasetSpec(CancerConfig, "tests.i2m2.training.own_data")}
 
 if __name__ == "__main__":
-    run_command(lambda argv: commands.train(DATASETS, argv, "tests.i2m2.own_data"))
+    run_command(lambda argv: commands.train(DATASETS, argv, "tests.i2m2.training.own_data"))

@@ -7,10 +7,10 @@ import pytest
 
 from i2m2 import results
 from i2m2.training import commands
-from tests.i2m2 import own_data
 from tests.i2m2.conftest import row_of
+from tests.i2m2.training import own_data
 
-PROGRAM = "tests.i2m2.own_data"
+PROGRAM = "tests.i2m2.training.own_data"
 
 
 @pytest.fixture(scope="module")
