@@ -19,8 +19,9 @@ from benchmarks.compared import mimic_loops
 from benchmarks.compared.avmnist_encoder import encoder_row
 from benchmarks.compared.mimic_gru import split_of_step
 from benchmarks.compared.training import Ours, update_row, usual_pass
-from benchmarks.dial import __main__ as dials
-from benchmarks.fastmri import __main__ as fastmri
+from benchmarks.dial.draw import exact_scores
+from benchmarks.fastmri.layout import write_reference
+from benchmarks.fastmri.step import flop_per_slice
 from benchmarks.measuring.timing import alternate, beside, table
 from fastMRI.make_synthetic import make_volumes
 from i2m2.dial import Dial
@@ -248,7 +249,7 @@ def test_tables_by_hand():
 
 def test_fastmri_reference_layout_is_the_published_one_and_gives_the_same_image(tmp_path):
     make_volumes(tmp_path / "raw", 1, slices=(2, 2), workers=1)
-    paths = fastmri.write_reference(tmp_path / "raw", tmp_path / "reference")
+    paths = write_reference(tmp_path / "raw", tmp_path / "reference")
     assert [path.name for path in paths] == [
         f"knee_singlecoil_file9000000_{index}.h5" for index in (0, 1)
     ]
@@ -270,7 +271,7 @@ def test_fastmri_reference_layout_is_the_published_one_and_gives_the_same_image(
 
 
 def test_a_fastmri_step_costs_what_is_known():
-    assert fastmri.flop_per_slice() == pytest.approx(
+    assert flop_per_slice() == pytest.approx(
         3 * 3 * 2 * 55.42e9, rel=1e-3
     )  # experts, passes, multiply and add
 
@@ -296,12 +297,12 @@ def test_the_cost_of_combining_vqa_experts_is_of_a_study_of_what_is_written(tmp_
 def test_scores_over_cells_are_those_that_the_dial_knows_exactly():
     dial = Dial(3, (1, 0.5), 1, prior=(0.6, 0.3, 0.1))
     symbols, joint = dial.cells()
-    exact, bayes = dial.exact(), dials.exact_scores(dial.log_prob(symbols), joint)
+    exact, bayes = dial.exact(), exact_scores(dial.log_prob(symbols), joint)
     assert bayes["accuracy"] == pytest.approx(exact["bayes_accuracy"])
     assert bayes["nll"] == pytest.approx(exact["bayes_nll"])
     assert bayes["ece"] == pytest.approx(0, abs=1e-12)
-    intra = dials.exact_scores(dial.intra_log_prob(symbols), joint)
+    intra = exact_scores(dial.intra_log_prob(symbols), joint)
     assert intra["nll"] == pytest.approx(exact["intra_nll"])
-    unsure = dials.exact_scores(np.log(np.full_like(joint, 1 / 3)), joint)
+    unsure = exact_scores(np.log(np.full_like(joint, 1 / 3)), joint)
     assert unsure["accuracy"] == pytest.approx(0.6)
     assert unsure["ece"] == pytest.approx(0.6 - 1 / 3)

@@ -21,124 +21,21 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from collections.abc import Callable
 
 import numpy as np
-from scipy.special import log_softmax
-from scipy.stats import norm
 
 from benchmarks.coverage.out_of_fold import FOLDS, out_of_fold
+from benchmarks.coverage.shares import any_differs, coverage, false_alarms, percentile_coverage
+from benchmarks.coverage.simulated import SIMULATED, SIZES, simulate, too_sure
 from benchmarks.measuring.timing import beside, choices, machine, table
 from i2m2.metrics import METRICS, ece
-from i2m2.stats.intervals import interval, usual_spread
-from i2m2.stats.paired_tests import holm
-from i2m2.stats.resampling import BootstrapStatistic, auroc_statistic, bootstrap, mean_of
+from i2m2.stats.intervals import interval
+from i2m2.stats.resampling import bootstrap
 
-ACCURACY, AUROC, PREVALENCE = 0.72, 0.80, 0.15  # of AV-MNIST's, fastMRI's order
-# Of an example's difficulty: shares of variance due to its group, to the example (for every seed),
-# to the example and the seed.
-GROUP, EXAMPLE, EXAMPLE_AND_SEED = 0.2, 0.4, 0.4
 # Variance of the seeds' true scores : variance of one run's from its examples
 RATIOS = {"1 : 25": 1 / 25, "1 : 1": 1, "25 : 1": 25}
 FEW_SEEDS = (5, 3, 2)
 ROWS = 9  # of a family of equally good ones
-SIZES = {"500 examples": (500, 1), "150 groups of 10": (150, 10), "30 groups of 10": (30, 10)}
-
-# (generator, true score of each seed [S], number of groups, examples per group) -> the statistic of
-# each seed's run
-Simulated = Callable[[np.random.Generator, np.ndarray, int, int], list[BootstrapStatistic]]
-
-
-def difficulty(rng: np.random.Generator, seeds: int, groups: int, each: int) -> np.ndarray:
-    """[S, n] of variance 1, shared in part by the examples of a group and by the seeds."""
-    n = groups * each
-    group = np.repeat(rng.normal(size=groups), each) if each > 1 else rng.normal(size=n)
-    shared = np.sqrt(GROUP) * group + np.sqrt(EXAMPLE) * rng.normal(size=n)
-    return shared + np.sqrt(EXAMPLE_AND_SEED) * rng.normal(size=(seeds, n))
-
-
-def accuracies(
-    rng: np.random.Generator, truth: np.ndarray, groups: int, each: int
-) -> list[BootstrapStatistic]:
-    """Right where the difficulty stays below a threshold, which is so with probability `truth`."""
-    right = difficulty(rng, len(truth), groups, each) < norm.ppf(truth)[:, None]
-    index = np.repeat(np.arange(groups), each)
-    return [mean_of(one.astype(np.float64), index, groups) for one in right]
-
-
-def nlls(
-    rng: np.random.Generator, truth: np.ndarray, groups: int, each: int
-) -> list[BootstrapStatistic]:
-    """Log-normal losses of mean `truth`: skewed, as those of a network are."""
-    loss = truth[:, None] * np.exp(0.8 * difficulty(rng, len(truth), groups, each) - 0.32)
-    return [mean_of(one, np.repeat(np.arange(groups), each), groups) for one in loss]
-
-
-def aurocs(
-    rng: np.random.Generator, truth: np.ndarray, groups: int, each: int
-) -> list[BootstrapStatistic]:
-    """Normal scores around a mean of the class, which stand in order with probability `truth`;
-    classes come in groups too."""
-    positive = difficulty(rng, 1, groups, each)[0] < norm.ppf(PREVALENCE)
-    index = np.repeat(np.arange(groups), each)
-    shift = np.sqrt(2) * norm.ppf(truth)[:, None] * positive
-    scores = difficulty(rng, len(truth), groups, each) + shift
-    return [auroc_statistic(positive, one, index) for one in scores]
-
-
-SIMULATED: dict[str, tuple[Simulated, float]] = {  # and the true score
-    "accuracy": (accuracies, ACCURACY),
-    "nll": (nlls, 0.8),
-    "auroc": (aurocs, AUROC),
-}
-
-
-def simulate(
-    metric: str,
-    seeds: int,
-    ratio: float,
-    size: tuple[int, int],
-    sims: int,
-    resamples: int,
-    seed: int = 0,
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """-> ([sims, S] values, [R, sims, S] resamples, true mean over all seeds there could be)."""
-    (make, truth), (groups, each) = SIMULATED[metric], size
-    rng = np.random.default_rng(seed)
-    quality = np.full((sims, seeds), truth)
-    if ratio:
-        quality += np.sqrt(ratio * example_variance(metric, size)) * rng.normal(size=quality.shape)
-    runs = [one for true in np.clip(quality, 0.01, 0.99) for one in make(rng, true, groups, each)]
-    whole, drawn = bootstrap(runs, groups, groups * each, resamples, seed=seed + 1)
-    return whole.reshape(sims, seeds), drawn.reshape(resamples, sims, seeds), truth
-
-
-def example_variance(metric: str, size: tuple[int, int], sims: int = 2000) -> float:
-    """Variance of one run's score over sets of examples, measured."""
-    (make, truth), (groups, each) = SIMULATED[metric], size
-    rng = np.random.default_rng(99)
-    once = np.ones((1, groups))
-    values = [make(rng, np.array([truth]), groups, each)[0](once)[0] for _ in range(sims)]
-    return float(np.var(values))
-
-
-def coverage(
-    values: np.ndarray, drawn: np.ndarray, groups: int, truth: float
-) -> tuple[float, float]:
-    """-> (share of simulations whose interval holds the truth, mean width)."""
-    intervals = [interval(values[k], drawn[:, k], groups) for k in range(len(values))]
-    share = np.mean([one.low <= truth <= one.high for one in intervals])
-    width = np.mean([one.high - one.low for one in intervals])
-    return float(share), float(width)
-
-
-def percentile_coverage(drawn: np.ndarray, truth: float) -> float:
-    """The same of plain percentiles of the mean over seeds; of several, drawn with replacement in
-    each resample (two levels)."""
-    chosen = np.random.default_rng(0).integers(0, drawn.shape[2], drawn.shape)
-    means = np.take_along_axis(drawn, chosen, axis=2).mean(axis=2)
-    low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
-    return float(np.mean((low <= truth) & (truth <= high)))
 
 
 def one_part(args: argparse.Namespace) -> str:
@@ -180,15 +77,6 @@ def difference_part(args: argparse.Namespace) -> str:
     return table(title, ["", "share with p < 0.05", "target"], rows)
 
 
-def false_alarms(values: np.ndarray, drawn: np.ndarray, seeds: int) -> float:
-    """Share of p < 0.05 between the first `seeds` runs and the next ones, which are as good."""
-    first, second = values[:, :seeds], values[:, seeds : 2 * seeds]
-    apart = drawn[:, :, :seeds] - drawn[:, :, seeds : 2 * seeds]
-    groups, _ = SIZES["150 groups of 10"]
-    p = [interval(first[k] - second[k], apart[:, k], groups).p for k in range(len(values))]
-    return float(np.mean(np.array(p) < 0.05))
-
-
 def family_part(args: argparse.Namespace) -> str:
     lines, size, sims = [], (150, 1), args.sims // 2
     for name, ratio in RATIOS.items():
@@ -201,17 +89,6 @@ def family_part(args: argparse.Namespace) -> str:
             lines.append([f"accuracy, {name}, {seeds} seeds", *cells])
     title = f"family: of {ROWS} equally good rows, {sims:,} simulations"
     return table(title, ["", "share with any p < 0.05", "target"], lines)
-
-
-def any_differs(values: np.ndarray, drawn: np.ndarray, groups: int) -> bool:
-    """Whether any row of [rows, S] values differs from the first, from their [R, rows, S]
-    resamples."""
-    usual, (first, *others) = usual_spread(values), range(len(values))
-    p = [
-        interval(values[first] - values[k], drawn[:, first] - drawn[:, k], groups, usual=usual).p
-        for k in others
-    ]
-    return bool((holm(p) < 0.05).any())
 
 
 def folds_part(args: argparse.Namespace) -> str:
@@ -234,14 +111,6 @@ def folds_part(args: argparse.Namespace) -> str:
             )
     columns = ["", "difference covered", "target", "mean width", "score of the second covered"]
     return table(f"folds: {args.sims // 2:,} simulations of {FOLDS} folds", columns, rows)
-
-
-def too_sure(rng: np.random.Generator, n: int, factor: float) -> tuple[np.ndarray, np.ndarray]:
-    """[n] classes and [n, 5] log-probabilities: those that made the classes, with their logits
-    times `factor`."""
-    logits = 2 * rng.normal(size=(n, 5))
-    below = np.exp(log_softmax(logits, axis=-1)).cumsum(axis=1) < rng.random((n, 1))
-    return below.sum(axis=1).clip(0, 4), log_softmax(factor * logits, axis=-1)
 
 
 def ece_part(args: argparse.Namespace) -> str:
@@ -278,7 +147,9 @@ PARTS = {
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.coverage",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add, about = parser.add_argument, "separated by commas"
     add("--parts", type=choices(PARTS), default=",".join(PARTS), help=about)

@@ -1,5 +1,5 @@
-"""Real learners on generated data, scored out of fold: what benchmarks/coverage.py needs for its
-part `folds`."""
+"""Real learners on generated data, scored out of fold: what the benchmark needs for its part
+`folds`."""
 
 from __future__ import annotations
 

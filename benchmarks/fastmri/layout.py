@@ -1,4 +1,4 @@
-"""fastMRI's cache beside the reference layout, for benchmarks/fastmri.py.
+"""fastMRI's cache beside the reference layout, for `python -m benchmarks.fastmri`.
 
 The reference layout is the published code's: a file per slice with k-space zero-filled to 640 x 400
 in complex128, and both reconstructions.

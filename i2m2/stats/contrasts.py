@@ -10,7 +10,7 @@ for rows that were chosen on the same examples (the best of several).
 Predictions out of fold are scored like any others, in one piece: give each example once per seed,
 predicted by the model that did not see it, all rows on the same folds. What the folds' models have
 in common, their training rows, is in both rows of a difference: its intervals cover 95 % and more
-with two to five seeds (benchmarks/coverage.py, part folds), those of a single row may not.
+with two to five seeds (benchmarks/coverage, part folds), those of a single row may not.
 
     rows = ScoredRows.of_predictions({"intra": [seed0, seed1], "i2m2": [...]}, "auroc")
     decide([Contrast(name="interaction", first="i2m2", second="intra")], rows, margin=0.01)

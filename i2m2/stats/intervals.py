@@ -39,7 +39,7 @@ correction for many comparisons.
 
 A plain two-level percentile bootstrap of five seeds has 4/5 of var(u) and no t: it covers far less
 where seeds matter. Assumed: seeds are independent and their scores roughly normal, groups are
-independent. The training set is given: what another would do is not in it. benchmarks/coverage.py
+independent. The training set is given: what another would do is not in it. benchmarks/coverage
 measures all of this.
 
 The ECE is biased: noise in the bins adds to it, and once more in every resample, so that all

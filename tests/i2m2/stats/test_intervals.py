@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.coverage.__main__ import (
-    SIZES,
-    any_differs,
-    coverage,
-    false_alarms,
-    percentile_coverage,
-    simulate,
-)
+from benchmarks.coverage.shares import any_differs, coverage, false_alarms, percentile_coverage
+from benchmarks.coverage.simulated import SIZES, simulate
 from i2m2.stats.intervals import Spread, interval, usual_spread, variances
 from i2m2.stats.resampling import bootstrap, mean_of
 
