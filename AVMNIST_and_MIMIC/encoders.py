@@ -5,13 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from AVMNIST_and_MIMIC.cpu_kernels import MaxPool2x2OnCPU
+from AVMNIST_and_MIMIC.cpu_kernels import batch_norm_max_pool
 from i2m2.encoders.cpu_kernels import plain_cpu
 
-WIDE = 56  # columns of a map from which on the CPU's strided maxima are faster than its kernel
+LARGE = 56  # columns of pictures from which on the CPU does well to have channels last
 
 
 class LeNet(nn.Module):
@@ -36,8 +35,11 @@ class LeNet(nn.Module):
             nn.init.kaiming_uniform_(block[0].weight)
 
     def forward(self, x: Tensor) -> Tensor:
+        large = x.shape[-1] >= LARGE and plain_cpu(x) and not torch.is_autocast_enabled("cpu")
+        if large:
+            x = x.to(memory_format=torch.channels_last)
         for block in self.blocks:
-            x = block(x)
+            x = _block_on_cpu(block, x) if large else block(x)
         if x.shape[-2:] != (1, 1):
             raise ValueError(
                 f"LeNet with {len(self.blocks) - 1} further blocks leaves a map of "
@@ -50,15 +52,12 @@ def _lenet_block(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
-        MaxPool2x2(),
+        nn.MaxPool2d(2),
         nn.ReLU(),
     )
 
 
-class MaxPool2x2(nn.Module):
-    """`nn.MaxPool2d(2)`: 2x2 max pooling; an odd last row or column is left out."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if plain_cpu(x) and x.dtype == torch.float32 and x.shape[-1] >= WIDE:
-            return MaxPool2x2OnCPU.apply(x)
-        return F.max_pool2d(x, 2)
+def _block_on_cpu(block: nn.Sequential, x: Tensor) -> Tensor:
+    """The same, to rounding, with channels that lie last."""
+    convolution, norm, _, relu = block
+    return relu(batch_norm_max_pool(convolution(x), norm))

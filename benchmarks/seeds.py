@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from AVMNIST_and_MIMIC.avmnist.experiment import BLOCKS, SHAPES
-from AVMNIST_and_MIMIC.encoders import LeNet, MaxPool2x2
+from AVMNIST_and_MIMIC.encoders import LeNet
 from AVMNIST_and_MIMIC.mimic.experiment import build_model, load_mimic
 from benchmarks.compared.mimic_loops import ROWS, config_of
 from benchmarks.measuring.timing import alternate, beside, choices, machine, table
@@ -148,7 +148,8 @@ class Grouped(nn.Module):
             options = {"padding": first.padding, "groups": self.models, "bias": False}
             convolution = nn.Conv2d(*shape, **options)
             convolution.weight.data = torch.cat([block[0].weight.data for block in alike])
-            self.blocks.extend([convolution, nn.BatchNorm2d(outputs), MaxPool2x2(), nn.ReLU()])
+            rest = nn.BatchNorm2d(outputs), nn.MaxPool2d(2), nn.ReLU()
+            self.blocks.extend([convolution, *rest])
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.blocks(x.transpose(0, 1).flatten(1, 2))

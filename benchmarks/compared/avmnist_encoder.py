@@ -11,26 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from AVMNIST_and_MIMIC.avmnist.experiment import BLOCKS
-from AVMNIST_and_MIMIC.encoders import LeNet, MaxPool2x2
-from benchmarks.compared.training import compare, replaced, update_row
+from AVMNIST_and_MIMIC.encoders import LeNet
+from benchmarks.compared.training import compare, update_row
 from benchmarks.measuring.timing import table
 
 ENCODERS = (("image", 3), ("image", 6), ("audio", 3), ("audio", 6))  # modality and width
 
 
-def with_torch_pooling(encoder: nn.Module) -> nn.Module:
-    """A copy with `nn.MaxPool2d` where ours pools."""
-    return replaced(encoder, MaxPool2x2, lambda _: nn.MaxPool2d(2))
+def of_modules(encoder: LeNet) -> nn.Module:
+    """A copy that is PyTorch's modules, one after the other."""
+    return nn.Sequential(*copy.deepcopy(encoder).blocks, nn.Flatten())
 
 
-def variants(encoder: nn.Module, compiled: bool) -> dict[str, nn.Module]:
+def variants(encoder: LeNet, compiled: bool) -> dict[str, nn.Module]:
     """Ways to compute the same; the first is ours."""
-    last, pooled = torch.channels_last, with_torch_pooling
     ways = {
         "ours": encoder,
-        "nn.MaxPool2d": pooled(encoder),
-        "channels_last": copy.deepcopy(encoder).to(memory_format=last),
-        "MaxPool2d, channels_last": pooled(encoder).to(memory_format=last),
+        "PyTorch's modules": of_modules(encoder),
+        "the same, channels_last": of_modules(encoder).to(memory_format=torch.channels_last),
     }
     if compiled:
         ways["compiled"] = copy.deepcopy(encoder)
@@ -43,7 +41,7 @@ def input_of(name: str, x: Tensor) -> Tensor:
 
 
 def encoder_row(
-    encoder: nn.Module, x: Tensor, threads: int, rounds: int, repeats: int, compiled: bool
+    encoder: LeNet, x: Tensor, threads: int, rounds: int, repeats: int, compiled: bool
 ) -> dict[str, tuple]:
     """{variant: (seconds per pass, relative difference of the features, of the gradients)}.
 

@@ -1,5 +1,6 @@
 """AV-MNIST: encoders, models, loader, every config with every method, and bad input."""
 
+import copy
 import json
 import shutil
 
@@ -9,10 +10,12 @@ import torch
 import torch.nn.functional as F
 import yaml
 from safetensors.torch import load_file
+from torch import nn
 
 from AVMNIST_and_MIMIC.avmnist.experiment import build_model, load_avmnist
 from AVMNIST_and_MIMIC.avmnist.settings import AVMNISTConfig, AVMNISTData
-from AVMNIST_and_MIMIC.encoders import LeNet, MaxPool2x2
+from AVMNIST_and_MIMIC.cpu_kernels import batch_norm_max_pool
+from AVMNIST_and_MIMIC.encoders import LeNet
 from AVMNIST_and_MIMIC.train import main
 from i2m2.errors import DataError, SettingsError
 from i2m2.names import methods_of
@@ -26,16 +29,49 @@ for path in CONFIGS:
     PRESETS += [(path, preset) for preset in ("paper", *named)]
 
 
-@pytest.mark.parametrize("size", [(4, 3, 56, 56), (4, 3, 57, 57), (1, 1, 112, 112), (4, 3, 7, 7)])
-def test_pooling_equals_max_pool2d_in_value_and_gradient_ties_included(size):
+@pytest.mark.parametrize("size", [(4, 28, 28), (4, 57, 56), (2, 7, 7), (40, 3, 3)])
+@pytest.mark.parametrize("training", [True, False])
+def test_normalised_maxima_equal_pytorchs_in_value_gradient_and_statistics(size, training):
     torch.manual_seed(0)
-    x = torch.randint(0, 3, size).float().requires_grad_()
-    ours, theirs = MaxPool2x2()(x), F.max_pool2d(x, 2)
-    grad = torch.rand_like(ours)
-    assert torch.equal(ours, theirs)
-    assert torch.equal(
-        torch.autograd.grad(ours, x, grad)[0], torch.autograd.grad(theirs, x, grad)[0]
-    )
+    x = torch.randn(size[0], 6, *size[1:])
+    ours = nn.BatchNorm2d(6).train(training)
+    nn.init.normal_(ours.weight)  # negative ones too, of whose channels minima are pooled
+    nn.init.normal_(ours.bias)
+    theirs = copy.deepcopy(ours)
+    found = []
+    for norm, pooled in ((ours, batch_norm_max_pool), (theirs, lambda x, n: F.max_pool2d(n(x), 2))):
+        given = x.clone().requires_grad_()
+        y = pooled(given, norm)
+        (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
+        found.append([y, given.grad, *(p.grad for p in norm.parameters()), *norm.buffers()])
+    for one, expected in zip(*found, strict=True):
+        torch.testing.assert_close(one, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_of_equal_values_the_first_in_reading_order_is_the_maximum():
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(3).eval()  # leaves values as they are
+    x = torch.randint(0, 3, (4, 3, 57, 57)).float().requires_grad_()
+    ours, theirs = batch_norm_max_pool(x, norm), F.max_pool2d(norm(x), 2)
+    grad = torch.rand_like(theirs)
+    torch.testing.assert_close(ours, theirs)
+    ours, theirs = (torch.autograd.grad(one, x, grad)[0] for one in (ours, theirs))
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("blocks, size", [(3, 28), (5, 112)])
+def test_an_encoder_equals_its_modules_one_after_the_other(blocks, size):
+    torch.manual_seed(0)
+    encoder = LeNet(3, blocks)
+    modules = nn.Sequential(*copy.deepcopy(encoder.blocks), nn.Flatten())
+    x = torch.rand(4, 1, size, size)
+    for ours, theirs in ((encoder.train(), modules.train()), (encoder.eval(), modules.eval())):
+        torch.testing.assert_close(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
+    encoder(x).sum().backward()
+    modules(x).sum().backward()
+    for ours, theirs in zip(encoder.parameters(), modules.parameters(), strict=True):
+        away = (ours.grad - theirs.grad).abs().max()
+        assert away <= 1e-3 * theirs.grad.abs().max() + 1e-6
 
 
 @pytest.mark.parametrize(
