@@ -5,6 +5,7 @@
 | prior | class frequencies, or mean and variance |
 | unimodal_<m> | one modality's expert |
 | intra-separate, intra-joint | product of the unimodal experts, trained alone or jointly |
+| intra-additive | of a regression: one model of all, a sum of functions of one modality each |
 | inter | the fused expert or experts alone |
 | i2m2-separate, i2m2-joint | product of all |
 | lr-<m>, hgb-<m>, lr-all, hgb-all | references: linear model and boosted trees of scikit-learn |
@@ -22,7 +23,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 
 from i2m2.diagnose.predicted import HALF
 from i2m2.estimator.blocks import Blocks
-from i2m2.estimator.experts import Experts, Pools, expert_names, fit_experts
+from i2m2.estimator.experts import ADDITIVE, Experts, Pools, available, expert_names, fit_experts
 from i2m2.estimator.families import Categorical, Family, Gaussian
 from i2m2.estimator.joint import train_jointly
 from i2m2.estimator.members import outputs_of_models, with_values
@@ -31,7 +32,7 @@ from i2m2.estimator.preparation import Preparation, Prepared, PreparedBlocks, jo
 from i2m2.estimator.targets import make_folds, strata_of
 from i2m2.stats.calibration import log_softmax
 
-JOINT, SEPARATE = "-joint", "-separate"
+JOINT, SEPARATE, ADDED = "-joint", "-separate", "-additive"
 REFERENCES = {"lr": "linear model", "hgb": "boosted trees"}
 EMAP_ROWS = 150  # test examples of a fold whose every pair the fused expert is asked about
 
@@ -163,7 +164,22 @@ class _TrainedFold:
         for row, names in (sets | {f"i2m2{SEPARATE}": list(self.reads)}).items():
             self._add(found, row, self.pools, outputs, names)
         found.experts = {name: self.unscale(one) for name, one in outputs.items()}
+        if isinstance(self.question.family, Gaussian):
+            self._add_additive(found, blocks)
         return found
+
+    def _add_additive(self, found: FoldRows, blocks: PreparedBlocks) -> None:
+        """A sum of functions of one modality each, fitted together. To an expert that is trained
+        alone what the other modalities explain is noise: where effects add up, a fused expert
+        would surpass the product of such experts without any interaction."""
+        together = available(self.blocks, self.modalities)
+        if len(np.unique(self.folds[together])) < 2:
+            return
+        names = {"additive": tuple(self.modalities)}
+        known = (self.blocks, self.y, self.folds, self.question.family, names)
+        experts = fit_experts(*known, {"additive": ADDITIVE}, self.settings, self.seed)
+        pools = Pools(experts, self.y, self.pools.prior)
+        self._add(found, f"intra{ADDED}", pools, experts.outputs(blocks), list(names))
 
     def add_joint_rows(self, found: FoldRows, blocks: PreparedBlocks) -> None:
         """Products of experts trained further, jointly through the product."""

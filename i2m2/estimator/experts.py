@@ -21,6 +21,7 @@ from i2m2.estimator.preparation import PreparedBlocks
 from i2m2.names import INTER
 
 INTERACTIONS = ("all", "pairs", "subsets")
+ADDITIVE = object()  # in place of a user's model: the default ones without interactions
 RESERVED = (INTER, "prior")  # what contributes to the product beside the modalities
 MOST_SUBSETS = 31  # pools fitted beforehand; others when they are asked for
 
@@ -52,6 +53,8 @@ def members_for(given: Any, settings: TrainingSettings, seed: int) -> list[Membe
     of modules, or a scikit-learn model)."""
     if given is None:
         return [Linear(), Trees(), Network(settings)]
+    if given is ADDITIVE:
+        return [Linear(additive=True), Trees(additive=True), Network(settings, additive=True)]
     fits = hasattr(given, "fit") and hasattr(given, "get_params")
     if fits and not isinstance(given, type):
         return [ScikitLearn(given)]

@@ -22,6 +22,7 @@ from torch import Tensor
 from i2m2.stats.calibration import FLOOR, log_softmax, maximise_likelihood
 
 LOG_VARIANCE = (-8.0, 3.0)  # of a network's Gaussian, in units of the standardised target
+MOST_TAKEN = 0.95  # of the experts' precision by a prior whose power is negative
 IMPOSSIBLE = -1e3  # log-probability of a class that another label has and this one has not
 
 
@@ -201,8 +202,8 @@ class Gaussian:
         self, pool: Pool, experts: Sequence[np.ndarray], prior: np.ndarray
     ) -> np.ndarray:
         parts = [w * np.exp(-one[..., 1]) for w, one in zip(pool.weights, experts, strict=True)]
-        of_prior = pool.gamma * np.exp(-prior[:, 1])
-        return np.stack([*parts, np.broadcast_to(of_prior, parts[0].shape)])
+        of_prior = np.maximum(pool.gamma * np.exp(-prior[:, 1]), -MOST_TAKEN * sum(parts))
+        return np.stack([*parts, of_prior])
 
     def joint_loss(
         self,
@@ -216,11 +217,10 @@ class Gaussian:
         """As `Categorical.joint_loss`; `fixed` [E, B, L, 2] holds the rest of an expert's mean and
         its log variance, which stays as it is."""
         share, gamma = pool
-        precision = gamma * (-prior[:, 1]).exp()
-        mean = precision * prior[:, 0]
-        for one, rest, weight, part in zip(raw, fixed, weights, share, strict=True):
-            own = part * (-rest[..., 1]).exp()
-            precision = precision + own
+        parts = [part * (-rest[..., 1]).exp() for part, rest in zip(share, fixed, strict=True)]
+        of_prior = torch.maximum(gamma * (-prior[:, 1]).exp(), -MOST_TAKEN * sum(parts))
+        precision, mean = of_prior + sum(parts), of_prior * prior[:, 0]
+        for own, one, rest, weight in zip(parts, raw, fixed, weights, strict=True):
             mean = mean + own * (one[..., 0] * weight + rest[..., 0])
         error = (y - mean / precision) ** 2 * precision
         return 0.5 * (error - precision.log()).mean(dim=-1)
@@ -238,21 +238,23 @@ def _weighted(weights: np.ndarray, models: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _gaussian_pool(experts: Sequence[np.ndarray], y: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """Weights of the experts [E] and gamma that make one target most likely, drawn to the mean of
-    the experts by about one example."""
+    """Weights of the experts [E] and gamma that make one target most likely. They are sought as
+    shares and a common scale (its logarithm), drawn to the mean of the experts by about one
+    example: effects that add up take shares of some 1 / E, a negative gamma, and a large scale."""
     from scipy.optimize import minimize
 
     family, count = Gaussian(1), len(experts)
-    start = np.array([*np.full(count, 1 / count), 0.0])
+    start = np.array([*np.full(count, 1 / count), 0.0, 0.0])
 
     def loss(theta: np.ndarray) -> float:
-        pool = Pool(theta[:count, None], theta[count:])
+        weights = theta[:-1] * np.exp(theta[-1])
+        nll = family.nll(family.pool(Pool(weights[:-1, None], weights[-1:]), experts, prior), y)
         away = theta - start
-        nll = family.nll(family.pool(pool, experts, prior), y).mean()
-        return nll + away @ away / (2 * len(y))
+        return nll.mean() + away @ away / (2 * len(y))
 
-    bounds = [(1e-6, None)] * count + [(0, None)]
-    return minimize(loss, start, method="L-BFGS-B", bounds=bounds).x
+    bounds = [(1e-6, None)] * count + [(None, None), (-10, 10)]
+    found = minimize(loss, start, method="L-BFGS-B", bounds=bounds).x
+    return found[:-1] * np.exp(found[-1])
 
 
 def _gaussian_blend(models: Sequence[np.ndarray], y: np.ndarray) -> np.ndarray:

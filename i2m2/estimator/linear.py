@@ -48,13 +48,17 @@ class _Fit:
 class Linear:
     """Multinomial logistic or ridge regression with the penalty that predicts held-out rows best.
     Curves, and interactions of the best rank, only where these rows leave little doubt of them: on
-    a small table the best of many ways is often chance, and costs more than it seems to gain."""
+    a small table the best of many ways is often chance, and costs more than it seems to gain.
+    `additive`: no interactions."""
+
+    def __init__(self, additive: bool = False) -> None:
+        self.additive = additive
 
     def fit(self, examples: Examples) -> np.ndarray:
         self.modalities, self.family = examples.modalities, examples.family
         rows = examples.folds >= 0
         plain = self._best_penalty(examples, [[] for _ in range(examples.models)], PENALTIES)
-        ways = self._with_interactions(examples, plain)
+        ways = [] if self.additive else self._with_interactions(examples, plain)
         if isinstance(self.family, Categorical):
             ways = (self._with_curves(one, examples.y, rows) for one in chain([plain], ways))
         better = (one for one in ways if one.surpasses(plain))

@@ -17,6 +17,7 @@ from i2m2.estimator.examples import Examples
 from i2m2.estimator.families import Categorical, Family
 from i2m2.estimator.linear import Linear
 from i2m2.estimator.networks import (
+    AdditiveNetwork,
     ModuleStack,
     StackedNetwork,
     TrainingSettings,
@@ -33,17 +34,21 @@ FEW_CLASSES = 5
 
 class Trees:
     """Histogram-based gradient boosting on the few features, stopped where held-out rows are
-    predicted best."""
+    predicted best. `additive`: no tree splits by two modalities."""
+
+    def __init__(self, additive: bool = False) -> None:
+        self.additive = additive
 
     def fit(self, examples: Examples) -> np.ndarray:
         block = joined(examples.blocks, examples.modalities)
         self.modalities, self.family = examples.modalities, examples.family
         self.models: list[list[Any]] = []
+        options = {"interaction_cst": _columns_of_each(examples)} if self.additive else {}
         outputs = examples.unknown()
         for place, (training, held_out) in enumerate(examples.splits()):
-            y = examples.y
+            options["random_state"] = examples.seed + place
             models = [
-                _boosted(block, y[:, k], training, held_out, self.family, examples.seed + place)
+                _boosted(block, examples.y[:, k], training, held_out, self.family, options)
                 for k in range(self.family.shape[0])
             ]
             self.models.append(models)
@@ -61,7 +66,14 @@ class Trees:
         return np.mean(each, axis=0)
 
 
-def _boosted(block: Prepared, y, training, held_out, family: Family, seed: int) -> Any:
+def _columns_of_each(examples: Examples) -> list[set[int]]:
+    """The places of each modality's columns among those of all."""
+    widths = [len(examples.blocks[name].names) for name in examples.modalities]
+    places = np.split(np.arange(sum(widths)), np.cumsum(widths)[:-1])
+    return [set(one.tolist()) for one in places]
+
+
+def _boosted(block: Prepared, y, training, held_out, family: Family, options: dict) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     classes = len(np.unique(y[training])) if isinstance(family, Categorical) else 0
@@ -77,7 +89,7 @@ def _boosted(block: Prepared, y, training, held_out, family: Family, seed: int) 
         early_stopping=True,
         n_iter_no_change=10 if many else 20,
         categorical_features=block.categorical if block.categorical.any() else None,
-        random_state=seed,
+        **options,
     )
     x = block.features
     seen = with_values(x[training])
@@ -105,10 +117,13 @@ def with_values(x: Any) -> Any:
 
 
 class Network:
-    """The default network or a user's module, see `networks`."""
+    """The default network or a user's module, see `networks`. `additive`: a sum of one for each
+    modality."""
 
-    def __init__(self, settings: TrainingSettings, given: Any = None) -> None:
-        self.settings, self.given = settings, given
+    def __init__(
+        self, settings: TrainingSettings, given: Any = None, additive: bool = False
+    ) -> None:
+        self.settings, self.given, self.additive = settings, given, additive
 
     def fit(self, examples: Examples) -> np.ndarray:
         self.modalities, self.family = examples.modalities, examples.family
@@ -133,7 +148,7 @@ class Network:
         self.shapes = {name: _shape_of(blocks[name]) for name in self.modalities}
         if self.given is None:
             arguments = (self.models, blocks, self.modalities, shape, self.settings)
-            self.network = StackedNetwork(*arguments)
+            self.network = (AdditiveNetwork if self.additive else StackedNetwork)(*arguments)
         else:
             self.network = ModuleStack(self.models, self.given, blocks, self.modalities, shape)
 

@@ -192,6 +192,26 @@ class StackedNetwork(nn.Module):
         return [parameter.data[model] for parameter in self.parameters()]
 
 
+class AdditiveNetwork(StackedNetwork):
+    """E sums of a network for each modality."""
+
+    def __init__(
+        self,
+        models: int,
+        blocks: PreparedBlocks,
+        modalities: Sequence[str],
+        outputs: tuple[int, int],
+        settings: TrainingSettings,
+    ) -> None:
+        nn.Module.__init__(self)
+        self.modalities = tuple(modalities)
+        each = (StackedNetwork(models, blocks, (m,), outputs, settings) for m in modalities)
+        self.parts = nn.ModuleList(each)
+
+    def forward(self, inputs: Mapping[str, tuple[Tensor, Tensor | None]]) -> Tensor:
+        return sum(part(inputs) for part in self.parts)
+
+
 class ModuleStack(nn.Module):
     """E copies of a user's module. It reads [B, D] of a table, text or embedding, [B, T, C] of a
     series, [B, C, H, W] of a picture, {modality: these} where it fuses several; it gives [B, K], or

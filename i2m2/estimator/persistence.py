@@ -40,7 +40,7 @@ from i2m2.estimator.members import Network
 from i2m2.estimator.preparation import Prepared
 from i2m2.files import write_json
 
-FORMAT = 2  # counts up when older folders can no longer be read
+FORMAT = 3  # counts up when older folders can no longer be read
 OVERVIEW, WEIGHTS, REST = "model.json", "networks.safetensors", "rest.skops"
 OURS = (curves, experts, families, interactions, linear, members, networks, preparation)
 # Of libraries, in fitted parts. A function that a `partial` calls is asked for by its own name.

@@ -190,6 +190,14 @@ def test_absent_modalities_and_several_labels(tmp_path):
     assert saved["y"].shape == (N, 2) and saved["log_prob"].shape == (N, 2, 2)
 
 
+def test_effects_that_add_up_are_no_interaction():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 200, 2))
+    found = diagnose({"a": a, "b": b}, a[:, 0] + b[:, 1] + 0.5 * rng.normal(size=200), **QUICK)
+    decisions = {one.contrast.name: one.answer for one in found.answer.decisions}
+    assert decisions["more than one modality?"] == "yes" and decisions["interaction?"] != "yes"
+
+
 def test_a_regression_is_answered_too(tmp_path):
     X, _ = data()
     y = X["a"][:, 0] + 0.1 * X["b"][:, 0]

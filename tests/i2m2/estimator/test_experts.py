@@ -13,7 +13,12 @@ from sklearn.svm import LinearSVC
 from torch import nn
 
 from i2m2 import I2M2Classifier, I2M2Regressor
-from i2m2.estimator.blocks import InputError
+from i2m2.estimator.blocks import InputError, read_blocks
+from i2m2.estimator.examples import Examples
+from i2m2.estimator.experts import ADDITIVE, members_for
+from i2m2.estimator.families import Gaussian
+from i2m2.estimator.networks import TrainingSettings
+from i2m2.estimator.preparation import Preparation
 from i2m2.estimator.targets import make_folds, strata_of
 from tests.i2m2.estimator.conftest import QUICK, ROWS, two_blocks, without
 
@@ -210,6 +215,28 @@ def test_what_cannot_be_an_expert_is_said_in_one_line(expert, message):
     with pytest.raises(InputError) as caught:
         fit({"static": expert})
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_additive_models_are_sums_of_functions_of_one_modality_each():
+    """Exchanging b changes their means as much for one a as for another."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 80, 2))
+    given = read_blocks({"a": a, "b": b}, None, None)
+    preparation = Preparation().fit(given, 0)
+    y = (a[:, 0] * b[:, 0])[:, None]  # which they cannot learn
+    blocks, folds = preparation.transform(given), np.arange(80) % 3
+    examples = Examples(blocks, ("a", "b"), y, folds, Gaussian(1), 0)
+    other_a, other_b = blocks["a"].take(np.arange(80)[::-1]), blocks["b"].take(np.arange(80)[::-1])
+    for member in members_for(ADDITIVE, TrainingSettings(epochs=3), 0):
+        member.fit(examples)
+        corners = [
+            member.outputs({"a": one, "b": other})[:, 0, 0]
+            for one in (blocks["a"], other_a)
+            for other in (blocks["b"], other_b)
+        ]
+        signs = np.array([1, -1, -1, 1])
+        np.testing.assert_allclose(signs @ np.stack(corners), 0, atol=1e-6)
+        assert np.ptp(corners[0]) > 0
 
 
 def test_a_modality_that_hardly_anyone_has_is_named():

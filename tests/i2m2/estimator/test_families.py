@@ -8,7 +8,7 @@ from scipy.stats import multivariate_normal, norm
 from i2m2.dial import Dial
 from i2m2.estimator.blocks import InputError
 from i2m2.estimator.estimators import gaussian_scores
-from i2m2.estimator.families import Categorical, Gaussian, Pool
+from i2m2.estimator.families import MOST_TAKEN, Categorical, Gaussian, Pool
 from i2m2.estimator.targets import as_groups, as_labels, encode_labels, make_folds, strata_of
 
 RNG = np.random.default_rng(0)
@@ -91,6 +91,29 @@ def test_two_views_of_one_number_are_pooled_as_their_joint_distribution_says():
     found = Gaussian(1).pool(pool, experts, np.zeros((1, 2)))
     np.testing.assert_allclose(np.exp(found[:, 0, 1]), 1 - weights.sum())
     np.testing.assert_allclose(found[:, 0, 0], x @ weights, atol=1e-12)
+
+
+def test_effects_that_add_up_are_pooled_by_their_sum():
+    """y = a + b + noise, experts that know E[y | a] and E[y | b]: only a negative power of the
+    prior adds them, and the precision is then that of the noise."""
+    rng = np.random.default_rng(0)
+    a, b, noise = rng.normal(size=(3, 4_000, 1)) * [[[0.7]], [[0.7]], [[0.14]]]
+    y = a + b + noise
+    family = Gaussian(1)
+    experts = [np.stack([one, np.full_like(one, np.log(0.51))], axis=-1) for one in (a, b)]
+    pool = family.fit_pool(experts, y, family.prior(y))
+    found = family.pool(pool, experts, family.prior(y))
+    assert pool.gamma[0] < -1
+    np.testing.assert_allclose(found[..., 0], a + b, atol=0.1)
+    np.testing.assert_allclose(found[..., 1], 2 * np.log(0.14), atol=0.2)
+
+
+def test_a_precision_stays_positive_whatever_the_power_of_the_prior():
+    experts = [np.array([[[1.0, 5.0]], [[1.0, -2.0]]])]
+    found = Gaussian(1).pool(Pool(np.ones((1, 1)), np.array([-5.0])), experts, np.zeros((1, 2)))
+    taken_back = np.log(1 - MOST_TAKEN)
+    np.testing.assert_allclose(found[0, 0], [1 / (1 - MOST_TAKEN), 5 - taken_back])
+    np.testing.assert_allclose(found[1, 0, 1], -np.log(np.exp(2) - 5))
 
 
 def test_contributions_of_gaussians_sum_to_the_mean():

@@ -155,7 +155,7 @@ def test_a_damaged_folder_is_one_line(folder, name, damage):
 
 
 def test_a_folder_of_another_class_or_none_is_refused(folder, tmp_path):
-    with pytest.raises(InputError, match="holds I2M2Classifier .format 2., not I2M2Regressor"):
+    with pytest.raises(InputError, match="holds I2M2Classifier .format 3., not I2M2Regressor"):
         I2M2Regressor.load(folder)
     with pytest.raises(InputError, match="model.json is missing"):
         I2M2Classifier.load(tmp_path)
