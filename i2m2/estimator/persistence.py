@@ -65,13 +65,12 @@ KNOWN = [
 def save(model: Any, path: Path) -> None:
     """Write the folder under a temporary name and rename it. InputError if `path` is there and is
     no saved model, or if a part cannot be saved."""
-    import skops.io
-
     if path.exists() and not (path / OVERVIEW).exists():
         raise InputError(f"{path} is there and is no saved model; give another name")
     parts = copy.deepcopy(vars(model) | {"experts": None})
     given = {name: one for name, one in (model.experts or {}).items() if hasattr(one, "get_params")}
     parts["experts"] = copy.deepcopy(given) or None
+    parts["modalities"] = _plain(model.modalities)
     tensors = {}
     for name, member in _networks(parts["experts_"]):
         for key, tensor in member.network.state_dict().items():
@@ -83,13 +82,36 @@ def save(model: Any, path: Path) -> None:
     temporary.mkdir(parents=True)
     try:
         safetensors.torch.save_file(tensors, temporary / WEIGHTS)
-        skops.io.dump(parts, temporary / REST, compression=ZIP_DEFLATED)
+        _dump(parts, temporary / REST, path)
         checksums = {name: _checksum(temporary / name) for name in (WEIGHTS, REST)}
         write_json(temporary / OVERVIEW, _overview(model) | {"sha256": checksums})
         shutil.rmtree(path, ignore_errors=True)
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _plain(given: Any) -> Any:
+    """What names columns (an Index, an array, a range) as lists, which alone can be kept; the pair
+    (columns, shape of an example) stays a pair."""
+    if isinstance(given, Mapping):
+        return {name: _plain(one) for name, one in given.items()}
+    if isinstance(given, np.generic):
+        return given.item()
+    if isinstance(given, (str, bytes)) or not np.iterable(given):
+        return given
+    each = map(_plain, given)
+    return tuple(each) if isinstance(given, tuple) else list(each)
+
+
+def _dump(parts: dict[str, Any], path: Path, model: Path) -> None:
+    import skops.io
+
+    try:
+        skops.io.dump(parts, path, compression=ZIP_DEFLATED)
+    except (TypeError, ValueError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{model}: a part of the model cannot be saved ({reason})") from error
 
 
 def _checksum(path: Path) -> str:

@@ -72,6 +72,26 @@ def test_a_table_with_declared_modalities_and_a_regression_come_back(tmp_path):
     np.testing.assert_array_equal(loaded.predict_interval(X), model.predict_interval(X))
 
 
+def test_columns_named_in_any_way_are_saved_as_lists(tmp_path):
+    frame = pd.DataFrame(X["static"], columns=["a", "b", "c"])
+    given = {"x": frame.columns[:1], "y": pd.Series(["b"]), "z": (frame.columns[2:], [1])}
+    linear = dict.fromkeys([*given, "inter"], LogisticRegression())
+    model = I2M2Classifier(given, experts=linear, folds=2).fit(frame, Y)
+    loaded = again(model, tmp_path / "model")
+    np.testing.assert_array_equal(loaded.predict_proba(frame), model.predict_proba(frame))
+    assert loaded.get_params()["modalities"] == {"x": ["a"], "y": ["b"], "z": (["c"], [1])}
+    assert model.get_params()["modalities"] is given
+
+
+def test_a_part_that_cannot_be_saved_is_one_line(tmp_path):
+    model = I2M2Classifier(experts={"x": LogisticRegression()}, folds=2)
+    model.fit({"x": X["static"]}, Y)
+    model.kinds = pd.Index(["x"])
+    with pytest.raises(InputError, match="model: a part of the model cannot be saved") as caught:
+        model.save(tmp_path / "model")
+    assert "\n" not in str(caught.value) and not list(tmp_path.iterdir())
+
+
 def test_models_of_scikit_learn_come_back_and_are_still_parameters(tmp_path):
     experts = {
         "static": make_pipeline(SimpleImputer(), StandardScaler(), LogisticRegression()),
