@@ -5,7 +5,8 @@ NAME=FILE.npz:key    an array of an npz file, rows in the order of the table
 NAME=FILE.csv        all columns of another table, or FILE.csv:a,b; rows in the same order, or
                      matched by the --id column where that table has it
 NAME=notes/*.txt     one file per example, which belongs to the row whose id is the file's name
-...=...:KIND         table, series, picture, text or embedding where not to be inferred
+...=...:KIND         table, series, picture, text or embedding where not to be inferred; a column
+                     or an array of that name comes first
 
 | suffix of one file per example | what an example is |
 |---|---|
@@ -61,10 +62,24 @@ def blocks_of(source: Source, words: Sequence[str]) -> tuple[dict[str, Any], dic
                 f"--modality {name} is given twice; give each modality its own name"
             )
         rest, _, last = what.rpartition(":")
-        if rest and last in KINDS:
+        if rest and last in KINDS and not _is_there(source, what):
             what, kinds[name] = rest, last
         blocks[name] = _block(source, name, what)
     return blocks, kinds
+
+
+def _is_there(source: Source, what: str) -> bool:
+    """Whether a column is called exactly this, or a file holds what stands behind its colon."""
+    file, _, key = what.partition(":")
+    if what in source.table:
+        return True
+    names = Path(file).suffix in SUFFIXES and Path(file).suffix != ".npy"  # which holds one array
+    return names and not has_magic(file) and key in read_table(_path_of(source, file))
+
+
+def _path_of(source: Source, file: str) -> Path:
+    """A file, from here or else from the table's folder."""
+    return Path(file) if Path(file).exists() else source.folder / file
 
 
 def _block(source: Source, name: str, what: str) -> Any:
@@ -75,8 +90,7 @@ def _block(source: Source, name: str, what: str) -> Any:
             return read_examples(name, find_files(name, what, source.folder), source.ids)
         file, _, key = what.partition(":")
         if Path(file).suffix in SUFFIXES:
-            path = Path(file) if Path(file).exists() else source.folder / file
-            return table_in_file(name, path, key, *given)
+            return table_in_file(name, _path_of(source, file), key, *given)
     columns, (_, colon, kind) = what.split(","), what.rpartition(":")
     if colon and columns[-1] not in source.table:
         raise SettingsError(

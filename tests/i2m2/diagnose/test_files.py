@@ -38,6 +38,7 @@ def folder(tmp_path_factory):
     as_arrays["stay"], as_arrays["icu"] = (as_arrays[name].astype(str) for name in ("stay", "icu"))
     np.savez(folder / "stays.npz", **as_arrays)
     np.savez(folder / "vitals.npz", series=rng.normal(size=(N, 5, 2)))
+    np.savez(folder / "kinds.npz", series=np.ones((N, 5, 2)), text=np.ones((N, 3)))
     np.savez(folder / "pickled.npz", series=np.array([[1], [1, 2]], dtype=object))
     table.sample(frac=1, random_state=0)[1:][["stay", "vital_a"]].to_csv(folder / "labs.csv")
     write_examples(folder, table)
@@ -96,6 +97,19 @@ def test_another_table_is_matched_by_the_id(folder):
     known = table["stay"].isin(labs.index).to_numpy()
     assert (~known).sum() == 1 and np.isnan(found["labs"].to_numpy()[~known]).all()
     assert np.allclose(found["labs"].to_numpy()[known], table["vital_a"][known])
+
+
+def test_a_column_or_an_array_called_like_a_kind_comes_first(folder):
+    found, kinds = blocks(
+        folder, "s=kinds.npz:series", "t=kinds.npz:text", "u=kinds.npz:text:table"
+    )
+    assert found["s"].shape == (N, 5, 2) and found["t"].shape == (N, 3) and kinds == {"u": "table"}
+    found, kinds = blocks(folder, "p=series/*.npy:series", "v=vitals.npz:series")
+    assert kinds == {"p": "series"} and found["v"].shape == (N, 5, 2)
+    table = pd.DataFrame({"note:text": np.arange(3), "note": list("uvw")})
+    found, kinds = blocks_of(Source(table, folder, [], None, None), ["n=note:text", "m=note:table"])
+    assert list(found["n"]) == [0, 1, 2] and list(found["m"]) == list("uvw")
+    assert kinds == {"m": "table"}
 
 
 def test_lists_in_parquet_are_arrays(tmp_path):
