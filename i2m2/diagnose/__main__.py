@@ -36,7 +36,7 @@ def build_parser() -> CommandParser:
         "--modality", action="append", default=[], metavar="NAME=COLUMNS|FILE[:KIND]", help=modality
     )
     metric = "metric of the questions: nll (default), accuracy, auroc, ...; r2 of a regression"
-    parser.add_argument("--metric", default="nll", help=metric)
+    parser.add_argument("--metric", help=metric)
     margin = "difference that does not matter (default: 0.01, or 1 %% of H(y) in nats)"
     parser.add_argument("--margin", type=float, help=margin)
     parser.add_argument("--task", choices=("classify", "regress"), help="default: by the target")
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         **data,
         task=args.task,
         interactions=args.interactions,
-        metric=args.metric,
+        metric=args.metric or "nll",
         margin=args.margin,
         folds=args.folds,
         seeds=args.seeds,
@@ -110,10 +110,11 @@ def _read_files(args: Namespace) -> dict[str, Any]:
 def _print_answer_of_runs(args: Namespace) -> None:
     if args.target or args.modality:
         raise SettingsError(f"{args.table} is a folder; --target and --modality are of a table")
-    from i2m2.diagnose.finished import diagnose_runs
+    from i2m2.diagnose.finished import diagnose_runs, stored_answer
     from i2m2.diagnose.pages import to_text, write
 
-    answer = diagnose_runs(args.table, args.metric, args.margin)
+    answer = stored_answer(args.table, args.metric, args.margin)
+    answer = answer or diagnose_runs(args.table, args.metric or "nll", args.margin)
     print(to_text(answer))
     if args.out:
         print(f"\nwritten: {', '.join(map(str, write(answer, args.out)))}")

@@ -56,6 +56,21 @@ def diagnose_runs(folder: Path, metric: str, margin: float | None) -> Answer:
     return answer_of(predicted, choices, about, metric, margin)
 
 
+def stored_answer(folder: Path, metric: str | None, margin: float | None) -> Answer | None:
+    """The answer in a folder that a diagnosis of data wrote; None for any other folder. Its
+    predictions are out of fold, so SettingsError for another metric or margin."""
+    path = folder / f"{NAME}.json"
+    if not path.is_file() or any("folds" not in run.config for run in collect(folder)):
+        return None
+    answer = read_record(path, Answer, OF_FOLDS)
+    if metric not in (None, answer.metric) or margin not in (None, answer.margin):
+        raise SettingsError(
+            f"{folder} was answered by {answer.metric} with the margin {answer.margin:g}; for "
+            f"another, {OF_FOLDS} with it"
+        )
+    return answer
+
+
 def conclusions_of(folder: Path, runs: Sequence[RunRecord], spec: TableSpec) -> list[Conclusion]:
     """The answer of a results folder by every metric that its table draws: of each task, where
     there are several. It is kept in statistics.json. SettingsError where rows or predictions are

@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from i2m2 import diagnose
 from i2m2.compare import comparison_of
+from i2m2.diagnose.__main__ import main as command
 from i2m2.diagnose.folds import PARTS
 from i2m2.diagnose.rows import Question, predict_rows
 from i2m2.errors import SettingsError
@@ -94,6 +95,19 @@ def test_results_and_compare_read_the_folder_and_agree(finished, capsys):
     assert difference.mean == pytest.approx(interaction.difference, abs=1e-6)
     assert difference.p == pytest.approx(interaction.p, abs=1e-3)
     assert compared.groups == N // 2
+
+
+def test_the_command_prints_the_answer_that_a_folder_of_its_own_holds(finished, tmp_path, capsys):
+    out, found = finished
+    for options in ([], ["--metric", "auroc", "--margin", str(found.answer.margin)]):
+        command([str(out), *options, "--out", str(tmp_path)])
+        assert capsys.readouterr().out.startswith(f"{found}\n")
+        assert (tmp_path / "diagnosis.json").read_text() == (out / "diagnosis.json").read_text()
+    for options in (["--metric", "nll"], ["--margin", "0.5"]):
+        with pytest.raises(
+            SettingsError, match="by auroc with the margin 0.*give the diagnose com"
+        ):
+            command([str(out), *options])
 
 
 def test_lost_and_damaged_folds_are_computed_again_bit_for_bit(tmp_path):

@@ -66,6 +66,8 @@ def test_the_command_prints_and_writes_it(tmp_path, capsys):
     assert shown.startswith("toy: 300 test examples in 100 groups; 4 seeds")
     assert "ANSWER" in shown
     assert (tmp_path / "answer" / "diagnosis.html").exists()
+    for metric in ("auroc", "accuracy"):  # an answer beside the runs is not taken for their own
+        main([str(folder), "--metric", metric, "--out", str(folder)])
 
 
 def test_a_row_with_fewer_seeds_is_left_out_and_named(tmp_path):
