@@ -26,6 +26,8 @@ KINDS = ("table", "series", "picture", "text", "embedding")
 ARRAYS = ("series", "picture", "embedding")  # of which an example is an array
 EMBEDDING_WIDTH = 128  # numbers wider than this are taken for an embedding
 CHANNELS = (1, 3, 4)  # of a picture
+LARGEST = float(np.finfo(np.float32).max)
+NO_ARRAY = (TypeError, ValueError, RuntimeError, OverflowError)  # what NumPy and torch then raise
 
 
 class InputError(DataError, ValueError):
@@ -62,7 +64,7 @@ def read_blocks(
     what cannot be read."""
     for name, given in {"modalities": modalities, "kinds": kinds}.items():
         if given is not None and not isinstance(given, Mapping):
-            raise InputError(f"{name}={given!r}: give a mapping from the names of modalities")
+            raise InputError(f"{name}={shown(given)}: give a mapping from the names of modalities")
     kinds = dict(kinds or {})
     if isinstance(X, Mapping):
         parts = dict(X)
@@ -92,34 +94,63 @@ def read_blocks(
 def _columns(X: Any, name: str, spec: Any, kinds: dict[str, str]) -> Any:
     """The part of a table that a modality names: a column, a list of columns, a slice, or (columns,
     shape of an example)."""
-    if isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[1], (tuple, list)):
+    if isinstance(spec, tuple) and len(spec) == 2 and not np.isscalar(spec[0]):
         flat = _flat_numbers(name, _columns(X, name, spec[0], kinds))
-        shape = tuple(spec[1])
-        if flat.shape[1] != np.prod(shape):
-            raise InputError(
-                f"{name}: {flat.shape[1]} columns cannot be of the shape {shape}, "
-                f"which needs {np.prod(shape)}"
-            )
-        return flat.reshape(len(flat), *shape)
+        return flat.reshape(len(flat), *_shape_of(name, spec[1], flat.shape[1]))
+    ordered = np.isscalar(spec) or isinstance(spec, slice) or hasattr(spec, "__len__")
+    if not ordered or isinstance(spec, (set, frozenset)):
+        raise InputError(
+            f"{name}: {shown(spec)} names no columns in an order; give a column, a list or a slice"
+        )
     if not hasattr(X, "columns"):
         return _array_columns(X, name, spec)
     if isinstance(spec, str) and spec in KINDS and spec not in X.columns and name in X.columns:
         kinds.setdefault(name, spec)
         spec = name
     if isinstance(spec, slice):
-        named = [end for end in (spec.start, spec.stop) if end is not None]
-        return X.loc[:, spec] if any(isinstance(end, str) for end in named) else X.iloc[:, spec]
-    if not np.isscalar(spec) and not np.iterable(spec):
-        raise InputError(f"{name}: {spec!r} names no columns; give a column, a list or a slice")
+        return _sliced(X, name, spec)
     columns = [spec] if np.isscalar(spec) else list(spec)
-    if missing := [column for column in columns if column not in X.columns]:
-        raise InputError(
-            f"{name}: there is no column {missing[0]!r}; "
-            f"the columns are {_shortened(list(X.columns))}"
-        )
+    if missing := [column for column in columns if not _is_column(X, column)]:
+        raise _no_column(X, name, missing[0])
     if not columns:
         raise InputError(f"{name}: names no column; give at least one")
     return X[spec] if np.isscalar(spec) else X[columns]
+
+
+def _shape_of(name: str, shape: Any, columns: int) -> tuple[int, ...]:
+    """The shape of an example, which the columns must fill."""
+    sizes = list(shape) if np.iterable(shape) else []
+    if not sizes or not all(isinstance(size, (int, np.integer)) and size > 0 for size in sizes):
+        raise InputError(
+            f"{name}: (columns, {shown(shape)}): give the shape of an example as whole numbers, "
+            "such as (columns, (24, 7))"
+        )
+    if columns != np.prod(sizes):
+        raise InputError(
+            f"{name}: {columns} columns cannot be of the shape {tuple(sizes)}, "
+            f"which needs {np.prod(sizes)}"
+        )
+    return tuple(sizes)
+
+
+def _is_column(X: Any, column: Any) -> bool:
+    return bool(getattr(column, "__hash__", None)) and column in X.columns
+
+
+def _sliced(X: Any, name: str, spec: slice) -> Any:
+    """Columns from one to another, by name or by place."""
+    ends = [end for end in (spec.start, spec.stop) if end is not None]
+    if lacking := [end for end in ends if isinstance(end, str) and end not in X.columns]:
+        raise _no_column(X, name, lacking[0])
+    try:
+        return X.loc[:, spec] if any(isinstance(end, str) for end in ends) else X.iloc[:, spec]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{name}: {spec} names no columns ({error})") from error
+
+
+def _no_column(X: Any, name: str, column: Any) -> InputError:
+    known = _shortened(list(X.columns))
+    return InputError(f"{name}: there is no column {shown(column)}; the columns are {known}")
 
 
 def _flat_numbers(name: str, part: Any) -> np.ndarray:
@@ -133,19 +164,22 @@ def _flat_numbers(name: str, part: Any) -> np.ndarray:
 
 
 def _array_columns(X: Any, name: str, spec: Any) -> np.ndarray:
-    X = np.asarray(X)
+    X = as_array(name, X)
     if X.ndim != 2:
         raise InputError(
             f"{name}: columns are taken from a table [n, D], not from an array of shape {X.shape}"
         )
     if isinstance(spec, slice):
-        part = X[:, spec]
+        places = all(
+            isinstance(end, (int, np.integer, type(None))) for end in (spec.start, spec.stop)
+        )
+        part = X[:, spec] if places else X[:, :0]
     else:
         columns = np.atleast_1d(np.asarray(spec))
         fits = np.issubdtype(columns.dtype, np.integer) and columns.size
         if not fits or columns.max() >= X.shape[1] or columns.min() < -X.shape[1]:
             raise InputError(
-                f"{name}: {spec!r} names no columns of an array of {X.shape[1]}; "
+                f"{name}: {shown(spec)} names no columns of an array of {X.shape[1]}; "
                 f"give whole numbers from 0 to {X.shape[1] - 1}, or a slice"
             )
         part = X[:, columns]
@@ -172,20 +206,22 @@ def infer_kind(name: str, values: Any) -> str:
     picture where it holds uint8, else a series."""
     if hasattr(values, "columns"):
         return "table"
-    array = _as_array(values)
+    array = as_array(name, values)
     if array.dtype == object:
         filled = [item for item in array.ravel() if not is_missing(item)]
         if filled and all(isinstance(item, str) for item in filled) and array.ndim == 1:
             words = np.mean([len(item.split()) for item in filled])
             return "text" if words >= 2 else "table"
         if array.ndim == 1 and filled and all(np.ndim(item) > 0 for item in filled):
-            return _infer_of_arrays([np.asarray(item) for item in filled])
+            items = [as_array(name, item) for item in filled]
+            return _infer_of_arrays([item for item in items if item.size])
         return "table"
     if array.ndim <= 2:
         wide = array.ndim == 2 and array.shape[1] > EMBEDDING_WIDTH
         return "embedding" if wide and array.dtype.kind == "f" else "table"
-    if array.ndim == 3:
-        return "picture" if array.dtype == np.uint8 else "series"
+    if array.ndim == 3:  # a masked array of uint8 has become one of floats
+        stored = values.dtype if isinstance(values, np.ndarray) else array.dtype
+        return "picture" if stored == np.uint8 else "series"
     if array.ndim == 4:
         return "picture"
     raise InputError(f"{name}: no kind of block has {array.ndim} axes; {_SHAPES}")
@@ -215,7 +251,7 @@ def read_table(name: str, values: Any) -> Block:
         if hasattr(values, "to_frame"):
             values = values.to_frame()
         else:
-            array = _as_array(values)
+            array = as_array(name, values)
             if array.ndim != 2 and array.ndim != 1:
                 raise InputError(f"{name}: a table has the shape [n, D], not {array.shape}")
             values = pd.DataFrame(array.reshape(len(array), -1))
@@ -243,7 +279,7 @@ def _read_column(block: str, column: Any) -> Any:
     kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else ""
     if kind == "c":
         raise InputError(f"{where}: Complex data not supported; give real and imaginary parts")
-    if kind in "mM" and kind or isinstance(column.dtype, pd.DatetimeTZDtype):
+    if kind in "mM" and kind or isinstance(column.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype)):
         raise InputError(f"{where} holds dates; give numbers, such as days since admission")
     if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
         return _finite(where, column.to_numpy(dtype=np.float64, na_value=np.nan))
@@ -258,7 +294,7 @@ def _read_column(block: str, column: Any) -> Any:
                 "number in every row of a table"
             )
         if not any(isinstance(item, str) for item in filled):
-            return _finite(where, pd.to_numeric(column, errors="coerce").to_numpy(np.float64))
+            return _finite(where, _numbers(where, column.to_numpy(), np.float64))
     texts = column.astype(object).where(~missing, None)
     return pd.Series([None if item is None else as_text(item) for item in texts], dtype=object)
 
@@ -270,16 +306,18 @@ def as_text(item: Any) -> str:
 
 
 def _finite(where: str, numbers: np.ndarray) -> np.ndarray:
-    if np.isinf(numbers).any():
-        row = int(np.flatnonzero(np.isinf(numbers).reshape(len(numbers), -1).any(axis=1))[0])
+    beyond = (numbers > LARGEST) | (numbers < -LARGEST)  # of which the networks make infinity
+    if beyond.any():
+        row = int(np.flatnonzero(beyond.reshape(len(numbers), -1).any(axis=1))[0])
         raise InputError(
-            f"{where} holds infinity (row {row}); give a finite number, or NaN where it is unknown"
+            f"{where} holds infinity (row {row}), or a number above {LARGEST:.1e}; give a smaller "
+            "one, or NaN where it is unknown"
         )
     return numbers
 
 
 def _read_series(name: str, values: Any) -> Block:
-    array = _as_array(values)
+    array = as_array(name, values)
     if array.dtype == object:
         array = _stack(name, array, unequal=True)
     if array.ndim == 2:
@@ -293,7 +331,7 @@ def _read_series(name: str, values: Any) -> Block:
 def _stack(name: str, items: np.ndarray, unequal: bool = False) -> np.ndarray:
     """One array per example -> [n, longest, ...], NaN where there is none. InputError for arrays of
     `unequal` length where these are not allowed."""
-    arrays = [None if is_missing(item) else np.asarray(item, dtype=np.float32) for item in items]
+    arrays = [None if is_missing(item) else _numbers(name, as_array(name, item)) for item in items]
     filled = [item for item in arrays if item is not None and item.size]
     if not filled:
         raise InputError(f"{name}: no example has this modality")
@@ -311,7 +349,7 @@ def _stack(name: str, items: np.ndarray, unequal: bool = False) -> np.ndarray:
 
 
 def _read_picture(name: str, values: Any) -> Block:
-    array = _as_array(values)
+    array = as_array(name, values)
     if array.dtype == object:
         array = _stack(name, array)
     if array.ndim == 3:
@@ -327,18 +365,18 @@ def _read_picture(name: str, values: Any) -> Block:
 
 
 def _read_text(name: str, values: Any) -> Block:
-    array = _as_array(values)
+    array = as_array(name, values)
     array = array.reshape(len(array), -1)
     if array.shape[1] != 1:
         raise InputError(f"{name}: a text is one column of strings, not {array.shape[1]} columns")
     texts = np.array([None if is_missing(x) else x for x in array[:, 0].tolist()], dtype=object)
     if wrong := [text for text in texts if text is not None and not isinstance(text, str)]:
-        raise InputError(f"{name}: a text holds {wrong[0]!r}; give strings, None where absent")
+        raise InputError(f"{name}: a text holds {shown(wrong[0])}; give strings, None where absent")
     return Block(name, "text", texts, np.array([text is not None for text in texts]))
 
 
 def _read_embedding(name: str, values: Any) -> Block:
-    array = _flat_numbers(name, values) if hasattr(values, "columns") else _as_array(values)
+    array = _flat_numbers(name, values) if hasattr(values, "columns") else as_array(name, values)
     if array.dtype == object and array.ndim == 1:
         array = _stack(name, array)
     if array.ndim != 2 or not array.shape[1]:
@@ -356,37 +394,85 @@ _READERS = {
 }
 
 
-def _numbers(name: str, array: np.ndarray) -> np.ndarray:
+def _numbers(name: str, array: np.ndarray, kind: type = np.float32) -> np.ndarray:
     if array.dtype.kind == "c":
         raise InputError(f"{name}: Complex data not supported; give magnitude and phase")
+    if array.dtype.kind in "mM":
+        raise InputError(f"{name} holds dates; give numbers, such as days since admission")
+    if array.dtype == object:
+        array = np.frompyfunc(lambda item: np.nan if is_missing(item) else item, 1, 1)(array)
     try:
-        return array.astype(np.float32)
-    except (TypeError, ValueError) as error:
+        with np.errstate(over="ignore"):  # what is infinity then is refused by its row
+            return array.astype(kind)
+    except NO_ARRAY as error:
         raise InputError(f"{name} holds what is no number ({error}); give numbers") from error
 
 
+def as_array(name: str, values: Any) -> np.ndarray:
+    """An array of what may be a list, a Series, a tensor or a masked array (NaN or None where
+    masked); object where the examples are of unequal shape or are strings. InputError for what is
+    none."""
+    try:
+        array = _as_array(values)
+    except NO_ARRAY as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{name} cannot be read as an array ({reason}); give one") from error
+    if array.ndim == 0:
+        raise InputError(
+            f"{name} needs one row per example, not {shown(values)}; Reshape your data"
+        )
+    if array.dtype.kind == "V":
+        raise InputError(f"{name} is a structured array; give a DataFrame of its fields")
+    return array
+
+
 def _as_array(values: Any) -> np.ndarray:
-    """An array; object where the examples are of unequal shape or are strings."""
-    if hasattr(values, "to_numpy"):
-        values = values.to_numpy()
     if isinstance(values, (list, tuple)):
         shapes = {np.shape(item) for item in values if not is_missing(item)}
         unequal = len(shapes) > 1 or any(is_missing(item) and item is None for item in values)
         if unequal and any(shape for shape in shapes):
             array = np.empty(len(values), dtype=object)
-            array[:] = [None if is_missing(item) else np.asarray(item) for item in values]
+            array[:] = [None if is_missing(item) else _as_array(item) for item in values]
             return array
+        own = (isinstance(item, np.ma.MaskedArray) or hasattr(item, "detach") for item in values)
+        values = [_as_array(item) for item in values] if any(own) else values
+    if hasattr(values, "detach"):  # a tensor; NumPy has no bfloat16
+        values = values.detach().cpu()
+        values = values.float() if str(values.dtype) == "torch.bfloat16" else values
+    if hasattr(values, "to_numpy"):
+        values = values.to_numpy()
+    if isinstance(values, np.ma.MaskedArray):
+        values = _without_mask(values)
     array = np.asarray(values)
     if array.dtype.kind in "US":
-        array = array.astype(object)
-    if array.ndim == 0:
-        raise InputError(f"a block needs one row per example, not {values!r}; Reshape your data")
-    return array
+        return array.astype(object)
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # longdouble, which torch lacks
+        return array.astype(np.float64)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _without_mask(values: np.ma.MaskedArray) -> np.ndarray:
+    """NaN, or None of what is no number, in place of what is masked."""
+    if not np.ma.is_masked(values):
+        return values.data
+    numbers = values.dtype.kind in "biufc"
+    kind = np.result_type(values.dtype, np.float16) if numbers else object
+    found = values.data.astype(kind)
+    found[np.ma.getmaskarray(values)] = np.nan if numbers else None
+    return found
 
 
 def is_missing(item: Any) -> bool:
-    """Whether a cell holds None, NaN or pandas' NA."""
-    return item is None or (np.isscalar(item) and item != item) or type(item).__name__ == "NAType"
+    """Whether a cell holds None, NaN, pandas' NA or NaT, or is masked."""
+    if item is None or item is np.ma.masked or type(item).__name__ in ("NAType", "NaTType"):
+        return True
+    return bool(np.isscalar(item) and item != item)
+
+
+def shown(value: Any) -> str:
+    """A value in a message: one line, cut where it is long."""
+    line = " ".join(repr(value).split())
+    return line if len(line) <= 60 else f"{line[:57]}..."
 
 
 def _shortened(names: Sequence[Any]) -> str:

@@ -21,7 +21,14 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from i2m2.estimator.blocks import Blocks, InputError, read_blocks, refuse_duplicates
+from i2m2.estimator.blocks import (
+    Blocks,
+    InputError,
+    as_array,
+    read_blocks,
+    refuse_duplicates,
+    shown,
+)
 from i2m2.estimator.experts import (
     INTERACTIONS,
     Pools,
@@ -104,14 +111,15 @@ class _I2M2(BaseEstimator):
         for name in ("experts", "network"):
             given = getattr(self, name)
             if given is not None and not isinstance(given, Mapping):
-                raise InputError(f"{name}={given!r}: give a mapping, {name}={{name: value}}")
+                raise InputError(f"{name}={shown(given)}: give a mapping, {name}={{name: value}}")
         choices = {"interactions": INTERACTIONS, "combine": COMBINE}
         for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                given = getattr(self, name)
-                raise InputError(f"{name}={given!r} is unknown; choose one of {', '.join(allowed)}")
+            given = getattr(self, name)
+            if not isinstance(given, str) or given not in allowed:
+                choose = f"choose one of {', '.join(allowed)}"
+                raise InputError(f"{name}={shown(given)} is unknown; {choose}")
         if not isinstance(self.folds, (int, np.integer)) or self.folds < 2:
-            raise InputError(f"folds={self.folds!r}: give a whole number from 2")
+            raise InputError(f"folds={shown(self.folds)}: give a whole number from 2")
         TrainingSettings.of(self.network)
 
     def _seed(self) -> int:
@@ -119,7 +127,11 @@ class _I2M2(BaseEstimator):
             return int(self.random_state) % 2**31
         from sklearn.utils import check_random_state
 
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
+        try:
+            return int(check_random_state(self.random_state).randint(2**31 - 1))
+        except ValueError as error:
+            given = shown(self.random_state)
+            raise InputError(f"random_state={given}: give a whole number or None") from error
 
     def _blocks(self, X: Any, fitting: bool = False) -> Blocks:
         """Read `X`; a table must have the columns that it had in training."""
@@ -154,7 +166,7 @@ class _I2M2(BaseEstimator):
         DataFrame whose columns `modalities` names, only these need be there after training."""
         from sklearn.utils.validation import _check_feature_names, _check_n_features
 
-        X = X if hasattr(X, "columns") else np.asarray(X)
+        X = X if hasattr(X, "columns") else as_array("X", X)
         if X.ndim != 2 and self.modalities is None and not self.kinds:
             raise InputError(
                 f"Reshape your data: X is a table [n, D] or a mapping of blocks, "
@@ -336,8 +348,8 @@ class I2M2Regressor(RegressorMixin, _I2M2):
         probability."""
         from scipy.stats import norm
 
-        if not 0 < level < 1:
-            raise InputError(f"level={level!r} must be between 0 and 1")
+        if not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
+            raise InputError(f"level={shown(level)} must be between 0 and 1")
         mean, std = self.predict(X, return_std=True)
         half = norm.ppf(0.5 + level / 2) * std
         return np.stack([mean - half, mean + half])

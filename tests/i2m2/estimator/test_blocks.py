@@ -94,6 +94,38 @@ def test_numbers_of_every_type_are_float64_with_nan_where_missing():
     np.testing.assert_array_equal(shaped.values[:, :, 0], np.stack([want, want], axis=1))
 
 
+def test_what_is_masked_is_missing():
+    hidden = np.arange(N * 8).reshape(N, 4, 2) % 5 == 0
+    masked = np.ma.array(SERIES, mask=hidden)
+    want = np.where(hidden, np.nan, SERIES)
+    for given in (masked, list(masked), pd.Series(list(masked))):
+        np.testing.assert_array_equal(read_one(given, "series").values, want)
+    flat, wanted = (
+        np.ma.array(TABLE, mask=hidden[:, :3, 0]),
+        np.where(hidden[:, :3, 0], np.nan, TABLE),
+    )
+    np.testing.assert_array_equal(read_blocks(flat, {"x": [0, 1, 2]})["x"].values, wanted)
+    picture = read_one(np.ma.array(PICTURES, mask=PICTURES < 50))
+    assert picture.kind == "picture" and (np.isnan(picture.values[:, 0]) == (PICTURES < 50)).all()
+    words = np.ma.array(["u", "v", "w"], mask=[0, 1, 0])
+    assert read_one(words).values[0].tolist() == ["u", None, "w"]
+    whole = np.ma.array([1, 2, 3], mask=[0, 1, 0])
+    for given in (whole, list(whole)):
+        np.testing.assert_array_equal(read_one(given).values[0], [1, np.nan, 3])
+
+
+def test_tensors_and_numbers_of_every_size_are_read():
+    tensor = torch.from_numpy(SERIES).requires_grad_()
+    for given in (tensor, list(tensor), tensor.to(torch.bfloat16), SERIES.astype(">f8")):
+        np.testing.assert_allclose(read_one(given).values, SERIES, rtol=0.01)
+    assert read_one(TABLE.astype(np.longdouble)).values[0].dtype == np.float64
+
+
+def test_an_example_without_steps_is_absent():
+    block = read_one([np.zeros(0), SERIES[1, :2], [], SERIES[3]])
+    assert block.kind == "series" and block.present.tolist() == [False, True, False, True]
+
+
 def test_categories_are_texts_and_a_whole_number_has_one_name():
     columns = {
         "texts": (["u", None, "v"], ["u", None, "v"]),
@@ -153,6 +185,24 @@ MISTAKES = [
     (FRAME, {"x": (["a"], (3, 2))}, None, "x: 1 columns cannot be of the shape (3, 2)"),
     (FRAME, {"x": (["notes", "a"], (2, 1))}, None, "x: column 'notes' holds texts"),
     (FRAME, {"x": ["series"]}, None, "x: column 'series' holds ndarray objects"),
+    (FRAME, {"x": (["a", "b"], 2)}, None, "x: (columns, 2): give the shape of an example"),
+    (FRAME, {"x": (["a", "b"], ("a", 2))}, None, "x: (columns, ('a', 2)): give the shape"),
+    (FRAME, {"x": slice("zz", "b")}, None, "x: there is no column 'zz'"),
+    (FRAME, {"x": slice("a", 2)}, None, "x: slice('a', 2, None) names no columns"),
+    (FRAME, {"x": {"a", "b"}}, None, "names no columns in an order"),
+    (FRAME, {"x": [["a"]]}, None, "x: there is no column ['a']"),
+    (TABLE, {"x": slice("a", "b")}, None, "x: slice('a', 'b', None) holds no column"),
+    (TABLE, {"x": slice(0.5, 2)}, None, "x: slice(0.5, 2, None) holds no column"),
+    ({"x": dict.fromkeys(range(99), TABLE)}, None, None, "x needs one row per example, not {0: ar"),
+    ({"x": (one for one in TABLE)}, None, None, "x needs one row per example, not <generator"),
+    ({"x": [["a", "b"]] * N}, None, {"x": "series"}, "x holds what is no number (could not conv"),
+    ({"x": [np.array(["a"]), np.array([])]}, None, {"x": "series"}, "x holds what is no number"),
+    ({"x": [10**400] * N}, None, None, "x: column 0 holds what is no number (int too large"),
+    ({"x": TABLE * 1e300}, None, None, "x: column 0 holds infinity (row 0), or a number above"),
+    ({"x": SERIES.astype(float) * 1e300}, None, None, "x holds infinity (row 0), or a number"),
+    ({"x": SERIES.astype("M8[s]")}, None, None, "x holds dates; give numbers"),
+    ({"x": np.zeros(N, [("a", float)])}, None, None, "x is a structured array"),
+    ({"x": torch.ones(N, 2).to_sparse()}, None, None, "x cannot be read as an array"),
     (FRAME, ["a"], None, "modalities=['a']: give a mapping"),
     (FRAME, {}, None, "X holds no modality"),
     (TABLE, {"x": ["a"]}, None, "x: ['a'] names no columns of an array of 3"),
@@ -165,7 +215,7 @@ MISTAKES = [
     ({"x": np.full((N, 2), np.inf)}, None, None, "x: column 0 holds infinity (row 0)"),
     ({"x": SERIES * np.inf}, None, None, "x holds infinity (row 0)"),
     ({"x": np.zeros((N, 2, 2, 2, 2))}, None, None, "x: no kind of block has 5 axes"),
-    ({"x": 5}, None, None, "a block needs one row per example, not 5"),
+    ({"x": 5}, None, None, "x needs one row per example, not 5"),
     ({"x": [b"a day", b"b night"]}, None, None, "x: column 0 holds bytes objects"),
     ({"x": FRAME[["a", "a"]]}, None, None, "x: two columns are called 'a'"),
     ({"x": TABLE.astype(complex)}, None, None, "x: column 0: Complex data not supported"),

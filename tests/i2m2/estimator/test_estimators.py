@@ -152,6 +152,18 @@ def test_a_row_is_predicted_the_same_alone_and_beside_others(model):
         np.testing.assert_allclose(model.predict_log_proba(alone)[0], together[row], atol=1e-6)
 
 
+def test_a_masked_value_is_a_missing_one():
+    table = X["static"]
+    hidden = ROW[:, None] % 7 == np.arange(3)
+    linear = {"X": LogisticRegression()}
+    models = [
+        I2M2Classifier(experts=linear, folds=2).fit(given, Y)
+        for given in (np.ma.array(table, mask=hidden), np.where(hidden, np.nan, table))
+    ]
+    found, want = (model.predict_proba(table) for model in models)
+    np.testing.assert_array_equal(found, want)
+
+
 def test_what_is_given_is_not_changed():
     given = FRAME.copy(deep=True)
     given.loc[3, "a"] = np.nan
@@ -275,6 +287,9 @@ WRONG = [
     ({"network": {"dropout": 1.0}}, "network: dropout=1.0; give a number in [0, 1)"),
     ({"network": 5}, "network=5: give a mapping"),
     ({"experts": ["static"]}, "experts=['static']: give a mapping"),
+    ({"experts": dict}, "experts=<class 'dict'>: give a mapping"),
+    ({"random_state": "x"}, "random_state='x': give a whole number or None"),
+    ({"combine": ["best"]}, "combine=['best'] is unknown; choose"),
     ({"experts": {"zz": None}}, "there is no expert 'zz'; there are static, series, inter"),
 ]
 
