@@ -21,7 +21,15 @@ from i2m2.estimator.blocks import Block, InputError, read_blocks
 from i2m2.estimator.experts import INTERACTIONS, expert_names
 from i2m2.estimator.families import Categorical, Family, Gaussian
 from i2m2.estimator.networks import TrainingSettings
-from i2m2.estimator.targets import as_groups, as_labels, as_targets, encode_labels, refuse_target
+from i2m2.estimator.targets import (
+    as_groups,
+    as_labels,
+    as_names,
+    as_targets,
+    encode_labels,
+    refuse_constant,
+    refuse_target,
+)
 
 FEW_VALUES = 20  # whole numbers with more are a regression
 FEWEST = 8  # groups, and examples of the most frequent class
@@ -180,9 +188,7 @@ def _names_of(ids: Any, n: int) -> np.ndarray:
     """The examples' names [n], their numbers where none are given."""
     if ids is None:
         return np.arange(n)
-    names = np.asarray(ids).astype(str)
-    if names.shape != (n,):
-        raise InputError(f"ids have the shape {names.shape}; give one of each of {n} rows")
+    names = as_names("ids", ids, n)
     found, counts = np.unique(names, return_counts=True)
     if counts.max() > 1:
         raise InputError(
@@ -197,6 +203,7 @@ def _encoded(target: np.ndarray, task: str) -> tuple[np.ndarray, Family, list[np
         encoded, classes = encode_labels(target)
         return encoded, Categorical([len(one) for one in classes]), classes
     encoded = as_targets(target)
+    refuse_constant(encoded)
     return encoded, Gaussian(encoded.shape[1]), None
 
 

@@ -46,6 +46,7 @@ from i2m2.estimator.targets import (
     as_targets,
     encode_labels,
     make_folds,
+    refuse_constant,
     refuse_target,
     strata_of,
 )
@@ -96,7 +97,8 @@ class _I2M2(BaseEstimator):
                 f"X has {n} rows and y has {len(target)}, inconsistent numbers of samples; "
                 "give one label a row"
             )
-        refuse_target(blocks, y)
+        if isinstance(X, Mapping) or hasattr(X, "columns") or self.modalities is not None:
+            refuse_target(blocks, y)  # of a bare array scikit-learn's checks predict a column
         self.family_, encoded, strata = self._encode(target)
         of_rows = None if groups is None else as_groups(groups, n)
         seed = self._seed()
@@ -331,6 +333,7 @@ class I2M2Regressor(RegressorMixin, _I2M2):
 
     def _encode(self, y: np.ndarray) -> tuple[Family, np.ndarray, None]:
         target = as_targets(y)
+        refuse_constant(target)
         self.single_ = y.ndim == 1
         self.center_, scale = target.mean(axis=0), target.std(axis=0)
         self.scale_ = np.where(scale > 0, scale, 1.0)

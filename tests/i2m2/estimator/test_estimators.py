@@ -1,6 +1,8 @@
 """What a fitted estimator says, against exact values, identities and scikit-learn's tools."""
 
 import copy
+import re
+from decimal import Decimal
 
 import joblib
 import numpy as np
@@ -20,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from i2m2 import I2M2Classifier, I2M2Regressor
 from i2m2.dial import Dial, render
 from i2m2.estimator.blocks import InputError
+from i2m2.estimator.targets import as_groups
 from tests.i2m2.estimator.conftest import QUICK, ROWS, two_blocks, without
 
 X, Y = two_blocks()
@@ -183,6 +186,43 @@ def test_labels_come_back_as_they_were_given():
         assert model.score(X, labels[Y]) == (found == labels[Y]).mean()
 
 
+@pytest.mark.parametrize(
+    "labels, message",
+    [
+        (np.datetime64("2020") + Y, "y holds dates; give classes"),
+        (pd.to_timedelta(Y, "D"), "y holds dates; give classes"),
+        ([b"u", b"v"] * (ROWS // 2), "y holds bytes objects (row 0); give texts"),
+        ((Y * 1j).astype(object), "y holds complex objects (row 0)"),
+        ([Decimal(int(one)) for one in Y], "y holds Decimal objects (row 0)"),
+        (pd.Series([(one, 1) for one in Y]), "y holds tuple objects (row 0)"),
+        ([[1] * (1 + one) for one in Y], "y holds ndarray objects (row 0)"),
+        ([10**400 + int(one) for one in Y], "y: column 0 holds what is no number (int too large"),
+        ([2**70 + 2**20 * int(one) for one in Y], "y holds whole numbers of more than 64 bits"),
+        (X["static"].sum(axis=1).astype(object), "Unknown label type: continuous numbers"),
+        (np.ma.array(Y, mask=ROW == 3), "y holds NaN or None (row 3)"),
+        ({"died": Y}, "y needs one row per example, not {'died': array("),
+    ],
+)
+def test_what_is_no_label_is_refused_by_name(labels, message):
+    with pytest.raises(InputError, match=re.escape(message)) as caught:
+        I2M2Classifier(**QUICK).fit(X, labels)
+    assert "\n" not in str(caught.value)
+
+
+def test_groups_may_be_tuples_and_are_never_missing():
+    pairs = pd.Series([(f"ward {k % 4}", k % 3) for k in ROW])
+    as_numbers = as_groups(pairs, ROWS)
+    assert (np.unique(as_numbers[:12]) == np.arange(12)).all()
+    np.testing.assert_array_equal(as_numbers, np.resize(as_numbers[:12], ROWS))
+    for groups, message in (
+        (np.ma.array(ROW, mask=ROW == 3), r"groups hold NaN or None \(row 3\)"),
+        (pd.Series([[k] for k in ROW]), "groups hold list objects"),
+        (ROW[:3], r"groups have the shape \(3,\)"),
+    ):
+        with pytest.raises(InputError, match=message):
+            I2M2Classifier(**QUICK).fit(X, Y, groups)
+
+
 def test_several_labels_keep_their_types_and_numbers_of_classes():
     labels = pd.DataFrame({"died": Y, "ward": np.array(["u", "v", "w"])[ROW % 3]})
     model = I2M2Classifier(combine="joint", **QUICK).fit(X, labels)
@@ -273,6 +313,20 @@ def test_the_target_among_the_columns_is_refused():
         I2M2Classifier(**QUICK).fit(table, table["died"])
     with pytest.raises(InputError, match="static: its column 'died' is the target"):
         I2M2Classifier({"static": ["a", "died"]}, **QUICK).fit(table, table[["died", "a"]] > 0)
+    with pytest.raises(InputError, match="X: its column 'died' is the target"):
+        I2M2Classifier(**QUICK).fit(table, Y.tolist())  # which has no name
+    for words in (["no", "yes"], [None, "x"], [2, 1]):
+        table["died"] = np.array(words, dtype=object)[Y]
+        with pytest.raises(InputError, match="X: its column 'died' is the target"):
+            I2M2Classifier(**QUICK).fit(table, pd.Series(Y, name="died"))
+
+
+def test_a_column_that_only_shares_the_targets_name_or_says_as_much_is_read():
+    table = FRAME[["a", "b"]].assign(died=1 - Y)
+    linear = {"experts": {"X": LogisticRegression()}, "folds": 2}
+    assert I2M2Classifier(**linear).fit(table, pd.Series(Y, name="dead")).score(table, Y) == 1
+    tomorrow = pd.Series(np.roll(table["a"], 1), name="a")  # all values differ, and so map 1:1
+    I2M2Regressor(experts={"X": LinearRegression()}, folds=2).fit(table, tomorrow)
 
 
 WRONG = [
@@ -382,14 +436,22 @@ def test_several_targets_are_predicted_side_by_side():
     np.testing.assert_allclose(both.predict(blocks)[:, 0], alone.predict(blocks))
 
 
-def test_a_target_that_never_changes_is_predicted_as_it_is():
-    model = I2M2Regressor(**QUICK).fit(X, np.full(ROWS, 3.5))
-    np.testing.assert_allclose(model.predict(X), 3.5)
+@pytest.mark.parametrize(
+    "y, message",
+    [
+        (np.where(Y, "u", "v"), "y holds what is no number"),
+        (np.full(ROWS, 0.1), "y is 0.1 in every row; there is nothing to learn"),
+        (np.stack([Y, np.full(ROWS, 7)], axis=1), "target 1 of y is 7 in every row"),
+        (np.where(Y, 1e300, 0), "y: column 0 holds infinity (row "),
+        (np.datetime64("2020") + Y, "y holds dates"),
+    ],
+)
+def test_a_target_from_which_no_number_can_be_learnt_is_refused(y, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        I2M2Regressor(**QUICK).fit(X, y)
 
 
-def test_a_target_of_texts_is_refused():
-    with pytest.raises(InputError, match="y holds what is no number"):
-        I2M2Regressor(**QUICK).fit(X, np.where(Y, "u", "v"))
+def test_an_expert_of_a_regression_is_a_regressor():
     with pytest.raises(InputError, match="LogisticRegression is a classifier"):
         given = {"static": LogisticRegression()}
-        I2M2Regressor(experts=given, **QUICK).fit(X, X["static"][:, 0])
+        I2M2Regressor(experts=given, **QUICK).fit(X, X["static"].sum(axis=1))
