@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from i2m2.errors import DataError
 from i2m2.files import Plain
 from i2m2.reading.records import as_record, read_record
-from i2m2.training.preparation import as_classes, as_input, as_mask, as_names
+from i2m2.training.preparation import as_classes, as_input, as_mask, as_names, as_rows
 
 Inputs = dict[str, Tensor]
 # {"inputs": {modality: tensor [B, ...] in its stored type}, "y": tensor [B(, L)],
@@ -56,7 +56,8 @@ class MultimodalDataset(Protocol):
 class ArrayDataset(Dataset):
     """Rows of an array per modality, memory-mapped or not; a batch is one fancy index per array.
 
-    What users have is taken as it is: DataFrames and Series; float64 inputs, which become float32;
+    What users have is taken as it is: DataFrames and Series, whose numbers become float32; arrays,
+    of which integers keep the type that is stored (pixels, tokens) and float64 becomes float32;
     labels of any integer or bool type, or texts among `classes`; ids of any text or integer type.
     `present` {modality: bool [n]} says which examples have it, all where it is not named; NaN may
     stand in an absent place and nowhere else. DataError, by name, for what cannot be taken.
@@ -74,10 +75,14 @@ class ArrayDataset(Dataset):
     labels: Sequence[str] | None = None  # names of the L labels
 
     def __post_init__(self) -> None:
+        for name in ("inputs", "present"):
+            if not isinstance(given := getattr(self, name), Mapping):
+                kind = type(given).__name__
+                raise DataError(f"{name}: a {kind} names no modality; give {{modality: array}}")
         self.inputs = {name: as_input(name, x) for name, x in self.inputs.items()}
         self.y = as_classes(self.y, self.classes)
         every = self.rows is None
-        self.rows = np.arange(len(self.y)) if every else np.asarray(self.rows)
+        self.rows = np.arange(len(self.y)) if every else as_rows(self.rows)
         self.id = self.rows if self.id is None else as_names("id", self.id)
         self.group = self.id if self.group is None else as_names("group", self.group)
         self.present = {name: as_mask(name, mask) for name, mask in self.present.items()}
@@ -110,10 +115,8 @@ class ArrayDataset(Dataset):
         rows = self.rows[positions]
         inputs = {}
         for modality, array in self.inputs.items():
-            picked = np.asarray(array[rows])
+            picked = _as_stored(np.asarray(array[rows]))
             self._check_finite(modality, picked, rows, positions)
-            if picked.dtype == np.float64:
-                picked = picked.astype(np.float32)
             inputs[modality] = torch.from_numpy(picked)
         batch = {"inputs": inputs, "y": torch.from_numpy(self.y[positions])}
         if self.present:
@@ -124,7 +127,7 @@ class ArrayDataset(Dataset):
     def _check_finite(
         self, modality: str, picked: np.ndarray, rows: np.ndarray, positions: Sequence[int]
     ) -> None:
-        if picked.dtype.kind != "f" or np.isfinite(picked).all():
+        if picked.dtype.kind not in "fc" or np.isfinite(picked).all():
             return
         bad = ~np.isfinite(picked.reshape(len(rows), -1)).all(axis=1)
         if modality in self.present:
@@ -142,6 +145,14 @@ class ArrayDataset(Dataset):
     def _error(self, modality: str, what: str) -> DataError:
         file = self.source.get(modality, modality)
         return DataError(f"{file}: {what}; prepare the data again")
+
+
+def _as_stored(picked: np.ndarray) -> np.ndarray:
+    """Numbers as torch takes them: in this machine's order of bytes, no wider than float32."""
+    widest = {"f": np.dtype(np.float32), "c": np.dtype(np.complex64)}.get(picked.dtype.kind)
+    wide = widest is not None and picked.dtype.itemsize > widest.itemsize
+    with np.errstate(over="ignore"):  # infinity then, which is refused by its row
+        return picked.astype(widest if wide else picked.dtype.newbyteorder("="), copy=False)
 
 
 class ResidentDataset:

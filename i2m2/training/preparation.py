@@ -13,30 +13,67 @@ import numpy as np
 from i2m2.errors import DataError
 
 
-def as_array(values: object) -> np.ndarray:
-    """An array of what may be a DataFrame, a Series or a list; an array as it is, mapped or not."""
-    if isinstance(values, np.ndarray):
-        return values
-    return np.asarray(values.to_numpy() if hasattr(values, "to_numpy") else values)
+def as_array(what: str, values: object) -> np.ndarray:
+    """An array of what may be a DataFrame, a Series, a tensor or a list, NaN or None where masked;
+    an array as it is, mapped or not. DataError for what is none."""
+    try:
+        values = values.detach().cpu().numpy() if hasattr(values, "detach") else values
+        values = values.to_numpy() if hasattr(values, "to_numpy") else values
+        array = values if isinstance(values, np.ndarray) else np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{what}: {' '.join(str(error).split())}; give an array") from error
+    if not array.ndim:
+        raise DataError(f"{what}: a {type(values).__name__} is no array; give a row per example")
+    return _without_mask(array) if isinstance(array, np.ma.MaskedArray) else array
+
+
+def _without_mask(array: np.ma.MaskedArray) -> np.ndarray:
+    if not np.ma.is_masked(array):
+        return array.data
+    numbers = array.dtype.kind in "biufc"
+    found = array.data.astype(np.result_type(array.dtype, np.float16) if numbers else object)
+    found[np.ma.getmaskarray(array)] = np.nan if numbers else None
+    return found
 
 
 def as_input(modality: str, values: object) -> np.ndarray:
-    """A modality's numbers [N, ...]. DataError for texts and other objects."""
-    if not hasattr(values, "to_numpy") and hasattr(values, "shape"):
-        return values  # an array, or what is read like one
-    array = as_array(values)
-    if array.dtype.kind == "O":  # columns of several types, or numbers that may be missing
-        try:
-            array = array.astype(np.float32)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{modality}: {error}; encode texts and categories first") from error
-    return array
+    """A modality's numbers [N, ...]: those of a table (DataFrame, Series) as float32, since they
+    measure something; those of an array in the type that is stored, since integers may be pixels or
+    tokens. DataError for texts, dates and other objects."""
+    users = isinstance(values, np.ndarray) or not hasattr(values, "shape")
+    users = users or hasattr(values, "to_numpy") or hasattr(values, "detach")
+    array = as_array(modality, values) if users else values  # or what is read like an array
+    kind = getattr(getattr(array, "dtype", None), "kind", "f")
+    if kind not in "biufcO":
+        raise DataError(f"{modality}: {array.dtype} is no type of numbers; encode it first")
+    table = hasattr(values, "to_numpy") and kind != "c"
+    return _as_floats(modality, array) if table or kind == "O" else array
+
+
+def _as_floats(modality: str, array: np.ndarray) -> np.ndarray:
+    """Columns of several types, or numbers of which some are missing, as float32."""
+    if array.dtype.kind == "O":
+        array = np.frompyfunc(lambda item: np.nan if is_missing(item) else item, 1, 1)(array)
+    try:
+        with np.errstate(over="ignore"):  # what is infinite then is refused by its row
+            return array.astype(np.float32)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{modality}: {error}; encode texts and categories first") from error
+
+
+def is_missing(item: object) -> bool:
+    """Whether a cell holds None, NaN, or pandas' NA or NaT."""
+    if item is None or type(item).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(item, (float, np.floating)) and bool(np.isnan(item))
 
 
 def as_classes(values: object, classes: Sequence[str] | None = None) -> np.ndarray:
     """Labels [n(, L)] as int64. DataError for texts that are none of `classes`, for missing labels
     and for numbers that are no integers."""
-    y = as_array(values)
+    y = as_array("y", values)
+    if y.ndim > 2:
+        raise DataError(f"y has the shape {y.shape}; labels are [n] or [n, L]")
     if classes is not None:
         place = {name: k for k, name in enumerate(classes)}
         if unknown := sorted(set(y.ravel().tolist()) - place.keys(), key=str):
@@ -45,31 +82,60 @@ def as_classes(values: object, classes: Sequence[str] | None = None) -> np.ndarr
         return np.array([place[name] for name in y.ravel().tolist()], np.int64).reshape(y.shape)
     if y.dtype.kind in "biu":
         return y.astype(np.int64, copy=False)
+    if y.dtype.kind in "cmMV":
+        raise DataError(f"y: {y.dtype} is no type of labels, which are whole numbers from 0")
+    if y.dtype.kind == "O":
+        y = np.frompyfunc(lambda item: np.nan if is_missing(item) else item, 1, 1)(y)
     try:
         whole = y.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"y: {error}; give the names of the answers as classes=[...]") from error
-    if not (np.isfinite(whole) & (whole == np.round(whole))).all():
-        bad = whole[~(whole == np.round(whole)) | ~np.isfinite(whole)][0]
-        raise DataError(f"y: {bad} is no class; labels are whole numbers from 0")
+    wrong = ~(whole == np.round(whole)) | ~(abs(whole) < 2**53)
+    if wrong.any():
+        raise DataError(f"y: {whole[wrong][0]} is no class; labels are whole numbers from 0")
     return whole.astype(np.int64)
+
+
+def as_column(what: str, values: object) -> np.ndarray:
+    """One value per example [n], which may have come as [n, 1]."""
+    array = as_array(what, values)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise DataError(f"{what}: the shape is {list(array.shape)}; give one of each example, [n]")
+    return array
+
+
+def as_rows(values: object) -> np.ndarray:
+    """Which rows of the arrays, int [n]. DataError for anything but whole numbers."""
+    rows = as_column("rows", values)
+    if rows.size and rows.dtype.kind not in "iu":
+        raise DataError(f"rows: {rows.dtype} is no type of row numbers; give whole numbers")
+    return rows if rows.size else rows.astype(np.int64)
 
 
 def as_names(what: str, values: object) -> np.ndarray:
     """Ids or groups [n]; objects become integers or texts of fixed width, which can be saved and
     read without unpickling. DataError for a missing one."""
-    names = as_array(values)
-    if names.dtype.kind != "O":
+    names = as_column(what, values)
+    if names.dtype.kind == "V":
+        raise DataError(f"{what}: {names.dtype} is no type of names; give texts or numbers")
+    objects = names.dtype.kind == "O"
+    missing = [is_missing(name) for name in names] if objects else names != names
+    if np.any(missing):
+        raise DataError(f"{what}: row {np.argmax(missing)} has none; every example needs one")
+    if not objects:
         return names
-    if missing := [place for place, name in enumerate(names) if name is None or name != name]:
-        raise DataError(f"{what}: row {missing[0]} has none; every example needs one")
     whole = all(isinstance(name, (int, np.integer)) for name in names)
-    return names.astype(np.int64 if whole else str)
+    return names.astype(np.int64) if whole else np.array([str(name) for name in names])
 
 
 def as_mask(modality: str, values: object) -> np.ndarray:
     """Which examples have a modality, bool [n]. DataError for anything but true, false, 0 and 1."""
-    mask = as_array(values)
+    mask = as_column(f"present of {modality}", values)
+    if mask.dtype.kind == "O":
+        numbers = (int, float, np.number, np.bool_)
+        mask = np.array([item if isinstance(item, numbers) else np.nan for item in mask])
     if not np.isin(mask, (0, 1)).all():
         raise DataError(f"present of {modality}: it holds other values than true and false")
     return mask.astype(bool)

@@ -102,6 +102,33 @@ def test_what_users_have_becomes_what_models_take():
     assert named[[0, 1]]["y"].tolist() == [1, 0]
 
 
+def test_numbers_of_a_table_are_floats_and_integers_of_an_array_stay():
+    given = {
+        "table": pd.DataFrame({"age": [30, 41], "smokes": [True, False]}),
+        "column": pd.Series([1, 2], dtype="Int64"),
+        "mixed": np.array([[1, 2.5], [True, None]], dtype=object),
+        "tokens": np.array([[1, 2], [3, 4]]),
+        "pixels": np.array([[1, 2], [3, 4]], np.uint8),
+        "foreign": np.array([[1.5], [2.5]], ">f8"),
+        "tensor": torch.ones(2, 1, requires_grad=True),
+        "wide": np.ones((2, 1), np.longdouble),
+        "spectrum": np.ones((2, 1), np.complex128),
+        "masked": np.ma.array([[1, 2], [3, 4]], mask=[[0, 0], [0, 1]]),
+    }
+    present = {"mixed": [[1], [0]], "masked": np.array([True, False], object)}
+    data = ArrayDataset(given, np.ma.array([0, 1]), id=[[5], [6]], present=present)
+    found = data[np.arange(2)]["inputs"]
+    kinds = {"tokens": torch.int64, "pixels": torch.uint8, "spectrum": torch.complex64}
+    for name, values in found.items():
+        assert values.dtype == kinds.get(name, torch.float32), name
+    assert found["table"].tolist() == [[30, 1], [41, 0]] and found["foreign"].tolist() == [
+        [1.5],
+        [2.5],
+    ]
+    assert found["masked"][0].tolist() == [1, 2] and found["masked"][1].isnan().tolist() == [0, 1]
+    assert data.id.tolist() == [5, 6]
+
+
 def test_presence_survives_a_selection_and_so_does_a_subclass():
     class Own(ArrayDataset):
         def __init__(self, *args, site, **options):
@@ -155,6 +182,44 @@ def test_an_absent_value_has_no_influence_on_the_model():
         (
             {"inputs": {"static": pd.DataFrame({"sex": list("fmfm")})}, "present": {}},
             "static: .*encode",
+        ),
+        (
+            {"present": {"lab": pd.array([1, None, 1, 0], dtype="Int64")}},
+            "present of lab: it holds",
+        ),
+        ({"present": {"lab": np.ma.array([1, 0, 1, 0], mask=[1, 0, 0, 0])}}, "present of lab: it"),
+        ({"present": {"lab": np.ones((4, 2))}}, r"present of lab: the shape is \[4, 2\]"),
+        ({"present": np.ones(4)}, "present: a ndarray names no modality; give {modality: array}"),
+        ({"inputs": [np.ones(4)]}, "inputs: a list names no modality"),
+        ({"y": np.array([0, 1, 1, 0]) * 1j}, "y: complex128 is no type of labels"),
+        (
+            {"y": pd.Series(pd.date_range("2020", periods=4))},
+            "y: datetime64.* is no type of labels",
+        ),
+        ({"y": np.ma.array([0, 1, 1, 0], mask=[1, 0, 0, 0])}, "y: nan is no class"),
+        ({"y": pd.array([0, 1, None, 0], dtype="Int64")}, "y: nan is no class"),
+        ({"y": np.zeros((4, 1, 1))}, r"y has the shape \(4, 1, 1\)"),
+        ({"y": [1e300, 0, 0, 1]}, "y: 1e.300 is no class"),
+        ({"id": [1.0, np.nan, 2.0, 3.0]}, "id: row 1 has none"),
+        ({"id": pd.array(["a", None, "b", "c"], dtype="string")}, "id: row 1 has none"),
+        ({"group": np.ma.array([1, 2, 3, 4], mask=[0, 0, 1, 0])}, "group: row 2 has none"),
+        ({"rows": np.array([True, False, True, True])}, "rows: bool is no type of row numbers"),
+        *(
+            ({"inputs": {"x": wrong}, "present": {}}, message)
+            for wrong, message in [
+                (
+                    pd.DataFrame({"age": [1, 2, 3, 4], "sex": list("fmfm")}).to_numpy(),
+                    "x: .*encode",
+                ),
+                (np.array(list("abcd")), "x: <U1 is no type of numbers; encode it first"),
+                (np.array(["2020"] * 4, "M8[D]"), "x: datetime64.* is no type of numbers"),
+                (pd.DataFrame({"t": pd.to_timedelta([1, 2, 3, 4])}), "x: timedelta64.* is no type"),
+                (np.zeros(4, [("a", float)]), "x: .* is no type of numbers"),
+                ([[1.0], [1.0, 2.0]], "x: .*inhomogeneous.*; give an array"),
+                ({"a": 1}, "x: a dict is no array; give a row per example"),
+                (np.array([[1.0], [2.0], [1e300], [4.0]]), "x: row 2 holds NaN or infinity"),
+                (np.ma.array([1, 2, 3, 4], mask=[0, 1, 0, 0]), "x: row 1 holds NaN or infinity"),
+            ]
         ),
         ({"inputs": {"static": np.ones((3, 2))}, "present": {}}, "static: 3 rows, but there are 4"),
     ],
