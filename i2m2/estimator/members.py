@@ -6,7 +6,8 @@ the mean of all models."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -172,7 +173,8 @@ class Network:
 
 class ScikitLearn:
     """A user's scikit-learn model, a clone per fold. It reads a DataFrame of the block's features
-    (numbers with NaN, categories) if it can work with NaN, else the dense form."""
+    (numbers with NaN, categories) if it can work with NaN or names columns itself, else the dense
+    form."""
 
     def __init__(self, given: Any) -> None:
         self.given = given
@@ -185,7 +187,7 @@ class ScikitLearn:
             kind = type(self.given).__name__
             raise InputError(f"{kind} is a classifier; a regression's expert is a regressor")
         self.modalities, self.family = examples.modalities, examples.family
-        self.raw = get_tags(self.given).input_tags.allow_nan
+        self.raw = get_tags(self.given).input_tags.allow_nan or _names_columns(self.given)
         x = self._inputs(examples.blocks)
         self.models, outputs = [], examples.unknown()
         for place, (training, held_out) in enumerate(examples.splits()):
@@ -195,11 +197,14 @@ class ScikitLearn:
                 model = clone(self.given)
                 _seed(model, examples.seed + place)
                 alone = isinstance(self.family, Categorical) and len(np.unique(y)) == 1
-                models.append(int(y[0]) if alone else model.fit(with_values(_rows(x, training)), y))
+                with _errors_of(model, self.modalities):
+                    seen = with_values(_rows(x, training))
+                    models.append(int(y[0]) if alone else model.fit(seen, y))
             self.models.append(models)
-            outputs[held_out] = outputs_of_models(
-                models, _rows(x, held_out), self.family, len(training)
-            )
+            with _errors_of(self.given, self.modalities):
+                outputs[held_out] = outputs_of_models(
+                    models, _rows(x, held_out), self.family, len(training)
+                )
         self.rows = int((examples.folds >= 0).sum())
         return outputs
 
@@ -216,8 +221,31 @@ class ScikitLearn:
 
     def outputs(self, blocks: PreparedBlocks) -> np.ndarray:
         x = self._inputs(blocks)
-        each = [outputs_of_models(models, x, self.family, self.rows) for models in self.models]
+        with _errors_of(self.given, self.modalities):
+            each = [outputs_of_models(models, x, self.family, self.rows) for models in self.models]
         return np.mean(each, axis=0)
+
+
+def _names_columns(model: Any) -> bool:
+    """Whether a ColumnTransformer, which selects columns by name, is it or a part of it."""
+    from sklearn.compose import ColumnTransformer
+
+    parts = [model, *model.get_params(deep=True).values()]
+    return any(isinstance(part, ColumnTransformer) for part in parts)
+
+
+@contextmanager
+def _errors_of(model: Any, modalities: Sequence[str]) -> Iterator[None]:
+    """What a user's model raises as an InputError of one line that names it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{type(model).__name__}, the expert that reads {' and '.join(modalities)}: {reason}"
+        ) from error
 
 
 def _shape_of(block: Prepared) -> tuple[int, tuple[int, ...] | None]:

@@ -5,10 +5,15 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from torch import nn
 
@@ -72,6 +77,32 @@ def test_an_expert_is_the_mean_of_models_that_each_lack_one_fold():
     mean = np.mean(logs, axis=0)
     want = np.exp(mean) / np.exp(mean).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(model.experts_proba({"x": new})["x"], want, rtol=1e-9)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, CalibratedClassifierCV])
+def test_a_pipeline_that_selects_columns_by_name_reads_the_table(wrap):
+    names = ["p", "q", "r"]
+    table = pd.DataFrame(TABLE, columns=names)
+    select = make_column_transformer((StandardScaler(), ["p"]), ("passthrough", ["r"]))
+    one = fit({"x": wrap(make_pipeline(select, LogisticRegression()))}, {"x": table})
+    without_q = fit(
+        {"x": wrap(make_pipeline(select, LogisticRegression()))}, {"x": table.assign(q=0)}
+    )
+    found, want = (model.predict_proba({"x": table}) for model in (one, without_q))
+    np.testing.assert_array_equal(found, want)
+    fused = make_pipeline(make_column_transformer((StandardScaler(), ["x__p"])), Recorder())
+    fit({"inter": fused, "series": Recorder()}, {"x": table, "series": X["series"]})
+
+
+def test_what_a_model_of_ones_own_raises_names_it_in_one_line():
+    for model, message in (
+        (MultinomialNB(), "MultinomialNB, the expert that reads x: Negative values in data"),
+        (make_pipeline(make_column_transformer(("drop", ["zz"]))), "Pipeline, the expert that"),
+        (KNeighborsClassifier(1_000), "KNeighborsClassifier, the expert that reads x: Expected n"),
+    ):
+        with pytest.raises(InputError, match=message) as caught:
+            fit({"x": model}, {"x": TABLE})
+        assert "\n" not in str(caught.value)
 
 
 def test_a_model_that_takes_nan_reads_columns_by_name_and_others_what_is_filled(seen):
