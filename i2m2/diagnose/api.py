@@ -17,8 +17,8 @@ from i2m2.diagnose.rows import Question
 from i2m2.diagnose.runs import write_runs
 from i2m2.diagnose.saturated import pairwise_interaction
 from i2m2.errors import SettingsError
-from i2m2.estimator.blocks import Block, InputError, read_blocks
-from i2m2.estimator.experts import INTERACTIONS, expert_names
+from i2m2.estimator.blocks import Block, InputError, read_blocks, shown
+from i2m2.estimator.experts import INTERACTIONS, expert_names, members_for
 from i2m2.estimator.families import Categorical, Family, Gaussian
 from i2m2.estimator.networks import TrainingSettings
 from i2m2.estimator.targets import (
@@ -76,6 +76,7 @@ def diagnose(
     """The answer from every row's out-of-fold predictions. What the arguments are and which errors
     are raised: `help(i2m2.diagnose)`, the package that is called."""
     _check_settings(folds, seeds, jobs, margin)
+    _check_types({"experts": experts, "network": network}, {"task": task, "metric": metric}, out)
     options = {"experts": dict(experts or {}), "interactions": interactions, "folds": folds}
     options |= {"network": dict(network or {}), "further": further}
     question, classes = _question(X, y, modalities, kinds, groups, task, **options)
@@ -105,8 +106,11 @@ def _question(
 ) -> tuple[Question, list[np.ndarray] | None]:
     """What is asked, and the classes of each label; errors as of `diagnose`."""
     target, blocks = _read(X, y, modalities, kinds)
-    TrainingSettings.of(options["network"])
-    _check_experts(options["interactions"], options["experts"], list(blocks))
+    try:
+        settings = TrainingSettings.of(options["network"])
+        _check_experts(options["interactions"], options["experts"], list(blocks), settings)
+    except InputError as error:  # which the estimators raise of settings, too
+        raise SettingsError(str(error)) from error
     task = task or _task_of(target)
     if task not in ("classify", "regress"):
         raise SettingsError(f"task={task!r} is unknown; choose classify or regress")
@@ -149,26 +153,41 @@ def _read(
     return target, blocks
 
 
-def _check_settings(folds: int, seeds: int, jobs: int | None, margin: float | None) -> None:
-    if folds < 2:
-        raise SettingsError(f"folds={folds}: at least 2 are needed")
-    if seeds < 1:
-        raise SettingsError(f"seeds={seeds}: at least 1 is needed")
-    if jobs is not None and jobs < 1:
-        raise SettingsError(f"jobs={jobs}: at least 1 is needed")
-    if margin is not None and not 0 < margin < np.inf:
-        raise SettingsError(f"margin={margin}: it must be above 0, the least that would matter")
+def _check_settings(folds: Any, seeds: Any, jobs: Any, margin: Any) -> None:
+    numbers = {"folds": (folds, 2), "seeds": (seeds, 1)}
+    numbers |= {} if jobs is None else {"jobs": (jobs, 1)}
+    for name, (given, least) in numbers.items():
+        if not isinstance(given, (int, np.integer)) or given < least:
+            raise SettingsError(f"{name}={shown(given)}: give a whole number from {least}")
+    number = isinstance(margin, (int, float, np.number))
+    if margin is not None and not (number and 0 < margin < np.inf):
+        least = "give a number above 0, the least that would matter"
+        raise SettingsError(f"margin={shown(margin)}: {least}")
 
 
-def _check_experts(interactions: str, experts: Any, modalities: list[str]) -> None:
-    if interactions not in INTERACTIONS:
-        choices = ", ".join(INTERACTIONS)
-        raise SettingsError(f"interactions={interactions!r} is unknown; choose one of {choices}")
+def _check_types(mappings: Mapping[str, Any], texts: Mapping[str, Any], out: Any) -> None:
+    for name, given in mappings.items():
+        if given is not None and not isinstance(given, Mapping):
+            raise SettingsError(f"{name}={shown(given)}: give a mapping, {name}={{name: value}}")
+    for name, given in (texts | {"out": out}).items():
+        path = name == "out" and isinstance(given, Path)
+        if given is not None and not isinstance(given, str) and not path:
+            raise SettingsError(f"{name}={shown(given)}: give a text")
+
+
+def _check_experts(
+    interactions: str, experts: Mapping[str, Any], modalities: list[str], settings: TrainingSettings
+) -> None:
+    if not isinstance(interactions, str) or interactions not in INTERACTIONS:
+        choices = f"choose one of {', '.join(INTERACTIONS)}"
+        raise SettingsError(f"interactions={shown(interactions)} is unknown; {choices}")
     names = expert_names(modalities, interactions)
-    if unknown := [name for name in experts or {} if name not in names]:
+    if unknown := [name for name in experts if name not in names]:
         raise SettingsError(
             f"experts: there is no expert {unknown[0]!r}; there are {', '.join(names)}"
         )
+    for given in experts.values():
+        members_for(given, settings, 0)
 
 
 def _check_size(y: np.ndarray, groups: np.ndarray | None, task: str) -> None:

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from i2m2 import diagnose
 from i2m2.compare import comparison_of
@@ -15,7 +15,7 @@ from i2m2.diagnose.__main__ import main as command
 from i2m2.diagnose.folds import PARTS
 from i2m2.diagnose.rows import Question, predict_rows
 from i2m2.errors import SettingsError
-from i2m2.estimator.blocks import read_blocks
+from i2m2.estimator.blocks import InputError, read_blocks
 from i2m2.estimator.families import Categorical
 from i2m2.results import main as results
 from i2m2.runs import require_predictions
@@ -222,3 +222,62 @@ def test_a_regression_is_answered_too(tmp_path):
     means = found.predictions["lr-all"][0, :, 0, 0]
     assert linear.value == pytest.approx(1 - ((y - means) ** 2).mean() / y.var())
     assert linear.value > 0.5
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"folds": "3"}, "folds='3': give a whole number from 2"),
+        ({"folds": 2.5}, "folds=2.5: give a whole number from 2"),
+        ({"seeds": 1.5}, "seeds=1.5: give a whole number from 1"),
+        ({"jobs": "2"}, "jobs='2': give a whole number from 1"),
+        ({"margin": "x"}, "margin='x': give a number above 0"),
+        ({"experts": [1]}, "experts=[1]: give a mapping"),
+        (
+            {"experts": {"a": 5}},
+            "an expert is a scikit-learn estimator, an nn.Module or a function",
+        ),
+        ({"experts": {"a": LogisticRegression}}, "an expert is a scikit-learn estimator"),
+        ({"network": 5}, "network=5: give a mapping"),
+        ({"network": {"epochs": "3"}}, "network: epochs='3'; give a whole number"),
+        ({"interactions": ["all"]}, "interactions=['all'] is unknown; choose one of"),
+        ({"task": ["classify"]}, "task=['classify']: give a text"),
+        ({"metric": ["nll"]}, "metric=['nll']: give a text"),
+        ({"out": 5}, "out=5: give a text"),
+    ],
+)
+def test_a_setting_of_a_wrong_type_is_one_line(options, message):
+    X, y = data()
+    with pytest.raises(SettingsError) as caught:
+        diagnose(X, y, **FAST | options)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (
+            {"ids": np.ma.array(np.arange(N), mask=np.arange(N) == 3)},
+            "ids hold NaN or None (row 3)",
+        ),
+        ({"ids": [None, *range(1, N)]}, "ids hold NaN or None (row 0)"),
+        ({"groups": [np.nan, *range(1, N)]}, "groups hold NaN or None (row 0)"),
+        ({"y": np.full(N, 0.5), "task": "regress"}, "y is 0.5 in every row"),
+        ({"y": [0] * N}, "y has one class"),
+        ({"y": data()[0]["b"][:, 1]}, "b: its column 1 is the target"),
+        ({"y": np.datetime64("2020") + np.arange(N)}, "y holds dates"),
+    ],
+)
+def test_data_that_give_no_answer_are_refused(options, message):
+    X, y = data()
+    with pytest.raises(InputError) as caught:
+        diagnose(X, **{"y": y} | FAST | options)
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_objects_that_are_numbers_are_a_regression():
+    X, _ = data()
+    y = X["a"].sum(axis=1)
+    linear = FAST | {"experts": {name: LinearRegression() for name in LINEAR}}
+    numbers, objects = (diagnose(X, one, **linear).predictions for one in (y, y.astype(object)))
+    assert_same(numbers, objects)

@@ -138,6 +138,8 @@ MISTAKES = [  # words after the table, exit code, what the line says
     ((*USUAL, *SERIES, "--seeds", "0"), 2, "seeds=0"),
     ((*USUAL, *SERIES, "--jobs", "0"), 2, "jobs=0"),
     ((*USUAL, *SERIES, "--margin", "0"), 2, "margin=0.0"),
+    (("--target", "died", "--modality", "a+b=age", *SERIES), 2, "cannot be called 'a+b'"),
+    (("--target", "died", "--modality", "inter=age", *SERIES), 2, "cannot be called 'inter'"),
     ((*USUAL, *SERIES, "--out", "stays.csv"), 2, "stays.csv is a file"),
     ((*USUAL, "--modality", "b=bad"), 3, "no column 'bad'; there are stay, died"),
     ((*USUAL, "--modality", "b=died,icu"), 3, "'died' is the target"),
