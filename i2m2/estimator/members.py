@@ -151,7 +151,8 @@ class Network:
             arguments = (self.models, blocks, self.modalities, shape, self.settings)
             self.network = (AdditiveNetwork if self.additive else StackedNetwork)(*arguments)
         else:
-            self.network = ModuleStack(self.models, self.given, blocks, self.modalities, shape)
+            with _errors_of(self.given, self.modalities):
+                self.network = ModuleStack(self.models, self.given, blocks, self.modalities, shape)
 
     def _train(self, examples: Examples) -> None:
         inputs = tensors_of(examples.blocks, self.modalities)
@@ -236,7 +237,9 @@ def _names_columns(model: Any) -> bool:
 
 @contextmanager
 def _errors_of(model: Any, modalities: Sequence[str]) -> Iterator[None]:
-    """What a user's model raises as an InputError of one line that names it."""
+    """What a user's model, or function that makes one, raises as an InputError of one line that
+    names it."""
+    name = getattr(model, "__name__", type(model).__name__)
     try:
         yield
     except InputError:
@@ -244,7 +247,7 @@ def _errors_of(model: Any, modalities: Sequence[str]) -> Iterator[None]:
     except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(
-            f"{type(model).__name__}, the expert that reads {' and '.join(modalities)}: {reason}"
+            f"{name}, the expert that reads {' and '.join(modalities)}: {reason}"
         ) from error
 
 

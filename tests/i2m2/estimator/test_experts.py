@@ -98,6 +98,9 @@ def test_what_a_model_of_ones_own_raises_names_it_in_one_line():
     for model, message in (
         (MultinomialNB(), "MultinomialNB, the expert that reads x: Negative values in data"),
         (make_pipeline(make_column_transformer(("drop", ["zz"]))), "Pipeline, the expert that"),
+        (nn.Linear, "Linear, the expert that reads x: empty"),
+        (lambda shape: nn.Linear(3, 2), "the expert that reads x: .*takes 1 positional argument"),
+        (lambda shape, classes: nn.Linear, "an expert's function gave <class"),
         (KNeighborsClassifier(1_000), "KNeighborsClassifier, the expert that reads x: Expected n"),
     ):
         with pytest.raises(InputError, match=message) as caught:
