@@ -62,7 +62,7 @@ def _kind_of(item: Any) -> type:
 def refuse_target(blocks: Blocks, y: Any) -> None:
     """InputError where a column of a table is the target `y` in every row, or has its name and says
     the same in other words (yes and no for 1 and 0)."""
-    frame = y.to_frame() if getattr(y, "name", None) is not None else y
+    frame = y.to_frame() if hasattr(y, "to_frame") and y.name is not None else y
     named, target = hasattr(frame, "columns"), read_table("y", frame).values
     tables = {name: block.values for name, block in blocks.items() if block.kind == "table"}
     for name, table in tables.items():
