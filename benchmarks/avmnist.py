@@ -5,7 +5,7 @@ python benchmarks/avmnist.py [--parts loop,usual,memory,jobs,encoder]
 loop     a step of the real training loop over real data / the bare forward, loss, backward, clip
          and update on one resident batch
 usual    a training pass as such code is usually written / ours, on the same rows with the same
-         model
+         weights
 memory   peak memory of a training, and seconds from opened data to the first batch
 jobs     scripts/avmnist.sh with JOBS=2 / with JOBS=1
 encoder  ways to run the encoders and the update faster, and whether they give the same numbers

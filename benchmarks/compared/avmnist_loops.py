@@ -9,7 +9,16 @@ from torch import nn
 
 from AVMNIST_and_MIMIC.avmnist.experiment import build_model
 from AVMNIST_and_MIMIC.avmnist.settings import AVMNISTConfig
-from benchmarks.compared.training import Ours, bare_steps, settings_of, subset, usual_pass
+from AVMNIST_and_MIMIC.encoders import LeNet
+from benchmarks.compared.avmnist_encoder import of_modules
+from benchmarks.compared.training import (
+    Ours,
+    bare_steps,
+    replaced,
+    settings_of,
+    subset,
+    usual_pass,
+)
 from benchmarks.measuring.timing import alternate
 from i2m2.training.data import ArrayDataset, Data, seed_everything
 
@@ -70,9 +79,11 @@ def loop_ratio(row: str, data: Data, steps: int, rounds: int) -> tuple[float, fl
 def usual_ratio(
     row: str, data: Data, steps: int, rounds: int, workers: tuple[int, ...]
 ) -> dict[str | int, float]:
-    """Seconds per training pass: 'ours', and per number of workers the usual way."""
+    """Seconds per training pass: 'ours', and per number of workers the usual way, whose encoders
+    are PyTorch's modules."""
     config = config_of(row)
     train = subset(data.splits["train"], steps_of(row, steps) * config.optim.batch_size)
     samples, model = usual_samples(train), new_model(config)
-    tasks = {n: usual_pass(config, copy.deepcopy(model), samples, n) for n in workers}
+    plain = (replaced(model, LeNet, of_modules) for _ in workers)
+    tasks = {n: usual_pass(config, own, samples, n) for n, own in zip(workers, plain, strict=True)}
     return alternate(tasks | {"ours": Ours(config, model, train).pass_of_a_run}, rounds)

@@ -21,7 +21,7 @@ from i2m2.reading.arrays import UNREADABLE
 from i2m2.runs import run_folders
 
 PARTS = ".folds"  # in the folder of results: one file per seed and fold, until all are done
-VERSION = 3  # counts up when the same data give other predictions
+VERSION = 4  # counts up when the same data give other predictions
 
 Folds = list[tuple[np.ndarray, FoldRows]]  # test examples [n] bool, and their rows
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from i2m2.stats.calibration import FLOOR, log_softmax, maximise_likelihood
 
 LOG_VARIANCE = (-8.0, 3.0)  # of a network's Gaussian, in units of the standardised target
+EXAMPLES = 10.0  # by which weights of models and of experts are drawn to their mean
 MOST_TAKEN = 0.95  # of the experts' precision by a prior whose power is negative
 IMPOSSIBLE = -1e3  # log-probability of a class that another label has and this one has not
 
@@ -70,23 +71,28 @@ class Categorical:
         equal = np.full(len(models), 1 / len(models))
         if len(models) == 1:
             return np.ones((1, self.shape[0]))
-        return self.fit_weights(np.stack(models, axis=-1), y, equal, len(models))
+        return self.fit_weights(np.stack(models, axis=-1), y, equal, len(models), EXAMPLES)
 
     def blend(self, weights: np.ndarray, models: Sequence[np.ndarray]) -> np.ndarray:
         return log_softmax(_weighted(weights, models) + self.mask)
 
     def fit_pool(self, experts: Sequence[np.ndarray], y: np.ndarray, prior: np.ndarray) -> Pool:
-        """The weights and gamma that make `y` most likely."""
+        """The weights and gamma that make `y` most likely, drawn to the mean of the experts."""
         features = np.stack([*experts, np.broadcast_to(prior, experts[0].shape)], axis=-1)
-        start = np.array([*np.ones(len(experts)), 0.0])
-        *weights, gamma = self.fit_weights(features, y, start, len(experts))
+        start = np.array([*np.full(len(experts), 1 / len(experts)), 0.0])
+        *weights, gamma = self.fit_weights(features, y, start, len(experts), EXAMPLES)
         return Pool(np.array(weights), gamma)
 
     def fit_weights(
-        self, features: np.ndarray, y: np.ndarray, start: np.ndarray, bounded: int = 0
+        self,
+        features: np.ndarray,
+        y: np.ndarray,
+        start: np.ndarray,
+        bounded: int = 0,
+        examples: float = 1.0,
     ) -> np.ndarray:
         """theta [K, L] of features [n, L, C, K] that makes `y` most likely, drawn to `start` by
-        about one example; the first `bounded` of them are not negative."""
+        about so many examples; the first `bounded` of them are not negative."""
         features = np.maximum(features, FLOOR)
         bounds = [(0, None)] * bounded + [(None, None)] * (len(start) - bounded)
         bounds = bounds if bounded else None
@@ -94,7 +100,7 @@ class Categorical:
         for label, size in enumerate(self.sizes):
             own = features[:, label, :size].copy()
             target = np.take_along_axis(own, y[:, label, None, None], axis=1)[:, 0].copy()
-            fitted.append(maximise_likelihood(own, target, start, bounds))
+            fitted.append(maximise_likelihood(own, target, start, bounds, examples**-0.5))
         return np.stack(fitted, axis=-1)
 
     def pool(self, pool: Pool, experts: Sequence[np.ndarray], prior: np.ndarray) -> np.ndarray:

@@ -163,9 +163,14 @@ def _fit(
 
 
 def maximise_likelihood(
-    features: np.ndarray, target: np.ndarray, start: np.ndarray, bounds: list | None = None
+    features: np.ndarray,
+    target: np.ndarray,
+    start: np.ndarray,
+    bounds: list | None = None,
+    std: float = PRIOR_STD,
 ) -> np.ndarray:
-    """theta [K] for softmax(features [n, C, K] @ theta), from `start`, the centre of its prior.
+    """theta [K] for softmax(features [n, C, K] @ theta), from `start`, the centre of its prior,
+    whose standard deviation is `std`.
 
     `target` [n, K]: the features of each example's label, or their mean under a soft target that
     sums to 1. `features` is changed.
@@ -179,15 +184,15 @@ def maximise_likelihood(
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         p, log_total = _softmax(features @ theta)
-        away = (theta - start) / PRIOR_STD
+        away = (theta - start) / std
         value = log_total.mean() + (away @ away) / (2 * n)
-        return value, p.reshape(-1) @ flat / n + away / PRIOR_STD / n
+        return value, p.reshape(-1) @ flat / n + away / std / n
 
     def curvature(theta: np.ndarray) -> np.ndarray:
         p, _ = _softmax(features @ theta)
         means = (p[:, None] @ features)[:, 0]
         squares = (flat * p.reshape(-1, 1)).T @ flat - means.T @ means
-        return (squares + np.eye(len(theta)) / PRIOR_STD**2) / n
+        return (squares + np.eye(len(theta)) / std**2) / n
 
     if bounds is None:  # Newton's steps: curves have many weights, which hardly differ
         options = {"gtol": 1e-10, "maxiter": 1000}
