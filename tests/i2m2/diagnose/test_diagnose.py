@@ -279,5 +279,4 @@ def test_objects_that_are_numbers_are_a_regression():
     X, _ = data()
     y = X["a"].sum(axis=1)
     linear = FAST | {"experts": {name: LinearRegression() for name in LINEAR}}
-    numbers, objects = (diagnose(X, one, **linear).predictions for one in (y, y.astype(object)))
-    assert_same(numbers, objects)
+    assert "; regression; " in diagnose(X, y.astype(object), **linear).answer.about
