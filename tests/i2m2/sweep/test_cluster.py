@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(
 )
 DIGITS = "AVMNIST_and_MIMIC/configs/avmnist_digits.yaml"
 TABLE = "avmnist-digits"
-FEW = ("--optim.epochs", "12", "--data.train_size", "200", "--device", "cpu")
+FEW = ("--optim.epochs", "24", "--data.train_size", "200", "--device", "cpu")
 SLURM = ("--slurm.cpus", "1", "--slurm.memory", "1", "--slurm.setup", "export OMP_NUM_THREADS=1")
 KEPT = ("best.safetensors", "predictions_val.npz", "predictions_test.npz", "result.json")
 
@@ -96,7 +96,7 @@ def test_a_table_with_a_run_killed_one_that_fails_and_one_preempted(local, tmp_p
     sbatch = ["sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"]
     subprocess.run(sbatch, check=True, capture_output=True)
     until(lambda: state_of(out)["inter --fusion concat seed 0"][0] == "waiting")
-    assert 0 < len(epochs_of(preempted)) < 12
+    assert 0 < len(epochs_of(preempted)) < 24
     until(lambda: not queued())
 
     found = state_of(out)
