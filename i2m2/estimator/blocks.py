@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 
 from i2m2.errors import DataError
+from i2m2.reading.given import NO_ARRAY, array_of, is_missing, with_nan
 
 KINDS = ("table", "series", "picture", "text", "embedding")
 ARRAYS = ("series", "picture", "embedding")  # of which an example is an array
 EMBEDDING_WIDTH = 128  # numbers wider than this are taken for an embedding
 CHANNELS = (1, 3, 4)  # of a picture
 LARGEST = float(np.finfo(np.float32).max)
-NO_ARRAY = (TypeError, ValueError, RuntimeError, OverflowError)  # what NumPy and torch then raise
 
 
 class InputError(DataError, ValueError):
@@ -400,7 +400,7 @@ def _numbers(name: str, array: np.ndarray, kind: type = np.float32) -> np.ndarra
     if array.dtype.kind in "mM":
         raise InputError(f"{name} holds dates; give numbers, such as days since admission")
     if array.dtype == object:
-        array = np.frompyfunc(lambda item: np.nan if is_missing(item) else item, 1, 1)(array)
+        array = with_nan(array)
     try:
         with np.errstate(over="ignore"):  # what is infinity then is refused by its row
             return array.astype(kind)
@@ -413,7 +413,7 @@ def as_array(name: str, values: Any) -> np.ndarray:
     masked); object where the examples are of unequal shape or are strings. InputError for what is
     none."""
     try:
-        array = _as_array(values)
+        array = array_of(values)
     except NO_ARRAY as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{name} cannot be read as an array ({reason}); give one") from error
@@ -424,49 +424,6 @@ def as_array(name: str, values: Any) -> np.ndarray:
     if array.dtype.kind == "V":
         raise InputError(f"{name} is a structured array; give a DataFrame of its fields")
     return array
-
-
-def _as_array(values: Any) -> np.ndarray:
-    if isinstance(values, (list, tuple)):
-        shapes = {np.shape(item) for item in values if not is_missing(item)}
-        unequal = len(shapes) > 1 or any(is_missing(item) and item is None for item in values)
-        if unequal and any(shape for shape in shapes):
-            array = np.empty(len(values), dtype=object)
-            array[:] = [None if is_missing(item) else _as_array(item) for item in values]
-            return array
-        own = (isinstance(item, np.ma.MaskedArray) or hasattr(item, "detach") for item in values)
-        values = [_as_array(item) for item in values] if any(own) else values
-    if hasattr(values, "detach"):  # a tensor; NumPy has no bfloat16
-        values = values.detach().cpu()
-        values = values.float() if str(values.dtype) == "torch.bfloat16" else values
-    if hasattr(values, "to_numpy"):
-        values = values.to_numpy()
-    if isinstance(values, np.ma.MaskedArray):
-        values = _without_mask(values)
-    array = np.asarray(values)
-    if array.dtype.kind in "US":
-        return array.astype(object)
-    if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # longdouble, which torch lacks
-        return array.astype(np.float64)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def _without_mask(values: np.ma.MaskedArray) -> np.ndarray:
-    """NaN, or None of what is no number, in place of what is masked."""
-    if not np.ma.is_masked(values):
-        return values.data
-    numbers = values.dtype.kind in "biufc"
-    kind = np.result_type(values.dtype, np.float16) if numbers else object
-    found = values.data.astype(kind)
-    found[np.ma.getmaskarray(values)] = np.nan if numbers else None
-    return found
-
-
-def is_missing(item: Any) -> bool:
-    """Whether a cell holds None, NaN, pandas' NA or NaT, or is masked."""
-    if item is None or item is np.ma.masked or type(item).__name__ in ("NAType", "NaTType"):
-        return True
-    return bool(np.isscalar(item) and item != item)
 
 
 def shown(value: Any) -> str:

@@ -148,8 +148,11 @@ class Network:
         shape = self.family.shape
         self.shapes = {name: _shape_of(blocks[name]) for name in self.modalities}
         if self.given is None:
-            arguments = (self.models, blocks, self.modalities, shape, self.settings)
-            self.network = (AdditiveNetwork if self.additive else StackedNetwork)(*arguments)
+            parts = [(name,) for name in self.modalities] if self.additive else [self.modalities]
+            each = [
+                StackedNetwork(self.models, blocks, part, shape, self.settings) for part in parts
+            ]
+            self.network = AdditiveNetwork(each) if self.additive else each[0]
         else:
             with _errors_of(self.given, self.modalities):
                 self.network = ModuleStack(self.models, self.given, blocks, self.modalities, shape)

@@ -193,23 +193,15 @@ class StackedNetwork(nn.Module):
 
 
 class AdditiveNetwork(StackedNetwork):
-    """E sums of a network for each modality."""
+    """E sums of networks that read one modality each."""
 
-    def __init__(
-        self,
-        models: int,
-        blocks: PreparedBlocks,
-        modalities: Sequence[str],
-        outputs: tuple[int, int],
-        settings: TrainingSettings,
-    ) -> None:
+    def __init__(self, networks: Sequence[StackedNetwork]) -> None:
         nn.Module.__init__(self)
-        self.modalities = tuple(modalities)
-        each = (StackedNetwork(models, blocks, (m,), outputs, settings) for m in modalities)
-        self.parts = nn.ModuleList(each)
+        self.modalities = tuple(name for one in networks for name in one.modalities)
+        self.networks = nn.ModuleList(networks)
 
     def forward(self, inputs: Mapping[str, tuple[Tensor, Tensor | None]]) -> Tensor:
-        return sum(part(inputs) for part in self.parts)
+        return sum(network(inputs) for network in self.networks)
 
 
 class ModuleStack(nn.Module):

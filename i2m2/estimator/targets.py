@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from i2m2.estimator.blocks import Blocks, InputError, as_array, as_text, is_missing, read_table
+from i2m2.estimator.blocks import Blocks, InputError, as_array, as_text, read_table
+from i2m2.reading.given import is_missing
 
 LABELS = (str, bool, int, float, np.bool_, np.integer, np.floating)
 

@@ -11,29 +11,20 @@ from typing import NamedTuple
 import numpy as np
 
 from i2m2.errors import DataError
+from i2m2.reading.given import NO_ARRAY, array_of, is_missing, with_nan
 
 
 def as_array(what: str, values: object) -> np.ndarray:
     """An array of what may be a DataFrame, a Series, a tensor or a list, NaN or None where masked;
     an array as it is, mapped or not. DataError for what is none."""
+    plain = isinstance(values, np.ndarray) and not isinstance(values, np.ma.MaskedArray)
     try:
-        values = values.detach().cpu().numpy() if hasattr(values, "detach") else values
-        values = values.to_numpy() if hasattr(values, "to_numpy") else values
-        array = values if isinstance(values, np.ndarray) else np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as error:
+        array = values if plain else array_of(values)
+    except NO_ARRAY as error:
         raise DataError(f"{what}: {' '.join(str(error).split())}; give an array") from error
     if not array.ndim:
         raise DataError(f"{what}: a {type(values).__name__} is no array; give a row per example")
-    return _without_mask(array) if isinstance(array, np.ma.MaskedArray) else array
-
-
-def _without_mask(array: np.ma.MaskedArray) -> np.ndarray:
-    if not np.ma.is_masked(array):
-        return array.data
-    numbers = array.dtype.kind in "biufc"
-    found = array.data.astype(np.result_type(array.dtype, np.float16) if numbers else object)
-    found[np.ma.getmaskarray(array)] = np.nan if numbers else None
-    return found
+    return array
 
 
 def as_input(modality: str, values: object) -> np.ndarray:
@@ -53,19 +44,14 @@ def as_input(modality: str, values: object) -> np.ndarray:
 def _as_floats(modality: str, array: np.ndarray) -> np.ndarray:
     """Columns of several types, or numbers of which some are missing, as float32."""
     if array.dtype.kind == "O":
-        array = np.frompyfunc(lambda item: np.nan if is_missing(item) else item, 1, 1)(array)
+        array = with_nan(array)
     try:
         with np.errstate(over="ignore"):  # what is infinite then is refused by its row
             return array.astype(np.float32)
     except (TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{modality}: {error}; encode texts and categories first") from error
-
-
-def is_missing(item: object) -> bool:
-    """Whether a cell holds None, NaN, or pandas' NA or NaT."""
-    if item is None or type(item).__name__ in ("NAType", "NaTType"):
-        return True
-    return isinstance(item, (float, np.floating)) and bool(np.isnan(item))
+        raise DataError(
+            f"{modality}: {error}; give examples of one shape, texts and categories encoded"
+        ) from error
 
 
 def as_classes(values: object, classes: Sequence[str] | None = None) -> np.ndarray:
@@ -85,7 +71,7 @@ def as_classes(values: object, classes: Sequence[str] | None = None) -> np.ndarr
     if y.dtype.kind in "cmMV":
         raise DataError(f"y: {y.dtype} is no type of labels, which are whole numbers from 0")
     if y.dtype.kind == "O":
-        y = np.frompyfunc(lambda item: np.nan if is_missing(item) else item, 1, 1)(y)
+        y = with_nan(y)
     try:
         whole = y.astype(np.float64)
     except (TypeError, ValueError, OverflowError) as error:

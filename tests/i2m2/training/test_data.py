@@ -215,7 +215,7 @@ def test_an_absent_value_has_no_influence_on_the_model():
                 (np.array(["2020"] * 4, "M8[D]"), "x: datetime64.* is no type of numbers"),
                 (pd.DataFrame({"t": pd.to_timedelta([1, 2, 3, 4])}), "x: timedelta64.* is no type"),
                 (np.zeros(4, [("a", float)]), "x: .* is no type of numbers"),
-                ([[1.0], [1.0, 2.0]], "x: .*inhomogeneous.*; give an array"),
+                ([[1.0], [1.0, 2.0]], "x: .*sequence.*; give examples of one shape"),
                 ({"a": 1}, "x: a dict is no array; give a row per example"),
                 (np.array([[1.0], [2.0], [1e300], [4.0]]), "x: row 2 holds NaN or infinity"),
                 (np.ma.array([1, 2, 3, 4], mask=[0, 1, 0, 0]), "x: row 1 holds NaN or infinity"),
