@@ -8,6 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
+
+# Its functions take the world's group as a default: imported later (by DistributedDataParallel),
+# they would keep the group and its threads to the exit, where these may abort the process.
+import torch.distributed.nn.functional  # noqa: F401
 from accelerate import Accelerator
 from accelerate.tracking import filter_trackers
 from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
