@@ -93,7 +93,8 @@ class RunConfig:
         out: folder of all results
         device: where the model runs; auto takes a GPU where there is one
         precision: arithmetic of the forward pass: fp16 or bf16 (mixed precision), or no: float32
-        compile: whether to use torch.compile
+        compile: whether to use torch.compile; graph: with a step's forward and backward pass as one
+            CUDA graph each, for small networks on one GPU
         threads: CPU threads; null: those an interrupted run began with, else one for a model that
             is too small for more, else PyTorch's choice (OMP_NUM_THREADS)
         workers: number of processes that load data; 0: the training process does
@@ -116,7 +117,7 @@ class RunConfig:
     out: str = setting("results", "neutral")
     device: Literal["auto", "cpu", "cuda", "mps"] = setting("auto", "rounding")
     precision: Literal["no", "fp16", "bf16"] = "no"
-    compile: bool = setting(False, "rounding")
+    compile: bool | Literal["graph"] = setting(False, "rounding")
     threads: int | None = setting(None, "rounding")
     workers: int = setting(0, "neutral")
     tracker: Literal["tensorboard", "wandb"] | None = setting(None, "neutral")

@@ -47,6 +47,13 @@ def make_accelerator(config: RunConfig) -> Accelerator:
                 "precision=fp16 is not possible on the CPU; use a GPU, or bf16 or no"
             )
         _keep_freed_memory()
+    # The next step's graph would write over gradients that are still to be added to.
+    in_parts = config.optim.micro_batches > 1 or accelerator.num_processes > 1
+    if config.compile == "graph" and in_parts:
+        raise SettingsError(
+            "compile=graph takes an update in one step of one process; "
+            "set --optim.micro_batches 1 without torchrun, or --compile true"
+        )
     # The same numbers again on the same GPU.
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True

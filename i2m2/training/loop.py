@@ -100,6 +100,16 @@ def record_of(epoch: int, loss: float, scores: Plain, lr: float, seconds: float)
     }
 
 
+def compiled(model: nn.Module, config: RunConfig) -> nn.Module:
+    """What a training step calls. A step's CUDA graph writes over what the one before gave:
+    evaluation, which keeps its outputs, then calls the model as it is."""
+    if config.compile == "graph":
+        return torch.compile(model, mode="reduce-overhead")
+    if config.compile:
+        model.compile()
+    return model
+
+
 class Trainer:
     """A model with its optimiser and schedule on the devices of `accelerator`.
 
@@ -129,11 +139,10 @@ class Trainer:
         self.parts = {"model": model, "optimizer": self.optimizer, "scheduler": self.scheduler}
         if accelerator.scaler is not None:
             self.parts["scaler"] = accelerator.scaler
-        if config.compile:
-            model.compile()
         # Placement is said: to find it out, Accelerate would load DTensor and with it SymPy.
         placed = {"device_placement": [True, True]}
-        self.wrapped, self.prepared = accelerator.prepare(model, self.optimizer, **placed)
+        stepped = compiled(model, config)
+        self.wrapped, self.prepared = accelerator.prepare(stepped, self.optimizer, **placed)
         # Accelerate's wrappers serve scaled gradients; else they only cost every small step.
         self.scaled = accelerator.scaler is not None
         # With a constant rate, skip scheduler.step(): it costs noticeable time on small models.

@@ -172,7 +172,7 @@ def _refuse_settings(config: RunConfig) -> None:
     """SettingsError for what one stack of models cannot do as each alone does."""
     reasons = {
         f"precision={config.precision}": config.precision != "no",
-        "compile=true": config.compile,
+        "compile=true": config.compile is True,
         f"tracker={config.tracker}": config.tracker is not None,
     }
     if found := [reason for reason, holds in reasons.items() if holds]:

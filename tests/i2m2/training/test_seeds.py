@@ -177,6 +177,18 @@ def test_layers_optimisers_and_losses_of_all_kinds_do_what_they_do_alone(optimis
     assert_same_runs(tmp_path / "alone", tmp_path / "together")
 
 
+def test_seeds_at_once_as_graphs_are_what_they_are(tmp_path, graphs_as_they_are):
+    eager, graph = toy_config(tmp_path / "1"), toy_config(tmp_path / "2")
+    train_seeds(TOY, of_seeds(eager), "")
+    train_seeds(TOY, of_seeds(replace(graph, compile="graph")), "")
+    assert set(graphs_as_they_are) == {"reduce-overhead"}
+    one, other = folders(eager.out), folders(graph.out)
+    assert one.keys() == other.keys() and len(one) == 2
+    for name in one:
+        pair = [load_file(folder[name] / "best.safetensors") for folder in (one, other)]
+        assert_close(*pair)
+
+
 def test_examples_without_a_modality_are_what_they_are_alone(tmp_path):
     def with_gaps(config):
         data = load(config)

@@ -78,6 +78,19 @@ def test_micro_batches_change_nothing(tmp_path):
     assert_same_weights(weights(whole), weights(parts), atol=1e-6)
 
 
+def test_a_step_as_a_graph_is_the_step_itself(tmp_path, graphs_as_they_are):
+    one, other = toy_config(tmp_path / "1"), replace(toy_config(tmp_path / "2"), compile="graph")
+    (_, eager), (_, graph) = train_toy(one), train_toy(other)
+    assert graphs_as_they_are == ["reduce-overhead"]
+    assert_same_weights(weights(eager), weights(graph), atol=1e-6)
+
+
+def test_a_graph_takes_an_update_in_one_step(tmp_path):
+    config = replace(toy_config(tmp_path, micro_batches=2), compile="graph")
+    with pytest.raises(SettingsError, match="compile=graph takes an update in one step of one"):
+        make_accelerator(config)
+
+
 def test_two_processes_train_to_the_weights_of_one_and_evaluate_to_its_predictions(tmp_path):
     _, one = train_toy(toy_config(tmp_path / "1"))
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
