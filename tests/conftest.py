@@ -127,3 +127,16 @@ def train(avmnist_files, tmp_path):
 
     call.files = avmnist_files
     return call
+
+
+@pytest.fixture
+def graphs_as_they_are(monkeypatch) -> list[str]:
+    """Traced steps without code generation, which takes minutes: the modes that were asked for."""
+    asked, compiled = [], torch.compile
+
+    def traced(model, mode):
+        asked.append(mode)
+        return compiled(model, backend="aot_eager")
+
+    monkeypatch.setattr(torch, "compile", traced)
+    return asked

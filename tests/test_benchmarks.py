@@ -13,7 +13,7 @@ from AVMNIST_and_MIMIC.avmnist.experiment import AVMNISTData, load_avmnist
 from AVMNIST_and_MIMIC.avmnist.files import SHAPES
 from AVMNIST_and_MIMIC.encoders import LeNet
 from AVMNIST_and_MIMIC.mimic.experiment import load_mimic
-from benchmarks import avmnist, mimic, neighbours, seeds, vqa_combination
+from benchmarks import avmnist, gpu, mimic, neighbours, seeds, vqa_combination
 from benchmarks.compared import avmnist_loops as bench
 from benchmarks.compared import mimic_loops
 from benchmarks.compared.avmnist_encoder import encoder_row
@@ -77,6 +77,12 @@ def test_the_table_of_seeds_has_a_line_per_row(capsys):
     seeds.main(["--parts", "rows", "--rows", "static,series", *few])
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("|")[1].strip() for line in lines[-2:]] == ["static", "series"]
+
+
+def test_epochs_on_a_gpu_are_taken_eager_and_as_graphs(capsys, graphs_as_they_are):
+    gpu.main(["--device", "cpu", "--rows", "mimic", "--stays", "60", "--rounds", "1"])
+    last = capsys.readouterr().out.splitlines()[-1].split("|")
+    assert last[1].strip() == "mimic" and "(1.00)" in last[2] and len(graphs_as_they_are) == 2
 
 
 def test_usual_loop_and_ours_see_the_same_examples(data):

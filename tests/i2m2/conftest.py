@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import yaml
 from scipy.special import log_softmax
 
@@ -112,16 +111,3 @@ def of_two_rows(out: Path) -> tuple[Path, Path]:
 
 def row_of(text: str, label: str) -> str:
     return next(line for line in text.splitlines() if line.startswith(f"| {label} |"))
-
-
-@pytest.fixture
-def graphs_as_they_are(monkeypatch) -> list[str]:
-    """Traced steps without code generation, which takes minutes: the modes that were asked for."""
-    asked, compiled = [], torch.compile
-
-    def traced(model, mode):
-        asked.append(mode)
-        return compiled(model, backend="aot_eager")
-
-    monkeypatch.setattr(torch, "compile", traced)
-    return asked
