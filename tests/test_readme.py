@@ -15,7 +15,7 @@ import pytest
 import AVMNIST_and_MIMIC.datasets
 import fastMRI.settings
 import VQA_and_NLVR2.datasets
-from i2m2.estimator.networks import TrainingSettings
+from i2m2.estimator.models.training import TrainingSettings
 from i2m2.report.fill import tables_of
 from i2m2.report.paper import read_specs
 from i2m2.report.render import from_json, to_markdown

@@ -17,19 +17,20 @@ from i2m2.diagnose.rows import Question
 from i2m2.diagnose.runs import write_runs
 from i2m2.diagnose.saturated import pairwise_interaction
 from i2m2.errors import SettingsError
-from i2m2.estimator.blocks import Block, InputError, read_blocks, shown
 from i2m2.estimator.experts import INTERACTIONS, expert_names, members_for
 from i2m2.estimator.families import Categorical, Family, Gaussian
-from i2m2.estimator.networks import TrainingSettings
-from i2m2.estimator.targets import (
-    as_groups,
+from i2m2.estimator.given.blocks import read_blocks
+from i2m2.estimator.given.folds import as_groups, as_names
+from i2m2.estimator.given.kinds import Block
+from i2m2.estimator.given.targets import (
     as_labels,
-    as_names,
     as_targets,
     encode_labels,
     refuse_constant,
     refuse_target,
 )
+from i2m2.estimator.given.values import InputError, shown
+from i2m2.estimator.models.training import TrainingSettings
 
 FEW_VALUES = 20  # whole numbers with more are a regression
 FEWEST = 8  # groups, and examples of the most frequent class

@@ -28,7 +28,8 @@ import numpy as np
 
 from i2m2.diagnose.tables import SUFFIXES, columns_of, read_table, table_in_file
 from i2m2.errors import SettingsError
-from i2m2.estimator.blocks import KINDS, InputError
+from i2m2.estimator.given.kinds import KINDS
+from i2m2.estimator.given.values import InputError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 TABLES = (".csv", ".tsv", ".parquet", ".pq")

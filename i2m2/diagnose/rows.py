@@ -22,14 +22,15 @@ from sklearn.base import clone
 from sklearn.model_selection import KFold, cross_val_predict
 
 from i2m2.diagnose.predicted import HALF
-from i2m2.estimator.blocks import Blocks
 from i2m2.estimator.experts import ADDITIVE, Experts, Pools, available, expert_names, fit_experts
 from i2m2.estimator.families import Categorical, Family, Gaussian
+from i2m2.estimator.given.folds import make_folds, strata_of
+from i2m2.estimator.given.kinds import Blocks
 from i2m2.estimator.joint import train_jointly
-from i2m2.estimator.members import outputs_of_models, with_values
-from i2m2.estimator.networks import TrainingSettings, few_threads
-from i2m2.estimator.preparation import Preparation, Prepared, PreparedBlocks, joined
-from i2m2.estimator.targets import make_folds, strata_of
+from i2m2.estimator.models.members import outputs_of_models, with_values
+from i2m2.estimator.models.training import TrainingSettings, few_threads
+from i2m2.estimator.prepared.forms import Prepared, PreparedBlocks, joined
+from i2m2.estimator.prepared.preparation import Preparation
 from i2m2.stats.calibration import log_softmax
 
 JOINT, SEPARATE, ADDED = "-joint", "-separate", "-additive"

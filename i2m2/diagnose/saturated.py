@@ -23,8 +23,8 @@ from sklearn.linear_model import LogisticRegression
 from i2m2.diagnose.answer import Bound
 from i2m2.diagnose.rows import Question
 from i2m2.estimator.families import Categorical
-from i2m2.estimator.preparation import Preparation
-from i2m2.estimator.targets import make_folds
+from i2m2.estimator.given.folds import make_folds
+from i2m2.estimator.prepared.preparation import Preparation
 from i2m2.stats.intervals import LEVEL
 
 MOST_PRODUCTS = 1_000

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from i2m2.estimator.blocks import InputError
+from i2m2.estimator.given.values import InputError
 
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 SUFFIXES = (".csv", ".tsv", ".gz", ".parquet", ".pq", ".npz", ".npy")

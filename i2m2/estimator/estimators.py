@@ -21,14 +21,6 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
-from i2m2.estimator.blocks import (
-    Blocks,
-    InputError,
-    as_array,
-    read_blocks,
-    refuse_duplicates,
-    shown,
-)
 from i2m2.estimator.experts import (
     INTERACTIONS,
     Pools,
@@ -37,19 +29,21 @@ from i2m2.estimator.experts import (
     trainable,
 )
 from i2m2.estimator.families import Categorical, Family, Gaussian
-from i2m2.estimator.joint import train_jointly
-from i2m2.estimator.networks import TrainingSettings, few_threads
-from i2m2.estimator.preparation import Preparation, PreparedBlocks
-from i2m2.estimator.targets import (
-    as_groups,
+from i2m2.estimator.given.blocks import read_blocks
+from i2m2.estimator.given.folds import as_groups, make_folds, strata_of
+from i2m2.estimator.given.kinds import Blocks, refuse_duplicates
+from i2m2.estimator.given.targets import (
     as_labels,
     as_targets,
     encode_labels,
-    make_folds,
     refuse_constant,
     refuse_target,
-    strata_of,
 )
+from i2m2.estimator.given.values import InputError, as_array, shown
+from i2m2.estimator.joint import train_jointly
+from i2m2.estimator.models.training import TrainingSettings, few_threads
+from i2m2.estimator.prepared.forms import PreparedBlocks
+from i2m2.estimator.prepared.preparation import Preparation
 
 COMBINE = ("best", "joint", "separate")
 

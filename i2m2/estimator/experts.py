@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from i2m2.estimator.blocks import InputError
-from i2m2.estimator.examples import Examples
 from i2m2.estimator.families import Family, Pool
-from i2m2.estimator.linear import Linear
-from i2m2.estimator.members import Member, Network, ScikitLearn, Trees
-from i2m2.estimator.networks import TrainingSettings
-from i2m2.estimator.preparation import PreparedBlocks
+from i2m2.estimator.given.values import InputError
+from i2m2.estimator.models.examples import Examples
+from i2m2.estimator.models.linear import Linear
+from i2m2.estimator.models.members import Member, Network, ScikitLearn, Trees
+from i2m2.estimator.models.training import TrainingSettings
+from i2m2.estimator.prepared.forms import PreparedBlocks
 from i2m2.names import INTER
 
 INTERACTIONS = ("all", "pairs", "subsets")

@@ -9,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from i2m2.estimator.examples import Examples
 from i2m2.estimator.experts import Experts, Pools, available, without_gaps
-from i2m2.estimator.members import Member, Network
-from i2m2.estimator.networks import TrainingSettings, rows_of, tensors_of, train
-from i2m2.estimator.preparation import PreparedBlocks
+from i2m2.estimator.models.examples import Examples
+from i2m2.estimator.models.members import Member, Network
+from i2m2.estimator.models.networks import rows_of, tensors_of
+from i2m2.estimator.models.training import TrainingSettings, train
+from i2m2.estimator.prepared.forms import PreparedBlocks
 
 FINE_TUNING = {"lr": 0.3, "patience": 0.3}  # of what trained the networks alone
 

@@ -25,24 +25,20 @@ import safetensors
 import safetensors.torch
 import torch
 
-from i2m2.estimator import (
-    curves,
-    experts,
-    families,
-    interactions,
-    linear,
-    members,
-    networks,
-    preparation,
-)
-from i2m2.estimator.blocks import InputError
-from i2m2.estimator.members import Network
-from i2m2.estimator.preparation import Prepared
+from i2m2.estimator import experts, families
+from i2m2.estimator.given.values import InputError
+from i2m2.estimator.models import curves, interactions, linear, members, training
+from i2m2.estimator.models.members import Network
+from i2m2.estimator.prepared import forms, preparation, series, tables, wide
+from i2m2.estimator.prepared.forms import Prepared
 from i2m2.files import write_json
 
-FORMAT = 3  # counts up when older folders can no longer be read
+FORMAT = 4  # counts up when older folders can no longer be read
 OVERVIEW, WEIGHTS, REST = "model.json", "networks.safetensors", "rest.skops"
-OURS = (curves, experts, families, interactions, linear, members, networks, preparation)
+OURS = (
+    curves, experts, families, forms, interactions, linear, members, preparation, series, tables,
+    training, wide,
+)  # fmt: skip
 # Of libraries, in fitted parts. A function that a `partial` calls is asked for by its own name.
 KNOWN = [
     "functools.partial",
@@ -177,8 +173,13 @@ def _read_overview(path: Path, kind: str) -> dict[str, Any]:
         checksums = {name: overview["sha256"][name] for name in (WEIGHTS, REST)}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path / OVERVIEW} is damaged ({error}); save the model again") from error
-    if found != kind or number != FORMAT:
-        raise InputError(f"{path} holds {found} (format {number}), not {kind} ({FORMAT})")
+    if found != kind:
+        raise InputError(f"{path} holds {found}, not {kind}; call {found}.load")
+    if number != FORMAT:
+        raise InputError(
+            f"{path} was saved by another version (format {number}, and not {FORMAT}); "
+            "fit the model again, or load it with that version"
+        )
     for name, checksum in checksums.items():
         if _checksum(path / name) != checksum:
             raise InputError(f"{path / name} is damaged (its checksum); save the model again")

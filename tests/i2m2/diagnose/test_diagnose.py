@@ -15,8 +15,9 @@ from i2m2.diagnose.__main__ import main as command
 from i2m2.diagnose.folds import PARTS
 from i2m2.diagnose.rows import Question, predict_rows
 from i2m2.errors import SettingsError
-from i2m2.estimator.blocks import InputError, read_blocks
 from i2m2.estimator.families import Categorical
+from i2m2.estimator.given.blocks import read_blocks
+from i2m2.estimator.given.values import InputError
 from i2m2.results import main as results
 from i2m2.runs import require_predictions
 

@@ -8,8 +8,8 @@ import pytest
 from i2m2.diagnose.rows import Question
 from i2m2.diagnose.saturated import pairwise_interaction
 from i2m2.dial import Dial, render
-from i2m2.estimator.blocks import read_blocks
 from i2m2.estimator.families import Categorical, Gaussian
+from i2m2.estimator.given.blocks import read_blocks
 
 
 def question(dial: Dial, rows: int, seed: int = 0, groups: np.ndarray | None = None) -> Question:

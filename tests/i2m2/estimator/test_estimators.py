@@ -21,8 +21,8 @@ from sklearn.preprocessing import StandardScaler
 
 from i2m2 import I2M2Classifier, I2M2Regressor
 from i2m2.dial import Dial, render
-from i2m2.estimator.blocks import InputError
-from i2m2.estimator.targets import as_groups
+from i2m2.estimator.given.folds import as_groups
+from i2m2.estimator.given.values import InputError
 from tests.i2m2.estimator.conftest import QUICK, ROWS, two_blocks, without
 
 X, Y = two_blocks()

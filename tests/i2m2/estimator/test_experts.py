@@ -18,13 +18,14 @@ from sklearn.svm import LinearSVC
 from torch import nn
 
 from i2m2 import I2M2Classifier, I2M2Regressor
-from i2m2.estimator.blocks import InputError, read_blocks
-from i2m2.estimator.examples import Examples
 from i2m2.estimator.experts import ADDITIVE, members_for
 from i2m2.estimator.families import Gaussian
-from i2m2.estimator.networks import TrainingSettings
-from i2m2.estimator.preparation import Preparation
-from i2m2.estimator.targets import make_folds, strata_of
+from i2m2.estimator.given.blocks import read_blocks
+from i2m2.estimator.given.folds import make_folds, strata_of
+from i2m2.estimator.given.values import InputError
+from i2m2.estimator.models.examples import Examples
+from i2m2.estimator.models.training import TrainingSettings
+from i2m2.estimator.prepared.preparation import Preparation
 from tests.i2m2.estimator.conftest import QUICK, ROWS, two_blocks, without
 
 X, Y = two_blocks()

@@ -6,10 +6,11 @@ from scipy.special import log_softmax
 from scipy.stats import multivariate_normal, norm
 
 from i2m2.dial import Dial
-from i2m2.estimator.blocks import InputError
 from i2m2.estimator.estimators import gaussian_scores
 from i2m2.estimator.families import MOST_TAKEN, Categorical, Gaussian, Pool
-from i2m2.estimator.targets import as_groups, as_labels, encode_labels, make_folds, strata_of
+from i2m2.estimator.given.folds import as_groups, make_folds, strata_of
+from i2m2.estimator.given.targets import as_labels, encode_labels
+from i2m2.estimator.given.values import InputError
 
 RNG = np.random.default_rng(0)
 

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from i2m2 import I2M2Classifier, I2M2Regressor
-from i2m2.estimator.blocks import InputError
+from i2m2.estimator.given.values import InputError
 from tests.i2m2.estimator.conftest import QUICK, ROWS, two_blocks
 
 X, Y = two_blocks()
@@ -175,10 +176,21 @@ def test_a_damaged_folder_is_one_line(folder, name, damage):
 
 
 def test_a_folder_of_another_class_or_none_is_refused(folder, tmp_path):
-    with pytest.raises(InputError, match="holds I2M2Classifier .format 3., not I2M2Regressor"):
+    with pytest.raises(
+        InputError, match="holds I2M2Classifier, not I2M2Regressor; call I2M2Classifier.load"
+    ):
         I2M2Regressor.load(folder)
     with pytest.raises(InputError, match="model.json is missing"):
         I2M2Classifier.load(tmp_path)
+
+
+def test_a_folder_of_another_version_is_refused(folder, tmp_path):
+    copied = tmp_path / "other"
+    shutil.copytree(folder, copied)
+    overview = json.loads((copied / "model.json").read_text())
+    (copied / "model.json").write_text(json.dumps(overview | {"format": 1}))
+    with pytest.raises(InputError, match=r"saved by another version \(format 1, and not \d+\)"):
+        I2M2Classifier.load(copied)
 
 
 def test_saving_replaces_a_model_and_nothing_else(model, folder, tmp_path):

@@ -6,13 +6,13 @@ from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression
 
 from i2m2.dial import Dial, render
-from i2m2.estimator.blocks import read_blocks
-from i2m2.estimator.curves import KNOTS, Curves
-from i2m2.estimator.examples import Examples
 from i2m2.estimator.families import Categorical, Gaussian
-from i2m2.estimator.interactions import Interaction, Score, leading_directions
-from i2m2.estimator.linear import Linear
-from i2m2.estimator.preparation import Preparation
+from i2m2.estimator.given.blocks import read_blocks
+from i2m2.estimator.models.curves import KNOTS, Curves
+from i2m2.estimator.models.examples import Examples
+from i2m2.estimator.models.interactions import Interaction, Score, leading_directions
+from i2m2.estimator.models.linear import Linear
+from i2m2.estimator.prepared.preparation import Preparation
 from i2m2.stats.calibration import log_softmax
 
 RNG = np.random.default_rng(0)

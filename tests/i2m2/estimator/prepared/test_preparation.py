@@ -4,8 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from i2m2.estimator.blocks import InputError, read_blocks
-from i2m2.estimator.preparation import CLIP, STEPS, Preparation
+from i2m2.estimator.given.blocks import read_blocks
+from i2m2.estimator.given.values import InputError
+from i2m2.estimator.prepared.forms import CLIP
+from i2m2.estimator.prepared.preparation import Preparation
+from i2m2.estimator.prepared.series import STEPS
 
 RNG = np.random.default_rng(0)
 

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from i2m2.errors import DataError
-from i2m2.estimator.blocks import InputError, infer_kind, read_blocks
+from i2m2.estimator.given.blocks import read_blocks
+from i2m2.estimator.given.kinds import infer_kind
+from i2m2.estimator.given.values import InputError
 
 RNG = np.random.default_rng(0)
 N = 6

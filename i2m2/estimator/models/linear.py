@@ -9,11 +9,11 @@ from itertools import chain, combinations
 
 import numpy as np
 
-from i2m2.estimator.curves import Curves
-from i2m2.estimator.examples import Examples
 from i2m2.estimator.families import Categorical, Family
-from i2m2.estimator.interactions import Interaction, Score
-from i2m2.estimator.preparation import PreparedBlocks
+from i2m2.estimator.models.curves import Curves
+from i2m2.estimator.models.examples import Examples
+from i2m2.estimator.models.interactions import Interaction, Score
+from i2m2.estimator.prepared.forms import PreparedBlocks
 from i2m2.stats.calibration import log_softmax
 
 PENALTIES = (1e3, 1e2, 1e1, 1.0, 1e-1)  # of squared weights, strongest first

@@ -13,21 +13,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from i2m2.estimator.blocks import InputError
-from i2m2.estimator.examples import Examples
 from i2m2.estimator.families import Categorical, Family
-from i2m2.estimator.linear import Linear
-from i2m2.estimator.networks import (
+from i2m2.estimator.given.values import InputError
+from i2m2.estimator.models.examples import Examples
+from i2m2.estimator.models.linear import Linear
+from i2m2.estimator.models.networks import (
     AdditiveNetwork,
     ModuleStack,
     StackedNetwork,
-    TrainingSettings,
     outputs_of,
     rows_of,
     tensors_of,
-    train,
 )
-from i2m2.estimator.preparation import Prepared, PreparedBlocks, joined
+from i2m2.estimator.models.training import TrainingSettings, train
+from i2m2.estimator.prepared.forms import Prepared, PreparedBlocks, joined
 
 FEW_ROWS = 10_000  # up to which trees are small
 FEW_CLASSES = 5

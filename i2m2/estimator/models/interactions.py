@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from i2m2.estimator.preparation import CLIP, PreparedBlocks
+from i2m2.estimator.prepared.forms import CLIP, PreparedBlocks
 
 SWEEPS = 10  # of the orthogonal iteration
 DAMPING = 0.01  # of a modality's mean variance, added to that of every direction

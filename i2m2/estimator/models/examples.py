@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from i2m2.estimator.families import Family
-from i2m2.estimator.preparation import PreparedBlocks
+from i2m2.estimator.prepared.forms import PreparedBlocks
 
 
 @dataclass(frozen=True)

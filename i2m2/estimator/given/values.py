@@ -1,0 +1,74 @@
+"""Numbers, arrays and texts as users give them, and what is said of those that are none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from i2m2.errors import DataError
+from i2m2.reading.given import NO_ARRAY, array_of, with_nan
+
+LARGEST = float(np.finfo(np.float32).max)
+
+
+class InputError(DataError, ValueError):
+    """`X`, `y`, `groups` or a declaration of modalities is not what it should be."""
+
+
+def as_array(name: str, values: Any) -> np.ndarray:
+    """An array of what may be a list, a Series, a tensor or a masked array (NaN or None where
+    masked); object where the examples are of unequal shape or are strings. InputError for what is
+    none."""
+    try:
+        array = array_of(values)
+    except NO_ARRAY as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{name} cannot be read as an array ({reason}); give one") from error
+    if array.ndim == 0:
+        raise InputError(
+            f"{name} needs one row per example, not {shown(values)}; Reshape your data"
+        )
+    if array.dtype.kind == "V":
+        raise InputError(f"{name} is a structured array; give a DataFrame of its fields")
+    return array
+
+
+def as_numbers(name: str, array: np.ndarray, kind: type = np.float32) -> np.ndarray:
+    """An array of numbers of one type, NaN for what is missing. InputError for what is no
+    number."""
+    if array.dtype.kind == "c":
+        raise InputError(f"{name}: Complex data not supported; give magnitude and phase")
+    if array.dtype.kind in "mM":
+        raise InputError(f"{name} holds dates; give numbers, such as days since admission")
+    if array.dtype == object:
+        array = with_nan(array)
+    try:
+        with np.errstate(over="ignore"):  # what is infinity then is refused by its row
+            return array.astype(kind)
+    except NO_ARRAY as error:
+        raise InputError(f"{name} holds what is no number ({error}); give numbers") from error
+
+
+def refuse_infinite(where: str, numbers: np.ndarray) -> np.ndarray:
+    """The numbers, if none of them is infinity or too large for float32; else InputError."""
+    beyond = (numbers > LARGEST) | (numbers < -LARGEST)  # of which the networks make infinity
+    if beyond.any():
+        row = int(np.flatnonzero(beyond.reshape(len(numbers), -1).any(axis=1))[0])
+        raise InputError(
+            f"{where} holds infinity (row {row}), or a number above {LARGEST:.1e}; give a smaller "
+            "one, or NaN where it is unknown"
+        )
+    return numbers
+
+
+def as_text(item: Any) -> str:
+    """A category's name; a whole number has the same as an int and as a float."""
+    whole = isinstance(item, (float, np.floating)) and float(item).is_integer()
+    return str(int(item)) if whole else str(item)
+
+
+def shown(value: Any) -> str:
+    """A value in a message: one line, cut where it is long."""
+    line = " ".join(repr(value).split())
+    return line if len(line) <= 60 else f"{line[:57]}..."

@@ -1,0 +1,110 @@
+"""The forms in which experts read a block, and what the preparation of every kind has in common.
+
+* `dense` float32 [n, D]: finite, standardised numbers, one column per category, indicators of what
+  is missing; for linear models and networks;
+* `features` float64 [n, Q]: few columns as they are, NaN where missing, categories as codes; for
+  boosted trees and a user's own scikit-learn models;
+* `grid` float32 [n, C, ...]: series (value, then whether it was measured) and pictures for
+  convolutions; None for other kinds.
+
+Rows that lack the block hold zeros (NaN in `features`); no expert reads them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from i2m2.estimator.given.kinds import Block
+
+CLIP = 5.0  # standard deviations; what lies further out is an outlier or a mistake
+
+
+@dataclass
+class Prepared:
+    """One block, ready for the experts; `categorical` [Q] marks the codes among `features`."""
+
+    dense: np.ndarray
+    features: np.ndarray
+    names: list[str]
+    categorical: np.ndarray
+    grid: np.ndarray | None
+    present: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.present)
+
+    def take(self, rows: np.ndarray) -> Prepared:
+        grid = None if self.grid is None else self.grid[rows]
+        arrays = (self.dense[rows], self.features[rows])
+        return Prepared(*arrays, self.names, self.categorical, grid, self.present[rows])
+
+
+PreparedBlocks = dict[str, Prepared]
+
+
+def joined(prepared: PreparedBlocks, modalities: tuple[str, ...]) -> Prepared:
+    """Several blocks side by side, for an expert that reads them all; `grid` stays by block."""
+    parts = [prepared[name] for name in modalities]
+    if len(parts) == 1:
+        return parts[0]
+    names = [f"{name}__{column}" for name in modalities for column in prepared[name].names]
+    return Prepared(
+        np.concatenate([part.dense for part in parts], axis=1),
+        np.concatenate([part.features for part in parts], axis=1),
+        names,
+        np.concatenate([part.categorical for part in parts]),
+        None,
+        np.logical_and.reduce([part.present for part in parts]),
+    )
+
+
+class BlockPreparation:
+    """What is fitted for one block: `names` and `categorical` of the features, sizes of the
+    rest."""
+
+    def __init__(self, block: str) -> None:
+        self.block = block
+
+    def nothing(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """The three forms of no rows."""
+        grid = None if self.grid_shape is None else np.zeros((0, *self.grid_shape), np.float32)
+        return np.zeros((0, self.width), np.float32), np.zeros((0, len(self.names))), grid
+
+    def _remember(self, block: Block, names: list[str], categorical: np.ndarray) -> None:
+        self.names, self.categorical = names, categorical
+        self.width, self.grid_shape = 0, None
+        dense, _, grid = self.transform(block)
+        self.width = dense.shape[1]
+        self.grid_shape = None if grid is None else grid.shape[1:]
+
+
+def moments(x: np.ndarray, axis: int | tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the values that are known; 0 and NaN where none is."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # columns without any value
+        mean = np.nanmean(x, axis=axis, dtype=np.float64)
+        std = np.nanstd(x, axis=axis, dtype=np.float64)
+    return np.nan_to_num(mean), std
+
+
+class Standardise:
+    """(x - mean) / standard deviation, clipped; missing values become 0, the mean, and those
+    columns that miss any have an indicator behind them."""
+
+    def fit(self, x: np.ndarray) -> Standardise:
+        self.mean, self.std = moments(x, axis=0)
+        # A constant leaves rounding in its standard deviation.
+        constant = ~(self.std > 1e-9 * np.maximum(1.0, np.abs(self.mean)))
+        self.std = np.where(constant, 1.0, self.std)
+        self.missing = np.flatnonzero(np.isnan(x).any(axis=0))
+        share = np.isnan(x[:, self.missing]).mean(axis=0)
+        self.share, self.spread = share, np.sqrt(share * (1 - share)) + 0.05
+        return self
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        scaled = np.clip((x - self.mean) / self.std, -CLIP, CLIP)
+        absent = (np.isnan(x[:, self.missing]) - self.share) / self.spread
+        return np.concatenate([np.nan_to_num(scaled), absent], axis=1).astype(np.float32)
