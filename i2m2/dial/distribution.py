@@ -10,12 +10,19 @@ from typing import Any
 
 import numpy as np
 
+from i2m2.dial.tables import (
+    accuracy_of,
+    all_cells,
+    entropy_of,
+    finite_log,
+    fit_additive,
+    mutual_information,
+    sum_of_tables,
+)
 from i2m2.errors import DataError, SettingsError
 from i2m2.stats.calibration import log_softmax
 
 MOST_CELLS = 20_000_000  # of the table p(y, c_1..c_M), which takes about 1 GB
-MOST_SWEEPS = 20_000
-MOMENT_TOLERANCE = 1e-10  # of probabilities; it leaves information an error of about 1e-12 nats
 
 # What `Dial.exact` says.
 EXACT = {
@@ -32,9 +39,6 @@ EXACT = {
     "intra_nll": "E[-log q(y | x_1..x_M)]",
     "bayes_nll": "H(y | x_1..x_M)",
 }
-
-TIE = 1e-6  # of log-probabilities
-TINY = np.finfo(np.float64).tiny
 
 Symbols = Mapping[str, np.ndarray]  # {modality: [n] integers in 0..K*K-1}
 Present = Mapping[str, np.ndarray]  # {modality: [n] booleans}
@@ -106,7 +110,7 @@ class Dial:
         b, c = self._parts(symbols)
         seen = self._seen(present or {}, b.shape[1])
         total = b[self._members].sum(axis=0) % self.classes
-        fused = _log(_channel(self.beta, self.classes))[total]
+        fused = finite_log(_channel(self.beta, self.classes))[total]
         logits = np.log(self.prior) + np.zeros_like(fused)
         for needed, term in [*self._terms(c), (self._members, fused)]:
             logits += np.where(seen[needed].all(axis=0)[:, None], term, 0)
@@ -127,7 +131,7 @@ class Dial:
     def intra_log_prob(self, symbols: Symbols) -> np.ndarray:
         """The best log q(y | x) that is a sum of functions of (y, x_m), normalised: {modality: [n]}
         -> [n, K]. It is the product of unimodal experts with the largest expected likelihood."""
-        return log_softmax(_total(self._intra_tables, self._parts(symbols)[1]))
+        return log_softmax(sum_of_tables(self._intra_tables, self._parts(symbols)[1]))
 
     def exact(self) -> dict[str, Any]:
         """All information in nats and all accuracies as fractions, exact up to rounding.
@@ -139,14 +143,14 @@ class Dial:
         log_joint = self._log_table()
         joint = np.exp(log_joint)
         log_posterior = log_softmax(log_joint)
-        grid = _grid(self.classes, len(self.alpha))
-        log_intra = log_softmax(_total(self._intra_tables, grid))
+        grid = all_cells(self.classes, len(self.alpha))
+        log_intra = log_softmax(sum_of_tables(self._intra_tables, grid))
         intra_nll = -float((joint * log_intra).sum())
         sum_nats, bayes_accuracy = self._sum_knows(joint.sum(-1), np.exp(log_posterior))
         bayes_nll = -float((joint * log_posterior).sum()) - sum_nats
-        entropy = _entropy(np.array(self.prior))
+        entropy = entropy_of(np.array(self.prior))
         singles = [channel * self.prior for channel in self._channels]  # p(c_m, y)
-        modality = dict(zip(self.modalities, map(_information, singles), strict=True))
+        modality = dict(zip(self.modalities, map(mutual_information, singles), strict=True))
         accuracy = [float(single.max(axis=-1).sum()) for single in singles]
         return {
             "label_entropy": entropy,
@@ -157,7 +161,7 @@ class Dial:
             "total": max(0.0, entropy - bayes_nll),
             "prior_accuracy": max(self.prior),
             "modality_accuracy": dict(zip(self.modalities, accuracy, strict=True)),
-            "intra_accuracy": _accuracy(joint, log_intra),
+            "intra_accuracy": accuracy_of(joint, log_intra),
             "bayes_accuracy": bayes_accuracy,
             "intra_nll": intra_nll,
             "bayes_nll": bayes_nll,
@@ -180,17 +184,17 @@ class Dial:
 
         M index arrays that broadcast to a shape -> parts that broadcast to [*shape, K].
         """
-        logs = [_log(channel) for channel in self._channels]
+        logs = [finite_log(channel) for channel in self._channels]
         alone = [([m], table[c[m]]) for m, table in enumerate(logs)]
         drawn = (1 - self.copy) * _channel(self.alpha[1], self.classes)
         copied = self.copy * np.eye(self.classes)[:, :, None]
-        second = _log(drawn + copied)  # log p(c_2 | c_1, y), [K, K, K]
+        second = finite_log(drawn + copied)  # log p(c_2 | c_1, y), [K, K, K]
         return [*alone, ([0, 1], second[c[0], c[1]] - logs[1][c[1]])]
 
     def _log_table(self) -> np.ndarray:
         """log p(c_1..c_M, y), [K, .., K]. SettingsError for more than MOST_CELLS cells."""
         _check_size(self.classes, "modalities + 1", len(self.alpha) + 1)
-        terms = self._terms(_grid(self.classes, len(self.alpha)))
+        terms = self._terms(all_cells(self.classes, len(self.alpha)))
         return np.log(self.prior) + sum(term for _, term in terms)
 
     @cached_property
@@ -201,8 +205,8 @@ class Dial:
         of a concave likelihood's maximiser over all such shifts is one too, and it ignores them.
         """
         if self.copy:
-            return _fit_additive(np.exp(self._log_table()))
-        first, *others = map(_log, self._channels)
+            return fit_additive(np.exp(self._log_table()))
+        first, *others = map(finite_log, self._channels)
         return [first + np.log(self.prior), *others]
 
     def _sum_knows(self, weight: np.ndarray, posterior: np.ndarray) -> tuple[float, float]:
@@ -210,10 +214,10 @@ class Dial:
         channel = _channel(self.beta, self.classes)
         hit, miss = channel[0, 0], channel[0, 1]
         p_sum = miss + (hit - miss) * posterior
-        entropy = -float((weight[..., None] * p_sum * _log(p_sum)).sum())
+        entropy = -float((weight[..., None] * p_sum * finite_log(p_sum)).sum())
         guess = np.maximum(hit * posterior, miss * posterior.max(axis=-1, keepdims=True))
         accuracy = float((weight * guess.sum(axis=-1)).sum())
-        return entropy - _entropy(channel[0]), accuracy
+        return entropy - entropy_of(channel[0]), accuracy
 
     def _parts(self, symbols: Symbols) -> tuple[np.ndarray, np.ndarray]:
         """b and c, [M, n] each. DataError unless every modality has a symbol per example."""
@@ -302,60 +306,3 @@ def _draw(rng: np.random.Generator, y: np.ndarray, strength: float, classes: int
     """A symbol per label through `_channel`: the label itself, or any of all. [n] -> [n]."""
     hit, miss = _channel(strength, classes)[0, :2]
     return np.where(rng.random(len(y)) < hit - miss, y, rng.integers(classes, size=len(y)))
-
-
-def _grid(classes: int, modalities: int) -> list[np.ndarray]:
-    """Index arrays of all combinations of c_1..c_M, which broadcast to [K, .., K]."""
-    return list(np.ogrid[(slice(classes),) * modalities])
-
-
-def _total(tables: Sequence[np.ndarray], index: Sequence[np.ndarray]) -> np.ndarray:
-    """sum_m table_m[index_m]: tables [K, K], indices that broadcast to a shape -> [*shape, K]."""
-    return sum(table[at] for table, at in zip(tables, index, strict=True))
-
-
-def _log(p: np.ndarray) -> np.ndarray:
-    """log p, finite for p = 0 too, so that 0 log 0 = 0."""
-    return np.log(np.maximum(p, TINY))
-
-
-def _entropy(p: np.ndarray) -> float:
-    return -float((p * _log(p)).sum())
-
-
-def _information(joint: np.ndarray) -> float:
-    """Mutual information of the two axes of a table of probabilities."""
-    independent = joint.sum(axis=0) * joint.sum(axis=1, keepdims=True)
-    return max(0.0, float((joint * (_log(joint) - _log(independent))).sum()))
-
-
-def _accuracy(joint: np.ndarray, log_prob: np.ndarray) -> float:
-    """How often the class of the largest `log_prob` [.., K] is right under `joint` [.., K]; classes
-    that tie are chosen with equal probability."""
-    best = log_prob > log_prob.max(axis=-1, keepdims=True) - TIE
-    return float((joint * best / best.sum(axis=-1, keepdims=True)).sum())
-
-
-def _fit_additive(joint: np.ndarray) -> list[np.ndarray]:
-    """p(c_1..c_M, y) -> tables [K, K] by c_m and y whose sum has the largest expected likelihood.
-
-    Iterative scaling (Darroch and Ratcliff, 1972): the maximum is where the model's p(c_m, y) are
-    the given ones for every m, and scaling a table to its own never lowers the likelihood.
-    FloatingPointError after MOST_SWEEPS, which labels that are nearly certain can need.
-    """
-    modalities = joint.ndim - 1
-    grid = _grid(joint.shape[-1], modalities)
-    others = [tuple(a for a in range(modalities) if a != m) for m in range(modalities)]
-    given = [joint.sum(axis=axes) for axes in others]
-    weight = joint.sum(axis=-1, keepdims=True)
-    tables = [_log(moment) for moment in given]
-    for _ in range(MOST_SWEEPS):
-        gap = 0.0
-        for m, axes in enumerate(others):
-            model = (weight * np.exp(log_softmax(_total(tables, grid)))).sum(axis=axes)
-            gap = max(gap, float(np.abs(model - given[m]).max()))
-            tables[m] = tables[m] + _log(given[m]) - _log(model)
-        if gap < MOMENT_TOLERANCE:
-            return tables
-    what = f"the best product of experts is not found within {MOST_SWEEPS:,} sweeps"
-    raise FloatingPointError(f"{what}; with copies alpha can be up to about 9")

@@ -8,7 +8,7 @@ import pytest
 from scipy.special import log_softmax, rel_entr
 from scipy.stats import chisquare
 
-from i2m2.dial import EXACT, KINDS, Dial, distribution, drop_modalities, render, templates
+from i2m2.dial import EXACT, KINDS, Dial, drop_modalities, render, tables, templates
 from i2m2.dial.__main__ import main
 from i2m2.errors import DataError, SettingsError
 
@@ -250,7 +250,7 @@ def test_large_tables_and_strong_dials_stay_finite():
 
 
 def test_a_projection_that_is_not_found_says_so(monkeypatch):
-    monkeypatch.setattr(distribution, "MOST_SWEEPS", 5)
+    monkeypatch.setattr(tables, "MOST_SWEEPS", 5)
     with pytest.raises(FloatingPointError, match="within 5 sweeps; with copies"):
         Dial(4, (12, 1), 1, copy=0.5).exact()
 
