@@ -21,7 +21,7 @@ from i2m2.estimator.experts import INTERACTIONS, expert_names, members_for
 from i2m2.estimator.families import Categorical, Family, Gaussian
 from i2m2.estimator.given.blocks import read_blocks
 from i2m2.estimator.given.folds import as_groups, as_names
-from i2m2.estimator.given.kinds import Block
+from i2m2.estimator.given.kinds import Block, warn_of_unique_texts
 from i2m2.estimator.given.targets import (
     as_labels,
     as_targets,
@@ -151,6 +151,7 @@ def _read(
             f"there is one modality, {next(iter(blocks))}; the question needs two or more"
         )
     refuse_target(blocks, y)
+    warn_of_unique_texts(blocks)
     return target, blocks
 
 

@@ -31,7 +31,7 @@ from i2m2.estimator.experts import (
 from i2m2.estimator.families import Categorical, Family, Gaussian
 from i2m2.estimator.given.blocks import read_blocks
 from i2m2.estimator.given.folds import as_groups, make_folds, strata_of
-from i2m2.estimator.given.kinds import Blocks, refuse_duplicates
+from i2m2.estimator.given.kinds import Blocks, refuse_duplicates, warn_of_unique_texts
 from i2m2.estimator.given.targets import (
     as_labels,
     as_targets,
@@ -39,7 +39,7 @@ from i2m2.estimator.given.targets import (
     refuse_constant,
     refuse_target,
 )
-from i2m2.estimator.given.values import InputError, as_array, shown
+from i2m2.estimator.given.values import InputError, as_array, as_frame, shown
 from i2m2.estimator.joint import train_jointly
 from i2m2.estimator.models.training import TrainingSettings, few_threads
 from i2m2.estimator.prepared.forms import PreparedBlocks
@@ -93,6 +93,7 @@ class _I2M2(BaseEstimator):
             )
         if isinstance(X, Mapping) or hasattr(X, "columns") or self.modalities is not None:
             refuse_target(blocks, y)  # of a bare array scikit-learn's checks predict a column
+        warn_of_unique_texts(blocks)
         self.family_, encoded, strata = self._encode(target)
         of_rows = None if groups is None else as_groups(groups, n)
         seed = self._seed()
@@ -134,7 +135,7 @@ class _I2M2(BaseEstimator):
         if hasattr(X, "toarray"):
             raise TypeError("X is sparse; dense data is required, use X.toarray()")
         if not isinstance(X, Mapping):
-            X = self._check_columns(X, fitting)
+            X = self._check_columns(as_frame("X", X), fitting)
             if not fitting and self.modalities is None and "X" not in self.preparation_.of_block:
                 known = ", ".join(self.preparation_.of_block)
                 raise InputError(f"X was a mapping of blocks in training ({known}); give one again")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from i2m2.estimator.given.kinds import KINDS, Blocks, flat_numbers, read_block
-from i2m2.estimator.given.values import InputError, as_array, shown
+from i2m2.estimator.given.values import InputError, as_array, as_frame, shown
 
 
 def read_blocks(
@@ -22,7 +22,7 @@ def read_blocks(
     for name, given in {"modalities": modalities, "kinds": kinds}.items():
         if given is not None and not isinstance(given, Mapping):
             raise InputError(f"{name}={shown(given)}: give a mapping from the names of modalities")
-    kinds = dict(kinds or {})
+    kinds, X = dict(kinds or {}), as_frame("X", X)
     if isinstance(X, Mapping):
         parts = dict(X)
         if modalities is not None:

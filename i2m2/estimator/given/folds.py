@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from i2m2.estimator.given.values import InputError, as_array
+from i2m2.estimator.given.values import InputError, as_array, as_text
 from i2m2.reading.given import is_missing
 
 
@@ -22,11 +22,11 @@ def as_names(what: str, values: Any, rows: int) -> np.ndarray:
     if missing:
         raise InputError(f"{what} hold NaN or None (row {missing[0]}); give every row one")
     if array.dtype != object:
-        return array.astype(str)
+        return np.array([as_text(item) for item in array.tolist()])
     if odd := [item for item in array.tolist() if not getattr(item, "__hash__", None)]:
         kind = type(odd[0]).__name__
         raise InputError(f"{what} hold {kind} objects; give a text or a number for each row")
-    return np.array([str(item) for item in array.tolist()])
+    return np.array([as_text(item) for item in array.tolist()])
 
 
 def as_groups(groups: Any, rows: int) -> np.ndarray:

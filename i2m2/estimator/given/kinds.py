@@ -13,6 +13,7 @@ A row of a block whose every value is missing (NaN, None) is absent: the modalit
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +23,10 @@ import numpy as np
 from i2m2.estimator.given.values import (
     InputError,
     as_array,
+    as_frame,
     as_numbers,
     as_text,
+    objects_of,
     refuse_infinite,
     shown,
 )
@@ -32,6 +35,7 @@ from i2m2.reading.given import is_missing
 KINDS = ("table", "series", "picture", "text", "embedding")
 ARRAYS = ("series", "picture", "embedding")  # of which an example is an array
 EMBEDDING_WIDTH = 128  # numbers wider than this are taken for an embedding
+FEWEST = 20  # rows of which it is said that their categories hardly occur again
 CHANNELS = (1, 3, 4)  # of a picture
 
 
@@ -73,6 +77,8 @@ def infer_kind(name: str, values: Any) -> str:
     picture where it holds uint8, else a series."""
     if hasattr(values, "columns"):
         return "table"
+    if _holds_pictures(values):
+        return "picture"
     array = as_array(name, values)
     if array.dtype == object:
         filled = [item for item in array.ravel() if not is_missing(item)]
@@ -92,6 +98,11 @@ def infer_kind(name: str, values: Any) -> str:
     if array.ndim == 4:
         return "picture"
     raise InputError(f"{name}: no kind of block has {array.ndim} axes; {_SHAPES}")
+
+
+def _holds_pictures(values: Any) -> bool:
+    """Whether some of the items are pictures of Pillow, of whatever type their pixels are."""
+    return any(hasattr(item, "getbands") for item in objects_of(values))
 
 
 def _infer_of_arrays(items: Sequence[np.ndarray]) -> str:
@@ -122,6 +133,7 @@ def read_table(name: str, values: Any) -> Block:
             if array.ndim != 2 and array.ndim != 1:
                 raise InputError(f"{name}: a table has the shape [n, D], not {array.shape}")
             values = pd.DataFrame(array.reshape(len(array), -1))
+    values = as_frame(name, values)
     if values.shape[1] == 0:
         raise InputError(f"{name}: a block without columns (0 feature(s)); give at least one")
     refuse_duplicates(name, values)
@@ -129,6 +141,21 @@ def read_table(name: str, values: Any) -> Block:
         {column: _read_column(name, values[column]) for column in values.columns}
     ).reset_index(drop=True)
     return Block(name, "table", frame, frame.notna().any(axis=1).to_numpy())
+
+
+def warn_of_unique_texts(blocks: Blocks) -> None:
+    """A warning for a column of categories most of which occur once: mistaken numbers, or notes."""
+    for block in blocks.values():
+        frame = block.values if block.kind == "table" and len(block) >= FEWEST else {}
+        for column in frame:
+            texts = frame[column].dropna()
+            if texts.dtype == object and 2 * texts.nunique() > len(texts):
+                warnings.warn(
+                    f"{block.name}: column {column!r} holds {texts.nunique()} different texts in "
+                    f"{len(texts)} rows ({shown(texts.iloc[0])}), and is read as a category; give "
+                    "numbers as numbers, notes as a modality of kind text, or leave it out",
+                    stacklevel=3,
+                )
 
 
 def refuse_duplicates(name: str, frame: Any) -> None:
@@ -201,6 +228,10 @@ def _stack(name: str, items: np.ndarray, unequal: bool = False) -> np.ndarray:
 
 
 def _read_picture(name: str, values: Any) -> Block:
+    if _holds_pictures(values):  # pixels of a palette ("P") are numbers of colours
+        palette = (getattr(item, "mode", None) == "P" for item in values)
+        pairs = zip(values, palette, strict=True)
+        values = [item.convert("RGB") if of_palette else item for item, of_palette in pairs]
     array = as_array(name, values)
     if array.dtype == object:
         array = _stack(name, array)

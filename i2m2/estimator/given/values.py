@@ -19,7 +19,8 @@ class InputError(DataError, ValueError):
 def as_array(name: str, values: Any) -> np.ndarray:
     """An array of what may be a list, a Series, a tensor or a masked array (NaN or None where
     masked); object where the examples are of unequal shape or are strings. InputError for what is
-    none."""
+    none, or for tables of other columns than their neighbours'."""
+    _refuse_other_columns(name, values)
     try:
         array = array_of(values)
     except NO_ARRAY as error:
@@ -32,6 +33,36 @@ def as_array(name: str, values: Any) -> np.ndarray:
     if array.dtype.kind == "V":
         raise InputError(f"{name} is a structured array; give a DataFrame of its fields")
     return array
+
+
+def _refuse_other_columns(name: str, values: Any) -> None:
+    """The steps of a series may be a table for each example, whose columns go by their places."""
+    tables = (item for item in objects_of(values) if hasattr(item, "columns"))
+    columns = {tuple(item.columns): None for item in tables}
+    if len(columns) > 1:
+        first, other, *_ = (shown(list(names)) for names in columns)
+        raise InputError(
+            f"{name}: an example has the columns {first} and another {other}; give all the same, "
+            "in one order"
+        )
+
+
+def objects_of(values: Any) -> Any:
+    """The items of a list or of an array of objects; none of an array of numbers."""
+    kind = getattr(getattr(values, "dtype", None), "kind", None)
+    return values if isinstance(values, (list, tuple)) or kind == "O" else ()
+
+
+def as_frame(name: str, values: Any) -> Any:
+    """The pandas DataFrame of another library's table (polars, Arrow); anything else as it is.
+    InputError where that library lacks what it needs for it."""
+    if not (hasattr(values, "columns") and hasattr(values, "to_pandas")):
+        return values
+    try:
+        return values.to_pandas()
+    except ImportError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{name} has no pandas form ({reason}); give a DataFrame") from error
 
 
 def as_numbers(name: str, array: np.ndarray, kind: type = np.float32) -> np.ndarray:

@@ -75,7 +75,8 @@ class Table(BlockPreparation):
             else:
                 value = frame[name].dropna().iloc[0]
                 raise InputError(
-                    f"{self.block}: column {name!r} held numbers in training, and now {value!r}"
+                    f"{self.block}: column {name!r} held numbers in training, and now {value!r}; "
+                    "give numbers"
                 )
         return frame
 
@@ -87,7 +88,9 @@ class Table(BlockPreparation):
             )
         lacking = [name for name in self.columns if name not in columns]
         first = f"lacks {lacking[0]!r}" if lacking else "has them in another order"
-        raise InputError(f"{self.block}: the columns are not those of training: it {first}")
+        raise InputError(
+            f"{self.block}: the columns are not those of training: it {first}; give those"
+        )
 
 
 def _codes(column, values: list) -> np.ndarray:

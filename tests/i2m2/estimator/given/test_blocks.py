@@ -5,10 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from i2m2.errors import DataError
 from i2m2.estimator.given.blocks import read_blocks
-from i2m2.estimator.given.kinds import infer_kind
+from i2m2.estimator.given.kinds import infer_kind, warn_of_unique_texts
 from i2m2.estimator.given.values import InputError
 
 RNG = np.random.default_rng(0)
@@ -42,6 +43,8 @@ def read_one(values, kind=None):
         (PICTURES, "picture"),
         (list(PICTURES), "picture"),
         (RNG.random((N, 5, 7, 3)), "picture"),
+        ([Image.fromarray(one > 9) for one in PICTURES], "picture"),
+        ([Image.fromarray(one.astype(np.uint16)) for one in PICTURES], "picture"),
         (TEXTS, "text"),
         (pd.Series(TEXTS, dtype="string"), "text"),
         (RNG.random((N, 200)), "embedding"),
@@ -178,6 +181,40 @@ def test_pictures_come_with_channels_first():
     np.testing.assert_array_equal(read_one(PICTURES).values[:, 0], PICTURES)
 
 
+def test_colours_of_a_palette_are_colours():
+    colours = [Image.new("RGB", (7, 5), (40 * k, 9, 0)) for k in range(N)]
+    found = read_one([one.convert("P", palette=Image.Palette.ADAPTIVE) for one in colours]).values
+    np.testing.assert_array_equal(found, read_one(colours).values)
+
+
+class OtherTable:
+    """A table as polars or Arrow have it."""
+
+    columns = ["a", "b", "c"]
+
+    def __init__(self, frame):
+        self.frame = frame
+
+    def to_pandas(self):
+        if self.frame is None:
+            raise ModuleNotFoundError("pyarrow is required")
+        return self.frame
+
+
+def test_a_table_of_another_library_is_read_as_that_of_pandas():
+    frame = FRAME[["a", "b", "c"]]
+    for given, dealt in (({"x": OtherTable(frame)}, None), (OtherTable(frame), {"x": ["a", "c"]})):
+        columns = list(read_blocks(given, dealt)["x"].values)
+        assert columns == (["a", "b", "c"] if dealt is None else ["a", "c"])
+
+
+def test_texts_that_hardly_occur_again_are_named_as_no_categories():
+    numbers = [f"{k},5" for k in range(40)]
+    mistaken = {"x": read_one(pd.DataFrame({"age": numbers, "icu": ["u", "v"] * 20}))}
+    with pytest.warns(UserWarning, match="x: column 'age' holds 40 different texts in 40 rows"):
+        warn_of_unique_texts(mistaken)
+
+
 MISTAKES = [
     (FRAME, {"x": ["zz"]}, None, "x: there is no column 'zz'"),
     (FRAME, {"x": []}, None, "x: names no column"),
@@ -226,6 +263,13 @@ MISTAKES = [
     ({"x": [[1.0], [1.0, 2.0]]}, None, {"x": "embedding"}, "x: examples have the shapes"),
     ({"x": [SERIES[0], SERIES[1, :, :1]]}, None, None, "x: examples have the shapes"),
     ({"x": None}, None, None, "X has no block 'x'"),
+    ({"x": OtherTable(None)}, None, None, "x has no pandas form (pyarrow is required)"),
+    (
+        {"x": [pd.DataFrame(SERIES[0], columns=list(names)) for names in ("uv", "vu")]},
+        None,
+        None,
+        "x: an example has the columns ['u', 'v'] and another ['v', 'u']",
+    ),
 ]
 
 
