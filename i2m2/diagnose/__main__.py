@@ -93,7 +93,7 @@ def _read_files(args: Namespace) -> dict[str, Any]:
     from i2m2.diagnose.modalities import Source, blocks_of
     from i2m2.diagnose.tables import column, read_table
 
-    table = read_table(args.table)
+    table = read_table(args.table, args.id)
     targets = [args.target, *args.also]
     columns = [column(table, name, "--target") for name in targets]
     named = {"--groups": args.groups, "--id": args.id}

@@ -18,6 +18,7 @@ NAME=notes/*.txt     one file per example, which belongs to the row whose id is 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -28,6 +29,7 @@ import numpy as np
 
 from i2m2.diagnose.tables import SUFFIXES, columns_of, read_table, table_in_file
 from i2m2.errors import SettingsError
+from i2m2.estimator.given.folds import as_names
 from i2m2.estimator.given.kinds import KINDS
 from i2m2.estimator.given.values import InputError
 
@@ -80,7 +82,7 @@ def _is_there(source: Source, what: str) -> bool:
 
 def _path_of(source: Source, file: str) -> Path:
     """A file, from here or else from the table's folder."""
-    return Path(file) if Path(file).exists() else source.folder / file
+    return Path(file) if os.path.exists(file) else source.folder / file
 
 
 def _block(source: Source, name: str, what: str) -> Any:
@@ -90,7 +92,7 @@ def _block(source: Source, name: str, what: str) -> Any:
         if is_pattern_of_files(what):
             return read_examples(name, find_files(name, what, source.folder), source.ids)
         file, _, key = what.partition(":")
-        if Path(file).suffix in SUFFIXES:
+        if Path(file).suffix in SUFFIXES or os.path.isfile(_path_of(source, file)):
             return table_in_file(name, _path_of(source, file), key, *given)
     columns, (_, colon, kind) = what.split(","), what.rpartition(":")
     if colon and columns[-1] not in source.table:
@@ -121,7 +123,7 @@ def read_examples(name: str, files: Sequence[Path], ids: np.ndarray | None) -> n
             f"--modality {name}: {files[0]} is one of {len(files)} files, one per example; give "
             "--id COLUMN, which holds the files' names without their suffix"
         )
-    places = {str(one): row for row, one in enumerate(ids)}
+    places = {one: row for row, one in enumerate(as_names("--id", ids, len(ids)))}
     reader = _reader_of(files)
     block = np.full(len(ids), None, dtype=object)
     for path in files:
@@ -150,12 +152,13 @@ def _text(path: Path) -> str:
         raise InputError(f"{path} cannot be read ({error}); give a text in UTF-8") from error
 
 
-def _picture(path: Path) -> np.ndarray:
+def _picture(path: Path) -> Any:
+    """A picture of Pillow, so that it is one whatever the type of its pixels."""
     from PIL import Image
 
     try:
         with Image.open(path) as picture:
-            return np.asarray(picture)
+            return picture.copy()
     except OSError as error:  # which a picture that PIL does not know is, too
         raise InputError(f"{path} cannot be read ({error}); give a picture") from error
 
@@ -164,12 +167,12 @@ def _array(path: Path) -> np.ndarray:
     return next(iter(read_table(path).values()))
 
 
-def _steps(path: Path) -> np.ndarray:
-    """[T, C]"""
+def _steps(path: Path) -> Any:
+    """A DataFrame [T, C]: its columns must be those of the other examples."""
     frame = read_table(path)
     if wrong := [column for column in frame if frame[column].dtype.kind not in "fiub"]:
         raise InputError(f"{path}: column {wrong[0]!r} is no number; a series holds numbers")
-    return frame.to_numpy(dtype=np.float32)
+    return frame.astype(np.float32)
 
 
 def _refuse_unequal(name: str, files: Sequence[Path], examples: Sequence[Any]) -> None:

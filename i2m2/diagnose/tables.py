@@ -11,16 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from i2m2.estimator.given.folds import as_names
 from i2m2.estimator.given.values import InputError
 
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+READABLE = "a CSV (UTF-8, commas between columns, decimal points), Parquet or npz file"
 SUFFIXES = (".csv", ".tsv", ".gz", ".parquet", ".pq", ".npz", ".npy")
 
 
-def read_table(path: Path) -> Any:
-    """A DataFrame of a CSV or Parquet file, {name: array} of an npz. InputError if unreadable."""
+def read_table(path: Path, ids: str | None = None) -> Any:
+    """A DataFrame of a CSV or Parquet file, {name: array} of an npz. The column `ids` of a CSV
+    stays text, 007 among it. InputError if unreadable."""
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file; give a CSV, Parquet or npz file")
+        raise InputError(f"{path}: there is no such file; give {READABLE}")
     try:
         if path.suffix in (".parquet", ".pq"):
             return _parquet(path)
@@ -29,14 +32,21 @@ def read_table(path: Path) -> Any:
                 return {name: file[name] for name in file.files}
         if path.suffix == ".npy":
             return {path.stem: np.load(path, allow_pickle=False)}
-        import pandas as pd
-
-        return pd.read_csv(path, sep="\t" if ".tsv" in path.suffixes else ",")
+        return _csv(path, ids)
     except UNREADABLE as error:
         reason = str(error).splitlines()[0]
-        raise InputError(
-            f"{path} cannot be read ({reason}); give a CSV, Parquet or npz file"
-        ) from error
+        raise InputError(f"{path} cannot be read ({reason}); give {READABLE}") from error
+
+
+def _csv(path: Path, ids: str | None) -> Any:
+    import pandas as pd
+
+    separator = "\t" if ".tsv" in path.suffixes else ","
+    frame = pd.read_csv(path, sep=separator, dtype=None if ids is None else {ids: str})
+    if len(frame.columns) == 1 and (found := [one for one in ";\t" if one in frame.columns[0]]):
+        raise ValueError(f"its columns are separated by {found[0]!r}, not by {separator!r}")
+    # Without a name stands what pandas wrote as the index: the order of the rows is no input.
+    return frame.drop(columns="Unnamed: 0", errors="ignore")
 
 
 def _parquet(path: Path) -> Any:
@@ -115,7 +125,7 @@ def table_in_file(
     id_column: str | None,
 ) -> Any:
     """An array of an npz, or columns of another table."""
-    other = read_table(path)
+    other = read_table(path, id_column)
     if hasattr(other, "columns"):
         if ids is not None and id_column in other:
             other = _matched(other, id_column, ids, f"--modality {name}: {path}")
@@ -132,13 +142,15 @@ def table_in_file(
 
 def _matched(other: Any, column: str, ids: np.ndarray, where: str) -> Any:
     """The rows of another table in the order of the ids, NaN where it has none."""
-    indexed = other.set_index(other[column].astype(str))
+    keys = as_names(f"{where}: its {column}", other[column], len(other))
+    indexed = other.set_index(keys)
     if indexed.index.has_duplicates:
         twice = indexed.index[indexed.index.duplicated()][0]
         raise InputError(f"{where} has several rows of {column} {twice}; give one per example")
-    if unknown := sorted(set(indexed.index) - set(ids.astype(str))):
+    names = as_names("--id", ids, len(ids))
+    if unknown := sorted(set(keys) - set(names)):
         raise InputError(f"{where}: {column} {unknown[0]} is of no row of the table")
-    return indexed.reindex(ids.astype(str))
+    return indexed.reindex(names)
 
 
 def _names(table: Any) -> str:

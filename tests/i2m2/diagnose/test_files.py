@@ -44,6 +44,9 @@ def folder(tmp_path_factory):
     write_examples(folder, table)
     (folder / "cut.npz").write_bytes((folder / "vitals.npz").read_bytes()[:300])
     (folder / "junk.parquet").write_bytes(b"PAR1 junk")
+    table[:3].to_csv(folder / "semicolons.csv", sep=";")
+    table[:3].assign(stay=[None, "s1", "s2"]).to_csv(folder / "nobody.csv")
+    (folder / "table.xlsx").write_bytes(bytes(range(256)))
     (folder / "junk.csv").write_bytes(bytes(range(256)))
     return folder
 
@@ -82,10 +85,15 @@ def test_a_pattern_leaves_out_what_is_no_input(folder):
     ]
 
 
+def test_columns_are_as_many_as_they_are(folder):
+    found, _ = blocks(folder, f"all={','.join(['age'] * 500)},icu")  # longer than a file's name
+    assert list(found["all"]) == ["age", "icu"]
+
+
 def test_a_file_per_example_belongs_to_the_row_of_its_name(folder):
     found, _ = blocks(folder, "n=notes/*.txt", "p=scans/*.png", "s=series/*.npy")
     assert found["n"][10] == "patient 10 is well" and found["n"][7] is None
-    assert all((scan == k).all() and scan.shape == (4, 6) for k, scan in enumerate(found["p"]))
+    assert all(np.array_equal(scan, np.full((4, 6), k)) for k, scan in enumerate(found["p"]))
     assert [one.shape for one in found["s"][:3]] == [(1, 2), (2, 2), (3, 2)]
     assert all((one == k).all() for k, one in enumerate(found["s"]))
 
@@ -97,6 +105,23 @@ def test_another_table_is_matched_by_the_id(folder):
     known = table["stay"].isin(labs.index).to_numpy()
     assert (~known).sum() == 1 and np.isnan(found["labs"].to_numpy()[~known]).all()
     assert np.allclose(found["labs"].to_numpy()[known], table["vital_a"][known])
+
+
+def test_an_id_of_digits_keeps_its_zeros(tmp_path):
+    text = "stay,age\n" + "".join(f"{k:03},{k}\n" for k in range(9))
+    (tmp_path / "stays.csv").write_text(text)
+    for k in range(9):
+        (tmp_path / f"{k:03}.txt").write_text(f"note {k}")
+    table = read_table(tmp_path / "stays.csv", "stay")
+    source = Source(table, tmp_path, ["stay"], "stay", column(table, "stay", "--id"))
+    found, _ = blocks_of(source, ["notes=0*.txt", "ages=stays.csv:age"])
+    assert list(found["notes"]) == [f"note {k}" for k in range(9)]
+    assert list(found["ages"]) == list(range(9))
+
+
+def test_the_index_that_pandas_wrote_is_no_input(tmp_path):
+    pd.DataFrame({"a": [5, 6]}).to_csv(tmp_path / "indexed.csv")
+    assert list(read_table(tmp_path / "indexed.csv")) == ["a"]
 
 
 def test_a_column_or_an_array_called_like_a_kind_comes_first(folder):
@@ -153,6 +178,9 @@ MISTAKES = [  # words after the table, exit code, what the line says
     ((*USUAL, "--modality", "b=pickled.npz:series"), 3, "Object arrays cannot be loaded"),
     ((*USUAL, "--modality", "b=cut.npz:series"), 3, "cut.npz cannot be read"),
     ((*USUAL, "--modality", "b=junk.csv"), 3, "junk.csv cannot be read"),
+    ((*USUAL, "--modality", "b=semicolons.csv"), 3, "are separated by ';', not by ','"),
+    ((*USUAL, "--modality", "b=table.xlsx:age"), 3, "table.xlsx cannot be read"),
+    ((*USUAL, "--id", "stay", "--modality", "b=nobody.csv"), 3, "its stay hold NaN or None (row 0"),
     ((*USUAL, "--modality", "b=junk.parquet"), 3, "junk.parquet cannot be read"),
     ((*USUAL, "--modality", "b=scans/*.txt"), 3, "there is no file scans/*.txt"),
     ((*USUAL, "--modality", "b=notes/*.txt"), 2, "give --id COLUMN"),
