@@ -11,6 +11,7 @@ Which of several rows stands for its kind is chosen without the examples that it
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import msgspec
@@ -32,7 +33,8 @@ from i2m2.metrics import METRICS, Metric
 from i2m2.stats.contrasts import MARGIN, Contrast, Decision, ScoredRows, decide, usual_margin
 from i2m2.stats.intervals import interval
 
-REGRESSION_METRICS = {"nll": METRICS["nll"], "r2": Metric(bounds=(-np.inf, 1.0))}
+DENSITY = dataclasses.replace(METRICS["nll"], bounds=(-np.inf, np.inf))  # may be above 1
+REGRESSION_METRICS = {"nll": DENSITY, "r2": Metric(bounds=(-np.inf, 1.0))}
 
 
 class Information(msgspec.Struct, frozen=True, kw_only=True):

@@ -86,7 +86,7 @@ def diagnose(
     folder = None if out is None else Path(out)
     found = run_folds(question, seeds, jobs, folder, progress)
     predicted, of_experts = _gather(question, found, seeds)
-    about = _about(name, question, classes, seeds)
+    about = _about(name, question, classes, seeds, len(found) // seeds)
     predicted, answer = _answer(question, predicted, found, about, metric, margin)
     if folder is not None:
         write(answer, folder)
@@ -196,8 +196,10 @@ def _check_size(y: np.ndarray, groups: np.ndarray | None, task: str) -> None:
     """Folds are split again: into parts to train on and to choose on, and into halves."""
     sizes = {"rows of data": len(y)}
     if task == "classify":
-        frequent = min(np.bincount(column).max() for column in y.T)
-        sizes["examples of the most frequent class"] = int(frequent)
+        counts = [np.sort(np.bincount(column))[-2:] for column in y.T]
+        second, first = np.min(counts, axis=0)
+        sizes["examples of the most frequent class"] = int(first)
+        sizes["examples of the second most frequent class"] = int(second)
     if groups is not None:
         sizes["groups"] = len(np.unique(groups))
     for what, size in sizes.items():
@@ -268,7 +270,7 @@ def _gather(
     return predicted, experts
 
 
-def _about(name: str, question: Question, classes: Any, seeds: int) -> str:
+def _about(name: str, question: Question, classes: Any, seeds: int, folds: int) -> str:
     """`stays: 2,000 examples, static (table), series (series); 2 classes; 5 folds x 3 seeds`."""
     blocks = []
     for block in question.blocks.values():
@@ -279,7 +281,7 @@ def _about(name: str, question: Question, classes: Any, seeds: int) -> str:
         target = " and ".join(str(len(one)) for one in classes[:4]) + " classes"
     groups = "" if question.groups is None else f" in {len(np.unique(question.groups)):,} groups"
     examples = f"{len(question.y):,} examples{groups}"
-    times = f"{question.folds} folds x {seeds} seed" + "s" * (seeds != 1)
+    times = f"{folds} folds x {seeds} seed" + "s" * (seeds != 1)
     return f"{name}: {examples}; {', '.join(blocks)}; {target}; {times}"
 
 

@@ -22,6 +22,8 @@ def in_one_line(
     best row is better than the prior, None where that is not known; `modality`: the one that knows
     most by itself."""
     more, interaction = decisions[MORE], decisions[INTERACTION]
+    if predicts and predicts.answer == "no":  # however much worse a single modality does
+        return _nothing_known(predicts, metric)
     if interaction.answer == "yes":
         return _interacting(decisions[BESIDE], metric)
     if predicts and "yes" not in (more.answer, predicts.answer):

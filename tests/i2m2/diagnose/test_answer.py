@@ -204,6 +204,7 @@ def test_a_regression_is_scored_as_by_scipy_and_scikit_learn():
             assert r2_row.value == pytest.approx(np.mean([r2_score(y, one) for one in mean]))
     prior = by_r2.rows[0]
     assert prior.value < 0 and prior.low < prior.value < prior.high
+    assert all(one.low < one.value < one.high for one in by_nll.rows)
     assert all(one.share is None for one in by_nll.information)
     with pytest.raises(SettingsError, match="choose nll, r2"):
         answer_of(*chosen, "", "auroc", None)
@@ -227,6 +228,8 @@ def decision(name: str, said: str) -> Decision:
 
 SAID = ("yes", "no", "cannot be told")
 WORDS = {  # interaction, beside, more, predicts -> the beginning; None: whatever it is
+    (None, None, None, "no"): "neither: nothing here predicts the target; the best row gains at "
+    "most 0.3 points over the prior",
     ("yes", "yes", None, None): "both: the modalities interact, and unimodal experts add",
     ("yes", "no", None, None): "inter-modality modelling: the modalities interact; unimodal "
     "experts add at most 0.3 points to the fused one",
@@ -244,8 +247,6 @@ WORDS = {  # interaction, beside, more, predicts -> the beginning; None: whateve
     "modalities add at most 0.3 points by themselves; whether the modalities interact cannot",
     ("cannot be told", None, "cannot be told", "yes"): "cannot be told from these examples: "
     "neither whether more than static is needed (smallest detectable 7.0 points), nor whether",
-    (None, None, None, "no"): "neither: nothing here predicts the target; the best row gains at "
-    "most 0.3 points over the prior",
     (None, None, None, "cannot be told"): "cannot be told from these examples, not even whether "
     "anything predicts the target (smallest detectable 7.0 points)",
 }

@@ -265,6 +265,7 @@ def test_a_setting_of_a_wrong_type_is_one_line(options, message):
         ({"groups": [np.nan, *range(1, N)]}, "groups hold NaN or None (row 0)"),
         ({"y": np.full(N, 0.5), "task": "regress"}, "y is 0.5 in every row"),
         ({"y": [0] * N}, "y has one class"),
+        ({"y": np.arange(N) < 3}, "3 examples of the second most frequent class: too few"),
         ({"y": data()[0]["b"][:, 1]}, "b: its column 1 is the target"),
         ({"y": np.datetime64("2020") + np.arange(N)}, "y holds dates"),
     ],
