@@ -184,6 +184,11 @@ def _check_experts(
         choices = f"choose one of {', '.join(INTERACTIONS)}"
         raise SettingsError(f"interactions={shown(interactions)} is unknown; {choices}")
     names = expert_names(modalities, interactions)
+    if wrong := [name for name in modalities if name == "all" or "/" in name]:
+        raise SettingsError(
+            f"a modality cannot be called {wrong[0]!r}: its rows become folders, and lr-all reads "
+            "all modalities; give it another name"
+        )
     if unknown := [name for name in experts if name not in names]:
         raise SettingsError(
             f"experts: there is no expert {unknown[0]!r}; there are {', '.join(names)}"

@@ -173,12 +173,13 @@ def stratified_folds(y: np.ndarray, group: np.ndarray, folds: int = 5, seed: int
     return fold
 
 
-def standardise(x: np.ndarray, train: np.ndarray | slice) -> tuple[np.ndarray, list[int]]:
+def standardise(x: object, train: np.ndarray | slice) -> tuple[np.ndarray, list[int]]:
     """-> z-scores [N, ..., F] float32 per feature, missing values 0; the features without spread.
 
     By mean and population standard deviation of what the rows `train` observe. A feature without
-    spread is constant or never observed, and is divided by 1.
+    spread is constant or never observed, and is divided by 1. `x` and DataError as of `as_input`.
     """
+    x = as_input("x", x)
     z, without_spread = np.zeros(x.shape, np.float32), []
     for k in range(x.shape[-1]):  # a feature at a time: no float64 copy of everything
         values = x[..., k].astype(np.float64)

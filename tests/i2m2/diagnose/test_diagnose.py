@@ -225,6 +225,13 @@ def test_a_regression_is_answered_too(tmp_path):
     assert linear.value > 0.5
 
 
+@pytest.mark.parametrize("name", ["all", "a/../../b"])
+def test_a_modality_is_called_as_no_other_row_and_no_path(name):
+    X, y = data()
+    with pytest.raises(SettingsError, match="a modality cannot be called"):
+        diagnose({name: X["a"], "b": X["b"]}, y, **FAST)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

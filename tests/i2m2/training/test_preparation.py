@@ -1,6 +1,7 @@
 """Splits by group, and standardised inputs."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from i2m2.errors import DataError
@@ -50,3 +51,5 @@ def test_standardised_by_what_the_training_rows_observe():
     z, flat = standardise(x, np.array([0, 1, 2]))
     np.testing.assert_allclose(z, [[-1, 0], [1, 0], [0, 0], [98, 2]])
     assert flat == [1] and z.dtype == np.float32
+    of_table, _ = standardise(pd.DataFrame(x), np.array([0, 1, 2]))
+    np.testing.assert_array_equal(of_table, z)
