@@ -120,7 +120,7 @@ class _TrainedFold:
         blocks = preparation.transform(given)
         y, scaling = question.y[rows], None
         if isinstance(family, Gaussian):
-            scaling = (y.mean(axis=0), np.maximum(y.std(axis=0), 1e-12))
+            scaling = (y.mean(axis=0), np.where(y.std(axis=0) > 0, y.std(axis=0), 1.0))
             y = (y - scaling[0]) / scaling[1]
         folds = make_folds(*question.of(rows), len(rows), question.folds, seed)
         reads = expert_names(list(blocks), question.interactions)

@@ -94,10 +94,11 @@ class Standardise:
     """(x - mean) / standard deviation, clipped; missing values become 0, the mean, and those
     columns that miss any have an indicator behind them."""
 
-    def fit(self, x: np.ndarray) -> Standardise:
+    def fit(self, x: np.ndarray, unit: float | np.ndarray = 0.0) -> Standardise:
+        """`unit`: the size of the numbers from which `x` [n, D] was computed, if it was."""
         self.mean, self.std = moments(x, axis=0)
         # A constant leaves rounding in its standard deviation.
-        constant = ~(self.std > 1e-9 * np.maximum(1.0, np.abs(self.mean)))
+        constant = ~(self.std > 1e-9 * np.maximum(unit, np.abs(self.mean)))
         self.std = np.where(constant, 1.0, self.std)
         self.missing = np.flatnonzero(np.isnan(x).any(axis=0))
         share = np.isnan(x[:, self.missing]).mean(axis=0)

@@ -17,10 +17,11 @@ class Series(BlockPreparation):
     def fit(self, block: Block, seed: int) -> Series:
         self.channels = block.values.shape[2]
         self.mean, std = moments(block.values, axis=(0, 1))
-        self.std = np.where(std > 1e-9, std, 1.0)
+        self.std = np.where(std > 1e-9 * np.abs(self.mean), std, 1.0)
         self.length = block.values.shape[1]
         self.gaps = bool(np.isnan(block.values).any())
-        self.scale = Standardise().fit(_summaries(block.values).reshape(len(block), -1))
+        unit = np.tile(np.minimum(self.std, 1.0), len(SUMMARIES))
+        self.scale = Standardise().fit(_summaries(block.values).reshape(len(block), -1), unit)
         names = [f"{what}_{k}" for what in SUMMARIES[:TREE_SUMMARIES] for k in range(self.channels)]
         self._remember(block, names, np.zeros(len(names), bool))
         return self

@@ -20,7 +20,7 @@ class Picture(BlockPreparation):
         flat = _shrunk(block.values)
         mean, std = moments(flat, axis=(0, 2, 3))
         self.mean = mean[:, None, None]
-        self.std = np.where(std > 1e-6, std, 1e-6)[:, None, None]
+        self.std = np.where(std > 1e-6 * np.abs(mean), std, 1.0)[:, None, None]
         self.project = _Projection().fit(flat.reshape(len(flat), -1), seed)
         names = [f"component_{k}" for k in range(self.project.few)]
         self._remember(block, names, np.zeros(len(names), bool))

@@ -31,6 +31,19 @@ def test_numbers_are_standardised_by_training_rows():
     np.testing.assert_array_equal(found.features, new)
 
 
+def test_the_unit_of_the_numbers_does_not_matter():
+    shapes = {"table": (30, 3), "series": (30, 5, 2), "picture": (30, 4, 4, 3)}
+    blocks = {name: RNG.normal(2, 1, shape) for name, shape in shapes.items()}
+    blocks["series"][..., 0] = 3.3  # constant, in any unit
+    in_tesla = {name: 2.0**-43 * block for name, block in blocks.items()}  # 1e-13
+    found, expected = (prepare(fit(**given), **given) for given in (in_tesla, blocks))
+    for name in shapes:
+        np.testing.assert_allclose(found[name].dense, expected[name].dense, atol=1e-5)
+    for name in ("series", "picture"):
+        np.testing.assert_allclose(found[name].grid, expected[name].grid, atol=1e-5)
+    assert not found["series"].dense[:, ::2].any()
+
+
 def test_a_missing_number_is_the_mean_and_has_an_indicator():
     training = RNG.normal(size=(40, 2))
     training[:10, 1] = np.nan
