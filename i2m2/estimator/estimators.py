@@ -164,7 +164,7 @@ class _I2M2(BaseEstimator):
         from sklearn.utils.validation import _check_feature_names, _check_n_features
 
         X = X if hasattr(X, "columns") else as_array("X", X)
-        if X.ndim != 2 and self.modalities is None and not self.kinds:
+        if X.ndim != 2 and (self.modalities is not None or not self.kinds):
             raise InputError(
                 f"Reshape your data: X is a table [n, D] or a mapping of blocks, "
                 f"not an array of shape {X.shape}"
@@ -370,6 +370,11 @@ class I2M2Regressor(RegressorMixin, _I2M2):
         interval of this level; the mean over several targets."""
         target = as_targets(as_labels(y))
         outputs = self._product(X)
+        if target.shape != outputs.shape[:2]:
+            raise InputError(
+                f"y has the shape {target.shape}, and what is predicted {outputs.shape[:2]}; give "
+                "the targets of training, one row for each of X"
+            )
         mean, std = (one.reshape(target.shape) for one in self._gaussian(outputs))
         return gaussian_scores(target, mean, std, level)
 

@@ -170,10 +170,10 @@ def _read_column(block: str, column: Any) -> Any:
     import pandas as pd
 
     where = f"{block}: column {column.name!r}"
-    kind = column.dtype.kind if isinstance(column.dtype, np.dtype) else ""
+    kind = getattr(column.dtype, "kind", "")
     if kind == "c":
         raise InputError(f"{where}: Complex data not supported; give real and imaginary parts")
-    if kind in "mM" and kind or isinstance(column.dtype, (pd.DatetimeTZDtype, pd.PeriodDtype)):
+    if kind in ("m", "M") or isinstance(column.dtype, pd.PeriodDtype):
         raise InputError(f"{where} holds dates; give numbers, such as days since admission")
     if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
         return refuse_infinite(where, column.to_numpy(dtype=np.float64, na_value=np.nan))

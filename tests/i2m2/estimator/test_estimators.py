@@ -370,6 +370,9 @@ def test_data_unlike_those_of_training_are_refused(model):
     ):
         with pytest.raises(InputError, match=message):
             model.predict(wrong)
+    table = I2M2Classifier(DEALT, **QUICK).fit(FRAME, Y)
+    with pytest.raises(InputError, match="Reshape your data"):
+        table.predict(FRAME.iloc[0])
     with pytest.raises(InputError, match="X has 60 rows and y has 10"):
         model.fit(X, Y[:10])
 
@@ -400,6 +403,8 @@ def test_a_linear_target_is_found_with_its_noise(regression):
     low, high = model.predict_interval(blocks, 0.9)
     assert ((low <= y) & (y <= high)).mean() == pytest.approx(0.9, abs=0.04)
     assert model.score(blocks, y) == pytest.approx(model.scores(blocks, y)["r2"])
+    with pytest.raises(InputError, match=r"the shape \(2000, 2\), and what is pre"):
+        model.scores(blocks, np.column_stack([y, y]))
 
 
 def test_the_product_is_the_precision_weighted_gaussian(regression):

@@ -259,6 +259,7 @@ MISTAKES = [
     ({"x": FRAME[["a", "a"]]}, None, None, "x: two columns are called 'a'"),
     ({"x": TABLE.astype(complex)}, None, None, "x: column 0: Complex data not supported"),
     ({"x": pd.date_range("2020", periods=N).to_frame()}, None, None, "holds dates"),
+    ({"x": pd.date_range("2020", periods=N, tz="UTC").to_frame()}, None, None, "holds dates;"),
     ({"x": [p[: 3 + k % 2] for k, p in enumerate(PICTURES)]}, None, None, "have the shapes"),
     ({"x": [[1.0], [1.0, 2.0]]}, None, {"x": "embedding"}, "x: examples have the shapes"),
     ({"x": [SERIES[0], SERIES[1, :, :1]]}, None, None, "x: examples have the shapes"),
