@@ -18,6 +18,7 @@ from i2m2.diagnose.rows import FoldRows, Question, predict_rows
 from i2m2.errors import SettingsError
 from i2m2.files import write_atomic, write_json
 from i2m2.reading.arrays import UNREADABLE
+from i2m2.reading.records import read_record
 from i2m2.runs import run_folders
 
 PARTS = ".folds"  # in the folder of results: one file per seed and fold, until all are done
@@ -86,7 +87,8 @@ def _open(folder: Path, question: Question, seeds: int) -> Path:
         raise SettingsError(f"{out} is a file; give --out a folder")
     wanted = described(question) | {"seeds": str(seeds)}
     if known.exists():
-        _refuse_others(out, json.loads(known.read_text()), wanted)
+        remedy = "give another --out, or delete that folder"
+        _refuse_others(out, read_record(known, dict[str, str], remedy), wanted)
     elif run_folders(out):
         raise SettingsError(f"{out} holds runs that are not of a diagnosis; give another --out")
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from i2m2.compare import comparison_of
 from i2m2.diagnose.__main__ import main as command
 from i2m2.diagnose.folds import PARTS
 from i2m2.diagnose.rows import Question, predict_rows
-from i2m2.errors import SettingsError
+from i2m2.errors import DataError, SettingsError
 from i2m2.estimator.families import Categorical
 from i2m2.estimator.given.blocks import read_blocks
 from i2m2.estimator.given.values import InputError
@@ -148,6 +148,9 @@ def test_another_question_for_the_same_folder_is_refused_with_what_differs(tmp_p
     for name, (blocks, labels, options) in others.items():
         with pytest.raises(SettingsError, match=f"with other {name};"):
             diagnose(blocks, labels, out=tmp_path, **options)
+    (tmp_path / ".folds/of.json").write_text("{")
+    with pytest.raises(DataError, match="of.json is damaged .* delete that folder"):
+        diagnose(X, y, out=tmp_path, **FAST)
 
 
 def test_runs_that_are_not_of_a_diagnosis_are_left_alone(tmp_path):
@@ -182,6 +185,12 @@ def test_a_group_is_never_on_both_sides(finished):
     for seed in range(3):
         folds = question.outer_folds(seed)
         assert all(len(np.unique(folds[groups == group])) == 1 for group in groups)
+
+
+def test_as_many_folds_are_told_as_the_groups_allow():
+    X, y = data()
+    found = diagnose(X, y, groups=np.arange(N) % 8, **FAST | {"folds": 9})
+    assert "8 folds x 1 seed" in found.answer.about
 
 
 def test_texts_as_labels_are_the_same_question():
