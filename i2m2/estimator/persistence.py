@@ -29,6 +29,7 @@ from i2m2.estimator import experts, families
 from i2m2.estimator.given.values import InputError
 from i2m2.estimator.models import curves, interactions, linear, members, training
 from i2m2.estimator.models.members import Network
+from i2m2.estimator.packing import boosted, pack, unpack
 from i2m2.estimator.prepared import forms, preparation, series, tables, wide
 from i2m2.estimator.prepared.forms import Prepared
 from i2m2.files import write_json
@@ -73,6 +74,8 @@ def save(model: Any, path: Path) -> None:
             tensors[f"{name}/{key}"] = tensor.contiguous().clone()
         member.network, member.given = None, None
     parts["experts_"].of_members = {}
+    for model_of_trees in _boosted(parts["experts_"]):
+        pack(model_of_trees)
     temporary = path.with_name(f".tmp.{path.name}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -136,6 +139,11 @@ def _networks(found: Any) -> list[tuple[str, Network]]:
     ]
 
 
+def _boosted(found: Any) -> list[Any]:
+    members = [member for each in found.members.values() for member in each]
+    return [one for member in members for one in boosted(getattr(member, "models", None))]
+
+
 def load(cls: type, path: Path, given: Mapping[str, Any] | None, trusted: Sequence[str]) -> Any:
     """The estimator that `save` wrote, see `I2M2Classifier.load`."""
     import skops.io
@@ -156,6 +164,8 @@ def load(cls: type, path: Path, given: Mapping[str, Any] | None, trusted: Sequen
     vars(model).update(parts)
     if given:
         model.experts = dict(model.experts or {}) | dict(given)
+    for model_of_trees in _boosted(model.experts_):
+        unpack(model_of_trees)
     for name, member in _networks(model.experts_):
         expert = name.rpartition("/")[0]
         _restore(member, name, weights, (given or {}).get(expert), overview["given"], path)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from torch import nn
 
 from i2m2 import I2M2Classifier, I2M2Regressor
 from i2m2.estimator.given.values import InputError
+from i2m2.estimator.models.members import Trees
 from tests.i2m2.estimator.conftest import QUICK, ROWS, two_blocks
 
 X, Y = two_blocks()
@@ -173,6 +175,14 @@ def test_a_damaged_folder_is_one_line(folder, name, damage):
     message = str(caught.value)
     assert str(path) in message and "\n" not in message
     assert ("is missing" if damage == "gone" else "is damaged") in message
+
+
+def test_trees_are_few_arrays_however_many_they_are(folder, model):
+    boosted = [one for each in model.experts_.members.values() for one in each]
+    boosted = [one for one in boosted if isinstance(one, Trees)]
+    trees = sum(len(fold[0]._predictors) for one in boosted for fold in one.models)
+    with zipfile.ZipFile(folder / "rest.skops") as file:
+        assert len(file.namelist()) < 2 * trees  # of which each has three arrays
 
 
 def test_a_folder_of_another_class_or_none_is_refused(folder, tmp_path):
