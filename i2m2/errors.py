@@ -7,6 +7,7 @@ import io
 import os
 import re
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -60,6 +61,7 @@ def run_command(main: Callable[[list[str] | None], None]) -> None:
     for stream in (sys.stdout, sys.stderr):  # a file's name may be no text
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    warnings.showwarning = _show_warning
     try:
         main(None)
     except (SettingsError, DataError) as error:
@@ -97,6 +99,10 @@ def aligned(rows: Sequence[Sequence[str]], first: str = "left", others: str = "r
         cells = zip(sides, row, widths, strict=True)
         lines.append("  ".join(pad[side](cell, width) for side, cell, width in cells).rstrip())
     return "\n".join(lines)
+
+
+def _show_warning(message: Warning | str, *where: Any) -> None:
+    print("warning: " + " ".join(str(message).split()), file=sys.stderr)
 
 
 def _exit(message: str, code: int) -> None:

@@ -1,5 +1,7 @@
 """How a command reports what a user can fix: one line and an exit code."""
 
+import warnings
+
 import pytest
 
 from i2m2.errors import CommandParser, DamagedError, DataError, SettingsError, aligned, run_command
@@ -27,6 +29,13 @@ def test_a_mistake_is_one_line_on_stderr_and_an_exit_code(error, code, line, cap
     printed = capsys.readouterr()
     assert exit.value.code == code and printed.out == ""
     assert printed.err.startswith(f"error: {line}") and printed.err.count("\n") == 1
+
+
+def test_a_warning_is_one_line_on_stderr(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        run_command(lambda argv: warnings.warn("a column\n of notes", stacklevel=1))
+    assert capsys.readouterr().err == "warning: a column of notes\n"
 
 
 def test_a_mistake_in_the_program_keeps_its_traceback():
