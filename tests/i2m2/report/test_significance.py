@@ -67,7 +67,7 @@ STAYS = {"static": 0.68, "series": 0.76, "intra": 0.77, "inter": 0.768, "i2m2": 
 STAYS |= {"intra-1": 0.765, "inter-1": 0.765, "i2m2-1": 0.764, "series-1": 0.755}
 
 
-@pytest.mark.parametrize("n, seeds", [(4000, 3), (4000, 2), (800, 1)])
+@pytest.mark.parametrize("n, seeds", [(4000, 2), (800, 1)])
 def test_a_mark_does_not_contradict_a_paired_test_of_the_same_two_rows(out, capsys, n, seeds):
     """Nine rows and two metrics: sixteen comparisons. More patients, or more seeds, must not hide a
     difference of nine points."""
