@@ -24,7 +24,7 @@ from sklearn.model_selection import KFold, cross_val_predict
 from i2m2.diagnose.predicted import HALF
 from i2m2.estimator.experts import ADDITIVE, Experts, Pools, available, expert_names, fit_experts
 from i2m2.estimator.families import Categorical, Family, Gaussian
-from i2m2.estimator.given.folds import folds_within, make_folds, strata_of
+from i2m2.estimator.given.folds import make_folds, strata_of
 from i2m2.estimator.given.kinds import Blocks
 from i2m2.estimator.joint import train_jointly
 from i2m2.estimator.models.members import outputs_of_models, with_values
@@ -122,8 +122,7 @@ class _TrainedFold:
         if isinstance(family, Gaussian):
             scaling = (y.mean(axis=0), np.where(y.std(axis=0) > 0, y.std(axis=0), 1.0))
             y = (y - scaling[0]) / scaling[1]
-        models = folds_within(question.folds, len(rows))
-        folds = make_folds(*question.of(rows), len(rows), models, seed)
+        folds = make_folds(*question.of(rows), len(rows), question.folds, seed)
         reads = expert_names(list(blocks), question.interactions)
         settings = TrainingSettings.of(question.network)
         known = (blocks, y, folds, family, reads, question.experts, settings, seed)

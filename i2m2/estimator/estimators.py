@@ -8,8 +8,8 @@ estimators.
     model.contributions(X)        # what each adds to the logits, in nats
 
 One expert per modality and one (or more, `interactions`) for all of them together; each is an
-average of models of five folds of the training rows (ten of few rows), and their product is fitted
-on the rows that each model did not see. Madaan et al., NeurIPS 2024, sections 3 and 5."""
+average of models of five folds of the training rows, and their product is fitted on the rows that
+each model did not see. Madaan et al., NeurIPS 2024, sections 3 and 5."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from i2m2.estimator.experts import (
 )
 from i2m2.estimator.families import Categorical, Family, Gaussian
 from i2m2.estimator.given.blocks import read_blocks
-from i2m2.estimator.given.folds import USUAL, as_groups, folds_within, make_folds, strata_of
+from i2m2.estimator.given.folds import as_groups, make_folds, strata_of
 from i2m2.estimator.given.kinds import Blocks, refuse_duplicates, warn_of_unique_texts
 from i2m2.estimator.given.targets import (
     as_labels,
@@ -59,7 +59,7 @@ class _I2M2(BaseEstimator):
         experts: Mapping[str, Any] | None = None,
         interactions: str = "all",
         combine: str = "best",
-        folds: int | None = None,
+        folds: int = 5,
         network: Mapping[str, Any] | None = None,
         random_state: int | None = 0,
     ) -> None:
@@ -97,8 +97,7 @@ class _I2M2(BaseEstimator):
         self.family_, encoded, strata = self._encode(target)
         of_rows = None if groups is None else as_groups(groups, n)
         seed = self._seed()
-        count = folds_within(USUAL, n) if self.folds is None else self.folds
-        folds = make_folds(strata, of_rows, n, count, seed)
+        folds = make_folds(strata, of_rows, n, self.folds, seed)
         with few_threads(n):
             self.preparation_ = Preparation().fit(blocks, seed)
             prepared = self.preparation_.transform(blocks)
@@ -116,7 +115,7 @@ class _I2M2(BaseEstimator):
             if not isinstance(given, str) or given not in allowed:
                 choose = f"choose one of {', '.join(allowed)}"
                 raise InputError(f"{name}={shown(given)} is unknown; {choose}")
-        if self.folds is not None and not _is_count(self.folds):
+        if not isinstance(self.folds, (int, np.integer)) or self.folds < 2:
             raise InputError(f"folds={shown(self.folds)}: give a whole number from 2")
         TrainingSettings.of(self.network)
 
@@ -262,8 +261,7 @@ class I2M2Classifier(ClassifierMixin, _I2M2):
         combine: `joint` (networks trained further through the product, as in the paper), `separate`
             (a logarithmic opinion pool of experts trained alone), `best`: the one with the smaller
             NLL on held-out training rows, see `combine_`
-        folds: models of every expert, each trained without one fold of the training rows; None: 5,
-            up to 250 rows 10
+        folds: models of every expert, each trained without one fold of the training rows
         network: settings of the networks, see `TrainingSettings`
         random_state: fixes folds, initialisation and order; None: another every time
 
@@ -386,10 +384,6 @@ class I2M2Regressor(RegressorMixin, _I2M2):
 
     def _shaped(self, values: np.ndarray) -> np.ndarray:
         return values[:, 0] if self.single_ else values
-
-
-def _is_count(folds: Any) -> bool:
-    return isinstance(folds, (int, np.integer)) and folds >= 2
 
 
 def gaussian_scores(

@@ -10,9 +10,6 @@ import numpy as np
 from i2m2.estimator.given.values import InputError, as_array, as_text
 from i2m2.reading.given import is_missing
 
-USUAL = 5  # folds
-FEW = 250  # rows, a fifth of which is much to train without
-
 
 def as_names(what: str, values: Any, rows: int) -> np.ndarray:
     """Groups or ids as texts [n], one of each row. InputError for another length, for a missing or
@@ -35,12 +32,6 @@ def as_names(what: str, values: Any, rows: int) -> np.ndarray:
 def as_groups(groups: Any, rows: int) -> np.ndarray:
     """The group of each row as integers [n]; InputError as of `as_names`."""
     return np.unique(as_names("groups", groups, rows), return_inverse=True)[1]
-
-
-def folds_within(folds: int, rows: int) -> int:
-    """Folds of the training rows themselves: twice as many as usual where rows are few, since each
-    model is trained without the rows of one fold."""
-    return folds if rows > FEW else 2 * folds
 
 
 def make_folds(
