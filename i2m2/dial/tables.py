@@ -30,6 +30,7 @@ def finite_log(p: np.ndarray) -> np.ndarray:
 
 
 def entropy_of(p: np.ndarray) -> float:
+    """Entropy of a table of probabilities, in nats."""
     return -float((p * finite_log(p)).sum())
 
 

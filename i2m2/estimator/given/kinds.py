@@ -60,6 +60,8 @@ Blocks = dict[str, Block]
 
 
 def read_block(name: str, values: Any, kind: str | None) -> Block:
+    """One modality, of its kind or of the one that is inferred. InputError for what cannot be
+    read."""
     if values is None:
         raise InputError(
             f"X has no block {name!r}; give one, rows of NaN or None where it is absent"

@@ -14,6 +14,8 @@ TREE_SUMMARIES = 4  # the first of them
 
 
 class Series(BlockPreparation):
+    """Summaries of every channel, and a grid of standardised means over bins of time."""
+
     def fit(self, block: Block, seed: int) -> Series:
         self.channels = block.values.shape[2]
         self.mean, std = moments(block.values, axis=(0, 1))

@@ -15,6 +15,8 @@ PIXELS = 32  # side of a picture's grid; larger ones are averaged
 
 
 class Picture(BlockPreparation):
+    """Standardised pixels or their principal components, and a grid of at most 32 x 32 pixels."""
+
     def fit(self, block: Block, seed: int) -> Picture:
         self.shape = block.values.shape[1:]
         flat = _shrunk(block.values)
@@ -79,6 +81,8 @@ class _Projection:
 
 
 class Embedding(BlockPreparation):
+    """Standardised numbers or their principal components."""
+
     def fit(self, block: Block, seed: int) -> Embedding:
         self.columns = block.values.shape[1]
         self.project = _Projection().fit(block.values.astype(np.float64), seed)
