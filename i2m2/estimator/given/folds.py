@@ -21,8 +21,6 @@ def as_names(what: str, values: Any, rows: int) -> np.ndarray:
     missing = [row for row, item in enumerate(array.tolist()) if is_missing(item)]
     if missing:
         raise InputError(f"{what} hold NaN or None (row {missing[0]}); give every row one")
-    if array.dtype != object:
-        return np.array([as_text(item) for item in array.tolist()])
     if odd := [item for item in array.tolist() if not getattr(item, "__hash__", None)]:
         kind = type(odd[0]).__name__
         raise InputError(f"{what} hold {kind} objects; give a text or a number for each row")
