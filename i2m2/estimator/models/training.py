@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from i2m2.estimator.given.values import InputError
+from i2m2.machine.eager import eager
 
 SMALL = 20_000  # rows up to which one thread is faster than several
 LEAST = {"width": 2, "hidden": 1, "batch_size": 1, "epochs": 1, "patience": 1}
@@ -101,7 +102,7 @@ def train(
     validation, weight = _padded([np.flatnonzero(folds == e) for e in range(models)])
     parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
     lr, decay = settings.lr, settings.weight_decay
-    optimiser = torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=True)
+    optimiser = eager(torch.optim.AdamW)(parameters, lr=lr, weight_decay=decay, fused=True)
     best = torch.full((models,), torch.inf)
     kept = [[tensor.clone() for tensor in _state(networks, e)] for e in range(models)]
     waited = torch.zeros(models)
