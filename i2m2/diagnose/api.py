@@ -132,7 +132,8 @@ def _answer(
     """-> the predictions, with rows that stand for several, and what they say."""
     predicted, choices = choose(predicted)
     answer = answer_of(predicted, choices, about, metric, margin)
-    if bound := pairwise_interaction(question):
+    intra = predicted.outputs[choices["intra"].row].mean(axis=0)[:, 0]
+    if bound := pairwise_interaction(question, intra):
         answer = with_bound(answer, bound)
     return predicted, _with_further(answer, question, found) if question.further else answer
 

@@ -9,7 +9,9 @@ mean of both estimates what the products know.
 
 Blocks of few distinct rows are symbols, with a column for each. Then the columns alone hold every
 sum of functions of one modality, the products hold all that two modalities know together, and the
-mean estimates the interaction itself.
+mean estimates the interaction itself. Of other blocks the columns alone hold only linear functions,
+and a product of two that go together stands for a curve of one. There the out-of-fold logits of the
+product of unimodal experts are columns too, so that the products gain only what it does not know.
 """
 
 from __future__ import annotations
@@ -33,9 +35,10 @@ FOLDS = 5
 PENALTY = 0.4  # of squared weights: it decides where a cell has few examples
 
 
-def pairwise_interaction(question: Question) -> Bound | None:
-    """By the examples that have every modality. None for several labels, numbers, or more products
-    than the examples can tell of."""
+def pairwise_interaction(question: Question, intra: np.ndarray) -> Bound | None:
+    """By the examples that have every modality, and the out-of-fold log-probabilities [n, K] of the
+    product of unimodal experts. None for several labels, numbers, or more products than the
+    examples can tell of."""
     family = question.family
     if not isinstance(family, Categorical) or family.shape[0] > 1:
         return None
@@ -48,11 +51,11 @@ def pairwise_interaction(question: Question) -> Bound | None:
     dense = [_from_0_to_1(one.dense) for one in prepared.values()]
     most = min(MOST_PRODUCTS, len(rows) // EXAMPLES_PER_WEIGHT // (family.shape[1] - 1))
     symbols = [np.unique(one, axis=0, return_inverse=True)[1].ravel() for one in dense]
-    few = _products([one.max() + 1 for one in symbols]) <= most
+    few = bool(_products([one.max() + 1 for one in symbols]) <= most)
     columns = [_indicators(one) for one in symbols] if few else dense
     if _products([one.shape[1] for one in columns]) > most:
         return None
-    alone = np.concatenate(columns, axis=1)
+    alone = np.concatenate(columns if few else [*columns, intra[rows]], axis=1)
     each = [np.einsum("ni,nj->nij", a, b).reshape(len(a), -1) for a, b in combinations(columns, 2)]
     folds = make_folds(*question.of(rows), len(rows), FOLDS, seed=0)
     inside, outside = _losses(alone, y, folds)
@@ -85,7 +88,8 @@ def _losses(x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> tuple[float, np.
     inside, outside = [], np.empty(len(y))
     for fold in range(folds.max() + 1):
         training, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-        model = LogisticRegression(C=1 / PENALTY, max_iter=500).fit(x[training], y[training])
+        model = LogisticRegression(C=1 / PENALTY, solver="newton-cg")
+        model.fit(x[training], y[training])
         inside.append(_nll(model, x[training], y[training]).mean())
         outside[held_out] = _nll(model, x[held_out], y[held_out])
     return float(np.mean(inside)), outside

@@ -18,10 +18,16 @@ def question(dial: Dial, rows: int, seed: int = 0, groups: np.ndarray | None = N
     return Question(blocks, data.y[:, None], groups, Categorical([dial.classes]))
 
 
+def unknowing(asked: Question) -> np.ndarray:
+    """The log-probabilities of experts that know nothing."""
+    return np.full((len(asked.y), *asked.family.shape[1:]), -np.log(asked.family.shape[1]))
+
+
 @pytest.mark.parametrize("classes, alpha, beta", [(3, 0, 0.5), (4, 1, 1), (3, 1, 0)])
 def test_the_products_of_one_hot_columns_hold_the_exact_interaction(classes, alpha, beta):
     dial = Dial(classes, (alpha, alpha), beta)
-    found = pairwise_interaction(question(dial, 5_000))
+    asked = question(dial, 5_000)
+    found = pairwise_interaction(asked, unknowing(asked))
     assert found.nats == pytest.approx(dial.exact()["inter"], abs=0.012)
     assert found.high >= dial.exact()["inter"]
     assert found.symbols
@@ -34,7 +40,8 @@ def test_what_a_modality_knows_by_its_own_columns_together_is_no_interaction():
     a, b = generator.integers(0, 2, (2, 2_000)).astype(float)
     blocks = read_blocks({"first": np.stack([a, b], axis=1), "second": a[:, None]})
     y = (a != b).astype(int)[:, None]
-    found = pairwise_interaction(Question(blocks, y, None, Categorical([2])))
+    asked = Question(blocks, y, None, Categorical([2]))
+    found = pairwise_interaction(asked, unknowing(asked))
     assert found.symbols and abs(found.nats) < 0.005
 
 
@@ -42,8 +49,23 @@ def test_numbers_are_no_symbols():
     x = np.random.default_rng(0).normal(size=(2, 500, 3))
     blocks = read_blocks({"first": x[0], "second": x[1]})
     y = (x[0, :, 0] * x[1, :, 0] > 0).astype(int)[:, None]
-    found = pairwise_interaction(Question(blocks, y, None, Categorical([2])))
+    asked = Question(blocks, y, None, Categorical([2]))
+    found = pairwise_interaction(asked, unknowing(asked))
     assert not found.symbols and found.nats > 0.02
+
+
+def test_a_curve_of_one_modality_is_no_interaction():
+    """log odds x1² - 1 and another modality that goes along with x1: to lines, x1 x2 is news."""
+    generator = np.random.default_rng(0)
+    first = generator.normal(size=4_000)
+    second = first + 0.3 * generator.normal(size=4_000)
+    logits = np.stack([np.zeros(4_000), first**2 - 1], axis=1)
+    y = (generator.logistic(size=4_000) < logits[:, 1]).astype(int)[:, None]
+    blocks = read_blocks({"first": first[:, None], "second": second[:, None]})
+    asked = Question(blocks, y, None, Categorical([2]))
+    assert pairwise_interaction(asked, unknowing(asked)).nats > 0.04
+    found = pairwise_interaction(asked, logits - np.logaddexp(*logits.T)[:, None])
+    assert abs(found.nats) < 0.002 and found.high < 0.004
 
 
 def test_examples_that_come_in_groups_tell_less():
@@ -53,13 +75,15 @@ def test_examples_that_come_in_groups_tell_less():
         name: block.take(np.repeat(np.arange(2_000), 2)) for name, block in once.blocks.items()
     }
     y, group = np.repeat(once.y, 2, axis=0), np.repeat(np.arange(2_000), 2)
-    grouped = pairwise_interaction(Question(twice, y, group, once.family))
-    alone = pairwise_interaction(Question(twice, y, None, once.family))
+    grouped, alone = (Question(twice, y, of, once.family) for of in (group, None))
+    grouped, alone = (pairwise_interaction(one, unknowing(one)) for one in (grouped, alone))
     assert grouped.high - grouped.nats > 1.2 * (alone.high - alone.nats)
 
 
 def test_nothing_is_said_where_the_examples_are_too_few_or_the_target_is_a_number():
     dial = Dial(4, (1, 1), 1.0)
-    assert pairwise_interaction(question(dial, 1_000)) is None
+    few = question(dial, 1_000)
+    assert pairwise_interaction(few, unknowing(few)) is None
     of = question(dial, 5_000)
-    assert pairwise_interaction(Question(of.blocks, of.y * 1.0, None, Gaussian(1))) is None
+    numbers = Question(of.blocks, of.y * 1.0, None, Gaussian(1))
+    assert pairwise_interaction(numbers, np.zeros((5_000, 2))) is None

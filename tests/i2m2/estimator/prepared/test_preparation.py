@@ -105,7 +105,7 @@ def test_a_row_is_prepared_the_same_alone_and_beside_others():
         for name, want in together.items():
             found = alone[name]
             np.testing.assert_allclose(found.dense[0], want.dense[row], atol=1e-5, err_msg=name)
-            np.testing.assert_allclose(found.features[0], want.features[row], atol=1e-5)
+            np.testing.assert_allclose(found.features[0], want.features[row], 1e-5, 1e-5)
             if want.grid is not None:
                 np.testing.assert_allclose(found.grid[0], want.grid[row], atol=1e-5, err_msg=name)
 
