@@ -195,7 +195,7 @@ def _check_experts(
             f"experts: there is no expert {unknown[0]!r}; there are {', '.join(names)}"
         )
     for given in experts.values():
-        members_for(given, settings, 0)
+        members_for(given, settings)
 
 
 def _check_size(y: np.ndarray, groups: np.ndarray | None, task: str) -> None:

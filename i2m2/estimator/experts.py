@@ -48,13 +48,16 @@ def expert_names(modalities: Sequence[str], interactions: str) -> dict[str, tupl
     return names
 
 
-def members_for(given: Any, settings: TrainingSettings, seed: int) -> list[Member]:
-    """The models of an expert: the default three, or the one that a user gave (a module, a factory
-    of modules, or a scikit-learn model)."""
+def members_for(given: Any, settings: TrainingSettings, shapes: bool = False) -> list[Member]:
+    """The models of an expert: the default three, with one more where it reads the shapes of a
+    series, or the one that a user gave (a module, a factory of modules, or a scikit-learn
+    model)."""
+    of_shapes = [Linear(additive=True, shapes=True)] if shapes else []
     if given is None:
-        return [Linear(), Trees(), Network(settings)]
+        return [Linear(), Trees(), Network(settings), *of_shapes]
     if given is ADDITIVE:
-        return [Linear(additive=True), Trees(additive=True), Network(settings, additive=True)]
+        additive = [Linear(additive=True), Trees(additive=True), Network(settings, additive=True)]
+        return additive + of_shapes
     fits = hasattr(given, "fit") and hasattr(given, "get_params")
     if fits and not isinstance(given, type):
         return [ScikitLearn(given)]
@@ -145,7 +148,8 @@ def fit_experts(
             )
         own_folds = without_gaps(own_folds)
         examples = Examples(blocks, modalities, y, own_folds, family, seed + 1_000 * place)
-        members = members_for(given.get(name), settings, seed)
+        shapes = any(blocks[m].shapes is not None for m in modalities)
+        members = members_for(given.get(name), settings, shapes)
         found = [member.fit(examples) for member in members]
         blend = family.fit_blend([one[rows] for one in found], y[rows])
         held_out = np.full((len(y), *family.shape), np.nan)

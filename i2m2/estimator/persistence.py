@@ -30,15 +30,22 @@ from i2m2.estimator.given.values import InputError
 from i2m2.estimator.models import curves, interactions, linear, members, training
 from i2m2.estimator.models.members import Network
 from i2m2.estimator.packing import boosted, pack, unpack
-from i2m2.estimator.prepared import forms, preparation, series, tables, wide
+from i2m2.estimator.prepared import (
+    forms,
+    preparation,
+    random_convolutions,
+    series,
+    tables,
+    wide,
+)
 from i2m2.estimator.prepared.forms import Prepared
 from i2m2.files import write_json
 
-FORMAT = 4  # counts up when older folders can no longer be read
+FORMAT = 5  # counts up when older folders can no longer be read
 OVERVIEW, WEIGHTS, REST = "model.json", "networks.safetensors", "rest.skops"
 OURS = (
-    curves, experts, families, forms, interactions, linear, members, preparation, series, tables,
-    training, wide,
+    curves, experts, families, forms, interactions, linear, members, preparation,
+    random_convolutions, series, tables, training, wide,
 )  # fmt: skip
 # Of libraries, in fitted parts. A function that a `partial` calls is asked for by its own name.
 KNOWN = [

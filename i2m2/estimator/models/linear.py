@@ -49,10 +49,10 @@ class Linear:
     """Multinomial logistic or ridge regression with the penalty that predicts held-out rows best.
     Curves, and interactions of the best rank, only where these rows leave little doubt of them: on
     a small table the best of many ways is often chance, and costs more than it seems to gain.
-    `additive`: no interactions."""
+    `additive`: no interactions. `shapes`: with those of series among the columns."""
 
-    def __init__(self, additive: bool = False) -> None:
-        self.additive = additive
+    def __init__(self, additive: bool = False, shapes: bool = False) -> None:
+        self.additive, self.shapes = additive, shapes
 
     def fit(self, examples: Examples) -> np.ndarray:
         self.modalities, self.family = examples.modalities, examples.family
@@ -138,8 +138,11 @@ class Linear:
         self, blocks: PreparedBlocks, interactions: Sequence[Interaction]
     ) -> list[np.ndarray]:
         """[n, D_p] of every part."""
-        dense = [blocks[name].dense for name in self.modalities]
-        return dense + [one.products(blocks) for one in interactions]
+        columns = [blocks[name].dense for name in self.modalities]
+        if self.shapes:
+            shapes = (blocks[name].shapes for name in self.modalities)
+            columns += [one for one in shapes if one is not None]
+        return columns + [one.products(blocks) for one in interactions]
 
     def _outputs(self, parts: np.ndarray) -> np.ndarray:
         return _sum_of(self.family, parts) if self.curves is None else self.curves(parts)

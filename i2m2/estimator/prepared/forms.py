@@ -5,7 +5,8 @@
 * `features` float64 [n, Q]: few columns as they are, NaN where missing, categories as codes; for
   boosted trees and a user's own scikit-learn models;
 * `grid` float32 [n, C, ...]: series (value, then whether it was measured) and pictures for
-  convolutions; None for other kinds.
+  convolutions; None for other kinds;
+* `shapes` float32 [n, S]: of series, standardised, for a linear model; None for other kinds.
 
 Rows that lack the block hold zeros (NaN in `features`); no expert reads them.
 """
@@ -14,12 +15,22 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from i2m2.estimator.given.kinds import Block
 
 CLIP = 5.0  # standard deviations; what lies further out is an outlier or a mistake
+
+
+class Forms(NamedTuple):
+    """What a block's preparation makes of some rows."""
+
+    dense: np.ndarray
+    features: np.ndarray
+    grid: np.ndarray | None = None
+    shapes: np.ndarray | None = None
 
 
 @dataclass
@@ -32,21 +43,23 @@ class Prepared:
     categorical: np.ndarray
     grid: np.ndarray | None
     present: np.ndarray
+    shapes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.present)
 
     def take(self, rows: np.ndarray) -> Prepared:
-        grid = None if self.grid is None else self.grid[rows]
+        grid, shapes = (None if one is None else one[rows] for one in (self.grid, self.shapes))
         arrays = (self.dense[rows], self.features[rows])
-        return Prepared(*arrays, self.names, self.categorical, grid, self.present[rows])
+        return Prepared(*arrays, self.names, self.categorical, grid, self.present[rows], shapes)
 
 
 PreparedBlocks = dict[str, Prepared]
 
 
 def joined(prepared: PreparedBlocks, modalities: tuple[str, ...]) -> Prepared:
-    """Several blocks side by side, for an expert that reads them all; `grid` stays by block."""
+    """Several blocks side by side, for an expert that reads them all; `grid` and `shapes` stay by
+    block."""
     parts = [prepared[name] for name in modalities]
     if len(parts) == 1:
         return parts[0]
@@ -62,23 +75,20 @@ def joined(prepared: PreparedBlocks, modalities: tuple[str, ...]) -> Prepared:
 
 
 class BlockPreparation:
-    """What is fitted for one block: `names` and `categorical` of the features, sizes of the
-    rest."""
+    """What is fitted for one block: `names` and `categorical` of the features, and the forms of no
+    rows."""
 
     def __init__(self, block: str) -> None:
         self.block = block
 
-    def nothing(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """The three forms of no rows."""
-        grid = None if self.grid_shape is None else np.zeros((0, *self.grid_shape), np.float32)
-        return np.zeros((0, self.width), np.float32), np.zeros((0, len(self.names))), grid
+    def nothing(self) -> Forms:
+        """The forms of no rows."""
+        return Forms(*self.empty)
 
     def _remember(self, block: Block, names: list[str], categorical: np.ndarray) -> None:
         self.names, self.categorical = names, categorical
-        self.width, self.grid_shape = 0, None
-        dense, _, grid = self.transform(block)
-        self.width = dense.shape[1]
-        self.grid_shape = None if grid is None else grid.shape[1:]
+        forms = self.transform(block.take(np.arange(1)))
+        self.empty = [None if one is None else one[:0].copy() for one in forms]
 
 
 def moments(x: np.ndarray, axis: int | tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

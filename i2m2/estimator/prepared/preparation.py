@@ -47,17 +47,24 @@ def _spread(fitted: BlockPreparation, block: Block | None, n: int) -> Prepared:
     """Prepare the rows that have the block; the others hold zeros and NaN."""
     present = np.zeros(n, bool) if block is None else block.present
     rows = np.flatnonzero(present)
-    if len(rows):
-        dense, features, grid = fitted.transform(block.take(rows))
-    else:
-        dense, features, grid = fitted.nothing()
-    spread = [np.zeros((n, *dense.shape[1:]), np.float32), np.full((n, features.shape[1]), np.nan)]
-    spread[0][rows], spread[1][rows] = dense, features
-    whole = None
-    if grid is not None:
-        whole = np.zeros((n, *grid.shape[1:]), np.float32)
-        whole[rows] = grid
-    return Prepared(*spread, fitted.names, fitted.categorical, whole, present)
+    forms = fitted.transform(block.take(rows)) if len(rows) else fitted.nothing()
+
+    def spread(values: np.ndarray | None, absent: float = 0.0) -> np.ndarray | None:
+        if values is None:
+            return None
+        found = np.full((n, *values.shape[1:]), absent, values.dtype)
+        found[rows] = values
+        return found
+
+    return Prepared(
+        dense=spread(forms.dense),
+        features=spread(forms.features, np.nan),
+        names=fitted.names,
+        categorical=fitted.categorical,
+        grid=spread(forms.grid),
+        present=present,
+        shapes=spread(forms.shapes),
+    )
 
 
 _PREPARATIONS = {

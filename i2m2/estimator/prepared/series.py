@@ -1,4 +1,4 @@
-"""Series: a grid of means over bins of time, and summaries of every channel."""
+"""Series: a grid of means over bins of time, summaries of every channel, and random shapes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import numpy as np
 
 from i2m2.estimator.given.kinds import Block
 from i2m2.estimator.given.values import InputError
-from i2m2.estimator.prepared.forms import CLIP, BlockPreparation, Standardise, moments
+from i2m2.estimator.prepared.forms import CLIP, BlockPreparation, Forms, Standardise, moments
+from i2m2.estimator.prepared.random_convolutions import RandomConvolutions
 
 STEPS = 64  # of a series' grid; longer ones are averaged
 SUMMARIES = ("mean", "min", "max", "last", "first", "std", "slope", "count")
@@ -14,7 +15,8 @@ TREE_SUMMARIES = 4  # the first of them
 
 
 class Series(BlockPreparation):
-    """Summaries of every channel, and a grid of standardised means over bins of time."""
+    """Summaries of every channel, a grid of standardised means over bins of time, and random
+    convolutions of all steps."""
 
     def fit(self, block: Block, seed: int) -> Series:
         self.channels = block.values.shape[2]
@@ -24,11 +26,14 @@ class Series(BlockPreparation):
         self.gaps = bool(np.isnan(block.values).any())
         unit = np.tile(np.minimum(self.std, 1.0), len(SUMMARIES))
         self.scale = Standardise().fit(_summaries(block.values).reshape(len(block), -1), unit)
+        self.convolutions = RandomConvolutions.draw(self.channels, self.length, seed)
+        shapes = self.convolutions(self._filled(block.values))
+        self.scale_shapes = Standardise().fit(shapes, unit=1.0)
         names = [f"{what}_{k}" for what in SUMMARIES[:TREE_SUMMARIES] for k in range(self.channels)]
         self._remember(block, names, np.zeros(len(names), bool))
         return self
 
-    def transform(self, block: Block):
+    def transform(self, block: Block) -> Forms:
         if block.values.shape[2] != self.channels:
             raise InputError(
                 f"{self.block}: a series of {block.values.shape[2]} channels; "
@@ -36,16 +41,25 @@ class Series(BlockPreparation):
             )
         summaries = _summaries(block.values)
         features = summaries[:, :TREE_SUMMARIES].reshape(len(block), -1)
-        return self.scale(summaries.reshape(len(block), -1)), features, self._grid(block.values)
+        dense = self.scale(summaries.reshape(len(block), -1))
+        shapes = self.scale_shapes(self.convolutions(self._filled(block.values)))
+        return Forms(dense, features, self._grid(block.values), shapes)
+
+    def _scaled(self, values: np.ndarray) -> np.ndarray:
+        """Standardised, and no shorter than in training."""
+        scaled = np.clip((values - self.mean) / self.std, -CLIP, CLIP)
+        lacking = max(0, self.length - values.shape[1])
+        return np.pad(scaled, [(0, 0), (0, lacking), (0, 0)], constant_values=np.nan)
+
+    def _filled(self, values: np.ndarray) -> np.ndarray:
+        """Standardised, the mean where nothing is known."""
+        return np.nan_to_num(self._scaled(values)).astype(np.float32)
 
     def _grid(self, values: np.ndarray) -> np.ndarray:
         """[n, T, C] -> [n, C or 2 C, steps]: standardised means over bins of time, and where
         training had gaps whether anything was measured. The bins are those of training, whatever
         the length: a shorter series fills the first of them, a longer one ends in the last."""
-        scaled = np.clip((values - self.mean) / self.std, -CLIP, CLIP)
-        lacking = max(0, self.length - values.shape[1])
-        scaled = np.pad(scaled, [(0, 0), (0, lacking), (0, 0)], constant_values=np.nan)
-        steps = min(self.length, STEPS)
+        scaled, steps = self._scaled(values), min(self.length, STEPS)
         edges = np.linspace(0, self.length, steps + 1).round().astype(int)[:-1]
         measured = np.add.reduceat(~np.isnan(scaled), edges, axis=1, dtype=np.float32)
         total = np.add.reduceat(np.nan_to_num(scaled), edges, axis=1)

@@ -6,7 +6,7 @@ import numpy as np
 
 from i2m2.estimator.given.kinds import Block
 from i2m2.estimator.given.values import InputError, as_text
-from i2m2.estimator.prepared.forms import BlockPreparation, Standardise
+from i2m2.estimator.prepared.forms import BlockPreparation, Forms, Standardise
 
 MOST_CATEGORIES = 100  # of a column; rarer ones share the code of what was never seen
 FEW_VALUES = 10  # a number with so few values may also be a category
@@ -42,7 +42,7 @@ class Table(BlockPreparation):
     def _numbers(self, frame) -> np.ndarray:
         return frame.loc[:, self.numeric].to_numpy(np.float64)
 
-    def transform(self, block: Block):
+    def transform(self, block: Block) -> Forms:
         frame = block.values
         if list(map(str, frame.columns)) != self.columns:
             self._refuse_columns(list(map(str, frame.columns)))
@@ -59,7 +59,7 @@ class Table(BlockPreparation):
             dense.append((codes[:, None] == np.arange(len(values))).astype(np.float32))
             if not self.numeric[place]:
                 features[:, place] = np.where(codes < 0, np.nan, codes)
-        return np.concatenate(dense, axis=1), features, None
+        return Forms(np.concatenate(dense, axis=1), features)
 
     def _as_trained(self, frame, numeric_now: np.ndarray):
         """A column that was a category and holds numbers now is a category; the reverse holds only

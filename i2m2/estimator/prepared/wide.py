@@ -6,7 +6,7 @@ import numpy as np
 
 from i2m2.estimator.given.kinds import Block
 from i2m2.estimator.given.values import InputError
-from i2m2.estimator.prepared.forms import BlockPreparation, Standardise, moments
+from i2m2.estimator.prepared.forms import BlockPreparation, Forms, Standardise, moments
 
 MOST_FEATURES = 50  # of pictures, texts and embeddings, for trees
 MOST_TERMS = 5_000  # of a vocabulary
@@ -28,14 +28,14 @@ class Picture(BlockPreparation):
         self._remember(block, names, np.zeros(len(names), bool))
         return self
 
-    def transform(self, block: Block):
+    def transform(self, block: Block) -> Forms:
         if block.values.shape[1:] != self.shape:
             now, then = block.values.shape[1:], self.shape
             raise InputError(f"{self.block}: a picture of shape {now}; in training it was {then}")
         small = _shrunk(block.values)
         dense, features = self.project(small.reshape(len(small), -1))
         grid = np.nan_to_num((small - self.mean) / self.std)
-        return dense, features, grid.astype(np.float32)
+        return Forms(dense, features, grid.astype(np.float32))
 
 
 def _shrunk(pictures: np.ndarray) -> np.ndarray:
@@ -90,13 +90,13 @@ class Embedding(BlockPreparation):
         self._remember(block, names, np.zeros(len(names), bool))
         return self
 
-    def transform(self, block: Block):
+    def transform(self, block: Block) -> Forms:
         if block.values.shape[1] != self.columns:
             raise InputError(
                 f"{self.block}: X has {block.values.shape[1]} features, but the model is expecting "
                 f"{self.columns} features as input"
             )
-        return *self.project(block.values.astype(np.float64)), None
+        return Forms(*self.project(block.values.astype(np.float64)))
 
 
 class Text(BlockPreparation):
@@ -136,6 +136,6 @@ class Text(BlockPreparation):
         weights = self.terms.transform(texts)
         return weights.toarray() if self.svd is None else self.svd.transform(weights)
 
-    def transform(self, block: Block):
+    def transform(self, block: Block) -> Forms:
         dense = self._project(block.values)
-        return (dense / self.scale).astype(np.float32), dense[:, self.order], None
+        return Forms((dense / self.scale).astype(np.float32), dense[:, self.order])

@@ -262,7 +262,7 @@ def test_additive_models_are_sums_of_functions_of_one_modality_each():
     blocks, folds = preparation.transform(given), np.arange(80) % 3
     examples = Examples(blocks, ("a", "b"), y, folds, Gaussian(1), 0)
     other_a, other_b = blocks["a"].take(np.arange(80)[::-1]), blocks["b"].take(np.arange(80)[::-1])
-    for member in members_for(ADDITIVE, TrainingSettings(epochs=3), 0):
+    for member in members_for(ADDITIVE, TrainingSettings(epochs=3)):
         member.fit(examples)
         corners = [
             member.outputs({"a": one, "b": other})[:, 0, 0]
