@@ -80,7 +80,7 @@ def run_command(main: Callable[[list[str] | None], None]) -> None:
             raise
         _exit("this takes more memory than there is; choose a smaller batch or smaller sizes", 1)
     except KeyboardInterrupt:
-        kept = "what was finished is kept, and the same command resumes there"
+        kept = "what is in the folder of results is kept, and the same command resumes there"
         _exit(f"interrupted; {kept}", 130)
 
 

@@ -53,6 +53,9 @@ class Information(msgspec.Struct, frozen=True, kw_only=True):
     answer: str
 
 
+SHRINKS = "cannot be told (shrinks with more examples)"
+
+
 class Bound(msgspec.Struct, frozen=True, kw_only=True):
     """Nats per example that products of columns know beside the columns, and the upper end of the
     95 % interval. `symbols`: the blocks are symbols, so that this is the interaction; else products
@@ -116,8 +119,9 @@ def metric_for(metric: str, classify: bool) -> Metric:
             choices = ", ".join(REGRESSION_METRICS)
             raise SettingsError(f"metric {metric!r} is none of a regression; choose {choices}")
         return REGRESSION_METRICS[metric]
-    if metric not in METRICS or not METRICS[metric].ranks:
-        choices = ", ".join(name for name, one in METRICS.items() if one.ranks)
+    fit = [name for name, one in METRICS.items() if one.ranks and not one.biased]
+    if metric not in fit:  # the ECE of frequencies, which know nothing, is 0
+        choices = ", ".join(fit)
         raise SettingsError(f"metric {metric!r} is unknown; choose one of {choices}")
     return METRICS[metric]
 
@@ -183,14 +187,21 @@ def answer_of(
     nats = scored if metric == "nll" else score_rows(predicted, "nll")
     if margin is None:
         margin = _usual_margin(metric, predicted)
-    found = conclude(scored, choices, about, metric, margin, kind)
+    vanishing = _vanishing(predicted, nats, choices)
+    found = conclude(scored, choices, about, metric, margin, kind, vanishing > 0)
     decisions = {one.contrast.name: one for one in found.decisions}
+    cautions = cautions_of(decisions, metric)
+    if decisions[INTERACTION].text == SHRINKS:
+        cautions.append(
+            f"the gain of the fused models over the others shrank by {vanishing:.4f} nats as the "
+            "examples doubled and may be gone with more of them, so no interaction is claimed"
+        )
     return Answer(
         **asdict(found),
         prior_nll=float(nats.values[PRIOR].mean()),
         information=_information(predicted, nats, choices),
         rows=_rows(scored, nats, kind),
-        cautions=cautions_of(decisions, metric),
+        cautions=cautions,
     )
 
 
@@ -201,10 +212,19 @@ def conclude(
     metric: str,
     margin: float,
     kind: Metric,
+    vanishing: bool = False,
 ) -> Conclusion:
     """The conclusion from rows scored by a metric of this `kind`, the chosen ones among them, and
-    the prior where it has a score. SettingsError as `decide`."""
+    the prior where it has a score. `vanishing`: an interaction that more examples may do away with
+    is not claimed. SettingsError as `decide`."""
     planned = decide(contrasts_of(scored, choices, kind), scored, margin, kind)
+    if vanishing:
+        planned = [
+            replace(one, answer="cannot be told", text=SHRINKS)
+            if one.contrast.name == INTERACTION and one.answer == "yes"
+            else one
+            for one in planned
+        ]
     anything = Contrast(name="anything?", first=choices[BEST].row, second=PRIOR)
     predicts = decide([anything], scored, margin, kind)[0] if PRIOR in scored.values else None
     decisions = {one.contrast.name: one for one in planned}
@@ -262,11 +282,10 @@ def _information(
         rows = [choices[kind].row if kind in choices else kind for kind in (more, less)]
         values, resampled = nats.difference(Contrast(name=name, first=rows[0], second=rows[1]))
         summary = interval(values, resampled, nats.groups)
-        growth = _growth(
-            predicted, nats, *(_trained_on_half(kind, choices) for kind in (more, less))
-        )
+        change = _change(predicted, nats, choices, more, less)
         mean = float(summary.mean)
         low, high = (mean if end is None else float(end) for end in (summary.low, summary.high))
+        low, growth = low + min(change, 0.0), max(change, 0.0)
         share = mean / prior if predicted.classify else None
         answer = "no" if high < margin else "yes" if low > 0 else "cannot be told"
         # No information is negative; a fitted model may do worse than the prior all the same.
@@ -282,16 +301,31 @@ def _trained_on_half(kind: str, choices: Mapping[str, Choice]) -> str:
     return choices[kind].usual.replace("-joint", "-separate")
 
 
-def _growth(predicted: Predicted, nats: ScoredRows, more: str, less: str) -> float:
-    """What the last doubling of the training examples added to NLL(more) - NLL(less), at least 0,
+def _change(
+    predicted: Predicted, nats: ScoredRows, choices: Mapping[str, Choice], more: str, less: str
+) -> float:
+    """What the last doubling of the training examples added to NLL(more) - NLL(less) of two kinds,
     by the first seed; 0 where no model was trained on half of them."""
+    more, less = (_trained_on_half(kind, choices) for kind in (more, less))
     halves = {PRIOR: float(nats.values[PRIOR][0])}
     for name in {more, less} - {PRIOR}:
         if (outputs := predicted.outputs.get(f"{HALF}{name}")) is None:
             return 0.0
         halves[name] = float(nll_of(outputs, predicted.y, predicted.classify).mean())
     whole = float(nats.values[more][0] - nats.values[less][0])
-    return max(0.0, whole - (halves[more] - halves[less]))
+    return whole - (halves[more] - halves[less])
+
+
+def _vanishing(predicted: Predicted, nats: ScoredRows, choices: Mapping[str, Choice]) -> float:
+    """By how much the gain, in nats, of the better of i2m2 and inter over intra shrank with the
+    last doubling of the examples, if another such step may leave nothing of it; else 0. What is
+    left of a true interaction grows with the examples; a sum of functions that is learnt more
+    slowly than one function of all catches up."""
+    shrunk = -_change(predicted, nats, choices, "intra", FUSED)
+    rows = {"first": choices["intra"].row, "second": choices[FUSED].row}
+    values, resampled = nats.difference(Contrast(name=INTERACTION, **rows))
+    low = interval(values, resampled, nats.groups).low
+    return shrunk if shrunk > 0 and (low is None or low < shrunk) else 0.0
 
 
 def _rows(scored: ScoredRows, nats: ScoredRows, metric: Metric) -> list[Row]:

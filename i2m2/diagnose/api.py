@@ -34,6 +34,7 @@ from i2m2.estimator.models.training import TrainingSettings
 
 FEW_VALUES = 20  # whole numbers with more are a regression
 FEWEST = 8  # groups, and examples of the most frequent class
+NUMBERS = '; if these are numbers to predict and no classes, give task="regress"'
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,8 @@ def _question(
         raise SettingsError(f"task={task!r} is unknown; choose classify or regress")
     encoded, family, classes = _encoded(target, task)
     of_rows = None if groups is None else as_groups(groups, len(target))
-    _check_size(encoded, of_rows, task)
+    numbers = task == "classify" and target.dtype.kind in "fiu"
+    _check_size(encoded, of_rows, task, numbers)
     return Question(blocks, encoded, of_rows, family, **options), classes
 
 
@@ -198,8 +200,9 @@ def _check_experts(
         members_for(given, settings)
 
 
-def _check_size(y: np.ndarray, groups: np.ndarray | None, task: str) -> None:
-    """Folds are split again: into parts to train on and to choose on, and into halves."""
+def _check_size(y: np.ndarray, groups: np.ndarray | None, task: str, numbers: bool) -> None:
+    """Folds are split again: into parts to train on and to choose on, and into halves. `numbers`:
+    whether classes were given as numbers."""
     sizes = {"rows of data": len(y)}
     if task == "classify":
         counts = [np.sort(np.bincount(column))[-2:] for column in y.T]
@@ -210,7 +213,8 @@ def _check_size(y: np.ndarray, groups: np.ndarray | None, task: str) -> None:
         sizes["groups"] = len(np.unique(groups))
     for what, size in sizes.items():
         if size < FEWEST:
-            raise InputError(f"{size} {what}: too few; folds within folds need at least {FEWEST}")
+            few = f"{size} {what}: too few; folds within folds need at least {FEWEST}"
+            raise InputError(few + (NUMBERS if numbers and len(y) >= FEWEST else ""))
 
 
 def _names_of(ids: Any, n: int) -> np.ndarray:

@@ -102,8 +102,8 @@ def _notes(found: Conclusion) -> list[str]:
     ]
     if isinstance(found, Answer) and any(one.growth for one in found.information):
         notes.append(
-            "Upper ends of information hold what a doubling of the examples added, and may again, "
-            "and that of inter what products of columns hold."
+            "Ends of information hold what a doubling of the examples added or took away, and may "
+            "again, and the upper one of inter what products of columns hold."
         )
     if chosen:
         notes.append(
@@ -151,8 +151,13 @@ def draw(answer: Answer) -> Figure:
     figure, (left, right) = new_figure(2, 2, size, (0, 0.8))
     _draw_rows(left, rows, answer.metric)
     _draw_information(right, answer.information)
-    figure.suptitle(textwrap.fill(answer.about, 110).replace("$", r"\$"), fontsize=10)
+    figure.suptitle(_plain(textwrap.fill(answer.about, 110)), fontsize=10)
     return figure
+
+
+def _plain(text: str) -> str:
+    """What a figure shows as it is: between two `$` it would be a formula."""
+    return text.replace("$", r"\$")
 
 
 def _draw_rows(axes: Axes, rows: Sequence[Row], metric: str) -> None:
@@ -162,7 +167,7 @@ def _draw_rows(axes: Axes, rows: Sequence[Row], metric: str) -> None:
         colour = "0.55" if row.reference else "C0"
         axes.plot([low * scale, high * scale], [place, place], color=colour, lw=2)
         axes.plot(row.value * scale, place, "o", color=colour)
-    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    axes.set_yticks(range(len(rows)), [_plain(row.name) for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel(f"{_unit(metric)}, 95 % interval; grey: references")
 
@@ -172,7 +177,7 @@ def _draw_information(axes: Axes, information: Sequence[Information]) -> None:
         axes.barh(place, one.nats, color="C0", alpha=0.5)
         axes.plot([one.low, one.high], [place, place], color="0.2", lw=2)
     axes.axvline(0, color="0.2", lw=0.8)
-    names = [one.name.replace(" (", "\n(") for one in information]
+    names = [_plain(one.name).replace(" (", "\n(") for one in information]
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel("information: nats per example, 95 % interval")

@@ -5,7 +5,7 @@
 | prior | class frequencies, or mean and variance |
 | unimodal_<m> | one modality's expert |
 | intra-separate, intra-joint | product of the unimodal experts, trained alone or jointly |
-| intra-additive | of a regression: one model of all, a sum of functions of one modality each |
+| intra-additive | one model of all whose logits, or mean, are a sum of functions of one modality |
 | inter | the fused expert or experts alone |
 | i2m2-separate, i2m2-joint | product of all |
 | lr-<m>, hgb-<m>, lr-all, hgb-all | references: linear model and boosted trees of scikit-learn |
@@ -165,14 +165,14 @@ class _TrainedFold:
         for row, names in (sets | {f"i2m2{SEPARATE}": list(self.reads)}).items():
             self._add(found, row, self.pools, outputs, names)
         found.experts = {name: self.unscale(one) for name, one in outputs.items()}
-        if isinstance(self.question.family, Gaussian):
-            self._add_additive(found, blocks)
+        self._add_additive(found, blocks)
         return found
 
     def _add_additive(self, found: FoldRows, blocks: PreparedBlocks) -> None:
         """A sum of functions of one modality each, fitted together. To an expert that is trained
         alone what the other modalities explain is noise: where effects add up, a fused expert
-        would surpass the product of such experts without any interaction."""
+        would surpass the product of such experts without any interaction. Who lacks a modality
+        has the product of the unimodal experts here, too."""
         together = available(self.blocks, self.modalities)
         if len(np.unique(self.folds[together])) < 2:
             return
@@ -180,7 +180,12 @@ class _TrainedFold:
         known = (self.blocks, self.y, self.folds, self.question.family, names)
         experts = fit_experts(*known, {"additive": ADDITIVE}, self.settings, self.seed)
         pools = Pools(experts, self.y, self.pools.prior)
-        self._add(found, f"intra{ADDED}", pools, experts.outputs(blocks), list(names))
+        row, alone = f"intra{ADDED}", self.pools.validation_losses(self.folds, self.modalities)
+        self._add(found, row, pools, experts.outputs(blocks), list(names))
+        lacking = ~available(blocks, self.modalities)
+        found.outputs[row][lacking] = found.outputs[f"intra{SEPARATE}"][lacking]
+        losses = np.where(together, pools.validation_losses(self.folds), alone)
+        found.validation[row] = float(losses.mean())
 
     def add_joint_rows(self, found: FoldRows, blocks: PreparedBlocks) -> None:
         """Products of experts trained further, jointly through the product."""
@@ -194,7 +199,7 @@ class _TrainedFold:
 
     def _add(self, found, row, pools: Pools, outputs, names) -> None:
         found.outputs[row] = self.unscale(pools.product(outputs, names))
-        found.validation[row] = pools.validation_nll(self.folds, names)
+        found.validation[row] = float(pools.validation_losses(self.folds, names).mean())
 
     def add_references(self, found: FoldRows, blocks: PreparedBlocks) -> None:
         parts = {name: (name,) for name in self.modalities} | {"all": tuple(self.modalities)}

@@ -27,6 +27,7 @@ from i2m2.diagnose.rows import Question
 from i2m2.estimator.families import Categorical
 from i2m2.estimator.given.folds import make_folds
 from i2m2.estimator.prepared.preparation import Preparation
+from i2m2.stats.calibration import log_softmax
 from i2m2.stats.intervals import LEVEL
 
 MOST_PRODUCTS = 1_000
@@ -58,6 +59,8 @@ def pairwise_interaction(question: Question, intra: np.ndarray) -> Bound | None:
     alone = np.concatenate(columns if few else [*columns, intra[rows]], axis=1)
     each = [np.einsum("ni,nj->nij", a, b).reshape(len(a), -1) for a, b in combinations(columns, 2)]
     folds = make_folds(*question.of(rows), len(rows), FOLDS, seed=0)
+    if not all(np.isin(y, y[folds != fold]).all() for fold in range(folds.max() + 1)):
+        return None  # a class lies in one group
     inside, outside = _losses(alone, y, folds)
     inside_with, outside_with = _losses(np.concatenate([alone, *each], axis=1), y, folds)
     gain = outside - outside_with
@@ -96,8 +99,10 @@ def _losses(x: np.ndarray, y: np.ndarray, folds: np.ndarray) -> tuple[float, np.
 
 
 def _nll(model: LogisticRegression, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    log_prob = model.predict_log_proba(x)
-    return -log_prob[np.arange(len(y)), np.searchsorted(model.classes_, y)]
+    logits = model.decision_function(x)
+    if logits.ndim == 1:
+        logits = np.stack([np.zeros_like(logits), logits], axis=1)
+    return -log_softmax(logits)[np.arange(len(y)), np.searchsorted(model.classes_, y)]
 
 
 def _standard_error(gain: np.ndarray, groups: np.ndarray | None) -> float:

@@ -47,9 +47,10 @@ def _interacting(beside: Decision, metric: str) -> str:
 
 def _nothing_known(predicts: Decision, metric: str) -> str:
     if predicts.answer == "no":
-        gain = at_most(predicts, metric)
+        gain, by = at_most(predicts, metric), "" if metric.startswith("nll") else f"by {metric} "
         return (
-            f"neither: nothing here predicts the target; the best row gains {gain} over the prior"
+            f"neither: {by}nothing here predicts the target; "
+            f"the best row gains {gain} over the prior"
         )
     return (
         "cannot be told from these examples, not even whether anything predicts the target"
@@ -139,5 +140,6 @@ def cautions_of(decisions: dict[str, Decision], metric: str) -> list[str]:
     return [
         f"{found.contrast.first} is better than the best row by "
         f"{amount(found.difference, metric)}: the experts' encoders limit this answer; "
-        "give better ones (experts=... in Python)"
+        "give better ones (experts=... in Python), or, where an absent modality says something "
+        "itself, a column of another that says which are absent"
     ]

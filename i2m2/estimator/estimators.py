@@ -207,7 +207,7 @@ class _I2M2(BaseEstimator):
             joint = train_jointly(separate, list(reads), pools, prepared, y, folds, settings, seed)
             ways["joint"] = (joint, Pools(joint, y, self.prior_))
         self.validation_nll_ = {
-            name: pools.validation_nll(folds) for name, (_, pools) in ways.items()
+            name: float(pools.validation_losses(folds).mean()) for name, (_, pools) in ways.items()
         }
         wanted = list(ways) if self.combine == "best" else [self.combine]
         self.combine_ = min(wanted, key=lambda name: self.validation_nll_[name])

@@ -196,15 +196,16 @@ class Pools:
         own = [self.held_out[name][rows] for name in names]
         return self.family.fit_pool(own, self.y[rows], self.prior)
 
-    def validation_nll(self, folds: np.ndarray, names: Sequence[str] | None = None) -> float:
-        """Mean NLL of the named experts' product (default: all) on the training rows, each by
-        models and pools of the other folds; else the product of more experts would always seem
-        better."""
+    def validation_losses(
+        self, folds: np.ndarray, names: Sequence[str] | None = None
+    ) -> np.ndarray:
+        """NLL [n] of the named experts' product (default: all) on the training rows, each by models
+        and pools of the other folds; else the product of more experts would always seem better."""
         loss = np.empty(len(self.y))
         for fold in np.unique(folds):
             rest, own = self._of_rows(folds != fold), self._of_rows(folds == fold)
             loss[folds == fold] = self.family.nll(rest.product(own.held_out, names), own.y)
-        return float(loss.mean())
+        return loss
 
     def _of_rows(self, rows: np.ndarray) -> Pools:
         """The same experts on some of the training rows, pools fitted when asked for."""

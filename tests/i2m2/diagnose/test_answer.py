@@ -228,8 +228,8 @@ def decision(name: str, said: str) -> Decision:
 
 SAID = ("yes", "no", "cannot be told")
 WORDS = {  # interaction, beside, more, predicts -> the beginning; None: whatever it is
-    (None, None, None, "no"): "neither: nothing here predicts the target; the best row gains at "
-    "most 0.3 points over the prior",
+    (None, None, None, "no"): "neither: by auroc nothing here predicts the target; the best row "
+    "gains at most 0.3 points over the prior",
     ("yes", "yes", None, None): "both: the modalities interact, and unimodal experts add",
     ("yes", "no", None, None): "inter-modality modelling: the modalities interact; unimodal "
     "experts add at most 0.3 points to the fused one",
@@ -298,3 +298,35 @@ def test_of_symbols_the_estimate_of_inter_is_the_larger_one():
         assert one.nats == max(nats, inter.nats)
         assert one.share == pytest.approx(one.nats / found.prior_nll)
         assert (one.low, one.high, one.answer) == (inter.low, inter.high, inter.answer)
+
+
+@pytest.mark.parametrize("shrinks", [True, False])
+def test_an_interaction_is_claimed_unless_its_gain_shrinks_as_examples_double(shrinks):
+    fused = {"i2m2-joint": 9.0, "i2m2-separate": 8.0, "inter": 7.0}
+    rows, choices = choose(predicted(STRENGTH | fused))
+    for row in ("i2m2-separate", "inter", "intra-separate"):
+        rows.outputs[f"half:{row}"] = rows.outputs["inter"]
+    if shrinks:  # with half of the examples the unimodal experts were wrong wherever they spoke
+        rows.outputs["half:intra-separate"] = rows.outputs["inter"][..., ::-1]
+    found = answer_of(rows, choices, "made up", "nll", None)
+    decision = {one.contrast.name: one for one in found.decisions}[INTERACTION]
+    assert decision.p_holm < 0.05
+    assert decision.text == ("cannot be told (shrinks with more examples)" if shrinks else "yes")
+    assert any("shrank" in caution for caution in found.cautions) == shrinks
+    assert (found.information[-1].answer == "yes") != shrinks
+
+
+def test_what_a_doubling_took_away_lowers_the_lower_end():
+    rows, choices = choose(predicted())
+    before = answer_of(rows, choices, "made up", "nll", None).information[-1]
+    names = ("i2m2-separate", "intra-separate")
+    for row, stands in zip(names, ("i2m2-joint", "prior"), strict=True):
+        rows.outputs[f"half:{row}"] = rows.outputs[stands]
+    after = answer_of(rows, choices, "made up", "nll", None).information[-1]
+    nll = {row: nll_of(one, rows.y, True)[0].mean() for row, one in rows.outputs.items()}
+    whole = nll["intra-separate"] - nll["i2m2-separate"]
+    # All seeds of the first model stand for it where it was trained on half of the examples.
+    half = nll_of(rows.outputs["prior"], rows.y, True).mean()
+    half -= nll_of(rows.outputs["i2m2-joint"], rows.y, True).mean()
+    assert after.low == pytest.approx(before.low - (half - whole))
+    assert (after.high, after.growth) == (before.high, 0.0)

@@ -61,7 +61,7 @@ def test_every_row_is_there_and_every_example_predicted_once_a_seed(finished):
     rows = [name for name in found.predictions if not name.startswith("half:")]
     assert rows == [
         *("prior", "unimodal_a", "unimodal_b"),
-        *("intra-separate", "intra-joint", "best-intra", "inter"),
+        *("intra-separate", "intra-additive", "intra-joint", "best-intra", "inter"),
         *("i2m2-separate", "i2m2-joint", "best-i2m2", "best-fused", "best"),
         *("lr-a", "hgb-a", "lr-b", "hgb-b", "lr-all", "hgb-all"),
     ]
@@ -214,10 +214,15 @@ def test_absent_modalities_and_several_labels(tmp_path):
     assert saved["y"].shape == (N, 2) and saved["log_prob"].shape == (N, 2, 2)
 
 
-def test_effects_that_add_up_are_no_interaction():
-    rng = np.random.default_rng(0)
-    a, b = rng.normal(size=(2, 200, 2))
-    found = diagnose({"a": a, "b": b}, a[:, 0] + b[:, 1] + 0.5 * rng.normal(size=200), **QUICK)
+@pytest.mark.parametrize("classes", [False, True])
+def test_effects_that_add_up_are_no_interaction(classes):
+    """To an expert trained alone what the other modality explains is noise, to one of all it is
+    not: beside the product of unimodal experts alone the fused one would seem to interact."""
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(2, 150, 2))
+    total = a[:, 0] + b[:, 1]
+    y = rng.logistic(size=150) < 8 * total if classes else total + 0.5 * rng.normal(size=150)
+    found = diagnose({"a": a, "b": b}, y, **QUICK)
     decisions = {one.contrast.name: one.answer for one in found.answer.decisions}
     assert decisions["more than one modality?"] == "yes" and decisions["interaction?"] != "yes"
 

@@ -87,3 +87,17 @@ def test_nothing_is_said_where_the_examples_are_too_few_or_the_target_is_a_numbe
     of = question(dial, 5_000)
     numbers = Question(of.blocks, of.y * 1.0, None, Gaussian(1))
     assert pairwise_interaction(numbers, np.zeros((5_000, 2))) is None
+
+
+def test_nothing_is_said_where_a_class_lies_in_one_group():
+    """The models of the fold that holds it have never seen it."""
+    dial = Dial(3, (1, 1), 1.0)
+    asked = question(dial, 2_000)
+    y = asked.y.copy()
+    y[:300] = 0
+    y[300:] = np.maximum(y[300:], 1)
+    groups = np.repeat(np.arange(20), 100)
+    groups[:300] = 0
+    alone = Question(asked.blocks, y, groups, asked.family)
+    assert pairwise_interaction(alone, unknowing(alone)) is None
+    assert pairwise_interaction(Question(asked.blocks, y, None, asked.family), unknowing(alone))
