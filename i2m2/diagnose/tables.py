@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,15 @@ def _csv(path: Path, ids: str | None) -> Any:
     import pandas as pd
 
     separator = "\t" if ".tsv" in path.suffixes else ","
-    frame = pd.read_csv(path, sep=separator, dtype=None if ids is None else {ids: str})
+    read = partial(pd.read_csv, path, sep=separator, dtype=None if ids is None else {ids: str})
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = read(index_col=False)  # so that a comma at the end of rows shifts no column
+    except pd.errors.ParserWarning:  # the header has no name for the first column, as R writes it
+        frame = read()
+    if frame.index.nlevels > 1:
+        raise ValueError("its rows hold several columns more than its header; name every column")
     if len(frame.columns) == 1 and (found := [one for one in ";\t" if one in frame.columns[0]]):
         raise ValueError(f"its columns are separated by {found[0]!r}, not by {separator!r}")
     # Without a name stands what pandas wrote as the index: the order of the rows is no input.

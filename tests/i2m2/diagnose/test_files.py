@@ -124,6 +124,23 @@ def test_the_index_that_pandas_wrote_is_no_input(tmp_path):
     assert list(read_table(tmp_path / "indexed.csv")) == ["a"]
 
 
+def test_a_comma_at_the_end_of_rows_shifts_no_column(tmp_path):
+    (tmp_path / "commas.csv").write_text("age,weight,died\n60,70,0,\n50,80,1,\n")
+    found = read_table(tmp_path / "commas.csv")
+    assert found.to_dict("list") == {"age": [60, 50], "weight": [70, 80], "died": [0, 1]}
+
+
+def test_names_of_rows_as_r_writes_them_are_no_column(tmp_path):
+    (tmp_path / "r.csv").write_text("age,died\nr1,60,0\nr2,50,1\n")
+    assert read_table(tmp_path / "r.csv").to_dict("list") == {"age": [60, 50], "died": [0, 1]}
+
+
+def test_rows_of_several_columns_more_than_the_header_are_refused(tmp_path):
+    (tmp_path / "wide.csv").write_text("age,died\n1,2,60,0\n3,4,50,1\n")
+    with pytest.raises(DataError, match="wide.csv .*several columns more than its header"):
+        read_table(tmp_path / "wide.csv")
+
+
 def test_a_column_or_an_array_called_like_a_kind_comes_first(folder):
     found, kinds = blocks(
         folder, "s=kinds.npz:series", "t=kinds.npz:text", "u=kinds.npz:text:table"
