@@ -29,8 +29,8 @@ def array_of(values: Any) -> np.ndarray:
     if isinstance(values, np.ma.MaskedArray):
         values = _without_mask(values)
     array = np.asarray(values)
-    if array.dtype.kind in "US":
-        return array.astype(object)
+    if array.dtype.kind in "US":  # of a list NumPy has made texts of its numbers and NaN, too
+        return np.asarray(values, dtype=object)
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:  # longdouble, which torch lacks
         return array.astype(np.float64)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
