@@ -29,7 +29,7 @@ from i2m2.estimator.experts import (
     trainable,
 )
 from i2m2.estimator.families import Categorical, Family, Gaussian
-from i2m2.estimator.given.blocks import read_blocks
+from i2m2.estimator.given.blocks import read_blocks, refuse_other_order
 from i2m2.estimator.given.folds import as_groups, make_folds, strata_of
 from i2m2.estimator.given.kinds import Blocks, refuse_duplicates, warn_of_unique_texts
 from i2m2.estimator.given.targets import (
@@ -83,6 +83,8 @@ class _I2M2(BaseEstimator):
         """Fit on `X` (see the class), labels or targets `y` [n] or [n, L]; rows of one of `groups`
         [n] are never on both sides of a split. InputError for what cannot be used."""
         self._check_settings()
+        parts = X if isinstance(X, Mapping) else {"X": X}
+        refuse_other_order({**parts, "y": y, "groups": groups})
         target = as_labels(y)
         blocks = self._blocks(X, fitting=True)
         n = len(next(iter(blocks.values())))

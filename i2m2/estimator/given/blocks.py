@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ def read_blocks(
         parts = {"X": X}
     else:
         parts = {name: _columns(X, name, spec, kinds) for name, spec in modalities.items()}
+    refuse_other_order(parts)
     if not parts:
         raise InputError("X holds no modality; give at least one block")
     for name, kind in kinds.items():
@@ -46,6 +48,18 @@ def read_blocks(
             f"the blocks have unequal numbers of rows: {rows}; give each every example"
         )
     return blocks
+
+
+def refuse_other_order(parts: Mapping[str, Any]) -> None:
+    """InputError where two parts have an index (of pandas) of the same labels in another order,
+    since rows go by their places."""
+    indexes = {name: part.index for name, part in parts.items() if hasattr(part, "iloc")}
+    for (name, index), (other, its) in combinations(indexes.items(), 2):
+        if len(index) == len(its) and not index.equals(its) and set(index) == set(its):
+            raise InputError(
+                f"{name} and {other} have the same labels of rows in another order, and rows go by "
+                "their places; reindex one like the other, or drop the indexes (reset_index)"
+            )
 
 
 def _columns(X: Any, name: str, spec: Any, kinds: dict[str, str]) -> Any:

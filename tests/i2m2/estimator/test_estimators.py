@@ -321,6 +321,14 @@ def test_the_target_among_the_columns_is_refused():
             I2M2Classifier(**QUICK).fit(table, pd.Series(Y, name="died"))
 
 
+@pytest.mark.parametrize("what", ["y", "groups"])
+def test_labels_indexed_like_x_in_another_order_are_refused(what):
+    labels = pd.Series(Y, index=FRAME.index)
+    given = {"y": labels, "groups": labels} | {what: labels[::-1]}
+    with pytest.raises(InputError, match=f"X and {what} have the same labels of rows in another"):
+        I2M2Classifier(DEALT).fit(FRAME, **given)
+
+
 def test_a_column_that_only_shares_the_targets_name_or_says_as_much_is_read():
     table = FRAME[["a", "b"]].assign(died=1 - Y)
     linear = {"experts": {"X": LogisticRegression()}, "folds": 2}

@@ -215,6 +215,14 @@ def test_texts_that_hardly_occur_again_are_named_as_no_categories():
         warn_of_unique_texts(mistaken)
 
 
+def test_indexes_of_the_same_labels_in_another_order_are_refused():
+    table = pd.DataFrame(TABLE, index=list("abcdef"))
+    with pytest.raises(InputError, match="x and z have the same labels of rows in another order"):
+        read_blocks({"x": table, "n": SERIES, "z": table[::-1]})
+    for other in (table, table.reset_index(drop=True), table.set_axis(list("uvwxyz"))):
+        assert len(read_blocks({"x": table, "z": other})) == 2
+
+
 MISTAKES = [
     (FRAME, {"x": ["zz"]}, None, "x: there is no column 'zz'"),
     (FRAME, {"x": []}, None, "x: names no column"),
