@@ -146,18 +146,38 @@ def read_table(name: str, values: Any) -> Block:
 
 
 def warn_of_unique_texts(blocks: Blocks) -> None:
-    """A warning for a column of categories most of which occur once: mistaken numbers, or notes."""
+    """A warning for a column of categories that are mistaken numbers, or notes: most of them are
+    numbers, or occur once."""
     for block in blocks.values():
-        frame = block.values if block.kind == "table" and len(block) >= FEWEST else {}
+        frame = block.values if block.kind == "table" else {}
         for column in frame:
             texts = frame[column].dropna()
-            if texts.dtype == object and 2 * texts.nunique() > len(texts):
+            if texts.dtype != object:
+                continue
+            distinct = texts.unique()
+            odd = [text for text in distinct if not _is_number(text)]
+            where = f"{block.name}: column {column!r}"
+            if 0 < 2 * len(odd) < len(distinct):
                 warnings.warn(
-                    f"{block.name}: column {column!r} holds {texts.nunique()} different texts in "
-                    f"{len(texts)} rows ({shown(texts.iloc[0])}), and is read as a category; give "
-                    "numbers as numbers, notes as a modality of kind text, or leave it out",
+                    f"{where} holds {shown(odd[0])} among numbers, and is read as a category; if "
+                    "it measures something give NaN where it is unknown, and plain numbers",
                     stacklevel=3,
                 )
+            elif len(block) >= FEWEST and 2 * len(distinct) > len(texts):
+                warnings.warn(
+                    f"{where} holds {len(distinct)} different texts in {len(texts)} rows "
+                    f"({shown(distinct[0])}), and is read as a category; give numbers as numbers, "
+                    "notes as a modality of kind text, or leave it out",
+                    stacklevel=3,
+                )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def refuse_duplicates(name: str, frame: Any) -> None:

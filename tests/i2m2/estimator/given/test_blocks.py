@@ -215,6 +215,16 @@ def test_texts_that_hardly_occur_again_are_named_as_no_categories():
         warn_of_unique_texts(mistaken)
 
 
+@pytest.mark.parametrize("odd", ["?", "-", "1,234", "$5"])
+def test_a_text_among_numbers_is_named_once_a_column(odd):
+    ages = ["41", "52.5", odd, None, odd]
+    frame = pd.DataFrame({"age": ages, "grade": ["1", "a", "b", "1", "c"]})
+    with pytest.warns(UserWarning) as caught:
+        warn_of_unique_texts({"x": read_one(frame)})
+    assert len(caught) == 1
+    assert str(caught[0].message).startswith(f"x: column 'age' holds {odd!r} among numbers")
+
+
 def test_indexes_of_the_same_labels_in_another_order_are_refused():
     table = pd.DataFrame(TABLE, index=list("abcdef"))
     with pytest.raises(InputError, match="x and z have the same labels of rows in another order"):
