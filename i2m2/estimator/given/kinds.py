@@ -259,7 +259,13 @@ def _read_picture(name: str, values: Any) -> Block:
         array = _stack(name, array)
     if array.ndim == 3:
         array = array[:, None]
-    elif array.ndim == 4 and array.shape[1] not in CHANNELS and array.shape[3] in CHANNELS:
+    elif array.ndim == 4 and array.shape[1] not in CHANNELS:
+        if array.shape[3] not in CHANNELS and array.shape[1] < array.shape[3]:
+            warnings.warn(
+                f"{name}: pictures of the shape {array.shape[1:]} are read as [H, W, C], with "
+                f"{array.shape[3]} channels; transpose them if the channels come first",
+                stacklevel=4,
+            )
         array = array.transpose(0, 3, 1, 2)
     if array.ndim != 4 or 0 in array.shape[1:]:
         raise InputError(

@@ -181,6 +181,14 @@ def test_pictures_come_with_channels_first():
     np.testing.assert_array_equal(read_one(PICTURES).values[:, 0], PICTURES)
 
 
+@pytest.mark.parametrize("channels", [2, 10])
+def test_the_last_axis_of_a_picture_is_its_channels_however_many(channels):
+    many = RNG.random((N, 12, 11, channels)).astype(np.float32)
+    np.testing.assert_array_equal(read_one(many).values, many.transpose(0, 3, 1, 2))
+    with pytest.warns(UserWarning, match=r"x: pictures of the shape \(2, 11, 12\) are read as"):
+        read_one(RNG.random((N, 2, 11, 12)))
+
+
 def test_colours_of_a_palette_are_colours():
     colours = [Image.new("RGB", (7, 5), (40 * k, 9, 0)) for k in range(N)]
     found = read_one([one.convert("P", palette=Image.Palette.ADAPTIVE) for one in colours]).values
