@@ -177,8 +177,9 @@ def _steps(path: Path) -> Any:
 
 def _refuse_unequal(name: str, files: Sequence[Path], examples: Sequence[Any]) -> None:
     """Pictures are of one size; series may be of any length."""
-    sizes = sorted({np.shape(one) for one in examples})
-    if files[0].suffix.lower() in PICTURES and len(sizes) > 1:
-        raise InputError(
-            f"--modality {name}: pictures of the shapes {sizes[0]} and {sizes[1]}; give one size"
-        )
+    if files[0].suffix.lower() not in PICTURES:
+        return
+    sizes = sorted({one.size for one in examples})
+    if len(sizes) > 1:
+        first, other = ("{} x {}".format(*size) for size in sizes[:2])
+        raise InputError(f"--modality {name}: pictures of {first} and {other}; give one size")

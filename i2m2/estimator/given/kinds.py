@@ -250,10 +250,8 @@ def _stack(name: str, items: np.ndarray, unequal: bool = False) -> np.ndarray:
 
 
 def _read_picture(name: str, values: Any) -> Block:
-    if _holds_pictures(values):  # pixels of a palette ("P") are numbers of colours
-        palette = (getattr(item, "mode", None) == "P" for item in values)
-        pairs = zip(values, palette, strict=True)
-        values = [item.convert("RGB") if of_palette else item for item, of_palette in pairs]
+    if _holds_pictures(values):
+        values = _of_one_mode(name, values)
     array = as_array(name, values)
     if array.dtype == object:
         array = _stack(name, array)
@@ -273,6 +271,19 @@ def _read_picture(name: str, values: Any) -> Block:
         )
     array = refuse_infinite(name, as_numbers(name, array))
     return Block(name, "picture", array, ~np.isnan(array).all(axis=(1, 2, 3)))
+
+
+def _of_one_mode(name: str, values: Any) -> Any:
+    """Pillow's pictures, as RGB where they are of several modes or number the colours of a palette.
+    InputError where more than 8 bits a pixel stand beside 8, since that would cut them."""
+    modes = {item.mode for item in values if hasattr(item, "getbands")}
+    deep = {mode for mode in modes if mode[0] in "IF"}
+    if deep and deep != modes:
+        first, other = min(deep), min(modes - deep)
+        raise InputError(f"{name}: pictures of the modes {first} and {other}; convert all to one")
+    if deep or (len(modes) == 1 and not modes & {"P", "PA"}):
+        return values
+    return [item.convert("RGB") if hasattr(item, "getbands") else item for item in values]
 
 
 def _read_text(name: str, values: Any) -> Block:

@@ -14,6 +14,7 @@ from i2m2.diagnose.__main__ import main
 from i2m2.diagnose.modalities import Source, blocks_of
 from i2m2.diagnose.tables import column, read_table
 from i2m2.errors import DataError, SettingsError
+from i2m2.estimator.given.blocks import read_blocks
 
 N = 40
 
@@ -96,6 +97,18 @@ def test_a_file_per_example_belongs_to_the_row_of_its_name(folder):
     assert all(np.array_equal(scan, np.full((4, 6), k)) for k, scan in enumerate(found["p"]))
     assert [one.shape for one in found["s"][:3]] == [(1, 2), (2, 2), (3, 2)]
     assert all((one == k).all() for k, one in enumerate(found["s"]))
+
+
+def test_grey_files_beside_coloured_ones_are_of_one_size(tmp_path):
+    table = pd.DataFrame({"stay": ["s0", "s1"]})
+    source = Source(table, tmp_path, ["stay"], "stay", table["stay"].to_numpy())
+    Image.new("L", (6, 5), 9).save(tmp_path / "s0.png")
+    Image.new("RGB", (6, 5), (9, 9, 9)).save(tmp_path / "s1.png")
+    block = read_blocks(blocks_of(source, ["p=*.png"])[0])["p"]
+    np.testing.assert_array_equal(block.values, np.full((2, 3, 5, 6), 9))
+    Image.new("RGB", (8, 5)).save(tmp_path / "s1.png")
+    with pytest.raises(DataError, match="--modality p: pictures of 6 x 5 and 8 x 5; give one size"):
+        blocks_of(source, ["p=*.png"])
 
 
 def test_another_table_is_matched_by_the_id(folder):

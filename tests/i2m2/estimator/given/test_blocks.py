@@ -195,6 +195,19 @@ def test_colours_of_a_palette_are_colours():
     np.testing.assert_array_equal(found, read_one(colours).values)
 
 
+@pytest.mark.parametrize("other", ["L", "LA", "RGBA", "1", "P"])
+def test_pictures_of_several_modes_are_colours(other):
+    colours = [Image.new("RGB", (7, 5), (80, 80, 80)), None, Image.new("RGB", (7, 5), (255,) * 3)]
+    mixed = [colours[0], None, colours[2].convert(other)]
+    np.testing.assert_array_equal(read_one(mixed).values, read_one(colours).values)
+
+
+def test_pictures_of_16_bits_beside_8_are_refused():
+    pictures = [Image.new("I;16", (7, 5)), Image.new("L", (7, 5))]
+    with pytest.raises(InputError, match="x: pictures of the modes I;16 and L; convert all to one"):
+        read_one(pictures)
+
+
 class OtherTable:
     """A table as polars or Arrow have it."""
 
