@@ -168,9 +168,11 @@ def _array(path: Path) -> np.ndarray:
 
 
 def _steps(path: Path) -> Any:
-    """A DataFrame [T, C]: its columns must be those of the other examples."""
+    """A DataFrame [T, C]: its columns must be those of the other examples. Those of a header alone
+    have no type: nothing was measured."""
     frame = read_table(path)
-    if wrong := [column for column in frame if frame[column].dtype.kind not in "fiub"]:
+    typed = frame if len(frame) else ()
+    if wrong := [column for column in typed if frame[column].dtype.kind not in "fiub"]:
         raise InputError(f"{path}: column {wrong[0]!r} is no number; a series holds numbers")
     return frame.astype(np.float32)
 
