@@ -82,7 +82,7 @@ def infer_kind(name: str, values: Any) -> str:
     if _holds_pictures(values):
         return "picture"
     array = as_array(name, values)
-    if array.dtype == object:
+    if array.dtype == object and array.ndim <= 2:  # of more axes it has numbers, and None
         filled = [item for item in array.ravel() if not is_missing(item)]
         if filled and all(isinstance(item, str) for item in filled) and array.ndim == 1:
             words = np.mean([len(item.split()) for item in filled])

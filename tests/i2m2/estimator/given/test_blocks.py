@@ -175,6 +175,13 @@ def test_shorter_series_end_in_nan():
     assert np.isnan(values[0, 2:]).all() and np.isnan(values[2]).all()
 
 
+def test_none_in_nested_lists_is_a_missing_number():
+    block = read_one([[[1.0, None], [2.0, 3.0]], [[None, None], [None, None]]])
+    assert block.kind == "series" and block.present.tolist() == [True, False]
+    np.testing.assert_array_equal(block.values[0], [[1.0, np.nan], [2.0, 3.0]])
+    assert read_one([[[[1.0], [None]]]] * N).kind == "picture"
+
+
 def test_pictures_come_with_channels_first():
     coloured = RNG.random((N, 5, 7, 3)).astype(np.float32)
     np.testing.assert_array_equal(read_one(coloured).values, coloured.transpose(0, 3, 1, 2))
