@@ -19,8 +19,10 @@ class InputError(DataError, ValueError):
 def as_array(name: str, values: Any) -> np.ndarray:
     """An array of what may be a list, a Series, a tensor or a masked array (NaN or None where
     masked); object where the examples are of unequal shape or are strings. InputError for what is
-    none, or for tables of other columns than their neighbours'."""
+    none, for tables of other columns than their neighbours', or for bytes, which are no series."""
     _refuse_other_columns(name, values)
+    if any(isinstance(item, (bytearray, memoryview)) for item in objects_of(values)):
+        raise InputError(f"{name} holds bytes; decode them first, such as pictures as arrays")
     try:
         array = array_of(values)
     except NO_ARRAY as error:

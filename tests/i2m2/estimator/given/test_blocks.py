@@ -302,6 +302,8 @@ MISTAKES = [
     ({"x": np.zeros((N, 2, 2, 2, 2))}, None, None, "x: no kind of block has 5 axes"),
     ({"x": 5}, None, None, "x needs one row per example, not 5"),
     ({"x": [b"a day", b"b night"]}, None, None, "x: column 0 holds bytes objects"),
+    ({"x": [bytearray(b"a"), None, bytearray(b"b")]}, None, None, "x holds bytes; decode them"),
+    ({"x": pd.Series([bytearray(b"ab"), None])}, None, None, "x holds bytes; decode them first"),
     ({"x": FRAME[["a", "a"]]}, None, None, "x: two columns are called 'a'"),
     ({"x": TABLE.astype(complex)}, None, None, "x: column 0: Complex data not supported"),
     ({"x": pd.date_range("2020", periods=N).to_frame()}, None, None, "holds dates"),
