@@ -73,6 +73,8 @@ def _columns(X: Any, name: str, spec: Any, kinds: dict[str, str]) -> Any:
         raise InputError(
             f"{name}: {shown(spec)} names no columns in an order; give a column, a list or a slice"
         )
+    if np.iterable(spec) and len(spec) and all(isinstance(one, (bool, np.bool_)) for one in spec):
+        raise InputError(f"{name}: {shown(spec)} is a mask; give the columns where it is true")
     if not hasattr(X, "columns"):
         return _array_columns(X, name, spec)
     if isinstance(spec, str) and spec in KINDS and spec not in X.columns and name in X.columns:

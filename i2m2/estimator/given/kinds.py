@@ -16,6 +16,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, time, timedelta
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ ARRAYS = ("series", "picture", "embedding")  # of which an example is an array
 EMBEDDING_WIDTH = 128  # numbers wider than this are taken for an embedding
 FEWEST = 20  # rows of which it is said that their categories hardly occur again
 CHANNELS = (1, 3, 4)  # of a picture
+DATES = (date, time, timedelta, np.datetime64, np.timedelta64)  # pandas' are of these
 
 
 @dataclass(frozen=True)
@@ -195,12 +197,13 @@ def _read_column(block: str, column: Any) -> Any:
     kind = getattr(column.dtype, "kind", "")
     if kind == "c":
         raise InputError(f"{where}: Complex data not supported; give real and imaginary parts")
-    if kind in ("m", "M") or isinstance(column.dtype, pd.PeriodDtype):
+    missing = column.isna().to_numpy()
+    filled = column[~missing]
+    dates = kind in ("m", "M") or isinstance(column.dtype, pd.PeriodDtype)
+    if dates or column.dtype == object and any(isinstance(item, DATES) for item in filled):
         raise InputError(f"{where} holds dates; give numbers, such as days since admission")
     if pd.api.types.is_numeric_dtype(column.dtype) or pd.api.types.is_bool_dtype(column.dtype):
         return refuse_infinite(where, column.to_numpy(dtype=np.float64, na_value=np.nan))
-    missing = column.isna().to_numpy()
-    filled = column[~missing]
     if column.dtype == object:
         odd = (item for item in filled if not np.isscalar(item) or isinstance(item, bytes))
         wrong = next(odd, None)

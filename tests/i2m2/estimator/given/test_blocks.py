@@ -1,6 +1,8 @@
 """What a user gives as `X` is read as the same blocks, however it is given; mistakes are one line
 that names them."""
 
+from datetime import date, timedelta
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -87,6 +89,7 @@ def test_numbers_of_every_type_are_float64_with_nan_where_missing():
         "boolean": pd.array([True, None, False], dtype="boolean"),
         "Float32": pd.array([1, None, 0], dtype="Float32"),
         "objects": np.array([1, None, 0.0], dtype=object),
+        "objects and NaT": np.array([1, pd.NaT, 0.0], dtype=object),
         "booleans and None": np.array([True, None, False], dtype=object),
         "float16": np.array([1, np.nan, 0], dtype=np.float16),
     }
@@ -276,6 +279,8 @@ MISTAKES = [
     (FRAME, {"x": slice("a", 2)}, None, "x: slice('a', 2, None) names no columns"),
     (FRAME, {"x": {"a", "b"}}, None, "names no columns in an order"),
     (FRAME, {"x": [["a"]]}, None, "x: there is no column ['a']"),
+    (FRAME, {"x": [True, False, True]}, None, "x: [True, False, True] is a mask; give the columns"),
+    (TABLE, {"x": np.array([True, False, True])}, None, "is a mask; give the columns where it is"),
     (TABLE, {"x": slice("a", "b")}, None, "x: slice('a', 'b', None) holds no column"),
     (TABLE, {"x": slice(0.5, 2)}, None, "x: slice(0.5, 2, None) holds no column"),
     ({"x": dict.fromkeys(range(99), TABLE)}, None, None, "x needs one row per example, not {0: ar"),
@@ -308,6 +313,9 @@ MISTAKES = [
     ({"x": TABLE.astype(complex)}, None, None, "x: column 0: Complex data not supported"),
     ({"x": pd.date_range("2020", periods=N).to_frame()}, None, None, "holds dates"),
     ({"x": pd.date_range("2020", periods=N, tz="UTC").to_frame()}, None, None, "holds dates;"),
+    ({"x": pd.Series([date(2020, 1, 1), None])}, None, None, "x: column 0 holds dates; give"),
+    ({"x": pd.DataFrame({"a": [timedelta(1), "u"]})}, None, None, "x: column 'a' holds dates"),
+    ({"x": [pd.Timestamp("2020"), 1.5]}, None, None, "x: column 0 holds dates; give numbers"),
     ({"x": [p[: 3 + k % 2] for k, p in enumerate(PICTURES)]}, None, None, "have the shapes"),
     ({"x": [[1.0], [1.0, 2.0]]}, None, {"x": "embedding"}, "x: examples have the shapes"),
     ({"x": [SERIES[0], SERIES[1, :, :1]]}, None, None, "x: examples have the shapes"),
