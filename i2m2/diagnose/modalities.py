@@ -76,7 +76,8 @@ def _is_there(source: Source, what: str) -> bool:
     file, _, key = what.partition(":")
     if what in source.table:
         return True
-    names = Path(file).suffix in SUFFIXES and Path(file).suffix != ".npy"  # which holds one array
+    suffix = Path(file).suffix.lower()
+    names = suffix in SUFFIXES and suffix != ".npy"  # which holds one array
     return names and not has_magic(file) and key in read_table(_path_of(source, file))
 
 
@@ -92,7 +93,7 @@ def _block(source: Source, name: str, what: str) -> Any:
         if is_pattern_of_files(what):
             return read_examples(name, find_files(name, what, source.folder), source.ids)
         file, _, key = what.partition(":")
-        if Path(file).suffix in SUFFIXES or os.path.isfile(_path_of(source, file)):
+        if Path(file).suffix.lower() in SUFFIXES or os.path.isfile(_path_of(source, file)):
             return table_in_file(name, _path_of(source, file), key, *given)
     columns, (_, colon, kind) = what.split(","), what.rpartition(":")
     if colon and columns[-1] not in source.table:

@@ -26,13 +26,14 @@ def read_table(path: Path, ids: str | None = None) -> Any:
     stays text, 007 among it. InputError if unreadable."""
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; give {READABLE}")
+    suffix = path.suffix.lower()
     try:
-        if path.suffix in (".parquet", ".pq"):
+        if suffix in (".parquet", ".pq"):
             return _parquet(path)
-        if path.suffix == ".npz":
+        if suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}
-        if path.suffix == ".npy":
+        if suffix == ".npy":
             return {path.stem: np.load(path, allow_pickle=False)}
         return _csv(path, ids)
     except UNREADABLE as error:
@@ -43,7 +44,7 @@ def read_table(path: Path, ids: str | None = None) -> Any:
 def _csv(path: Path, ids: str | None) -> Any:
     import pandas as pd
 
-    separator = "\t" if ".tsv" in path.suffixes else ","
+    separator = "\t" if ".tsv" in map(str.lower, path.suffixes) else ","
     read = partial(pd.read_csv, path, sep=separator, dtype=None if ids is None else {ids: str})
     try:
         with warnings.catch_warnings():

@@ -146,6 +146,14 @@ def test_the_index_that_pandas_wrote_is_no_input(tmp_path):
     assert list(read_table(tmp_path / "indexed.csv")) == ["a"]
 
 
+def test_a_suffix_in_capitals_is_the_same(folder, tmp_path):
+    (tmp_path / "a.TSV").write_text("age\tdied\n60\t0\n")
+    assert read_table(tmp_path / "a.TSV").to_dict("list") == {"age": [60], "died": [0]}
+    for name in ("stays.parquet", "vitals.npz"):
+        (tmp_path / name.upper()).write_bytes((folder / name).read_bytes())
+        assert list(read_table(tmp_path / name.upper())) == list(read_table(folder / name))
+
+
 def test_a_comma_at_the_end_of_rows_shifts_no_column(tmp_path):
     (tmp_path / "commas.csv").write_text("age,weight,died\n60,70,0,\n50,80,1,\n")
     found = read_table(tmp_path / "commas.csv")
