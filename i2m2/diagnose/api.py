@@ -19,7 +19,7 @@ from i2m2.diagnose.saturated import pairwise_interaction
 from i2m2.errors import SettingsError
 from i2m2.estimator.experts import INTERACTIONS, expert_names, members_for
 from i2m2.estimator.families import Categorical, Family, Gaussian
-from i2m2.estimator.given.blocks import read_blocks
+from i2m2.estimator.given.blocks import read_blocks, refuse_other_order
 from i2m2.estimator.given.folds import as_groups, as_names
 from i2m2.estimator.given.kinds import Block, warn_of_unique_texts
 from i2m2.estimator.given.targets import (
@@ -145,6 +145,7 @@ def _read(
 ) -> tuple[np.ndarray, dict[str, Block]]:
     """-> target [n] or [n, L] as given, the modalities. InputError if they do not go together."""
     target = as_labels(y)
+    refuse_other_order({**(X if isinstance(X, Mapping) else {"X": X}), "y": y})
     blocks = read_blocks(X, modalities, kinds)
     n = len(next(iter(blocks.values())))
     if len(target) != n:

@@ -6,6 +6,7 @@ import json
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
@@ -297,6 +298,14 @@ def test_data_that_give_no_answer_are_refused(options, message):
     with pytest.raises(InputError) as caught:
         diagnose(X, **{"y": y} | FAST | options)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_labels_whose_index_has_the_rows_in_another_order_are_refused():
+    X, y = data(20)
+    frame = pd.DataFrame(X["a"], index=[f"row{k}" for k in range(20)])
+    turned = pd.Series(y, index=frame.index[::-1])
+    with pytest.raises(InputError, match="a and y have the same labels of rows in another order"):
+        diagnose(X | {"a": frame}, turned, **QUICK)
 
 
 def test_objects_that_are_numbers_are_a_regression():
