@@ -41,17 +41,28 @@ def test_spelling_and_compression_of_the_files_do_not_matter(raw, tmp_path):
     assert (tmp_path / "a/mimic.npz").read_bytes() == (tmp_path / "b/mimic.npz").read_bytes()
 
 
-def test_the_same_command_again_does_nothing_and_another_replaces(raw, tmp_path, capsys):
+def test_the_same_command_again_does_nothing_and_another_is_refused(raw, tmp_path, capsys):
     out = tmp_path / "out"
     main(["--raw", str(raw), "--out", str(out)])
     before = (out / "mimic.npz").stat().st_mtime_ns
     main(["--raw", str(raw), "--out", str(out)])
     assert "nothing done" in capsys.readouterr().out
+    with pytest.raises(SettingsError, match=r"prepared otherwise \(settings.mode differ\); give"):
+        main(["--raw", str(raw), "--out", str(out), "--mode", "reference"])
+    _append("PATIENTS", lambda text: text.splitlines()[1].replace("100", "400"))(raw)
+    with pytest.raises(SettingsError, match=r"prepared otherwise \(inputs differ\)"):
+        main(["--raw", str(raw), "--out", str(out)])
     assert (out / "mimic.npz").stat().st_mtime_ns == before
-    main(["--raw", str(raw), "--out", str(out), "--mode", "reference"])
-    assert json.loads((out / "dataset.json").read_text())["variant"] == "reference"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
     assert sorted(path.name for path in out.iterdir()) == ["dataset.json", "mimic.npz"]
+
+
+def test_a_set_that_is_missing_or_damaged_is_replaced(raw, tmp_path):
+    arrays = tmp_path / "out/mimic.npz"
+    extract(raw, tmp_path / "out")
+    for mode, spoil in {"reference": _flip, "clean": Path.unlink}.items():
+        spoil(arrays)
+        assert extract(raw, tmp_path / "out", mode)["mode"] == mode
 
 
 def test_synthetic_tables_say_so(raw, tmp_path):

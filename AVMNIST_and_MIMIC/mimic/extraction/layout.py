@@ -89,7 +89,8 @@ def stamp(paths: list[Path]) -> dict[str, list[int]]:
 
 
 def holds(out: Path, facts: Facts) -> bool:
-    """Whether `out` is this very data set; SettingsError if it is a folder of something else."""
+    """Whether `out` is this very data set; SettingsError if it is a folder of something else, be it
+    a whole data set of other tables or rules. One that is not whole may be replaced."""
     description, arrays = out / "dataset.json", out / "mimic.npz"
     if out.exists() and not out.is_dir():
         raise SettingsError(f"{out} is a file; give a folder as --out")
@@ -105,8 +106,25 @@ def holds(out: Path, facts: Facts) -> bool:
         ) from None
     if dataset != "mimic":
         raise SettingsError(f"{out} holds the data set {dataset!r}; give another --out")
-    same = all(stored.get(key) == facts[key] for key in IDENTITY)
-    return same and arrays.is_file() and arrays.stat().st_size == stored.get("bytes")
+    if not arrays.is_file() or arrays.stat().st_size != stored.get("bytes"):
+        return False
+    before, now = _identity(stored), _identity(facts)
+    differing = [key for key in before | now if before.get(key) != now.get(key)]
+    if differing and sha256_of(arrays) == stored.get("sha256"):
+        raise SettingsError(
+            f"{out} holds a data set prepared otherwise ({', '.join(differing)} differ); "
+            "give another --out, or remove it"
+        )
+    return not differing
+
+
+def _identity(facts: Facts) -> Facts:
+    """What tells data sets apart, every setting on its own."""
+    identity = {key: facts.get(key) for key in IDENTITY}
+    settings = identity.pop("settings")
+    if not isinstance(settings, dict):
+        return identity
+    return identity | {f"settings.{key}": value for key, value in settings.items()}
 
 
 def write(out: Path, arrays: Arrays, facts: Facts) -> None:
