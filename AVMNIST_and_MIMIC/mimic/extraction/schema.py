@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 from i2m2.errors import DataError
@@ -65,6 +65,22 @@ def _flag(name: str) -> str:
     return f"coalesce(CAST({name} AS INTEGER) = 1, false)"
 
 
+def _icd9_code(name: str) -> str:
+    """In capitals and padded to five characters, since the code ranges of the static features
+    compare text; what is no ICD-9 code is refused, since it would be of another group or of none.
+    """
+    code = f"upper(trim({name}))"
+    refusal = f"""error('{name.upper()} holds ''' || {name} || ''', which is no ICD-9 code as '
+        || 'PhysioNet writes them: 3 to 5 digits, V and 2 to 4 or E and 3 to 4, no dot (0389)')"""
+    return f"""CASE WHEN {name} IS NULL THEN NULL
+        WHEN regexp_full_match({code}, '{ICD9_CODE}') THEN rpad({code}, 5, ' ')
+        ELSE {refusal} END"""
+
+
+ICD9_CODE = r"\d{3,5}|V\d{2,4}|E\d{3,4}"
+MANY_CODES = 500  # of the demo's codes 4 % begin with 0: so many without one are no chance
+
+
 @dataclass(frozen=True)
 class Wanted:
     """What is kept of a table: SQL expressions over its columns, which are all read as text."""
@@ -75,6 +91,7 @@ class Wanted:
     hashed: bool = (
         False  # also a hash of all columns but ROW_ID, to know a row that repeats another
     )
+    faults: dict[str, str] = field(default_factory=dict)  # SQL over all rows kept -> what is wrong
 
 
 _IDS, _EVENT = ("subject_id", "hadm_id"), ("hadm_id", "icustay_id", "itemid", "charttime")
@@ -88,7 +105,7 @@ WANTED = {
     "ADMISSIONS": Wanted(
         _ids(*_IDS)
         | _times("admittime", "dischtime", "deathtime")
-        | {"admission_type": "upper(admission_type)"},
+        | {"admission_type": "upper(trim(admission_type))"},
         needs=(*_IDS, "admittime", "dischtime", "deathtime", "admission_type"),
     ),
     "ICUSTAYS": Wanted(
@@ -100,9 +117,14 @@ WANTED = {
         needs=("row_id", "hadm_id", "transfertime", "curr_service"),
     ),
     "DIAGNOSES_ICD": Wanted(
-        # Padded to five characters, since the code ranges of the static features compare text.
-        _ids("hadm_id") | {"code": "rpad(icd9_code, 5, ' ')"},
+        _ids("hadm_id") | {"code": _icd9_code("icd9_code")},
         needs=("hadm_id", "icd9_code"),
+        faults={
+            "count(code) = 0": "ICD9_CODE is empty in every row",
+            f"count(code) >= {MANY_CODES} AND count(*) FILTER (code LIKE '0%') = 0": "no ICD9_CODE "
+            "begins with 0: a program that took the column for numbers lost the zeros (389 for "
+            "0389)",
+        },
     ),
     "TRANSFERS": Wanted({}, needs=()),  # only its rows are counted
     "OUTPUTEVENTS": Wanted(

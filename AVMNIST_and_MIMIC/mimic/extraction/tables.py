@@ -208,6 +208,9 @@ class Scratch:
             raise DataError(
                 f"{table.path}: {key.upper()} is missing or repeated in some rows; {COPY_AGAIN}"
             )
+        for fault, what in wanted.faults.items():
+            if self.value(f"SELECT {fault} FROM {table.name}"):
+                raise DataError(f"{table.path}: {what}; {COPY_AGAIN}")
         return _rows_read(json.loads(first[1]))
 
     def _culprit(self, table: RawTable) -> str:

@@ -127,6 +127,45 @@ def test_what_cannot_be_meant_is_refused_with_column_and_value(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("code", ["42", "4019.0", "200.01", "I10", "X123", "250000", "  "])
+def test_what_is_no_icd9_code_is_refused(code, raw, tmp_path):
+    change(raw, "DIAGNOSES_ICD", setting("ICD9_CODE", code))
+    message = f"DIAGNOSES_ICD.csv.gz: .*ICD9_CODE holds '{code}', which is no ICD-9 code.*0389"
+    with pytest.raises(DataError, match=message) as error:
+        extract(raw, tmp_path / "out")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "codes, message",
+    [(["389"] * 500, "no ICD9_CODE begins with 0: .*lost"), ([""], "ICD9_CODE is empty in every")],
+)
+def test_codes_that_lost_their_zeros_or_all_are_refused(codes, message, raw, tmp_path):
+    def edit(rows):
+        rows[:] = [{**rows[0], "ICD9_CODE": code} for code in codes]
+
+    change(raw, "DIAGNOSES_ICD", edit)
+    with pytest.raises(DataError, match=f"DIAGNOSES_ICD.csv.gz: {message}"):
+        extract(raw, tmp_path / "out")
+
+
+def test_blanks_and_small_letters_change_no_code_and_no_admission_type(raw, tmp_path):
+    for table, column, value in (
+        ("DIAGNOSES_ICD", "ICD9_CODE", "V103"),
+        ("ADMISSIONS", "ADMISSION_TYPE", "ELECTIVE"),
+        ("SERVICES", "CURR_SERVICE", "SURG"),
+    ):
+        change(raw, table, setting(column, value))
+    extract(raw, tmp_path / "plain")
+    change(raw, "DIAGNOSES_ICD", setting("ICD9_CODE", " v103 "))
+    change(raw, "ADMISSIONS", setting("ADMISSION_TYPE", " Elective "))
+    extract(raw, tmp_path / "blanks")
+    plain, blanks = (tmp_path / name / "mimic.npz" for name in ("plain", "blanks"))
+    assert plain.read_bytes() == blanks.read_bytes()
+    with np.load(plain) as file:
+        assert file["icd9"][0, 18] == 1 and file["static"][0, 4] == 1
+
+
 @pytest.mark.parametrize("where", [-8, -4])
 @pytest.mark.parametrize("table", ["CHARTEVENTS", "TRANSFERS"])
 def test_a_gzip_of_another_checksum_or_length_is_damaged(table, where, raw, tmp_path):
