@@ -42,6 +42,7 @@ from i2m2.errors import DataError, SettingsError
 DAMAGED_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 KINDS = {"INTEGER": "integer", "DOUBLE": "number", "TIMESTAMP": "time"}
 LONGEST_HEADER = 1 << 20  # bytes
+NO_SPACE = re.compile("no space left|not enough space", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -321,16 +322,21 @@ def _errors(
             "give more with --memory-gb"
         ) from error
     except duckdb.IOException as error:
-        if "space" in str(error).lower():
-            raise OSError(errno.ENOSPC, "no space for the temporary database") from error
+        _check_space(error)
         where, what = path or "scratch database", f"cut short or damaged ({_first_line(error)})"
         raise DataError(f"{where}: {what}; {COPY_AGAIN}") from error
     except duckdb.Error as error:
+        _check_space(error)  # a commit that finds no space is no IOException
         of_data = duckdb.ConversionException | duckdb.OutOfRangeException
         if path is None and not isinstance(error, of_data):
             raise
         what = culprit() or _first_line(error)
         raise DataError(f"{path or 'the tables'}: {what}; correct it, or {COPY_AGAIN}") from error
+
+
+def _check_space(error: duckdb.Error) -> None:
+    if NO_SPACE.search(str(error)):
+        raise OSError(errno.ENOSPC, "no space for the temporary database") from error
 
 
 def _first_line(error: Exception) -> str:

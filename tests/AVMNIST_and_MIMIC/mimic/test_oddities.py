@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import io
 import json
@@ -12,6 +13,7 @@ import duckdb
 import numpy as np
 import pytest
 
+from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch
 from AVMNIST_and_MIMIC.prepare_mimic import extract, main
 from i2m2.errors import DataError
 from tests.AVMNIST_and_MIMIC.tiny_mimic import HEART_RATE, VOLUME, Hospital
@@ -202,3 +204,14 @@ def test_where_no_file_can_be_locked_the_database_is_in_memory(raw, tmp_path, mo
     extract(raw, tmp_path / "memory")
     plain, memory = (tmp_path / name / "mimic.npz" for name in ("plain", "memory"))
     assert plain.read_bytes() == memory.read_bytes()
+
+
+@pytest.mark.parametrize("kind", [duckdb.IOException, duckdb.TransactionException])
+def test_a_full_disk_is_no_fault_of_the_table(kind, raw, tmp_path, monkeypatch):
+    def fail(*_):
+        raise kind("Failed to commit: Could not write all bytes: No space left on device")
+
+    monkeypatch.setattr(Scratch, "_wait", fail)
+    with pytest.raises(OSError, match="no space for the temporary database") as error:
+        extract(raw, tmp_path / "out")
+    assert error.value.errno == errno.ENOSPC
