@@ -47,11 +47,11 @@ NO_SPACE = re.compile("no space left|not enough space", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class RawTable:
-    """A table's file and the columns of its header, in lower case."""
+    """A table's file and the columns of its header, in lower case and each once."""
 
     name: str
     path: Path
-    header: tuple[str, ...]
+    header: tuple[str, ...]  # a name that begins with a blank is made up
 
     def sql(self) -> str:
         """read_csv with every column as text.
@@ -107,9 +107,26 @@ def _header(path: Path, needs: tuple[str, ...]) -> tuple[str, ...]:
     if missing:
         raise DataError(
             f"{path}: no column {', '.join(missing).upper()} "
-            f"(it has {', '.join(header).upper()}); {HOW_TO_GET}"
+            f"(it has {', '.join(filter(None, header)).upper()}); {HOW_TO_GET}"
         )
-    return header
+    twice = [name for name in needs if header.count(name) > 1]
+    if twice:
+        raise DataError(
+            f"{path}: more than one column {', '.join(twice).upper()}; keep one of each, "
+            f"or {COPY_AGAIN}"
+        )
+    return _named(header)
+
+
+def _named(header: tuple[str, ...]) -> tuple[str, ...]:
+    """With names for columns that have none, or that of one before: DuckDB needs them.
+
+    Such as the index that pandas writes. A blank sets them apart from those of the file, which are
+    stripped.
+    """
+    return tuple(
+        name if name and name not in header[:k] else f" {k}" for k, name in enumerate(header)
+    )
 
 
 def _opened(path: Path) -> IO[bytes]:
@@ -186,7 +203,8 @@ class Scratch:
         wanted, size = WANTED[table.name], table.path.stat().st_size
         columns = [f"{value} AS {name}" for name, value in wanted.columns.items()]
         if wanted.hashed:
-            names = ", ".join(f'"{name}"' for name in table.header if name != "row_id")
+            ours = (name for name in table.header if name != "row_id" and name[0] != " ")
+            names = ", ".join(f'"{name}"' for name in ours)
             columns.append(f"hash({names}) AS row_hash")
         select = f"SELECT {', '.join(columns)} FROM {table.sql()} WHERE {wanted.where}"
         # EXPLAIN ANALYZE runs the statement and also says how many rows the reader saw, without a

@@ -215,3 +215,24 @@ def test_a_full_disk_is_no_fault_of_the_table(kind, raw, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space for the temporary database") as error:
         extract(raw, tmp_path / "out")
     assert error.value.errno == errno.ENOSPC
+
+
+def test_columns_without_a_name_or_of_an_unneeded_name_twice_do_not_matter(raw, tmp_path):
+    change(raw, "OUTPUTEVENTS", lambda rows: rows.append({**rows[0], "ROW_ID": "99"}))
+    before = extract(raw, tmp_path / "before")
+    for path in raw.iterdir():  # pandas' index first, NOTE twice, and a comma at the end
+        first, *rows = gzip.decompress(path.read_bytes()).decode().splitlines()
+        lines = [f",{first},NOTE,NOTE,", *(f"{k},{row},,{k}," for k, row in enumerate(rows))]
+        path.write_bytes(gzip.compress("\n".join([*lines, ""]).encode()))
+    after = extract(raw, tmp_path / "after")
+    assert {**after, "inputs": 0} == {**before, "inputs": 0}
+    before, after = (tmp_path / name / "mimic.npz" for name in ("before", "after"))
+    assert before.read_bytes() == after.read_bytes()
+
+
+def test_a_needed_column_twice_is_refused(raw, tmp_path):
+    path = raw / "PATIENTS.csv.gz"
+    content = gzip.decompress(path.read_bytes())
+    path.write_bytes(gzip.compress(content.replace(b"GENDER", b"DOB")))
+    with pytest.raises(DataError, match="PATIENTS.csv.gz: more than one column DOB; keep one"):
+        extract(raw, tmp_path / "out")
