@@ -95,7 +95,7 @@ class Wanted:
 
 
 _IDS, _EVENT = ("subject_id", "hadm_id"), ("hadm_id", "icustay_id", "itemid", "charttime")
-_ITEM = "CAST(itemid AS INTEGER)"
+_ITEM = _id("itemid")  # in the filter, too: a cast alone rounds 220179.6 to another item
 _TUBE = f"({_ITEM}, value) IN ((723, '1.0 ET/Trach'), (223900, 'No Response-ETT'))"
 WANTED = {
     "PATIENTS": Wanted(

@@ -134,12 +134,16 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 def verify(path: Path, stop: Event) -> None:
-    """Read a file to its end, or until `stop` is set. DataError if it is a gzip whose checksum or
-    length is another: DuckDB does not look at these."""
+    """Read a file to its end, or until `stop` is set.
+
+    DataError if it is a gzip whose checksum or length is another, or holds NUL bytes, as a copy
+    with a hole does: DuckDB does not look at these.
+    """
     try:
         with _opened(path) as file:
-            while not stop.is_set() and file.read(1 << 20):
-                pass
+            while not stop.is_set() and (block := file.read(1 << 20)):
+                if b"\0" in block:
+                    raise DataError(f"{path}: damaged (holds NUL bytes); {COPY_AGAIN}")
     except DAMAGED_GZIP as error:
         raise DataError(f"{path}: cut short or damaged ({error}); {COPY_AGAIN}") from None
 

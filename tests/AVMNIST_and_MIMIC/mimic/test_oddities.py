@@ -110,6 +110,7 @@ def test_two_entries_of_one_time_and_amount_are_no_copies_of_each_other(raw, tmp
     [
         ("ADMISSIONS", "HADM_ID", "1.5", "HADM_ID holds 1.5, which is no whole number"),
         ("CHARTEVENTS", "ITEMID", "211.4", "ITEMID holds 211.4, which is no whole number"),
+        ("CHARTEVENTS", "ITEMID", "211.6", "ITEMID holds 211.6, which is no whole number"),
         (
             "CHARTEVENTS",
             "CHARTTIME",
@@ -235,4 +236,13 @@ def test_a_needed_column_twice_is_refused(raw, tmp_path):
     content = gzip.decompress(path.read_bytes())
     path.write_bytes(gzip.compress(content.replace(b"GENDER", b"DOB")))
     with pytest.raises(DataError, match="PATIENTS.csv.gz: more than one column DOB; keep one"):
+        extract(raw, tmp_path / "out")
+
+
+def test_a_hole_of_nul_bytes_is_damage(raw, tmp_path):
+    change(raw, "ADMISSIONS", setting("DIAGNOSIS", "a long text that nobody reads"))
+    packed = raw / "ADMISSIONS.csv.gz"
+    content = gzip.decompress(packed.read_bytes()).replace(b"nobody", bytes(6))
+    (raw / "ADMISSIONS.csv").write_bytes(content)
+    with pytest.raises(DataError, match="ADMISSIONS.csv: .*NUL bytes.*; copy that file again"):
         extract(raw, tmp_path / "out")
