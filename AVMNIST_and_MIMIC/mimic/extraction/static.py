@@ -40,6 +40,7 @@ def select_cohort(scratch: Scratch, horizon: int) -> list[dict[str, object]]:
     scratch.run("cohort", _candidates(horizon))
     rules = {
         "first admission of its subject": "is_first",
+        "subject in PATIENTS": "is_known",
         f"{ADULT} years or older": "is_adult",
         "at least one ICU stay": "has_stay",
         "at least one usable event": "has_events",
@@ -72,6 +73,7 @@ def _candidates(horizon: int) -> str:
     return f"""CREATE TABLE candidates AS
         SELECT *,
           row_number() OVER (PARTITION BY subject_id ORDER BY admittime, hadm_id) = 1 AS is_first,
+          patients.subject_id IS NOT NULL AS is_known,
           date_diff('second', dob, admittime) >= {ADULT * 365.25 * 86_400} AS is_adult,
           intime IS NOT NULL AS has_stay,
           first IS NOT NULL AS has_events,

@@ -20,12 +20,15 @@ def test_cohort_is_the_first_adult_admission_with_an_icu_stay_and_a_long_record(
     hospital.patient(4, length=24)  # not longer than 24 h
     hospital.patient(8, length=24.5)
     hospital.patient(7, born="2084-12-01 00:00:00")
+    hospital.patient(10)  # of no subject that PATIENTS knows
+    del hospital.rows["PATIENTS"][-1]
     clean, reference = both(hospital, tmp_path)
     assert clean.arrays["hadm_id"].tolist() == reference.arrays["hadm_id"].tolist() == [5, 7, 8]
     assert clean.arrays["subject_id"].tolist() == [1, 1007, 1008]
     assert [(step["rows"], step["dropped"]) for step in clean.facts["funnel"]] == [
-        (8, 0),
-        (6, 2),
+        (9, 0),
+        (7, 2),
+        (6, 1),
         (5, 1),
         (4, 1),
         (4, 0),
