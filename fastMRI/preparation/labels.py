@@ -45,6 +45,7 @@ VOCABULARY = frozenset({
     "artifact",
     "Ligament - MCL High Grade sprain",
 })  # fmt: skip
+SPELLING = {known.lower(): known for known in VOCABULARY}
 # The paper's counts: annotations, and "subjects", which are volumes. Its 710 are 594: the 116
 # volumes with both partial and full cartilage loss count twice.
 PAPER = {"meniscus": (5_658, 663), "acl": (1_443, 254), "cartilage": (3_600, 710)}
@@ -78,13 +79,19 @@ class Annotations(NamedTuple):
 
 
 def label_of(finding: str) -> str:
-    """The task of one annotation; the first rule that fits. ("ACL" does not occur in PCL, MCL or
-    LCL.)"""
-    if "ACL" in finding:
+    """The task of one annotation; the first rule that fits, whatever the case and the blanks.
+    ("ACL" does not occur in PCL, MCL or LCL.)"""
+    finding = _one_case(finding)
+    if "acl" in finding:
         return "acl"
-    if "Meniscus Tear" in finding:
+    if "meniscus tear" in finding:
         return "meniscus"
-    return "cartilage" if "cartilage" in finding.lower() else "others"
+    return "cartilage" if "cartilage" in finding else "others"
+
+
+def _one_case(finding: str) -> str:
+    """In small letters, with one blank between words."""
+    return " ".join(finding.lower().split())
 
 
 def read_annotations(path: Path) -> Annotations:
@@ -92,12 +99,13 @@ def read_annotations(path: Path) -> Annotations:
     findings: Findings = defaultdict(lambda: defaultdict(set))
     places, study_level, unknown = defaultdict(list), [], Counter()
     seen, duplicates, blanks = set(), 0, 0
+    place, finding = "", ""
     for place, row in annotation_rows(path):
         volume, index, on_study_level, finding = _parse(place, row)
         values = tuple(row.values())
         duplicates += values in seen
         seen.add(values)
-        blanks += row["label"] != finding
+        blanks += row["label"] != row["label"].rstrip()
         if finding not in VOCABULARY:
             unknown[finding] += 1
         if on_study_level:
@@ -105,6 +113,7 @@ def read_annotations(path: Path) -> Annotations:
         else:
             places[finding].append((volume, index))
             findings[volume][index].add(label_of(finding))
+    _refuse_cut(place, finding)
     return Annotations(
         findings={volume: dict(slices) for volume, slices in sorted(findings.items())},
         places=dict(places),
@@ -119,6 +128,7 @@ def _parse(place: str, row: dict[str, str]) -> tuple[str, int, bool, str]:
     """A line of knee.csv -> volume, slice, whether it is about the whole study, finding."""
     file, index, level, label = (row[column] for column in COLUMNS)
     volume, finding = file.strip().removesuffix(".h5"), label.strip()
+    finding = SPELLING.get(_one_case(finding), finding)
     is_level = level.strip().lower() in ("yes", "no")
     if not (index.strip().isdecimal() and is_level and volume and finding):
         raise DataError(
@@ -126,6 +136,19 @@ def _parse(place: str, row: dict[str, str]) -> tuple[str, int, bool, str]:
             "is no annotation; fix the line, or download the file again"
         )
     return volume, int(index), level.strip().lower() == "yes", finding
+
+
+def _refuse_cut(place: str, finding: str) -> None:
+    """DataError if the last line's finding is the beginning of a known one: a copy that broke off
+    there."""
+    if not finding or finding in VOCABULARY:
+        return
+    start = _one_case(finding)
+    if whole := [known for key, known in sorted(SPELLING.items()) if key.startswith(start)]:
+        raise DataError(
+            f"{place}: the label {finding!r} is the beginning of {whole[0]!r}, so the file is cut "
+            "there; download it again"
+        )
 
 
 def annotation_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:

@@ -52,6 +52,7 @@ def prepare(
             "they are for rss coils"
         )
     lists = Lists.read(annotations, file_list)
+    _refuse_strangers(lists, annotations, file_list)
     settings = {"recipe": cache.RECIPE, **dataclasses.asdict(rules)}
     labelled_with = {
         "split": split,
@@ -111,6 +112,22 @@ class Lists(NamedTuple):
     @classmethod
     def read(cls, annotations: Path, file_list: Path) -> Lists:
         return cls(*read_file_list(file_list), read_annotations(annotations))
+
+
+def _refuse_strangers(lists: Lists, annotations: Path, file_list: Path) -> None:
+    """DataError if no listed volume has a finding: every label would be negative."""
+    findings = lists.annotations.findings
+    if not findings:
+        raise DataError(
+            f"{annotations}: no slice is annotated, so every label would be negative; "
+            "give fastMRI+'s whole knee.csv"
+        )
+    if not findings.keys() & set(lists.volumes):
+        raise DataError(
+            f"{annotations}: none of its {len(findings):,} annotated volumes, such as "
+            f"{min(findings)}, is in {file_list}, which names {lists.volumes[0]} and others; "
+            "give knee.csv and knee_file_list.csv of the same release of fastMRI+"
+        )
 
 
 def _unlisted(

@@ -122,9 +122,19 @@ def test_first_rule_that_fits_decides():
         "Displaced Meniscal Tissue": "others",
         "Cartilage - Full Thickness loss/defect": "cartilage",
         "loss of CARTILAGE": "cartilage",
+        "complex meniscus  tear": "meniscus",
         "artifact": "others",
     }
     assert {finding: label_of(finding) for finding in expected} == expected
+
+
+@pytest.mark.parametrize("label", ["meniscus tear", " Meniscus  Tear ", "MENISCUS TEAR"])
+def test_case_and_blanks_of_a_label_do_not_matter(tmp_path, label):
+    path = tmp_path / "knee.csv"
+    path.write_text(f"{NO_ROWS}file1000000,3,No,1,2,3,4,{label}\n")
+    annotations = read_annotations(path)
+    assert annotations.findings == {"file1000000": {3: {"meniscus"}}}
+    assert list(annotations.places) == ["Meniscus Tear"] and not annotations.unknown
 
 
 @pytest.mark.parametrize(
@@ -139,6 +149,10 @@ def test_first_rule_that_fits_decides():
         (NO_ROWS + "file1000000,3,No,1,2,3,4, \n", "label ' '"),
         (NO_ROWS + "file1000000,3,No\n", "line 2 has not 8 fields"),
         (b"\xff\xfe\x00", "cannot be read"),
+        (
+            NO_ROWS + "file1000000,3,No,1,2,3,4,Meniscus T",
+            "line 2: the label 'Meniscus T' is the beginning of 'Meniscus Tear'",
+        ),
     ],
 )
 def test_bad_annotations_are_refused(tmp_path, text, says):

@@ -85,7 +85,8 @@ def test_description_holds_counts_and_audit(prepared, capsys):
 def test_a_few_volumes_are_prepared_for_looking_at_them_and_are_all_train(few, tmp_path, capsys):
     for index in (3, 4):
         (few / f"singlecoil_train/file100000{index}.h5").unlink()
-    write_lists(few, [f"file100000{index}" for index in range(3)])
+    rows = "file1000001,0,No,1,2,3,4,Meniscus Tear\n"
+    write_lists(few, [f"file100000{index}" for index in range(3)], rows)
     main(arguments(few, tmp_path / "out"))
     assert "no volume in val and test: too few to train with" in capsys.readouterr().out
     assert {row["part"] for row in rows_of(tmp_path / "out")} == {"train"}
@@ -178,6 +179,21 @@ def test_bad_volumes_stop_or_are_listed(few, tmp_path, capsys):
     prepared = sorted(path.stem for path in (tmp_path / "out/volumes").iterdir())
     assert prepared == [f"file10000{index:02}" for index in (0, 2, 3, 4)]
     main(["--check", str(tmp_path / "out"), "--workers", "1"])
+
+
+@pytest.mark.parametrize(
+    "rows, says",
+    [
+        ("", "knee.csv: no slice is annotated"),
+        ("file1000004,0,Yes,,,,,artifact\n", "knee.csv: no slice is annotated"),
+        ("knee4,0,No,1,2,3,4,Meniscus Tear\n", "none of its 1 annotated volumes, such as knee4"),
+    ],
+)
+def test_annotations_of_no_listed_volume_are_no_negatives(few, tmp_path, rows, says):
+    write_lists(few, [f"file100000{index}" for index in range(5)], rows)
+    with pytest.raises(DataError, match=says):
+        main(arguments(few, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_folders_without_volumes_and_with_repeated_ones_are_refused(few, tmp_path):
