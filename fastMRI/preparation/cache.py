@@ -60,16 +60,14 @@ def write_volume(path: Path, volume: Volume, settings: Settings) -> None:
     attributes["settings_hash"] = settings_hash(settings)
     attributes["crc32"] = crc32(volume.image, volume.rss)
 
-    def write(temporary: Path) -> None:
-        try:
-            with h5py.File(temporary, "w") as file:
-                for name, array in (("image", volume.image), ("rss", volume.rss)):
-                    file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]))
-                file.attrs.update(attributes)
-        except RuntimeError as error:  # what h5py makes of a full disk while it closes a file
-            raise OSError(str(error)) from error
-
-    write_atomic(path, write)
+    # In memory first: HDF5 itself crashes where a disk is full.
+    with h5py.File(path.name, "w", driver="core", backing_store=False) as file:
+        for name, array in (("image", volume.image), ("rss", volume.rss)):
+            file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]))
+        file.attrs.update(attributes)
+        file.flush()
+        content = file.id.get_file_image()
+    write_atomic(path, lambda temporary: temporary.write_bytes(content))
 
 
 def crc32(*arrays: np.ndarray) -> int:

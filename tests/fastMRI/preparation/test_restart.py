@@ -1,5 +1,9 @@
 """A preparation that was interrupted, or is given again, with other files or settings."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from fastMRI.preparation import cache
@@ -50,6 +54,16 @@ def test_broken_off_preparation_goes_on(few, tmp_path, monkeypatch, capsys):
         for folder in (out, whole)
     )
     assert made == expected
+
+
+def test_a_full_disk_is_one_error_that_names_the_volume(few, tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left on device: .*file1000000.h5") as error:
+        main(arguments(few, tmp_path / "out"))
+    assert error.value.errno == errno.ENOSPC
 
 
 def test_new_and_replaced_raw_files_are_prepared(few, tmp_path, capsys):
