@@ -84,8 +84,7 @@ def find_volumes(
     for folder in folders:
         inside = [folder / f"{coils}_{part}" for part in ("train", "val")]
         inside = [path for path in inside if path.is_dir()] or [folder]
-        files = [path for place in inside for path in place.glob("*.h5")]
-        files = [path for path in files if not path.name.startswith(".")]
+        files = [path for place in inside for path in place.glob("*") if _is_volume(path)]
         if not files:
             what = "no .h5 files there" if folder.is_dir() else "no such folder"
             raise DataError(
@@ -100,6 +99,10 @@ def find_volumes(
                 )
             volumes[path.stem] = path
     return dict(sorted(volumes.items()))
+
+
+def _is_volume(path: Path) -> bool:
+    return path.suffix.lower() == ".h5" and not path.name.startswith(".")
 
 
 class Lists(NamedTuple):

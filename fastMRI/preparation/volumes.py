@@ -128,6 +128,8 @@ def _check_fit(path: Path, rules: Rules, slices: int, width: int, last_annotated
 
 def _scaled(path: Path, array: np.ndarray, average: int, scale: float) -> np.ndarray:
     """Means of `average` x `average` pixels, in units of `scale`."""
+    if not scale:
+        raise DataError(f"{path}: kspace is empty: zero nearly everywhere; {COPY_AGAIN}")
     scale = np.float32(scale)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         scaled = block_mean(array, average) / scale
@@ -241,6 +243,9 @@ def _deviation(array: np.ndarray, reference: np.ndarray) -> float:
 
 def _compare(path: Path, magnitude: np.ndarray, esc: np.ndarray) -> float:
     """Deviation from reconstruction_esc, which our crop must show."""
+    if not esc.any():
+        what = "reconstruction_esc is" if magnitude.any() else "kspace and reconstruction_esc are"
+        raise DataError(f"{path}: {what} empty: zero everywhere; {COPY_AGAIN}")
     deviation = _deviation(magnitude, esc)
     if not deviation <= TOLERANCE:
         raise DataError(

@@ -196,6 +196,11 @@ def test_annotations_of_no_listed_volume_are_no_negatives(few, tmp_path, rows, s
     assert not (tmp_path / "out").exists()
 
 
+def test_the_suffix_of_a_volume_may_be_in_capitals(few):
+    (few / "singlecoil_train/file1000002.h5").rename(few / "singlecoil_train/file1000002.H5")
+    assert list(find_volumes([few])) == [f"file100000{index}" for index in range(5)]
+
+
 def test_folders_without_volumes_and_with_repeated_ones_are_refused(few, tmp_path):
     remedy = "give the folder that holds singlecoil_train and singlecoil_val"
     for folder, says in ((tmp_path / "none", "no such folder"), (few.parent, "no .h5 files there")):
