@@ -20,17 +20,19 @@ from VQA_and_NLVR2.inputs.images import load_rgb
 class Checked(TypedDict):
     """checked_images.json."""
 
-    readable: list[str]  # names of files
+    readable: dict[str, int]  # names of files, and their sizes in bytes
 
 
 def unreadable(paths: Sequence[Path], remembered: Path) -> dict[Path, str]:
     """Of `paths`, the images that cannot be decoded, and what is wrong with each.
 
-    The names of those that can are kept in the JSON file `remembered` and not looked at again.
-    Where it cannot be written, all are looked at every time.
+    The names and sizes of those that can are kept in the JSON file `remembered`, and these are not
+    looked at again while their sizes stay. Where it cannot be written, all are looked at every
+    time.
     """
     good = _read(remembered)
-    new = [path for path in dict.fromkeys(paths) if path.name not in good]
+    sizes = {path: _size(path) for path in paths}
+    new = [path for path, size in sizes.items() if size is None or good.get(path.name) != size]
     if not new:
         return {}
     with ThreadPoolExecutor(
@@ -43,20 +45,31 @@ def unreadable(paths: Sequence[Path], remembered: Path) -> dict[Path, str]:
             if complaint:
                 broken[path] = complaint
         bar.close()
-    good.update(path.name for path in new if path not in broken)
+    for path in new:
+        good.pop(path.name, None)
+        if path not in broken:
+            good[path.name] = sizes[path]
     try:
-        write_json(remembered, {"readable": sorted(good)})
+        write_json(remembered, {"readable": dict(sorted(good.items()))})
     except OSError as error:
         again = "the images will be decoded again before the next run"
         print(f"{remembered}: {error.strerror}; {again}", flush=True)
     return broken
 
 
-def _read(remembered: Path) -> set[str]:
+def _size(path: Path) -> int | None:
+    """In bytes; None where the file cannot be reached."""
     try:
-        return set(read_record(remembered, Checked, "it is written anew")["readable"])
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _read(remembered: Path) -> dict[str, int]:
+    try:
+        return read_record(remembered, Checked, "it is written anew")["readable"]
     except (DataError, OSError):
-        return set()  # nothing remembered, or nothing that can be used: it is only a shortcut
+        return {}  # nothing remembered, or nothing that can be used: it is only a shortcut
 
 
 def _complaint(path: Path) -> str:

@@ -55,12 +55,13 @@ def read_examples(config: NLVR2Data) -> Found:
     """Training, validation (dev, or the held-out directories) and test split (test1). DataError for
     files that are missing, damaged, or not what they should be."""
     files = {name: _find(config.folder, f"{name}.json") for name in ("train", "dev", "test1")}
-    train, val = read_nlvr2(files["train"]), read_nlvr2(files["dev"])
+    read = {name: _read(source, name) for name, source in files.items()}
+    train, val = read["train"], read["dev"]
     if config.hold_out is not None:
         train, val = hold_out(train, config.hold_out)
     train = train.take(np.arange(len(train))[: config.train_size])
     found = Found({}, {}, [])
-    for name, sentences in {"train": train, "val": val, "test": read_nlvr2(files["test1"])}.items():
+    for name, sentences in {"train": train, "val": val, "test": read["test1"]}.items():
         paths, lines = _photographs(config, sentences)
         whole = (paths != "").all(axis=1)
         subsets = _subsets(config.folder, sentences)
@@ -76,6 +77,17 @@ def _find(folder: Path, name: str) -> Source:
     if source is None:
         raise DataError(f"nlvr2: {folder / name} is missing; {HOW_TO_GET}")
     return source
+
+
+def _read(source: Source, split: str) -> Sentences:
+    """DataError if examples of another split are among them."""
+    sentences = read_nlvr2(source)
+    if others := sorted(set(sentences.split.strings) - {split}):
+        raise DataError(
+            f"{source}: holds examples of {', '.join(others)}, as their identifiers say, where "
+            f"those of {split} belong; give NLVR2's {split}.json under this name"
+        )
+    return sentences
 
 
 def _subsets(folder: Path, sentences: Sentences) -> dict[str, np.ndarray]:

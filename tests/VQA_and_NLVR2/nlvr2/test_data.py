@@ -131,6 +131,21 @@ def test_images_are_checked_once_and_broken_ones_again(own_files, monkeypatch):
     assert seen == [picture]
 
 
+def test_an_image_that_was_cut_since_the_check_is_looked_at_again(own_files):
+    load(settings(own_files))
+    picture = next((own_files / "images/dev").glob("*.png"))
+    picture.write_bytes(picture.read_bytes()[:300])
+    assert load(settings(own_files)).facts["sizes"]["val"]["left_out"] > 0
+
+
+def test_names_without_sizes_are_looked_at_again(own_files):
+    pictures = sorted((own_files / "images/dev").glob("*.png"))
+    pictures[0].write_bytes(pictures[0].read_bytes()[:300])
+    names = [path.name for path in (own_files / "images").rglob("*.png")]
+    (own_files / "checked_images.json").write_text(json.dumps({"readable": names}))
+    assert load(settings(own_files)).facts["sizes"]["val"]["left_out"] > 0
+
+
 def test_sentences_that_are_cut_are_counted(nlvr2_files, capsys):
     facts = load(settings(nlvr2_files, "--backbone.max_text_length", "8")).facts
     assert facts["sizes"]["test"]["cut"] > 0
@@ -168,10 +183,17 @@ def damage_sentence(folder):
     path.write_text("\n".join([json.dumps(json.loads(first) | {"sentence": " "}), *rest]))
 
 
+def exchange_files(folder):
+    dev = (folder / "dev.json").read_bytes()
+    (folder / "test1.json").replace(folder / "dev.json")
+    (folder / "test1.json").write_bytes(dev)
+
+
 @pytest.mark.parametrize(
     "damage, message",
     [
         (damage_label, r"dev.json: line \d+ .*label 'yes' is neither 'True' nor 'False'"),
+        (exchange_files, "dev.json: holds examples of test1, .* where those of dev belong"),
         (damage_folder, r"no photograph \*-img0.png"),
         (damage_file, "test1.json is missing; how to get it: .*--data.source synthetic"),
         (damage_sentence, r"train.json: line 1 \(identifier train-0-0-0\): its text is empty"),
@@ -186,8 +208,7 @@ def test_bad_files_are_one_line(damage, message, own_files):
 
 def test_an_image_that_breaks_after_the_check_stops_with_its_name(own_files, tmp_path):
     load(settings(own_files))
-    picture = next((own_files / "images/train/0").glob("*.png"))
     for path in (own_files / "images/train").rglob("*.png"):
-        path.write_bytes(picture.read_bytes()[:200])
+        path.write_bytes(b"x" * path.stat().st_size)  # of the size that was checked
     with pytest.raises(DataError, match=r"-img\d.png: no readable image"):
         train(own_files, tmp_path, "--method", "unimodal_image")
