@@ -127,7 +127,20 @@ def rules_of(args: argparse.Namespace) -> Rules:
         given["noise"] = ("clips",)
     elif args.noise_kinds is not None:
         given["noise"] = args.noise_kinds
-    return dataclasses.replace(VARIANTS[args.variant], **given)
+    rules = dataclasses.replace(VARIANTS[args.variant], **given)
+    if args.noise_kinds is not None and args.noise not in (None, "generated"):
+        raise SettingsError(
+            f"--noise-kinds {','.join(args.noise_kinds)} contradicts --noise {args.noise}: "
+            "they are kinds of generated noise; leave out one of the two"
+        )
+    other = "speaker" if rules.split == "take" else "take"
+    if useless := [name for name in (f"test_{other}s", f"val_{other}s") if name in given]:
+        option = "--" + useless[0].replace("_", "-")
+        raise SettingsError(
+            f"{option} does nothing with --split {rules.split}; leave it out, or give "
+            f"--split {other}"
+        )
+    return rules
 
 
 def is_named(rules: Rules, variant: str) -> bool:
@@ -158,6 +171,8 @@ def takes(text: str) -> tuple[int, ...]:
     chosen: set[int] = set()
     for span in text.split(","):
         ends = [int(end) for end in span.split("-")]
+        if len(ends) > 2 or ends[0] > ends[-1]:
+            raise argparse.ArgumentTypeError(f"{span} is no span; give the lower take first: 0-4")
         chosen |= set(range(ends[0], ends[-1] + 1))
     return tuple(sorted(chosen))
 

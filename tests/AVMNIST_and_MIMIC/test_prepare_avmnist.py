@@ -117,7 +117,8 @@ def test_a_changed_rule_is_recorded_as_custom(avmnist_raw, tmp_path):
 
 def test_speaker_split_holds_out_whole_speakers(avmnist_raw, tmp_path):
     for path in sorted((avmnist_raw / "speech").glob("*_ann_*.wav")):
-        path.with_name(path.name.replace("ann", "cat")).write_bytes(path.read_bytes())
+        backwards = wav(audio.wavfile.read(path)[1][::-1])  # no recording is in two parts
+        path.with_name(path.name.replace("ann", "cat")).write_bytes(backwards)
     facts = prepare(avmnist_raw, tmp_path / "out", "--split", "speaker", "--test-speakers", "ann")
     assert facts["speech"]["speakers"] == {"train": ["bob"], "val": ["cat"], "test": ["ann"]}
 
@@ -181,6 +182,17 @@ def _one_nine(avmnist_raw: Path) -> None:
         path.unlink()
 
 
+def _one_recording_twice(avmnist_raw: Path) -> None:
+    speech = avmnist_raw / "speech"
+    (speech / "3_bob_2.wav").write_bytes((speech / "3_ann_0.wav").read_bytes())
+
+
+def _test_images_of_training(avmnist_raw: Path) -> None:
+    images = (avmnist_raw / "train-images-idx3-ubyte").read_bytes()[16:]
+    test = np.frombuffer(images, np.uint8)[: TEST * 784].reshape(TEST, 28, 28)
+    (avmnist_raw / "t10k-images-idx3-ubyte").write_bytes(idx(test))
+
+
 def _misnamed(avmnist_raw: Path) -> None:
     for path in (avmnist_raw / "speech").iterdir():
         path.rename(path.with_name("take" + path.name))
@@ -225,6 +237,14 @@ BAD_INPUT = {
     ),
     "no recording of a digit": (_no_nines, "no recording of digit 9"),
     "too few recordings of a digit": (_one_nine, "digit 9 has 1 recording,"),
+    "a recording in two parts": (
+        _one_recording_twice,
+        "1 recordings are in two parts, .*: 3_bob_2.wav of train is 3_ann_0.wav of test",
+    ),
+    "images in two parts": (
+        _test_images_of_training,
+        f"{TEST} images are in two parts, .*: row 0 of train is row 0 of test",
+    ),
     "only misnamed WAVs": (_misnamed, "60 WAVs have other names"),
 }
 
@@ -266,6 +286,12 @@ def test_an_unreadable_zip_is_one_line(avmnist_raw, tmp_path):
         (["--val-rows", "240"], "only 240 rows"),
         (["--test-takes", "0-5"], r"takes \[5\]"),
         (["--test-takes", "x"], "--test-takes"),
+        (["--test-takes", "4-0"], "--test-takes: 4-0 is no span; give the lower take first"),
+        (["--test-takes", "none"], "test_takes is empty"),
+        (["--noise", "none", "--noise-kinds", "white"], "white contradicts --noise none"),
+        (["--split", "speaker", "--test-takes", "1"], "--test-takes does nothing with --split sp"),
+        (["--val-speakers", "ann"], "--val-speakers does nothing with --split take"),
+        (["--split", "speaker"], r"needs three speakers, .* not 2 \(ann, bob\); .* --split take"),
         (["--frobnicate"], "frobnicate"),
     ],
 )

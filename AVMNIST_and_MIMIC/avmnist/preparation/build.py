@@ -32,7 +32,12 @@ from AVMNIST_and_MIMIC.avmnist.preparation.layout import (
 )
 from AVMNIST_and_MIMIC.avmnist.preparation.noise import Mixer, NoiseClips
 from AVMNIST_and_MIMIC.avmnist.preparation.rules import PARTS, Rules
-from AVMNIST_and_MIMIC.avmnist.preparation.splits import assign, choose
+from AVMNIST_and_MIMIC.avmnist.preparation.splits import (
+    Positions,
+    assign,
+    choose,
+    refuse_shared,
+)
 from i2m2.errors import SettingsError
 from i2m2.files import write_json
 
@@ -96,6 +101,7 @@ def _write(folder: Path, material: Material, rules: Rules, seed: int) -> Facts:
     val_rows = rules.val_rows if rules.val_rows is not None else max(1, total // 12)
     if val_rows >= total:
         raise SettingsError(f"val_rows={val_rows}: the train files have only {total} rows")
+    _refuse_shared_images(material, total - val_rows)
     np.save(folder / "train_labels.npy", material.train.labels)
     np.save(folder / "test_labels.npy", material.test.labels)
     images = _write_images(folder / "image", material, rules)
@@ -107,6 +113,21 @@ def _write(folder: Path, material: Material, rules: Rules, seed: int) -> Facts:
         **images,
         "speech": speech,
     }
+
+
+def _refuse_shared_images(material: Material, val_start: int) -> None:
+    train = [(f"row {row}", image) for row, image in enumerate(material.train.images)]
+    test = [(f"row {row}", image) for row, image in enumerate(material.test.images)]
+    refuse_shared("images", {"train": train[:val_start], "val": train[val_start:], "test": test})
+
+
+def _refuse_shared_recordings(recordings: list[audio.Recording], positions: Positions) -> None:
+    by_part = {
+        part: [(recordings[i].name, recordings[i].samples) for i in places]
+        for part, places in positions.items()
+        if part == "train" or places != positions["train"]  # by the rules, val may share train's
+    }
+    refuse_shared("recordings", by_part)
 
 
 def _write_images(folder: Path, material: Material, rules: Rules) -> Facts:
@@ -130,6 +151,7 @@ def _write_audio(
 ) -> Facts:
     """The spectrograms and pairs.csv -> what dataset.json says of the speech."""
     recordings, positions = choose(material.recordings, rules)
+    _refuse_shared_recordings(recordings, positions)
     mixer = Mixer(
         seed,
         rules.noise,

@@ -74,6 +74,8 @@ class Rules:
             return f"snr_min={low:g} exceeds snr_max={high:g}; give the lower one as --snr-min"
         if self.val_rows is not None and self.val_rows < 1:
             return f"val_rows={self.val_rows}: must be at least 1"
+        if self.split == "take" and not self.test_takes:
+            return "test_takes is empty, so nothing is left to test on; give some, such as 0-4"
         if both := set(self.test_takes) & set(self.val_takes):
             return f"takes {sorted(both)} are named for both test and validation"
         return None

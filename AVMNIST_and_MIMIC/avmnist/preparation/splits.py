@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -34,6 +35,12 @@ def choose(recordings: Sequence[Recording], rules: Rules) -> tuple[list[Recordin
     if rules.split == "take":
         return chosen, split_by_take(chosen, rules.test_takes, rules.val_takes)
     speakers = sorted({recording.speaker for recording in chosen})
+    if len(speakers) < len(PARTS):
+        raise SettingsError(
+            f"--split speaker needs three speakers, one each for train, val and test, not "
+            f"{len(speakers)} ({', '.join(speakers)}); add recordings of others, or give "
+            "--split take"
+        )
     not_val = [name for name in speakers if name not in rules.val_speakers]
     test = rules.test_speakers or tuple(not_val[-1:])
     not_test = [name for name in speakers if name not in test]
@@ -100,6 +107,27 @@ def split_by_speaker(
                 "choose others (--test-speakers, --val-speakers)"
             )
     return parts
+
+
+def refuse_shared(what: str, parts: Mapping[str, Iterable[tuple[str, np.ndarray]]]) -> None:
+    """DataError if something of one part, by content, is in another, under whatever name.
+
+    `parts`: {part: its (name, content)}. Silence and blank images give nothing away.
+    """
+    first: dict[bytes, tuple[str, str]] = {}
+    shared = []
+    for part, members in parts.items():
+        for name, content in members:
+            if content.any():
+                digest = hashlib.sha256(content.tobytes()).digest()
+                other, other_name = first.setdefault(digest, (part, name))
+                if other != part:
+                    shared.append(f"{other_name} of {other} is {name} of {part}")
+    if shared:
+        raise DataError(
+            f"{len(shared):,} {what} are in two parts, where a model would know them again: "
+            f"{shared[0]}; give different files, or remove one of the two"
+        )
 
 
 def _positions(
