@@ -8,6 +8,7 @@ from i2m2.errors import SettingsError
 
 INTER = "inter"  # the fusion expert, beside the experts that bear their modality's name
 EXPERT = "expert_"  # prefix of an expert's own log-probabilities in saved predictions
+JOINT = ("intra", "i2m2")  # methods that train several experts, which may start warm
 PRODUCT = "product"  # the product of all experts, where it stands beside them
 
 FUSIONS = ("concat", "low_rank_tensor", "tensor", "gated")  # i2m2.fusion has their classes
@@ -29,6 +30,21 @@ def methods_of(modalities: Sequence[str], baselines: Sequence[str] = ()) -> tupl
 def method_of(expert: str) -> str:
     """The method that trains one expert alone."""
     return INTER if expert == INTER else f"unimodal_{expert}"
+
+
+def name_parts(
+    method: str, fusion: str | None, preset: str, scratch: bool, tag: str | None
+) -> dict[str, str]:
+    """{setting: what it adds to the name of a run's folder}, in the order of the name:
+    `<method>[-<fusion>][-<preset>][-scratch][-<tag>]`, without the preset `paper`."""
+    parts = {
+        "method": method,
+        "fusion": fusion,
+        "preset": None if preset == "paper" else preset,
+        "init": "scratch" if scratch else None,
+        "tag": tag,
+    }
+    return {setting: part for setting, part in parts.items() if part}
 
 
 def experts_of(

@@ -14,7 +14,7 @@ import numpy as np
 
 from i2m2.errors import DamagedError, DataError, SettingsError
 from i2m2.files import Plain
-from i2m2.names import EXPERT, INTER, PRODUCT, method_of
+from i2m2.names import EXPERT, INTER, JOINT, PRODUCT, method_of, name_parts
 from i2m2.reading.arrays import ArrayFile
 from i2m2.reading.paths import damaged
 from i2m2.reading.records import as_record, read_record
@@ -31,6 +31,7 @@ class StoredConfig(TypedDict, total=False):
     method: str
     fusion: str | None
     preset: str
+    init: str
     tag: str | None
     task: str
     seed: int
@@ -111,12 +112,12 @@ def is_seed_folder(path: Path) -> bool:
 
 def by_seed(runs: Iterable[Path]) -> dict[str, Path]:
     """{`seed<k>`, by its config.yaml: the folder of that run}, copies not counted. DataError for a
-    seed folder of another method."""
+    seed folder of other settings than its run is named by."""
     found: dict[str, Path] = {}
     for run in runs:
         config, name = read_config(run), run.resolve().name
         if is_seed_folder(run):
-            _refuse_other_method(run.absolute(), config)
+            _refuse_other_name(run.absolute(), config)
         name = f"seed{config['seed']}" if "seed" in config else name
         found[name] = run if run.name == name else found.get(name, run)
     return found
@@ -143,7 +144,7 @@ def _read_run(path: Path) -> RunRecord:
     try:
         env, config = read_environment(path), read_config(path)
         test = read_result(path)["test"] if is_done(path) else None
-        _refuse_other_method(path, config)
+        _refuse_other_name(path, config)
         _refuse_outdated(path, env.get("product_of") or ())
     except DataError as error:
         return RunRecord(dir=path, test=None, config={}, data={}, fault=str(error))
@@ -159,14 +160,37 @@ def _read_run(path: Path) -> RunRecord:
     )
 
 
-def _refuse_other_method(path: Path, config: Plain) -> None:
-    """DataError for a folder that was copied to, or renamed as, one of another method."""
-    method, name = config.get("method", PRODUCT), path.parent.name
-    if method != PRODUCT and not f"{name}-".startswith(f"{method}-"):
+def _refuse_other_name(path: Path, config: Plain) -> None:
+    """DataError for a folder that was copied to, or renamed as, one of other settings."""
+    name = path.parent.name
+    if setting := _not_named(name, config):
+        value = config.get(setting)
+        value = "null" if value is None else value
         raise DataError(
-            f"{path}/config.yaml: method is {method}, which is no run of {name}; "
+            f"{path}/config.yaml: {setting} is {value}, which is no run of {name}; "
             "move that folder back or delete it"
         )
+
+
+def _not_named(name: str, config: Plain) -> str | None:
+    """The first setting that a run's folder is not named by; None where it bears the run's name. A
+    product may have any; of a config that lacks part of what makes a name, the method counts."""
+    method = config.get("method", PRODUCT)
+    if method == PRODUCT:
+        return None
+    if not {"fusion", "init", "tag"} <= config.keys():
+        return None if f"{name}-".startswith(f"{method}-") else "method"
+    fusion, init, tag = (config[setting] for setting in ("fusion", "init", "tag"))
+    scratch = init == "scratch" and method in JOINT
+    parts = name_parts(method, fusion, config.get("preset", "paper"), scratch, tag)
+    if name == "-".join(parts.values()):
+        return None
+    rest = f"{name}-"
+    for setting, part in parts.items():
+        if not rest.startswith(f"{part}-"):
+            return setting
+        rest = rest.removeprefix(f"{part}-")
+    return "init" if rest.startswith("scratch-") else "tag"
 
 
 def _refuse_outdated(product: Path, parts: Iterable[str]) -> None:
@@ -241,11 +265,11 @@ def part_of(results: Path, config: Plain, expert: str, seed: str) -> Path:
     alone need not repeat its parts. `config`: of the joint run; `seed`: name of its folder."""
     fusion = config.get("fusion") if expert == INTER else None
     preset = config.get("preset", "paper")
-    parts = [method_of(expert), fusion, preset if preset != "paper" else None]
-    tagged, untagged = (
-        results / "-".join(part for part in [*parts, tag] if part) / seed
+    names = (
+        "-".join(name_parts(method_of(expert), fusion, preset, scratch=False, tag=tag).values())
         for tag in (config.get("tag"), None)
     )
+    tagged, untagged = (results / name / seed for name in names)
     return tagged if tagged.exists() or not is_done(untagged) else untagged
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, get_type_hints
 from i2m2.errors import SettingsError
 from i2m2.files import Plain
 from i2m2.metrics import METRICS
-from i2m2.names import FUSIONS, INTER, experts_of
+from i2m2.names import FUSIONS, INTER, experts_of, name_parts
 
 # What a setting means for the numbers of a run; one without a role changes them.
 #   neutral   no influence: a run may be resumed with another value
@@ -146,10 +146,10 @@ class RunConfig:
 
     @property
     def run_name(self) -> str:
-        """`<method>[-<fusion>][-<preset>][-scratch][-<tag>]`, without the preset `paper`."""
-        preset = self.preset if self.preset != "paper" else None
-        scratch = "scratch" if self.init == "scratch" and len(self.experts) > 1 else None
-        return "-".join(filter(None, (self.method, self.fusion, preset, scratch, self.tag)))
+        """The name of its folder, as `name_parts` makes it."""
+        scratch = self.init == "scratch" and len(self.experts) > 1
+        parts = name_parts(self.method, self.fusion, self.preset, scratch, self.tag)
+        return "-".join(parts.values())
 
 
 def settings_of(cls: type, prefix: str = "") -> dict[str, tuple[Any, Field]]:

@@ -51,6 +51,39 @@ def test_collect_reads_only_seed_folders_in_order(tmp_path):
     assert found == [("a", 0), ("b", 9), ("b", 10)]
 
 
+FULL = {"method": "inter", "fusion": "concat", "preset": "paper", "init": "scratch", "tag": None}
+WARM = FULL | {"method": "i2m2", "init": "warm"}
+
+
+@pytest.mark.parametrize(
+    "name, config, setting",
+    [
+        ("inter-concat", FULL, None),
+        ("inter-low_rank_tensor", FULL, "fusion is concat"),
+        ("inter-concat-small", FULL, "tag is null"),
+        ("inter-concat", FULL | {"tag": "small"}, "tag is small"),
+        ("inter-concat", FULL | {"preset": "official_code"}, "preset is official_code"),
+        ("inter", FULL | {"fusion": None}, None),
+        ("i2m2-concat", WARM, None),
+        ("i2m2-concat-scratch", WARM, "init is warm"),
+        ("i2m2-concat-scratch", WARM | {"tag": "scratch"}, None),
+        ("i2m2-concat", WARM | {"init": "scratch"}, "init is scratch"),
+        ("intra-official_code-scratch-x", WARM | {"method": "intra", "fusion": None}
+         | {"preset": "official_code", "init": "scratch", "tag": "x"}, None),
+        ("unimodal_image", FULL | {"method": "unimodal_image", "fusion": None}, None),
+        ("i2m2-concat", FULL, "method is inter"),
+        ("product-image-audio", {"method": "product"}, None),
+        ("i2m2-anything", {"method": "i2m2", "tag": None}, None),
+    ],
+)  # fmt: skip
+def test_a_run_counts_only_in_the_folder_that_its_settings_name(name, config, setting, tmp_path):
+    make_run(tmp_path, f"toy/{name}/seed0", {"accuracy": 0.5}, config=config)
+    (run,) = collect(tmp_path / "toy")
+    told = f"seed0/config.yaml: {setting}, which is no run of {name}; move that folder back"
+    assert told in run.fault if setting else not run.fault
+    assert (run.test is None) == bool(setting)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
