@@ -34,11 +34,17 @@ set_loader("yaml12", load_yaml, exceptions=(YamlError,))
 
 def read_words(argv: Iterable[str]) -> dict[str, str | None]:
     """The words of a training command, {--name: its value}, the later one of two; None for a word
-    without a value. The published code's names of fusions are replaced."""
+    without a value. The published code's names of fusions are replaced. SettingsError for a second
+    --config, in whose favour the first would be dropped."""
     words, rest = {}, list(argv)
     while rest:
         word = rest.pop(0)
         name, equals, value = word.partition("=")
+        if name == "--config" and name in words:
+            raise SettingsError(
+                "command line: --config is given twice; give one file, and what differs from it as "
+                "options"
+            )
         if not word.startswith("--") or word in FLAGS:
             words[word] = None
         elif equals:
@@ -179,7 +185,8 @@ def _check_ranges(config: RunConfig) -> None:
         least = _least(settings[name][1]) if isinstance(value, int) else 0
         if not least <= value < math.inf or (name in ABOVE_ZERO and value == 0):
             bound = "above 0" if name in ABOVE_ZERO else f"at least {least}"
-            raise SettingsError(f"{name}={value} must be {bound}")
+            number = "" if math.isfinite(value) else "a finite number "
+            raise SettingsError(f"{name}={value} must be {number}{bound}")
     for name in ("warmup", "momentum"):
         if (value := getattr(config.optim, name)) >= 1:
             raise SettingsError(f"optim.{name}={value} must be below 1")
