@@ -11,6 +11,7 @@ from argparse import SUPPRESS
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import Field
+from itertools import chain, product
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -114,13 +115,14 @@ def _read_settings(path: str, words: Mapping[str, str | None], cls: type[RunConf
     for name in names:
         if not isinstance(values.get(name, ""), (str, int, float)):
             raise _not_possible(path, name, values[name], str)
-    method, task, preset = (str(words.get(f"--{n}") or values.get(n, "paper")) for n in names)
+    usual = {name: types[name][1].default for name in names if name in types}
+    method, task, preset = (str(words.get(f"--{n}") or values.get(n, usual.get(n))) for n in names)
     parts = {"per_task": task, "per_method": METHOD_ALIASES.get(method, method)}
     flat = merge_preset(values, path, preset, parts)
     for name in groups_of(types) & flat.keys():
         check_group(flat.pop(name), f"{path}: {name}")
-    _refuse_unknown(flat, set(types), path)
     _check_parts(values, path, cls)
+    _refuse_unknown(flat, set(types), path)
     return {name: _value(path, name, value, types[name][0]) for name, value in flat.items()}
 
 
@@ -144,15 +146,25 @@ def _value(where: str, name: str, value: object, hint: object) -> Any:
 
 
 def _check_parts(values: Plain, path: str, cls: type[RunConfig]) -> None:
-    """SettingsError for settings of a method that there is not: nobody would ever get them."""
-    methods = ("unimodal", *methods_of(cls.modalities, cls.baselines))
-    for group in (values, *(values.get("presets") or {}).values()):
-        for name in group.get("per_method") or {}:
-            if name not in methods:
-                choices = ", ".join(methods)
-                raise SettingsError(
-                    f"{path}: per_method.{name} is no method; choose one of {choices}"
-                )
+    """SettingsError for settings of a method or a task that there is not, which nobody would ever
+    get, and for a key that is no setting, also where this run does not get it."""
+    types = settings_of(cls)
+    task = types["task"][0] if "task" in types else Literal[()]
+    tasks = get_args(task) if get_origin(task) is Literal else None
+    there_are = {"method": methods_of(cls.modalities, cls.baselines), "task": tasks}
+    presets = check_group(values.get("presets", {}), f"{path}: presets")
+    groups = {path: values} | {f"{path}: presets.{name}": of for name, of in presets.items()}
+    for (where, group), (what, names) in product(groups.items(), there_are.items()):
+        parts = check_group(group, where).get(f"per_{what}", {})
+        # The kind, `unimodal` say, then those of that kind.
+        both = ((name.partition("_")[0], name) for name in names or ())
+        choices = dict.fromkeys(chain.from_iterable(both))
+        for part, settings in check_group(parts, f"{where}: per_{what}").items():
+            place = f"{where}: per_{what}.{part}"
+            if part not in choices and names is not None:
+                choose = f"choose one of {', '.join(choices)}" if choices else "there are none here"
+                raise SettingsError(f"{place} is no {what}; {choose}")
+            _refuse_unknown(flatten(check_group(settings, place)), set(types), place)
 
 
 def _not_possible(where: str, name: str, value: object, hint: object) -> SettingsError:

@@ -1,5 +1,6 @@
 """Settings: precedence, names of runs, and what is refused."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -8,6 +9,7 @@ import pytest
 import yaml
 
 from AVMNIST_and_MIMIC.avmnist.settings import AVMNISTConfig
+from AVMNIST_and_MIMIC.mimic.settings import MIMICConfig
 from i2m2.errors import SettingsError
 from i2m2.settings import RunConfig, setting, to_dict
 from i2m2.training.config import load_config, read_words, shell_command
@@ -168,6 +170,34 @@ def test_wrong_keys_and_values_in_a_file_are_refused_with_its_name(tmp_path):
             load(config=path)
     with pytest.raises(SettingsError, match="No such file"):
         load(config=Path("nowhere.yaml"))
+
+
+def test_settings_of_a_part_that_is_not_there_are_refused_and_the_usual_task_has_its_own(
+    tmp_path,
+):
+    path = tmp_path / "x.yaml"
+
+    def read(text):
+        path.write_text(f"dataset: mimic\nmethod: intra\n{text}")
+        return load_config(MIMICConfig, ["--config", str(path)])
+
+    for text, message in {
+        "per_task: {icd: {seed: 3}}": "x.yaml: per_task.icd is no task; choose one of mortality, "
+        "icd9, icd9_0, icd9_1",
+        "presets: {fast: {per_task: {icd9_20: {seed: 3}}}}": "presets.fast: per_task.icd9_20 is no",
+        "per_task: {icd9_7: {optim.rl: 3}}": "per_task.icd9_7: optim.rl is not a setting. Did you",
+        "presets: {fast: {per_method: {inter: {sed: 3}}}}": "per_method.inter: sed is not a set",
+        "presets: {fast: 3}": "x.yaml: presets.fast must hold settings",
+        "per_method: {late: {seed: 3}}": "per_method.late is no method; choose one of unimodal, "
+        "unimodal_static, unimodal_series, intra",
+    }.items():
+        with pytest.raises(SettingsError, match=re.escape(message)):
+            read(text)
+    path.write_text("dataset: avmnist\nmethod: intra\nper_task: {icd9: {seed: 3}}")
+    with pytest.raises(SettingsError, match="per_task.icd9 is no task; there are none here"):
+        load(config=path)
+    assert read("per_task: {mortality: {seed: 3}, icd9: {seed: 4}}").seed == 3
+    assert read("task: icd9_1\nper_task: {mortality: {seed: 3}, icd9: {seed: 4}}").seed == 4
 
 
 def test_the_words_of_a_command_are_read_in_one_place():
