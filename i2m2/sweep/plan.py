@@ -77,6 +77,7 @@ def plan(
     """A job per row and seed, seed by seed, rows in the order given; its arguments begin with
     `base`. `together`: a job per row, of all seeds, where these are faster at once. SettingsError
     for settings that a row cannot have."""
+    _refuse_seeds(rows, overrides)
     scratch = read_words(overrides).get("--init") == "scratch"
     words = {row: [*base, "--method", *shlex.split(row)] for row in rows}
     configs = {row: settings_of(program, [*words[row], *overrides]) for row in rows}
@@ -97,6 +98,16 @@ def plan(
             )
             jobs.setdefault(job.name, job)
     return list(jobs.values())
+
+
+def _refuse_seeds(rows: Sequence[str], overrides: Sequence[str]) -> None:
+    """SettingsError for a seed beside those of `--seeds`, which every job is named by."""
+    given = {"command line": overrides} | {f"--rows {row!r}": shlex.split(row) for row in rows}
+    for where, words in given.items():
+        if {"--seed", "--seeds"} & read_words(words).keys():
+            raise SettingsError(
+                f"{where}: the seeds of all rows are --seeds (or SEEDS); leave this one out"
+            )
 
 
 def _name(row: str, seeds: Sequence[str]) -> str:

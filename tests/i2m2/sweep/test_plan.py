@@ -59,6 +59,9 @@ def test_seeds_of_a_row_are_one_job_where_they_are_faster_at_once():
     [
         (TRAIN, ["unimodal_smell"], ["0"], [], "method='unimodal_smell'"),
         (TRAIN, ["intra"], ["0"], ["--optim.lr", "-1"], "optim.lr=-1"),
+        (TRAIN, ["intra", "inter --seed 3"], ["0"], [], "--rows 'inter --seed 3': the seeds of"),
+        (TRAIN, ["inter --seeds=0..4"], ["0"], [], "the seeds of all rows are --seeds"),
+        (TRAIN, ["intra"], ["0"], ["--seed=3"], "command line: the seeds of all rows"),
         ("AVMNIST_and_MIMIC.trian", ["intra"], ["0"], [], "there is no such module"),
     ],
 )
