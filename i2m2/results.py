@@ -7,6 +7,7 @@ data set.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from i2m2.report.notes import data_kind, data_summary
 from i2m2.report.paper import analysis_of, listed_under, read_specs
 from i2m2.report.render import RenderedTable, Section, slug, to_latex, to_markdown
 from i2m2.report.tables import ResultTable, rendered, values_csv
-from i2m2.runs import RunRecord, collect, is_done, run_folders
+from i2m2.runs import RunRecord, collect, is_done, is_seed_folder, run_folders, seed_folders
 
 TITLE = "I2M2: does this data need inter-modality modelling, intra-modality modelling, or both?"
 INTRODUCTION = (
@@ -53,17 +54,29 @@ def find_folders(out: Path, dataset: str | None, specs: Specs) -> list[Path]:
     if found and not chosen:
         names = ", ".join(path.name for path in found)
         state = f"no runs of data set {dataset!r}; found: {names}"
-    elif run_folders(out):
-        raise SettingsError(
-            f"{out}: is one data set's folder; give the one above it: "
-            f"{out.parent} --dataset {out.name}"
-        )
+    elif inside := _inside_results(out):
+        raise SettingsError(f"{out}: is {inside}")
     else:
         state = f"none of its {len(runs)} runs is finished" if runs else "no runs in it"
     first = [tables[0] for name, tables in specs.items() if is_asked_for(name)]
     makers = [command(spec, spec.rows[0], 0, out / "any", []) for spec in first if spec.rows]
     hint = next((f"; make one with: {maker}" for maker in makers if maker), "")
     raise SettingsError(f"{out}: {state}{hint}")
+
+
+def _inside_results(out: Path) -> str:
+    """What a folder within a results folder is, and what to give in its place; "" if it is none."""
+    here = out.absolute()
+    if run_folders(out):
+        what, dataset, where = "one data set's folder", here, "the one above it"
+    elif seed_folders(out):
+        what, dataset, where = "one run's folder", here.parent, "the one above its data set's"
+    elif is_seed_folder(here):
+        what, dataset, where = "one seed's run", here.parents[1], "the one above its data set's"
+    else:
+        return ""
+    results = dataset.parent if out.is_absolute() else os.path.relpath(dataset.parent)
+    return f"{what}; give {where}: {results} --dataset {dataset.name}"
 
 
 def answers_of(folder: Path, runs: Sequence[RunRecord], specs: Specs) -> list[RenderedTable]:

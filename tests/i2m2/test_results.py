@@ -210,6 +210,20 @@ def test_wrong_settings_say_what_there_is_and_what_to_do(out):
         main([str(out / "toy")])
 
 
+def test_a_run_s_folder_is_told_from_an_empty_results_folder(out, monkeypatch):
+    seed = make_run(out, "toy/unimodal_image/seed0", {"accuracy": 0.5}).absolute()
+    message = "is one run's folder; give the one above its data set's: results --dataset toy$"
+    with pytest.raises(SettingsError, match=message):
+        main([str(out / "toy/unimodal_image")])
+    with pytest.raises(SettingsError, match=r"is one seed's run; .*: results --dataset toy$"):
+        main([str(out / "toy/unimodal_image/seed0")])
+    with pytest.raises(SettingsError, match=f": {seed.parents[2]} --dataset toy$"):
+        main([str(seed)])
+    monkeypatch.chdir(seed.parent)
+    with pytest.raises(SettingsError, match=r"is one run's folder; .*: ../.. --dataset toy$"):
+        main(["."])
+
+
 def test_damaged_runs_of_one_data_set_leave_the_others_their_tables(out, capsys):
     of_two_rows(out)
     bad = make_run(out, "aaa/inter/seed0", {"accuracy": 0.5})
