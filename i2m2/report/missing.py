@@ -71,14 +71,15 @@ def left_out(spec: TableSpec, runs: Runs) -> list[str]:
 
 
 def command(spec: TableSpec, row: RowSpec, seed: int, folder: Path, runs: Runs) -> str:
-    """The command for one run of the table, with what the `runs` of its rows override; those of the
-    same row count first."""
+    """The command for one run of the table, with what the `runs` of its rows override, or where
+    there are none, all of them; those of the same row count first."""
     if row.command:  # made of predictions: none can be where no run has any (reported/)
         can_be_made = any(stamp(run.dir) for run in runs)
         return row.command.format(folder=quote(str(folder))) if can_be_made else ""
     if not spec.train:
         return ""
-    beside = [run for run in runs if run.config and run.name in spec.labels]
+    recorded = [run for run in runs if run.config]
+    beside = [run for run in recorded if run.name in spec.labels] or recorded
     beside.sort(key=lambda run: (run.name != row.run, run.test is None))
     words = [spec.train, "--config", spec.config, row.args, "--seed", str(seed)]
     words += ["--out", quote(str(folder.parent))]

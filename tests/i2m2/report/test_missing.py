@@ -1,8 +1,9 @@
 """Commands that make missing and unfinished runs."""
 
+import msgspec
 import yaml
 
-from i2m2.report.missing import command
+from i2m2.report.missing import command, missing
 from i2m2.report.paper import RowSpec, read_specs
 from i2m2.results import main
 from i2m2.runs import collect
@@ -17,6 +18,17 @@ def test_missing_run_repeats_what_its_neighbour_overrides(out):
     repeated = "--optim.epochs 1 --data.dir 'my data' --data.source synthetic --data.train_size 500"
     line = f"- Inter_modality, seed 4: `{TRAIN} {INTER} --seed 4 --out results {repeated}`\n"
     assert line in (out / "toy/table.md").read_text()
+
+
+def test_a_table_without_a_run_of_its_own_repeats_what_the_folder_s_other_runs_override(out):
+    config = CONFIG | {"optim": {"epochs": 1}, "data": {"dir": "av0", "train_size": None}}
+    make_run(out, "toy/unimodal_image/seed0", {"accuracy": 0.7}, config=config)
+    (table,), runs = read_specs()["toy"], collect(out / "toy")
+    args = "--method i2m2 --init scratch"
+    rows = [RowSpec(label="Scratch", run="i2m2-concat-scratch", args=args)]
+    (text,) = missing(msgspec.structs.replace(table, rows=rows), runs, out / "toy")
+    words = "--seed 0 --out results --optim.epochs 1 --data.dir av0"
+    assert text == f"Scratch, seed 0: `{TRAIN} {args} {words}`"
 
 
 def test_what_is_made_of_predictions_has_a_command_where_there_are_any(out):
