@@ -1,6 +1,15 @@
 # Sourced by the other scripts: the root as working directory, and a Python that has the requirements.
 # Uses the active virtual environment if there is one, else .venv, which it makes.
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# What the caller names lies where the caller is; a config that is not there is one of the repository's.
+for name in DATA OUT RAW IMAGES FEATURES CLUSTER CONFIG; do
+  path=${!name:-}
+  if [ . -ef "$ROOT" ] || [ -z "$path" ] || [ "${path:0:1}" = / ]; then continue; fi
+  if [ "$name" = CONFIG ] && [ ! -e "$path" ]; then continue; fi
+  printf -v "$name" %s "$PWD/$path"
+done
+if [[ ${PYTHON:-} == [!/]*/* ]]; then PYTHON=$PWD/$PYTHON; fi  # without a / it is a command's name
+cd "$ROOT"
 export I2M2_SCRIPTS="${I2M2_SCRIPTS:-} $HOSTNAME:$$"  # a sweep ends with the scripts that have begun it
 if [ -z "${VIRTUAL_ENV:-}${CONDA_PREFIX:-}" ]; then
   [ -x .venv/bin/python ] || "${PYTHON:-python3}" -m venv .venv
