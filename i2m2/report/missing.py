@@ -81,7 +81,7 @@ def command(spec: TableSpec, row: RowSpec, seed: int, folder: Path, runs: Runs) 
     recorded = [run for run in runs if run.config]
     beside = [run for run in recorded if run.name in spec.labels] or recorded
     beside.sort(key=lambda run: (run.name != row.run, run.test is None))
-    words = [spec.train, "--config", spec.config, row.args, "--seed", str(seed)]
+    words = [spec.train, "--config", quote(spec.config), row.args, "--seed", str(seed)]
     words += ["--out", quote(str(folder.parent))]
     for key, value in (overrides(spec, row, beside) if beside else {}).items():
         words += [f"--{key}", quote(value if isinstance(value, str) else json.dumps(value))]

@@ -139,8 +139,12 @@ def read_paper(path: Path) -> dict[str, list[TableSpec]]:
 
 def _table_spec(path: Path, folder: str, table: Plain) -> TableSpec:
     config = path.parents[1] / table.get("config", "")
-    defaults = load_yaml(config.read_text(encoding="utf-8")) if config.is_file() else None
-    return msgspec.convert({"folder": folder, "defaults": defaults or {}} | table, TableSpec)
+    found = {"folder": folder, "defaults": {}} | table
+    if config.is_file():
+        found |= {"defaults": load_yaml(config.read_text(encoding="utf-8")) or {}}
+        if not Path(table["config"]).is_file():  # commands that name it are given from elsewhere
+            found |= {"config": str(config)}
+    return msgspec.convert(found, TableSpec)
 
 
 class Analysis(NamedTuple):

@@ -1,5 +1,7 @@
 """Commands that make missing and unfinished runs."""
 
+from pathlib import Path
+
 import msgspec
 import yaml
 
@@ -29,6 +31,14 @@ def test_a_table_without_a_run_of_its_own_repeats_what_the_folder_s_other_runs_o
     (text,) = missing(msgspec.structs.replace(table, rows=rows), runs, out / "toy")
     words = "--seed 0 --out results --optim.epochs 1 --data.dir av0"
     assert text == f"Scratch, seed 0: `{TRAIN} {args} {words}`"
+
+
+def test_a_command_names_a_config_that_there_is_from_the_current_folder(out):
+    specs = read_specs()
+    words = command(specs["mimic"][0], specs["mimic"][0].rows[0], 0, out / "mimic", []).split()
+    config = Path(words[words.index("--config") + 1])
+    assert config.is_absolute() and config.is_file()
+    assert specs["toy"][0].config == "lab/toy.yaml"
 
 
 def test_what_is_made_of_predictions_has_a_command_where_there_are_any(out):
