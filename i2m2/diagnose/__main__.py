@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -121,4 +122,5 @@ def _print_answer_of_runs(args: Namespace) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # its workers end with it then
     run_command(main)

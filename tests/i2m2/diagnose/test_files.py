@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import time
 
 import duckdb
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from PIL import Image
 
@@ -260,3 +264,17 @@ def test_blocks_of_unequal_length_are_refused(folder, monkeypatch, tmp_path):
     monkeypatch.chdir(folder)
     with pytest.raises(DataError, match="unequal numbers of rows: a 40, b 39"):
         main(["stays.csv", *USUAL, "--modality", f"b={tmp_path / 'short.npz'}:x"])
+
+
+def test_a_command_that_is_killed_takes_its_workers_with_it(folder, tmp_path):
+    words = [folder / "stays.csv", "--target", "died", "--modality", "static=age"]
+    words += ["--modality", "vital=vital_a,vital_b", "--jobs", "2", "--out", tmp_path / "results"]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "i2m2.diagnose", *map(str, words)], stderr=subprocess.PIPE, text=True
+    )
+    found = psutil.Process(command.pid)
+    while len(workers := found.children(recursive=True)) < 2 and command.poll() is None:
+        time.sleep(0.1)
+    command.terminate()
+    assert "interrupted" in command.communicate()[1] and command.returncode == 130
+    assert not psutil.wait_procs(workers, timeout=20)[1]
