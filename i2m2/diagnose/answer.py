@@ -35,6 +35,7 @@ from i2m2.stats.intervals import interval
 
 DENSITY = dataclasses.replace(METRICS["nll"], bounds=(-np.inf, np.inf))  # may be above 1
 REGRESSION_METRICS = {"nll": DENSITY, "r2": Metric(bounds=(-np.inf, 1.0))}
+SHRINKS = "cannot be told (shrinks with more examples)"
 
 
 class Information(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,9 +52,6 @@ class Information(msgspec.Struct, frozen=True, kw_only=True):
     share: float | None
     growth: float
     answer: str
-
-
-SHRINKS = "cannot be told (shrinks with more examples)"
 
 
 class Bound(msgspec.Struct, frozen=True, kw_only=True):
