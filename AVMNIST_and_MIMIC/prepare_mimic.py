@@ -22,10 +22,11 @@ from AVMNIST_and_MIMIC.mimic.extraction import layout
 from AVMNIST_and_MIMIC.mimic.extraction.check import check
 from AVMNIST_and_MIMIC.mimic.extraction.pickle import read_im_pk
 from AVMNIST_and_MIMIC.mimic.extraction.schema import release_of
+from AVMNIST_and_MIMIC.mimic.extraction.tables import find_tables
 from i2m2.errors import CommandParser, SettingsError, run_command
 
 if TYPE_CHECKING:
-    from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch
+    from AVMNIST_and_MIMIC.mimic.extraction.scratch import Scratch
 
 # README.md lists all in which they differ; the cohort, its order, the labels and all other rules
 # are the same.
@@ -72,8 +73,6 @@ def extract(
     bins, width = _bins(mode, horizon_hours, bin_hours)
     if not 0.5 <= memory_gb <= 1e4:
         raise SettingsError(f"--memory-gb {memory_gb:g}: give at least 0.5; the default is 2")
-    from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch, find_tables  # DuckDB, too
-
     tables = find_tables(raw)
     note = raw / "SYNTHETIC.txt"
     synthetic = note.is_file()
@@ -91,6 +90,8 @@ def extract(
     }
     if layout.holds(out, facts):
         return None
+    from AVMNIST_and_MIMIC.mimic.extraction.scratch import Scratch  # imports DuckDB
+
     with Scratch(out.parent, memory_gb) as scratch:
         facts["tables"] = scratch.load(tables)
         arrays, counts = _extract(scratch, mode, bins, width)

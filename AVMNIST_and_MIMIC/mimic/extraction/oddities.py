@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from AVMNIST_and_MIMIC.mimic.extraction.schema import WANTED
-from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch
+from AVMNIST_and_MIMIC.mimic.extraction.scratch import Scratch
 
 TIMES = {  # without which a row is of no use
     "PATIENTS": "dob",

@@ -7,7 +7,7 @@ them); both differ here in FiO2, SpO2 and urine only.
 from __future__ import annotations
 
 from AVMNIST_and_MIMIC.mimic.extraction.gases import gas_statements
-from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch
+from AVMNIST_and_MIMIC.mimic.extraction.scratch import Scratch
 from AVMNIST_and_MIMIC.mimic.extraction.variables import (
     NUMBER,
     VARIABLES,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch
+from AVMNIST_and_MIMIC.mimic.extraction.scratch import Scratch
 from AVMNIST_and_MIMIC.mimic.extraction.variables import NUMBER, VARIABLES
 
 PAO2, FIO2, URINE = NUMBER["pao2"], NUMBER["fio2"], NUMBER["urine"]

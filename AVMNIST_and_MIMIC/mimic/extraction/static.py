@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from AVMNIST_and_MIMIC.mimic.extraction.layout import ICD9
-from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch
+from AVMNIST_and_MIMIC.mimic.extraction.scratch import Scratch
 from i2m2.errors import DataError
 
 DAYS_PER_YEAR = 365.242

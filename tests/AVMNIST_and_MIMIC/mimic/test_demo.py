@@ -10,7 +10,8 @@ import pytest
 from AVMNIST_and_MIMIC.mimic.arrays import SERIES, class_of
 from AVMNIST_and_MIMIC.mimic.extraction.records import build_records
 from AVMNIST_and_MIMIC.mimic.extraction.schema import DEMO
-from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch, find_tables
+from AVMNIST_and_MIMIC.mimic.extraction.scratch import Scratch
+from AVMNIST_and_MIMIC.mimic.extraction.tables import find_tables
 from AVMNIST_and_MIMIC.mimic.extraction.variables import NUMBER
 from AVMNIST_and_MIMIC.prepare_mimic import extract, main
 from tests.AVMNIST_and_MIMIC.tiny_mimic import Prepared

@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from AVMNIST_and_MIMIC.mimic.extraction.tables import Scratch
+from AVMNIST_and_MIMIC.mimic.extraction.scratch import Scratch
 from AVMNIST_and_MIMIC.prepare_mimic import extract, main
 from i2m2.errors import DataError
 from tests.AVMNIST_and_MIMIC.tiny_mimic import HEART_RATE, VOLUME, Hospital
