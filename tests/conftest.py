@@ -12,6 +12,8 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
+from i2m2.report import figures
+
 ROOT = Path(__file__).resolve().parent.parent
 AVMNIST_CONFIG = str(ROOT / "AVMNIST_and_MIMIC/configs/avmnist.yaml")
 MIMIC_CONFIG = str(ROOT / "AVMNIST_and_MIMIC/configs/mimic.yaml")
@@ -23,6 +25,21 @@ def _fresh_state():
     test before."""
     torch.set_num_threads(1)
     AcceleratorState._reset_state(reset_partial_state=True)
+
+
+@pytest.fixture(autouse=True)
+def _unrendered(request, monkeypatch):
+    """Figures are drawn, but rendered only for tests marked `rendered`: it takes longer than all
+    else of a table."""
+    if not request.node.get_closest_marker("rendered"):
+        monkeypatch.setattr(figures, "save_figure", _empty_files)
+
+
+def _empty_files(_, path: Path) -> list[Path]:
+    paths = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
+    for to in paths:
+        to.touch()
+    return paths
 
 
 @pytest.fixture(scope="session")

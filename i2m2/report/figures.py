@@ -28,6 +28,8 @@ RED, BLUE, GREY = "#cc3311", "#8fb3d9", "#777777"
 
 def save_figure(figure: Figure, path: Path) -> list[Path]:
     """Write a figure as `path`.png and `path`.pdf -> their paths."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)  # laid out once; else twice for each file
     paths = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
     for to in paths:
         write_figure(figure, to, to.suffix[1:])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -109,7 +110,7 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 def read_specs() -> dict[str, list[TableSpec]]:
     """Results folder -> its tables, of this repository and the current directory (which wins)."""
     specs: dict[str, list[TableSpec]] = {}
-    for root in (Path(__file__).resolve().parents[2], Path.cwd()):
+    for root in dict.fromkeys((Path(__file__).resolve().parents[2], Path.cwd())):
         for path in sorted(root.glob("*/paper.yaml")):
             specs |= read_paper(path)
     return specs
@@ -124,11 +125,11 @@ def listed_under(folder: str, specs: Mapping[str, list[TableSpec]]) -> list[Tabl
 def read_paper(path: Path) -> dict[str, list[TableSpec]]:
     """The tables of one `paper.yaml` by results folder. Keys starting with `_` are none, and only
     hold anchors. SettingsError for what is no such file."""
-    specs = {}
+    specs, read = {}, cache(_read)  # tables have config files in common
     try:
-        for folder, tables in load_yaml(path.read_text(encoding="utf-8")).items():
+        for folder, tables in read(path).items():
             if not folder.startswith("_"):
-                specs[folder] = [_table_spec(path, folder, table) for table in tables]
+                specs[folder] = [_table_spec(path, folder, table, read) for table in tables]
     except (TypeError, ValueError, AttributeError) as error:
         raise SettingsError(
             f"{path} or a config file it names: {error}; "
@@ -137,11 +138,15 @@ def read_paper(path: Path) -> dict[str, list[TableSpec]]:
     return specs
 
 
-def _table_spec(path: Path, folder: str, table: Plain) -> TableSpec:
+def _read(path: Path) -> Any:
+    return load_yaml(path.read_text(encoding="utf-8"))
+
+
+def _table_spec(path: Path, folder: str, table: Plain, read: Callable[[Path], Any]) -> TableSpec:
     config = path.parents[1] / table.get("config", "")
     found = {"folder": folder, "defaults": {}} | table
     if config.is_file():
-        found |= {"defaults": load_yaml(config.read_text(encoding="utf-8")) or {}}
+        found |= {"defaults": read(config) or {}}
         if not Path(table["config"]).is_file():  # commands that name it are given from elsewhere
             found |= {"config": str(config)}
     return msgspec.convert(found, TableSpec)

@@ -50,6 +50,7 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.rendered
 def test_the_command_writes_tables_and_figures_of_finished_runs(folder, capsys):
     main([str(folder), "--levels", "0", "1", "--device", "cpu"])
     printed = capsys.readouterr().out

@@ -7,6 +7,7 @@ import pytest
 from i2m2.errors import SettingsError
 
 
+@pytest.mark.rendered
 def test_without_noise_the_scores_are_those_of_the_run(runs, capsys):
     from fastMRI import noise
 

@@ -106,6 +106,7 @@ def test_tables_of_three_runs_equal_the_ones_worked_by_hand(out, capsys):
     assert capsys.readouterr().out == "\n".join([first, MARKDOWN, "written:", *written, ""])
 
 
+@pytest.mark.rendered
 def test_figure_files_are_images_with_something_on_them(out):
     make_three(out)
     main([str(out)])

@@ -7,6 +7,7 @@ import re
 import shutil
 
 import numpy as np
+import pytest
 
 from i2m2.compare import main as compare
 from i2m2.results import main as results
@@ -15,6 +16,7 @@ from VQA_and_NLVR2.vqa_vs.analysis import study
 from VQA_and_NLVR2.vqa_vs.predictions import metrics_of
 
 
+@pytest.mark.rendered
 def test_tables_studies_and_comparisons_of_finished_runs(train_vqa, made, tmp_path, capsys):
     methods = ("unimodal_image", "unimodal_text", "inter", "intra", "i2m2")
     runs = {method: train_vqa("--method", method) for method in methods}

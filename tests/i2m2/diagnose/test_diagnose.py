@@ -14,7 +14,7 @@ from i2m2 import diagnose
 from i2m2.compare import comparison_of
 from i2m2.diagnose.__main__ import main as command
 from i2m2.diagnose.folds import PARTS
-from i2m2.diagnose.rows import Question, predict_rows
+from i2m2.diagnose.rows import FoldRows, Question, predict_rows
 from i2m2.errors import DataError, SettingsError
 from i2m2.estimator.families import Categorical
 from i2m2.estimator.given.blocks import read_blocks
@@ -41,6 +41,13 @@ def finished(tmp_path_factory):
     X, y = data()
     found = diagnose(X, y, groups=np.arange(N) // 2, metric="auroc", further=True, out=out, **QUICK)
     return out, found
+
+
+@pytest.fixture(scope="module")
+def linear(tmp_path_factory):
+    """A diagnosis with linear experts."""
+    out = tmp_path_factory.mktemp("results") / "linear"
+    return out, diagnose(*data(), out=out, **FAST)
 
 
 def arrays_in(folder):
@@ -112,23 +119,23 @@ def test_the_command_prints_the_answer_that_a_folder_of_its_own_holds(finished, 
             command([str(out), *options])
 
 
-def test_lost_and_damaged_folds_are_computed_again_bit_for_bit(tmp_path):
-    X, y = data()
-    diagnose(X, y, out=tmp_path / "whole", **FAST)
-    shutil.copytree(tmp_path / "whole" / PARTS, tmp_path / "killed" / PARTS)
-    lost, cut = sorted((tmp_path / "killed" / PARTS).glob("*.npz"))
+def test_lost_and_damaged_folds_are_computed_again_bit_for_bit(linear, tmp_path):
+    whole, _ = linear
+    shutil.copytree(whole / PARTS, tmp_path / PARTS)
+    lost, cut = sorted((tmp_path / PARTS).glob("*.npz"))
     lost.unlink()
     cut.write_bytes(cut.read_bytes()[:200])
     (lost.parent / ".1.tmp.seed0_fold0.npz").write_text("half of a file")
-    diagnose(X, y, out=tmp_path / "killed", **FAST)
-    assert_same(arrays_in(tmp_path / "whole"), arrays_in(tmp_path / "killed"))
-    answers = [(tmp_path / name / "diagnosis.json").read_text() for name in ("whole", "killed")]
+    diagnose(*data(), out=tmp_path, **FAST)
+    assert_same(arrays_in(whole), arrays_in(tmp_path))
+    answers = [(out / "diagnosis.json").read_text() for out in (whole, tmp_path)]
     assert answers[0] == answers[1]
 
 
-def test_finished_folds_are_not_computed_again(tmp_path, monkeypatch):
+def test_finished_folds_are_not_computed_again(linear, tmp_path, monkeypatch):
     X, y = data()
-    first = diagnose(X, y, out=tmp_path, **FAST)
+    whole, first = linear
+    shutil.copytree(whole / PARTS, tmp_path / PARTS)
     monkeypatch.setattr("i2m2.diagnose.folds.predict_rows", lambda *_, **__: pytest.fail())
     again = diagnose(X, y, out=tmp_path, **FAST)
     assert str(again) == str(first)
@@ -136,9 +143,9 @@ def test_finished_folds_are_not_computed_again(tmp_path, monkeypatch):
     assert by_accuracy.answer.metric == "accuracy"
 
 
-def test_another_question_for_the_same_folder_is_refused_with_what_differs(tmp_path):
+def test_another_question_for_the_same_folder_is_refused_with_what_differs(linear, tmp_path):
     X, y = data()
-    diagnose(X, y, out=tmp_path, **FAST)
+    shutil.copytree(linear[0] / PARTS, tmp_path / PARTS)
     others = {
         "target": (X, 1 - y, FAST),
         "modality b": (X | {"b": X["b"] + 1}, y, FAST),
@@ -161,10 +168,9 @@ def test_runs_that_are_not_of_a_diagnosis_are_left_alone(tmp_path):
         diagnose(X, y, out=tmp_path, **FAST)
 
 
-def test_the_number_of_jobs_changes_nothing():
-    X, y = data()
-    one, two = (diagnose(X, y, **FAST | {"jobs": jobs}).predictions for jobs in (1, 2))
-    assert_same(one, two)
+def test_the_number_of_jobs_changes_nothing(linear):
+    two = diagnose(*data(), **FAST | {"jobs": 2})
+    assert_same(linear[1].predictions, two.predictions)
 
 
 def test_labels_of_the_test_fold_change_no_prediction():
@@ -188,16 +194,23 @@ def test_a_group_is_never_on_both_sides(finished):
         assert all(len(np.unique(folds[groups == group])) == 1 for group in groups)
 
 
-def test_as_many_folds_are_told_as_the_groups_allow():
+def test_as_many_folds_are_told_as_the_groups_allow(linear, monkeypatch):
     X, y = data()
+    known = {row: one[0] for row, one in linear[1].predictions.items() if "best" not in row}
+
+    def as_known(question, test, seed, half):
+        outputs = {row: one[test] for row, one in known.items()}
+        return FoldRows(outputs, dict.fromkeys(known, 0.0), {}, {})
+
+    monkeypatch.setattr("i2m2.diagnose.folds.predict_rows", as_known)
     found = diagnose(X, y, groups=np.arange(N) % 8, **FAST | {"folds": 9})
     assert "8 folds x 1 seed" in found.answer.about
 
 
-def test_texts_as_labels_are_the_same_question():
+def test_texts_as_labels_are_the_same_question(linear):
     X, y = data()
-    numbers, texts = (diagnose(X, one, **FAST) for one in (y, np.where(y == 1, "sick", "healthy")))
-    assert_same(numbers.predictions, texts.predictions)
+    texts = diagnose(X, np.where(y == 1, "sick", "healthy"), **FAST)
+    assert_same(linear[1].predictions, texts.predictions)
     assert list(texts.classes[0]) == ["healthy", "sick"]
 
 
@@ -311,5 +324,5 @@ def test_labels_whose_index_has_the_rows_in_another_order_are_refused():
 def test_objects_that_are_numbers_are_a_regression():
     X, _ = data()
     y = X["a"].sum(axis=1)
-    linear = FAST | {"experts": {name: LinearRegression() for name in LINEAR}}
-    assert "; regression; " in diagnose(X, y.astype(object), **linear).answer.about
+    options = FAST | {"experts": {name: LinearRegression() for name in LINEAR}}
+    assert "; regression; " in diagnose(X, y.astype(object), **options).answer.about

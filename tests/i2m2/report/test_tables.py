@@ -48,6 +48,7 @@ def test_runs_that_are_no_rows_of_the_paper_make_a_second_table(out):
     assert line in (out / "toy/table.csv").read_text()
 
 
+@pytest.mark.rendered
 def test_figure_shows_the_further_runs_where_no_row_has_any(out):
     make_run(out, "toy/i2m2-concat-try/seed0", {"accuracy": 0.75, "auroc": 0.9})
     main([str(out)])
