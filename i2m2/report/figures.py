@@ -28,8 +28,8 @@ RED, BLUE, GREY = "#cc3311", "#8fb3d9", "#777777"
 
 def save_figure(figure: Figure, path: Path) -> list[Path]:
     """Write a figure as `path`.png and `path`.pdf -> their paths."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine(None)  # laid out once; else twice for each file
+    figure.get_layout_engine().execute(figure)  # once for both files
+    figure.set_layout_engine(None)
     paths = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
     for to in paths:
         write_figure(figure, to, to.suffix[1:])
