@@ -84,7 +84,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(found)
     if args.out:
         page = args.out / "diagnosis.html"
-        print(f"\nwritten: {page}, .txt, .json, .png, and a run per row and seed")
+        runs = ", and a run per row and seed" if found.classes is not None else ""
+        print(f"\nwritten: {page}, .txt, .json, .png{runs}")
 
 
 def _read_files(args: Namespace) -> dict[str, Any]:

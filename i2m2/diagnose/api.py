@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from i2m2.estimator.models.training import TrainingSettings
 
 FEW_VALUES = 20  # whole numbers with more are a regression
 FEWEST = 8  # groups, and examples of the most frequent class
+SURELY_ENOUGH = 100  # examples, or groups, to lie in several folds of any half
 NUMBERS = '; if these are numbers to predict and no classes, give task="regress"'
 
 
@@ -84,6 +85,7 @@ def diagnose(
     question, classes = _question(X, y, modalities, kinds, groups, task, **options)
     metric_for(metric, classes is not None)  # before the training, not after it
     names = _names_of(ids, len(question.y))
+    _check_together(question, seeds)
     folder = None if out is None else Path(out)
     found = run_folds(question, seeds, jobs, folder, progress)
     predicted, of_experts = _gather(question, found, seeds)
@@ -216,6 +218,34 @@ def _check_size(y: np.ndarray, groups: np.ndarray | None, task: str, numbers: bo
         if size < FEWEST:
             few = f"{size} {what}: too few; folds within folds need at least {FEWEST}"
             raise InputError(few + (NUMBERS if numbers and len(y) >= FEWEST else ""))
+
+
+def _check_together(question: Question, seeds: int) -> None:
+    """InputError where too few examples have what an expert reads: it is fitted on folds within
+    those of the training examples, and on half of them. Few can lie in one by chance."""
+    present = {name: block.present for name, block in question.blocks.items()}
+    units = np.arange(len(question.y)) if question.groups is None else question.groups
+    for modalities in expert_names(list(present), question.interactions).values():
+        together = np.logical_and.reduce([present[name] for name in modalities])
+        if len(np.unique(units[together])) >= SURELY_ENOUGH:
+            continue
+        inner = _inner(question, seeds)
+        if min(len(np.unique(folds[together[rows]])) for rows, folds in inner) < 2:
+            few = f"{together.sum()} of {len(together)} examples have {' and '.join(modalities)}"
+            raise InputError(
+                f"only {few}, too few for folds within folds; "
+                "leave a modality out, or give more examples"
+            )
+
+
+def _inner(question: Question, seeds: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(training examples, the fold of each) of every set of experts that will be fitted."""
+    for seed in range(seeds):
+        outer = question.outer_folds(seed)
+        for fold in np.unique(outer):
+            training = np.flatnonzero(outer != fold)
+            for rows in (training, question.half(training, seed)) if seed == 0 else (training,):
+                yield rows, question.inner_folds(rows, seed)
 
 
 def _names_of(ids: Any, n: int) -> np.ndarray:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,13 +15,14 @@ import numpy as np
 
 from i2m2.diagnose.rows import FoldRows, Question, predict_rows
 from i2m2.errors import SettingsError
+from i2m2.estimator.models.identity import identity_of
 from i2m2.files import write_atomic, write_json
 from i2m2.reading.arrays import UNREADABLE
 from i2m2.reading.records import read_record
 from i2m2.runs import run_folders
 
 PARTS = ".folds"  # in the folder of results: one file per seed and fold, until all are done
-VERSION = 6  # counts up when the same data give other predictions
+VERSION = 7  # counts up when the same data give other predictions
 
 Folds = list[tuple[np.ndarray, FoldRows]]  # test examples [n] bool, and their rows
 
@@ -87,9 +87,14 @@ def _open(folder: Path, question: Question, seeds: int) -> Path:
         raise SettingsError(f"{out} is a file; give --out a folder")
     wanted = described(question) | {"seeds": str(seeds)}
     if known.exists():
-        remedy = "give another --out, or delete that folder"
+        remedy = f"give another --out, or delete {out}"
         _refuse_others(out, read_record(known, dict[str, str], remedy), wanted)
     elif run_folders(out):
+        if (out / "diagnosis.json").exists():
+            raise SettingsError(
+                f"{out} holds a diagnosis whose {PARTS} is gone; "
+                "give another --out, or delete that folder"
+            )
         raise SettingsError(f"{out} holds runs that are not of a diagnosis; give another --out")
     folder.mkdir(parents=True, exist_ok=True)
     for leftover in folder.glob(".*.tmp.*"):  # of a process that was killed
@@ -116,7 +121,7 @@ def fingerprint(question: Question) -> str:
 
 def described(question: Question) -> dict[str, str]:
     """{what has influence on a fold: its value, or a hash of it}."""
-    given = {name: _lasting(expert) for name, expert in sorted(question.experts.items())}
+    given = {name: identity_of(expert) for name, expert in sorted(question.experts.items())}
     found = {
         "version": str(VERSION),
         "folds": str(question.folds),
@@ -125,19 +130,14 @@ def described(question: Question) -> dict[str, str]:
         "experts": repr(given),
         "network": repr(sorted(question.network.items())),
         "further": str(question.further),
-        "target": _hash(np.ascontiguousarray(question.y).tobytes()),
+        "target": _hash(_bytes_of_array(question.y)),
         "groups": "none",
     }
     if question.groups is not None:
-        found["groups"] = _hash(np.ascontiguousarray(question.groups).tobytes())
+        found["groups"] = _hash(_bytes_of_array(question.groups))
     for name, block in question.blocks.items():
         found[f"modality {name}"] = f"{block.kind} {_hash(_bytes_of(block))}"
     return found
-
-
-def _lasting(expert: object) -> str:
-    """A model's description without addresses in memory, which the next process does not have."""
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(expert))
 
 
 def _hash(data: bytes) -> str:
@@ -152,7 +152,11 @@ def _bytes_of(block) -> bytes:
         return repr(list(block.values.columns)).encode() + hashes.to_numpy().tobytes()
     if block.kind == "text":
         return repr(block.values.tolist()).encode()
-    return np.ascontiguousarray(block.values).tobytes()
+    return _bytes_of_array(block.values)
+
+
+def _bytes_of_array(array: np.ndarray) -> bytes:
+    return f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes()
 
 
 def _name(seed: int, fold: int) -> str:

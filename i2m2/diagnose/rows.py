@@ -58,6 +58,14 @@ class Question:
         strata = strata_of(self.y[rows]) if classify else None
         return strata, None if self.groups is None else self.groups[rows]
 
+    def inner_folds(self, rows: np.ndarray, seed: int) -> np.ndarray:
+        """The fold of every one of some training examples, within which experts are fitted."""
+        return make_folds(*self.of(rows), len(rows), self.folds, seed)
+
+    def half(self, rows: np.ndarray, seed: int) -> np.ndarray:
+        """Half of some training examples, groups whole."""
+        return rows[make_folds(*self.of(rows), len(rows), 2, seed + 1) == 0]
+
     def outer_folds(self, seed: int) -> np.ndarray:
         """The fold [n] of every example."""
         n = len(self.y)
@@ -87,7 +95,7 @@ def predict_rows(question: Question, test: np.ndarray, seed: int, half: bool) ->
         fold.add_joint_rows(rows, blocks)
         fold.add_references(rows, blocks)
         if half:
-            small = _TrainedFold.of(question, training[fold.halves == 0], seed)
+            small = _TrainedFold.of(question, question.half(training, seed), seed)
             found = small.separate_rows(small.prepare(held_out)).outputs
             rows.outputs |= {f"{HALF}{row}": one for row, one in found.items()}
         if question.further:
@@ -122,7 +130,7 @@ class _TrainedFold:
         if isinstance(family, Gaussian):
             scaling = (y.mean(axis=0), np.where(y.std(axis=0) > 0, y.std(axis=0), 1.0))
             y = (y - scaling[0]) / scaling[1]
-        folds = make_folds(*question.of(rows), len(rows), question.folds, seed)
+        folds = question.inner_folds(rows, seed)
         reads = expert_names(list(blocks), question.interactions)
         settings = TrainingSettings.of(question.network)
         known = (blocks, y, folds, family, reads, question.experts, settings, seed)
@@ -134,11 +142,6 @@ class _TrainedFold:
     @property
     def modalities(self) -> list[str]:
         return list(self.blocks)
-
-    @property
-    def halves(self) -> np.ndarray:
-        """0 or 1 for every training row, groups whole."""
-        return make_folds(*self.question.of(self.rows), len(self.rows), 2, self.seed + 1)
 
     def prepare(self, rows: np.ndarray) -> PreparedBlocks:
         blocks = {name: block.take(rows) for name, block in self.question.blocks.items()}

@@ -32,13 +32,18 @@ def read_table(path: Path, ids: str | None = None) -> Any:
             return _parquet(path)
         if suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
+                return {name: _with_gaps(file[name]) for name in file.files}
         if suffix == ".npy":
             return {path.stem: np.load(path, allow_pickle=False)}
         return _csv(path, ids)
     except UNREADABLE as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} cannot be read ({reason}); give {READABLE}") from error
+
+
+def _with_gaps(array: np.ndarray) -> np.ndarray:
+    """Texts of an npz, which holds no None: an empty one is missing, as in a CSV."""
+    return np.where(array == "", None, array) if array.dtype.kind == "U" else array
 
 
 def _csv(path: Path, ids: str | None) -> Any:

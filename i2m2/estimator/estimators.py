@@ -257,7 +257,8 @@ class I2M2Classifier(ClassifierMixin, _I2M2):
         kinds: {modality: table, series, picture, text or embedding} where not to be inferred
         experts: {expert: a scikit-learn classifier, an nn.Module, or a function (shape of an
             example, classes) -> module}; an expert is a modality, `inter`, or `a+b`; default: a
-            linear model, boosted trees and a network, whose log-probabilities are weighted
+            linear model, boosted trees and a network, whose log-probabilities are weighted. What a
+            module reads and gives stands below
         interactions: fused experts: `all` (one of all modalities), `pairs`, `subsets` (paper,
             section 5)
         combine: `joint` (networks trained further through the product, as in the paper), `separate`
@@ -270,7 +271,14 @@ class I2M2Classifier(ClassifierMixin, _I2M2):
     A row whose values of a modality are all missing (NaN, None) lacks it: the experts that read it
     abstain, and the others are pooled with weights fitted for them; with none left the answer is
     the class prior. Attributes: `classes_` (a list for several labels), `combine_`,
-    `validation_nll_` (nats), `expert_names_`."""
+    `validation_nll_` (nats), `expert_names_`.
+
+    A module of yours reads standardised float32: [B, D] of a table (categories one-hot), text or
+    embedding; [B, T, C] of a series, of at most 64 steps (longer ones are averaged), or [B, T, 2 C]
+    where the training data have gaps, the C behind saying whether a value was measured;
+    [B, C, H, W] of a picture; a fused one a dict {modality: these}. It gives logits [B, K], or
+    [B, L, K] of L labels. A module is trained on from the weights that it has, in a copy for every
+    fold; a function makes fresh ones."""
 
     def _encode(self, y: np.ndarray) -> tuple[Family, np.ndarray, np.ndarray]:
         encoded, classes = encode_labels(y)

@@ -69,8 +69,7 @@ KNOWN = [
 def save(model: Any, path: Path) -> None:
     """Write the folder under a temporary name and rename it. InputError if `path` is there and is
     no saved model, or if a part cannot be saved."""
-    if path.exists() and not (path / OVERVIEW).exists():
-        raise InputError(f"{path} is there and is no saved model; give another name")
+    _refuse_foreign(path)
     parts = copy.deepcopy(vars(model) | {"experts": None})
     given = {name: one for name, one in (model.experts or {}).items() if hasattr(one, "get_params")}
     parts["experts"] = copy.deepcopy(given) or None
@@ -89,12 +88,32 @@ def save(model: Any, path: Path) -> None:
     try:
         safetensors.torch.save_file(tensors, temporary / WEIGHTS)
         _dump(parts, temporary / REST, path)
+        _refuse_unnamed(temporary / REST, path)
         checksums = {name: _checksum(temporary / name) for name in (WEIGHTS, REST)}
         write_json(temporary / OVERVIEW, _overview(model) | {"sha256": checksums})
         shutil.rmtree(path, ignore_errors=True)
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """InputError where `path` is there and holds anything but a saved model."""
+    if not path.exists():
+        return
+    names = {one.name for one in path.iterdir()} if path.is_dir() else set()
+    if not _is_overview(path / OVERVIEW):
+        raise InputError(f"{path} is there and is no saved model; give another name")
+    if others := sorted(names - {OVERVIEW, WEIGHTS, REST}):
+        raise InputError(f"{path} holds {others[0]} beside a saved model; give another name")
+
+
+def _is_overview(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and {"format", "class", "experts"} <= content.keys()
 
 
 def _plain(given: Any) -> Any:
@@ -118,6 +137,18 @@ def _dump(parts: dict[str, Any], path: Path, model: Path) -> None:
     except (TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{model}: a part of the model cannot be saved ({reason})") from error
+
+
+def _refuse_unnamed(file: Path, model: Path) -> None:
+    """InputError for functions that nobody could find by their name again."""
+    import skops.io
+
+    for name in skops.io.get_untrusted_types(file=file):
+        if "<lambda>" in name or "<locals>" in name:
+            raise InputError(
+                f"{model}: a part of the model cannot be saved ({name} has no name of its own "
+                "in a module); define it with `def` or `class` at the top of one"
+            )
 
 
 def _checksum(path: Path) -> str:
@@ -166,7 +197,13 @@ def load(cls: type, path: Path, given: Mapping[str, Any] | None, trusted: Sequen
             f"{path} holds objects of {', '.join(refused)}; "
             "if you trust their origin, name them: load(..., trusted=[...])"
         )
-    parts = skops.io.load(path / REST, trusted=sorted(unknown))
+    try:
+        parts = skops.io.load(path / REST, trusted=sorted(unknown))
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"{path}: a part of the model is not to be found ({error}); "
+            "import or define it where it was when the model was saved"
+        ) from error
     model = cls.__new__(cls)
     vars(model).update(parts)
     if given:

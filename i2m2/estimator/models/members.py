@@ -246,7 +246,7 @@ def _errors_of(model: Any, modalities: Sequence[str]) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+    except Exception as error:  # it is not our code that runs there
         reason = " ".join(str(error).split())
         raise InputError(
             f"{name}, the expert that reads {' and '.join(modalities)}: {reason}"
@@ -276,6 +276,19 @@ def _seed(model: Any, seed: int) -> None:
     model.set_params(**open_ones)
 
 
+def _checked(found: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
+    """What a model predicts. ValueError where that is of another shape, or no number that it can
+    be."""
+    found = np.asarray(found, dtype=np.float64)
+    if found.shape != shape:
+        raise ValueError(f"{what} gives an array of the shape {found.shape}, not {shape}")
+    if not np.isfinite(found).all():
+        raise ValueError(f"{what} gives NaN or infinite values")
+    if what == "predict_proba" and (found < 0).any():
+        raise ValueError(f"{what} gives numbers below 0, which are no probabilities")
+    return found
+
+
 def outputs_of_models(models: Sequence[Any], x: Any, family: Family, rows: int) -> np.ndarray:
     """Outputs [n, L, K] of one model per label, each fitted on so many rows; an int stands for a
     class that was the only one."""
@@ -285,14 +298,15 @@ def outputs_of_models(models: Sequence[Any], x: Any, family: Family, rows: int) 
         return outputs
     for label, model in enumerate(models):
         if not isinstance(family, Categorical):
-            outputs[:, label, 0] = model.predict(x)
+            outputs[:, label, 0] = _checked(model.predict(x), (n,), "predict")
             continue
         size = family.sizes[label]
         p = np.zeros((n, family.shape[1]))
         if isinstance(model, int):
             p[:, model] = 1.0
         elif hasattr(model, "predict_proba"):
-            p[:, model.classes_] = model.predict_proba(x)
+            wanted = (n, len(model.classes_))
+            p[:, model.classes_] = _checked(model.predict_proba(x), wanted, "predict_proba")
         else:
             kind = type(model).__name__
             raise InputError(f"{kind} has no predict_proba; give a classifier that has")

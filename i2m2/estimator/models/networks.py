@@ -138,9 +138,7 @@ class AdditiveNetwork(StackedNetwork):
 
 
 class ModuleStack(nn.Module):
-    """E copies of a user's module. It reads [B, D] of a table, text or embedding, [B, T, C] of a
-    series, [B, C, H, W] of a picture, {modality: these} where it fuses several; it gives [B, K], or
-    [B, L, K] of L labels."""
+    """E copies of a user's module; what it reads and gives, `I2M2Classifier` says."""
 
     def __init__(
         self,
@@ -164,22 +162,28 @@ class ModuleStack(nn.Module):
             own = {name: _own_form(*(_at(x, place) for x in inputs[name])) for name in inputs}
             own = {name: own[name] for name in self.modalities}
             x = self._call(module, own if len(own) > 1 else own[self.modalities[0]])
-            if x.numel() != x.shape[0] * np.prod(self.outputs):
-                raise InputError(
-                    f"the module for {'+'.join(self.modalities)} gives {tuple(x.shape[1:])} "
-                    f"numbers an example; {self.outputs[1]} are needed"
-                )
             outputs.append(x.reshape(len(x), *self.outputs))
         return torch.stack(outputs)
 
     def _call(self, module: nn.Module, x: Tensor | dict[str, Tensor]) -> Tensor:
+        name = f"the module for {'+'.join(self.modalities)}"
         try:
-            return module(x)
-        except (RuntimeError, ValueError) as error:
+            found = module(x)
+        except Exception as error:  # it is not our code that runs there
+            a_dict = "a dict of " * isinstance(x, dict)
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(
-                f"the module for {'+'.join(self.modalities)} fails with examples of the shape "
-                f"{self.shape}: {str(error).splitlines()[0]}"
+                f"{name} fails with {a_dict}examples of the shape {self.shape} ({reason}); "
+                "help(I2M2Classifier) says what a module reads"
             ) from error
+        if not isinstance(found, Tensor):
+            raise InputError(f"{name} gives a {type(found).__name__}; a tensor of logits is needed")
+        if found.numel() != len(found) * np.prod(self.outputs):
+            raise InputError(
+                f"{name} gives {tuple(found.shape[1:])} numbers an example; "
+                f"{self.outputs[1]} are needed"
+            )
+        return found
 
     def state_of(self, model: int) -> list[Tensor]:
         return list(self.copies[model].state_dict().values())
@@ -202,18 +206,14 @@ def _own_shape(block: Prepared) -> tuple[int, ...]:
 
 
 def _make(given: Any, shape: Any, outputs: Any) -> nn.Module:
-    """A fresh module: of a factory called with (shape of an example, number of outputs), or a copy
-    with weights drawn anew."""
+    """A fresh module of a factory, called with (shape of an example, number of outputs), or a copy
+    with the weights that the given one has: they may be pre-trained."""
     if not isinstance(given, nn.Module):
         module = given(shape, outputs)
         if not isinstance(module, nn.Module):
             raise InputError(f"an expert's function gave {module!r}; it makes an nn.Module")
         return module
-    module = copy.deepcopy(given)
-    for part in module.modules():
-        if hasattr(part, "reset_parameters"):
-            part.reset_parameters()
-    return module
+    return copy.deepcopy(given)
 
 
 Inputs = dict[str, tuple[Tensor, Tensor | None]]

@@ -101,6 +101,8 @@ def train(
     training = [torch.from_numpy(np.flatnonzero(known & (folds != e))) for e in range(models)]
     validation, weight = _padded([np.flatnonzero(folds == e) for e in range(models)])
     parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
+    if not parameters:  # of a module that is wholly frozen
+        return
     lr, decay = settings.lr, settings.weight_decay
     optimiser = eager(torch.optim.AdamW)(parameters, lr=lr, weight_decay=decay, fused=True)
     best = torch.full((models,), torch.inf)

@@ -44,17 +44,20 @@ class RandomConvolutions:
             generator.uniform(-1, 1, kernels).astype(np.float32),
         )
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Standardised series [n, T, C] float32 -> the largest value of each kernel, and the share
-        of its values above 0: [n, 2 K] float32."""
+    def __call__(self, x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """The first `lengths` [n] steps of standardised series [n, T, C] float32 -> the largest
+        value of each kernel, and the share of its values above 0: [n, 2 K] float32."""
         found = np.zeros((len(x), 2, len(self.weights)), np.float32)
         for channel, dilation in sorted({*zip(self.channels, self.dilations, strict=True)}):
             own = np.flatnonzero((self.channels == channel) & (self.dilations == dilation))
             reach = (self.weights.shape[1] - 1) * dilation + 1
             windows = sliding_window_view(x[:, :, channel], reach, axis=1)[..., ::dilation]
+            within = np.arange(windows.shape[1]) <= lengths[:, None] - reach
             many = max(1, AT_ONCE // (windows.shape[1] * (windows.shape[2] + len(own))))
             for start in range(0, len(x), many):
-                values = windows[start : start + many] @ self.weights[own].T + self.offsets[own]
-                found[start : start + many, 0, own] = values.max(axis=1)
-                found[start : start + many, 1, own] = (values > 0).mean(axis=1)
+                rows = slice(start, start + many)
+                values = windows[rows] @ self.weights[own].T + self.offsets[own]
+                values[~within[rows]] = -np.inf
+                found[rows, 0, own] = values.max(axis=1)
+                found[rows, 1, own] = (values > 0).sum(axis=1) / within[rows].sum(axis=1)[:, None]
         return found.reshape(len(x), -1)

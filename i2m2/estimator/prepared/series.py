@@ -27,8 +27,7 @@ class Series(BlockPreparation):
         unit = np.tile(np.minimum(self.std, 1.0), len(SUMMARIES))
         self.scale = Standardise().fit(_summaries(block.values).reshape(len(block), -1), unit)
         self.convolutions = RandomConvolutions.draw(self.channels, self.length, seed)
-        shapes = self.convolutions(self._filled(block.values))
-        self.scale_shapes = Standardise().fit(shapes, unit=1.0)
+        self.scale_shapes = Standardise().fit(self._shapes(block.values), unit=1.0)
         names = [f"{what}_{k}" for what in SUMMARIES[:TREE_SUMMARIES] for k in range(self.channels)]
         self._remember(block, names, np.zeros(len(names), bool))
         return self
@@ -42,7 +41,7 @@ class Series(BlockPreparation):
         summaries = _summaries(block.values)
         features = summaries[:, :TREE_SUMMARIES].reshape(len(block), -1)
         dense = self.scale(summaries.reshape(len(block), -1))
-        shapes = self.scale_shapes(self.convolutions(self._filled(block.values)))
+        shapes = self.scale_shapes(self._shapes(block.values))
         return Forms(dense, features, self._grid(block.values), shapes)
 
     def _scaled(self, values: np.ndarray) -> np.ndarray:
@@ -51,9 +50,14 @@ class Series(BlockPreparation):
         lacking = max(0, self.length - values.shape[1])
         return np.pad(scaled, [(0, 0), (0, lacking), (0, 0)], constant_values=np.nan)
 
-    def _filled(self, values: np.ndarray) -> np.ndarray:
-        """Standardised, the mean where nothing is known."""
-        return np.nan_to_num(self._scaled(values)).astype(np.float32)
+    def _shapes(self, values: np.ndarray) -> np.ndarray:
+        """Of every series as long as in training, or as it is if that is more, whatever the others;
+        the mean stands where nothing is known."""
+        scaled = self._scaled(values)
+        known = ~np.isnan(scaled).all(axis=2)
+        last = np.where(known, np.arange(1, scaled.shape[1] + 1), 0).max(axis=1)
+        filled = np.nan_to_num(scaled).astype(np.float32)
+        return self.convolutions(filled, np.maximum(last, self.length))
 
     def _grid(self, values: np.ndarray) -> np.ndarray:
         """[n, T, C] -> [n, C or 2 C, steps]: standardised means over bins of time, and where

@@ -157,7 +157,7 @@ def test_another_question_for_the_same_folder_is_refused_with_what_differs(linea
         with pytest.raises(SettingsError, match=f"with other {name};"):
             diagnose(blocks, labels, out=tmp_path, **options)
     (tmp_path / ".folds/of.json").write_text("{")
-    with pytest.raises(DataError, match="of.json is damaged .* delete that folder"):
+    with pytest.raises(DataError, match=f"of.json is damaged .* delete {tmp_path}"):
         diagnose(X, y, out=tmp_path, **FAST)
 
 
@@ -311,6 +311,31 @@ def test_data_that_give_no_answer_are_refused(options, message):
     with pytest.raises(InputError) as caught:
         diagnose(X, **{"y": y} | FAST | options)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+ALL = slice(None)
+
+
+@pytest.mark.parametrize(
+    "of_a, of_b, what", [(slice(2), ALL, "a"), (slice(30), slice(30, 60), "a and b")]
+)
+def test_a_modality_of_too_few_examples_is_refused_before_anything_is_fitted(of_a, of_b, what):
+    X, y = data()
+    for name, rows in {"a": of_a, "b": of_b}.items():
+        lacks = np.ones(N, bool)
+        lacks[rows] = False
+        X[name][lacks] = np.nan
+    with pytest.raises(InputError, match=f"of 60 examples have {what}, too few for folds within"):
+        diagnose(X, y, **FAST)
+
+
+def test_an_array_of_another_shape_is_another_question(tmp_path):
+    X, y = data()
+    options = FAST | {"kinds": {"b": "series"}, "out": tmp_path}
+    series = np.repeat(X["b"][:, :, None], 3, axis=2)
+    diagnose(X | {"b": series}, y, **options)
+    with pytest.raises(SettingsError, match="with other modality b;"):
+        diagnose(X | {"b": series.reshape(N, 3, 2)}, y, **options)
 
 
 def test_labels_whose_index_has_the_rows_in_another_order_are_refused():

@@ -83,6 +83,15 @@ def test_all_three_formats_give_the_same_columns(folder, table):
     assert list(found["w"]) == list(expected["ward"]) and kinds == {"w": "table"}
 
 
+def test_an_empty_text_of_an_npz_is_missing_as_in_a_csv(tmp_path):
+    words = np.array(["a b", "", "c"])
+    np.savez(tmp_path / "t.npz", words=words)
+    pd.DataFrame({"words": words}).to_csv(tmp_path / "t.csv", index=False)
+    for name in ("t.npz", "t.csv"):
+        found = read_table(tmp_path / name)["words"]
+        assert list(pd.isna(found)) == [False, True, False]
+
+
 def test_a_pattern_leaves_out_what_is_no_input(folder):
     found, _ = blocks(folder, "all=*")
     assert list(found["all"]) == [

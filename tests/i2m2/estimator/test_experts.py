@@ -36,6 +36,27 @@ def fit(experts, blocks=X, y=Y, **settings):
     return I2M2Classifier(**(QUICK | {"experts": experts} | settings)).fit(blocks, y)
 
 
+class Says(ClassifierMixin, BaseEstimator):
+    """Predicts what it is given, for every row."""
+
+    def __init__(self, row=None):
+        self.row = row
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        return np.tile(self.row, (len(X), 1))
+
+
+class Pair(nn.Module):
+    """A module that gives more than a tensor."""
+
+    def forward(self, x):
+        return x, x
+
+
 class Recorder(ClassifierMixin, BaseEstimator):
     """Answers class frequencies, and keeps what every clone was fitted on in `seen`."""
 
@@ -205,13 +226,14 @@ def test_factories_get_the_shape_of_an_example_and_the_number_of_classes():
     np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1)
 
 
-def test_a_module_is_copied_with_new_weights_for_every_fold_and_stays_as_it_was():
+def test_a_module_is_copied_for_every_fold_and_stays_as_it_was():
     module = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     hardly_trained = {"epochs": 1, "lr": 1e-9}
     model = fit({"static": module}, combine="separate", network=hardly_trained)
     first, second = model.experts_.members["static"][0].network.copies
-    assert not torch.allclose(first[0].weight, second[0].weight, atol=1e-3)
+    torch.testing.assert_close(first[0].weight, module[0].weight)
+    assert not torch.equal(first[1].running_mean, second[1].running_mean)
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
 
 
@@ -240,6 +262,10 @@ WRONG = [
     (LogisticRegression, "an expert is a scikit-learn estimator, an nn.Module or a function"),
     ("forest", "an expert is a scikit-learn estimator"),
     (nn.Linear(5, 2), "the module for static fails with examples of the shape (3,)"),
+    (Pair(), "the module for static gives a tuple; a tensor of logits is needed"),
+    (Says([np.nan, 1.0]), "Says, the expert that reads static: predict_proba gives NaN"),
+    (Says([-1.0, 2.0]), "predict_proba gives numbers below 0"),
+    (Says([1.0]), "predict_proba gives an array of the shape"),
     (nn.Linear(3, 1), "the module for static gives (1,) numbers an example; 2 are needed"),
     (lambda shape, classes: 5, "an expert's function gave 5; it makes an nn.Module"),
 ]
@@ -250,6 +276,19 @@ def test_what_cannot_be_an_expert_is_said_in_one_line(expert, message):
     with pytest.raises(InputError) as caught:
         fit({"static": expert})
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_module_that_reads_no_dict_is_no_fused_expert():
+    with pytest.raises(InputError, match=r"for static\+series fails with a dict of examples"):
+        fit({"inter": nn.Linear(5, 2)})
+
+
+def test_what_is_frozen_of_a_module_stays_as_it_is():
+    part = nn.Linear(3, 2).requires_grad_(False)
+    for module in (nn.Sequential(part, nn.Linear(2, 2)), nn.Sequential(part)):
+        model = fit({"static": module})
+        for one in model.experts_.members["static"][0].network.copies:
+            assert torch.equal(one[0].weight, part.weight)
 
 
 def test_additive_models_are_sums_of_functions_of_one_modality_each():

@@ -17,7 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassif
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from torch import nn
 
 from i2m2 import I2M2Classifier, I2M2Regressor
@@ -43,6 +43,22 @@ def folder(model, tmp_path):
 def again(model, path, **options):
     model.save(path)
     return type(model).load(path, **options)
+
+
+@pytest.mark.parametrize("name, text", [("model.json", '{"xgb": 1}'), ("notes.txt", "mine")])
+def test_what_is_no_saved_model_is_left_alone(model, folder, name, text):
+    (folder / name).write_text(text)
+    with pytest.raises(InputError, match="give another name"):
+        model.save(folder)
+    assert (folder / name).read_text() == text
+
+
+def test_a_function_without_a_name_is_refused_before_anything_is_written(tmp_path):
+    expert = make_pipeline(FunctionTransformer(lambda x: x), LogisticRegression())
+    model = I2M2Classifier(experts={"static": expert}, **QUICK).fit(X, Y)
+    with pytest.raises(InputError, match="lambda.*has no name of its own"):
+        model.save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
 
 
 def test_every_kind_of_block_comes_back_bit_for_bit(tmp_path):

@@ -110,6 +110,16 @@ def test_a_row_is_prepared_the_same_alone_and_beside_others():
                 np.testing.assert_allclose(found.grid[0], want.grid[row], atol=1e-5, err_msg=name)
 
 
+def test_a_series_is_prepared_the_same_beside_one_longer_than_any_of_training():
+    series = all_kinds(40)["series"]
+    preparation = fit(series=series)
+    alone = prepare(preparation, series=series)["series"]
+    beside = prepare(preparation, series=[*series, RNG.normal(size=(70, 2))])["series"]
+    for form in ("dense", "features", "grid", "shapes"):
+        one, other = getattr(alone, form), getattr(beside, form)[:40]
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5, err_msg=form)
+
+
 def test_what_experts_read_is_finite_and_of_training_widths():
     blocks = all_kinds(40)
     preparation = fit(**blocks)
