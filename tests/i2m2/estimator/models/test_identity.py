@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, QuantileTransformer
@@ -44,15 +45,30 @@ def module(kind, seed=0):
         return kind(3, 2)
 
 
-def logged(x):
-    return np.log(x)
+def logged(x, kind="natural"):
+    return np.log2(x) if kind in {"two", "binary", "base 2"} else np.log(x)
 
 
 def squared(x):
     return x**2
 
 
+class Own(BaseEstimator):
+    def fit(self, X, y):
+        return self
+
+
+class Other(BaseEstimator):
+    def fit(self, X, y):
+        self.mean = X.mean()
+        return self
+
+
+Other.__name__ = Other.__qualname__ = "Own"
+
+
 OTHERS = {
+    "code of an estimator": (Own(), Other()),
     "settings of a pipeline": (pipeline(90), pipeline(91)),
     "a function in a pipeline": (FunctionTransformer(logged), FunctionTransformer(squared)),
     "what a function holds on to": (head(3), head(4)),
