@@ -40,6 +40,12 @@ class Metric:
         return 100 if self.percent else 1
 
     @property
+    def difference_bounds(self) -> tuple[float, float]:
+        """Least and greatest difference of two values."""
+        low, high = self.bounds
+        return low - high, high - low
+
+    @property
     def decimals(self) -> int:
         return 1 if self.percent else 3
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from i2m2.metrics import metric_of
-from i2m2.stats.contrasts import Decision
+from i2m2.stats.contrasts import NONE_DETECTABLE, Decision
 
 QUESTIONS = {
     "more than one modality?": "intra - best unimodal",
@@ -102,9 +102,9 @@ def at_most(decision: Decision, metric: str) -> str:
 
 
 def _detectable(decision: Decision, metric: str) -> str:
-    """` (smallest detectable 0.3 points)`; nothing where that is not known."""
+    """` (smallest detectable 0.3 points)`, or that no difference is; nothing without a test."""
     if decision.smallest_detectable is None:
-        return ""
+        return "" if decision.p is None else f" ({NONE_DETECTABLE})"
     return f" (smallest detectable {amount(decision.smallest_detectable, metric)})"
 
 

@@ -33,6 +33,7 @@ from i2m2.stats.predictions import Predictions, refuse_other_examples
 from i2m2.stats.resampling import RESAMPLES, bootstrap, group_index, mean_of
 from i2m2.stats.summary import CustomMetrics, resample
 
+NONE_DETECTABLE = "too few examples or seeds to tell any difference"
 ALPHA = 0.05  # of the family, after Holm's correction
 POWER = 0.8  # with which the smallest detectable difference is found
 MARGIN = 0.01  # a point of a metric shown in percent, 1 % of the labels' entropy in nats
@@ -55,7 +56,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     better; None where the metric is not defined. `low`, `high`: its 95 % interval, of this contrast
     alone. `p`: two-sided; `p_holm`: corrected over the contrasts asked together.
     `smallest_detectable`: the true difference that would have been significant with 80 % power at
-    this contrast's step of Holm's correction. `text`: the answer with its number.
+    this contrast's step of Holm's correction; None where no two rows can be that far apart, or
+    there is no test. `text`: the answer with its number.
     """
 
     contrast: Contrast
@@ -159,10 +161,11 @@ def decide(
         raise SettingsError(f"margin={margin}: it must be above 0, the least that would matter")
     sign = -1 if metric.lower_is_better else 1
     differences = [[sign * part for part in rows.difference(one)] for one in contrasts]
-    found = [interval(*one, rows.groups, biased=metric.biased) for one in differences]
+    bounds = metric.difference_bounds
+    found = [interval(*one, rows.groups, bounds, metric.biased) for one in differences]
     p = np.array([np.nan if one.p is None else one.p for one in found], dtype=np.float64)
     detectable = [
-        _smallest_detectable(*one, rows.groups, level)
+        _smallest_detectable(*one, rows.groups, level, bounds[1])
         for one, level in zip(differences, holm_levels(p), strict=True)
     ]
     everything = zip(contrasts, found, holm(p), detectable, strict=True)
@@ -177,9 +180,10 @@ def holm_levels(p: np.ndarray) -> np.ndarray:
 
 
 def _smallest_detectable(
-    values: np.ndarray, resampled: np.ndarray, groups: int, level: float
+    values: np.ndarray, resampled: np.ndarray, groups: int, level: float, largest: float
 ) -> float | None:
-    """(t(1 - level/2) + t(power)) standard errors; None where there is no test, or no error."""
+    """(t(1 - level/2) + t(power)) standard errors; None where there is no test, no error, or that
+    is above the `largest` difference that there can be."""
     from scipy import stats  # here: it takes a second to import
 
     if not np.isfinite(level):
@@ -187,7 +191,8 @@ def _smallest_detectable(
     resampled = resampled[np.isfinite(resampled).all(axis=1)]
     error, freedom = standard_errors(values, resampled, groups)
     times = stats.t.isf(level / 2, freedom) + stats.t.isf(1 - POWER, freedom)
-    return float((times * error).max()) or None
+    smallest = float((times * error).max())
+    return smallest if 0 < smallest <= largest else None
 
 
 def _decision(
@@ -216,12 +221,12 @@ def _decision(
         margin=margin,
         smallest_detectable=smallest,
         answer=answer,
-        text=_text(answer, high, smallest, found.rule, metric),
+        text=_text(answer, high, smallest, found, metric),
     )
 
 
 def _text(
-    answer: Answer, high: float | None, smallest: float | None, rule: str, metric: Metric
+    answer: Answer, high: float | None, smallest: float | None, found: Summary, metric: Metric
 ) -> str:
     """The answer with the number that belongs to it, or why there is none."""
     if answer == "yes":
@@ -229,7 +234,7 @@ def _text(
     if answer == "no":
         return f"no (at most {_amount(max(high, 0.0), metric)})"
     if smallest is None:
-        return f"cannot be told ({rule})"
+        return f"cannot be told ({found.rule if found.p is None else NONE_DETECTABLE})"
     return f"cannot be told (smallest detectable {_amount(smallest, metric)})"
 
 

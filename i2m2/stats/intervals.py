@@ -104,8 +104,8 @@ def interval(
     """95 % interval and p-value of the mean over seeds.
 
     `values` [S]: one per seed; `resampled` [R, S]: in each resample, drawn alike for all seeds.
-    `bounds`: least and greatest value of the metric, where the interval ends; `biased`: as the ECE;
-    `usual`: the spread of several seeds, as far as other rows tell.
+    `bounds`: least and greatest value of the metric, or of a difference in it, where the interval
+    ends; `biased`: as the ECE; `usual`: the spread of several seeds, as far as other rows tell.
     """
     defined = np.isfinite(resampled).all(axis=1)
     left_out, resampled = int((~defined).sum()), resampled[defined]

@@ -35,7 +35,7 @@ def summarise(
     the seeds are not independent (reused models), their spread says too little: no interval.
     `usual`: their spread, as far as other rows tell."""
     metric = metric_of(name)
-    bounds = (-np.inf, np.inf) if difference else metric.bounds
+    bounds = metric.difference_bounds if difference else metric.bounds
     if shared:
         found = summary_of(values, "no interval: its seeds share networks")
     else:

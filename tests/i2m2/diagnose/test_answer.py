@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
+import msgspec
 import numpy as np
 import pytest
 from scipy import stats
@@ -22,7 +23,7 @@ from i2m2.diagnose.words import (
     in_one_line,
 )
 from i2m2.errors import SettingsError
-from i2m2.stats.contrasts import Contrast, Decision
+from i2m2.stats.contrasts import NONE_DETECTABLE, Contrast, Decision
 
 N, SEEDS, FOLDS = 300, 2, 3
 STRENGTH = {
@@ -266,6 +267,15 @@ def test_every_combination_of_decisions_has_its_sentence(said):
     expected = next(words for pattern, words in WORDS.items() if fits(pattern))
     assert sentence.startswith(expected)
     assert "nats" in in_one_line(decisions, predicts, "static", "nll") or said[:2] == ("yes", "yes")
+
+
+def test_where_no_difference_could_be_told_no_number_is_said_to_be_detectable():
+    decisions = {
+        name: msgspec.structs.replace(decision(name, "cannot be told"), smallest_detectable=None)
+        for name in (INTERACTION, BESIDE, MORE)
+    }
+    sentence = in_one_line(decisions, decision("anything?", "yes"), "static", "auroc")
+    assert sentence.endswith(f"whether the modalities interact ({NONE_DETECTABLE})")
 
 
 def test_only_a_reference_that_is_better_is_a_caution():

@@ -9,7 +9,14 @@ from scipy import stats
 
 from i2m2.errors import DataError, SettingsError
 from i2m2.metrics import METRICS, auroc, label_entropy
-from i2m2.stats.contrasts import Contrast, ScoredRows, decide, holm_levels, usual_margin
+from i2m2.stats.contrasts import (
+    NONE_DETECTABLE,
+    Contrast,
+    ScoredRows,
+    decide,
+    holm_levels,
+    usual_margin,
+)
 from i2m2.stats.intervals import interval
 from i2m2.stats.paired_tests import holm
 from tests.i2m2.conftest import two_class_runs
@@ -170,3 +177,17 @@ def test_the_usual_margin_is_a_point_or_a_hundredth_of_the_entropy():
     assert usual_margin("nll", y) == pytest.approx(0.01 * label_entropy(y))
     two = np.stack([y, 1 - y], axis=1)
     assert usual_margin("nll", two) == pytest.approx(usual_margin("nll", y))
+
+
+def test_no_difference_is_larger_than_the_metric_allows():
+    """Two seeds far apart: their t interval alone would reach beyond 100 points."""
+    noise = 0.05 * np.random.default_rng(0).normal(size=(500, 2))
+    values = {"a": np.array([0.2, 0.9]), "b": np.array([0.5, 0.5])}
+    resampled = {"a": values["a"] + noise, "b": np.full((500, 2), 0.5)}
+    rows = ScoredRows(values=values, resampled=resampled, groups=50)
+    (found,) = decide([contrast("a", "b")], rows, margin=0.01)
+    assert (found.low, found.high) == (-1, 1)
+    assert found.smallest_detectable is None
+    assert found.text == f"cannot be told ({NONE_DETECTABLE})"
+    (in_nats,) = decide([contrast("a", "b")], rows, margin=0.01, metric=METRICS["nll"])
+    assert in_nats.low < -1 and in_nats.smallest_detectable > 1

@@ -68,6 +68,17 @@ def test_a_custom_metric_and_unknown_ones():
         summaries_of(runs, ["soft"], custom)
 
 
+def test_the_interval_of_a_difference_ends_at_the_largest_that_there_can_be():
+    values, noise = np.array([-0.3, 0.4]), 0.05 * np.random.default_rng(0).normal(size=(100, 2))
+    found = {
+        name: summarise(name, values, values + noise, 9, difference=True)
+        for name in ("accuracy", "brier", "nll")
+    }
+    assert (found["accuracy"].low, found["accuracy"].high) == (-1, 1)
+    assert (found["brier"].low, found["brier"].high) == (-2, 2)
+    assert found["nll"].low < -2 and found["nll"].high > 2
+
+
 def test_seeds_that_share_networks_have_no_interval():
     values, resampled = np.array([0.7, 0.8]), np.full((10, 2), 0.75)
     found = summarise("accuracy", values, resampled, 9, difference=True, shared=True)
