@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from i2m2.errors import SettingsError
+from i2m2.errors import DataError, SettingsError
 from i2m2.names import INTER, method_of
-from i2m2.runs import is_done, part_of, read_config
+from i2m2.runs import by_seed, is_done, part_of, read_config
 from i2m2.settings import to_dict
 from i2m2.training.run import Run, differences, readable, shown
 
@@ -54,9 +54,10 @@ def _finished_parts(run: Run, command: str) -> dict[str, Path]:
 
 
 def _weights_of(source: Path, run: Run, expert: str) -> dict[str, torch.Tensor]:
-    """A part's weights. DataError if it saw other examples, SettingsError if any group of settings
-    but the optimiser's differs in what the expert uses: the joint run's numbers would mean
-    something else."""
+    """A part's weights. DataError if its folder was copied from another run or it saw other
+    examples, SettingsError if any group of settings but the optimiser's differs in what the expert
+    uses: the joint run's numbers would mean something else."""
+    _refuse_copied(source)
     part = Run(source, run.config)
     part.refuse_other_data(run.facts)
     differing = {
@@ -70,3 +71,13 @@ def _weights_of(source: Path, run: Run, expert: str) -> dict[str, torch.Tensor]:
             "train it with these, under the same --tag"
         )
     return part.load_best()
+
+
+def _refuse_copied(source: Path) -> None:
+    """DataError where a part's folder is by its config.yaml that of another run, or seed."""
+    (seed,) = by_seed([source])
+    if seed != source.name:
+        raise DataError(
+            f"--init warm: {source} holds {seed}, as its config.yaml says; "
+            "move that folder back or delete it"
+        )

@@ -1,0 +1,43 @@
+"""Which parts a warm start takes."""
+
+from dataclasses import replace
+
+import pytest
+
+from i2m2.errors import DataError
+from i2m2.files import write_json, write_text
+from i2m2.reading.yaml12 import dump_yaml
+from i2m2.settings import to_dict
+from i2m2.training.run import Run
+from i2m2.training.warm_start import warm_start
+from tests.i2m2.training.toy import toy_config, toy_model
+
+PARTS = ("unimodal_left", "unimodal_right", "inter-concat")
+
+
+def make_part(folder, config, method, seed=0):
+    """A finished run without weights."""
+    method, _, fusion = method.partition("-")
+    settings = replace(config, method=method, fusion=fusion or None, seed=seed, init="scratch")
+    folder.mkdir(parents=True)
+    write_text(folder / "config.yaml", dump_yaml(to_dict(settings)))
+    write_json(folder / "env.json", {"data": {"fingerprint": "toy"}})
+    write_text(folder / "DONE", "")
+
+
+@pytest.mark.parametrize(
+    ("method", "seed", "message"),
+    [
+        ("unimodal_left", 1, "unimodal_left/seed0 holds seed1, as its config.yaml says"),
+        ("unimodal_right", 0, "seed0/config.yaml: method is unimodal_right, which is no run of"),
+    ],
+)
+def test_a_part_copied_from_another_run_is_refused(method, seed, message, tmp_path):
+    config = toy_config(tmp_path)
+    run = Run.open(tmp_path / "toy/i2m2-concat/seed0", config, {"fingerprint": "toy"})
+    for name in PARTS:
+        make_part(tmp_path / "toy" / name / "seed0", config, name)
+    (tmp_path / "toy/unimodal_left").rename(tmp_path / "toy/before")
+    make_part(tmp_path / "toy/unimodal_left/seed0", config, method, seed)
+    with pytest.raises(DataError, match=message):
+        warm_start(toy_model(), run, "train")
