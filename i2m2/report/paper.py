@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -22,6 +23,8 @@ from i2m2.stats.summary import CustomMetrics
 
 Runs = Sequence[RunRecord]
 Labels = Mapping[str, str]  # {run: label of its row}, in the order of the rows
+
+EXAMPLE = "AVMNIST_and_MIMIC/paper.yaml says what an entry holds"
 
 
 class PaperValue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,9 +105,34 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return [main, *(m for m in others if any(m in row.paper for row in self.rows))]
 
     def settings_class(self) -> type[RunConfig]:
-        """The class of the runs' settings; the core's where none is named."""
+        """The class of the runs' settings; the core's where none is named. SettingsError for what
+        is no such class."""
+        if not self.settings:
+            return RunConfig
         module, _, name = self.settings.rpartition(".")
-        return getattr(import_module(module), name) if module else RunConfig
+        with self._named("settings"):
+            found = getattr(import_module(module), name)
+            if not issubclass(found, RunConfig):
+                raise TypeError("it is no RunConfig of i2m2.settings")
+        return found
+
+    def analysis_module(self) -> ModuleType:
+        """The module with the data set's own metrics. SettingsError where it is not there, or has
+        none."""
+        with self._named("analysis"):
+            module = import_module(self.analysis)
+            module.CUSTOM_METRICS  # noqa: B018 (AttributeError where it has none)
+        return module
+
+    @contextmanager
+    def _named(self, field: str) -> Iterator[None]:
+        """SettingsError, with the entry and its field, where what that names cannot be had."""
+        try:
+            yield
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
+            raise SettingsError(
+                f"paper.yaml, {self.folder}: {field}: {getattr(self, field)}: {error}; {EXAMPLE}"
+            ) from error
 
 
 def read_specs() -> dict[str, list[TableSpec]]:
@@ -127,14 +155,14 @@ def read_paper(path: Path) -> dict[str, list[TableSpec]]:
     hold anchors. SettingsError for what is no such file."""
     specs, read = {}, cache(_read)  # tables have config files in common
     try:
-        for folder, tables in read(path).items():
+        content = read(path)
+        if not isinstance(content, Mapping):
+            raise TypeError("it holds no entries, <results folder>: [tables]")
+        for folder, tables in content.items():
             if not folder.startswith("_"):
                 specs[folder] = [_table_spec(path, folder, table, read) for table in tables]
     except (TypeError, ValueError, AttributeError) as error:
-        raise SettingsError(
-            f"{path} or a config file it names: {error}; "
-            "AVMNIST_and_MIMIC/paper.yaml says what an entry holds"
-        ) from error
+        raise SettingsError(f"{path} or a config file it names: {error}; {EXAMPLE}") from error
     return specs
 
 
@@ -162,10 +190,11 @@ class Analysis(NamedTuple):
 
 
 def analysis_of(specs: Sequence[TableSpec]) -> Analysis:
-    """CUSTOM_METRICS of the module that the tables name, and its functions, if it has them."""
+    """CUSTOM_METRICS of the module that the tables name, and its functions, if it has them.
+    SettingsError for a module that is not there, or has no CUSTOM_METRICS."""
     if not specs or not specs[0].analysis:
         return Analysis()
-    module = import_module(specs[0].analysis)
+    module = specs[0].analysis_module()
     functions = (getattr(module, name, None) for name in ("study", "combination"))
     return Analysis(module.CUSTOM_METRICS, *functions)
 

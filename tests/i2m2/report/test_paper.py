@@ -10,7 +10,7 @@ from i2m2.report.paper import read_paper, read_specs
 from i2m2.results import main
 from i2m2.settings import flatten, settings_of
 from tests.conftest import ROOT
-from tests.i2m2.conftest import make_three
+from tests.i2m2.conftest import PAPER, make_run, make_three, save_predictions
 
 
 def test_wrong_paper_file_is_named(out):
@@ -18,6 +18,32 @@ def test_wrong_paper_file_is_named(out):
     Path("lab/paper.yaml").write_text("toy: [{name: x, titel: y, metrics: [accuracy], rows: []}]")
     with pytest.raises(SettingsError, match="lab/paper.yaml.*titel"):
         main([str(out)])
+
+
+@pytest.mark.parametrize(
+    ("field", "named", "message"),
+    [
+        ("settings", "tests.i2m2.report.toy_settings.Nope", "no attribute 'Nope'"),
+        ("settings", "tests.i2m2.report.toy_settings.ToyData", "it is no RunConfig"),
+        ("settings", "Nope", "Empty module name"),
+        ("analysis", "tests.i2m2.report.nope", "No module named 'tests.i2m2.report.nope'"),
+        ("analysis", "tests.i2m2.report.toy_settings", "no attribute 'CUSTOM_METRICS'"),
+    ],
+)
+def test_what_an_entry_names_and_is_not_there_is_one_line(field, named, message, out):
+    save_predictions(make_run(out, "toy/intra/seed0", {"accuracy": 0.5}), [True, False] * 4)
+    entry = PAPER + f"    {field}: {named}\n"
+    if field == "settings":
+        entry = PAPER.replace("tests.i2m2.report.toy_settings.ToySettings", named)
+    Path("lab/paper.yaml").write_text(entry)
+    with pytest.raises(SettingsError, match=f"paper.yaml, toy: {field}: {named}: .*{message}"):
+        main([str(out)])
+
+
+def test_an_empty_paper_file_is_said_to_hold_no_entries(out):
+    Path("lab/paper.yaml").write_text("# not yet\n")
+    with pytest.raises(SettingsError, match="lab/paper.yaml.*it holds no entries"):
+        read_specs()
 
 
 def test_avmnist_tables_have_the_papers_seven_rows_and_its_one_known_number():
