@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from i2m2.errors import DataError
+from i2m2.errors import DataError, SettingsError
+from i2m2.metrics import SHARE, metric_of
 from i2m2.report.cache import judgement_of
 from i2m2.report.missing import left_out, missing, missing_seeds, unfinished
 from i2m2.report.notes import data_kind, data_summary, none_judged, notes, verdict, why_incomparable
-from i2m2.report.paper import RowSpec, Runs, TableSpec, listed_under
+from i2m2.report.paper import RowSpec, Runs, TableSpec, analysis_of, listed_under
 from i2m2.report.render import RenderedTable
 from i2m2.report.significance import how_sure
 from i2m2.report.tables import ResultRow, ResultTable, in_percent
@@ -22,8 +23,10 @@ Specs = Mapping[str, Sequence[TableSpec]]
 def specs_of(folder: str, specs: Specs, runs: Runs) -> Sequence[TableSpec]:
     """The tables of a results folder. One that no `paper.yaml` knows is a table of all its runs and
     of every metric that all of them have, the one by which they chose their best epoch first.
-    DataError if there is none."""
+    DataError if there is none, SettingsError for a listed metric that nothing knows."""
     if listed := listed_under(folder, specs):
+        for spec in listed:
+            _refuse_unknown_metrics(spec, runs)
         return listed
     tests = [run.test for run in runs if run.test is not None]
     metrics = [m for m in tests[0] if all(fits_table(m, test.get(m)) for test in tests)]
@@ -37,6 +40,21 @@ def specs_of(folder: str, specs: Specs, runs: Runs) -> Sequence[TableSpec]:
     rows = [RowSpec(label=name, run=name) for name in dict.fromkeys(run.name for run in runs)]
     table = {"name": folder, "title": "all runs", "metrics": metrics, "rows": rows}
     return [TableSpec(folder=folder, published=False, **table)]
+
+
+def _refuse_unknown_metrics(spec: TableSpec, runs: Runs) -> None:
+    """SettingsError for a metric that neither i2m2.metrics nor the data set has, nor any run of the
+    table's rows."""
+    tests = [run.test for run in runs if run.test is not None and run.name in spec.labels]
+    recorded = dict.fromkeys(name for test in tests for name in test)
+    for metric in spec.metrics if recorded else ():
+        if metric in recorded or metric_of(metric) is not SHARE:
+            continue
+        if metric not in analysis_of([spec]).metrics:
+            raise SettingsError(
+                f"paper.yaml, {spec.folder}: metrics: {metric} is no metric of these runs; "
+                f"they have {', '.join(recorded)}"
+            )
 
 
 def fits_table(metric: str, value: object) -> bool:

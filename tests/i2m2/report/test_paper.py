@@ -40,6 +40,16 @@ def test_what_an_entry_names_and_is_not_there_is_one_line(field, named, message,
         main([str(out)])
 
 
+def test_an_unknown_metric_is_the_paper_file_s_mistake_and_not_the_runs(out):
+    make_three(out)
+    Path("lab/paper.yaml").write_text(PAPER.replace("[accuracy, auroc]", "[aurocc]"))
+    message = (
+        "paper.yaml, toy: metrics: aurocc is no metric of these runs; they have accuracy, auroc"
+    )
+    with pytest.raises(SettingsError, match=message):
+        main([str(out)])
+
+
 def test_an_empty_paper_file_is_said_to_hold_no_entries(out):
     Path("lab/paper.yaml").write_text("# not yet\n")
     with pytest.raises(SettingsError, match="lab/paper.yaml.*it holds no entries"):
