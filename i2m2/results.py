@@ -17,7 +17,7 @@ from i2m2.diagnose.words import not_yet
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.files import write_text
 from i2m2.report import render, study_tables
-from i2m2.report.fill import Specs, specs_of, tables_of, without_unfit
+from i2m2.report.fill import Specs, specs_of, tables_of, without_misplaced, without_unfit
 from i2m2.report.missing import command
 from i2m2.report.notes import data_kind, data_summary
 from i2m2.report.paper import analysis_of, listed_under, read_specs
@@ -88,8 +88,9 @@ def answers_of(folder: Path, runs: Sequence[RunRecord], specs: Specs) -> list[Re
         if not finished:
             raise SettingsError("none of its runs is finished")
         spec = specs_of(folder.name, specs, finished)[0]
-        about = data_summary(folder.name, data_kind(spec, finished), finished)
         fit = [without_unfit(spec, run) for run in runs]
+        if counted := [run for run in fit if run.test is not None]:
+            about = data_summary(folder.name, data_kind(spec, counted), counted)
         return [to_table(found) for found in conclusions_of(folder, fit, spec)]
     except (SettingsError, DataError) as error:
         return [RenderedTable(title=f"{about}: {not_yet(str(error))}", grids={})]
@@ -150,7 +151,8 @@ def write_studies(
     for table in tables:
         for row in table.rows:
             labels.setdefault(row.run, row.label)  # a row is called as in its first table
-    finished = [run for run in runs if run.test is not None]
+    placed = [without_misplaced(tables[0].spec, run) for run in runs]
+    finished = [run for run in placed if run.test is not None]
     metrics = list(dict.fromkeys(metric for table in tables for metric in table.spec.metrics))
     analysis = analysis_of(listed_under(folder.name, specs))
     about = tables[0].about

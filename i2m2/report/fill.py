@@ -78,7 +78,8 @@ def tables_of(
             tables.append(fill(spec, [run for run in runs if run.name not in elsewhere], folder))
         else:
             own = [run for run in runs if run.name in only_here]
-            todo = {"None of its own runs is finished": missing(spec, runs, folder)}
+            placed = [without_misplaced(spec, run) for run in runs]
+            todo = {"None of its own runs is finished": missing(spec, placed, folder)}
             todo |= {"Not counted": left_out(spec, own)}
             to_begin.append(
                 RenderedTable(title=spec.heading, about=folder.name, grids={}, todo=todo)
@@ -148,8 +149,8 @@ def _result_row(spec: TableSpec, row: RowSpec, finished: Runs) -> ResultRow:
     return ResultRow(label=row.label, run=row.run, paper=row.paper, runs=runs, values=values)
 
 
-def without_unfit(spec: TableSpec, run: RunRecord) -> RunRecord:
-    """The run; without its result, and with the fault, if that cannot stand in the table."""
+def without_misplaced(spec: TableSpec, run: RunRecord) -> RunRecord:
+    """The run; without its result, and with the fault, if it is one of another results folder."""
     own = "-".join(filter(None, (run.config.get("dataset"), run.config.get("task"))))
     folder = run.dir.parents[1].name
     if run.test is not None and spec.published and own and not f"{folder}-".startswith(f"{own}-"):
@@ -158,6 +159,12 @@ def without_unfit(spec: TableSpec, run: RunRecord) -> RunRecord:
             "move that folder back or delete it"
         )
         return replace(run, test=None, fault=fault)
+    return run
+
+
+def without_unfit(spec: TableSpec, run: RunRecord) -> RunRecord:
+    """The run; without its result, and with the fault, if that cannot stand in the table."""
+    run = without_misplaced(spec, run)
     for metric in spec.metrics if run.test is not None else ():
         value = run.test.get(metric, "absent" if metric == spec.metrics[0] else None)
         if value is not None and not fits_table(metric, value):

@@ -14,9 +14,11 @@ from i2m2.settings import settings_of
 
 def missing_seeds(spec: TableSpec, runs: Runs) -> dict[str, list[int]]:
     """{row: the seeds that it lacks and that any row has (seed 0 if none has any)}; a row that is
-    not trained lacks one if it has no seed at all."""
+    not trained lacks one if it has no seed at all. A faulty run is no missing one, and nothing that
+    others lack."""
     present = {run: {record.seed for record in runs if record.name == run} for run in spec.labels}
-    seeds = sorted(set().union(*present.values()) or {0})
+    sound = {run.seed for run in runs if run.name in spec.labels and not run.fault}
+    seeds = sorted(sound or {0})
     lacking = {}
     for row in spec.rows:
         lacking[row.run] = [seed for seed in seeds if seed not in present[row.run]]
@@ -72,13 +74,14 @@ def left_out(spec: TableSpec, runs: Runs) -> list[str]:
 
 def command(spec: TableSpec, row: RowSpec, seed: int, folder: Path, runs: Runs) -> str:
     """The command for one run of the table, with what the `runs` of its rows override, or where
-    there are none, all of them; those of the same row count first."""
+    there are none, all of them; those of the same row count first, and those that are not counted
+    not at all."""
     if row.command:  # made of predictions: none can be where no run has any (reported/)
         can_be_made = any(stamp(run.dir) for run in runs)
         return row.command.format(folder=quote(str(folder))) if can_be_made else ""
     if not spec.train:
         return ""
-    recorded = [run for run in runs if run.config]
+    recorded = [run for run in runs if run.config and not run.fault and not run.copy_of]
     beside = [run for run in recorded if run.name in spec.labels] or recorded
     beside.sort(key=lambda run: (run.name != row.run, run.test is None))
     words = [spec.train, "--config", quote(spec.config), row.args, "--seed", str(seed)]

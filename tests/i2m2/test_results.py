@@ -11,6 +11,7 @@ from i2m2.results import TITLE, main
 from tests.i2m2.conftest import (
     CONFIG,
     ENV,
+    FACTS,
     I2M2,
     INTER,
     PAPER,
@@ -182,6 +183,22 @@ def test_a_run_of_another_data_set_or_task_is_in_no_table_of_the_paper(out, caps
     with pytest.raises(DataError, match="config.yaml: a run of toy-other, which is none of toy"):
         main([str(out)])
     assert row_of(capsys.readouterr().out, "Image").startswith("| Image | missing")
+
+
+def test_a_misplaced_run_changes_neither_the_heading_nor_what_missing_runs_repeat(out, capsys):
+    given = CONFIG | {"dataset": "toy", "optim": {"epochs": 2}}
+    make_run(out, "toy/unimodal_image/seed0", {"accuracy": 0.7}, config=given)
+    main([str(out)])
+    before = capsys.readouterr().out
+    other, env = CONFIG | {"dataset": "blocks"}, {"data": FACTS | {"variant": "of blocks"}}
+    make_run(out, "toy/i2m2-concat/seed7", {"accuracy": 0.8}, config=other, env=env)
+    with pytest.raises(DataError, match="a run of blocks, which is none of toy"):
+        main([str(out)])
+    printed = capsys.readouterr().out
+    assert "variant of blocks" not in printed and "seed 7" not in printed
+    assert "of blocks" not in (out / "toy/studies.md").read_text()
+    line = f"- Inter_modality, seed 0: `{TRAIN} {INTER} --seed 0 --out results --optim.epochs 2`\n"
+    assert line in before and line in printed
 
 
 def test_several_processes_and_batch_norm_over_parts_stand_below_the_table(out, capsys):
