@@ -24,7 +24,7 @@ from fastMRI.settings import FastMRIData
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import make_once
 from i2m2.reading.paths import require_file
-from i2m2.training.data import Batch, Data, check_dataset, read_description
+from i2m2.training.data import Batch, Data, check_dataset, first_of, read_description
 
 STORED_AS = {"rss": "rss", "magnitude": "image", "phase": "image"}
 TYPES = {"image": np.dtype(np.complex64), "rss": np.dtype(np.float32)}
@@ -196,7 +196,7 @@ def load_fastmri(config: FastMRIData) -> Data:
         raise DataError(f"fastmri: {folder / 'dataset.json'} is missing; {HOW_TO_GET}")
     described, table = read_description(folder), _read_table(folder)
     tables = {part: table[table["part"] == part] for part in PARTS}
-    tables["train"] = tables["train"].iloc[: config.train_size]
+    tables["train"] = first_of(tables["train"], config.train_size)
     splits = {part: Slices(folder, rows, config) for part, rows in tables.items()}
     check_dataset(splits, 2)
     _check_patients(folder, tables)

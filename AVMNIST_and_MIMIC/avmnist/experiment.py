@@ -17,7 +17,7 @@ from i2m2.errors import DataError
 from i2m2.fusion import build_fusion
 from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert
 from i2m2.names import INTER
-from i2m2.training.data import ArrayDataset, Data, check_dataset, read_description
+from i2m2.training.data import ArrayDataset, Data, check_dataset, first_of, read_description
 from i2m2.training.experiment import Experiment
 
 MODALITIES = tuple(SHAPES)
@@ -50,7 +50,7 @@ def load_avmnist(config: AVMNISTData) -> Data:
     rows = len(files["train"]["y"])
     start, stop = _validation_rows(folder, described, rows)
     val = np.arange(start, stop)
-    train = np.setdiff1d(np.arange(rows), val)[: config.train_size]
+    train = first_of(np.setdiff1d(np.arange(rows), val), config.train_size)
     test = np.arange(len(files["test"]["y"]))
     splits = {
         "train": _split(folder, "train", files["train"], train, 0),

@@ -24,7 +24,7 @@ from i2m2.files import make_once
 from i2m2.fusion import build_fusion
 from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert
 from i2m2.names import INTER
-from i2m2.training.data import ArrayDataset, Data, check_dataset, read_description
+from i2m2.training.data import ArrayDataset, Data, check_dataset, first_of, read_description
 from i2m2.training.evaluate import score_of_class_frequencies
 from i2m2.training.experiment import Experiment
 from i2m2.training.preparation import group_split
@@ -55,7 +55,7 @@ def load_mimic(config: MIMICConfig) -> Data:
         rows = reference_split(len(y))
     else:
         rows = group_split(arrays["subject_id"])
-    rows = rows._replace(train=rows.train[: data.train_size])
+    rows = rows._replace(train=first_of(rows.train, data.train_size))
     inputs, constant = _inputs(arrays, rows.train, data)
     id, group = arrays["hadm_id"], arrays["subject_id"]
     splits = {

@@ -12,7 +12,7 @@ import numpy as np
 
 from i2m2.errors import DataError
 from i2m2.files import make_once
-from i2m2.training.data import read_description
+from i2m2.training.data import first_of, read_description
 from VQA_and_NLVR2.inputs.checked_images import unreadable
 from VQA_and_NLVR2.inputs.json_files import Source, find_source
 from VQA_and_NLVR2.nlvr2.files import (
@@ -59,7 +59,7 @@ def read_examples(config: NLVR2Data) -> Found:
     train, val = read["train"], read["dev"]
     if config.hold_out is not None:
         train, val = hold_out(train, config.hold_out)
-    train = train.take(np.arange(len(train))[: config.train_size])
+    train = train.take(first_of(np.arange(len(train)), config.train_size))
     found = Found({}, {}, [])
     for name, sentences in {"train": train, "val": val, "test": read["test1"]}.items():
         paths, lines = _photographs(config, sentences)

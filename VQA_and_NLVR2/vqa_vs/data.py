@@ -20,7 +20,7 @@ import numpy as np
 
 from i2m2.errors import DataError
 from i2m2.files import make_once
-from i2m2.training.data import read_description
+from i2m2.training.data import first_of, read_description
 from VQA_and_NLVR2.features.cache import CachedExamples, Features
 from VQA_and_NLVR2.features.plan import Plan
 from VQA_and_NLVR2.inputs.records import Interned, positions
@@ -185,7 +185,7 @@ def splits_of(
         rows = np.arange(begin, end)
         used = rows[readable[rows]]
         if name == "train":
-            used = used[labelled[used]][: config.train_size]
+            used = first_of(used[labelled[used]], config.train_size)
         if not len(used):
             raise DataError(
                 f"{features.folder}: {name}: none of {len(rows):,} questions can be used; "

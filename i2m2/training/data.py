@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Protocol, TypedDict
+from typing import Annotated, Any, NamedTuple, Protocol, TypedDict, TypeVar
 
 import msgspec
 import numpy as np
@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, Dataset
 
-from i2m2.errors import DataError
+from i2m2.errors import DataError, SettingsError
 from i2m2.files import Plain
 from i2m2.reading.records import as_record, read_record
 from i2m2.training.preparation import as_classes, as_input, as_mask, as_names, as_rows
 
+Rows = TypeVar("Rows")  # an array or a table, of which a slice is rows
 Inputs = dict[str, Tensor]
 # {"inputs": {modality: tensor [B, ...] in its stored type}, "y": tensor [B(, L)],
 #  "present": {modality: bool [B]} (optional)}
@@ -283,6 +284,17 @@ def read_description(folder: Path) -> Plain:
     content = read_record(path, Plain, remedy)
     as_record(path, content, Description, remedy)
     return content
+
+
+def first_of(train: Rows, size: int | None) -> Rows:
+    """The first `size` training examples, all for None. SettingsError for more than there are: a
+    table would state what was asked for. None at all are left to `check_dataset`."""
+    if size is not None and size > len(train) > 0:
+        raise SettingsError(
+            f"data.train_size={size} is above the {len(train):,} training examples that there are; "
+            "give at most so many, or null for all"
+        )
+    return train[:size]
 
 
 def check_dataset(splits: Mapping[str, MultimodalDataset], num_classes: int) -> None:

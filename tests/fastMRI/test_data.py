@@ -10,7 +10,7 @@ import torch
 from fastMRI.data import class_weights, load_fastmri, magnitude_of, phase_of
 from fastMRI.settings import FastMRIData
 from fastMRI.train import main
-from i2m2.errors import DataError
+from i2m2.errors import DataError, SettingsError
 from i2m2.losses import negative_log_likelihood
 from i2m2.training.data import loader
 from tests.fastMRI.tiny_fastmri import CONFIG, SMALL
@@ -68,6 +68,11 @@ def test_only_what_is_needed_is_read(fastmri_files):
     assert set(split.select(["rss"])[[0]]["inputs"]) == {"rss", "scale"}
     one = split.select(["phase"])
     assert set(one.prepare(one[[0]]["inputs"])) == {"phase"}
+
+
+def test_more_training_slices_than_there_are_are_refused(fastmri_files):
+    with pytest.raises(SettingsError, match="train_size=1000000 is above the"):
+        load_fastmri(FastMRIData(dir=str(fastmri_files), train_size=1000000))
 
 
 def test_class_weights_are_inverse_frequencies_and_give_both_classes_the_same_weight_in_all():

@@ -149,6 +149,11 @@ def test_splits_are_by_position_and_inputs_on_the_scale_of_one(avmnist_files):
     assert (data.variant, data.facts["variant"], data.facts["synthetic"]) == ("", "official", False)
 
 
+def test_more_training_examples_than_there_are_are_refused(avmnist_files):
+    with pytest.raises(SettingsError, match="train_size=122 is above the 121 training examples"):
+        load_avmnist(AVMNISTData(dir=str(avmnist_files), train_size=122))
+
+
 def test_dataset_json_names_validation_rows_and_variant(avmnist_files, tmp_path):
     folder = shutil.copytree(avmnist_files, tmp_path / "data")
     (folder / "dataset.json").write_text(

@@ -65,6 +65,12 @@ def test_masks_are_further_channels_of_the_series(train_mimic, mimic_files):
     assert not series[..., :12][stored["series_mask"] == 0].any()  # missing: the training mean
 
 
+def test_more_training_examples_than_there_are_are_refused(mimic_files):
+    data = MIMICData(dir=str(mimic_files), train_size=1000000)
+    with pytest.raises(SettingsError, match="train_size=1000000 is above the"):
+        load_mimic(MIMICConfig(method="inter", data=data))
+
+
 def test_i2m2_starts_from_its_parts_and_evaluate_scores_every_expert(train_mimic, capsys):
     for method in ("unimodal_static", "unimodal_series", "inter"):
         train_mimic("--method", method, "--task", "icd9_1")

@@ -85,6 +85,11 @@ def test_whole_directories_are_held_out_for_validation(own_files):
         load(settings(own_files, "--data.hold_out", "[77]"))
 
 
+def test_more_training_examples_than_there_are_are_refused(own_files):
+    with pytest.raises(SettingsError, match="train_size=1000000 is above the"):
+        load(settings(own_files, "--data.train_size", "1000000"))
+
+
 def test_pairs_without_both_images_are_left_out_and_counted(own_files, capsys):
     pictures = sorted((own_files / "images/test1").glob("*-0-img0.png"))
     pictures[0].unlink()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from i2m2.errors import DataError
+from i2m2.errors import DataError, SettingsError
 from i2m2.training.config import load_config
 from tests.conftest import ROOT
 from tests.VQA_and_NLVR2.tiny_vqa import extracted, settings
@@ -101,6 +101,8 @@ def test_vocabularies_follow_their_rule_and_one_that_cannot_be_counted_says_why(
 
 def test_train_size_takes_the_first_questions(made):
     assert len(load(settings(*made, "--data.train_size", "20")).splits["train"]) == 20
+    with pytest.raises(SettingsError, match="train_size=1000000 is above the"):
+        load(settings(*made, "--data.train_size", "1000000"))
 
 
 def test_the_baseline_is_the_most_frequent_answer(made):

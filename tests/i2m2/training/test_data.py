@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from i2m2.errors import DataError
+from i2m2.errors import DataError, SettingsError
 from i2m2.model import ProductOfExperts, UnimodalExpert
 from i2m2.training.data import (
     ArrayDataset,
     ResidentDataset,
     check_dataset,
+    first_of,
     loader,
     resident,
     training_plan,
@@ -250,6 +251,15 @@ def test_what_cannot_be_taken_is_refused_by_name(changes, message):
 def test_splits_are_checked(train, test, message):
     with pytest.raises(DataError, match=message):
         check_dataset({"train": train, "test": test}, num_classes=3)
+
+
+def test_more_training_examples_than_there_are_are_refused():
+    rows, frame = np.arange(7), pd.DataFrame({"slice": range(7)}, index=list("gfedcba"))
+    assert first_of(rows, 3).tolist() == first_of(frame, 3)["slice"].tolist() == [0, 1, 2]
+    assert len(first_of(rows, None)) == len(first_of(rows, 7)) == len(first_of(frame, None)) == 7
+    for asked_of in (rows, frame):
+        with pytest.raises(SettingsError, match="train_size=9 is above the 7 training examples"):
+            first_of(asked_of, 9)
 
 
 def test_examples_that_lie_on_the_device_are_those_of_the_arrays():
