@@ -20,16 +20,19 @@ from i2m2.report.robustness import (
     rows_of,
     save_for_report,
 )
+from i2m2.runs import RunRecord
 from i2m2.stats.robustness import LEVELS, MISSING, Point, measures_of
 from i2m2.training.commands import add_run_options, dataset_of
 
 PROGRAM = "AVMNIST_and_MIMIC.robustness"
+BASELINE = "inter-concat"
 
 
 def main(argv: list[str] | None = None) -> None:
     """Measure, write tables and figure into the results folder, print the table."""
     args = _parse(argv)
     finished = finished_runs(args.results)
+    args.baseline = _baseline_of(args.baseline, finished)
     # Here: torch takes seconds to import, and mistakes in the arguments need none.
     from AVMNIST_and_MIMIC.avmnist.corruptions import avmnist_corruptions
     from AVMNIST_and_MIMIC.mimic.corruptions import mimic_corruptions
@@ -75,8 +78,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--levels", type=float, nargs="+", default=LEVELS, help=levels)
     seed = "seed of the corruptions (default: %(default)s)"
     parser.add_argument("--seed", type=int, default=0, help=seed)
-    baseline = "run that effective robustness compares with (default: %(default)s)"
-    parser.add_argument("--baseline", metavar="RUN", default="inter-concat", help=baseline)
+    baseline = f"run that effective robustness compares with (default: {BASELINE})"
+    parser.add_argument("--baseline", metavar="RUN", help=baseline)
     args = parser.parse_args(argv)
     levels = args.levels
     rising = all(a < b for a, b in zip(levels, levels[1:], strict=False))
@@ -88,6 +91,15 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     if args.seed < 0:
         raise SettingsError(f"--seed {args.seed} must be at least 0")
     return args
+
+
+def _baseline_of(named: str | None, finished: Sequence[RunRecord]) -> str:
+    """The run to compare with. SettingsError for a named one that is not there; without the usual
+    one, there is no effective robustness."""
+    runs = sorted({run.name for run in finished})
+    if named is not None and named not in runs:
+        raise SettingsError(f"--baseline {named}: no finished run; choose one of {', '.join(runs)}")
+    return named or BASELINE
 
 
 def _notes(

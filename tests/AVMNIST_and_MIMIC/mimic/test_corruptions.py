@@ -5,6 +5,7 @@ import pytest
 
 from AVMNIST_and_MIMIC.mimic.corruptions import mimic_corruptions
 from AVMNIST_and_MIMIC.robustness import main as robustness
+from i2m2.errors import SettingsError
 
 
 @pytest.mark.parametrize("name", mimic_corruptions(0))
@@ -42,6 +43,16 @@ def test_corruptions_drop_what_they_name():
     noise = by["series_noise"]["series"](x, 0.3)
     assert np.array_equal(noise[..., 12:], x[..., 12:])
     assert len(np.unique(noise[0, :, 0])) == 24  # another for every step
+
+
+def test_a_baseline_that_is_not_there_is_refused_before_anything_is_measured(tmp_path):
+    run = tmp_path / "mimic-mortality/unimodal_static/seed0"
+    run.mkdir(parents=True)
+    (run / "result.json").write_text('{"test": {"accuracy": 0.5}}')
+    (run / "DONE").touch()
+    message = "--baseline foo: no finished run; choose one of unimodal_static"
+    with pytest.raises(SettingsError, match=message):
+        robustness([str(tmp_path / "mimic-mortality"), "--baseline", "foo"])
 
 
 def test_robustness_of_finished_runs(train_mimic, tmp_path, capsys):
