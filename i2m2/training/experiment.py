@@ -32,7 +32,7 @@ from i2m2.training.evaluate import (
 )
 from i2m2.training.loop import Loss, Trainer, batch_norm_over, fit
 from i2m2.training.run import Run, run_dir
-from i2m2.training.warm_start import warm_start
+from i2m2.training.warm_start import refuse_start, warm_start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +63,7 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
     with accelerator.main_process_first():
         data = experiment.load(config)
         folder = run_dir(config, data.variant)
+        refuse_start(folder, config, data.facts, command)
         run = Run.open(folder, config, data.facts, writes=accelerator.is_main_process)
     if run.done:
         return say_done(run, accelerator)

@@ -35,6 +35,7 @@ from i2m2.training.experiment import (
 from i2m2.training.loop import keep_epoch, record_of, refuse_nan, say_resumed, usual_scores
 from i2m2.training.run import Run, run_dir
 from i2m2.training.stack import OfOneBatch, Seed, StackTrainer, stack
+from i2m2.training.warm_start import refuse_start
 
 ONE_BY_ONE = "train one seed after the other: --seed"
 
@@ -80,6 +81,8 @@ def _at_once(
     if hasattr(content.splits["train"], "set_epoch"):
         raise SettingsError(f"these data differ from epoch to epoch; {ONE_BY_ONE}")
     folders = {run_dir(config, content.variant): config for config in configs}
+    for path, config in folders.items():
+        refuse_start(path, config, content.facts, command)
     usual = _usual_threads(folders)
     runs = [Run.open(path, c, content.facts, usual=usual) for path, c in folders.items()]
     for run in runs:

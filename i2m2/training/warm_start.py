@@ -9,20 +9,29 @@ import torch
 from torch import nn
 
 from i2m2.errors import DataError, SettingsError
+from i2m2.files import Plain
 from i2m2.names import INTER, method_of
 from i2m2.runs import by_seed, is_done, part_of, read_config
-from i2m2.settings import to_dict
+from i2m2.settings import RunConfig, to_dict
 from i2m2.training.run import Run, differences, readable, shown
+
+
+def refuse_start(folder: Path, config: RunConfig, facts: Plain, command: str) -> None:
+    """The errors of `warm_start` for a run of these settings, as far as its parts show them without
+    their weights, if it is to begin: before it has a folder, which would be taken for a run's."""
+    run = Run(folder, config)
+    if config.init == "warm" and not (run.started or run.done):
+        _sources_of(run, facts, command)
 
 
 def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
     """Load every expert's weights from the finished run that trained it alone -> {expert: folder of
     that run}. `command` trains the joint model; the one that makes a missing part begins so."""
-    sources = _finished_parts(run, command)
+    sources = _sources_of(run, run.facts, command)
     outside = {k: v for k, v in model.state_dict().items() if not k.startswith("experts.")}
     changed = {}
     for name, path in sources.items():
-        weights = _weights_of(path, run, name)
+        weights = Run(path, run.config).load_best()
         prefix = f"experts.{name}."
         expert = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
         with readable(path / "best.safetensors"):
@@ -34,6 +43,16 @@ def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
     if changed:
         model.load_state_dict(changed, strict=False)
     return {name: str(path) for name, path in sources.items()}
+
+
+def _sources_of(run: Run, facts: Plain, command: str) -> dict[str, Path]:
+    """{expert: folder of the run that trains it alone}, for data with these facts. SettingsError or
+    DataError for one that cannot be begun from."""
+    sources = _finished_parts(run, command)
+    for name, path in sources.items():
+        _refuse_copied(path)
+        _refuse_unlike(path, run, facts, name)
+    return sources
 
 
 def _finished_parts(run: Run, command: str) -> dict[str, Path]:
@@ -53,13 +72,11 @@ def _finished_parts(run: Run, command: str) -> dict[str, Path]:
     return sources
 
 
-def _weights_of(source: Path, run: Run, expert: str) -> dict[str, torch.Tensor]:
-    """A part's weights. DataError if its folder was copied from another run or it saw other
-    examples, SettingsError if any group of settings but the optimiser's differs in what the expert
-    uses: the joint run's numbers would mean something else."""
-    _refuse_copied(source)
-    part = Run(source, run.config)
-    part.refuse_other_data(run.facts)
+def _refuse_unlike(source: Path, run: Run, facts: Plain, expert: str) -> None:
+    """DataError if a part saw other examples, SettingsError if any group of settings but the
+    optimiser's differs in what the expert uses: the joint run's numbers would mean something
+    else."""
+    Run(source, run.config).refuse_other_data(facts)
     differing = {
         key: values
         for key, values in differences(read_config(source), run.config, (expert,)).items()
@@ -70,7 +87,6 @@ def _weights_of(source: Path, run: Run, expert: str) -> dict[str, torch.Tensor]:
             f"--init warm: {source} was trained with other settings: {shown(differing)}; "
             "train it with these, under the same --tag"
         )
-    return part.load_best()
 
 
 def _refuse_copied(source: Path) -> None:

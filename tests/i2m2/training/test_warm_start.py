@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from i2m2.errors import DataError
+from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_json, write_text
 from i2m2.reading.yaml12 import dump_yaml
 from i2m2.settings import to_dict
 from i2m2.training.run import Run
+from i2m2.training.seeds import train_seeds
 from i2m2.training.warm_start import warm_start
+from tests.i2m2.training.test_seeds import TOY
 from tests.i2m2.training.toy import toy_config, toy_model
 
 PARTS = ("unimodal_left", "unimodal_right", "inter-concat")
@@ -41,3 +43,14 @@ def test_a_part_copied_from_another_run_is_refused(method, seed, message, tmp_pa
     make_part(tmp_path / "toy/unimodal_left/seed0", config, method, seed)
     with pytest.raises(DataError, match=message):
         warm_start(toy_model(), run, "train")
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_a_refused_warm_start_leaves_no_folder(seeds, tmp_path):
+    config = toy_config(tmp_path)
+    for name in PARTS:  # of the first seed alone
+        make_part(tmp_path / "toy" / name / "seed0", config, name)
+    (tmp_path / "toy/inter-concat/seed0/DONE").unlink()
+    with pytest.raises(SettingsError, match="--init warm needs the finished runs"):
+        train_seeds(TOY, [replace(config, seed=seed) for seed in seeds], "train")
+    assert not (tmp_path / "toy/i2m2-concat").exists()
