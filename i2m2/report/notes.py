@@ -161,6 +161,8 @@ def notes(spec: TableSpec, finished: Runs, incomparable: str) -> list[str]:
         lines.append(f"The runs were made by code that had been CHANGED since its commit: {first}.")
     if not incomparable:
         return lines + _sources(spec)
+    if incomparable == UNRECORDED and not _paper_values(spec):
+        return lines
     return [*lines, f"{INCOMPARABLE[incomparable].format(spec.folder)}; no row can be judged."]
 
 
@@ -175,14 +177,17 @@ def _trained_by(spec: TableSpec, finished: Runs) -> list[str]:
 
 def _sources(spec: TableSpec) -> list[str]:
     """Where the paper's values come from, and how certain they are."""
-    known = {f"{row.label}, {m}": value for row in spec.rows for m, value in row.paper.items()}
-    if spec.best:
-        known[f"the best of {spec.names_of_best}"] = spec.best
     lines = []
-    for what, value in known.items():
+    for what, value in _paper_values(spec).items():
         trust = "; ".join(text for text in (value.source, value.certainty) if text)
         lines.append(f"Paper, {what}: {value}" + (f" ({trust})." if trust else "."))
     return lines + ([f"Paper: {spec.source}"] if spec.source else [])
+
+
+def _paper_values(spec: TableSpec) -> dict[str, PaperValue]:
+    """{what it is of: a value that the paper has}"""
+    known = {f"{row.label}, {m}": value for row in spec.rows for m, value in row.paper.items()}
+    return known | ({f"the best of {spec.names_of_best}": spec.best} if spec.best else {})
 
 
 def budget(config: Plain) -> str:

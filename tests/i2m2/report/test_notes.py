@@ -36,6 +36,14 @@ def test_data_of_unrecorded_origin_are_not_compared_with_the_paper(out):
     assert "(toy, origin of the data not recorded, 2 seeds)" in text and "72.38" not in text
 
 
+def test_where_there_is_no_paper_no_numbers_of_it_are_said_to_be_hidden(out, capsys):
+    make_run(out, "own/inter/seed0", {"accuracy": 0.5}, env=None)
+    main([str(out)])
+    printed = capsys.readouterr().out
+    assert "## own: all runs (own, origin of the data not recorded, 1 seed)" in printed
+    assert "the paper's numbers" not in printed and "judged" not in printed
+
+
 def test_another_variant_of_the_data_stands_beside_no_number_of_the_paper(out):
     make_run(out, "toy-rebuilt/unimodal_image/seed0", {"accuracy": 0.71, "auroc": 0.8})
     main([str(out)])
