@@ -17,7 +17,7 @@ from i2m2.machine.accelerator import make_accelerator, start_tracker
 from i2m2.machine.neighbours import sharing_cores
 from i2m2.model import ProductOfExperts
 from i2m2.names import PRODUCT
-from i2m2.runs import predictions_file, require_predictions, usual_columns
+from i2m2.runs import predictions_file, read_result, require_predictions, usual_columns
 from i2m2.settings import RunConfig
 from i2m2.stats.calibration import log_frequencies
 from i2m2.stats.predictions import Predictions
@@ -81,7 +81,9 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
 
 
 def say_done(run: Run, accelerator: Accelerator) -> None:
-    """Print that a run is finished, and what to do if its weights are gone."""
+    """Print that a run is finished, and what to do if its weights are gone. DataError if what it
+    found is gone or damaged."""
+    read_result(run.dir)
     gone = "" if run.has_weights else "; its weights are gone: delete it to make them again"
     accelerator.print(f"{run.dir}: already done{gone}")
 

@@ -10,6 +10,7 @@ import torch
 
 from i2m2.errors import DataError, SettingsError
 from i2m2.machine.accelerator import make_accelerator
+from i2m2.training.experiment import say_done
 from i2m2.training.loop import batch_norm_over
 from i2m2.training.run import Run
 from tests.i2m2.training.toy import toy_config, toy_model, train_toy
@@ -98,6 +99,13 @@ def test_weights_that_are_gone_are_made_again_and_not_trained_first(run, trained
     fresh = Run.open(run.dir.parent / "seed7", trained[0], FACTS)
     with pytest.raises(SettingsError, match="has not finished an epoch yet; train it first"):
         fresh.load_best()
+
+
+def test_a_finished_run_without_its_result_is_not_said_to_be_done(run):
+    run.finish({"test": {"accuracy": 0.5}})
+    (run.dir / "result.json").unlink()
+    with pytest.raises(DataError, match="result.json is missing; .* delete .* and run it again"):
+        say_done(run, make_accelerator(run.config))
 
 
 def test_fp16_is_refused_on_the_cpu(tmp_path):
