@@ -78,6 +78,7 @@ def plan(
     `base`. `together`: a job per row, of all seeds, where these are faster at once. SettingsError
     for settings that a row cannot have."""
     _refuse_seeds(rows, overrides)
+    _refuse_replacing(rows, overrides)
     scratch = read_words(overrides).get("--init") == "scratch"
     words = {row: [*base, "--method", *shlex.split(row)] for row in rows}
     configs = {row: settings_of(program, [*words[row], *overrides]) for row in rows}
@@ -107,6 +108,17 @@ def _refuse_seeds(rows: Sequence[str], overrides: Sequence[str]) -> None:
         if {"--seed", "--seeds"} & read_words(words).keys():
             raise SettingsError(
                 f"{where}: the seeds of all rows are --seeds (or SEEDS); leave this one out"
+            )
+
+
+def _refuse_replacing(rows: Sequence[str], overrides: Sequence[str]) -> None:
+    """SettingsError for an option that would replace what a row says, which its job is named by."""
+    given = [word for word in read_words(overrides) if word.startswith("--")]
+    for row in rows:
+        own = {"--method", *read_words(shlex.split(row))}
+        if twice := next((name for name in given if name in own), None):
+            raise SettingsError(
+                f"command line: {twice} would replace what --rows {row!r} says; leave it out"
             )
 
 

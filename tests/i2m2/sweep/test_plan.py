@@ -62,6 +62,8 @@ def test_seeds_of_a_row_are_one_job_where_they_are_faster_at_once():
         (TRAIN, ["intra", "inter --seed 3"], ["0"], [], "--rows 'inter --seed 3': the seeds of"),
         (TRAIN, ["inter --seeds=0..4"], ["0"], [], "the seeds of all rows are --seeds"),
         (TRAIN, ["intra"], ["0"], ["--seed=3"], "command line: the seeds of all rows"),
+        (TRAIN, ["intra", LRTF], ["0"], ["--fusion", "lf"], f"--fusion would .* --rows '{LRTF}'"),
+        (TRAIN, ["intra"], ["0"], ["--method=inter"], "--method would replace what --rows 'intra'"),
         ("AVMNIST_and_MIMIC.trian", ["intra"], ["0"], [], "there is no such module"),
     ],
 )
