@@ -10,7 +10,7 @@ import sys
 from argparse import SUPPRESS
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import Field
+from dataclasses import MISSING, Field
 from itertools import chain, product
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -80,18 +80,16 @@ def load_config(
     types = settings_of(cls)
     for action in parser._actions:  # a word for a whole group, whose values nobody would check
         action.help = SUPPRESS if action.dest in groups_of(types) else action.help
-    if (path := words.get("--config")) is not None:
+    flat, path = {}, words.get("--config")
+    if path is not None:
         flat = _read_settings(path, words, cls)
-        _parse(cls, parser.parse_object, nest(flat), where=path)
+        # What the file leaves to the command line is no mistake of the file.
+        left = dict.fromkeys(_required(cls), "")
+        _parse(cls, parser.parse_object, nest(left | flat), where=path)
         parser.set_defaults(flat)
-    names = [word[2:] for word in words if word.startswith("--") and word not in FLAGS]
-    _refuse_unknown(names, {*types, "config"}, "command line")
-    if group := next((name for name in names if name in groups_of(types)), None):
-        first = next(name for name in types if name.startswith(f"{group}."))
-        raise SettingsError(f"command line: {group} is a group; name its settings, as in --{first}")
-    for name in names:
-        if (value := words[f"--{name}"]) is not None and name in types:
-            _value("command line", name, value, types[name][0])
+    _check_words(words, types)
+    if not {"--help", "-h"} & words.keys():
+        _refuse_missing(cls, {*flat, *(word.removeprefix("--") for word in words)}, path)
     given = [w if v is None else f"{w}={v}" for w, v in words.items() if w != "--print_config"]
     settings = _parse(cls, parser.parse_args, given, where="command line")
     settings.pop("config")
@@ -124,6 +122,35 @@ def _read_settings(path: str, words: Mapping[str, str | None], cls: type[RunConf
     _check_parts(values, path, cls)
     _refuse_unknown(flat, set(types), path)
     return {name: _value(path, name, value, types[name][0]) for name, value in flat.items()}
+
+
+def _check_words(words: Mapping[str, str | None], types: Mapping[str, tuple[Any, Field]]) -> None:
+    """SettingsError for words of a command that are no settings, or no values of theirs."""
+    names = [word[2:] for word in words if word.startswith("--") and word not in FLAGS]
+    _refuse_unknown(names, {*types, "config"}, "command line")
+    if group := next((name for name in names if name in groups_of(types)), None):
+        first = next(name for name in types if name.startswith(f"{group}."))
+        raise SettingsError(f"command line: {group} is a group; name its settings, as in --{first}")
+    for name in names:
+        if (value := words[f"--{name}"]) is not None and name in types:
+            _value("command line", name, value, types[name][0])
+
+
+def _required(cls: type[RunConfig]) -> list[str]:
+    """The settings that have no default, such as `method`."""
+    types = settings_of(cls)
+    return [name for name, (_, f) in types.items() if f.default is f.default_factory is MISSING]
+
+
+def _refuse_missing(cls: type[RunConfig], given: Collection[str], path: str | None) -> None:
+    """SettingsError for a setting without a default that stands neither in the file nor on the
+    command line."""
+    for name in _required(cls):
+        if name not in given:
+            where = "command line" if path is None else path
+            methods = ", ".join(methods_of(cls.modalities, cls.baselines))
+            choices = f", one of {methods}" if name == "method" else ""
+            raise SettingsError(f"{where}: {name} is not given; give --{name}{choices}")
 
 
 def groups_of(names: Iterable[str]) -> set[str]:

@@ -172,6 +172,20 @@ def test_wrong_keys_and_values_in_a_file_are_refused_with_its_name(tmp_path):
         load(config=Path("nowhere.yaml"))
 
 
+def test_a_file_may_leave_the_method_to_the_command_line_and_its_own_mistakes_come_first(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("dataset: avmnist\nseed: 3")
+    assert load("--method", "intra", config=path).run_name == "intra"
+    missing = "method is not given; give --method, one of unimodal_image, unimodal_audio, intra"
+    with pytest.raises(SettingsError, match=f"x.yaml: {missing}"):
+        load(config=path)
+    with pytest.raises(SettingsError, match=f"command line: {missing}"):
+        load_config(AVMNISTConfig, [])
+    path.write_text("dataset: avmnist\noptim: {name: adam}")
+    with pytest.raises(SettingsError, match="x.yaml: optim.name=adam is not possible"):
+        load(config=path)
+
+
 def test_settings_of_a_part_that_is_not_there_are_refused_and_the_usual_task_has_its_own(
     tmp_path,
 ):
