@@ -34,6 +34,7 @@ class Planned(TypedDict):
     program: str
     arguments: list[str]
     needs: list[str]  # names of jobs of the same table
+    cwd: NotRequired[str]  # where names of files begin
     host: str  # of the launcher
     pid: int
     slurm: str | None  # the job's id there
@@ -68,6 +69,7 @@ def announce(
             "program": job.program,
             "arguments": job.arguments,
             "needs": list(job.needs),
+            "cwd": os.getcwd(),
             "host": socket.gethostname(),
             "pid": os.getpid(),
             "slurm": slurm,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,7 +80,7 @@ def statuses(out: Path) -> list[Status]:
     if not on_record:
         raise SettingsError(f"{out}/{records.FOLDER}: no run is planned there; is it the --out?")
     queue = cache(queued)  # asked where files do not say how a job has ended
-    found = [_status(folder, queue, planned) for folder, planned in on_record.items()]
+    found = [_status(folder, queue, planned, out) for folder, planned in on_record.items()]
     by_name = {(status.title, status.planned["name"]): status for status in found}
     by_job = {status.planned["slurm"]: status for status in found}
     for status in sorted(found, key=lambda status: max(map(len, _needs(status)))):
@@ -109,10 +110,12 @@ def queued() -> dict[str, Queued]:
 
 
 def _status(
-    folder: Path, queue: Callable[[], dict[str, Queued]], planned: records.Planned
+    folder: Path, queue: Callable[[], dict[str, Queued]], planned: records.Planned, out: Path
 ) -> Status:
-    """What can be said of a job without those that it needs."""
+    """What can be said of a job without those that it needs; its runs lie below `out`, wherever
+    that has been moved or copied."""
     state, configs = records.read_state(folder), settings_on_record(planned)
+    configs = [replace(config, out=str(out)) for config in configs]
     runs = [next(folders_of(config), None) for config in configs]
     behind = min((len(epochs_of(run)) for run in runs if run), default=0)
     epoch = f"{behind}/{configs[0].optim.epochs}" if any(runs) else ""
@@ -157,6 +160,11 @@ def _names(statuses: Sequence[Status]) -> str:
 def settings_on_record(planned: records.Planned) -> list[RunConfig]:
     """The settings of a job's runs; none where they are no training's, or not possible any more."""
     words, seeds = _split_seeds(planned["arguments"])
+    begins = planned.get("cwd", "")
+    words = [  # the file is found from any other folder, too
+        str(Path(begins, word)) if before == "--config" else word
+        for before, word in pairwise(["", *words])
+    ]
     with suppress(SettingsError):
         if config := _settings_of_row(planned["program"], tuple(words)):
             return [replace(config, seed=seed) for seed in seeds]

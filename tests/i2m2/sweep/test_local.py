@@ -3,17 +3,22 @@
 import hashlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from i2m2.errors import SettingsError
+from i2m2.reading.yaml12 import dump_yaml
+from i2m2.settings import to_dict
 from i2m2.sweep.__main__ import main
 from i2m2.sweep.local import run_jobs
-from i2m2.sweep.records import is_running
+from i2m2.sweep.plan import plan
+from i2m2.sweep.records import announce, folder_of, is_running, write_state
 from i2m2.sweep.status import show, statuses
 from tests.conftest import AVMNIST_CONFIG, ROOT
 from tests.i2m2.sweep.conftest import TOY
@@ -105,6 +110,25 @@ def test_a_run_of_a_sweep_has_the_bits_of_one_that_was_started_by_itself(train, 
     )
     status = show(tmp_path / "sweep")
     assert "inter seed 1  done" in status and "2/2" in status and status.endswith("1 done")
+
+
+def test_the_state_of_runs_is_told_from_any_folder_and_after_a_move(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = os.path.relpath(AVMNIST_CONFIG)
+    base = ["--config", config]
+    (job,) = plan(["inter"], ["1"], "AVMNIST_and_MIMIC.train", base, ["--out", "results"])
+    announce(Path("results"), [job])
+    write_state(folder_of(Path("results"), job), code=0)
+    run = Path("results/avmnist/inter-concat/seed1")
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(dump_yaml(to_dict(job.configs[0])))
+    (run / "DONE").touch()
+    shutil.copytree("results", "copy")
+    shutil.rmtree(run)
+    monkeypatch.chdir("/")
+    assert [status.epoch for status in statuses(tmp_path / "copy")] == ["0/25"]
+    assert show(tmp_path / "copy").endswith("1 done")
+    assert "its results are not here any more" in show(tmp_path / "results")
 
 
 def digest(path):
