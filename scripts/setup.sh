@@ -1,6 +1,12 @@
 # Sourced by the other scripts: the root as working directory, and a Python that has the requirements.
 # Uses the active virtual environment if there is one, else .venv, which it makes.
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# Among the arguments it would reach the runs, and neither what comes before them nor the tables.
+for word in "$@"; do
+  if [[ $word != --out && $word != --out=* ]]; then continue; fi
+  echo "error: $word: the folder of results is no argument of a script; give it by environment, as in OUT=results bash $0" >&2
+  exit 2
+done
 # What the caller names lies where the caller is; a config that is not there is one of the repository's.
 for name in DATA OUT RAW IMAGES FEATURES CLUSTER CONFIG; do
   path=${!name:-}

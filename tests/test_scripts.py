@@ -11,14 +11,19 @@ from tests.conftest import ROOT
 NAMES = ("DATA", "OUT", "RAW", "IMAGES", "FEATURES", "CLUSTER", "CONFIG", "PYTHON")
 
 
-def variables_of(folder, **variables):
-    """What the variables are after setup.sh, for a caller in that folder; in a process of it."""
+def sourced(folder, *arguments, **variables):
+    """setup.sh in a process of a caller in that folder, which prints its variables then."""
     script = f"set -euo pipefail; source {ROOT}/scripts/setup.sh; env; echo PWD_IS=$PWD"
     kept = {name: value for name, value in os.environ.items() if name not in NAMES}
     path = f"{os.path.dirname(sys.executable)}:{kept['PATH']}"
     environment = kept | {"VIRTUAL_ENV": sys.prefix, "PATH": path} | variables
-    command = ["bash", "-c", script]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    command = ["bash", "-c", script, "scripts/mimic.sh", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def variables_of(folder, **variables):
+    """What the variables are after setup.sh, for a caller in that folder."""
+    done = sourced(folder, **variables)
     assert done.returncode == 0, done.stderr
     lines = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     assert lines["PWD_IS"] == str(ROOT)
@@ -39,3 +44,12 @@ def test_other_values_stay_as_they_are(tmp_path, inside):
     given = {"OUT": "/x/results", "CONFIG": "fastMRI/configs/fastmri.yaml", "PYTHON": "python3"}
     given |= {"DATA": "data/fastmri"} if inside else {}
     assert variables_of(ROOT if inside else tmp_path, **given) == given
+
+
+@pytest.mark.parametrize("words", [["--out", "/tmp/b"], ["--seed", "3", "--out=b"]])
+def test_the_folder_of_results_is_given_by_environment_alone(tmp_path, words):
+    """The tables are made from OUT, wherever the runs have gone."""
+    done = sourced(tmp_path, *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: --out") and len(done.stderr.splitlines()) == 1
+    assert "OUT=results bash scripts/mimic.sh" in done.stderr

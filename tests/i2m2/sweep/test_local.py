@@ -145,10 +145,10 @@ def test_what_a_sweep_has_started_ends_with_it(number, tmp_path):
 
 
 def test_a_sweep_ends_with_the_script_that_calls_the_script_it_is_in(tmp_path):
-    (tmp_path / "inner.sh").write_text(f"source {ROOT}/scripts/setup.sh; python3 $@; exit")
-    (tmp_path / "outer.sh").write_text(
-        f"source {ROOT}/scripts/setup.sh; bash {tmp_path}/inner.sh $@; exit"
-    )
+    # Its own arguments aside, which would be refused: a real script names --out itself.
+    begin = f'words=("$@"); set --; source {ROOT}/scripts/setup.sh'
+    (tmp_path / "inner.sh").write_text(f'{begin}; python3 "${{words[@]}}"; exit')
+    (tmp_path / "outer.sh").write_text(f'{begin}; bash {tmp_path}/inner.sh "${{words[@]}}"; exit')
     script, run = begun_sweep(["bash", str(tmp_path / "outer.sh")], tmp_path)
     script.terminate()
     assert ends(run)  # although nobody has asked how the script ended
