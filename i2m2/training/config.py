@@ -93,6 +93,7 @@ def load_config(
     given = [w if v is None else f"{w}={v}" for w, v in words.items() if w != "--print_config"]
     settings = _parse(cls, parser.parse_args, given, where="command line")
     settings.pop("config")
+    settings.tag = settings.tag or None  # empty, as a shell's variable may be
     settings.method = METHOD_ALIASES.get(settings.method, settings.method)
     with named_in(path, words):
         experts = experts_of(settings.method, cls.modalities, cls.baselines)

@@ -172,6 +172,13 @@ def test_wrong_keys_and_values_in_a_file_are_refused_with_its_name(tmp_path):
         load(config=Path("nowhere.yaml"))
 
 
+def test_an_empty_tag_is_none(tmp_path):
+    assert load("--method", "intra", "--tag", "") == load("--method", "intra")
+    path = tmp_path / "x.yaml"
+    path.write_text("dataset: avmnist\nmethod: intra\ntag: ''")
+    assert load(config=path).tag is None
+
+
 def test_a_file_may_leave_the_method_to_the_command_line_and_its_own_mistakes_come_first(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("dataset: avmnist\nseed: 3")
