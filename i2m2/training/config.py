@@ -81,7 +81,9 @@ def load_config(
     for action in parser._actions:  # a word for a whole group, whose values nobody would check
         action.help = SUPPRESS if action.dest in groups_of(types) else action.help
     flat, path = {}, words.get("--config")
-    if path is not None:
+    if path is None:
+        _check_tag(words.get("--tag"))
+    else:
         flat = _read_settings(path, words, cls)
         # What the file leaves to the command line is no mistake of the file.
         left = dict.fromkeys(_required(cls), "")
@@ -121,6 +123,9 @@ def _read_settings(path: str, words: Mapping[str, str | None], cls: type[RunConf
     for name in groups_of(types) & flat.keys():
         check_group(flat.pop(name), f"{path}: {name}")
     _check_parts(values, path, cls)
+    if "--tag" in words or "presets" in values:  # else it may be a run's own file
+        with named_in(path, words):
+            _check_tag(words.get("--tag", flat.get("tag")), values.get("presets", ()))
     _refuse_unknown(flat, set(types), path)
     return {name: _value(path, name, value, types[name][0]) for name, value in flat.items()}
 
@@ -135,6 +140,18 @@ def _check_words(words: Mapping[str, str | None], types: Mapping[str, tuple[Any,
     for name in names:
         if (value := words[f"--{name}"]) is not None and name in types:
             _value("command line", name, value, types[name][0])
+
+
+def _check_tag(tag: object, presets: Iterable[str] = ()) -> None:
+    """SettingsError for a tag that would make a folder's name that of another run."""
+    for part in ("scratch", "paper", *presets):
+        named = part != "paper"  # which no folder's name says, so that none is ever `paper-x`
+        if tag == part or (named and str(tag).startswith(f"{part}-")):
+            meaning = "--init scratch" if part == "scratch" else f"--preset {part}"
+            raise SettingsError(
+                f"tag={tag!r} would mean {meaning} in the name of a run's folder; "
+                f"choose another tag, such as my-{tag}"
+            )
 
 
 def _required(cls: type[RunConfig]) -> list[str]:

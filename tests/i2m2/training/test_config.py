@@ -179,6 +179,31 @@ def test_an_empty_tag_is_none(tmp_path):
     assert load(config=path).tag is None
 
 
+@pytest.mark.parametrize(
+    "tag", ["scratch", "scratch-x", "official_code", "official_code-x", "paper"]
+)
+def test_a_tag_is_refused_that_would_make_a_folder_s_name_that_of_another_run(tag, tmp_path):
+    message = f"^tag='{tag}' would mean --(init scratch|preset .*) in the name of a run's folder"
+    with pytest.raises(SettingsError, match=message):
+        load("--method", "intra", "--tag", tag)
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        f"dataset: avmnist\nmethod: intra\ntag: {tag}\npresets: {{official_code: {{}}}}"
+    )
+    with pytest.raises(SettingsError, match=f"^{path}: tag='{tag}'"):
+        load(config=path)
+
+
+def test_a_tag_may_begin_like_the_name_of_a_preset_and_a_run_of_any_tag_is_repeated(tmp_path):
+    for tag in ("scratch2", "official_code2", "paper-x"):
+        assert load("--method", "intra", "--tag", tag).run_name == f"intra-{tag}"
+    with pytest.raises(SettingsError, match="^tag='scratch'"):
+        load_config(AVMNISTConfig, ["--method", "intra", "--tag", "scratch"])
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(to_dict(load("--method", "intra")) | {"tag": "scratch"}))
+    assert load(config=path).tag == "scratch"
+
+
 def test_a_file_may_leave_the_method_to_the_command_line_and_its_own_mistakes_come_first(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("dataset: avmnist\nseed: 3")
