@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     elif args.first:
         jobs = plan.first(args.first, [*base, *others], args.parts, args.launcher == "slurm")
     elif args.config and args.rows:
-        rows, seeds = plan.rows_of(args.rows), seeds_of(args.seeds, "SEEDS")
+        rows, seeds = plan.rows_of(args.rows), seeds_of(" ".join(args.seeds), "SEEDS")
         together = args.seeds_together and args.launcher == "local"
         jobs = plan.plan(rows, [str(seed) for seed in seeds], args.train, base, others, together)
     else:
@@ -88,8 +88,9 @@ def _parser() -> CommandParser:
     parser.add_argument("--config", metavar="FILE", help=config)
     rows = "rows of the table, separated by commas: method and its arguments"
     parser.add_argument("--rows", help=rows)
-    seeds = "seeds, 0..4 or '0 1 2' (environment: SEEDS; default: 0)"
-    parser.add_argument("--seeds", default=os.environ.get("SEEDS", "0"), help=seeds)
+    seeds = "seeds, 0..4 or 0 1 2 (environment: SEEDS; default: 0)"
+    default = [os.environ.get("SEEDS", "0")]
+    parser.add_argument("--seeds", nargs="+", default=default, help=seeds)
     together = "on this machine: all seeds of a row in one process, where its layers are small"
     parser.add_argument("--seeds_together", action="store_true", help=together)
     jobs = "number of runs at a time on this machine (environment: JOBS; default: 1)"

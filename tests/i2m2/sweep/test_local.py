@@ -96,6 +96,14 @@ def test_a_dry_run_prints_the_plan_and_makes_nothing(tmp_path, capsys):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("seeds", [["0", "1"], ["0 1"], ["0..1"]])
+def test_seeds_are_spelt_as_for_a_training_command(seeds, tmp_path, capsys):
+    rows = ["--train", TOY, "--config", "any", "--rows", "intra", "--out", str(tmp_path)]
+    main([*rows, "--seeds", *seeds, "--dry_run", "--tag", "x"])
+    printed = capsys.readouterr().out
+    assert re.findall("seed [0-9]", printed) == ["seed 0", "seed 1"]
+
+
 def test_a_run_of_a_sweep_has_the_bits_of_one_that_was_started_by_itself(train, tmp_path):
     words = ["--method", "inter", "--seed", "1", "--optim.epochs", "2", "--device", "cpu"]
     alone = train(*words, out=tmp_path / "alone")
