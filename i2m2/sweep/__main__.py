@@ -42,8 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.launcher not in LAUNCHERS:
         choices = " or ".join(LAUNCHERS)
         raise SettingsError(f"LAUNCHER={args.launcher} is unknown; choose {choices}")
-    if args.jobs < 1:
-        raise SettingsError(f"JOBS={args.jobs}: at least one job is needed")
+    at_a_time, parts = _number("JOBS", args.jobs), _number("--parts", args.parts)
     resources = resources_of(vars(args), others, args.launcher == "slurm")
     from i2m2.sweep import plan
     from i2m2.training.commands import seeds_of
@@ -53,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.last:
         jobs = [plan.last(args.last)]
     elif args.first:
-        jobs = plan.first(args.first, [*base, *others], args.parts, args.launcher == "slurm")
+        jobs = plan.first(args.first, [*base, *others], parts, args.launcher == "slurm")
     elif args.config and args.rows:
         rows, seeds = plan.rows_of(args.rows), seeds_of(" ".join(args.seeds), "SEEDS")
         together = args.seeds_together and args.launcher == "local"
@@ -65,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
     elif args.launcher == "slurm":
         _submit(jobs, resources, out)
     else:
-        _run(args, jobs, out)
+        _run(args, jobs, at_a_time, out)
 
 
 def _parser() -> CommandParser:
@@ -94,9 +93,9 @@ def _parser() -> CommandParser:
     together = "on this machine: all seeds of a row in one process, where its layers are small"
     parser.add_argument("--seeds_together", action="store_true", help=together)
     jobs = "number of runs at a time on this machine (environment: JOBS; default: 1)"
-    parser.add_argument("--jobs", type=int, default=os.environ.get("JOBS", "1"), help=jobs)
+    parser.add_argument("--jobs", default=os.environ.get("JOBS", "1"), help=jobs)
     parts = "number of processes that share the work of --first, in SLURM of jobs (default: 1)"
-    parser.add_argument("--parts", type=int, default=1, help=parts)
+    parser.add_argument("--parts", default="1", help=parts)
     dry = "print the plan, with what each run waits for and how long its like took"
     parser.add_argument("--dry_run", action="store_true", help=dry)
     launcher = "local: on this machine; slurm: as jobs (environment: LAUNCHER; default: local)"
@@ -106,7 +105,13 @@ def _parser() -> CommandParser:
     return parser
 
 
-def _run(args: Namespace, jobs: list[Job], out: Path) -> None:
+def _number(name: str, text: str) -> int:
+    if not (text.isdecimal() and int(text)):
+        raise SettingsError(f"{name}={text} is no number of processes; give 1 or more")
+    return int(text)
+
+
+def _run(args: Namespace, jobs: list[Job], at_a_time: int, out: Path) -> None:
     """Make the jobs on this machine."""
     if not args.train:
         job = jobs[0]
@@ -114,7 +119,7 @@ def _run(args: Namespace, jobs: list[Job], out: Path) -> None:
         os.execv(sys.executable, [sys.executable, "-m", job.program, *job.arguments])
     from i2m2.sweep.local import run_jobs
 
-    codes = run_jobs(jobs, args.jobs, out)
+    codes = run_jobs(jobs, at_a_time, out)
     if failed := {name: code for name, code in codes.items() if code}:
         why = "the lines above say why; once that is mended, the same command makes them"
         print(f"error: not made: {', '.join(failed)}; {why}", file=sys.stderr)

@@ -73,7 +73,9 @@ def test_the_exit_code_is_that_of_the_run_that_failed(tmp_path, capsys, toy):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--jobs", "0"], "at least one job"),
+        (["--jobs", "0"], "JOBS=0 is no number of processes; give 1 or more"),
+        (["--jobs", "x"], "JOBS=x is no number of processes; give 1 or more"),
+        (["--parts", "1.5"], "--parts=1.5 is no number of processes; give 1 or more"),
         (["--seeds", ""], "SEEDS names no seed"),
         (["--rows", "intra,"], "one is empty; give methods"),
         (["--rows", "intra --tag 'x"], "No closing quotation; give methods"),
