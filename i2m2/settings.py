@@ -207,6 +207,15 @@ def flatten(values: Plain, prefix: str = "") -> Plain:
     return flat
 
 
+def flatten_at(where: str, values: object) -> Plain:
+    """`flatten` of what a file holds there. SettingsError that begins with `where`."""
+    group = check_group(values, where)
+    try:
+        return flatten(group)
+    except SettingsError as error:
+        raise SettingsError(f"{where}: {error}") from error
+
+
 def nest(flat: Plain) -> Plain:
     """{'optim.lr': 1} -> {'optim': {'lr': 1}}."""
     nested: Plain = {}
@@ -239,11 +248,11 @@ def merge_preset(values: Plain, path: str, preset: str, parts: Mapping[str, str]
     merged: Plain = {}
     for where, given in ((path, base), (f"{path}: presets.{preset}", presets.get(preset, {}))):
         group = check_group(given, where)
-        merged |= flatten({key: value for key, value in group.items() if key not in parts})
+        merged |= flatten_at(where, {k: value for k, value in group.items() if k not in parts})
         for name, choice in parts.items():
             of_part = check_group(group.get(name, {}), f"{where}: {name}")
             for key in dict.fromkeys((choice.partition("_")[0], choice)):  # the kind, then the one
-                merged |= flatten(check_group(of_part.get(key, {}), f"{where}: {name}.{key}"))
+                merged |= flatten_at(f"{where}: {name}.{key}", of_part.get(key, {}))
     return merged | {"preset": preset}
 
 

@@ -22,7 +22,16 @@ from i2m2.files import Plain
 from i2m2.names import FUSION_ALIASES, INTER, METHOD_ALIASES, experts_of, methods_of
 from i2m2.reading.paths import what_else
 from i2m2.reading.yaml12 import YamlError, dump_yaml, load_yaml
-from i2m2.settings import RunConfig, check_group, flatten, merge_preset, nest, settings_of, to_dict
+from i2m2.settings import (
+    RunConfig,
+    check_group,
+    flatten,
+    flatten_at,
+    merge_preset,
+    nest,
+    settings_of,
+    to_dict,
+)
 
 FLAGS = ("--help", "-h", "--print_config")  # words that take no value
 ABOVE_ZERO = {"optim.lr", "optim.clip_norm"}
@@ -209,7 +218,7 @@ def _check_parts(values: Plain, path: str, cls: type[RunConfig]) -> None:
             if part not in choices and names is not None:
                 choose = f"choose one of {', '.join(choices)}" if choices else "there are none here"
                 raise SettingsError(f"{place} is no {what}; {choose}")
-            _refuse_unknown(flatten(check_group(settings, place)), set(types), place)
+            _refuse_unknown(flatten_at(place, settings), set(types), place)
 
 
 def _not_possible(where: str, name: str, value: object, hint: object) -> SettingsError:

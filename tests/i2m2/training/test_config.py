@@ -154,6 +154,8 @@ def test_wrong_keys_and_values_in_a_file_are_refused_with_its_name(tmp_path):
         "optim: 3": "optim",
         "seed: {}": "x.yaml: seed={} is not possible; it takes an integer",
         "optim: {lr: {}}": "x.yaml: optim.lr={} is not possible; it takes a number",
+        "presets: {paper: {optim: {lr: 1}, optim.lr: 2}}": "presets.paper: optim.lr is given",
+        "optim: {lr: 1}\noptim.lr: 2": "x.yaml: optim.lr is given twice, in a group and by",
         "preset: fast\npresets: {slow: {}}": "preset='fast' is unknown in .*; choose .* slow",
     }.items():
         path.write_text(f"dataset: avmnist\nmethod: intra\n{text}")
