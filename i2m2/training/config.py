@@ -256,6 +256,11 @@ def _check_ranges(config: RunConfig) -> None:
     for name in ("warmup", "momentum"):
         if (value := getattr(config.optim, name)) >= 1:
             raise SettingsError(f"optim.{name}={value} must be below 1")
+    hint, fusion = settings["fusion"]
+    # Null is a default where the networks have a fusion of their own.
+    if INTER in config.experts and config.fusion is None and fusion.default is not None:
+        names = _describe(hint).removesuffix(" or null")
+        raise SettingsError(f"fusion=null is not possible with {config.method}; it takes {names}")
     if (select := config.optim.select) not in config.metrics:
         choices = ", ".join(config.metrics)
         raise SettingsError(f"optim.select={select!r} is not a metric; choose one of {choices}")

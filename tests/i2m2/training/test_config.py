@@ -174,6 +174,17 @@ def test_wrong_keys_and_values_in_a_file_are_refused_with_its_name(tmp_path):
         load(config=Path("nowhere.yaml"))
 
 
+def test_a_method_that_fuses_needs_a_fusion(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("dataset: avmnist\nmethod: inter\nfusion: null")
+    message = "fusion=null is not possible with inter; it takes one of concat, .*, gated$"
+    with pytest.raises(SettingsError, match=f"^{path}: {message}"):
+        load(config=path)
+    with pytest.raises(SettingsError, match=f"^{message}"):
+        load("--method", "inter", "--fusion", "null")
+    assert load("--method", "intra", config=path).fusion is None
+
+
 def test_an_empty_tag_is_none(tmp_path):
     assert load("--method", "intra", "--tag", "") == load("--method", "intra")
     path = tmp_path / "x.yaml"
