@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from i2m2.errors import CommandParser, run_command
+from i2m2.errors import CommandParser, SettingsError, run_command
 from i2m2.report.robustness import finished_runs
 from i2m2.runs import collect
 
@@ -29,6 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     about = "folder that holds <run>/seed<k>, such as results/avmnist, or several such folders"
     parser.add_argument("results", type=Path, help=about)
     results = parser.parse_args(argv).results
+    _refuse_others(results)
     below = [path for path in sorted(results.glob("avmnist*")) if _has_finished(path)]
     folders = below if below and not collect(results) else [results]
     products = {to: runs for folder in folders for to, runs in products_of(folder).items()}
@@ -51,6 +52,17 @@ def products_of(folder: Path) -> dict[Path, list[Path]]:
             why = f"no seed is finished of each of {', '.join(parts)}"
             print(f"{folder / name}: not made, {why} (those with a --tag or --preset are others)")
     return products
+
+
+def _refuse_others(results: Path) -> None:
+    """SettingsError for runs that are all of another data set."""
+    runs = [run for folder in (results, *results.glob("*")) for run in collect(folder)]
+    # One that cannot be read may be any.
+    if runs and not any(run.config.get("dataset", "avmnist") == "avmnist" for run in runs):
+        raise SettingsError(
+            f"{results}: holds no run of AV-MNIST, whose products alone are made here; "
+            "give a folder of its runs, such as results/avmnist"
+        )
 
 
 def _has_finished(folder: Path) -> bool:

@@ -1,6 +1,7 @@
 """Products of AV-MNIST's separately trained networks, from predictions made by hand."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,17 @@ def test_beside_folders_without_finished_runs_and_what_cannot_be_read_all_others
 def test_where_nothing_is_finished_it_says_so(tmp_path):
     with pytest.raises(SettingsError, match="no runs in it; train first$"):
         main([str(tmp_path)])
+
+
+def test_runs_of_another_data_set_are_refused_and_beside_its_own_left_alone(results):
+    run = results / "mimic/inter-concat/seed0"
+    make_run(run, 0)
+    (run / "config.yaml").write_text(yaml.safe_dump({"dataset": "mimic", "seed": 0}))
+    main([str(results)])
+    shutil.rmtree(results / "avmnist")
+    for folder in (results, results / "mimic"):
+        with pytest.raises(SettingsError, match=f"^{folder}: holds no run of AV-MNIST"):
+            main([str(folder)])
 
 
 def test_a_product_of_what_has_been_trained_anew_is_in_no_table_until_it_is_made_again(results):
