@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from logging import getLogger
 from threading import RLock
 from typing import Any
 
@@ -103,6 +104,8 @@ def record_of(epoch: int, loss: float, scores: Plain, lr: float, seconds: float)
 def compiled(model: nn.Module, config: RunConfig) -> nn.Module:
     """What a training step calls. A step's CUDA graph writes over what the one before gave:
     evaluation, which keeps its outputs, then calls the model as it is."""
+    if config.compile:  # on the CPU, which needs none, the compiler's import warns of a missing GPU
+        getLogger("torch.utils.cpp_extension").setLevel("ERROR")
     if config.compile == "graph":
         return torch.compile(model, mode="reduce-overhead")
     if config.compile:

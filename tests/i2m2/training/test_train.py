@@ -1,6 +1,7 @@
 """The training loop: its divisions, schedules, choice of epoch, resuming, and what stops it."""
 
 import json
+import logging
 import math
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
+from torch import nn
 
 from i2m2.errors import DataError, SettingsError
 from i2m2.machine.accelerator import make_accelerator
@@ -22,7 +24,7 @@ from i2m2.runs import read_predictions
 from i2m2.settings import OptimConfig
 from i2m2.training.data import seed_everything
 from i2m2.training.evaluate import mixture_of_experts, predict
-from i2m2.training.loop import best_epoch
+from i2m2.training.loop import best_epoch, compiled
 from i2m2.training.optimizers import lr_factor
 from i2m2.training.run import Run
 from tests.conftest import AVMNIST_CONFIG, ROOT
@@ -83,6 +85,13 @@ def test_a_step_as_a_graph_is_the_step_itself(tmp_path, graphs_as_they_are):
     (_, eager), (_, graph) = train_toy(one), train_toy(other)
     assert graphs_as_they_are == ["reduce-overhead"]
     assert_same_weights(weights(eager), weights(graph), atol=1e-6)
+
+
+def test_a_compiled_step_does_not_warn_of_a_missing_gpu(tmp_path):
+    log = logging.getLogger("torch.utils.cpp_extension")
+    log.setLevel("NOTSET")
+    compiled(nn.Identity(), replace(toy_config(tmp_path), compile=True))
+    assert not log.isEnabledFor(logging.WARNING)
 
 
 def test_a_graph_takes_an_update_in_one_step(tmp_path):
