@@ -267,5 +267,9 @@ def _checksum(weights: Mapping[str, Tensor]) -> int:
 
 
 def shown(differing: Mapping[str, tuple[object, object]]) -> str:
-    """What `differences` found, in a message: `optim.lr (0.05 there, 0.1 now), ...`."""
-    return ", ".join(f"{key} ({there} there, {now} now)" for key, (there, now) in differing.items())
+    """What `differences` found, in a message: `optim.lr (0.05 there, null now), ...`."""
+    words = []
+    for name, values in differing.items():
+        there, now = ("null" if value is None else value for value in values)
+        words.append(f"{name} ({there} there, {now} now)")
+    return ", ".join(words)

@@ -97,7 +97,7 @@ def test_features_of_other_settings_are_refused_by_extraction_and_by_training(
 
 def test_a_difference_is_named_and_a_hash_cut_short():
     assert differences({"a": 1, "w": "0" * 64}, {"a": 1, "w": "1" * 64, "b": 2}) == (
-        f"w ({'0' * 12} there, {'1' * 12} now), b (None there, 2 now)"
+        f"w ({'0' * 12} there, {'1' * 12} now), b (null there, 2 now)"
     )
 
 

@@ -149,7 +149,7 @@ def test_a_joint_row_refuses_parts_of_another_backbone(nlvr2_files, tmp_path):
     for method in ("unimodal_image", "unimodal_text"):
         train(nlvr2_files, tmp_path, "--method", method)
     with pytest.raises(
-        SettingsError, match=r"other settings: backbone.image_size \(None there, 96 now\)"
+        SettingsError, match=r"other settings: backbone.image_size \(null there, 96 now\)"
     ):
         train(nlvr2_files, tmp_path, "--method", "intra", "--backbone.image_size", "96")
 
