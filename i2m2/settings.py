@@ -6,7 +6,7 @@ Nothing here needs torch; `i2m2.training.config` reads settings from files and t
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from typing import Any, ClassVar, Literal, get_type_hints
 
 from i2m2.errors import SettingsError
@@ -160,6 +160,12 @@ def settings_of(cls: type, prefix: str = "") -> dict[str, tuple[Any, Field]]:
         name, hint = f"{prefix}{f.name}", hints[f.name]
         found |= settings_of(hint, f"{name}.") if is_dataclass(hint) else {name: (hint, f)}
     return found
+
+
+def defaults_of(cls: type) -> Plain:
+    """{dotted name: default} of the settings of a dataclass that have one, as in config.yaml."""
+    defaults = {name: f.default for name, (_, f) in settings_of(cls).items()}
+    return {name: to_dict(value) for name, value in defaults.items() if value is not MISSING}
 
 
 def with_role(cls: type, *roles: Role) -> frozenset[str]:

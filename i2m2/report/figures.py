@@ -174,9 +174,12 @@ def draw_reliability(diagrams: Mapping[str, Mapping[str, Diagram]], title: str) 
 def draw_curve(
     axes: Axes, levels: Sequence[float], values: Sequence[Sequence[float]], label: str, place: int
 ) -> None:
-    """Draw fractions, one per seed at each level, in percent: mean and a band of a sample std."""
-    mean = 100 * np.array([statistics.fmean(of_level) for of_level in values])
-    std = 100 * np.array([sample_std(of_level) or 0.0 for of_level in values])
+    """Draw fractions, one per seed at each level, in percent: mean and a band of a sample std.
+    Where one is not defined (NaN) there is nothing."""
+    known = [k for k, of_level in enumerate(values) if np.isfinite(of_level).all()]
+    levels = [levels[k] for k in known]
+    mean = 100 * np.array([statistics.fmean(values[k]) for k in known])
+    std = 100 * np.array([sample_std(values[k]) or 0.0 for k in known])
     color, marker = f"C{place % 10}", MARKERS[place % len(MARKERS)]
     axes.plot(levels, mean, color=color, marker=marker, markersize=4, lw=1.3, label=label)
     axes.fill_between(levels, mean - std, mean + std, color=color, alpha=0.15, linewidth=0)

@@ -17,7 +17,7 @@ from i2m2.files import Plain
 from i2m2.names import PRODUCT
 from i2m2.reading.yaml12 import load_yaml
 from i2m2.runs import RunRecord
-from i2m2.settings import OptimConfig, RunConfig, flatten, merge_preset, to_dict, with_role
+from i2m2.settings import RunConfig, defaults_of, flatten, merge_preset, with_role
 from i2m2.stats.predictions import Predictions
 from i2m2.stats.summary import CustomMetrics
 
@@ -201,8 +201,9 @@ def analysis_of(specs: Sequence[TableSpec]) -> Analysis:
 
 def departures(spec: TableSpec, run: RunRecord, runs: Runs) -> Plain:
     """{dotted setting: value} where a run's settings are not those of its table's config file for
-    its preset, method and task. What the file leaves out is compared with the core's default, else
-    with the first of `runs`; what the row's arguments or the run's name say is left out."""
+    its preset, method and task. What the file leaves out is compared with the default
+    of the settings, else with the first of `runs`; what the row's arguments or the run's name say
+    is left out."""
     args = next((row.args for row in spec.rows if row.run == run.name), "")
     ignored = {word[2:].partition("=")[0] for word in args.split() if word.startswith("--")}
     ignored |= with_role(spec.settings_class(), "neutral", "location", "rounding", "identity")
@@ -219,7 +220,7 @@ def _usual_settings(spec: TableSpec, run: RunRecord, runs: Runs) -> Plain:
     method = run.config.get("method")
     if not spec.defaults or not method:
         return usual
-    usual |= flatten({"optim": to_dict(OptimConfig()), "precision": RunConfig.precision})
+    usual |= defaults_of(spec.settings_class())
     parts = {"per_task": str(run.config.get("task")), "per_method": method}
     try:
         preset = run.config.get("preset", "paper")

@@ -217,7 +217,7 @@ class Pooled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     number, or one per label)."""
 
     scores: dict[str, float | None]
-    temperature: float | list[float] | UnsetType = UNSET
+    temperature: float | None | list[float | None] | UnsetType = UNSET  # None: infinite
     weights: dict[str, float | list[float]] | UnsetType = UNSET
     gamma: float | list[float] | UnsetType = UNSET
 

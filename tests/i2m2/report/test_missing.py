@@ -22,6 +22,15 @@ def test_missing_run_repeats_what_its_neighbour_overrides(out):
     assert line in (out / "toy/table.md").read_text()
 
 
+def test_a_missing_run_repeats_settings_that_the_config_file_does_not_name(out):
+    config = CONFIG | {"method": "unimodal_image", "model": {"rank": 40, "wide": True}}
+    (out.parent / "lab/toy.yaml").write_text(yaml.safe_dump({"optim": {"epochs": 3}}))
+    make_run(out, "toy/unimodal_image/seed0", {"accuracy": 0.7}, config=config)
+    spec, runs = read_specs()["toy"][0], collect(out / "toy")
+    found = command(spec, spec.rows[1], 0, out / "toy", runs)
+    assert "--model.wide true" in found and "--model.rank" not in found
+
+
 def test_a_table_without_a_run_of_its_own_repeats_what_the_folder_s_other_runs_override(out):
     config = CONFIG | {"optim": {"epochs": 1}, "data": {"dir": "av0", "train_size": None}}
     make_run(out, "toy/unimodal_image/seed0", {"accuracy": 0.7}, config=config)

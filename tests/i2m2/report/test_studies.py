@@ -196,6 +196,17 @@ def test_a_run_whose_result_is_another_than_its_statistics_is_left_out_and_named
     assert not (own / "combination.csv").exists() and (own / "calibration.csv").exists()
 
 
+def test_a_product_worse_than_no_answer_has_no_finite_temperature(tmp_path):
+    own = three_runs(tmp_path)
+    for run, log_prob in {"unimodal_image": IMAGE, "inter": TEXT}.items():
+        wrong = predictions(image=log_prob) | {"y": 1 - Y}
+        np.savez(own / f"{run}/seed0/predictions_val.npz", **wrong)
+    main([str(tmp_path)])
+    stored = json.loads((own / "i2m2/seed0/statistics.json").read_text())
+    assert stored["combination"]["temperature"]["temperature"] is None
+    assert "| one temperature |" in (own / "studies.md").read_text()
+
+
 def test_experts_that_rule_out_what_the_others_leave_are_combined(tmp_path):
     own = three_runs(tmp_path)
     sure = np.array([[0.0, -np.inf]] * 4)  # the first class, and never the other

@@ -1,7 +1,9 @@
 """Cells of a table, and the tables of further runs."""
 
+import numpy as np
 import pytest
 
+from i2m2.report.figures import draw_curve, new_figure
 from i2m2.report.tables import cell, number
 from i2m2.results import main
 from tests.i2m2.conftest import make_run, make_three
@@ -20,6 +22,13 @@ from tests.i2m2.conftest import make_run, make_three
 )
 def test_cell_is_percent_with_the_sample_deviation(values, text):
     assert cell(values) == text
+
+
+def test_a_curve_ends_where_its_values_are_not_defined():
+    figure, (axes,) = new_figure(1, 1, (3, 3), (0, 0))
+    draw_curve(axes, [0, 1, 2], [[0.5, 0.7], [0.6, 0.6], [np.nan, 0.4]], "row", 0)
+    (line,) = axes.lines
+    assert line.get_xydata().tolist() == [[0, 60], [1, 60]]
 
 
 def test_a_cell_of_one_label_is_shown_as_its_metric_is():
