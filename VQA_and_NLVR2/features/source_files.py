@@ -11,6 +11,7 @@ import numpy as np
 
 from i2m2.errors import DataError
 from VQA_and_NLVR2.backbones.settings import BackboneSettings
+from VQA_and_NLVR2.inputs.checked_images import size_of
 
 WHOLE = 64 << 20  # bytes up to which all of a file is read; of a larger one blocks spread over it
 BLOCK, BLOCKS = 1 << 16, 256
@@ -67,5 +68,6 @@ def compare(folder: Path, stored: Mapping[str, str], named: Mapping[str, Path]) 
 
 def picture_bytes(paths: Iterable[Path | None]) -> np.ndarray:
     """int64 [images]: size of each image's file, by which one that was put in its place is known;
-    -1 for a missing one."""
-    return np.array([-1 if path is None else path.stat().st_size for path in paths], np.int64)
+    -1 for one that is missing or cannot be reached, such as a link to nothing."""
+    sizes = (None if path is None else size_of(path) for path in paths)
+    return np.array([-1 if size is None else size for size in sizes], np.int64)

@@ -31,7 +31,7 @@ def unreadable(paths: Sequence[Path], remembered: Path) -> dict[Path, str]:
     time.
     """
     good = _read(remembered)
-    sizes = {path: _size(path) for path in paths}
+    sizes = {path: size_of(path) for path in paths}
     new = [path for path, size in sizes.items() if size is None or good.get(path.name) != size]
     if not new:
         return {}
@@ -57,7 +57,7 @@ def unreadable(paths: Sequence[Path], remembered: Path) -> dict[Path, str]:
     return broken
 
 
-def _size(path: Path) -> int | None:
+def size_of(path: Path) -> int | None:
     """In bytes; None where the file cannot be reached."""
     try:
         return path.stat().st_size

@@ -32,9 +32,10 @@ def find_images(root: Path, image_id: np.ndarray) -> np.ndarray:
 
 
 def _ids_in(folder: Path) -> np.ndarray:
-    """int64: ids of the images of a part; none where it is not there."""
+    """int64: ids of the images of a part; none where it is not there. A link to nothing is none."""
     start, end = f"COCO_{folder.name}_", ".jpg"
-    names = os.listdir(folder) if folder.is_dir() else []
+    entries = os.scandir(folder) if folder.is_dir() else ()
+    names = [entry.name for entry in entries if not entry.is_symlink() or os.path.exists(entry)]
     names = [name for name in names if name.startswith(start) and name.endswith(end)]
     digits = [name[len(start) : -len(end)] for name in names]
     ids = [int(number) for number in digits if len(number) == 12 and number.isdecimal()]

@@ -101,6 +101,13 @@ def test_a_difference_is_named_and_a_hash_cut_short():
     )
 
 
+def test_an_image_that_cannot_be_reached_has_the_size_of_a_missing_one(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"abc")
+    (tmp_path / "b.jpg").symlink_to(tmp_path / "gone.jpg")
+    paths = [tmp_path / "a.jpg", tmp_path / "b.jpg", None]
+    assert feature_files.picture_bytes(paths).tolist() == [3, -1, -1]
+
+
 def test_damaged_features_are_refused(in_parts, tmp_path):
     config, folder = in_parts
     for name, content, message in [

@@ -295,6 +295,7 @@ def test_images_are_found_in_either_folder_and_missing_ones_counted(tmp_path):
         write(tmp_path / part / f"COCO_{part}_{number:012d}.jpg", 0)
     write(tmp_path / "train2014/COCO_val2014_000000000011.jpg", 0)  # strays
     write(tmp_path / "val2014/thumbs.db", 0)
+    (tmp_path / "val2014/COCO_val2014_000000000012.jpg").symlink_to(tmp_path / "gone.jpg")
     ids = np.array([57, 9, 11, 57, 581929, 12, 12])
     assert find_images(tmp_path, ids).tolist() == [1, 0, -1, 1, 1, -1, -1]
     paths = image_path(tmp_path, ids)
