@@ -11,8 +11,8 @@ from numpy.lib.format import open_memmap
 
 from i2m2.errors import DataError
 from i2m2.files import write_json, write_text
-from i2m2.reading.arrays import ArrayFile
-from VQA_and_NLVR2.features.plan import read_facts
+from i2m2.reading.arrays import ArrayFile, open_array
+from VQA_and_NLVR2.features.plan import AGAIN, read_facts
 from VQA_and_NLVR2.features.shards import Work
 
 
@@ -83,6 +83,8 @@ def _new_arrays(
 
 
 def _copied_arrays(folder: Path, files: Mapping[str, Path]) -> dict[str, np.ndarray]:
+    for name in files:
+        open_array(folder / name, AGAIN)  # DataError for one that is missing or cut short
     return {
         name: np.load(shutil.copy(folder / name, file), mmap_mode="r+")
         for name, file in files.items()

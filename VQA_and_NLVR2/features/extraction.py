@@ -26,6 +26,7 @@ from VQA_and_NLVR2.backbones.base import Backbone
 from VQA_and_NLVR2.backbones.build import build_backbone
 from VQA_and_NLVR2.backbones.tokenizer import load_tokenizer, tokenize
 from VQA_and_NLVR2.features.assembly import put_together
+from VQA_and_NLVR2.features.cache import Features
 from VQA_and_NLVR2.features.folder import begin, claim, folder_lock, part_lock, parts_to_make
 from VQA_and_NLVR2.features.frozen import VIEW_SEED, Frozen, Pictures, device_of
 from VQA_and_NLVR2.features.plan import Plan, is_complete, made_with, refuse_left_out
@@ -62,7 +63,8 @@ def extract(
 
     `paths` [images], None for a missing one; `config`: the settings that `backbone` was built from.
     DataError if the folder holds features of anything else (weights, tokens, data, transform ...),
-    or images are missing or damaged and not to be skipped.
+    complete ones of which a file is missing or damaged, or images are missing or damaged and not to
+    be skipped.
     """
     settings, folder, device = config.features, config.features_folder, device_of(config.device)
     _refuse_missing(plan, paths, settings)
@@ -74,6 +76,7 @@ def extract(
         facts = begin(folder, plan, made_of, chosen, files, paths, SHARD)
     if facts["complete"]:
         refuse_left_out(folder, facts, settings)
+        Features(folder, facts).index()  # as training opens them: a file may be gone or cut short
         return print(f"{folder}: already complete (key {facts['key'][:12]})")
     frozen = Frozen(backbone, device, settings.precision, settings.batch_size)
     pictures = Pictures(paths, backbone.image_size, settings.flip)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -102,6 +103,30 @@ def test_what_was_broken_off_goes_on_and_ends_the_same(
     extract_features(config)
     assert computed == [0, 1, 2, 3]
     same(arrays(in_parts[1]), arrays(folder))
+
+
+@pytest.mark.parametrize("name", ["fused.npy", "readable.npy", "index.npz"])
+def test_complete_features_without_one_of_their_files_are_refused(
+    vqa_files, in_parts, tmp_path, name
+):
+    folder = tmp_path / "f"
+    shutil.copytree(in_parts[1], folder)
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content[:100])
+    with pytest.raises(DataError, match=f"{name} is damaged .*; delete its folder and extract"):
+        extracted(vqa_files, folder)
+    (folder / name).unlink()
+    with pytest.raises(DataError, match=f"{name} is missing; delete its folder and extract"):
+        extracted(vqa_files, folder)
+
+
+def test_missing_features_are_named_where_some_are_to_be_made_again(own_data, in_parts, tmp_path):
+    folder, (paths, _) = tmp_path / "f", images_of(own_data, 20)
+    shutil.copytree(in_parts[1], folder)
+    Image.new("RGB", (65, 64)).save(paths[0])
+    (folder / "text.npy").unlink()
+    with pytest.raises(DataError, match="text.npy is missing; delete its folder and extract"):
+        extracted(own_data, folder)
 
 
 def test_a_killed_process_leaves_its_part_to_the_next(vqa_files, in_parts, tmp_path, small_parts):
