@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from VQA_and_NLVR2.inputs.json_files import Source
 
 # What reading a record can raise that is not one.
 BAD_RECORD = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
+# Half of a character's pair: JSON can spell it, but no file of text and no tokenizer takes it.
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -61,15 +64,17 @@ class Interner:
         self.codes = array("i")
 
     def add(self, texts: Iterable[str]) -> None:
-        """Append strings. TypeError if one of them is none."""
+        """Append strings. TypeError if one of them is none, ValueError if it is no Unicode text."""
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(f"{text!r} is no string")
+            if text not in self.number and SURROGATE.search(text):
+                raise ValueError(f"{text!r} is no Unicode text (it holds half of a character)")
             self.codes.append(self.number.setdefault(text, len(self.number)))
 
     def add_text(self, text: str) -> None:
-        """Append one that says something. TypeError if it is no string, ValueError if it is
-        empty."""
+        """Append one that says something. TypeError if it is no string, ValueError if it is empty,
+        or no Unicode text."""
         if isinstance(text, str) and not text.strip():
             raise ValueError("its text is empty")
         self.add([text])

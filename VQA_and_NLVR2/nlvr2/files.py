@@ -128,8 +128,10 @@ def read_nlvr2(source: Source | Path) -> Sentences:
 
 def _check(record: dict[str, str], rest: list[str]) -> None:
     """ValueError if an identifier or a label is none; `rest`: the last three parts of the first."""
-    if len(rest) != 3 or not all(part.isdecimal() for part in rest):
-        raise ValueError(f"identifier {record['identifier']!r} is not split-set-pair-sentence")
+    identifier = record["identifier"]
+    # Other scripts have digits, too.
+    if len(rest) != 3 or not (identifier.isascii() and all(part.isdecimal() for part in rest)):
+        raise ValueError(f"identifier {identifier!r} is not split-set-pair-sentence")
     if record["label"] not in LABELS:
         raise ValueError(f"label {record['label']!r} is neither 'True' nor 'False'")
 

@@ -177,6 +177,11 @@ def test_a_folder_without_photographs_is_named(train, tmp_path):
         (line("train-1-0-0", True), "label True is neither"),
         (line("train-1-0", "True"), "'train-1-0' is not split-set-pair-sentence"),
         (line("train-1-0-x", "True"), "'train-1-0-x' is not split-set-pair-sentence"),
+        (line("train-1-0-\uff11", "True"), "'train-1-0-\uff11' is not split-set-pair-sentence"),
+        (
+            json.dumps(json.loads(line("train-1-0-0", "True")) | {"sentence": "a \udfff"}),
+            r"line 7 \(identifier train-1-0-0\): 'a \\udfff' is no Unicode text",
+        ),
         (line("train-1-0-0", "True").replace('"sentence"', '"text"'), "no 'sentence'"),
         (
             json.dumps(json.loads(line("train-1-0-0", "True")) | {"sentence": " "}),

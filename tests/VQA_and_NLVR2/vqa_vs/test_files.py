@@ -208,6 +208,11 @@ def _drop(key):
             lambda rows: [row | {"question": ""} for row in rows],
             r"\(question_id 2000\): its text is empty",
         ),
+        (
+            "Val/Val-Ques.json",
+            lambda rows: [rows[0], rows[1] | {"question": "what \ud800 is it"}],
+            r"record 1 \(question_id 2001\): 'what \\ud800 is it' is no Unicode text",
+        ),
         ("Val/Val-Ques.json", _drop("question"), r"record 0 \(question_id 2000\): no 'question'"),
         (
             "Val/Val-Ans.json",
