@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from logging import getLogger
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from i2m2.errors import DataError, SettingsError
+from i2m2.reading.paths import damaged
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -21,16 +23,24 @@ SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_t
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a name on the hub or of a local folder. SettingsError, with what to
-    download, where it cannot be had."""
+    download, where it cannot be had; DataError for a folder with a damaged one."""
     from transformers import AutoTokenizer  # here: the library takes seconds to import
 
     try:
         with quiet_libraries():
             tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+    except Exception as error:  # whatever the library stumbles over in a damaged file
+        if Path(name).is_dir():
+            raise _fault_in(Path(name), error) from None
+        if name.startswith((".", "/")) or ("/" in name and Path(name).parent.is_dir()):
+            raise SettingsError(
+                f"tokenizer {name}: no such folder; give one that holds tokenizer.json, "
+                "or a name on the hub, such as roberta-base"
+            ) from None
+        if not isinstance(error, (OSError, ValueError)):
+            raise
         raise SettingsError(
-            f"tokenizer {name}: none there that can be loaded ({reason[:200]}). "
+            f"tokenizer {name}: none there that can be loaded ({_reason(error)}). "
             f"Without network: get it elsewhere (hf download {name} --local-dir FOLDER), "
             "copy FOLDER here, and set tokenizer to it"
         ) from None
@@ -40,6 +50,27 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
             "give the text encoder's own, such as roberta-base"
         )
     return tokenizer
+
+
+def _fault_in(folder: Path, error: Exception) -> DataError:
+    """What is wrong with a folder whose tokenizer cannot be loaded: the file, if that can be
+    told."""
+    from tokenizers import Tokenizer
+
+    again = "copy the tokenizer's files there again"
+    file = folder / "tokenizer.json"
+    if file.is_file():
+        try:
+            Tokenizer.from_file(str(file))
+        except Exception as fault:  # the library raises no other kind
+            return damaged(file, str(fault)[:200], again)
+    return DataError(f"{folder}: no tokenizer that can be loaded ({_reason(error)}); {again}")
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what a library says."""
+    first = next(iter(str(error).splitlines()), "")[:200]
+    return first if isinstance(error, (OSError, ValueError)) and first else repr(error)[:200]
 
 
 @contextmanager

@@ -44,10 +44,11 @@ def test_tokenize_pads_masks_counts_what_it_cuts_and_keeps_the_end(tmp_path):
 
 
 def test_tokenizer_that_is_not_there_is_one_line(tmp_path):
-    for name in (tmp_path, tmp_path / "nothing"):
-        with pytest.raises(
-            SettingsError, match="tokenizer .*none there that can be loaded"
-        ) as error:
+    for name, kind, line in (
+        (tmp_path, DataError, "no tokenizer that can be loaded"),
+        (tmp_path / "nothing", SettingsError, "tokenizer .*no such folder"),
+    ):
+        with pytest.raises(kind, match=line) as error:
             load_tokenizer(str(name))
         assert "\n" not in str(error.value)
 
