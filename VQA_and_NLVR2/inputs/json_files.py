@@ -193,11 +193,10 @@ class _Reader:
             try:
                 value, end = self.decode(self.text, self.at)
             except json.JSONDecodeError as error:
+                where = self.before + error.pos  # of the text that was read, before more is
                 if len(self.text) - self.at < LARGEST and self._more():
                     continue  # it may be complete with the next block
-                raise ValueError(
-                    f"no JSON: {error.msg} at character {self.before + error.pos:,}"
-                ) from None
+                raise ValueError(f"no JSON: {error.msg} at character {where:,}") from None
             # At the block's end the next one may continue a number.
             if end < len(self.text) or not self._more():
                 self.at = end

@@ -3,6 +3,7 @@ named."""
 
 import gzip
 import json
+import re
 import shutil
 import zipfile
 
@@ -285,6 +286,15 @@ def test_damaged_and_missing_files_are_named(root):
         read_vqa_vs(root)
     with pytest.raises(DataError, match="no such folder"):
         read_vqa_vs(root / "nowhere")
+
+
+def test_where_a_file_is_cut_short_is_told_by_its_own_characters(root):
+    path = root / "Val/Val-Ques.json"
+    path.write_text(path.read_text()[:-5])
+    with pytest.raises(DataError, match="cut short or damaged") as error:
+        read_vqa_vs(root)
+    where = re.search(r"at character ([0-9]+)", str(error.value))[1]
+    assert int(where) <= len(path.read_text())
 
 
 def test_a_missing_ood_set_is_named(root):
