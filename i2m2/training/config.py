@@ -324,7 +324,10 @@ def _parse(cls: type, parse: Callable[[Any], Namespace], values: object, where: 
 
 
 def _describe(hint: object) -> str:
-    """A type as a user would say it: `a number`, `one of sgd, adamw`, `an integer or null`."""
+    """A type as a user would say it: `a number`, `one of sgd, adamw`, `an integer or null`, `a list
+    of integers`."""
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
+    if get_origin(hint) is tuple:
+        return f"a list of {_describe(get_args(hint)[0]).partition(' ')[2]}s"
     return TYPES.get(hint) or " or ".join(map(_describe, get_args(hint))) or str(hint)

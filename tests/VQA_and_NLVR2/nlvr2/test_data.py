@@ -83,6 +83,8 @@ def test_whole_directories_are_held_out_for_validation(own_files):
     assert held.facts["fingerprint"] != whole.facts["fingerprint"]
     with pytest.raises(SettingsError, match="cannot be held out"):
         load(settings(own_files, "--data.hold_out", "[77]"))
+    with pytest.raises(SettingsError, match="hold_out=x .*; it takes a list of integers or null"):
+        settings(own_files, "--data.hold_out", "x")
 
 
 def test_more_training_examples_than_there_are_are_refused(own_files):
