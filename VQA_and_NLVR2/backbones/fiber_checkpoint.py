@@ -167,8 +167,8 @@ def load_entries(model: nn.Module, entries: Mapping[str, Tensor], source: str) -
     known = [key for key in entries if key in parameters]
     if not known:
         raise DataError(
-            f"{source}: no weights for {type(model).__name__} "
-            f"among its {len(entries)} entries {some(entries)}"
+            f"{source}: no weights for {type(model).__name__} among its entries: {some(entries)}; "
+            "give a file of its own weights, such as fiber_pretrain.ckpt, not what a run saved"
         )
     ignored = _by_rule(key for key in entries if key not in parameters)
     left = {key for keys in ignored.values() for key in keys}

@@ -256,7 +256,7 @@ def test_files_that_are_no_checkpoints_of_fiber_are_refused(tmp_path):
         "half.ckpt": "not a readable checkpoint",
         "half.safetensors": "not a readable checkpoint",
         "list.ckpt": "it holds a list, not a dict",
-        "others.ckpt": r"no weights for FIBER among its 1 entries 1 \(encoder.weight\)",
+        "others.ckpt": r"no weights for FIBER among its entries: 1 \(encoder.weight\); give a file",
         "mixed.ckpt": "neither an entry state_dict nor a plain dict of tensors",
     }.items():
         with pytest.raises(DataError, match=message) as error:
