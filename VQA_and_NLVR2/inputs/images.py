@@ -19,8 +19,9 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # What Pillow raises for a file that is no image, or only a part of one.
 _BROKEN = (
     OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, IndexError,
-    Image.DecompressionBombError,
 )  # fmt: skip
+MOST_PIXELS = (1 << 29) // 3  # of an image: half a gigabyte as RGB
+Image.MAX_IMAGE_PIXELS = None  # Pillow refuses at the same size, and from half of it on warns
 
 
 def load_rgb(path: Path) -> Image.Image:
@@ -32,12 +33,17 @@ def load_rgb(path: Path) -> Image.Image:
     whatever colour lies under it); of an animation the first frame. An EXIF orientation is not
     applied: neither did the published code, nor the browsers of those years, so that left and right
     in questions and sentences mean the pixels as stored. DataError names a file that is missing, no
-    image, or cut short.
+    image, cut short, or too large.
     """
     if other := what_else(path):
         raise DataError(f"{path}: no readable image (it is {other}); get the file again")
     try:
         with Image.open(path) as image:
+            if image.width * image.height > MOST_PIXELS:  # before anything is decoded
+                raise DataError(
+                    f"{path}: {image.width} x {image.height} pixels are more than an image may "
+                    f"have, {MOST_PIXELS:,}; put a smaller copy in its place"
+                )
             image.load()
             if image.mode.startswith("I;16"):  # Pillow's own conversion would clip at 255
                 image = image.point(lambda value: value / 256).convert("L")

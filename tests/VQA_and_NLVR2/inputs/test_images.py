@@ -3,6 +3,7 @@ against a hand calculation."""
 
 import io
 import itertools
+import warnings
 
 import numpy as np
 import pytest
@@ -126,6 +127,17 @@ def cubic(size_in, size_out):
         d < 1, 1.5 * d**3 - 2.5 * d**2 + 1, np.where(d < 2, -0.5 * d**3 + 2.5 * d**2 - 4 * d + 2, 0)
     )
     return weight / weight.sum(axis=1, keepdims=True)
+
+
+def test_a_large_image_is_read_without_a_warning_and_a_larger_one_refused(tmp_path):
+    Image.new("1", (9500, 9500)).save(tmp_path / "large.png")
+    Image.new("1", (13500, 13500)).save(tmp_path / "larger.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert load_rgb(tmp_path / "large.png").size == (9500, 9500)
+    line = "larger.png: 13500 x 13500 pixels are more than .*178,956,970; put a smaller copy"
+    with pytest.raises(DataError, match=line):
+        load_rgb(tmp_path / "larger.png")
 
 
 @pytest.mark.parametrize("side", [16, 32, 96])
