@@ -24,11 +24,18 @@ Scores = Callable[[Mapping[str, Predictions]], dict[str, dict[str, float]]]
 
 def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
     """Predictions of several runs on the same examples, by name -> those of their product, of which
-    each run is an expert. DataError if the runs did not predict the same examples."""
+    each run is an expert. DataError if the runs did not predict the same examples, or keep the best
+    of thousands of answers alone."""
     import torch  # here, since it takes seconds to import, and --help needs none
 
     from i2m2.model import product_of_experts
 
+    if compact := [name for name, given in predictions.items() if "log_prob" not in given]:
+        raise DataError(
+            f"{', '.join(compact)}: no log_prob of all classes, as of VQA-VS, whose runs are not "
+            "multiplied here; python -m i2m2.results multiplies the experts of an i2m2 run, "
+            "after evaluate --save-all of each (VQA_and_NLVR2/README.md, section VQA-VS)"
+        )
     refuse_other_examples(predictions)
     first = next(iter(predictions.values()))
     product = {name: first[name] for name in ("id", "group", "y", "labels") if name in first}

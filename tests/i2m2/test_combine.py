@@ -47,6 +47,14 @@ def test_other_examples_and_missing_predictions_are_refused(tmp_path):
         main([str(one), "--split", "val"])
 
 
+def test_runs_without_the_log_prob_of_all_classes_are_named_with_where_they_are_multiplied():
+    places = np.arange(3)
+    compact = {"id": places, "group": places, "product_log_prob": np.zeros((3, 2))}
+    line = "image, text: no log_prob of all classes.*; python -m i2m2.results multiplies"
+    with pytest.raises(DataError, match=line):
+        combine({"image": compact, "text": compact})
+
+
 def test_a_copy_of_a_run_is_no_second_factor(tmp_path):
     runs = [save(tmp_path / f"{name}/seed0", [0.8, 0.5, 0.4]) for name in ("image", "copy")]
     for run in runs:
