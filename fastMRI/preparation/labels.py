@@ -159,18 +159,31 @@ def annotation_rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     try:
         # A byte that is no UTF-8 may stand in a column that nobody reads.
         with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.DictReader(file)
-            names = reader.fieldnames or ()
+            names = _fields(f"{path}: line 1", file.readline())
             if missing := [column for column in COLUMNS if column not in names]:
                 absent = ", ".join(missing)
                 raise DataError(f"{path}: cannot be read: it has no column {absent}; {remedy}")
-            for row in reader:
-                place = f"{path}: line {reader.line_num}"
-                if None in row or None in row.values():
+            for number, line in enumerate(file, start=2):
+                place = f"{path}: line {number}"
+                fields = _fields(place, line)
+                if fields and len(fields) != len(names):
                     raise DataError(f"{place} has not {len(names)} fields; download it again")
-                yield place, row
-    except (OSError, UnicodeError, csv.Error) as error:
+                if fields:
+                    yield place, dict(zip(names, fields, strict=True))
+    except (OSError, UnicodeError) as error:
         raise DataError(f"{path}: cannot be read ({error}); {remedy}") from error
+
+
+def _fields(place: str, line: str) -> list[str]:
+    """Of one line, none of a blank one. Fields do not go on in the next line, so that a quotation
+    mark without its partner takes no other line away."""
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error as error:
+        raise DataError(
+            f"{place}: its quotation marks are not in pairs around fields ({error}); "
+            "fix the line, or download the file again"
+        ) from error
 
 
 def read_file_list(path: Path) -> tuple[list[str], list[str]]:

@@ -163,6 +163,28 @@ def test_bad_annotations_are_refused(tmp_path, text, says):
 
 
 @pytest.mark.parametrize(
+    "label, later",
+    [
+        ('"Meniscus Tear', "Meniscus Tear"),
+        ('"Meniscus Tear', 'Meniscus Tear"'),
+        ('"Meniscus" Tear', "Meniscus Tear"),
+    ],
+)
+def test_a_quotation_mark_without_its_partner_takes_no_other_line_away(tmp_path, label, later):
+    path = tmp_path / "knee.csv"
+    rows = [f"file1000000,{index},No,1,2,3,4," for index in range(2)]
+    path.write_text(f"{NO_ROWS}\n{rows[0]}{label}\n{rows[1]}{later}\n")
+    with pytest.raises(DataError, match="knee.csv: line 3: its quotation marks"):
+        read_annotations(path)
+
+
+def test_fields_in_quotation_marks_are_read(tmp_path):
+    path = tmp_path / "knee.csv"
+    path.write_text(f'{NO_ROWS}"file1000000",3,"No",1,2,3,4,"Meniscus Tear"\r\n')
+    assert read_annotations(path).findings == {"file1000000": {3: {"meniscus"}}}
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "",
