@@ -272,7 +272,8 @@ def _check_patients(folder: Path, tables: dict[str, pd.DataFrame]) -> None:
         if shared := set(tables[part]["patient"]) & trained:
             raise DataError(
                 f"{folder}/slices.csv: {part} and train share {len(shared)} patients, "
-                f"such as {min(shared)}"
+                f"such as {min(shared)}; delete dataset.json and slices.csv there, which keeps the "
+                "volumes, and give the command of the preparation again, with --split patient"
             )
 
 

@@ -133,7 +133,7 @@ def other_type(file):
         (replace("slices.csv", ",train,", ",training,"), "names parts .'training'."),
         (
             replace("slices.csv", "patient11", "patient0"),
-            "test and train share 1 patients, such as patient0",
+            "test and train share 1 patients, such as patient0; delete .* with --split patient",
         ),
         (replace("slices.csv", "meniscus", "tear"), "slices.csv is missing or damaged"),
         (replace("slices.csv", ",3,train,", ",3.5,train,"), "slices.csv is missing or damaged"),
