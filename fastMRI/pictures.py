@@ -128,11 +128,13 @@ def _draw_slice(
     row: np.ndarray, folder: Path, key: SliceKey, boxes: list[Box], stretches: bool
 ) -> None:
     """One slice in three axes; `stretches`: whether the geometry does, as the published code's."""
-    import h5py  # --help does not need it
+    from fastMRI.preparation.cache import AGAIN  # these need h5py, and --help does not
+    from fastMRI.preparation.hdf5 import array_in, open_hdf5
 
     volume, index = key
-    with h5py.File(folder / "volumes" / f"{volume}.h5") as file:
-        image, rss = file["image"][index], file["rss"][index]
+    path = folder / "volumes" / f"{volume}.h5"
+    with open_hdf5(path, AGAIN) as file:
+        image, rss = (array_in(path, file, name, AGAIN)[index] for name in ("image", "rss"))
         width, acquisition = int(file.attrs["width"]), file.attrs["acquisition"]
     magnitude = np.abs(image)
     row[0].imshow(magnitude, cmap="gray", vmin=0, vmax=np.percentile(magnitude, 99.8))

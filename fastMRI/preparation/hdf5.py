@@ -14,7 +14,7 @@ import h5py
 from i2m2.errors import DataError
 from i2m2.reading.paths import require_file
 
-UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError)
+UNREADABLE = (OSError, RuntimeError, LookupError, ValueError, TypeError, MemoryError)
 FILTERS = {307: "bzip2", 32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp"}
 FILTERS |= {32015: "zstd", 32026: "blosc2"}  # by their registered numbers
 

@@ -1,5 +1,6 @@
 """python -m fastMRI.pictures: boxes lie where the findings are."""
 
+import shutil
 from pathlib import Path
 
 import h5py
@@ -9,6 +10,7 @@ import pytest
 
 from fastMRI import pictures
 from fastMRI.make_synthetic import make_volumes
+from fastMRI.preparation.cache import read_facts
 from fastMRI.preparation.pipeline import prepare
 from fastMRI.preparation.volumes import Rules
 from fastMRI.synthetic.plan import Strengths
@@ -85,3 +87,37 @@ def test_other_annotations_than_the_folders_are_refused(ill, tmp_path):
     other.write_text((ill / "raw/knee.csv").read_text() + BOX)
     with pytest.raises(DataError, match="is not the file .* was labelled with"):
         pictures.main([str(ill), "--annotations", str(other)])
+
+
+def without_width(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        del file.attrs["width"]
+
+
+def without_image(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        del file["image"]
+
+
+def with_one_slice(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        image = file["image"][:1]
+        del file["image"]
+        file["image"] = image
+
+
+@pytest.mark.parametrize(
+    "damage, says",
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:3000]), "a damaged one .*truncated"),
+        (without_image, "has no array image, only rss"),
+        (without_width, "a damaged one .*width"),
+        (with_one_slice, "a damaged one .*out of range"),
+    ],
+)
+def test_a_damaged_volume_is_named_with_what_to_do(damage, says, ill, tmp_path):
+    folder = shutil.copytree(ill, tmp_path / "damaged")
+    key = max(pictures.read_boxes(ill / "raw/knee.csv"), key=lambda key: key[1])
+    damage(folder / "volumes" / f"{key[0]}.h5")
+    with pytest.raises(DataError, match=f"{key[0]}.h5: .*{says}.*; delete it and give the command"):
+        pictures.draw(folder, [key], {key: []}, read_facts(folder))
