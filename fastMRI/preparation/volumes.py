@@ -203,10 +203,14 @@ def _attribute(path: Path, file: h5py.File, key: str) -> str:
 def _largest(path: Path, file: h5py.File) -> float:
     """The attribute `max`, a positive number."""
     largest = file.attrs.get("max")
-    number = math.nan if largest is None or np.size(largest) != 1 else float(np.ravel(largest)[0])
+    try:
+        number = float(np.asarray(largest).item())
+    except (TypeError, ValueError):  # none, several, or text
+        number = math.nan
     if not 0 < number < math.inf:
+        shown = " ".join(_text(largest).split())
         raise DataError(
-            f"{path}: attribute max is {largest}, not a positive number; use --scale percentile"
+            f"{path}: attribute max is {shown}, not a positive number; use --scale percentile"
         )
     return number
 

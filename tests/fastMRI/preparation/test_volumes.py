@@ -65,7 +65,15 @@ def test_bad_volume_is_refused_in_one_line(tmp_path, changed, says):
 
 
 @pytest.mark.parametrize(
-    "value, says", [(None, "attribute max is None"), (0.0, "max is 0.0"), (np.nan, "max is nan")]
+    "value, says",
+    [
+        (None, "attribute max is None"),
+        (0.0, "max is 0.0"),
+        (np.nan, "max is nan"),
+        ("very large", "max is very large, not a positive number; use --scale percentile"),
+        (b"large", "max is large, not"),
+        ([1.0, 2.0], r"max is \[1. 2.\], not"),
+    ],
 )
 def test_bad_attributes_are_refused(tmp_path, value, says):
     path = tmp_path / "file1.h5"
