@@ -58,13 +58,15 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _chosen(args: Namespace) -> list[RunRecord]:
-    """The finished runs that are asked for."""
+    """The finished runs that are asked for; SettingsError for a name that none has."""
     finished = finished_runs(args.results)
-    if args.runs:
-        finished = [run for run in finished if run.name in args.runs]
-    if not finished:
-        raise SettingsError(f"{args.results}: no finished run is named {' or '.join(args.runs)}")
-    return finished
+    names = sorted({run.name for run in finished})
+    if unknown := [name for name in args.runs if name not in names]:
+        raise SettingsError(
+            f"{args.results}: no finished run is named {' or '.join(unknown)}; "
+            f"--runs takes any of: {', '.join(names)}"
+        )
+    return [run for run in finished if run.name in (args.runs or names)]
 
 
 def noise_csv(points: Sequence[Point], labels: Mapping[str, str]) -> str:
