@@ -139,7 +139,10 @@ def open_volume(path: Path, names: Iterable[str]) -> OpenVolume:
         for name, array in arrays.items():
             if array.dtype != TYPES[name]:
                 raise DataError(f"{path}: {name} is {array.dtype}, not {TYPES[name]}; {AGAIN}")
-        return OpenVolume(file, arrays, float(file.attrs["scale"]))
+        scale = float(file.attrs["scale"])
+        if not 0 < scale < np.inf:
+            raise DataError(f"{path}: its scale is {scale}, no positive number; {AGAIN}")
+        return OpenVolume(file, arrays, scale)
     except UNREADABLE as error:
         raise fault_of(path, error, AGAIN) from error
 
@@ -250,6 +253,8 @@ def _read_table(folder: Path) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=types, keep_default_na=False)
         if absent := types.keys() - set(table):
             raise ValueError(f"no column {', '.join(sorted(absent))}")
+        if (table["slice"] < 0).any():  # which would count from the last one
+            raise ValueError(f"slice {table['slice'].min()}, but they count from 0")
     except (OSError, ValueError, OverflowError) as error:
         raise DataError(
             f"{path} is missing or damaged ({error}); prepare the data again"

@@ -117,6 +117,10 @@ def other_type(file):
     file["image"] = array
 
 
+def other_scale(scale):
+    return lambda file: file.attrs.modify("scale", scale)
+
+
 @pytest.mark.parametrize(
     "damage, message",
     [
@@ -138,6 +142,9 @@ def other_type(file):
         (replace("slices.csv", "meniscus", "tear"), "slices.csv is missing or damaged"),
         (replace("slices.csv", ",3,train,", ",3.5,train,"), "slices.csv is missing or damaged"),
         (replace("slices.csv", ",3,train,", f",{10**30},train,"), "slices.csv is missing or dam"),
+        (replace("slices.csv", ",3,train,", ",-1,train,"), "slices.csv is .* damaged .slice -1,"),
+        (damage_volume(other_scale(0.0)), "file9000002.h5: its scale is 0.0, no positive number"),
+        (damage_volume(other_scale(np.nan)), "file9000002.h5: its scale is nan, no positive"),
         (damage_volume(other_type), "image is complex128, not complex64; prepare the data again"),
     ],
 )
