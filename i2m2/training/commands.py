@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from i2m2.errors import CommandParser, SettingsError
+from i2m2.names import PRODUCT
+from i2m2.runs import read_config, read_environment
 from i2m2.settings import RunConfig
 from i2m2.training.config import load_config, named_in, read_words, read_yaml, shell_command
 
@@ -144,6 +147,7 @@ def evaluate(
     parser.add_argument("--again", action="store_true", help=again)
     options(parser)
     args = parser.parse_args(argv)
+    _refuse_product(args.run)
     spec, config = config_of_run(datasets, args.run, args, example=example)
     if changed := overrides(args, config):
         spec, config = config_of_run(datasets, args.run, args, changed, example)
@@ -152,6 +156,16 @@ def evaluate(
     run, again = Run(args.run, config), args.again or bool(changed)
     predictions = evaluate_run(spec.experiment(), run, args.split, args.combine, again)
     return run, predictions, args
+
+
+def _refuse_product(run: Path) -> None:
+    """SettingsError for a folder that a `controls` command made, with what scores it."""
+    if read_config(run).get("method") == PRODUCT:
+        parts = read_environment(run).get("product_of", ["RUN", "RUN"])
+        command = shlex.join(["python", "-m", "i2m2.combine", *parts])
+        raise SettingsError(
+            f"{run} is a product of other runs and has no model of its own; score it by: {command}"
+        )
 
 
 def add_run_options(parser: CommandParser) -> None:

@@ -59,6 +59,14 @@ def test_a_folder_that_is_no_run_is_refused_with_an_example(tmp_path):
         commands.evaluate(DATASETS, [str(tmp_path)], "toy.evaluate", "results/toy/intra/seed0")
 
 
+def test_a_product_of_runs_is_refused_with_what_scores_it(tmp_path):
+    (tmp_path / "config.yaml").write_text("dataset: toy\nmethod: product\n")
+    (tmp_path / "env.json").write_text('{"product_of": ["r/a/seed0", "r/b c/seed0"]}')
+    message = "score it by: python -m i2m2.combine r/a/seed0 'r/b c/seed0'$"
+    with pytest.raises(SettingsError, match=message):
+        commands.evaluate(DATASETS, [str(tmp_path)], "toy.evaluate", "results/toy/intra/seed0")
+
+
 def test_an_evaluation_has_the_settings_of_the_run_but_for_device_and_tracker(tmp_path):
     stored = to_dict(toy_config(tmp_path, lr=0.7)) | {"tracker": "tensorboard", "device": "cuda"}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(stored))
