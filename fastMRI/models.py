@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 
 from fastMRI.preparation.labels import LABELS
 from fastMRI.settings import FastMRIConfig, FastMRIModel, Norm
+from i2m2.errors import SettingsError
 from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert
 from i2m2.names import INTER
 
@@ -81,6 +82,8 @@ class PreActResNet(nn.Module):
         self.stages = nn.ModuleList()
         in_channels = stem
         for number, width in enumerate(widths):
+            if channels_last and number > 0:
+                _refuse_narrow(in_channels)
             first = PreActBlock(in_channels, width, 1 if number == 0 else 2, norm)
             others = [PreActBlock(width, width, 1, norm) for _ in range(blocks - 1)]
             self.stages.append(nn.Sequential(first, *others))
@@ -98,6 +101,17 @@ class PreActResNet(nn.Module):
             for block in stage:
                 x = checkpoint(block, x, use_reentrant=False) if again else block(x)
         return F.adaptive_avg_pool2d(x, self.pool).flatten(1)
+
+
+def _refuse_narrow(in_channels: int) -> None:
+    """SettingsError for the channels of a strided 1x1 convolution whose backward pass crashes on a
+    CPU where maps are channels_last: the process would end without a word."""
+    if in_channels < 8:
+        raise SettingsError(
+            f"model.channels_last=true with {in_channels} channels at the end of a stage: on a "
+            "CPU PyTorch crashes with fewer than 8 in this format; give a larger model.width, "
+            "or model.channels_last false"
+        )
 
 
 class PreActBlock(nn.Module):

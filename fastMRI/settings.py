@@ -69,7 +69,8 @@ class FastMRIModel:
         norm: normalisation: group norm of 32 groups, of one group (layer), or batch norm
         pool: side of the map that the heads see, in pixels
         checkpointed: number of stages computed twice instead of kept for the backward pass
-        channels_last: whether the maps have the memory format channels_last
+        channels_last: whether the maps have the memory format channels_last, which takes stages of
+            8 channels or more
     """
 
     network: Literal["preact_resnet18", "wide_resnet20_3"] = "preact_resnet18"

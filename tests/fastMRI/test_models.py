@@ -85,6 +85,14 @@ def test_memory_settings_change_no_value_and_no_gradient(options):
     torch.testing.assert_close(results[0], results[1], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("network, width", [(preact_resnet18, 7), (wide_resnet20_3, 2)])
+def test_widths_that_crash_pytorch_in_channels_last_are_refused(network, width):
+    with pytest.raises(SettingsError, match="model.channels_last=true with [67] channels"):
+        network(1, width=width, channels_last=True)
+    network(1, width=width)
+    network(1, width=width + 1, channels_last=True)
+
+
 @pytest.mark.parametrize("dtype, rtol", [(torch.bfloat16, 2**-7), (torch.float32, 1e-3)])
 def test_group_norm_keeps_the_type_of_its_input_under_mixed_precision(dtype, rtol):
     norm = make_norm("group", 64)
