@@ -131,6 +131,8 @@ def differences(there: Values, now: Values) -> str:
 
 
 def _short(value: object) -> str:
+    if value is None:
+        return "null"
     return value[:12] if isinstance(value, str) and len(value) == 64 else str(value)
 
 
