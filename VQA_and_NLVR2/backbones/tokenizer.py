@@ -24,6 +24,7 @@ SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_t
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a name on the hub or of a local folder. SettingsError, with what to
     download, where it cannot be had; DataError for a folder with a damaged one."""
+    _refuse_no_folder(name)  # the hub, asked for it, is tried for half a minute
     from transformers import AutoTokenizer  # here: the library takes seconds to import
 
     try:
@@ -32,11 +33,6 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     except Exception as error:  # whatever the library stumbles over in a damaged file
         if Path(name).is_dir():
             raise _fault_in(Path(name), error) from None
-        if name.startswith((".", "/")) or ("/" in name and Path(name).parent.is_dir()):
-            raise SettingsError(
-                f"tokenizer {name}: no such folder; give one that holds tokenizer.json, "
-                "or a name on the hub, such as roberta-base"
-            ) from None
         if not isinstance(error, (OSError, ValueError)):
             raise
         raise SettingsError(
@@ -50,6 +46,16 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
             "give the text encoder's own, such as roberta-base"
         )
     return tokenizer
+
+
+def _refuse_no_folder(name: str) -> None:
+    """SettingsError for what can only be a folder's name, and is not there."""
+    is_path = name.startswith((".", "/")) or ("/" in name and Path(name).parent.is_dir())
+    if is_path and not Path(name).exists():
+        raise SettingsError(
+            f"tokenizer {name}: no such folder; give one that holds tokenizer.json, "
+            "or a name on the hub, such as roberta-base"
+        )
 
 
 def _fault_in(folder: Path, error: Exception) -> DataError:
