@@ -225,17 +225,19 @@ def _check_together(question: Question, seeds: int) -> None:
     those of the training examples, and on half of them. Few can lie in one by chance."""
     present = {name: block.present for name, block in question.blocks.items()}
     units = np.arange(len(question.y)) if question.groups is None else question.groups
+    few = {}
     for modalities in expert_names(list(present), question.interactions).values():
         together = np.logical_and.reduce([present[name] for name in modalities])
-        if len(np.unique(units[together])) >= SURELY_ENOUGH:
-            continue
-        inner = _inner(question, seeds)
-        if min(len(np.unique(folds[together[rows]])) for rows, folds in inner) < 2:
-            few = f"{together.sum()} of {len(together)} examples have {' and '.join(modalities)}"
-            raise InputError(
-                f"only {few}, too few for folds within folds; "
-                "leave a modality out, or give more examples"
-            )
+        if len(np.unique(units[together])) < SURELY_ENOUGH:
+            few[modalities] = together
+    for rows, folds in _inner(question, seeds) if few else ():
+        for modalities, together in few.items():
+            if len(np.unique(folds[together[rows]])) < 2:
+                have = f"{together.sum()} of {len(together)} examples have"
+                raise InputError(
+                    f"only {have} {' and '.join(modalities)}, too few for folds within folds; "
+                    "leave a modality out, or give more examples"
+                )
 
 
 def _inner(question: Question, seeds: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
