@@ -113,10 +113,11 @@ def _refuse_seeds(rows: Sequence[str], overrides: Sequence[str]) -> None:
 
 def _refuse_replacing(rows: Sequence[str], overrides: Sequence[str]) -> None:
     """SettingsError for an option that would replace what a row says, which its job is named by."""
-    given = [word for word in read_words(overrides) if word.startswith("--")]
+    given = read_words(overrides).items()
     for row in rows:
-        own = {"--method", *read_words(shlex.split(row))}
-        if twice := next((name for name in given if name in own), None):
+        method, *arguments = shlex.split(row)
+        own = {"--method": method, **read_words(arguments)}
+        if twice := next((name for name, value in given if own.get(name, value) != value), None):
             raise SettingsError(
                 f"command line: {twice} would replace what --rows {row!r} says; leave it out"
             )
