@@ -28,7 +28,7 @@ from i2m2.estimator.models.networks import (
 from i2m2.estimator.models.training import TrainingSettings, train
 from i2m2.estimator.prepared.forms import Prepared, PreparedBlocks, joined
 
-FEW_ROWS = 10_000  # up to which trees are small
+FEW_ROWS = 10_000  # up to which trees are small and see few values apart, which takes less time
 FEW_CLASSES = 5
 
 
@@ -80,11 +80,12 @@ def _boosted(block: Prepared, y, training, held_out, family: Family, options: di
     if classes == 1:
         return int(y[training][0])
     kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
-    many = classes > 2
+    many, few = classes > 2, len(training) <= FEW_ROWS
     model = kind(
         learning_rate=_learning_rate(classes, len(training)),
         max_iter=400,
-        max_leaf_nodes=15 if len(training) <= FEW_ROWS else 31,
+        max_leaf_nodes=15 if few else 31,
+        max_bins=63 if few else 255,
         l2_regularization=1.0,
         early_stopping=True,
         n_iter_no_change=10 if many else 20,

@@ -37,7 +37,7 @@ class StackedConvolution(nn.Module):
 
     def __init__(self, models: int, inputs: int, outputs: int, axes: int, stride: int = 1) -> None:
         super().__init__()
-        self.models, self.stride = models, stride
+        self.stride = stride
         scale = (inputs * 3**axes) ** -0.5
         shape = (models, outputs, inputs, *[3] * axes)
         self.weight = nn.Parameter(torch.randn(shape) * scale * 2**0.5)
@@ -46,7 +46,7 @@ class StackedConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight, bias = self.weight.flatten(0, 1), self.bias.flatten()
-        return self.convolve(x, weight, bias, self.stride, padding=1, groups=self.models)
+        return self.convolve(x, weight, bias, self.stride, padding=1, groups=len(self.weight))
 
 
 class Convolutions(nn.Module):
@@ -55,7 +55,7 @@ class Convolutions(nn.Module):
     def __init__(self, models: int, shape: Sequence[int], width: int) -> None:
         super().__init__()
         channels, *sizes = shape
-        self.models, self.axes = models, len(sizes)
+        self.axes = len(sizes)
         stride = 2 if min(sizes) >= 16 else 1
         self.first = StackedConvolution(models, channels, width // 2, self.axes, stride)
         self.second = StackedConvolution(models, width // 2, width, self.axes)
@@ -68,7 +68,8 @@ class Convolutions(nn.Module):
         x = F.gelu(self.first(x))
         x = F.gelu(self.second(x))
         if self.axes == 1:
-            x = torch.stack([x.mean(dim=-1), x.amax(dim=-1)], dim=-1)
+            most = x.max(dim=-1).values  # whose gradient is cheaper than that of amax
+            x = torch.stack([x.mean(dim=-1), most], dim=-1)
         else:
             x = F.adaptive_avg_pool2d(x, self.cells)
         return x.reshape(batch, models, -1).transpose(0, 1)
@@ -121,8 +122,21 @@ class StackedNetwork(nn.Module):
         x = F.dropout(F.gelu(self.hidden(x)), self.dropout, self.training)
         return self.head(x).unflatten(-1, self.outputs)
 
-    def state_of(self, model: int) -> list[Tensor]:
-        return [parameter.data[model] for parameter in self.parameters()]
+    def state_of(self, place: int) -> list[Tensor]:
+        """The weights of the model at a place among those that still train."""
+        return [parameter.data[place] for parameter in self.parameters()]
+
+    def go_on_with(self, places: Tensor, optimiser: torch.optim.Optimizer) -> None:
+        """Train only the models at some places of those that still train."""
+        for parameter in self.parameters():
+            state, shape = optimiser.state[parameter], parameter.shape
+            parameter.data, parameter.grad = parameter.data[places], None
+            state |= {name: x[places] for name, x in state.items() if x.shape == shape}
+
+    def assemble(self, states: Sequence[Sequence[Tensor]]) -> None:
+        """All models again, each with its weights."""
+        for parameter, each in zip(self.parameters(), zip(*states, strict=True), strict=True):
+            parameter.data = torch.stack(each)
 
 
 class AdditiveNetwork(StackedNetwork):
@@ -155,10 +169,11 @@ class ModuleStack(nn.Module):
         wanted = outputs[1] if outputs[0] == 1 else outputs
         made = [_make(given, self.shape, wanted) for _ in range(models)]
         self.copies = nn.ModuleList(made)
+        self.chosen = list(self.copies)  # those that still train, or all
 
     def forward(self, inputs: Mapping[str, tuple[Tensor, Tensor | None]]) -> Tensor:
         outputs = []
-        for place, module in enumerate(self.copies):
+        for place, module in enumerate(self.chosen):
             own = {name: _own_form(*(_at(x, place) for x in inputs[name])) for name in inputs}
             own = {name: own[name] for name in self.modalities}
             x = self._call(module, own if len(own) > 1 else own[self.modalities[0]])
@@ -185,12 +200,22 @@ class ModuleStack(nn.Module):
             )
         return found
 
-    def state_of(self, model: int) -> list[Tensor]:
-        return list(self.copies[model].state_dict().values())
+    def state_of(self, place: int) -> list[Tensor]:
+        return list(self.chosen[place].state_dict().values())
+
+    def go_on_with(self, places: Tensor, optimiser: torch.optim.Optimizer) -> None:
+        self.chosen = [self.chosen[place] for place in places.tolist()]
+        optimiser.zero_grad()  # the weights of the others have no gradient any more
+
+    def assemble(self, states: Sequence[Sequence[Tensor]]) -> None:
+        self.chosen = list(self.copies)
+        for place, state in enumerate(states):
+            for tensor, kept in zip(self.state_of(place), state, strict=True):
+                tensor.copy_(kept)
 
 
 def _at(x: Tensor | None, place: int) -> Tensor | None:
-    return None if x is None else x[place]
+    return None if x is None else x[place].contiguous()
 
 
 def _own_form(dense: Tensor, grid: Tensor | None) -> Tensor:
@@ -233,10 +258,18 @@ def tensors_of(blocks: PreparedBlocks, modalities: Sequence[str], dtype: Any = N
 
 
 def rows_of(inputs: Inputs, rows: Tensor) -> Inputs:
-    """The rows [E, B] of every tensor -> [E, B, ...]."""
-    return {
-        name: tuple(None if x is None else x[rows] for x in pair) for name, pair in inputs.items()
-    }
+    """The rows [E, B] of every tensor -> [E, B, ...]. Grids lie in memory as [B, E, ...], which the
+    convolutions of E models read."""
+    found = {}
+    for name, (dense, grid) in inputs.items():
+        of_grid = None if grid is None else _rows(grid, rows.t()).transpose(0, 1)
+        found[name] = (_rows(dense, rows), of_grid)
+    return found
+
+
+def _rows(x: Tensor, rows: Tensor) -> Tensor:
+    """x[rows], several times as fast."""
+    return x.index_select(0, rows.flatten()).unflatten(0, rows.shape)
 
 
 @torch.no_grad()

@@ -105,30 +105,36 @@ def train(
         return
     lr, decay = settings.lr, settings.weight_decay
     optimiser = eager(torch.optim.AdamW)(parameters, lr=lr, weight_decay=decay, fused=True)
-    best = torch.full((models,), torch.inf)
-    kept = [[tensor.clone() for tensor in _state(networks, e)] for e in range(models)]
-    waited = torch.zeros(models)
+    best, waited = torch.full((models,), torch.inf), torch.zeros(models)
+    kept = [[_copies(network.state_of(e)) for e in range(models)] for network in networks]
     size = min(map(len, training))
     batches = max(1, size // settings.batch_of(size))
+    going = torch.arange(models)  # the models that still train
     for epoch in range(settings.epochs + begin_with):
         if epoch or not begin_with:
-            _train_epoch(networks, loss, training, size, batches, optimiser, generator)
-        found = _validation_loss(networks, loss, validation, weight)
-        better = found < best - LEAST_GAIN
-        waited = torch.where(better, 0, waited + 1)
-        for model in torch.nonzero(better).flatten().tolist():
-            best[model] = found[model]
-            for old, new in zip(kept[model], _state(networks, model), strict=True):
-                old.copy_(new)
-        if (waited >= settings.patience).all():
+            rows = [training[model] for model in going]
+            _train_epoch(networks, loss, rows, size, batches, optimiser, generator)
+        found = _validation_loss(networks, loss, validation[going], weight[going])
+        better = found < best[going] - LEAST_GAIN
+        for place in torch.nonzero(better).flatten().tolist():
+            model = going[place]
+            best[model] = found[place]
+            for network, states in zip(networks, kept, strict=True):
+                states[model] = _copies(network.state_of(place))
+        waited[going] = torch.where(better, 0, waited[going] + 1)
+        patient = torch.nonzero(waited[going] < settings.patience).flatten()
+        if not len(patient):
             break
-    for model in range(models):
-        for tensor, old in zip(_state(networks, model), kept[model], strict=True):
-            tensor.copy_(old)
+        if len(patient) < len(going):
+            going = going[patient]
+            for network in networks:
+                network.go_on_with(patient, optimiser)
+    for network, states in zip(networks, kept, strict=True):
+        network.assemble(states)
 
 
-def _state(networks: Sequence[nn.Module], model: int) -> list[Tensor]:
-    return [tensor for network in networks for tensor in network.state_of(model)]
+def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor.clone() for tensor in tensors]
 
 
 def _padded(rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
