@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 NO_MEMORY = re.compile(  # what PyTorch says, on the CPU and on GPUs
@@ -37,6 +37,20 @@ class DataError(Exception):
 
 class DamagedError(DataError):
     """A file is there and cannot be read."""
+
+
+def in_yaml(value: object) -> str:
+    """A setting's value in a message, as a config file has it."""
+    known = {None: "null", True: "true", False: "false"}
+    return known[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def there_and_now(differing: Mapping[str, tuple[object, object]]) -> str:
+    """`optim.lr (0.05 there, null now), ...` of {setting: (its value there, its value now)}."""
+    return ", ".join(
+        f"{name} ({in_yaml(there)} there, {in_yaml(now)} now)"
+        for name, (there, now) in differing.items()
+    )
 
 
 class CommandParser(argparse.ArgumentParser):

@@ -12,7 +12,7 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from i2m2.errors import DamagedError, DataError, SettingsError
+from i2m2.errors import DamagedError, DataError, SettingsError, in_yaml
 from i2m2.files import Plain
 from i2m2.names import EXPERT, INTER, JOINT, PRODUCT, method_of, name_parts
 from i2m2.reading.arrays import ArrayFile
@@ -164,8 +164,7 @@ def _refuse_other_name(path: Path, config: Plain) -> None:
     """DataError for a folder that was copied to, or renamed as, one of other settings."""
     name = path.parent.name
     if setting := _not_named(name, config):
-        value = config.get(setting)
-        value = "null" if value is None else value
+        value = in_yaml(config.get(setting))
         raise DataError(
             f"{path}/config.yaml: {setting} is {value}, which is no run of {name}; "
             "move that folder back or delete it"

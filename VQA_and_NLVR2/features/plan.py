@@ -11,7 +11,7 @@ from typing import Required, TypedDict
 
 import numpy as np
 
-from i2m2.errors import DataError
+from i2m2.errors import DataError, there_and_now
 from i2m2.files import Plain
 from i2m2.reading.paths import damaged
 from i2m2.reading.records import read_record
@@ -123,17 +123,13 @@ def differences(there: Values, now: Values) -> str:
     short."""
     names = dict.fromkeys([*there, *now])
     differing = [name for name in names if there.get(name) != now.get(name)]
-    shown = [
-        f"{name} ({_short(there.get(name))} there, {_short(now.get(name))} now)"
-        for name in differing
-    ]
-    return ", ".join(shown)
+    return there_and_now(
+        {name: (_short(there.get(name)), _short(now.get(name))) for name in differing}
+    )
 
 
-def _short(value: object) -> str:
-    if value is None:
-        return "null"
-    return value[:12] if isinstance(value, str) and len(value) == 64 else str(value)
+def _short(value: object) -> object:
+    return value[:12] if isinstance(value, str) and len(value) == 64 else value
 
 
 def key_of(parts: Values) -> str:

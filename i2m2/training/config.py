@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_loader
 
-from i2m2.errors import SettingsError
+from i2m2.errors import SettingsError, in_yaml
 from i2m2.files import Plain
 from i2m2.names import FUSION_ALIASES, INTER, METHOD_ALIASES, experts_of, methods_of
 from i2m2.reading.paths import what_else
@@ -222,8 +222,8 @@ def _check_parts(values: Plain, path: str, cls: type[RunConfig]) -> None:
 
 
 def _not_possible(where: str, name: str, value: object, hint: object) -> SettingsError:
-    value = "null" if value is None else value
-    return SettingsError(f"{where}: {name}={value} is not possible; it takes {_describe(hint)}")
+    takes = _describe(hint)
+    return SettingsError(f"{where}: {name}={in_yaml(value)} is not possible; it takes {takes}")
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from i2m2.errors import BusyError, DataError, SettingsError
+from i2m2.errors import BusyError, DataError, SettingsError, there_and_now
 from i2m2.files import Plain, finite, lock, write_atomic, write_json, write_text
 from i2m2.machine.environment import environment
 from i2m2.reading.paths import damaged, require_file
@@ -103,7 +103,7 @@ class Run:
         if stored:
             if differing := differences(stored, run.config):
                 raise SettingsError(
-                    f"{directory} holds a run of other settings: {shown(differing)}; "
+                    f"{directory} holds a run of other settings: {there_and_now(differing)}; "
                     "give this one a --tag, or delete that folder"
                 )
             run.refuse_other_data(data)
@@ -264,12 +264,3 @@ def _checksum(weights: Mapping[str, Tensor]) -> int:
         flat = weights[name].contiguous().reshape(-1).view(torch.uint8)
         value = zlib.crc32(flat.numpy(), value)
     return value
-
-
-def shown(differing: Mapping[str, tuple[object, object]]) -> str:
-    """What `differences` found, in a message: `optim.lr (0.05 there, null now), ...`."""
-    words = []
-    for name, values in differing.items():
-        there, now = ("null" if value is None else value for value in values)
-        words.append(f"{name} ({there} there, {now} now)")
-    return ", ".join(words)

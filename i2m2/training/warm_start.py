@@ -8,12 +8,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from i2m2.errors import DataError, SettingsError
+from i2m2.errors import DataError, SettingsError, there_and_now
 from i2m2.files import Plain
 from i2m2.names import INTER, method_of
 from i2m2.runs import by_seed, is_done, part_of, read_config
 from i2m2.settings import RunConfig, to_dict
-from i2m2.training.run import Run, differences, readable, shown
+from i2m2.training.run import Run, differences, readable
 
 
 def refuse_start(folder: Path, config: RunConfig, facts: Plain, command: str) -> None:
@@ -84,7 +84,7 @@ def _refuse_unlike(source: Path, run: Run, facts: Plain, expert: str) -> None:
     }
     if differing:
         raise SettingsError(
-            f"--init warm: {source} was trained with other settings: {shown(differing)}; "
+            f"--init warm: {source} was trained with other settings: {there_and_now(differing)}; "
             "train it with these, under the same --tag"
         )
 
