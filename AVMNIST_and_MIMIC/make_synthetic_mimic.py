@@ -12,11 +12,10 @@ and I2M2 differ on them.
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 from i2m2.errors import CommandParser, SettingsError, run_command
+from i2m2.files import fill, is_vacant
 
 MAX_PATIENTS = 46_520  # of MIMIC-III itself
 
@@ -30,16 +29,13 @@ def make_raw_tables(out: Path, patients: int, seed: int = 0, chart_rows: int | N
     _check(out, patients, seed, chart_rows)
     from AVMNIST_and_MIMIC.mimic.synthetic.writing import write_tables  # DuckDB and pandas, too
 
-    temporary = out.with_name(f".{os.getpid()}.tmp.{out.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
     label = describe(patients, seed, chart_rows)
-    try:
-        write_tables(temporary, patients, seed, chart_rows)
-        (temporary / "SYNTHETIC.txt").write_text(f"{label}\n", encoding="utf-8")
-        os.replace(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+    def write(folder: Path) -> None:
+        write_tables(folder, patients, seed, chart_rows)
+        (folder / "SYNTHETIC.txt").write_text(f"{label}\n", encoding="utf-8")
+
+    fill(out, write)
 
 
 def describe(patients: int, seed: int, chart_rows: int | None) -> str:
@@ -59,7 +55,7 @@ def _check(out: Path, patients: int, seed: int, chart_rows: int | None) -> None:
         raise SettingsError(f"--seed {seed} must be at least 0")
     if chart_rows is not None and chart_rows < 1:
         raise SettingsError(f"--chart-rows {chart_rows} must be at least 1")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not is_vacant(out):
         raise SettingsError(
             f"{out} exists and is not an empty folder; remove it or give another --out"
         )

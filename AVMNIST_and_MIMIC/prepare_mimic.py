@@ -92,7 +92,7 @@ def extract(
         return None
     from AVMNIST_and_MIMIC.mimic.extraction.scratch import Scratch  # imports DuckDB
 
-    with Scratch(out.parent, memory_gb) as scratch:
+    with Scratch(out, memory_gb) as scratch:
         facts["tables"] = scratch.load(tables)
         arrays, counts = _extract(scratch, mode, bins, width)
     facts |= counts | {"release": "unknown" if synthetic else release_of(facts["tables"])}

@@ -11,15 +11,18 @@ import re
 import shutil
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 Plain = dict[str, Any]  # nested plain values, as JSON and YAML files hold them
 
 HELD_BY_ANOTHER = (errno.EAGAIN, errno.EACCES)
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # Lustre and NFS may be mounted so
+UNFINISHED = ".unfinished-"  # begins the names of folders that are not whole yet
 # A byte of a file's name that is no UTF-8, which JSON could not give back.
 NO_CHARACTER = re.compile(r"(?<!\\ud[89ab][0-9a-f]{2})\\udc[89a-f][0-9a-f]")
 
@@ -92,23 +95,60 @@ def _warn_of_no_locks(why: str) -> None:
     )
 
 
-def make_once(folder: Path, make: Callable[[Path], object]) -> None:
-    """Let `make` fill a temporary folder and rename it to `folder`, unless that is there; of
-    several processes one works and the others wait for it."""
-    if folder.exists():
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with open(folder.with_name(f".{folder.name}.lock"), "w") as file:
-        is_ours = lock(file, wait=True)
-        if folder.exists():
+def is_vacant(folder: Path) -> bool:
+    """Whether it is not there, or holds nothing but hidden files."""
+    if not folder.is_dir():
+        return not folder.exists()
+    return all(path.name.startswith(".") for path in folder.iterdir())
+
+
+@contextmanager
+def unfinished_folder(near: Path) -> Iterator[Path]:
+    """A new folder below `near` that is gone afterwards. It is locked meanwhile, which tells those
+    that killed processes left, and that go as well."""
+    for leftover in near.glob(f"{UNFINISHED}*/content"):
+        with suppress(OSError), open(leftover.with_name("lock"), "r+") as file:
+            if lock(file):
+                shutil.rmtree(leftover.parent, ignore_errors=True)
+    try:
+        with (
+            TemporaryDirectory("", UNFINISHED, near, ignore_cleanup_errors=True) as folder,
+            open(Path(folder, "lock"), "w") as file,
+        ):
+            lock(file)
+            content = Path(folder, "content")
+            content.mkdir()
+            yield content
+    except OSError as error:
+        if UNFINISHED in str(error.filename):  # which nobody knows
+            error.filename = str(near)
+        raise
+
+
+def fill(folder: Path, make: Callable[[Path], object]) -> None:
+    """Let `make` fill a temporary folder whose content becomes that of the vacant `folder`."""
+    folder = folder.resolve()  # a link stays one
+    is_there = folder.exists()  # it may be a mount point, which nothing can be renamed to
+    near = folder if is_there else folder.parent
+    near.mkdir(parents=True, exist_ok=True)
+    with unfinished_folder(near) as content:
+        make(content)
+        if not is_there:
+            os.rename(content, folder)
             return
-        leftovers = folder.parent.glob(f".*.tmp.{folder.name}")  # of processes that were killed
-        for leftover in leftovers if is_ours else ():
-            shutil.rmtree(leftover, ignore_errors=True)
-        temporary = folder.with_name(f".{os.getpid()}.tmp.{folder.name}")
-        temporary.mkdir()
-        try:
-            make(temporary)
-            os.rename(temporary, folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        # In the order of writing: what describes the others comes last.
+        for path in sorted(content.iterdir(), key=lambda path: path.stat().st_mtime_ns):
+            os.rename(path, folder / path.name)
+
+
+def make_once(folder: Path, make: Callable[[Path], object]) -> None:
+    """`fill` a folder, unless something is there; of several processes one works and the others
+    wait for it."""
+    if not is_vacant(folder):
+        return
+    near = folder if folder.exists() else folder.parent
+    near.mkdir(parents=True, exist_ok=True)
+    with open(near / f".{folder.name}.lock", "w") as file:
+        lock(file, wait=True)
+        if is_vacant(folder):
+            fill(folder, make)

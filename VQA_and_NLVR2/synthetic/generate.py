@@ -3,12 +3,10 @@ it."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
 from i2m2.errors import SettingsError
-from i2m2.files import write_json
+from i2m2.files import fill, is_vacant, write_json
 from VQA_and_NLVR2.backbones.tokenizer import make_tiny_tokenizer
 from VQA_and_NLVR2.synthetic import questions
 from VQA_and_NLVR2.synthetic.nlvr2_files import sentences, write_nlvr2
@@ -38,24 +36,20 @@ def make_synthetic(
     """
     number = USUAL[dataset] if number is None else number
     _check(out, dataset, number, seed)
-    temporary = out.with_name(f".{os.getpid()}.tmp.{out.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        sizes = WRITERS[dataset](temporary, number, seed)
-        save_tokenizer(temporary / "tokenizer")
+    sizes: dict[str, int] = {}
+
+    def write(folder: Path) -> None:
+        sizes.update(WRITERS[dataset](folder, number, seed))
+        save_tokenizer(folder / "tokenizer")
         about = {
             "variant": "synthetic",
             "synthetic": True,
             "description": describe(dataset, number, seed),
         }
         settings = {"dataset": dataset, UNITS[dataset]: number, "seed": seed, "recipe": RECIPE}
-        write_json(temporary / "dataset.json", about | settings | {"examples": sizes})
-        if out.exists():
-            out.rmdir()  # it is empty
-        os.replace(temporary, out)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        write_json(folder / "dataset.json", about | settings | {"examples": sizes})
+
+    fill(out, write)
     return sizes
 
 
@@ -80,7 +74,7 @@ def _check(out: Path, dataset: str, number: int, seed: int) -> None:
         raise SettingsError(f"--{UNITS[dataset]} {number} must be {least}..{most}")
     if not 0 <= seed < MAX_SEED:
         raise SettingsError(f"--seed {seed} must be 0..{MAX_SEED - 1}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if not is_vacant(out):
         raise SettingsError(
             f"{out} exists and is not an empty folder; remove it or give another --out"
         )

@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from i2m2 import files
-from i2m2.files import lock, make_once, write_json, write_text
+from i2m2.files import fill, lock, make_once, unfinished_folder, write_json, write_text
 from tests.conftest import ROOT
 
 MAKE = """
@@ -36,9 +37,32 @@ def test_of_several_processes_one_makes_the_folder_and_the_others_wait_for_it(tm
     assert (tmp_path / "log").read_text() == "made\n"
 
 
-def test_a_failure_leaves_nothing_and_the_leftover_of_a_killed_process_is_removed(tmp_path):
-    leftover = tmp_path / ".123.tmp.made"
-    leftover.mkdir()
+KILLED = """
+import os, sys
+from pathlib import Path
+from i2m2.files import unfinished_folder
+
+with unfinished_folder(Path(sys.argv[1])) as folder:
+    (folder / "half").touch()
+    if sys.argv[2:]:
+        os.kill(os.getpid(), 9)
+    print("ready", flush=True)
+    input()
+"""
+
+
+def test_a_failure_leaves_nothing_and_leftovers_go_unless_their_process_is_alive(tmp_path):
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, **pipes) as alive:
+        alive.stdout.readline()
+        (of_alive,) = tmp_path.iterdir()
+        subprocess.run([*command, "killed"], cwd=ROOT)
+        assert len(list(tmp_path.iterdir())) == 2
+        with unfinished_folder(tmp_path):
+            pass
+        assert list(tmp_path.iterdir()) == [of_alive]
+        alive.communicate("\n")
 
     def fail(folder):
         (folder / "half").touch()
@@ -47,6 +71,43 @@ def test_a_failure_leaves_nothing_and_the_leftover_of_a_killed_process_is_remove
     with pytest.raises(ValueError, match="no"):
         make_once(tmp_path / "made", fail)
     assert [path.name for path in tmp_path.iterdir()] == [".made.lock"]
+
+
+def make(folder):
+    (folder / "parts").mkdir()
+    (folder / "description.json").touch()
+
+
+@pytest.mark.parametrize("place", ["../new/folder", ".", "../link", "../dangling"])
+def test_a_folder_is_filled_wherever_it_lies_and_links_remain(place, tmp_path, monkeypatch):
+    vacant = tmp_path / "vacant"
+    vacant.mkdir()
+    (tmp_path / "link").symlink_to("vacant")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    inode = vacant.stat().st_ino
+    monkeypatch.chdir(vacant)
+    make_once(Path(place), make)
+    visible = [path.name for path in Path(place).iterdir() if not path.name.startswith(".")]
+    assert sorted(visible) == ["description.json", "parts"]
+    assert vacant.stat().st_ino == inode and (tmp_path / "link").is_symlink()
+    assert not list(tmp_path.rglob(f"{files.UNFINISHED}*"))
+
+
+def test_a_vacant_folder_is_filled_in_one_that_must_not_be_written_to(tmp_path, monkeypatch):
+    out = tmp_path / "read_only/out"
+    out.mkdir(parents=True)
+    where = []
+    monkeypatch.setattr(files, "TemporaryDirectory", noting(where, files.TemporaryDirectory))
+    fill(out, make)
+    assert where == [out] and sorted(os.listdir(out)) == ["description.json", "parts"]
+
+
+def noting(where, call):
+    def note(suffix, prefix, near, **options):
+        where.append(near)
+        return call(suffix, prefix, near, **options)
+
+    return note
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
@@ -92,3 +153,9 @@ def test_an_error_names_the_file_that_was_to_be_written_not_the_temporary_one(tm
     with pytest.raises(IsADirectoryError) as error:
         write_json(tmp_path / "result.json", {})
     assert error.value.filename == str(tmp_path / "result.json")
+
+
+def test_an_error_names_the_folder_that_was_given_not_the_temporary_one_below(tmp_path):
+    with pytest.raises(FileNotFoundError) as error:
+        fill(tmp_path / "made", lambda folder: os.rmdir(folder / "missing"))
+    assert error.value.filename == str(tmp_path)

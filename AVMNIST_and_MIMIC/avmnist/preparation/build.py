@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ from AVMNIST_and_MIMIC.avmnist.preparation.splits import (
     refuse_shared,
 )
 from i2m2.errors import SettingsError
-from i2m2.files import write_json
+from i2m2.files import fill, write_json
 
 UTF8 = {"encoding": "utf-8", "errors": "surrogateescape"}
 PAIR_BYTES = audio.SIZE**2 + 4 * 784  # nearly all that a pair takes on the disk
@@ -66,31 +65,24 @@ def build(out: Path, material: Material, rules: Rules, label: Label) -> bool:
     facts = facts_of(rules, label, material.sha256)
     if holds(out, facts):
         return False
-    need = (len(material.train.labels) + len(material.test.labels)) * PAIR_BYTES
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(out.parent).free < need:
-        raise OSError(errno.ENOSPC, f"{need / 1e9:.1f} GB are needed", str(out))
-    temporary = out.with_name(f".{os.getpid()}.tmp.{out.name}")
-    try:
+
+    def write(folder: Path) -> None:
+        need = (len(material.train.labels) + len(material.test.labels)) * PAIR_BYTES
+        if shutil.disk_usage(folder).free < need:
+            raise OSError(errno.ENOSPC, f"{need / 1e9:.1f} GB are needed", str(out))
         # The products are small: more threads only wait for each other, and would decide the last
         # bits.
         with threadpool_limits(1):
-            facts |= _write(temporary, material, rules, label.seed)
-        facts["files"] = {name: describe(temporary / name) for name in FILES}
-        write_json(temporary / "dataset.json", facts)
-        _publish(temporary, out, facts)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return True
+            described = _write(folder, material, rules, label.seed)
+        files = {name: describe(folder / name) for name in FILES}
+        write_json(folder / "dataset.json", {**facts, **described, "files": files})
 
-
-def _publish(temporary: Path, out: Path, facts: Facts) -> None:
-    """Rename to `out`; if another process was first with the same data set, theirs stays."""
     try:
-        os.rename(temporary, out)
+        fill(out, write)
     except OSError:
-        if not holds(out, facts):
+        if not holds(out, facts):  # unless another process was first with the same
             raise
+    return True
 
 
 def _write(folder: Path, material: Material, rules: Rules, seed: int) -> Facts:

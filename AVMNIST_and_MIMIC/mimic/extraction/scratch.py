@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -31,6 +30,7 @@ from AVMNIST_and_MIMIC.mimic.extraction.schema import (
 )
 from AVMNIST_and_MIMIC.mimic.extraction.tables import RawTable, verified
 from i2m2.errors import DataError, SettingsError
+from i2m2.files import unfinished_folder
 
 KINDS = {"INTEGER": "integer", "DOUBLE": "number", "TIMESTAMP": "time"}
 NO_SPACE = re.compile("no space left|not enough space", re.IGNORECASE)
@@ -46,18 +46,17 @@ class Scratch:
 
     def __init__(self, near: Path, memory_gb: float) -> None:
         # One that there is, so that no new folder outlives an error.
-        near = next(folder for folder in (near, *near.parents) if folder.exists())
+        near = next(folder for folder in (near, *near.absolute().parents) if folder.exists())
         self.memory_gb = memory_gb
-        self._folder = tempfile.TemporaryDirectory(
-            prefix=".mimic-", dir=near, ignore_cleanup_errors=True
-        )
+        self._folder = unfinished_folder(near)
+        folder = self._folder.__enter__()
         self._bar = tqdm(total=0, unit="B", unit_scale=True, delay=0.1, disable=None)
         config = {
             "memory_limit": f"{memory_gb}GB",
-            "temp_directory": f"{self._folder.name}/spill",
+            "temp_directory": f"{folder}/spill",
             "preserve_insertion_order": "false",
         }
-        self._connection = _connect(f"{self._folder.name}/scratch.duckdb", config)
+        self._connection = _connect(f"{folder}/scratch.duckdb", config)
         default = self._connection.execute("SELECT current_setting('threads')").fetchone()[0]
         threads = max(1, min(default, os.cpu_count() or 1, int(memory_gb * 4)))
         self._connection.execute(
@@ -72,7 +71,7 @@ class Scratch:
     def __exit__(self, *_: object) -> None:
         self._bar.close()
         self._connection.close()
-        self._folder.cleanup()
+        self._folder.__exit__(None, None, None)
 
     def load(self, tables: dict[str, RawTable]) -> dict[str, int]:
         """Read every table into a table of the same name in lower case.
@@ -92,7 +91,7 @@ class Scratch:
         columns = [f"{value} AS {name}" for name, value in wanted.columns.items()]
         if wanted.hashed:
             ours = (name for name in table.header if name != "row_id" and name[0] != " ")
-            names = ", ".join(f'"{name}"' for name in ours)
+            names = ", ".join('"' + name.replace('"', '""') + '"' for name in ours)
             columns.append(f"hash({names}) AS row_hash")
         select = f"SELECT {', '.join(columns)} FROM {table.sql()} WHERE {wanted.where}"
         # EXPLAIN ANALYZE runs the statement and also says how many rows the reader saw, without a

@@ -99,6 +99,12 @@ def volume_of(raw: Path, out: Path, mode: str) -> float:
         return float(np.nansum(file["series"][..., VOLUME]))
 
 
+def test_a_column_may_be_named_with_quotation_marks(raw, tmp_path):
+    before = volume_of(raw, tmp_path / "before", "clean")
+    change(raw, "OUTPUTEVENTS", lambda rows: [row.update({'the "note"': "x"}) for row in rows])
+    assert volume_of(raw, tmp_path / "after", "clean") == before
+
+
 def test_two_entries_of_one_time_and_amount_are_no_copies_of_each_other(raw, tmp_path):
     before = volume_of(raw, tmp_path / "before", "clean")
     change(raw, "OUTPUTEVENTS", lambda rows: rows.append({**rows[0], "ISERROR": "0"}))
