@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from AVMNIST_and_MIMIC.avmnist.preparation.layout import Label, facts_of, holds, read_facts
 from AVMNIST_and_MIMIC.avmnist.preparation.rules import Rules
-from i2m2.errors import SettingsError
+from i2m2.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
     from AVMNIST_and_MIMIC.avmnist.preparation.build import Material
@@ -40,20 +41,29 @@ INPUTS = {"digits": "embedded"}
 def make_digits(out: Path) -> bool:
     """Write the embedded data set to `out` in seconds; -> False if it is there already.
 
-    It is always the same bytes. One that an earlier version of the recipe made is replaced: it can
-    be made again at any time.
+    It is always the same bytes. One that is damaged, or that an earlier version of the recipe made,
+    is replaced. SettingsError if `out` holds anything else.
     """
     try:
         if holds(out, facts_of(RULES, LABEL, INPUTS)):
             return False
-    except SettingsError:
-        if (read_facts(out) or {}).get("variant") != "digits":
-            raise
-        shutil.rmtree(out)
+    except (SettingsError, DataError):
+        if not _holds_digits(out):
+            raise SettingsError(
+                f"{out} holds other files than the generated digits, which need a folder of their "
+                "own; give another one (--out, or for training --data.dir)"
+            ) from None
+        shutil.rmtree(out.resolve(), ignore_errors=True)  # a link, or a mount point, stays
     # Here, since scikit-learn and scipy are only needed where something is made.
     from AVMNIST_and_MIMIC.avmnist.preparation.build import build
 
     return build(out, _material(), RULES, LABEL)
+
+
+def _holds_digits(out: Path) -> bool:
+    with suppress(DataError):
+        return (read_facts(out) or {}).get("variant") == LABEL.variant
+    return False
 
 
 def _material() -> Material:

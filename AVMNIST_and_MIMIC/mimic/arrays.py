@@ -40,7 +40,7 @@ SCHEMA = {  # n stays, T steps
 }
 HOW_TO_GET = (
     "how to make it: AVMNIST_and_MIMIC/README.md, section MIMIC-III; "
-    "without any data: --data.source synthetic"
+    "without any data: --data.source synthetic and a --data.dir that is empty or not there"
 )
 
 
@@ -52,7 +52,10 @@ def read_mimic(folder: Path, steps: int) -> dict[str, np.ndarray]:
     path = folder / "mimic.npz"
     if not path.exists():
         raise DataError(f"mimic: {path} is missing; {HOW_TO_GET}")
-    remedy = "prepare it again, or if only the steps of series are others, set --data.steps"
+    remedy = (
+        "prepare it again, or if it was generated remove its folder and give the same command "
+        "again; if only the steps of series are others, set --data.steps"
+    )
     arrays = read_arrays(path, SCHEMA, remedy, T=steps)
     for name in ("mortality_labels", "icd9"):
         if ((arrays[name] < 0) | (arrays[name] > 1)).any():

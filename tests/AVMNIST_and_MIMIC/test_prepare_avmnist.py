@@ -140,6 +140,25 @@ def test_the_same_command_again_does_nothing_and_other_rules_are_refused(
     assert (tmp_path / "mine/thesis.txt").exists()
 
 
+@pytest.mark.parametrize(
+    "spoil", [Path.unlink, lambda path: _cut(path, 5000), lambda path: _flip(path)]
+)
+def test_the_same_command_over_a_damaged_folder_names_the_file_and_what_helps(
+    spoil, avmnist_raw, tmp_path
+):
+    out = tmp_path / "out"
+    prepare(avmnist_raw, out)
+    spoil(out / "audio/test_data.npy")
+    with pytest.raises(DataError, match=f"audio/test_data.npy: .*; remove {out}, then give this"):
+        prepare(avmnist_raw, out)
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
 def test_a_failure_half_way_leaves_nothing(avmnist_raw, tmp_path, monkeypatch):
     monkeypatch.setattr(audio, "spectrograms", lambda clips: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -13,6 +13,7 @@ import pytest
 
 from AVMNIST_and_MIMIC.mimic.extraction.check import Report
 from AVMNIST_and_MIMIC.mimic.extraction.schema import DEMO, V1_4, release_of
+from AVMNIST_and_MIMIC.mimic.extraction.scratch import Scratch
 from AVMNIST_and_MIMIC.prepare_mimic import extract, main
 from i2m2.errors import DataError, SettingsError
 from tests.AVMNIST_and_MIMIC.tiny_mimic import HEART_RATE, Hospital
@@ -60,9 +61,23 @@ def test_the_same_command_again_does_nothing_and_another_is_refused(raw, tmp_pat
 def test_a_set_that_is_missing_or_damaged_is_replaced(raw, tmp_path):
     arrays = tmp_path / "out/mimic.npz"
     extract(raw, tmp_path / "out")
-    for mode, spoil in {"reference": _flip, "clean": Path.unlink}.items():
+    for mode, spoil in (("clean", _flip), ("reference", _flip), ("clean", Path.unlink)):
         spoil(arrays)
         assert extract(raw, tmp_path / "out", mode)["mode"] == mode
+
+
+def test_the_scratch_database_lies_where_the_result_will(raw, tmp_path, monkeypatch):
+    out, found = tmp_path / "out", []
+    out.mkdir()
+
+    def load(*_):
+        found.extend(out.rglob("scratch.duckdb"))
+        raise DataError("enough seen")
+
+    monkeypatch.setattr(Scratch, "load", load)
+    with pytest.raises(DataError, match="enough seen"):
+        extract(raw, out)
+    assert found and not list(out.iterdir())
 
 
 def test_synthetic_tables_say_so(raw, tmp_path):

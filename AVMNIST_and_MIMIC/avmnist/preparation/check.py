@@ -15,13 +15,14 @@ from AVMNIST_and_MIMIC.avmnist.preparation.layout import (
     FILES,
     Facts,
     read_facts,
-    sha256_of,
+    refuse_changed,
     summary,
 )
 from i2m2.errors import DataError
 from i2m2.reading.arrays import open_array
 
 PARTS = ("train", "test")
+AGAIN = "prepare or download the data again"
 
 
 def check(folder: Path) -> None:
@@ -57,7 +58,7 @@ def _check_part(folder: Path, part: str) -> np.ndarray:
 
 
 def _fail(path: Path, what: str) -> NoReturn:
-    raise DataError(f"{path}: {what}. Prepare or download the data again")
+    raise DataError(f"{path}: {what}; {AGAIN}")
 
 
 def _check_labels(path: Path, labels: np.ndarray) -> None:
@@ -85,20 +86,9 @@ def _range(path: Path, array: np.ndarray) -> tuple[float, float]:
 def _check_files(folder: Path, facts: Facts) -> None:
     if missing := set(FILES) - set(facts["files"]):
         _fail(folder / "dataset.json", f"has no checksum of {', '.join(sorted(missing))}")
-    for name, recorded in facts["files"].items():
-        path = folder / name
-        if not path.is_file():
-            _fail(path, "is missing")
-        if path.stat().st_size != recorded["bytes"]:
-            _fail(path, f"{path.stat().st_size} bytes, dataset.json records {recorded['bytes']}")
-        if sha256_of(path) != recorded["sha256"]:
-            _fail(
-                path,
-                "its sha256 differs from the one in dataset.json: "
-                "it was changed after it was written",
-            )
+    refuse_changed(folder, facts, AGAIN)
     start, stop = facts["validation_rows"]
-    rows = len(open_array(folder / "train_labels.npy", "prepare the data again"))
+    rows = len(open_array(folder / "train_labels.npy", AGAIN))
     if not 0 < start < stop <= rows:
         _fail(folder / "dataset.json", f"validation_rows [{start}, {stop}] do not fit {rows} rows")
 

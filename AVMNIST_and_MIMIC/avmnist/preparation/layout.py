@@ -21,6 +21,7 @@ import numpy as np
 
 from AVMNIST_and_MIMIC.avmnist.preparation.rules import Rules
 from i2m2.errors import DataError, SettingsError
+from i2m2.files import is_vacant
 from i2m2.reading.records import read_record
 
 RECIPE = 1  # raised when the same rules would give other values
@@ -106,8 +107,9 @@ def facts_of(rules: Rules, label: Label, sha256: Mapping[str, str]) -> Facts:
 
 
 def holds(out: Path, facts: Facts) -> bool:
-    """Whether `out` is this very data set; SettingsError if it holds anything else."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    """Whether `out` is this very data set; SettingsError if it holds anything else, DataError if a
+    file of it is missing or was changed."""
+    if is_vacant(out):
         return False
     try:
         stored = read_record(out / "dataset.json", Stored, REMEDY)
@@ -126,7 +128,22 @@ def holds(out: Path, facts: Facts) -> bool:
             f"{out} holds a data set prepared otherwise ({', '.join(differing)} differ); "
             "give another --out, or remove it"
         )
+    refuse_changed(out, stored, f"remove {out}, then give this command again")
     return True
+
+
+def refuse_changed(folder: Path, facts: Stored, remedy: str) -> None:
+    """DataError for a file that is not as dataset.json records it."""
+    for name, recorded in facts["files"].items():
+        path, what = folder / name, ""
+        if not path.is_file():
+            what = "is missing"
+        elif path.stat().st_size != recorded["bytes"]:
+            what = f"{path.stat().st_size} bytes, dataset.json records {recorded['bytes']}"
+        elif sha256_of(path) != recorded["sha256"]:
+            what = "its sha256 differs from the one in dataset.json: it was changed afterwards"
+        if what:
+            raise DataError(f"{path}: {what}; {remedy}")
 
 
 def read_facts(folder: Path) -> Stored | None:

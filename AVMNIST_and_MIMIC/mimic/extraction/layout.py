@@ -106,16 +106,15 @@ def holds(out: Path, facts: Facts) -> bool:
         ) from None
     if dataset != "mimic":
         raise SettingsError(f"{out} holds the data set {dataset!r}; give another --out")
-    if not arrays.is_file() or arrays.stat().st_size != stored.get("bytes"):
+    if not arrays.is_file() or sha256_of(arrays) != stored.get("sha256"):
         return False
     before, now = _identity(stored), _identity(facts)
-    differing = [key for key in before | now if before.get(key) != now.get(key)]
-    if differing and sha256_of(arrays) == stored.get("sha256"):
+    if differing := [key for key in before | now if before.get(key) != now.get(key)]:
         raise SettingsError(
             f"{out} holds a data set prepared otherwise ({', '.join(differing)} differ); "
             "give another --out, or remove it"
         )
-    return not differing
+    return True
 
 
 def _identity(facts: Facts) -> Facts:

@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 import multiprocessing
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from AVMNIST_and_MIMIC.avmnist.preparation.layout import FILES
 from AVMNIST_and_MIMIC.avmnist.preparation.rules import PARTS
 from AVMNIST_and_MIMIC.avmnist.speech import VOICES, speak
 from AVMNIST_and_MIMIC.prepare_avmnist import main
+from i2m2.errors import SettingsError
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,26 @@ def test_made_again_it_has_the_same_bytes_and_is_not_written_twice(made, tmp_pat
         for name in (*FILES, "dataset.json")
     )
     assert not make_digits(tmp_path / "again")
+
+
+@pytest.mark.parametrize("name", ["audio/train_data.npy", "pairs.csv"])
+def test_damaged_they_are_made_again_through_a_link_too(name, made, tmp_path):
+    shutil.copytree(made, tmp_path / "digits")
+    (tmp_path / "link").symlink_to("digits")
+    (tmp_path / "digits" / name).write_bytes(b"half of it")
+    assert make_digits(tmp_path / "link")
+    assert (tmp_path / "digits" / name).read_bytes() == (made / name).read_bytes()
+
+
+def test_in_training_other_data_are_left_alone_and_the_right_option_is_named(made, tmp_path):
+    shutil.copytree(made, tmp_path / "real")
+    path = tmp_path / "real/dataset.json"
+    path.write_text(path.read_text().replace('"variant": "digits"', '"variant": "calibrated"'))
+    for content in (path.read_text(), "{"):
+        path.write_text(content)
+        with pytest.raises(SettingsError, match=r"real holds other files .* --data.dir"):
+            make_digits(tmp_path / "real")
+        assert path.read_text() == content
 
 
 def test_two_processes_at_once_leave_one_whole_folder(tmp_path):
