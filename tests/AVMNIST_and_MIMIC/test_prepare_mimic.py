@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -136,8 +138,28 @@ BAD_TABLES = {
         _append("PATIENTS", lambda text: text.splitlines()[1]),
         "SUBJECT_ID is .*repeated",
     ),
+    "text that is not UTF-8": (
+        lambda raw: _put_bytes(raw / "ADMISSIONS.csv.gz", b"EMERGENCY", b"\xc9MERGENCY"),
+        "ADMISSIONS.*Invalid unicode",
+    ),
+    "an open quotation mark": (
+        _append("OUTPUTEVENTS", lambda text: text.splitlines()[1] + '\n1,"2' + "\n3" * 9),
+        "OUTPUTEVENTS.*unterminated quote",
+    ),
+    "two kinds of line ends": (
+        _append("OUTPUTEVENTS", lambda text: text.splitlines()[1] + "\r"),
+        "OUTPUTEVENTS.csv.gz: some of its lines end in CRLF, others in LF; correct it",
+    ),
+    "two spellings of a table": (
+        lambda raw: (raw / "admissions.CSV.gz").write_bytes(b""),
+        "ADMISSIONS.csv.gz: admissions.CSV.gz is the same table; remove one",
+    ),
     "nobody left": (_replace("PATIENTS", "2060", "2090"), "no admission passes.*older: 0"),
 }
+
+
+def _put_bytes(path: Path, old: bytes, new: bytes) -> None:
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()).replace(old, new)))
 
 
 def _cut(path: Path, size: int) -> None:
@@ -162,6 +184,26 @@ def test_a_table_that_does_not_fit_its_release_is_named():
     assert release_of({**DEMO, "PATIENTS": 99}) == "unknown"
     with pytest.raises(DataError, match="CHARTEVENTS has 330,000,000 rows, but MIMIC-III v1.4"):
         release_of({**V1_4, "CHARTEVENTS": 330_000_000})
+    with pytest.raises(DataError, match="a/SERVICES.csv has 1 rows, but MIMIC-III demo"):
+        release_of({**DEMO, "SERVICES": 1}, {"SERVICES": "a/SERVICES.csv"})
+
+
+def test_of_a_plain_file_and_its_gzip_it_is_said_which_is_read(raw, tmp_path, capsys):
+    packed = raw / "PATIENTS.csv.gz"
+    (raw / "PATIENTS.csv").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.write_bytes(b"half of it")
+    extract(raw, tmp_path / "out")
+    assert f"{raw}/PATIENTS.csv is read, not PATIENTS.csv.gz beside it" in capsys.readouterr().out
+
+
+def test_paths_that_duckdb_would_take_for_others_work_or_are_named(raw, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    raw.rename("~raw")
+    assert extract(Path("~raw"), tmp_path / "out")
+    for name in ("what?", os.fsdecode(b"b\xff")):
+        Path(name).mkdir()
+        with pytest.raises(SettingsError, match=rf"{re.escape(name)}: DuckDB takes no path"):
+            extract(Path("~raw"), Path(name))
 
 
 @pytest.mark.parametrize(

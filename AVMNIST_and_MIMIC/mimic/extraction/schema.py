@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
+from types import MappingProxyType
 
 from i2m2.errors import DataError
 
@@ -191,10 +193,10 @@ COPY_AGAIN = (
 HOW_TO_GET = "give --raw the folder of MIMIC-III v1.4 as PhysioNet ships it (CSV or CSV.gz)"
 
 
-def release_of(rows: dict[str, int]) -> str:
+def release_of(rows: dict[str, int], paths: Mapping[str, str] = MappingProxyType({})) -> str:
     """Which release has these row counts; 'unknown' if none.
 
-    DataError if a table disagrees with its small fellows.
+    DataError if a table disagrees with its small fellows; `paths` are the files to name.
     """
     core = ("PATIENTS", "ADMISSIONS", "ICUSTAYS")
     for release, published in RELEASES.items():
@@ -202,9 +204,9 @@ def release_of(rows: dict[str, int]) -> str:
             for name, count in rows.items():
                 if count != published[name]:
                     raise DataError(
-                        f"{name} has {count:,} rows, but {release}, whose {', '.join(core)} these "
-                        f"are, has {published[name]:,}; it is cut short or of another release: "
-                        f"{COPY_AGAIN}"
+                        f"{paths.get(name, name)} has {count:,} rows, but {release}, whose "
+                        f"{', '.join(core)} these are, has {published[name]:,}; it is cut short or "
+                        f"of another release: {COPY_AGAIN}"
                     )
             return release
     return "unknown"

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 
 import duckdb
@@ -28,12 +29,19 @@ from AVMNIST_and_MIMIC.mimic.extraction.schema import (
     WANTED,
     release_of,
 )
-from AVMNIST_and_MIMIC.mimic.extraction.tables import RawTable, verified
+from AVMNIST_and_MIMIC.mimic.extraction.tables import (
+    RawTable,
+    has_mixed_line_ends,
+    path_in_sql,
+    verified,
+)
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import unfinished_folder
 
 KINDS = {"INTEGER": "integer", "DOUBLE": "number", "TIMESTAMP": "time"}
 NO_SPACE = re.compile("no space left|not enough space", re.IGNORECASE)
+NO_END_OF_LINE = re.compile("state machine reached an invalid state|unterminated quote")
+TELLING = ("Expected", "Value with", "Column", "Invalid unicode", "Maximum line size")
 
 
 class Scratch:
@@ -47,6 +55,8 @@ class Scratch:
     def __init__(self, near: Path, memory_gb: float) -> None:
         # One that there is, so that no new folder outlives an error.
         near = next(folder for folder in (near, *near.absolute().parents) if folder.exists())
+        if "?" in path_in_sql(near):  # what follows were parameters of the connection
+            raise SettingsError(f"{near}: DuckDB takes no path with a '?'; give another --out")
         self.memory_gb = memory_gb
         self._folder = unfinished_folder(near)
         folder = self._folder.__enter__()
@@ -83,7 +93,8 @@ class Scratch:
         for name, table in tables.items():
             rows[name] = self._load(table)
             if {"PATIENTS", "ADMISSIONS", "ICUSTAYS"} <= set(rows):
-                release_of(rows)  # at once, not after the long reading that follows
+                # At once, not after the long reading that follows.
+                release_of(rows, {name: str(table.path) for name, table in tables.items()})
         return rows
 
     def _load(self, table: RawTable) -> int:
@@ -215,14 +226,16 @@ def _errors(
         ) from error
     except duckdb.IOException as error:
         _check_space(error)
-        where, what = path or "scratch database", f"cut short or damaged ({_first_line(error)})"
+        where, what = path or "scratch database", f"cut short or damaged ({_reason(error)})"
         raise DataError(f"{where}: {what}; {COPY_AGAIN}") from error
     except duckdb.Error as error:
         _check_space(error)  # a commit that finds no space is no IOException
         of_data = duckdb.ConversionException | duckdb.OutOfRangeException
         if path is None and not isinstance(error, of_data):
             raise
-        what = culprit() or _first_line(error)
+        what = culprit() or _reason(error)
+        if path and NO_END_OF_LINE.search(str(error)) and has_mixed_line_ends(path):
+            what = "some of its lines end in CRLF, others in LF"
         raise DataError(f"{path or 'the tables'}: {what}; correct it, or {COPY_AGAIN}") from error
 
 
@@ -231,8 +244,8 @@ def _check_space(error: duckdb.Error) -> None:
         raise OSError(errno.ENOSPC, "no space for the temporary database") from error
 
 
-def _first_line(error: Exception) -> str:
-    """With those of the next three lines that say what was expected."""
+def _reason(error: Exception) -> str:
+    """The first line, with those that say what was expected or found."""
     first, *others = str(error).splitlines() or [""]
-    telling = ("Expected", "Value with", "Column")
-    return " ".join([first, *(line for line in others[:3] if line.startswith(telling))])
+    before_advice = takewhile(lambda line: not line.startswith("Possible"), others)
+    return " ".join([first, *(line for line in before_advice if line.startswith(TELLING))])

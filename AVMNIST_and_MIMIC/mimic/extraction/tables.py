@@ -8,14 +8,14 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import IO
 
 from AVMNIST_and_MIMIC.mimic.extraction.schema import COPY_AGAIN, HOW_TO_GET, OPTIONAL, WANTED
-from i2m2.errors import DataError
+from i2m2.errors import DataError, SettingsError
 
 DAMAGED_GZIP = (EOFError, gzip.BadGzipFile, zlib.error)
 LONGEST_HEADER = 1 << 20  # bytes
@@ -35,7 +35,7 @@ class RawTable:
         The types are ours, and 'NA' or 'None' is no missing value.
         """
         columns = ", ".join(f"'{_quoted(name)}': 'VARCHAR'" for name in self.header)
-        path = _quoted(glob.escape(str(self.path)))
+        path = _quoted(glob.escape(path_in_sql(self.path)))
         compression = "gzip" if self.path.suffix.lower() == ".gz" else "none"
         return (
             f"read_csv('{path}', columns = {{{columns}}}, compression = '{compression}', "
@@ -51,9 +51,8 @@ def find_tables(folder: Path) -> dict[str, RawTable]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; {HOW_TO_GET}")
-    files = {path.name.upper(): path for path in sorted(folder.iterdir()) if path.is_file()}
-    # Where both exist the plain file is taken: several threads can read it.
-    paths = {name: files.get(f"{name}.CSV") or files.get(f"{name}.CSV.GZ") for name in WANTED}
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    paths = {name: _file_of(name, files) for name in WANTED}
     missing = [name for name, path in paths.items() if path is None and name not in OPTIONAL]
     if missing:
         names = ", ".join(f"{name}.csv.gz" for name in missing)
@@ -63,6 +62,20 @@ def find_tables(folder: Path) -> dict[str, RawTable]:
         name: RawTable(name, path, _header(path, WANTED[name].needs))
         for name, path in present.items()
     }
+
+
+def _file_of(table: str, files: list[Path]) -> Path | None:
+    """Of a plain file and its gzip the plain one, which several threads can read."""
+    plain, packed = (
+        [path for path in files if path.name.upper() == table + ending]
+        for ending in (".CSV", ".CSV.GZ")
+    )
+    for same in (plain, packed):
+        if len(same) > 1:
+            raise DataError(f"{same[0]}: {same[1].name} is the same table; remove one of the two")
+    if plain and packed:
+        print(f"{plain[0]} is read, not {packed[0].name} beside it")
+    return next(iter(plain + packed), None)
 
 
 def _header(path: Path, needs: tuple[str, ...]) -> tuple[str, ...]:
@@ -135,6 +148,21 @@ def _verify(path: Path, stop: Event) -> None:
                     raise DataError(f"{path}: damaged (holds NUL bytes); {COPY_AGAIN}")
     except DAMAGED_GZIP as error:
         raise DataError(f"{path}: cut short or damaged ({error}); {COPY_AGAIN}") from None
+
+
+def has_mixed_line_ends(path: Path) -> bool:
+    """Whether some lines end in CRLF and others in LF, as two parts joined do."""
+    with suppress(*DAMAGED_GZIP), _opened(path) as file:
+        return len({line.endswith(b"\r\n") for line in file if line.endswith(b"\n")}) > 1
+    return False
+
+
+def path_in_sql(path: Path) -> str:
+    """Absolute: DuckDB takes a ~ at the beginning for the home folder."""
+    text = str(path.absolute())
+    if text.encode(errors="ignore").decode() != text:
+        raise SettingsError(f"{path}: DuckDB takes no path that is not UTF-8; rename it")
+    return text
 
 
 def _quoted(text: str) -> str:

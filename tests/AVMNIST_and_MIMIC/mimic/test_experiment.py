@@ -215,7 +215,7 @@ def pickled(folder):
     [
         (
             lambda folder: (folder / "mimic.npz").unlink(),
-            "mimic.npz is missing; how to make it: .*README.md",
+            "mimic.npz is missing; how to make it: .*README.md.* a --data.dir that is empty or not",
         ),
         (truncate, "mimic.npz is damaged"),
         (pickled, "mimic.npz is damaged"),
