@@ -21,10 +21,14 @@ import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from AVMNIST_and_MIMIC.avmnist.preparation.layout import Label, summary
 from AVMNIST_and_MIMIC.avmnist.preparation.rules import KINDS, Rules
-from i2m2.errors import CommandParser, SettingsError, run_command
+from i2m2.errors import CommandParser, DataError, SettingsError, run_command
+
+if TYPE_CHECKING:
+    from AVMNIST_and_MIMIC.avmnist.preparation.build import Material
 
 VARIANTS = {
     "calibrated": Rules(),
@@ -47,7 +51,9 @@ def main(argv: list[str] | None = None) -> None:
 
     What each of these needs is imported by itself: the help and the audit are there at once.
     """
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    _refuse_useless(args, parser)
     if args.download is not None:
         from AVMNIST_and_MIMIC.avmnist.preparation.download import download
 
@@ -65,26 +71,43 @@ def main(argv: list[str] | None = None) -> None:
         _prepare(args, args.out or Path("data/avmnist"))
 
 
+def _refuse_useless(args: argparse.Namespace, parser: CommandParser) -> None:
+    """SettingsError for an option beside a task that does not look at it."""
+    given = {name for name, value in vars(args).items() if value != parser.get_default(name)}
+    for task, looked_at in (("download", set()), ("check", {"out"}), ("digits", {"out"})):
+        if task in given and (useless := given - looked_at - {task}):
+            option = min(useless).replace("_", "-")
+            raise SettingsError(f"--{option} does nothing with --{task}; leave it out")
+
+
 def _prepare(args: argparse.Namespace, out: Path) -> None:
     if args.mnist is None or args.speech is None:
         raise SettingsError(
             "--mnist DIR and --speech DIR_OR_ZIP are needed "
             "(or --digits, --check, --download; see --help)"
         )
-    rules = rules_of(args)
-    named = is_named(rules, args.variant)
-    variant = args.variant if named else args.name or "custom"
+    rules, name = rules_of(args), args.name or "custom"
     if args.seed < 0:
         raise SettingsError(f"--seed {args.seed} must be at least 0")
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", variant) or (variant in RESERVED and not named):
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or name in RESERVED:
         raise SettingsError(
-            f"--name {variant}: give letters, digits, '.', '-' and '_', "
+            f"--name {name}: give letters, digits, '.', '-' and '_', "
             f"and none of {', '.join(RESERVED)}"
         )
+    material, by_order = _read(args, rules)
+    variant = args.variant if is_named(rules, args.variant) and not by_order else name
+    from AVMNIST_and_MIMIC.avmnist.preparation.build import build
+
+    _report(out, build(out, material, rules, Label(variant, False, describe(rules), args.seed)))
+
+
+def _read(args: argparse.Namespace, rules: Rules) -> tuple[Material, str]:
+    """What is to be combined, and why takes are held out by order, if they are."""
     from AVMNIST_and_MIMIC.avmnist.preparation.audio import read_speech
-    from AVMNIST_and_MIMIC.avmnist.preparation.build import Material, build
+    from AVMNIST_and_MIMIC.avmnist.preparation.build import Material
     from AVMNIST_and_MIMIC.avmnist.preparation.images import read_mnist
     from AVMNIST_and_MIMIC.avmnist.preparation.noise import read_noise
+    from AVMNIST_and_MIMIC.avmnist.preparation.splits import choose
 
     train, test = read_mnist(args.mnist)
     speech = read_speech(args.speech)
@@ -93,6 +116,14 @@ def _prepare(args: argparse.Namespace, out: Path) -> None:
             f"{args.speech}: {speech.misnamed} WAVs are not named digit_speaker_take.wav "
             "and were left out"
         )
+    by_order = choose(speech.recordings, rules).by_order
+    if by_order and (args.test_takes is not None or args.val_takes is not None):
+        raise DataError(
+            f"{args.speech}: {by_order}; name others, or leave out --test-takes and --val-takes: "
+            "the first takes are then held out"
+        )
+    if by_order:
+        print(f"{args.speech}: {by_order}; of every digit the first takes are held out instead")
     noise = read_noise(Path(args.noise)) if "clips" in rules.noise else None
     digest = hashlib.sha256()
     for array in (train.images, train.labels, test.images, test.labels):
@@ -105,8 +136,7 @@ def _prepare(args: argparse.Namespace, out: Path) -> None:
     if noise and noise.silent:
         print(f"{args.noise}: {noise.silent} recordings are silent and were left out")
     inputs = (speech.recordings, sha256, speech.misnamed, noise, speech.silent)
-    material = Material(train, test, *inputs)
-    _report(out, build(out, material, rules, Label(variant, False, describe(rules), args.seed)))
+    return Material(train, test, *inputs), by_order
 
 
 def _report(out: Path, written: bool) -> None:
@@ -132,6 +162,11 @@ def rules_of(args: argparse.Namespace) -> Rules:
         raise SettingsError(
             f"--noise-kinds {','.join(args.noise_kinds)} contradicts --noise {args.noise}: "
             "they are kinds of generated noise; leave out one of the two"
+        )
+    if args.noise_kinds is not None and "clips" in args.noise_kinds:
+        raise SettingsError(
+            f"--noise-kinds: clips are no generated noise; choose from {', '.join(KINDS)}, or give "
+            "--noise the folder of the clips"
         )
     other = "speaker" if rules.split == "take" else "take"
     if useless := [name for name in (f"test_{other}s", f"val_{other}s") if name in given]:

@@ -113,12 +113,12 @@ def _split(
 
 def _validation_rows(folder: Path, described: dict[str, Any], rows: int) -> tuple[int, int]:
     """First and one past the last training row that validates."""
-    named = described.get("validation_rows", [rows - rows // 12, rows])
+    named = described.get("validation_rows", [rows - max(1, rows // 12), rows])
     right = isinstance(named, list) and len(named) == 2 and all(type(row) is int for row in named)
     if not right or not 0 <= named[0] < named[1] <= rows:
         raise DataError(
-            f"{folder}/dataset.json: validation_rows={named} should be [first, last + 1] "
-            f"within 0..{rows}"
+            f"{folder}: validation_rows={named} (in dataset.json, or the last twelfth) should be "
+            f"[first, last + 1] within 0..{rows}, the rows for training; prepare the data again"
         )
     return named[0], named[1]
 

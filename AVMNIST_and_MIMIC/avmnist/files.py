@@ -22,9 +22,8 @@ HOW_TO_GET = (
 def open_part(folder: Path, part: str) -> dict[str, np.ndarray]:
     """{image, audio, y} of the training or the test files, memory-mapped but for `y` [N] int64.
 
-    DataError unless shapes, types and the scale are right; image rows hold 784 numbers and audio
-    rows 112 x 112, in any shape. NaN and labels are left to who reads them all: a batch, or
-    --check.
+    DataError unless shapes, types, labels and the scale are right; image rows hold 784 numbers and
+    audio rows 112 x 112, in any shape. NaN is left to who reads them all: a batch, or --check.
     """
     paths = {
         "image": folder / f"image/{part}_data.npy",
@@ -42,6 +41,12 @@ def open_part(folder: Path, part: str) -> dict[str, np.ndarray]:
             "it should be a row of integers 0..9; prepare the data again"
         )
     arrays["y"] = np.asarray(y).astype(np.int64)
+    wrong = np.flatnonzero((arrays["y"] < 0) | (arrays["y"] >= NUM_CLASSES))
+    if len(wrong):
+        raise DataError(
+            f"{paths['y']}: row {wrong[0]} has label {y[wrong[0]]}; labels are 0..9; "
+            "prepare the data again"
+        )
     for name in SHAPES:
         _check_inputs(paths[name], arrays[name], name, len(y))
     return arrays
@@ -59,9 +64,10 @@ def _check_inputs(path: Path, array: np.ndarray, modality: str, rows: int) -> No
             "prepare the data again"
         )
     some = array[:: max(1, len(array) // 100)].astype(np.float64)
-    peak = np.nanmax(np.abs(some), initial=0)
-    if not 4 < peak < 10_000:
+    low, high = np.nanmin(some, initial=0), np.nanmax(some, initial=0)
+    centred = modality == "image"  # as published, without the mean image
+    if not 4 < max(-low, high) < 10_000 or (low < 0 and not centred):
         raise DataError(
-            f"{path}: values up to {peak:g}; the scale should be 0..255, as prepared; "
+            f"{path}: values from {low:g} up to {high:g}; the scale should be 0..255, as prepared; "
             "prepare the data again"
         )

@@ -14,12 +14,15 @@ from threadpoolctl import threadpool_limits
 from AVMNIST_and_MIMIC.avmnist.preparation import audio
 from AVMNIST_and_MIMIC.avmnist.preparation.layout import FILES
 from AVMNIST_and_MIMIC.avmnist.preparation.rules import KINDS, PARTS, Rules
-from AVMNIST_and_MIMIC.prepare_avmnist import main
+from AVMNIST_and_MIMIC.prepare_avmnist import VARIANTS, main
 from i2m2.errors import DataError, SettingsError
 from tests.AVMNIST_and_MIMIC.tiny_avmnist import TEST, TRAIN, contents, idx, pairs, prepare, wav
 
+NAMED_TAKES = Rules(test_takes=(0,), val_takes=(1,))  # all of which the fixture has
 
-def test_folder_has_the_official_layout(avmnist_raw, tmp_path):
+
+def test_folder_has_the_official_layout(avmnist_raw, tmp_path, monkeypatch):
+    monkeypatch.setitem(VARIANTS, "calibrated", NAMED_TAKES)
     facts = prepare(avmnist_raw, tmp_path / "out")
     shapes = {
         name: (tuple(f["shape"]), f["dtype"]) for name, f in facts["files"].items() if "shape" in f
@@ -113,6 +116,40 @@ def test_a_changed_rule_is_recorded_as_custom(avmnist_raw, tmp_path):
         prepare(avmnist_raw, tmp_path / "b", "--components", "5", "--name", "five")["components"]
         == 5
     )
+
+
+def test_takes_held_out_by_order_are_said_recorded_and_no_named_variant(
+    avmnist_raw, tmp_path, capsys
+):
+    why = "by the takes named digit 0 has no recording for"
+    for variant in VARIANTS:
+        facts = prepare(avmnist_raw, tmp_path / variant, "--variant", variant)
+        assert facts["variant"] == "custom"
+        assert facts["speech"]["takes_by_order"].startswith(why)
+        assert f"{why} " in capsys.readouterr().out
+    with pytest.raises(DataError, match=f"{why} train; name others, or leave out --test-takes"):
+        prepare(avmnist_raw, tmp_path / "new", "--test-takes", "0-2", "--val-takes", "none")
+
+
+def test_images_and_labels_are_never_of_two_folders(avmnist_raw, tmp_path):
+    deeper = avmnist_raw / "MNIST/raw"
+    deeper.mkdir(parents=True)
+    for path in avmnist_raw.glob("t10k*"):
+        path.rename(deeper / path.name)
+    with pytest.raises(DataError, match=r"raw: 2 of MNIST's 4 files are missing: t10k-images"):
+        prepare(avmnist_raw, tmp_path / "out")
+    other = avmnist_raw / "FashionMNIST/raw"
+    other.mkdir(parents=True)
+    for path in avmnist_raw.glob("train*"):
+        path.rename(other / path.name)
+    with pytest.raises(DataError, match=r"FashionMNIST/raw and .*/MNIST/raw both hold .* --mnist"):
+        prepare(avmnist_raw, tmp_path / "out")
+
+
+@pytest.mark.parametrize("task", ["--digits", "--check", "--download=raw"])
+def test_an_option_that_a_task_does_not_look_at_is_refused(task, tmp_path):
+    with pytest.raises(SettingsError, match="does nothing with --"):
+        main([task, "--out", str(tmp_path / "out"), "--variant", "mfas"])
 
 
 def test_speaker_split_holds_out_whole_speakers(avmnist_raw, tmp_path):
@@ -301,6 +338,7 @@ def test_an_unreadable_zip_is_one_line(avmnist_raw, tmp_path):
         (["--components", "0"], "components=0"),
         (["--snr-min", "5", "--snr-max", "1"], "snr_min=5 exceeds"),
         (["--noise-kinds", "green"], "'green' is unknown"),
+        (["--noise-kinds", "white,clips"], "give --noise the folder of the clips"),
         (["--speakers", "zoe"], "no speaker 'zoe'"),
         (["--val-rows", "240"], "only 240 rows"),
         (["--test-takes", "0-5"], r"takes \[5\]"),

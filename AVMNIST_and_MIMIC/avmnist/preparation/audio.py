@@ -37,6 +37,7 @@ LARGEST = 1 << 30  # bytes of a WAV, hours
 RATES = (1_000, 1_000_000)  # Hz, of any recording
 LONGEST = FFT * SIZE  # samples; a longer clip would need a window longer than the FFT
 _NAME = re.compile(r"(\d)_(.+)_(\d+)\.wav", re.IGNORECASE)
+_CODING = re.compile(r"Unknown wave file format: (\w+)")  # as scipy says
 # The last two: unknown method of compression, password.
 NOT_A_ZIP = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError, NotImplementedError,
@@ -162,8 +163,11 @@ def decode_wav(where: str, data: bytes) -> np.ndarray:
             warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks that are not audio
             warnings.filterwarnings("error", "Reached EOF", wavfile.WavFileWarning)
             rate, samples = wavfile.read(io.BytesIO(data))
-    except NOT_A_WAV:
-        raise DataError(f"{where}: not a WAV file, or cut short; replace or remove it") from None
+    except NOT_A_WAV as error:
+        what, coding = "not a WAV file, or cut short", _CODING.search(str(error))
+        if coding:
+            what = f"coded as {coding[1]}, not PCM (ffmpeg -c:a pcm_s16le converts it)"
+        raise DataError(f"{where}: {what}; replace or remove it") from None
     if not RATES[0] <= rate <= RATES[1]:
         raise DataError(f"{where}: a rate of {rate:,} Hz is no recording's; replace or remove it")
     if samples.dtype.kind in "iu":
@@ -187,10 +191,12 @@ def decode_wav(where: str, data: bytes) -> np.ndarray:
 
 
 def _refuse_cut(data: bytes) -> None:
-    """EOFError if a chunk of a WAV announces more than is there, which scipy takes as it is."""
+    """EOFError if a WAV's samples, or what is before them, are not all there, which scipy takes as
+    it is."""
     order = "big" if data[:4] == b"RIFX" else "little"
-    place = 12
-    while data[:4] in (b"RIFF", b"RIFX") and place + 8 <= len(data):
+    place, chunk = 12, b""
+    while data[:4] in (b"RIFF", b"RIFX") and place + 8 <= len(data) and chunk != b"data":
+        chunk = data[place : place + 4]
         size = int.from_bytes(data[place + 4 : place + 8], order)
         place += 8 + size + size % 2
         if place > len(data) + size % 2:

@@ -142,7 +142,7 @@ def _write_audio(
     folder: Path, material: Material, rules: Rules, seed: int, val_start: int
 ) -> Facts:
     """The spectrograms and pairs.csv -> what dataset.json says of the speech."""
-    recordings, positions = choose(material.recordings, rules)
+    recordings, positions, by_order = choose(material.recordings, rules)
     _refuse_shared_recordings(recordings, positions)
     mixer = Mixer(
         seed,
@@ -177,12 +177,12 @@ def _write_audio(
     speakers = {
         part: sorted({recordings[i].speaker for i in places}) for part, places in positions.items()
     }
-    silent = {"silent": material.silent} if material.silent else {}
+    rare = {"silent": material.silent, "takes_by_order": by_order}
     return {
         "recordings": {part: len(places) for part, places in positions.items()},
         "speakers": speakers,
         "misnamed": material.misnamed,
-        **silent,
+        **{name: fact for name, fact in rare.items() if fact},
     }
 
 

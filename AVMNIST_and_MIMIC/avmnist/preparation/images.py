@@ -21,6 +21,14 @@ from i2m2.reading.paths import files_below
 
 # idx: two zero bytes, type 8 (uint8), number of dimensions 3 or 1; big endian
 IMAGES_MAGIC, LABELS_MAGIC = 2051, 2049
+NAMES = [  # of each of the four files, the first that is there being taken
+    [
+        f"{part}-{kind}-ubyte{gz}".replace("-idx", sign + "idx")
+        for sign in "-."
+        for gz in ("", ".gz")
+    ]
+    for part, kind in itertools.product(("train", "t10k"), ("images-idx3", "labels-idx1"))
+]
 PIXELS = 28 * 28
 MOST_DEFLATED = 1032  # bytes that one byte of a gzip can stand for
 BLOCK = 10_000  # images turned into floats at a time
@@ -47,32 +55,31 @@ def read_mnist(folder: Path) -> tuple[Digits, Digits]:
             f"{folder}: no such folder; "
             "--mnist names the folder that holds MNIST's four idx files (plain or .gz)"
         )
-    files = list(itertools.product(("train", "t10k"), ("images", "labels")))
-    paths = {file: _find(folder, *file) for file in files}
-    if missing := [_spellings(*file)[0] for file, path in paths.items() if path is None]:
+    folder = _nearest(folder)
+    paths = [next(filter(Path.is_file, (folder / name for name in names)), None) for names in NAMES]
+    if missing := [names[0] for names, path in zip(NAMES, paths, strict=True) if path is None]:
         raise DataError(
             f"{folder}: {len(missing)} of MNIST's 4 files are missing: {', '.join(missing)} "
             "(plain or .gz); copy them there, or fetch them with --download DIR"
         )
-    train = _read_pair(paths["train", "images"], paths["train", "labels"])
-    test = _read_pair(paths["t10k", "images"], paths["t10k", "labels"])
-    return train, test
+    return _read_pair(*paths[:2]), _read_pair(*paths[2:])
 
 
-def _spellings(part: str, kind: str) -> list[str]:
-    dims = 3 if kind == "images" else 1
-    return [f"{part}-{kind}-idx{dims}-ubyte", f"{part}-{kind}.idx{dims}-ubyte"]
+def _nearest(folder: Path) -> Path:
+    """The highest folder with any of the four files, which all are to be taken from.
 
-
-def _find(folder: Path, part: str, kind: str) -> Path | None:
-    """The file in either spelling, plain before .gz, nearest to `folder` first."""
-    wanted = [spelling for name in _spellings(part, kind) for spelling in (name, f"{name}.gz")]
-    paths = [path for path in files_below(folder) if path.name in wanted]
-
-    def order(path: Path) -> tuple[int, int]:
-        return len(path.parts), wanted.index(path.name)
-
-    return min(paths, key=order, default=None)
+    DataError if there are several: other data sets have files of the same names.
+    """
+    names = set(itertools.chain.from_iterable(NAMES))
+    holding = {path.parent for path in files_below(folder) if path.name in names} or {folder}
+    depth = min(len(path.parts) for path in holding)
+    first, *others = sorted(path for path in holding if len(path.parts) == depth)
+    if others:
+        raise DataError(
+            f"{first} and {others[0]} both hold files of MNIST's names; "
+            "give as --mnist the one folder with all four"
+        )
+    return first
 
 
 def _read_pair(images_path: Path, labels_path: Path) -> Digits:
@@ -155,7 +162,9 @@ def fit_pca(images: np.ndarray) -> PCA:
     variance, axes = np.linalg.eigh(products / len(images) - np.outer(mean, mean))
     variance = np.clip(variance[::-1], 0, None)
     if variance.sum() == 0:
-        raise DataError("all images are the same: there is nothing to fit a PCA on")
+        raise DataError(
+            "all images are the same: there is nothing to fit a PCA on; give --mnist the real ones"
+        )
     return PCA(mean, axes.T[::-1], variance / variance.sum())
 
 

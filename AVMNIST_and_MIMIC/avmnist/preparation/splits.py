@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,8 +17,16 @@ DIGITS = frozenset(range(10))
 FSDD_TAKES = 50  # of a digit by a speaker, of which `test_takes` and `val_takes` are shares
 
 
-def choose(recordings: Sequence[Recording], rules: Rules) -> tuple[list[Recording], Positions]:
-    """-> the recordings of the chosen speakers, and for every part their positions in that list."""
+class Choice(NamedTuple):
+    """The recordings of the chosen speakers, and for every part their positions in that list."""
+
+    recordings: list[Recording]
+    positions: Positions
+    by_order: str = ""  # why takes are held out by order, if the named ones cannot be
+
+
+def choose(recordings: Sequence[Recording], rules: Rules) -> Choice:
+    """By the speakers and the split that the rules name."""
     speakers = sorted({recording.speaker for recording in recordings})
     for key in ("speakers", "test_speakers", "val_speakers"):
         if unknown := [name for name in getattr(rules, key) if name not in speakers]:
@@ -33,7 +42,7 @@ def choose(recordings: Sequence[Recording], rules: Rules) -> tuple[list[Recordin
             "Complete the folder given as --speech"
         )
     if rules.split == "take":
-        return chosen, split_by_take(chosen, rules.test_takes, rules.val_takes)
+        return Choice(chosen, *split_by_take(chosen, rules.test_takes, rules.val_takes))
     speakers = sorted({recording.speaker for recording in chosen})
     if len(speakers) < len(PARTS):
         raise SettingsError(
@@ -47,28 +56,31 @@ def choose(recordings: Sequence[Recording], rules: Rules) -> tuple[list[Recordin
     val = rules.val_speakers or tuple(not_test[-1:])
     if both := set(test) & set(val):
         raise SettingsError(f"speaker {min(both)!r} is named for both test and validation")
-    return chosen, split_by_speaker(chosen, test, val)
+    return Choice(chosen, split_by_speaker(chosen, test, val))
 
 
 def split_by_take(
     recordings: Sequence[Recording], test_takes: Sequence[int], val_takes: Sequence[int]
-) -> Positions:
-    """Test and validation hold out these takes of every speaker and digit.
+) -> tuple[Positions, str]:
+    """Test and validation hold out these takes of every speaker and digit -> positions, ''.
 
     Without `val_takes` validation shares the training recordings (as published). Where some digit
     lacks the named takes, the same share of its takes is held out by order: first for test, then
-    for validation, at least one each.
+    for validation, at least one each -> positions, why.
     """
     by_take = dict.fromkeys(val_takes, "val") | dict.fromkeys(test_takes, "test")
     named = _positions(
         recordings, lambda recording: by_take.get(recording.take, "train"), bool(val_takes)
     )
-    if all(_digits(recordings, places) == DIGITS for places in named.values()):
-        return named
+    lacking = {part: DIGITS - _digits(recordings, places) for part, places in named.items()}
+    part, digits = next(((part, digits) for part, digits in lacking.items() if digits), ("", {}))
+    if not digits:
+        return named, ""
+    why = f"by the takes named digit {min(digits)} has no recording for {part}"
     part_of = {}
     for digit in range(10):
         part_of |= _parts_by_order(recordings, digit, len(test_takes), len(val_takes))
-    return _positions(recordings, lambda recording: part_of[recording.name], bool(val_takes))
+    return _positions(recordings, lambda recording: part_of[recording.name], bool(val_takes)), why
 
 
 def _parts_by_order(

@@ -20,7 +20,7 @@ from AVMNIST_and_MIMIC.train import main
 from i2m2.errors import DataError, SettingsError
 from i2m2.names import methods_of
 from i2m2.training.config import load_config
-from tests.conftest import AVMNIST_CONFIG, ROOT
+from tests.conftest import AVMNIST_CONFIG, ROOT, write_avmnist
 
 CONFIGS = sorted((ROOT / "AVMNIST_and_MIMIC/configs").glob("avmnist*.yaml"))
 PRESETS = []
@@ -149,6 +149,12 @@ def test_splits_are_by_position_and_inputs_on_the_scale_of_one(avmnist_files):
     assert (data.variant, data.facts["variant"], data.facts["synthetic"]) == ("", "official", False)
 
 
+@pytest.mark.parametrize("rows", [2, 11])
+def test_of_few_training_rows_without_dataset_json_the_last_validates(rows, tmp_path):
+    write_avmnist(tmp_path, train=rows, test=10)
+    assert load_avmnist(AVMNISTData(dir=str(tmp_path))).facts["sizes"]["val"] == 1
+
+
 def test_more_training_examples_than_there_are_are_refused(avmnist_files):
     with pytest.raises(SettingsError, match="train_size=122 is above the 121 training examples"):
         load_avmnist(AVMNISTData(dir=str(avmnist_files), train_size=122))
@@ -213,12 +219,12 @@ def save(name, change):
         ),
         (
             save("train_labels.npy", lambda y: np.where(y == 3, 10, y)),
-            "label 10 of id 3 is outside 0..9",
+            "train_labels.npy: row 3 has label 10; labels are 0..9",
         ),
         (damage_nan, "image/train_data.npy: row 7 holds NaN or infinity"),
         (
             save("image/train_data.npy", lambda a: a / 255),
-            "values up to .*; the scale should be 0..255",
+            "values from -.* up to .*; the scale should be 0..255",
         ),
         (save("image/test_data.npy", lambda a: a.astype(">f4")), "another machine's order"),
         (

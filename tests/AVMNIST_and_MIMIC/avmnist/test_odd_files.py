@@ -97,6 +97,18 @@ def test_a_wav_of_an_impossible_length_or_form_is_refused(place, bad):
         decode_wav("x.wav", bytes(content))
 
 
+@pytest.mark.parametrize("code, name", {2: "ADPCM", 6: "ALAW", 7: "MULAW"}.items())
+def test_a_wav_that_is_not_pcm_is_called_so(code, name):
+    content = bytearray(SPOKEN)
+    content[20:22] = code.to_bytes(2, "little")
+    with pytest.raises(DataError, match=f"x.wav: coded as {name}, not PCM .ffmpeg"):
+        decode_wav("x.wav", bytes(content))
+
+
+def test_what_follows_a_wav_is_no_part_of_it():
+    assert np.array_equal(decode_wav("x.wav", SPOKEN + b"TAG" + b"x" * 125), decode_wav("", SPOKEN))
+
+
 def test_silent_recordings_are_counted(avmnist_raw, tmp_path, capsys):
     for name in ("0_ann_0", "1_bob_2"):
         (avmnist_raw / f"speech/{name}.wav").write_bytes(SILENT)
@@ -116,6 +128,17 @@ def test_names_that_are_no_utf8_are_prepared_and_checked(avmnist_raw, tmp_path, 
     prepare(avmnist_raw, tmp_path / "out")
     main(["--check", str(tmp_path / "out")])
     assert "all well" in capsys.readouterr().out
+
+
+def test_audio_below_zero_is_on_another_scale_and_a_wrong_label_is_named(tmp_path):
+    write_avmnist(tmp_path, train=24, test=10)
+    path = tmp_path / "audio/train_data.npy"
+    np.save(path, np.load(path).astype(np.int8))
+    with pytest.raises(DataError, match="audio/train_data.npy: values from -.*scale should be 0"):
+        open_part(tmp_path, "train")
+    np.save(tmp_path / "test_labels.npy", np.full(10, 10))
+    with pytest.raises(DataError, match="test_labels.npy: row 0 has label 10; .* again"):
+        open_part(tmp_path, "test")
 
 
 @pytest.mark.parametrize("shape", [(1, -1), (-1, 1)])

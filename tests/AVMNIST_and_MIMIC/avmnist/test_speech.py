@@ -11,8 +11,9 @@ import pytest
 
 from AVMNIST_and_MIMIC.avmnist.preparation import audio
 from AVMNIST_and_MIMIC.avmnist.preparation.noise import Mixer, coloured, read_noise
-from AVMNIST_and_MIMIC.avmnist.preparation.rules import KINDS
+from AVMNIST_and_MIMIC.avmnist.preparation.rules import KINDS, Rules
 from AVMNIST_and_MIMIC.avmnist.preparation.splits import assign, split_by_take
+from AVMNIST_and_MIMIC.prepare_avmnist import VARIANTS
 from tests.AVMNIST_and_MIMIC.tiny_avmnist import pairs, prepare, tone, wav
 
 
@@ -112,10 +113,12 @@ def _recordings(takes: range) -> list[audio.Recording]:
 
 def test_takes_are_held_out_by_number_where_they_exist_and_by_order_elsewhere():
     recordings = _recordings(range(50))
-    parts = split_by_take(recordings, range(40, 50), ())
+    parts, why = split_by_take(recordings, range(40, 50), ())
+    assert not why
     assert {recordings[i].take for i in parts["test"]} == set(range(40, 50))
     assert parts["val"] == parts["train"]
-    parts = split_by_take(_recordings(range(7, 12)), range(5), range(5, 10))
+    parts, why = split_by_take(_recordings(range(7, 12)), range(5), range(5, 10))
+    assert why == "by the takes named digit 0 has no recording for test"
     assert {part: len(i) for part, i in parts.items()} == {"train": 80, "val": 10, "test": 10}
 
 
@@ -165,7 +168,9 @@ def test_noise_recordings_keep_takes_of_one_source_in_one_part(tmp_path):
     assert not peaks["val"] & peaks["test"]
 
 
-def test_recorded_noise_is_mixed_in(avmnist_raw, tmp_path):
+def test_recorded_noise_is_mixed_in(avmnist_raw, tmp_path, monkeypatch):
+    named = Rules(test_takes=(0,), val_takes=(1,))  # all of which the fixture has
+    monkeypatch.setitem(VARIANTS, "calibrated", named)
     (tmp_path / "noise").mkdir()
     for i in range(4):
         (tmp_path / f"noise/{i}.wav").write_bytes(
