@@ -40,7 +40,7 @@ from AVMNIST_and_MIMIC.avmnist.preparation.splits import (
 from i2m2.errors import SettingsError
 from i2m2.files import fill, write_json
 
-UTF8 = {"encoding": "utf-8", "errors": "surrogateescape"}
+UTF8 = {"encoding": "utf-8", "errors": "surrogateescape"}  # a name of a file may be no text
 PAIR_BYTES = audio.SIZE**2 + 4 * 784  # nearly all that a pair takes on the disk
 
 
@@ -162,7 +162,6 @@ def _write_audio(
         "test": _new_spectrograms(folder / "audio/test_data.npy", len(test)),
     }
     with (
-        # A name of a file may be no text.
         open(folder / "pairs.csv", "w", newline="", **UTF8) as table,
         tqdm(total=len(train) + len(test), desc="spectrograms", unit="pair", disable=None) as bar,
     ):
@@ -174,13 +173,13 @@ def _write_audio(
             writer.writerows(_write_span(files[span.file], span, chosen, recordings, mixer, bar))
     for file in files.values():
         file.flush()
-    speakers = {
-        part: sorted({recordings[i].speaker for i in places}) for part, places in positions.items()
-    }
     rare = {"silent": material.silent, "takes_by_order": by_order}
     return {
         "recordings": {part: len(places) for part, places in positions.items()},
-        "speakers": speakers,
+        "speakers": {
+            part: sorted({recordings[i].speaker for i in places})
+            for part, places in positions.items()
+        },
         "misnamed": material.misnamed,
         **{name: fact for name, fact in rare.items() if fact},
     }
