@@ -21,6 +21,7 @@ LEAST = {"width": 2, "hidden": 1, "batch_size": 1, "epochs": 1, "patience": 1}
 BETWEEN = {"dropout": (0, 1), "lr": (1e-9, np.inf), "weight_decay": (0, np.inf)}
 EVALUATED_AT_ONCE = 4_096  # rows
 LEAST_GAIN = 1e-4  # nats of validation loss that count as better
+SHARE_WAITED = 0.5  # of the epochs until the best, if that is more than the patience
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def train(
             for network, states in zip(networks, kept, strict=True):
                 states[model] = _copies(network.state_of(place))
         waited[going] = torch.where(better, 0, waited[going] + 1)
-        patient = torch.nonzero(waited[going] < settings.patience).flatten()
+        patient = torch.nonzero(waited[going] < _patience(epoch, waited[going], settings)).flatten()
         if not len(patient):
             break
         if len(patient) < len(going):
@@ -131,6 +132,12 @@ def train(
                 network.go_on_with(patient, optimiser)
     for network, states in zip(networks, kept, strict=True):
         network.assemble(states)
+
+
+def _patience(epoch: int, waited: Tensor, settings: TrainingSettings) -> Tensor:
+    """For how many epochs each model is waited for: longer where its best one came late."""
+    best_epoch = epoch + 1 - waited
+    return (best_epoch * SHARE_WAITED).clamp(min=settings.patience)
 
 
 def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -1,12 +1,14 @@
 """Networks of all folds trained at once."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from i2m2.estimator.models.networks import ModuleStack, StackedNetwork, rows_of, tensors_of
-from i2m2.estimator.models.training import LEAST_GAIN, TrainingSettings, train
+from i2m2.estimator.models.training import LEAST_GAIN, SHARE_WAITED, TrainingSettings, train
 from i2m2.estimator.prepared.forms import Prepared
 
 ROWS, MODELS = 90, 3
@@ -61,7 +63,8 @@ def test_every_model_ends_with_its_best_epoch_and_is_not_computed_once_it_has_st
         found = loss(held_out).mean(dim=1)
     for model, losses in history.items():
         best = kept_epoch(losses)
-        assert len(losses) == min(best + 1 + SETTINGS.patience, SETTINGS.epochs)
+        waited = max(SETTINGS.patience, math.ceil(SHARE_WAITED * (best + 1)))
+        assert len(losses) == min(best + 1 + waited, SETTINGS.epochs)
         torch.testing.assert_close(float(found[model]), losses[best], rtol=0, atol=1e-6)
 
 
