@@ -16,7 +16,7 @@ from i2m2.names import EXPERT
 from i2m2.reading.yaml12 import dump_yaml
 from i2m2.runs import read_config, read_facts, require_predictions
 from i2m2.settings import RunConfig, flatten, nest
-from i2m2.stats.predictions import Predictions, log_prob_of, refuse_other_examples
+from i2m2.stats.predictions import Predictions, factors_of, refuse_other_examples
 
 # {split: its predictions} -> {split: {metric: value}}.
 Scores = Callable[[Mapping[str, Predictions]], dict[str, dict[str, float]]]
@@ -24,8 +24,8 @@ Scores = Callable[[Mapping[str, Predictions]], dict[str, dict[str, float]]]
 
 def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
     """Predictions of several runs on the same examples, by name -> those of their product, of which
-    each run is an expert. DataError if the runs did not predict the same examples, or keep the best
-    of thousands of answers alone."""
+    each run is an expert; it abstains where all of its own do. DataError if the runs did not
+    predict the same examples, or keep the best of thousands of answers alone."""
     import torch  # here, since it takes seconds to import, and --help needs none
 
     from i2m2.model import product_of_experts
@@ -39,9 +39,10 @@ def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
     refuse_other_examples(predictions)
     first = next(iter(predictions.values()))
     product = {name: first[name] for name in ("id", "group", "y", "labels") if name in first}
-    log_probs = {name: torch.from_numpy(log_prob_of(p)).double() for name, p in predictions.items()}
-    product["log_prob"] = product_of_experts(log_probs.values()).numpy()
-    return product | {f"{EXPERT}{name}": value.numpy() for name, value in log_probs.items()}
+    factors = map(torch.from_numpy, factors_of(predictions).values())
+    product["log_prob"] = product_of_experts(factors).numpy()
+    answers = {name: p["log_prob"].astype(np.float64) for name, p in predictions.items()}
+    return product | {f"{EXPERT}{name}": answer for name, answer in answers.items()}
 
 
 def read_runs(runs: Sequence[Path], split: str) -> dict[str, Predictions]:

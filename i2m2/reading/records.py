@@ -23,7 +23,7 @@ def read_record(path: Path, kind: type[Record], remedy: str) -> Record:
             return msgspec.json.decode(text, type=kind)
         return msgspec.convert(load_yaml(text), kind)
     except (ValueError, RecursionError) as error:
-        raise damaged(path, _fault(error), remedy) from error
+        raise damaged(path, fault(error), remedy) from error
 
 
 def as_record(path: Path, content: object, kind: type[Record], remedy: str) -> Record:
@@ -31,10 +31,10 @@ def as_record(path: Path, content: object, kind: type[Record], remedy: str) -> R
     try:
         return msgspec.convert(content, kind)
     except ValueError as error:
-        raise damaged(path, _fault(error), remedy) from error
+        raise damaged(path, fault(error), remedy) from error
 
 
-def _fault(error: Exception) -> str:
+def fault(error: Exception) -> str:
     """`data.variant: expected str, got int`; other errors as they are."""
     text = str(error).replace("Expected", "expected")
     found = re.fullmatch(r"(.*) - at `(?:key in )?\$\.?(.*)`", text)

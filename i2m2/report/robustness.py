@@ -15,7 +15,7 @@ from i2m2.report.notes import data_kind, data_summary
 from i2m2.report.paper import Labels, read_specs
 from i2m2.report.render import RenderedTable, csv_text, to_json, to_markdown
 from i2m2.report.tables import cell
-from i2m2.runs import RunRecord, collect
+from i2m2.runs import RunRecord, collect, is_seed_folder, seed_folders
 from i2m2.stats.intervals import sample_std
 from i2m2.stats.robustness import MISSING, Measures, Point
 
@@ -40,6 +40,9 @@ def finished_runs(folder: Path) -> list[RunRecord]:
         raise SettingsError(
             f"{folder}: holds the folders of several data sets; give one of them: {names}"
         )
+    run = folder.absolute().parent if is_seed_folder(folder) else folder.absolute()
+    if seed_folders(run):
+        raise SettingsError(f"{folder}: is one run; give its data set's folder, {run.parent}")
     state = f"none of its {len(runs)} runs is finished" if runs else "no runs in it"
     raise SettingsError(f"{folder}: {state}; train first")
 

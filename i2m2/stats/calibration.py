@@ -9,10 +9,11 @@ opinion pool with prior correction is what they can have:
 
 A temperature T would only multiply all of w and gamma by 1 / T, so it is in them. Plain product: w
 = 1, gamma = 0. One expert per modality, the modalities independent given y: w = 1, gamma = 1 - M.
-The likelihood of validation labels is concave in (w, gamma). Where they leave a direction open, or
-nearly (a uniform p(y), an expert that is the product of the others, classes separated without
-error), a normal prior of standard deviation 1 around the plain product decides; it weighs about as
-much as one example.
+Where x_m is absent, q_m is p(y), which the sum then takes for what it is; the plain product has no
+prior, and leaves out who abstains. The likelihood of validation labels is concave in (w, gamma).
+Where they leave a direction open, or nearly (a uniform p(y), an expert that is the product of the
+others, classes separated without error), a normal prior of standard deviation 1 around the plain
+product decides; it weighs about as much as one example.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from i2m2.metrics import ECE_BINS, confidence_bin, confidence_of, score
-from i2m2.stats.predictions import Predictions, refuse_other_examples
+from i2m2.stats.predictions import Predictions, factors_of, refuse_other_examples
 
 CALIBRATION = ("accuracy", "ece", "brier", "nll")
 PRIOR_STD = 1.0
@@ -240,14 +241,15 @@ def pool_experts(
     ones, zeros = np.ones_like(fitted.weights), np.zeros_like(fitted.gamma)
     plain = replace(fitted, weights=ones, gamma=zeros)
     divided = replace(fitted, weights=ones, gamma=zeros + 1 - len(val))
-    temperature = fit_temperature(y, plain(on_val))
+    temperature = fit_temperature(y, plain(factors_of(val)))
+    product = plain(factors_of(test))
 
     def pooled(log_prob: np.ndarray, **parameters: object) -> Pooled:
         return Pooled(scores=calibration(joint["y"], log_prob), **parameters)
 
-    tempered = with_temperature(plain(on_test), temperature)
+    tempered = with_temperature(product, temperature)
     return {
-        "plain": pooled(plain(on_test)),
+        "plain": pooled(product),
         "temperature": pooled(tempered, temperature=temperature.tolist()),
         "prior_divided": pooled(divided(on_test), **divided.parameters()),
         "fitted": pooled(fitted(on_test), **fitted.parameters()),

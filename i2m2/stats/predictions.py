@@ -56,6 +56,24 @@ def log_prob_of(predictions: Predictions) -> np.ndarray:
     return predictions["log_prob"]
 
 
+def abstaining(predictions: Predictions) -> np.ndarray:
+    """Where every expert abstains, bool [n(, L)]: all its answers are alike."""
+    alike = [np.ptp(log_prob, axis=-1) == 0 for log_prob in expert_log_probs(predictions).values()]
+    return np.all(alike, axis=0) if alike else np.zeros(log_prob_of(predictions).shape[:-1], bool)
+
+
+def factors_of(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
+    """{run: its part in the product of these runs, [n, (L,) C] float64}: its log-probabilities, but
+    0 where it abstains and its answer is the class prior. Where all abstain, the prior is the
+    product's answer too: that of the first run."""
+    absent = {name: abstaining(of_run) for name, of_run in predictions.items()}
+    absent[next(iter(absent))] &= ~np.all(list(absent.values()), axis=0)
+    return {
+        name: np.where(absent[name][..., None], 0.0, log_prob_of(of_run).astype(np.float64))
+        for name, of_run in predictions.items()
+    }
+
+
 def same_examples(first: Predictions, second: Predictions) -> bool:
     """Whether both are of the same examples, in the same groups and order."""
     columns = ("id", "y", "group", "labels")

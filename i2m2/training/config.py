@@ -95,7 +95,7 @@ def load_config(
     else:
         flat = _read_settings(path, words, cls)
         # What the file leaves to the command line is no mistake of the file.
-        left = dict.fromkeys(_required(cls), "")
+        left = {name: _any_of(types[name][0]) for name in _required(cls)}
         _parse(cls, parser.parse_object, nest(left | flat), where=path)
         parser.set_defaults(flat)
     _check_words(words, types)
@@ -167,6 +167,13 @@ def _required(cls: type[RunConfig]) -> list[str]:
     """The settings that have no default, such as `method`."""
     types = settings_of(cls)
     return [name for name, (_, f) in types.items() if f.default is f.default_factory is MISSING]
+
+
+def _any_of(hint: Any) -> Any:
+    """Some value of a type."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)[0]
+    return hint() if callable(hint) else _any_of(get_args(hint)[0])
 
 
 def _refuse_missing(cls: type[RunConfig], given: Collection[str], path: str | None) -> None:
@@ -306,7 +313,7 @@ def _refuse_unknown(names: Iterable[str], known: set[str], where: str) -> None:
         siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == group]
         close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
         hint = f" Did you mean {close[0]}?" if close else ""
-        of = f" of {group}" if group else ""
+        of = f" of {group}" if group and siblings else ""
         choices = ", ".join(sorted(siblings or known))
         raise SettingsError(f"{where}: {name} is not a setting.{hint} Settings{of}: {choices}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
@@ -19,9 +20,17 @@ from torch.utils._pytree import tree_map
 from torch.utils.data import DataLoader, Dataset
 
 from i2m2.errors import DataError, SettingsError
-from i2m2.files import Plain
-from i2m2.reading.records import as_record, read_record
-from i2m2.training.preparation import as_classes, as_input, as_mask, as_names, as_rows
+from i2m2.files import Plain, finite
+from i2m2.reading.records import as_record, fault, read_record
+from i2m2.runs import DataFacts
+from i2m2.training.preparation import (
+    as_classes,
+    as_input,
+    as_labels,
+    as_mask,
+    as_names,
+    as_rows,
+)
 
 Rows = TypeVar("Rows")  # an array or a table, of which a slice is rows
 Inputs = dict[str, Tensor]
@@ -59,7 +68,7 @@ class ArrayDataset(Dataset):
 
     What users have is taken as it is: DataFrames and Series, whose numbers become float32; arrays,
     of which integers keep the type that is stored (pixels, tokens) and float64 becomes float32;
-    labels of any integer or bool type, or texts among `classes`; ids of any text or integer type.
+    labels of any integer or bool type, or texts among `classes`; ids of integers, or as texts.
     `present` {modality: bool [n]} says which examples have it, all where it is not named; NaN may
     stand in an absent place and nowhere else. DataError, by name, for what cannot be taken.
     """
@@ -82,6 +91,7 @@ class ArrayDataset(Dataset):
                 raise DataError(f"{name}: a {kind} names no modality; give {{modality: array}}")
         self.inputs = {name: as_input(name, x) for name, x in self.inputs.items()}
         self.y = as_classes(self.y, self.classes)
+        self.labels = as_labels(self.labels, self.y)
         every = self.rows is None
         self.rows = np.arange(len(self.y)) if every else as_rows(self.rows)
         self.id = self.rows if self.id is None else as_names("id", self.id)
@@ -267,6 +277,18 @@ class Data(NamedTuple):
     splits: dict[str, MultimodalDataset]  # train, val, test
     variant: str  # of the results folder's name; empty for the data set as published
     facts: Plain  # at least variant, synthetic, description, fingerprint
+
+
+def check_facts(facts: Plain) -> None:
+    """DataError for what env.json cannot hold, or lacks then."""
+    needed = {"description": None, "fingerprint": None}
+    try:
+        msgspec.convert(json.loads(json.dumps(finite(needed | facts))), DataFacts)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"facts of the data: {fault(error)}; give description and fingerprint as texts, "
+            "other facts as JSON can hold them"
+        ) from error
 
 
 class Description(TypedDict):

@@ -14,7 +14,7 @@ from i2m2.errors import aligned
 from i2m2.metrics import METRICS, score
 from i2m2.names import EXPERT, PRODUCT
 from i2m2.stats.calibration import log_frequencies
-from i2m2.stats.predictions import Predictions, expert_log_probs, labels_of
+from i2m2.stats.predictions import Predictions, abstaining, expert_log_probs, labels_of
 from i2m2.training.data import MultimodalDataset, loader, to_device
 
 # What is kept of a batch: (log-probabilities [B, (L,) C], those of every expert, the batch's y) ->
@@ -85,12 +85,11 @@ def _gather(
 
 
 def answered_by_none(predictions: Predictions) -> int:
-    """Number of examples for which every expert abstains: all its answers are alike."""
-    experts = expert_log_probs(predictions)
-    if "log_prob" not in predictions or not experts:
+    """Number of examples for which every expert abstains."""
+    if "log_prob" not in predictions:
         return 0  # of thousands of answers only the best are kept
-    alike = np.stack([np.ptp(log_prob, axis=-1) == 0 for log_prob in experts.values()])
-    return int(alike.reshape(len(experts), len(predictions["id"]), -1).all(axis=(0, 2)).sum())
+    alone = abstaining(predictions)
+    return int(alone.reshape(len(alone), -1).all(axis=1).sum())
 
 
 def mixture_of_experts(predictions: Predictions) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from i2m2.errors import SettingsError, is_out_of_memory
+from i2m2.errors import DataError, SettingsError, is_out_of_memory
 from i2m2.files import Plain
 from i2m2.losses import negative_log_likelihood
 from i2m2.machine.accelerator import make_accelerator, start_tracker
@@ -21,7 +21,7 @@ from i2m2.runs import predictions_file, read_result, require_predictions, usual_
 from i2m2.settings import RunConfig
 from i2m2.stats.calibration import log_frequencies
 from i2m2.stats.predictions import Predictions
-from i2m2.training.data import Data, MultimodalDataset, resident, seed_everything
+from i2m2.training.data import Data, MultimodalDataset, check_facts, resident, seed_everything
 from i2m2.training.evaluate import (
     SelectOutputs,
     all_outputs,
@@ -61,7 +61,7 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
     without method, fusion and start, for an error that names those that make missing parts."""
     accelerator = make_accelerator(config)
     with accelerator.main_process_first():
-        data = experiment.load(config)
+        data = load(experiment, config)
         folder = run_dir(config, data.variant)
         refuse_start(folder, config, data.facts, command)
         run = Run.open(folder, config, data.facts, writes=accelerator.is_main_process)
@@ -70,7 +70,8 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
     config = run.config
     torch.set_num_threads(config.threads)
     start_tracker(accelerator, config, run.dir)
-    model = first_model(experiment, run, data, accelerator, command)
+    model = first_model(experiment, config, data)
+    begin(run, model, accelerator, command)
     splits = read_splits(data, model, accelerator)
     loss = experiment.loss(config, data, accelerator.device)
     groups, outputs = experiment.parameters(config, model), experiment.select_outputs(config)
@@ -78,6 +79,13 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
     with sharing_cores():
         fit(trainer, splits["train"], splits["val"], run, outputs, experiment.validate)
     finish(experiment, run, model, splits, accelerator)
+
+
+def load(experiment: Experiment, config: RunConfig) -> Data:
+    """The data set. DataError for facts that env.json cannot hold, before anything is trained."""
+    data = experiment.load(config)
+    check_facts(data.facts)
+    return data
 
 
 def say_done(run: Run, accelerator: Accelerator) -> None:
@@ -88,18 +96,19 @@ def say_done(run: Run, accelerator: Accelerator) -> None:
     accelerator.print(f"{run.dir}: already done{gone}")
 
 
-def first_model(
-    experiment: Experiment, run: Run, data: Data, accelerator: Accelerator, command: str
-) -> ProductOfExperts:
-    """The model with which a run begins; one that is resumed gets its weights later."""
-    config = run.config
+def first_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductOfExperts:
+    """The model with the random weights of its seed."""
     seed_everything(config.seed)
-    model = new_model(experiment, config, data)
-    parts = batch_norm_over(model, config, accelerator)
+    return new_model(experiment, config, data)
+
+
+def begin(run: Run, model: ProductOfExperts, accelerator: Accelerator, command: str) -> None:
+    """Note what trains the model, and give it the weights that a new run starts from; one that is
+    resumed gets its own later."""
+    parts = batch_norm_over(model, run.config, accelerator)
     run.record_processes(accelerator.num_processes, parts)
-    if config.init == "warm" and not run.started:
+    if run.config.init == "warm" and not run.started:
         run.add_to_environment(warm_start=warm_start(model, run, command))
-    return model
 
 
 def read_splits(
@@ -165,7 +174,7 @@ def evaluate_run(
 def predict_again(experiment: Experiment, run: Run, split: str) -> Predictions:
     """Predictions from a run's weights. DataError if its data have changed."""
     config = run.config
-    data = experiment.load(config)
+    data = load(experiment, config)
     run.refuse_other_data(data.facts)
     accelerator = make_accelerator(config)
     model = trained_model(experiment, run, data).to(accelerator.device)
@@ -180,7 +189,7 @@ def predict_again(experiment: Experiment, run: Run, split: str) -> Predictions:
 def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductOfExperts:
     """The data set's model. Where modalities may be absent it knows the training labels'
     frequencies, its answer where all are. SettingsError for one that is larger than the memory, or
-    than any."""
+    than any; DataError for labels that are none of its answers."""
     try:
         model = experiment.build_model(config, data)
     except (MemoryError, RuntimeError) as error:
@@ -189,19 +198,37 @@ def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductO
         raise SettingsError(
             "the model does not fit into this machine's memory; choose smaller sizes in model"
         ) from error
+    if experiment.select_outputs(config) is all_outputs:
+        _refuse_labels(model, data.splits)
     train = data.splits["train"].select(model.modalities)
     if getattr(train, "present", None) and model.log_prior is None:
-        model.set_prior(torch.from_numpy(np.exp(log_frequencies(train.y, _classes(model, train)))))
+        *_, classes = _answers(model, train)
+        model.set_prior(torch.from_numpy(np.exp(log_frequencies(train.y, classes))))
     return model
 
 
-def _classes(model: ProductOfExperts, train: MultimodalDataset) -> int:
-    """How many classes a model answers; they need not all occur in training."""
+def _answers(model: ProductOfExperts, train: MultimodalDataset) -> list[int]:
+    """(L,) C of a model; its classes need not all occur in training."""
     batch = train[np.array([0])]
     with torch.inference_mode():
         log_prob, _ = model.eval()(train.prepare(batch["inputs"]), batch.get("present"))
     model.train()
-    return log_prob.shape[-1]
+    return list(log_prob.shape[1:])
+
+
+def _refuse_labels(model: ProductOfExperts, splits: Mapping[str, MultimodalDataset]) -> None:
+    """DataError for labels [n(, L)] that are none of a model's answers."""
+    *labels, classes = _answers(model, splits["train"].select(model.modalities))
+    for name, split in splits.items():
+        if hasattr(split, "columns"):  # its y is no array
+            continue
+        y, low, high = list(split.y.shape), split.y.min(), split.y.max()
+        if y[1:] != labels or low < 0 or high >= classes:
+            raise DataError(
+                f"{name}: y {y} holds {low} to {high}, the model answers "
+                f"{[len(split), *labels, classes]}; give y [n] for logits [B, C], [n, L] for "
+                "[B, L, C], of classes 0 to C - 1"
+            )
 
 
 def trained_model(experiment: Experiment, run: Run, data: Data) -> ProductOfExperts:

@@ -247,10 +247,11 @@ def refuse_nan(predictions: Predictions, config: RunConfig, epoch: int, lr: floa
 
 def diverged(what: str, config: RunConfig, epoch: int, where: str, lr: float) -> FloatingPointError:
     """The error of a training whose numbers are none any more: which, when, and what to try."""
+    kept = ". The folder holds the last good epoch" if epoch else ""
     return FloatingPointError(
         f"{config.run_name}, seed {config.seed}: {what} at epoch {epoch + 1}, "
         f"{where} (lr {lr:g}); try a lower optim.lr or an optim.clip_norm, under another "
-        "--tag. The folder holds the last good epoch"
+        f"--tag{kept}"
     )
 
 

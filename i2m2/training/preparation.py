@@ -93,15 +93,17 @@ def as_column(what: str, values: object) -> np.ndarray:
 
 
 def as_rows(values: object) -> np.ndarray:
-    """Which rows of the arrays, int [n]. DataError for anything but whole numbers."""
+    """Which rows of the arrays, int [n]. DataError for anything but whole numbers from 0."""
     rows = as_column("rows", values)
     if rows.size and rows.dtype.kind not in "iu":
         raise DataError(f"rows: {rows.dtype} is no type of row numbers; give whole numbers")
+    if rows.size and rows.min() < 0:  # what pandas' get_indexer did not find, and NumPy's last row
+        raise DataError(f"rows: {rows.min()} is no row; give whole numbers from 0")
     return rows if rows.size else rows.astype(np.int64)
 
 
 def as_names(what: str, values: object) -> np.ndarray:
-    """Ids or groups [n]; objects become integers or texts of fixed width, which can be saved and
+    """Ids or groups [n]: integers, and all else as texts of fixed width, which can be saved, and
     read without unpickling. DataError for a missing one."""
     names = as_column(what, values)
     if names.dtype.kind == "V":
@@ -110,10 +112,25 @@ def as_names(what: str, values: object) -> np.ndarray:
     missing = [is_missing(name) for name in names] if objects else names != names
     if np.any(missing):
         raise DataError(f"{what}: row {np.argmax(missing)} has none; every example needs one")
-    if not objects:
+    if names.dtype.kind in "iuU":
         return names
-    whole = all(isinstance(name, (int, np.integer)) for name in names)
-    return names.astype(np.int64) if whole else np.array([str(name) for name in names])
+    whole = objects and all(
+        isinstance(name, (int, np.integer)) and abs(name) < 2**63 for name in names
+    )
+    return names.astype(np.int64) if whole else np.array([str(name) for name in names], str)
+
+
+def as_labels(names: Sequence[str] | None, y: np.ndarray) -> list[str] | None:
+    """Names of the L labels of `y` [n, L]. DataError for any other number of them."""
+    if names is None:
+        return None
+    given = [names] if isinstance(names, str) else list(map(str, names))
+    if y.ndim != 2 or len(set(given)) != len(given) or len(given) != y.shape[1]:
+        raise DataError(
+            f"labels: {', '.join(given)} for y {list(y.shape)}; give each of the L labels of y "
+            "[n, L] a name of its own, or none"
+        )
+    return given
 
 
 def as_mask(modality: str, values: object) -> np.ndarray:
@@ -139,8 +156,11 @@ def group_split(group: np.ndarray, parts: int = 10) -> Split:
     """Rows of the groups [n], of which one in `parts` validates and another one tests, in the order
     of a hash of their name.
 
-    So another cohort is split nearly alike. DataError for fewer groups than parts.
+    So another cohort is split nearly alike. DataError for fewer groups than parts, or 3 parts.
     """
+    if parts < 3:
+        raise DataError(f"parts={parts} leaves nothing to train on; give at least 3")
+    group = as_names("group", group)
     groups, row_of = np.unique(group, return_inverse=True)
     if len(groups) < parts:
         raise DataError(f"{len(groups)} groups cannot be split into {parts} parts; take fewer")
@@ -180,6 +200,8 @@ def standardise(x: object, train: np.ndarray | slice) -> tuple[np.ndarray, list[
     spread is constant or never observed, and is divided by 1. `x` and DataError as of `as_input`.
     """
     x = as_input("x", x)
+    if x.ndim < 2 or x.dtype.kind == "c":
+        raise DataError(f"x: {x.dtype} {list(x.shape)}; give real numbers, a column per feature")
     z, without_spread = np.zeros(x.shape, np.float32), []
     for k in range(x.shape[-1]):  # a feature at a time: no float64 copy of everything
         values = x[..., k].astype(np.float64)

@@ -7,7 +7,11 @@ order. A command that is killed and started again ends with the same bits.
 
 from __future__ import annotations
 
+import copy
+import pickle
+import random
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,8 +30,10 @@ from i2m2.stats.predictions import Predictions
 from i2m2.training.data import Data, MultimodalDataset
 from i2m2.training.experiment import (
     Experiment,
+    begin,
     finish,
     first_model,
+    load,
     read_splits,
     say_done,
     train_run,
@@ -76,24 +82,32 @@ def _one_after_the_other(
 def _at_once(
     experiment: Experiment, configs: Sequence[RunConfig], accelerator: Accelerator, command: str
 ) -> list[FloatingPointError]:
+    # Layers without a rule of vmap's are computed one model after the other.
+    warnings.filterwarnings("ignore", "There is a performance drop")
     _refuse_settings(configs[0])
-    content = experiment.load(configs[0])
+    content = load(experiment, configs[0])
     if hasattr(content.splits["train"], "set_epoch"):
         raise SettingsError(f"these data differ from epoch to epoch; {ONE_BY_ONE}")
     folders = {run_dir(config, content.variant): config for config in configs}
     for path, config in folders.items():
         refuse_start(path, config, content.facts, command)
     usual = _usual_threads(folders)
-    runs = [Run.open(path, c, content.facts, usual=usual) for path, c in folders.items()]
-    for run in runs:
+    # Until no run can be refused none gets a folder, which would be taken for a run's.
+    seen = [Run.open(path, c, content.facts, False, usual) for path, c in folders.items()]
+    for run in seen:
         if run.done:
             say_done(run, accelerator)
-    if not (runs := [run for run in runs if not run.done]):
+    if not (seen := [run for run in seen if not run.done]):
         return []
-    _refuse_other_threads(runs)
-    torch.set_num_threads(runs[0].config.threads)
-    seeds = [_begin(experiment, run, content, accelerator, command) for run in runs]
-    _refuse_model([seed.model for seed in seeds], content.splits["train"])
+    _refuse_other_threads(seen)
+    torch.set_num_threads(seen[0].config.threads)
+    models = [first_model(experiment, run.config, content) for run in seen]
+    if experiment.parameters(seen[0].config, models[0]) is not None:
+        raise SettingsError(f"several seeds at once have one rate for all weights; {ONE_BY_ONE}")
+    _refuse_model(models, content.splits["train"])
+    runs = [Run.open(run.dir, run.config, content.facts) for run in seen]
+    pairs = zip(runs, models, strict=True)
+    seeds = [_begin(run, model, accelerator, command) for run, model in pairs]
     splits = read_splits(content, seeds[0].model, accelerator)
     with sharing_cores():
         _fit(experiment, seeds, content, splits, accelerator)
@@ -112,12 +126,8 @@ def _usual_threads(folders: Mapping[Path, RunConfig]) -> int:
     return next(filter(None, begun), torch.get_num_threads())
 
 
-def _begin(
-    experiment: Experiment, run: Run, content: Data, accelerator: Accelerator, command: str
-) -> Seed:
-    model = first_model(experiment, run, content, accelerator, command)
-    if experiment.parameters(run.config, model) is not None:
-        raise SettingsError(f"several seeds at once have one rate for all weights; {ONE_BY_ONE}")
+def _begin(run: Run, model: ProductOfExperts, accelerator: Accelerator, command: str) -> Seed:
+    begin(run, model, accelerator, command)
     history = run.restore({"model": model})
     say_resumed(run, history, accelerator)
     state = run.load_last() if history else {"model": model.state_dict()}
@@ -191,24 +201,40 @@ def _refuse_other_threads(runs: Sequence[Run]) -> None:
 
 
 def _refuse_model(models: Sequence[ProductOfExperts], train: MultimodalDataset) -> None:
-    """SettingsError for models that a stack does not compute."""
-    train = train.select(models[0].modalities)
+    """SettingsError for models, or data, of which a stack does not do what each model does."""
+    if why := _unlike_alone(models, train.select(models[0].modalities)):
+        raise SettingsError(f"several seeds at once: {why}; {ONE_BY_ONE}")
+
+
+def _unlike_alone(models: Sequence[ProductOfExperts], train: MultimodalDataset) -> str:
+    """What a stack of these models would do otherwise; '' if nothing is known."""
+    if any(getattr(layer, "padding_idx", None) is not None for layer in models[0].modules()):
+        return "an embedding's padding_idx would count for one of them"
+    random_numbers = _random_numbers()
     batch = train[np.arange(min(4, len(train)))]
     given = train.prepare(batch["inputs"]), batch.get("present") or {}
-    generators = [torch.Generator() for _ in models]
+    stacked, one = stack(models, [torch.Generator() for _ in models]), copy.deepcopy(models[0])
     try:
         with torch.no_grad():
-            together = OfOneBatch(stack(models, generators).eval(), len(models))(*given)[0]
+            together = OfOneBatch(stacked.eval(), len(models))(*given)[0]
+            OfOneBatch(stacked.train(), len(models))(*given)
+            if _random_numbers() != random_numbers:
+                return "these data, or this model, draw random numbers of their own"
+            one.train()(*given)
             alone = torch.stack([model.eval()(*given)[0] for model in models], dim=1)
-            OfOneBatch(stack(models, generators).train(), len(models))(*given)
     except RuntimeError as error:
-        why = str(error).strip().splitlines()[0]
-        raise SettingsError(
-            f"several seeds at once: this model fails ({why}); {ONE_BY_ONE}"
-        ) from error
-    if not torch.allclose(together, alone, atol=1e-4, equal_nan=True):
-        raise SettingsError(
-            f"several seeds at once: this model then answers otherwise; {ONE_BY_ONE}"
-        )
+        return f"this model fails ({str(error).strip().splitlines()[0]})"
     for model in models:
         model.train()
+    for name, buffer in one.named_buffers():
+        before = models[0].get_buffer(name)
+        if not torch.equal(buffer, before) and torch.equal(stacked.get_buffer(name)[0], before):
+            return f"the buffer {name} would stay as it is (change it in place)"
+    if not torch.allclose(together, alone, atol=1e-4, equal_nan=True):
+        return "this model then answers otherwise"
+    return ""
+
+
+def _random_numbers() -> bytes:
+    """The states of the generators that everybody draws from."""
+    return pickle.dumps((random.getstate(), np.random.get_state(), torch.get_rng_state().numpy()))

@@ -12,7 +12,7 @@ from i2m2.errors import DataError, SettingsError, there_and_now
 from i2m2.files import Plain
 from i2m2.names import INTER, method_of
 from i2m2.runs import by_seed, is_done, part_of, read_config
-from i2m2.settings import RunConfig, to_dict
+from i2m2.settings import RunConfig, settings_of, to_dict, with_role
 from i2m2.training.run import Run, differences, readable
 
 
@@ -73,14 +73,14 @@ def _finished_parts(run: Run, command: str) -> dict[str, Path]:
 
 
 def _refuse_unlike(source: Path, run: Run, facts: Plain, expert: str) -> None:
-    """DataError if a part saw other examples, SettingsError if any group of settings but the
-    optimiser's differs in what the expert uses: the joint run's numbers would mean something
-    else."""
+    """DataError if a part saw other examples, SettingsError if any of the data set's own settings
+    differs in what the expert uses: the joint run's numbers would mean something else."""
     Run(source, run.config).refuse_other_data(facts)
+    beside_groups = settings_of(RunConfig).keys() | with_role(type(run.config), "identity")
     differing = {
         key: values
         for key, values in differences(read_config(source), run.config, (expert,)).items()
-        if "." in key and not key.startswith("optim.")
+        if ("." in key or key not in beside_groups) and not key.startswith("optim.")
     }
     if differing:
         raise SettingsError(

@@ -82,6 +82,9 @@ def test_mistakes_are_one_line_that_says_what_to_do(folder, tmp_path):
         main([str(tmp_path)])
     with pytest.raises(SettingsError, match="give one of them: avmnist-tiny"):
         main([str(folder.parent)])
+    for run in ("inter-concat", "inter-concat/seed0"):
+        with pytest.raises(SettingsError, match=f"is one run; give .* folder, {folder}$"):
+            main([str(folder / run)])
     with pytest.raises(SettingsError, match="they must rise from 0"):
         main([str(folder), "--levels", "0.5", "1"])
     unfinished = tmp_path / "avmnist-tiny"

@@ -61,3 +61,19 @@ def test_a_copy_of_a_run_is_no_second_factor(tmp_path):
         (run / "config.yaml").write_text("{method: unimodal_image, seed: 0}")
     with pytest.raises(SettingsError, match="image/seed0 and .*copy/seed0 are the same run"):
         main(list(map(str, runs)))
+
+
+def test_a_run_without_its_modality_abstains_and_the_prior_answers_where_all_do():
+    prior, sure, uniform = [0.75, 0.25], [0.4, 0.6], [0.5, 0.5]
+    places = np.arange(3)
+    columns = {"id": places, "group": places, "y": np.zeros(3, int)}
+
+    def run(probability, of_expert):
+        return columns | {"log_prob": np.log(probability), "expert_own": np.log(of_expert)}
+
+    image = run([sure, sure, prior], [sure, sure, uniform])
+    audio = run([sure, prior, prior], [sure, uniform, uniform])
+    product = combine({"image": image, "audio": audio})
+    both = [0.16 / 0.52, 0.36 / 0.52]
+    np.testing.assert_allclose(np.exp(product["log_prob"]), [both, sure, prior])
+    np.testing.assert_array_equal(product["expert_audio"], audio["log_prob"])  # its own answer

@@ -102,6 +102,21 @@ def test_plain_product_of_exact_experts_is_too_sure_and_the_fitted_one_is_not():
     json.dumps(msgspec.to_builtins(found), allow_nan=False)
 
 
+def test_an_absent_expert_is_left_out_of_the_plain_product_and_counts_as_the_prior_elsewhere():
+    """Of a test split that lacks the audio, the image alone knows the answer."""
+    val, test = (as_predictions(*exact_experts(n, seed)) for n, seed in ((500, 1), (2000, 2)))
+    val, image = separately_trained(val), separately_trained(test)["image"]
+    no_audio = {
+        "log_prob": np.broadcast_to(np.log(PRIOR), image["log_prob"].shape),
+        "expert_audio": np.zeros_like(image["log_prob"]),
+    }
+    runs = {"image": val["image"], "audio": val["audio"]}
+    found = pool_experts(runs, {"image": image, "audio": image | no_audio}, joint=image)
+    exact = calibration(image["y"], image["log_prob"])
+    assert found["plain"].scores == pytest.approx(exact)
+    assert found["prior_divided"].scores["nll"] == pytest.approx(exact["nll"], abs=0.01)
+
+
 def test_what_cannot_be_pooled_is_refused():
     of_runs = separately_trained(as_predictions(*exact_experts(20, 1)))
     (name, first), *others = of_runs.items()

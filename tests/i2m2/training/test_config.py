@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import pytest
 import yaml
@@ -79,6 +79,8 @@ def test_a_whole_number_may_be_0_where_its_setting_says_so_or_has_it_as_default(
         load_config(OwnConfig, [*words, "--hidden", "0"])
     with pytest.raises(SettingsError, match="blocks=-1 must be at least 0"):
         load_config(OwnConfig, [*words, "--blocks", "-1"])
+    with pytest.raises(SettingsError, match=r"data.dir is not a setting\. Settings: blocks, "):
+        load_config(OwnConfig, [*words, "--data.dir", "x"])
 
 
 def test_aliases_serve_in_a_file_too_and_print_config_shows_what_is_in_force(tmp_path, capsys):
@@ -229,6 +231,23 @@ def test_a_file_may_leave_the_method_to_the_command_line_and_its_own_mistakes_co
     path.write_text("dataset: avmnist\noptim: {name: adam}")
     with pytest.raises(SettingsError, match="x.yaml: optim.name=adam is not possible"):
         load(config=path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Required(AVMNISTConfig):
+    width: int
+    kind: Literal["flat", "deep"]
+    rate: float | None
+
+
+def test_a_file_may_leave_any_setting_without_a_default_to_the_command_line(tmp_path):
+    path = tmp_path / "x.yaml"
+    path.write_text("method: intra")
+    words = ["--config", str(path), "--width", "3", "--kind", "deep"]
+    found = load_config(Required, [*words, "--rate", "0.5"])
+    assert (found.width, found.kind, found.rate) == (3, "deep", 0.5)
+    with pytest.raises(SettingsError, match="x.yaml: rate is not given; give --rate"):
+        load_config(Required, words)
 
 
 def test_settings_of_a_part_that_is_not_there_are_refused_and_the_usual_task_has_its_own(

@@ -1,5 +1,7 @@
 """The order of examples, the division of an update, and the checks on loading."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from i2m2.training.data import (
     ArrayDataset,
     ResidentDataset,
     check_dataset,
+    check_facts,
     first_of,
     loader,
     resident,
@@ -204,6 +207,10 @@ def test_an_absent_value_has_no_influence_on_the_model():
         ({"id": [1.0, np.nan, 2.0, 3.0]}, "id: row 1 has none"),
         ({"id": pd.array(["a", None, "b", "c"], dtype="string")}, "id: row 1 has none"),
         ({"group": np.ma.array([1, 2, 3, 4], mask=[0, 0, 1, 0])}, "group: row 2 has none"),
+        ({"rows": [0, 1, -1, 2]}, "rows: -1 is no row; give whole numbers from 0"),
+        ({"labels": ["died"]}, r"labels: died for y \[4\]; give each of the L labels of y"),
+        ({"labels": "ab", "y": np.zeros((4, 2), int)}, r"labels: ab for y \[4, 2\]"),
+        ({"labels": ["a", "a"], "y": np.zeros((4, 2), int)}, "labels: a, a for y"),
         ({"rows": np.array([True, False, True, True])}, "rows: bool is no type of row numbers"),
         *(
             ({"inputs": {"x": wrong}, "present": {}}, message)
@@ -228,6 +235,42 @@ def test_an_absent_value_has_no_influence_on_the_model():
 def test_what_cannot_be_taken_is_refused_by_name(changes, message):
     with pytest.raises(DataError, match=message):
         table(**changes)[np.arange(4)]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        np.array([1.0, 2.0, 3.5, 4.0]),
+        np.array([True, False, True, True]),
+        np.array([b"a", b"b", b"c", b"d"]),
+        np.array(["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04"], "M8[D]"),
+        [2**64, 2**70, 1, 2],
+    ],
+)
+def test_ids_and_groups_of_other_types_are_texts_which_predictions_take(names):
+    data = table(id=names, group=names)
+    assert data.id.tolist() == data.group.tolist() == [str(name) for name in np.asarray(names)]
+    assert data.id.dtype.kind == "U"
+
+
+def test_labels_have_their_names_as_a_list():
+    data = table(labels=np.array(["died", "stayed"]), y=np.zeros((4, 2), int))
+    assert data.labels == ["died", "stayed"]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"fingerprint": 1995}, "fingerprint: expected str, got int; give description and"),
+        ({"description": None}, "description: expected str, got null"),
+        ({"folder": Path("x")}, "Object of type .*Path is not JSON serializable"),
+    ],
+)
+def test_facts_that_a_run_could_not_keep_are_refused(change, message):
+    facts = {"description": "toy", "fingerprint": "1", "baseline": {"auroc": np.nan}}
+    check_facts(facts)
+    with pytest.raises(DataError, match=f"facts of the data: {message}"):
+        check_facts(facts | change)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from i2m2 import results
+from i2m2.errors import DataError
 from i2m2.training import commands
+from i2m2.training.experiment import first_model
 from tests.i2m2.conftest import row_of
 from tests.i2m2.training import own_data
 
@@ -22,6 +24,21 @@ def out(tmp_path_factory):
         select = f"--optim.epochs 3 --optim.select auroc --out {out}"
         commands.train(own_data.DATASETS, f"{words} {select}".split(), PROGRAM)
     return out
+
+
+@pytest.mark.parametrize(
+    "y, told",
+    [
+        (lambda y: y[:, None], r"train: y \[457, 1\] holds 0 to 1, the model answers \[457, 2\]"),
+        (lambda y: 2 * y, r"train: y \[457\] holds 0 to 2, the model answers \[457, 2\]; give y"),
+    ],
+)
+def test_labels_that_are_none_of_the_answers_are_refused_before_training(y, told):
+    config = own_data.CancerConfig(method="i2m2")
+    data = own_data.load(config)
+    data.splits["train"].y = y(data.splits["train"].y)
+    with pytest.raises(DataError, match=told):
+        first_model(own_data.EXPERIMENT, config, data)
 
 
 def test_the_example_is_small():

@@ -46,6 +46,23 @@ def test_more_parts_than_groups_are_refused():
         stratified_folds(np.array([0, 1, 0, 1]), np.arange(4), folds=3)
 
 
+def test_groups_that_are_no_names_of_one_and_too_few_parts_are_refused():
+    with pytest.raises(DataError, match="group: row 1 has none"):
+        group_split(np.array(["a", None, "b"], object))
+    with pytest.raises(DataError, match="group: row 0 has none"):
+        group_split(np.array([np.nan, 1.0]))
+    with pytest.raises(DataError, match=r"group: the shape is \[2, 2\]"):
+        group_split(np.zeros((2, 2)))
+    with pytest.raises(DataError, match="parts=2 leaves nothing to train on; give at least 3"):
+        group_split(np.arange(20), parts=2)
+
+
+@pytest.mark.parametrize("x", [np.arange(4.0), pd.Series([1.0, 2.0]), np.ones((3, 2)) * 1j])
+def test_what_has_no_features_of_real_numbers_is_not_standardised(x):
+    with pytest.raises(DataError, match="give real numbers, a column per feature"):
+        standardise(x, slice(None))
+
+
 def test_standardised_by_what_the_training_rows_observe():
     x = np.array([[1.0, 5.0], [3.0, 5.0], [np.nan, 5.0], [100.0, 7.0]])
     z, flat = standardise(x, np.array([0, 1, 2]))

@@ -1,6 +1,7 @@
 """Several seeds at once: every run is what it is alone, through stops, kills and errors."""
 
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from AVMNIST_and_MIMIC.mimic.settings import MIMICConfig
 from i2m2.errors import SettingsError
 from i2m2.training.commands import split_seeds
 from i2m2.training.config import load_config
-from i2m2.training.data import Data
+from i2m2.training.data import ArrayDataset, Data
 from i2m2.training.experiment import Experiment, train_run
 from i2m2.training.run import Run
 from i2m2.training.seeds import train_seeds
@@ -355,6 +356,46 @@ class Rounds(nn.Linear):
         return super().forward(x) * x.sum().round().item()
 
 
+class Padded(nn.Embedding):
+    def __init__(self, d):
+        super().__init__(9, 3, padding_idx=0)
+
+    def forward(self, x):
+        return super().forward(x.abs().long()).mean(dim=-2)
+
+
+class Moving(nn.Module):
+    """It assigns its buffer anew."""
+
+    def __init__(self, d):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(d))
+        self.linear = nn.Linear(d, 3)
+
+    def forward(self, x):
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(dim=0)
+        return self.linear(x - self.mean)
+
+
+class Skipped(nn.Linear):
+    def forward(self, x):
+        return super().forward(x * 0 if self.training and random.random() < 0.5 else x)
+
+
+class Augmented(ArrayDataset):
+    def __getitem__(self, positions):
+        batch = super().__getitem__(positions)
+        batch["inputs"]["left"] += torch.randn(len(positions), 1)
+        return batch
+
+
+def augmented(config):
+    data = load(config)
+    data.splits["train"].__class__ = Augmented
+    return data
+
+
 def other_epochs(config):
     data = load(config)
     data.splits["train"].set_epoch = print
@@ -366,6 +407,13 @@ def other_epochs(config):
     [
         ({"build_model": lambda *_: toy_model(lambda d: Noisy(d, 3))}, "random"),
         ({"build_model": lambda *_: toy_model(lambda d: Rounds(d, 3))}, r"item\(\)"),
+        ({"build_model": lambda *_: toy_model(Padded)}, "padding_idx would count for one"),
+        ({"build_model": lambda *_: toy_model(Moving)}, r"left.head.mean would stay as it is"),
+        (
+            {"build_model": lambda *_: toy_model(lambda d: Skipped(d, 3))},
+            "draw random numbers of their own",
+        ),
+        ({"load": augmented}, "these data, or this model, draw random numbers"),
         ({"load": other_epochs}, "these data differ from epoch to epoch"),
         (
             {"parameters": lambda config, model: [{"params": model.parameters()}]},
@@ -376,6 +424,29 @@ def other_epochs(config):
 def test_what_cannot_be_trained_at_once_is_refused_with_the_reason(changes, message, tmp_path):
     with pytest.raises(SettingsError, match=f"{message}.*train one seed after the other: --seed"):
         train_seeds(replace(TOY, **changes), of_seeds(toy_config(tmp_path)), "")
+    assert not folders(tmp_path)
+
+
+def test_seeds_of_which_one_is_refused_leave_no_folder_of_another(tmp_path, monkeypatch):
+    first, second = of_seeds(toy_config(tmp_path))
+    begin_alone(first, monkeypatch)
+    others = [replace(c, optim=replace(c.optim, lr=0.2)) for c in (second, first)]
+    with pytest.raises(SettingsError, match="seed0 holds a run of other settings"):
+        train_seeds(TOY, others, "")
+    with pytest.raises(SettingsError, match="began with 1 and 2 threads"):
+        train_seeds(TOY, [replace(second, threads=2), first], "")
+    assert [path.name for path in folders(tmp_path)] == ["seed0"]
+
+
+class Bag(nn.EmbeddingBag):
+    def forward(self, x):
+        return super().forward(x.abs().long())
+
+
+def test_layers_that_vmap_computes_one_by_one_are_computed_without_a_word(tmp_path, recwarn):
+    bags = replace(TOY, build_model=lambda *_: toy_model(lambda d: Bag(9, 3)))
+    train_seeds(bags, of_seeds(toy_config(tmp_path, epochs=1)), "")
+    assert not [w for w in recwarn if "performance drop" in str(w.message)]
 
 
 def test_settings_that_need_a_model_of_its_own_are_refused(tmp_path, monkeypatch):

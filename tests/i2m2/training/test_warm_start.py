@@ -1,18 +1,18 @@
 """Which parts a warm start takes."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_json, write_text
 from i2m2.reading.yaml12 import dump_yaml
-from i2m2.settings import to_dict
+from i2m2.settings import setting, to_dict
 from i2m2.training.run import Run
 from i2m2.training.seeds import train_seeds
-from i2m2.training.warm_start import warm_start
+from i2m2.training.warm_start import refuse_start, warm_start
 from tests.i2m2.training.test_seeds import TOY
-from tests.i2m2.training.toy import toy_config, toy_model
+from tests.i2m2.training.toy import ToyConfig, toy_config, toy_model
 
 PARTS = ("unimodal_left", "unimodal_right", "inter-concat")
 
@@ -43,6 +43,23 @@ def test_a_part_copied_from_another_run_is_refused(method, seed, message, tmp_pa
     make_part(tmp_path / "toy/unimodal_left/seed0", config, method, seed)
     with pytest.raises(DataError, match=message):
         warm_start(toy_model(), run, "train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnConfig(ToyConfig):
+    hidden: int = 16  # in no group
+    save_all: bool = setting(False, "identity")
+
+
+def test_a_part_with_another_value_of_a_setting_in_no_group_is_refused(tmp_path):
+    config = OwnConfig(**vars(toy_config(tmp_path)))
+    for name in PARTS:
+        make_part(tmp_path / "toy" / name / "seed0", config, name)
+    folder, facts = tmp_path / "toy/i2m2-concat/seed0", {"fingerprint": "toy"}
+    refuse_start(folder, replace(config, precision="bf16", save_all=True), facts, "train")
+    message = r"seed0 was trained with other settings: hidden \(16 there, 8 now\)"
+    with pytest.raises(SettingsError, match=message):
+        refuse_start(folder, replace(config, hidden=8), facts, "train")
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
