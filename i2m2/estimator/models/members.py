@@ -30,6 +30,7 @@ from i2m2.estimator.prepared.forms import Prepared, PreparedBlocks, joined
 
 FEW_ROWS = 10_000  # up to which trees are small and see few values apart, which takes less time
 FEW_CLASSES = 5
+MOST_ROUNDS = 400  # of boosting
 
 
 class Trees:
@@ -83,7 +84,7 @@ def _boosted(block: Prepared, y, training, held_out, family: Family, options: di
     many, few = classes > 2, len(training) <= FEW_ROWS
     model = kind(
         learning_rate=_learning_rate(classes, len(training)),
-        max_iter=400,
+        max_iter=MOST_ROUNDS,
         max_leaf_nodes=15 if few else 31,
         max_bins=63 if few else 255,
         l2_regularization=1.0,
