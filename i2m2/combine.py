@@ -16,7 +16,7 @@ from i2m2.names import EXPERT
 from i2m2.reading.yaml12 import dump_yaml
 from i2m2.runs import read_config, read_facts, require_predictions
 from i2m2.settings import RunConfig, flatten, nest
-from i2m2.stats.predictions import Predictions, factors_of, refuse_other_examples
+from i2m2.stats.predictions import Predictions, abstaining, factors_of, refuse_other_examples
 
 # {split: its predictions} -> {split: {metric: value}}.
 Scores = Callable[[Mapping[str, Predictions]], dict[str, dict[str, float]]]
@@ -41,8 +41,11 @@ def combine(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
     product = {name: first[name] for name in ("id", "group", "y", "labels") if name in first}
     factors = map(torch.from_numpy, factors_of(predictions).values())
     product["log_prob"] = product_of_experts(factors).numpy()
-    answers = {name: p["log_prob"].astype(np.float64) for name, p in predictions.items()}
-    return product | {f"{EXPERT}{name}": answer for name, answer in answers.items()}
+    for name, of_run in predictions.items():
+        answer = of_run["log_prob"].astype(np.float64)
+        uniform = -np.log(answer.shape[-1])  # as within a run of who abstains
+        product[f"{EXPERT}{name}"] = np.where(abstaining(of_run)[..., None], uniform, answer)
+    return product
 
 
 def read_runs(runs: Sequence[Path], split: str) -> dict[str, Predictions]:

@@ -23,6 +23,7 @@ Plain = dict[str, Any]  # nested plain values, as JSON and YAML files hold them
 HELD_BY_ANOTHER = (errno.EAGAIN, errno.EACCES)
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # Lustre and NFS may be mounted so
 UNFINISHED = ".unfinished-"  # begins the names of folders that are not whole yet
+OPEN: set[Path] = set()  # those of this process
 # A byte of a file's name that is no UTF-8, which JSON could not give back.
 NO_CHARACTER = re.compile(r"(?<!\\ud[89ab][0-9a-f]{2})\\udc[89a-f][0-9a-f]")
 
@@ -107,6 +108,8 @@ def unfinished_folder(near: Path) -> Iterator[Path]:
     """A new folder below `near` that is gone afterwards. It is locked meanwhile, which tells those
     that killed processes left, and that go as well."""
     for leftover in near.glob(f"{UNFINISHED}*/content"):
+        if leftover.resolve() in OPEN:  # a lock does not keep out the process that has it
+            continue
         with suppress(OSError), open(leftover.with_name("lock"), "r+") as file:
             if lock(file):
                 shutil.rmtree(leftover.parent, ignore_errors=True)
@@ -118,6 +121,7 @@ def unfinished_folder(near: Path) -> Iterator[Path]:
             lock(file)
             content = Path(folder, "content")
             content.mkdir()
+            OPEN.add(content.resolve())
             yield content
     except OSError as error:
         if UNFINISHED in str(error.filename):  # which nobody knows

@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import MISSING, Field
 from itertools import chain, product
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_loader
 
@@ -171,9 +172,14 @@ def _required(cls: type[RunConfig]) -> list[str]:
 
 def _any_of(hint: Any) -> Any:
     """Some value of a type."""
-    if get_origin(hint) is Literal:
-        return get_args(hint)[0]
-    return hint() if callable(hint) else _any_of(get_args(hint)[0])
+    origin, parts = get_origin(hint), get_args(hint)
+    if type(None) in parts:
+        return None
+    if origin is Literal:
+        return parts[0]
+    if origin in (Union, UnionType):
+        return _any_of(parts[0])
+    return [_any_of(part) for part in parts if part is not ...] if origin is tuple else hint()
 
 
 def _refuse_missing(cls: type[RunConfig], given: Collection[str], path: str | None) -> None:

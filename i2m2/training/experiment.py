@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -209,10 +210,10 @@ def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductO
 
 def _answers(model: ProductOfExperts, train: MultimodalDataset) -> list[int]:
     """(L,) C of a model; its classes need not all occur in training."""
-    batch = train[np.array([0])]
-    with torch.inference_mode():
-        log_prob, _ = model.eval()(train.prepare(batch["inputs"]), batch.get("present"))
-    model.train()
+    batch = train[np.arange(min(2, len(train)))]
+    probe = copy.deepcopy(model).eval()  # a layer may keep something of its first batch
+    with torch.no_grad():
+        log_prob, _ = probe(train.prepare(batch["inputs"]), batch.get("present"))
     return list(log_prob.shape[1:])
 
 

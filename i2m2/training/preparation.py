@@ -122,7 +122,7 @@ def as_names(what: str, values: object) -> np.ndarray:
 
 def as_labels(names: Sequence[str] | None, y: np.ndarray) -> list[str] | None:
     """Names of the L labels of `y` [n, L]. DataError for any other number of them."""
-    if names is None:
+    if names is None or not len(names):
         return None
     given = [names] if isinstance(names, str) else list(map(str, names))
     if y.ndim != 2 or len(set(given)) != len(given) or len(given) != y.shape[1]:
@@ -160,8 +160,10 @@ def group_split(group: np.ndarray, parts: int = 10) -> Split:
     """
     if parts < 3:
         raise DataError(f"parts={parts} leaves nothing to train on; give at least 3")
-    group = as_names("group", group)
-    groups, row_of = np.unique(group, return_inverse=True)
+    names = as_names("group", group)
+    if (given := np.asarray(group)).dtype.kind != "O":
+        names = given  # hashed as they are, so that times of other units stay where they were
+    groups, row_of = np.unique(names, return_inverse=True)
     if len(groups) < parts:
         raise DataError(f"{len(groups)} groups cannot be split into {parts} parts; take fewer")
     hashes = [hashlib.sha256(str(name).encode()).digest() for name in groups.tolist()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 from AVMNIST_and_MIMIC.avmnist.preparation import audio
+from AVMNIST_and_MIMIC.avmnist.preparation.images import read_mnist
 from AVMNIST_and_MIMIC.avmnist.preparation.layout import FILES
 from AVMNIST_and_MIMIC.avmnist.preparation.rules import KINDS, PARTS, Rules
 from AVMNIST_and_MIMIC.prepare_avmnist import VARIANTS, main
@@ -131,19 +133,28 @@ def test_takes_held_out_by_order_are_said_recorded_and_no_named_variant(
         prepare(avmnist_raw, tmp_path / "new", "--test-takes", "0-2", "--val-takes", "none")
 
 
-def test_images_and_labels_are_never_of_two_folders(avmnist_raw, tmp_path):
-    deeper = avmnist_raw / "MNIST/raw"
+def test_images_and_labels_are_of_one_folder_unless_each_file_is_there_once(avmnist_raw, tmp_path):
+    at_top, deeper, other = avmnist_raw, avmnist_raw / "MNIST/raw", avmnist_raw / "FashionMNIST/raw"
+    expected = read_mnist(at_top)
     deeper.mkdir(parents=True)
-    for path in avmnist_raw.glob("t10k*"):
+    for path in at_top.glob("t10k*"):
         path.rename(deeper / path.name)
-    with pytest.raises(DataError, match=r"raw: 2 of MNIST's 4 files are missing: t10k-images"):
-        prepare(avmnist_raw, tmp_path / "out")
-    other = avmnist_raw / "FashionMNIST/raw"
-    other.mkdir(parents=True)
-    for path in avmnist_raw.glob("train*"):
-        path.rename(other / path.name)
-    with pytest.raises(DataError, match=r"FashionMNIST/raw and .*/MNIST/raw both hold .* --mnist"):
-        prepare(avmnist_raw, tmp_path / "out")
+    for part, found in zip(expected, read_mnist(at_top), strict=True):
+        np.testing.assert_array_equal(found.images, part.images)
+    for path in at_top.glob("train*"):
+        path.rename(deeper / path.name)
+    shutil.copytree(deeper, other)
+    with pytest.raises(DataError, match=r"FashionMNIST/raw.* and .*/MNIST/raw.* both .* --mnist"):
+        read_mnist(at_top)
+    for path in other.glob("*labels*"):  # those of MNIST belong to MNIST's images
+        path.write_bytes(b"none")
+    for path in other.glob("*images*"):
+        path.unlink()
+    np.testing.assert_array_equal(read_mnist(at_top)[0].labels, expected[0].labels)
+    for path in deeper.glob("*images*"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"2 of MNIST's 4 files are missing: train-images"):
+        read_mnist(at_top)
 
 
 @pytest.mark.parametrize("task", ["--digits", "--check", "--download=raw"])

@@ -76,4 +76,20 @@ def test_a_run_without_its_modality_abstains_and_the_prior_answers_where_all_do(
     product = combine({"image": image, "audio": audio})
     both = [0.16 / 0.52, 0.36 / 0.52]
     np.testing.assert_allclose(np.exp(product["log_prob"]), [both, sure, prior])
-    np.testing.assert_array_equal(product["expert_audio"], audio["log_prob"])  # its own answer
+    np.testing.assert_allclose(np.exp(product["expert_audio"]), [sure, uniform, uniform])
+
+
+def test_a_product_of_a_product_is_that_of_all():
+    rng, places = np.random.default_rng(0), np.arange(40)
+    columns = {"id": places, "group": places, "y": np.zeros(40, int)}
+    prior = np.log([0.7, 0.3])
+
+    def run(absent):
+        own = np.where(absent[:, None], np.log(0.5), np.log(rng.dirichlet([1, 1], 40)))
+        return columns | {"log_prob": np.where(absent[:, None], prior, own), "expert_own": own}
+
+    a, b, d = (run(rng.random(40) < 0.5) for _ in range(3))
+    nested = combine({"ab": combine({"a": a, "b": b}), "d": d})
+    np.testing.assert_allclose(
+        nested["log_prob"], combine({"a": a, "b": b, "d": d})["log_prob"], atol=1e-12
+    )

@@ -19,6 +19,11 @@ import sys, time
 from pathlib import Path
 from i2m2.files import make_once
 
+def test_an_unfinished_folder_of_this_process_is_no_leftover(tmp_path):
+    with unfinished_folder(tmp_path) as first, unfinished_folder(tmp_path) as second:
+        assert first.is_dir() and second.is_dir()
+
+
 def make(folder):
     with open(sys.argv[2], "a") as log:
         log.write("made\\n")

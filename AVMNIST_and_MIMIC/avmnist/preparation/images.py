@@ -55,31 +55,30 @@ def read_mnist(folder: Path) -> tuple[Digits, Digits]:
             f"{folder}: no such folder; "
             "--mnist names the folder that holds MNIST's four idx files (plain or .gz)"
         )
-    folder = _nearest(folder)
-    paths = [next(filter(Path.is_file, (folder / name for name in names)), None) for names in NAMES]
-    if missing := [names[0] for names, path in zip(NAMES, paths, strict=True) if path is None]:
+    paths = _four_of(folder)
+    return _read_pair(*paths[:2]), _read_pair(*paths[2:])
+
+
+def _four_of(folder: Path) -> list[Path]:
+    """The four files of one folder, the highest that holds all, or else each from the only one that
+    holds it. DataError where others do, too: other data sets have files of the same names."""
+    files = sorted(files_below(folder))
+    each = [{f.parent: f for n in reversed(names) for f in files if f.name == n} for names in NAMES]
+    if missing := [names[0] for names, found in zip(NAMES, each, strict=True) if not found]:
         raise DataError(
             f"{folder}: {len(missing)} of MNIST's 4 files are missing: {', '.join(missing)} "
             "(plain or .gz); copy them there, or fetch them with --download DIR"
         )
-    return _read_pair(*paths[:2]), _read_pair(*paths[2:])
-
-
-def _nearest(folder: Path) -> Path:
-    """The highest folder with any of the four files, which all are to be taken from.
-
-    DataError if there are several: other data sets have files of the same names.
-    """
-    names = set(itertools.chain.from_iterable(NAMES))
-    holding = {path.parent for path in files_below(folder) if path.name in names} or {folder}
-    depth = min(len(path.parts) for path in holding)
-    first, *others = sorted(path for path in holding if len(path.parts) == depth)
-    if others:
+    whole = set.intersection(*map(set, each))
+    depth = min((len(path.parts) for path in whole), default=0)
+    if highest := {path for path in whole if len(path.parts) == depth}:
+        each = [{path: found[path] for path in highest} for found in each]
+    if several := next((sorted(found) for found in each if len(found) > 1), None):
         raise DataError(
-            f"{first} and {others[0]} both hold files of MNIST's names; "
+            f"{several[0]} and {several[1]} both hold files of MNIST's names; "
             "give as --mnist the one folder with all four"
         )
-    return first
+    return [path for found in each for path in found.values()]
 
 
 def _read_pair(images_path: Path, labels_path: Path) -> Digits:

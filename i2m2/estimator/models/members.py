@@ -28,7 +28,8 @@ from i2m2.estimator.models.networks import (
 from i2m2.estimator.models.training import TrainingSettings, train
 from i2m2.estimator.prepared.forms import Prepared, PreparedBlocks, joined
 
-FEW_ROWS = 10_000  # up to which trees are small and see few values apart, which takes less time
+FEW_ROWS = 10_000  # up to which trees are small and tell few values apart, which takes less time
+FEW_BINS = 63
 FEW_CLASSES = 5
 MOST_ROUNDS = 400  # of boosting
 
@@ -86,7 +87,7 @@ def _boosted(block: Prepared, y, training, held_out, family: Family, options: di
         learning_rate=_learning_rate(classes, len(training)),
         max_iter=MOST_ROUNDS,
         max_leaf_nodes=15 if few else 31,
-        max_bins=63 if few else 255,
+        max_bins=FEW_BINS if few and _most_categories(block) <= FEW_BINS else 255,
         l2_regularization=1.0,
         early_stopping=True,
         n_iter_no_change=10 if many else 20,
@@ -100,6 +101,11 @@ def _boosted(block: Prepared, y, training, held_out, family: Family, options: di
     if not len(held_out):
         held_out = training
     return model.fit(seen, y[training], X_val=x[held_out], y_val=y[held_out])
+
+
+def _most_categories(block: Prepared) -> int:
+    codes = block.features[:, block.categorical]
+    return int(np.fmax.reduce(codes, axis=None, initial=0)) + 1
 
 
 def _learning_rate(classes: int, rows: int) -> float:

@@ -320,3 +320,12 @@ def test_a_modality_that_hardly_anyone_has_is_named():
         pytest.raises(InputError, match="series: only 1 rows have this, all in one fold"),
     ):
         fit({}, blocks)
+
+
+@pytest.mark.parametrize("categories", [63, 64, 100])
+def test_trees_tell_all_categories_of_a_column_apart(categories):
+    x = np.arange(400) % categories
+    y = (x % 2).astype(int)
+    frame = pd.DataFrame({"ward": [f"w{value}" for value in x], "age": np.zeros(400)})
+    model = I2M2Classifier({"static": ["ward"], "other": ["age"]}, **QUICK).fit(frame, y)
+    assert (model.predict(frame) == y).mean() > 0.9

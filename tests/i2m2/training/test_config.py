@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Optional
 
 import pytest
 import yaml
@@ -238,14 +238,19 @@ class Required(AVMNISTConfig):
     width: int
     kind: Literal["flat", "deep"]
     rate: float | None
+    size: Optional[int]  # noqa: UP045 - as some write it
+    norm: Literal["l1"] | None
+    pair: tuple[int, int]
 
 
 def test_a_file_may_leave_any_setting_without_a_default_to_the_command_line(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("method: intra")
     words = ["--config", str(path), "--width", "3", "--kind", "deep"]
+    words += ["--size", "2", "--norm", "l1", "--pair", "[1, 2]"]
     found = load_config(Required, [*words, "--rate", "0.5"])
     assert (found.width, found.kind, found.rate) == (3, "deep", 0.5)
+    assert (found.size, found.norm, found.pair) == (2, "l1", (1, 2))
     with pytest.raises(SettingsError, match="x.yaml: rate is not given; give --rate"):
         load_config(Required, words)
 

@@ -1,9 +1,11 @@
 """A data set of one's own in one small file: trained, evaluated and tabulated like any other."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from i2m2 import results
 from i2m2.errors import DataError
@@ -39,6 +41,36 @@ def test_labels_that_are_none_of_the_answers_are_refused_before_training(y, told
     data.splits["train"].y = y(data.splits["train"].y)
     with pytest.raises(DataError, match=told):
         first_model(own_data.EXPERIMENT, config, data)
+
+
+def test_a_layer_may_keep_something_of_its_first_batch_and_drop_axes_of_one():
+    config = own_data.CancerConfig(method="unimodal_mean")
+    data = own_data.load(config)
+    model = first_model(replace(own_data.EXPERIMENT, build_model=with_memory), config, data)
+    batch = data.splits["train"].select(["mean"])[np.arange(8)]
+    log_prob, _ = model(batch["inputs"])
+    log_prob.sum().backward()
+    assert log_prob.shape == (8, 2)
+
+
+def with_memory(config, data):
+    class Remembers(torch.nn.Linear):
+        scale = None
+
+        def forward(self, x):
+            y = super().forward(x).squeeze()
+            if self.scale is None:
+                self.scale = torch.linspace(0.5, 1.5, y.shape[-1])
+            return y * self.scale
+
+    model = own_data.EXPERIMENT.build_model(config, data)
+    for name, layer in model.named_modules():
+        if isinstance(layer, torch.nn.Linear):
+            first = name, layer
+            break
+    name, layer = first
+    model.set_submodule(name, Remembers(layer.in_features, layer.out_features))
+    return model
 
 
 def test_the_example_is_small():

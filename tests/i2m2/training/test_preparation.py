@@ -22,6 +22,14 @@ def test_a_split_keeps_a_group_together_and_survives_another_cohort():
     assert moved < 0.03 * 400
 
 
+def test_groups_of_another_unit_of_time_stay_where_they_were():
+    days = np.datetime64("2020-01-01") + np.arange(40)
+    in_nanoseconds = days.astype("M8[ns]")
+    assert group_split(in_nanoseconds).val.tolist() == [2, 6, 21, 34]
+    as_numbers = group_split(in_nanoseconds.astype(np.int64))
+    np.testing.assert_array_equal(group_split(in_nanoseconds).test, as_numbers.test)
+
+
 def test_folds_keep_groups_together_and_the_shares_of_the_labels_alike():
     rng = np.random.default_rng(0)
     group = rng.integers(0, 300, 2000).astype(str)
