@@ -19,11 +19,6 @@ import sys, time
 from pathlib import Path
 from i2m2.files import make_once
 
-def test_an_unfinished_folder_of_this_process_is_no_leftover(tmp_path):
-    with unfinished_folder(tmp_path) as first, unfinished_folder(tmp_path) as second:
-        assert first.is_dir() and second.is_dir()
-
-
 def make(folder):
     with open(sys.argv[2], "a") as log:
         log.write("made\\n")
@@ -76,6 +71,11 @@ def test_a_failure_leaves_nothing_and_leftovers_go_unless_their_process_is_alive
     with pytest.raises(ValueError, match="no"):
         make_once(tmp_path / "made", fail)
     assert [path.name for path in tmp_path.iterdir()] == [".made.lock"]
+
+
+def test_an_unfinished_folder_of_this_process_is_no_leftover(tmp_path):
+    with unfinished_folder(tmp_path) as first, unfinished_folder(tmp_path) as second:
+        assert first.is_dir() and second.is_dir()
 
 
 def make(folder):
