@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from AVMNIST_and_MIMIC.avmnist.preparation.layout import Label, facts_of, holds, read_facts
+from AVMNIST_and_MIMIC.avmnist.preparation.layout import (
+    FILES,
+    Label,
+    facts_of,
+    holds,
+    read_facts,
+)
 from AVMNIST_and_MIMIC.avmnist.preparation.rules import Rules
 from i2m2.errors import DataError, SettingsError
+from i2m2.reading.paths import files_below
 
 if TYPE_CHECKING:
     from AVMNIST_and_MIMIC.avmnist.preparation.build import Material
@@ -61,6 +68,10 @@ def make_digits(out: Path) -> bool:
 
 
 def _holds_digits(out: Path) -> bool:
+    """And nothing of a user's own beside them."""
+    ours = {out / name for name in (*FILES, "dataset.json")}
+    if any(path not in ours and path.name[0] != "." for path in files_below(out)):
+        return False
     with suppress(DataError):
         return (read_facts(out) or {}).get("variant") == LABEL.variant
     return False

@@ -79,6 +79,15 @@ def test_damaged_they_are_made_again_through_a_link_too(name, made, tmp_path):
     assert (tmp_path / "digits" / name).read_bytes() == (made / name).read_bytes()
 
 
+def test_damaged_they_are_not_replaced_with_a_users_files_beside_them(made, tmp_path):
+    shutil.copytree(made, tmp_path / "digits")
+    (tmp_path / "digits/notes.txt").write_text("mine")
+    (tmp_path / "digits/test_labels.npy").unlink()
+    with pytest.raises(SettingsError, match="digits holds other files"):
+        make_digits(tmp_path / "digits")
+    assert (tmp_path / "digits/notes.txt").read_text() == "mine"
+
+
 def test_in_training_other_data_are_left_alone_and_the_right_option_is_named(made, tmp_path):
     shutil.copytree(made, tmp_path / "real")
     path = tmp_path / "real/dataset.json"
