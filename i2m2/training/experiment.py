@@ -22,7 +22,14 @@ from i2m2.runs import predictions_file, read_result, require_predictions, usual_
 from i2m2.settings import RunConfig
 from i2m2.stats.calibration import log_frequencies
 from i2m2.stats.predictions import Predictions
-from i2m2.training.data import Data, MultimodalDataset, check_facts, resident, seed_everything
+from i2m2.training.data import (
+    ArrayDataset,
+    Data,
+    MultimodalDataset,
+    check_facts,
+    resident,
+    seed_everything,
+)
 from i2m2.training.evaluate import (
     SelectOutputs,
     all_outputs,
@@ -199,12 +206,16 @@ def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductO
         raise SettingsError(
             "the model does not fit into this machine's memory; choose smaller sizes in model"
         ) from error
-    if experiment.select_outputs(config) is all_outputs:
-        _refuse_labels(model, data.splits)
     train = data.splits["train"].select(model.modalities)
-    if getattr(train, "present", None) and model.log_prior is None:
-        *_, classes = _answers(model, train)
-        model.set_prior(torch.from_numpy(np.exp(log_frequencies(train.y, classes))))
+    every = experiment.select_outputs(config) is all_outputs
+    labelled = {n: x for n, x in data.splits.items() if every and isinstance(x, ArrayDataset)}
+    needs_prior = getattr(train, "present", None) and model.log_prior is None
+    if labelled or needs_prior:
+        answers = _answers(model, train)
+        _refuse_labels(answers, labelled)
+        if needs_prior:
+            frequencies = np.exp(log_frequencies(train.y, answers[-1]))
+            model.set_prior(torch.from_numpy(frequencies))
     return model
 
 
@@ -217,12 +228,10 @@ def _answers(model: ProductOfExperts, train: MultimodalDataset) -> list[int]:
     return list(log_prob.shape[1:])
 
 
-def _refuse_labels(model: ProductOfExperts, splits: Mapping[str, MultimodalDataset]) -> None:
-    """DataError for labels [n(, L)] that are none of a model's answers."""
-    *labels, classes = _answers(model, splits["train"].select(model.modalities))
+def _refuse_labels(answers: list[int], splits: Mapping[str, MultimodalDataset]) -> None:
+    """DataError for labels [n(, L)] that are none of a model's answers, (L,) C."""
+    *labels, classes = answers
     for name, split in splits.items():
-        if hasattr(split, "columns"):  # its y is no array
-            continue
         y, low, high = list(split.y.shape), split.y.min(), split.y.max()
         if y[1:] != labels or low < 0 or high >= classes:
             raise DataError(
