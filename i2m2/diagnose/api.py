@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ def diagnose(
     _check_together(question, seeds)
     folder = None if out is None else Path(out)
     found = run_folds(question, seeds, jobs, folder, progress)
-    predicted, of_experts = _gather(question, found, seeds)
+    predicted, of_experts = gather(question, found, seeds)
     about = _about(name, question, classes, seeds, len(found) // seeds)
     predicted, answer = _answer(question, predicted, found, about, metric, margin)
     if folder is not None:
@@ -282,9 +283,7 @@ def _task_of(y: np.ndarray) -> str:
     return "classify" if whole and most <= FEW_VALUES else "regress"
 
 
-def _gather(
-    question: Question, found: Folds, seeds: int
-) -> tuple[Predicted, dict[str, np.ndarray]]:
+def gather(question: Question, found: Folds, seeds: int) -> tuple[Predicted, dict[str, np.ndarray]]:
     """The folds' predictions in the order of the examples, and {expert: its own}."""
     n, shape = len(question.y), question.family.shape
     per_seed = len(found) // seeds
@@ -300,17 +299,28 @@ def _gather(
                 whole = into.setdefault(name, np.full((seeds, n, *shape), np.nan))
                 whole[seed, test] = one
         for name, loss in rows.validation.items():
-            validation.setdefault(name, np.zeros((seeds, per_seed)))[seed, k] = loss
+            validation.setdefault(name, np.full((seeds, per_seed), np.nan))[seed, k] = loss
     outputs = {name: one[:1] if name.startswith(HALF) else one for name, one in outputs.items()}
+    made = {name for name, one in outputs.items() if not np.isnan(one).any()}
+    _tell_of_rows_left_out([name for name in validation if name not in made])
     predicted = Predicted(
-        outputs=outputs,
+        outputs={name: one for name, one in outputs.items() if name in made},
         y=question.y,
         group=np.arange(n) if question.groups is None else question.groups,
         fold=fold,
-        validation=validation,
+        validation={name: one for name, one in validation.items() if name in made},
         classify=isinstance(question.family, Categorical),
     )
     return predicted, experts
+
+
+def _tell_of_rows_left_out(rows: list[str]) -> None:
+    if rows:
+        warnings.warn(
+            f"{' and '.join(rows)} left out: in some folds too few training examples, or groups, "
+            "have every modality",
+            stacklevel=4,
+        )
 
 
 def _about(name: str, question: Question, classes: Any, seeds: int, folds: int) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from i2m2.diagnose.rows import FoldRows, Question, predict_rows
+from i2m2.diagnose.rows import FoldRows, Question, predict_rows, predict_rows_by_half
 from i2m2.errors import SettingsError
 from i2m2.estimator.models.identity import identity_of
 from i2m2.files import write_atomic, write_json
@@ -22,30 +22,36 @@ from i2m2.reading.records import read_record
 from i2m2.runs import run_folders
 
 PARTS = ".folds"  # in the folder of results: one file per seed and fold, until all are done
-VERSION = 8  # counts up when the same data give other predictions
+VERSION = 9  # counts up when the same data give other predictions
 
 Folds = list[tuple[np.ndarray, FoldRows]]  # test examples [n] bool, and their rows
+Unit = tuple[int, int, bool]  # seed, fold, whether by half of the training examples
 
 
 def run_folds(
     question: Question, seeds: int, jobs: int | None, out: Path | None, progress: bool
 ) -> Folds:
-    """Every fold of every seed, in order. SettingsError where `out` holds folds of other
-    data or settings."""
+    """Every fold of every seed, in order; the first seed's also by half of the training examples.
+    SettingsError where `out` holds folds of other data or settings."""
     folds = [question.outer_folds(seed) for seed in range(seeds)]
-    units = [(seed, k) for seed in range(seeds) for k in range(folds[seed].max() + 1)]
+    whole = [(seed, k, False) for seed in range(seeds) for k in range(folds[seed].max() + 1)]
+    # What takes least time comes last, so that no job waits long for the others.
+    units = whole + [(seed, k, True) for seed, k, _ in whole if seed == 0]
     parts = None if out is None else _open(out / PARTS, question, seeds)
-    found: dict[tuple[int, int], FoldRows] = {}
+    found: dict[Unit, FoldRows] = {}
     for unit in units if parts else ():
         if (rows := _read(parts / _name(*unit))) is not None:
             found[unit] = rows
     waiting = [unit for unit in units if unit not in found]
-    tests = {(seed, k): folds[seed] == k for seed, k in units}
+    tests = {unit: folds[unit[0]] == unit[1] for unit in units}
     for unit, rows in _bar(_compute(question, waiting, tests, jobs), len(units), found, progress):
         found[unit] = rows
         if parts:
             _write(parts / _name(*unit), rows)
-    return [(tests[unit], found[unit]) for unit in units]
+    for seed, k, half in units:
+        if half:
+            found[seed, k, False].outputs |= found[seed, k, True].outputs
+    return [(tests[unit], found[unit]) for unit in whole]
 
 
 def _compute(question: Question, units: list, tests: dict, jobs: int | None) -> Iterator:
@@ -60,7 +66,7 @@ def _compute(question: Question, units: list, tests: dict, jobs: int | None) -> 
     yield from Parallel(n_jobs=jobs, return_as="generator_unordered", max_nbytes=None)(work)
 
 
-def _one(question: Question, unit: tuple[int, int], test: np.ndarray):
+def _one(question: Question, unit: Unit, test: np.ndarray) -> tuple[Unit, FoldRows]:
     import torch
     from threadpoolctl import threadpool_limits
 
@@ -68,7 +74,8 @@ def _one(question: Question, unit: tuple[int, int], test: np.ndarray):
     torch.set_num_threads(1)
     try:
         with threadpool_limits(limits=1):
-            return unit, predict_rows(question, test, unit[0], half=unit[0] == 0)
+            predict = predict_rows_by_half if unit[2] else predict_rows
+            return unit, predict(question, test, seed=unit[0])
     finally:
         torch.set_num_threads(before)
 
@@ -159,8 +166,8 @@ def _bytes_of_array(array: np.ndarray) -> bytes:
     return f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).tobytes()
 
 
-def _name(seed: int, fold: int) -> str:
-    return f"seed{seed}_fold{fold}.npz"
+def _name(seed: int, fold: int, half: bool) -> str:
+    return f"seed{seed}_fold{fold}{'_half' * half}.npz"
 
 
 def _write(path: Path, rows: FoldRows) -> None:

@@ -22,7 +22,7 @@ from sklearn.base import clone
 from sklearn.model_selection import KFold, cross_val_predict
 
 from i2m2.diagnose.predicted import HALF
-from i2m2.estimator.experts import ADDITIVE, Experts, Pools, available, expert_names, fit_experts
+from i2m2.estimator.experts import Additive, Experts, Pools, available, expert_names, fit_experts
 from i2m2.estimator.families import Categorical, Family, Gaussian
 from i2m2.estimator.given.folds import make_folds, strata_of
 from i2m2.estimator.given.kinds import Blocks
@@ -83,9 +83,8 @@ class FoldRows:
     further: dict[str, np.ndarray]
 
 
-def predict_rows(question: Question, test: np.ndarray, seed: int, half: bool) -> FoldRows:
-    """Train on the examples outside `test` [n] bool and predict those inside; with `half` also by
-    experts that saw half of the training examples, for a learning curve."""
+def predict_rows(question: Question, test: np.ndarray, seed: int) -> FoldRows:
+    """Train on the examples outside `test` [n] bool and predict those inside."""
     training, held_out = np.flatnonzero(~test), np.flatnonzero(test)
     with few_threads(len(training)):
         fold = _TrainedFold.of(question, training, seed)
@@ -94,13 +93,18 @@ def predict_rows(question: Question, test: np.ndarray, seed: int, half: bool) ->
         rows.outputs["prior"] = fold.prior(len(held_out))
         fold.add_joint_rows(rows, blocks)
         fold.add_references(rows, blocks)
-        if half:
-            small = _TrainedFold.of(question, question.half(training, seed), seed)
-            found = small.separate_rows(small.prepare(held_out)).outputs
-            rows.outputs |= {f"{HALF}{row}": one for row, one in found.items()}
         if question.further:
             rows.further = _further(fold, blocks, question.y[held_out], seed)
     return rows
+
+
+def predict_rows_by_half(question: Question, test: np.ndarray, seed: int) -> FoldRows:
+    """The separate rows by experts that saw half of the training examples, for a learning curve."""
+    training, held_out = np.flatnonzero(~test), np.flatnonzero(test)
+    with few_threads(len(training)):
+        fold = _TrainedFold.of(question, question.half(training, seed), seed)
+        rows = fold.separate_rows(fold.prepare(held_out)).outputs
+    return FoldRows({f"{HALF}{row}": one for row, one in rows.items()}, {}, {}, {})
 
 
 @dataclass
@@ -181,7 +185,8 @@ class _TrainedFold:
             return
         names = {"additive": tuple(self.modalities)}
         known = (self.blocks, self.y, self.folds, self.question.family, names)
-        experts = fit_experts(*known, {"additive": ADDITIVE}, self.settings, self.seed)
+        additive = {"additive": Additive(self.experts.default_networks())}
+        experts = fit_experts(*known, additive, self.settings, self.seed)
         pools = Pools(experts, self.y, self.pools.prior)
         row, alone = f"intra{ADDED}", self.pools.validation_losses(self.folds, self.modalities)
         self._add(found, row, pools, experts.outputs(blocks), list(names))
@@ -192,7 +197,7 @@ class _TrainedFold:
 
     def add_joint_rows(self, found: FoldRows, blocks: PreparedBlocks) -> None:
         """Products of experts trained further, jointly through the product."""
-        if not self.experts.can_be_trained_jointly:
+        if not self.experts.can_be_trained_jointly(self.blocks, self.folds):
             return
         data = (self.pools, self.blocks, self.y, self.folds, self.settings, self.seed)
         for row, names in {"intra": self.modalities, "i2m2": list(self.reads)}.items():

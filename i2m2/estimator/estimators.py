@@ -199,12 +199,13 @@ class _I2M2(BaseEstimator):
         self.prior_ = self.family_.prior(y)
         separate = fit_experts(prepared, y, folds, self.family_, reads, given, settings, seed)
         ways = {"separate": (separate, Pools(separate, y, self.prior_))}
-        if self.combine == "joint" and not separate.can_be_trained_jointly:
+        jointly = separate.can_be_trained_jointly(prepared, folds)
+        if self.combine == "joint" and not jointly:
             raise InputError(
-                "combine='joint' needs two or more experts, and a network among them; "
-                "take combine='separate'"
+                "combine='joint' needs two or more experts, a network among them, and rows of "
+                "every network's modalities in every fold; take combine='separate'"
             )
-        if self.combine != "separate" and separate.can_be_trained_jointly:
+        if self.combine != "separate" and jointly:
             pools = ways["separate"][1]
             joint = train_jointly(separate, list(reads), pools, prepared, y, folds, settings, seed)
             ways["joint"] = (joint, Pools(joint, y, self.prior_))

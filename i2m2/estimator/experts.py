@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -15,15 +15,22 @@ from i2m2.estimator.families import Family, Pool
 from i2m2.estimator.given.values import InputError
 from i2m2.estimator.models.examples import Examples
 from i2m2.estimator.models.linear import Linear
-from i2m2.estimator.models.members import Member, Network, ScikitLearn, Trees
+from i2m2.estimator.models.members import Member, Network, ScikitLearn, SumOfNetworks, Trees
 from i2m2.estimator.models.training import TrainingSettings
 from i2m2.estimator.prepared.forms import PreparedBlocks
 from i2m2.names import INTER
 
 INTERACTIONS = ("all", "pairs", "subsets")
-ADDITIVE = object()  # in place of a user's model: the default ones without interactions
 RESERVED = (INTER, "prior")  # what contributes to the product beside the modalities
 MOST_SUBSETS = 31  # pools fitted beforehand; others when they are asked for
+
+
+@dataclass(frozen=True)
+class Additive:
+    """In place of a user's model: the default ones without interactions. `trained`: the default
+    networks that the unimodal experts have already."""
+
+    trained: Mapping[str, Network]
 
 
 def expert_names(modalities: Sequence[str], interactions: str) -> dict[str, tuple[str, ...]]:
@@ -55,9 +62,9 @@ def members_for(given: Any, settings: TrainingSettings, shapes: bool = False) ->
     of_shapes = [Linear(additive=True, shapes=True)] if shapes else []
     if given is None:
         return [Linear(), Trees(), Network(settings), *of_shapes]
-    if given is ADDITIVE:
-        additive = [Linear(additive=True), Trees(additive=True), Network(settings, additive=True)]
-        return additive + of_shapes
+    if isinstance(given, Additive):
+        network = SumOfNetworks(settings, given.trained)
+        return [Linear(additive=True), Trees(additive=True), network, *of_shapes]
     fits = hasattr(given, "fit") and hasattr(given, "get_params")
     if fits and not isinstance(given, type):
         return [ScikitLearn(given)]
@@ -112,17 +119,32 @@ class Experts:
                 found[name][rows] = self.family.blend(self.blends[name], each)
         return found
 
-    @property
-    def can_be_trained_jointly(self) -> bool:
-        """Whether there are several experts, and networks that have a model for the same folds."""
+    def default_networks(self) -> dict[str, Network]:
+        """Those that no user gave, by the expert that has one."""
+        return {
+            name: member
+            for name, members in self.members.items()
+            for member in members
+            if isinstance(member, Network) and member.given is None
+        }
+
+    def can_be_trained_jointly(self, blocks: PreparedBlocks, folds: np.ndarray) -> bool:
+        """Whether there are several experts, and networks that have a model for every fold of the
+        training rows `blocks`."""
         every = [m for each in self.members.values() for m in each]
         models = {member.models for member in every if isinstance(member, Network)}
-        return len(models) == 1 and len(self.members) > 1
+        rows = with_any(blocks, self.reads.values())
+        return models == {len(np.unique(folds[rows]))} and len(self.members) > 1
 
 
 def available(blocks: PreparedBlocks, modalities: Sequence[str]) -> np.ndarray:
     """Which rows have all of these modalities, [n] bool."""
     return np.logical_and.reduce([blocks[name].present for name in modalities])
+
+
+def with_any(blocks: PreparedBlocks, reads: Iterable[Sequence[str]]) -> np.ndarray:
+    """Which rows have all modalities of any of these experts, [n] bool."""
+    return np.logical_or.reduce([available(blocks, modalities) for modalities in reads])
 
 
 def fit_experts(

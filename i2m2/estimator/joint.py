@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 
-from i2m2.estimator.experts import Experts, Pools, available, without_gaps
+from i2m2.estimator.experts import Experts, Pools, available, with_any, without_gaps
 from i2m2.estimator.models.examples import Examples
 from i2m2.estimator.models.members import Member, Network
 from i2m2.estimator.models.networks import rows_of, tensors_of
 from i2m2.estimator.models.training import TrainingSettings, train
 from i2m2.estimator.prepared.forms import PreparedBlocks
-
-FINE_TUNING = {"lr": 0.3, "patience": 0.3}  # of what trained the networks alone
 
 
 def train_jointly(
@@ -38,14 +35,15 @@ def train_jointly(
     }
     networks = {name: _network_of(chosen[name]) for name in names}
     modules = [net.network for net in networks.values() if net is not None]
-    rows = np.logical_or.reduce([available(blocks, experts.reads[name]) for name in names])
+    rows = with_any(blocks, [experts.reads[name] for name in names])
     own_folds = without_gaps(np.where(rows, folds, -1))
     if modules:
         loss = _joint_loss(experts, networks, pools, blocks, y)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             generator = torch.Generator().manual_seed(seed)
-            train(modules, loss, own_folds, _gentle(settings), generator, begin_with=True)
+            fine = settings.for_fine_tuning()
+            train(modules, loss, own_folds, fine, generator, begin_with=True)
     return _again(experts, names, chosen, blocks, y, folds)
 
 
@@ -81,12 +79,6 @@ def _joint_loss(
 
 def _float(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.asarray(array)).float()
-
-
-def _gentle(settings: TrainingSettings) -> TrainingSettings:
-    """Settings of a fine-tuning: smaller steps, less patience."""
-    patience = max(1, round(settings.patience * FINE_TUNING["patience"]))
-    return replace(settings, lr=settings.lr * FINE_TUNING["lr"], patience=patience)
 
 
 def _network_of(members: Sequence[Member]) -> Network | None:

@@ -6,8 +6,10 @@ the mean of all models."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -125,13 +127,10 @@ def with_values(x: Any) -> Any:
 
 
 class Network:
-    """The default network or a user's module, see `networks`. `additive`: a sum of one for each
-    modality."""
+    """The default network or a user's module, see `networks`."""
 
-    def __init__(
-        self, settings: TrainingSettings, given: Any = None, additive: bool = False
-    ) -> None:
-        self.settings, self.given, self.additive = settings, given, additive
+    def __init__(self, settings: TrainingSettings, given: Any = None) -> None:
+        self.settings, self.given = settings, given
 
     def fit(self, examples: Examples) -> np.ndarray:
         self.modalities, self.family = examples.modalities, examples.family
@@ -139,7 +138,7 @@ class Network:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(examples.seed)
             self.build(examples.blocks)
-            self._train(examples)
+            self._train(examples, self.settings)
         return self.held_out(examples)
 
     def held_out(self, examples: Examples) -> np.ndarray:
@@ -155,16 +154,15 @@ class Network:
         shape = self.family.shape
         self.shapes = {name: _shape_of(blocks[name]) for name in self.modalities}
         if self.given is None:
-            parts = [(name,) for name in self.modalities] if self.additive else [self.modalities]
-            each = [
-                StackedNetwork(self.models, blocks, part, shape, self.settings) for part in parts
-            ]
-            self.network = AdditiveNetwork(each) if self.additive else each[0]
+            known = (self.models, blocks, self.modalities, shape, self.settings)
+            self.network = StackedNetwork(*known)
         else:
             with _errors_of(self.given, self.modalities):
                 self.network = ModuleStack(self.models, self.given, blocks, self.modalities, shape)
 
-    def _train(self, examples: Examples) -> None:
+    def _train(
+        self, examples: Examples, settings: TrainingSettings, begin_with: bool = False
+    ) -> None:
         inputs = tensors_of(examples.blocks, self.modalities)
         y = torch.from_numpy(examples.y)
         y = y.float() if y.is_floating_point() else y
@@ -173,13 +171,40 @@ class Network:
             return self.family.network_loss(self.network(rows_of(inputs, rows)), y[rows])
 
         generator = torch.Generator().manual_seed(examples.seed)
-        train([self.network], loss, examples.folds, self.settings, generator)
+        train([self.network], loss, examples.folds, settings, generator, begin_with)
 
     def _each(self, blocks: PreparedBlocks) -> np.ndarray:
         return self.family.network_outputs(outputs_of(self.network, blocks, self.models))
 
     def outputs(self, blocks: PreparedBlocks) -> np.ndarray:
         return self._each(blocks).mean(axis=0)
+
+
+class SumOfNetworks(Network):
+    """Default networks of one modality each, trained alone and then further, together. `trained`:
+    some that were trained alone already, on a model per fold of all that have the modality."""
+
+    def __init__(self, settings: TrainingSettings, trained: Mapping[str, Network]) -> None:
+        super().__init__(settings)
+        self.trained = trained
+
+    def fit(self, examples: Examples) -> np.ndarray:
+        self.modalities, self.family = examples.modalities, examples.family
+        self.models = examples.models
+        parts = [self._alone(examples, name) for name in self.modalities]
+        self.network = AdditiveNetwork([copy.deepcopy(part.network) for part in parts])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(examples.seed)
+            self._train(examples, self.settings.for_fine_tuning(), begin_with=True)
+        return self.held_out(examples)
+
+    def _alone(self, examples: Examples, name: str) -> Network:
+        known = self.trained.get(name)
+        if known is not None and known.models == examples.models:  # else of other folds
+            return known
+        network = Network(self.settings)
+        network.fit(replace(examples, modalities=(name,)))
+        return network
 
 
 class ScikitLearn:

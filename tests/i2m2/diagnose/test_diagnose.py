@@ -13,8 +13,9 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from i2m2 import diagnose
 from i2m2.compare import comparison_of
 from i2m2.diagnose.__main__ import main as command
+from i2m2.diagnose.api import gather
 from i2m2.diagnose.folds import PARTS
-from i2m2.diagnose.rows import FoldRows, Question, predict_rows
+from i2m2.diagnose.rows import FoldRows, Question, predict_rows, predict_rows_by_half
 from i2m2.errors import DataError, SettingsError
 from i2m2.estimator.families import Categorical
 from i2m2.estimator.given.blocks import read_blocks
@@ -122,9 +123,13 @@ def test_the_command_prints_the_answer_that_a_folder_of_its_own_holds(finished, 
 def test_lost_and_damaged_folds_are_computed_again_bit_for_bit(linear, tmp_path):
     whole, _ = linear
     shutil.copytree(whole / PARTS, tmp_path / PARTS)
-    lost, cut = sorted((tmp_path / PARTS).glob("*.npz"))
-    lost.unlink()
-    cut.write_bytes(cut.read_bytes()[:200])
+    files = sorted((tmp_path / PARTS).glob("*.npz"))
+    assert [file.stem for file in files] == [
+        *("seed0_fold0", "seed0_fold0_half", "seed0_fold1", "seed0_fold1_half")
+    ]
+    for lost, cut in (files[:2], files[2:]):
+        lost.unlink()
+        cut.write_bytes(cut.read_bytes()[:200])
     (lost.parent / ".1.tmp.seed0_fold0.npz").write_text("half of a file")
     diagnose(*data(), out=tmp_path, **FAST)
     assert_same(arrays_in(whole), arrays_in(tmp_path))
@@ -136,7 +141,8 @@ def test_finished_folds_are_not_computed_again(linear, tmp_path, monkeypatch):
     X, y = data()
     whole, first = linear
     shutil.copytree(whole / PARTS, tmp_path / PARTS)
-    monkeypatch.setattr("i2m2.diagnose.folds.predict_rows", lambda *_, **__: pytest.fail())
+    for name in ("predict_rows", "predict_rows_by_half"):
+        monkeypatch.setattr(f"i2m2.diagnose.folds.{name}", lambda *_, **__: pytest.fail())
     again = diagnose(X, y, out=tmp_path, **FAST)
     assert str(again) == str(first)
     by_accuracy = diagnose(X, y, out=tmp_path, metric="accuracy", **FAST)
@@ -180,9 +186,11 @@ def test_labels_of_the_test_fold_change_no_prediction():
     for labels in (y, np.where(test, 1 - y, y)):
         options = {"folds": 2, "network": QUICK["network"]}
         question = Question(read_blocks(X), labels[:, None], None, Categorical([2]), **options)
-        found.append(predict_rows(question, test, seed=0, half=True))
-    assert_same(found[0].outputs, found[1].outputs)
-    assert found[0].validation == found[1].validation
+        found.append(predict_rows(question, test, seed=0))
+        found.append(predict_rows_by_half(question, test, seed=0))
+    for before, after in zip(found[:2], found[2:], strict=True):
+        assert_same(before.outputs, after.outputs)
+        assert before.validation == after.validation
 
 
 def test_a_group_is_never_on_both_sides(finished):
@@ -198,13 +206,28 @@ def test_as_many_folds_are_told_as_the_groups_allow(linear, monkeypatch):
     X, y = data()
     known = {row: one[0] for row, one in linear[1].predictions.items() if "best" not in row}
 
-    def as_known(question, test, seed, half):
+    def as_known(question, test, seed):
         outputs = {row: one[test] for row, one in known.items()}
         return FoldRows(outputs, dict.fromkeys(known, 0.0), {}, {})
 
-    monkeypatch.setattr("i2m2.diagnose.folds.predict_rows", as_known)
+    for name in ("predict_rows", "predict_rows_by_half"):
+        monkeypatch.setattr(f"i2m2.diagnose.folds.{name}", as_known)
     found = diagnose(X, y, groups=np.arange(N) % 8, **FAST | {"folds": 9})
     assert "8 folds x 1 seed" in found.answer.about
+
+
+def test_rows_that_some_folds_cannot_make_are_left_out_with_a_warning():
+    X, y = data()
+    question = Question(read_blocks(X), y[:, None], None, Categorical([2]), folds=2)
+    found = []
+    for k in range(2):
+        test = np.arange(N) % 2 == k
+        rows = ["inter"] + ["i2m2-joint"] * (k == 0)
+        outputs = {row: np.zeros((test.sum(), 1, 2)) for row in rows}
+        found.append((test, FoldRows(outputs, dict.fromkeys(rows, 0.0), {}, {})))
+    with pytest.warns(UserWarning, match="i2m2-joint left out: in some folds too few training"):
+        predicted, _ = gather(question, found, seeds=1)
+    assert list(predicted.outputs) == list(predicted.validation) == ["inter"]
 
 
 def test_texts_as_labels_are_the_same_question(linear):

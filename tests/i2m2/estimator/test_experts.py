@@ -1,5 +1,7 @@
 """Experts of one's own: scikit-learn models against the same models fitted by hand, and modules."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,14 +20,17 @@ from sklearn.svm import LinearSVC
 from torch import nn
 
 from i2m2 import I2M2Classifier, I2M2Regressor
-from i2m2.estimator.experts import ADDITIVE, members_for
-from i2m2.estimator.families import Gaussian
+from i2m2.estimator.experts import Additive, members_for
+from i2m2.estimator.families import Categorical, Gaussian
 from i2m2.estimator.given.blocks import read_blocks
 from i2m2.estimator.given.folds import make_folds, strata_of
 from i2m2.estimator.given.values import InputError
 from i2m2.estimator.models.examples import Examples
+from i2m2.estimator.models.members import Network, SumOfNetworks
+from i2m2.estimator.models.networks import outputs_of
 from i2m2.estimator.models.training import TrainingSettings
 from i2m2.estimator.prepared.preparation import Preparation
+from i2m2.stats.calibration import log_softmax
 from tests.i2m2.estimator.conftest import QUICK, ROWS, two_blocks, without
 
 X, Y = two_blocks()
@@ -301,7 +306,7 @@ def test_additive_models_are_sums_of_functions_of_one_modality_each():
     blocks, folds = preparation.transform(given), np.arange(80) % 3
     examples = Examples(blocks, ("a", "b"), y, folds, Gaussian(1), 0)
     other_a, other_b = blocks["a"].take(np.arange(80)[::-1]), blocks["b"].take(np.arange(80)[::-1])
-    for member in members_for(ADDITIVE, TrainingSettings(epochs=3)):
+    for member in members_for(Additive({}), TrainingSettings(epochs=3)):
         member.fit(examples)
         corners = [
             member.outputs({"a": one, "b": other})[:, 0, 0]
@@ -311,6 +316,46 @@ def test_additive_models_are_sums_of_functions_of_one_modality_each():
         signs = np.array([1, -1, -1, 1])
         np.testing.assert_allclose(signs @ np.stack(corners), 0, atol=1e-6)
         assert np.ptp(corners[0]) > 0
+
+
+def test_the_sum_of_networks_goes_on_from_those_of_the_unimodal_experts():
+    """Its loss on held-out rows is no larger than that of the sum as it begins, and networks of
+    other folds are not taken."""
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 90, 2))
+    preparation, family = Preparation(), Categorical([2])
+    blocks = preparation.fit(given := read_blocks({"a": a, "b": b}, None, None), 0).transform(given)
+    y = (a[:, 0] + b[:, 0] > 0).astype(int)[:, None]
+    examples = Examples(blocks, ("a", "b"), y, np.arange(90) % 3, family, 0)
+    settings, trained, begun = TrainingSettings(epochs=3), {}, 0
+    for name in ("a", "b"):
+        trained[name] = Network(settings)
+        trained[name].fit(replace(examples, modalities=(name,)))
+        begun = begun + outputs_of(trained[name].network, blocks, 3)
+    begun = log_softmax(begun[np.arange(90) % 3, np.arange(90)])
+    found = SumOfNetworks(settings, trained).fit(examples)
+    assert family.nll(found, y).mean() <= family.nll(begun, y).mean() + 1e-6
+    again = SumOfNetworks(settings, {}).fit(replace(examples, folds=np.arange(90) % 2))
+    other_folds = SumOfNetworks(settings, trained)
+    np.testing.assert_array_equal(
+        other_folds.fit(replace(examples, folds=np.arange(90) % 2)), again
+    )
+
+
+@pytest.mark.parametrize("experts", [{}, {"static": HistGradientBoostingClassifier(max_iter=2)}])
+def test_networks_that_lack_a_fold_are_not_trained_jointly(experts):
+    """Two groups have the one modality, the two others the other: no network knows all folds."""
+    group = np.arange(ROWS) % 4
+    blocks = {"static": without(X["static"], group < 2), "series": without(X["series"], group >= 2)}
+    settings = QUICK | {"experts": experts, "folds": 4}
+    with pytest.warns(UserWarning, match="occur together in 0 rows"):
+        model = I2M2Classifier(**settings).fit(blocks, Y, groups=group)
+    assert model.combine_ == "separate"
+    with (
+        pytest.warns(UserWarning, match="occur together in 0 rows"),
+        pytest.raises(InputError, match="rows of every network's modalities in every fold"),
+    ):
+        I2M2Classifier(**settings | {"combine": "joint"}).fit(blocks, Y, groups=group)
 
 
 def test_a_modality_that_hardly_anyone_has_is_named():
