@@ -11,7 +11,6 @@ An identifier is <split>-<set>-<pair>-<sentence>. Image 0 is the left one.
 from __future__ import annotations
 
 import json
-import os
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
@@ -21,7 +20,9 @@ from typing import NamedTuple
 import numpy as np
 
 from i2m2.errors import DataError, SettingsError
+from i2m2.reading.paths import files_below
 from VQA_and_NLVR2.inputs.json_files import Source, open_text
+from VQA_and_NLVR2.inputs.picture_files import by_name, one_of
 from VQA_and_NLVR2.inputs.records import (
     BAD_RECORD,
     Interned,
@@ -187,30 +188,30 @@ def subset(sentences: Sentences, source: Source | Path) -> np.ndarray:
 
 def image_path(root: Path, sentences: Sentences) -> tuple[list[Path | None], list[Path | None]]:
     """Files of the left and of the right photographs [n], None where there is none. Every folder
-    below `root`/images (or `root`, if that has no images) is listed once. DataError if there is no
-    photograph at all."""
-    folder_of = _list(root / "images" if (root / "images").is_dir() else root)
-    if not folder_of:
+    below `root`/images (or `root`, if that has no images) is listed once: names say the split, so
+    that any layout will do. Of several of one name that in the published place is taken.
+
+    DataError if there is no photograph at all, or several of one name in other places.
+    """
+    root = root / "images" if (root / "images").is_dir() else root
+    files = by_name(files_below(root))
+    if not any(name.endswith(("-img0", "-img1")) for name in files):
         raise DataError(
             f"{root}: no photograph *-img0.png; they are had from NLVR2's authors, "
             "see VQA_and_NLVR2/README.md, section Data"
         )
     stems = [identifier.rsplit("-", 1)[0] for identifier in sentences.identifier.tolist()]
-    sides = []
-    for side in (0, 1):
-        names = [f"{stem}-img{side}.png" for stem in stems]
-        sides.append([Path(folder_of[name], name) if name in folder_of else None for name in names])
-    return sides[0], sides[1]
+    rows = list(zip(stems, sentences.split.texts(), sentences.directory.tolist(), strict=True))
 
+    def find(name: str, split: str, directory: int) -> Path | None:
+        found = files.get(name, (None,))
+        if len(found) == 1:
+            return found[0]
+        inside = [root / split / str(directory)] if directory >= 0 else []
+        return one_of(found, [*inside, root / split], ".png")
 
-def _list(root: Path) -> dict[str, str]:
-    """{file name: its folder} of all photographs below `root`; names say the split, so one table
-    serves every layout."""
-    folder_of = {}
-    for folder, _, names in os.walk(root, followlinks=True):
-        photographs = [name for name in names if name.endswith(("-img0.png", "-img1.png"))]
-        folder_of |= dict.fromkeys(photographs, folder)
-    return folder_of
+    left, right = ([find(f"{stem}-img{side}", *of) for stem, *of in rows] for side in (0, 1))
+    return left, right
 
 
 def coverage(sentences: Sentences, left: list[Path | None], right: list[Path | None]) -> list[str]:

@@ -162,6 +162,48 @@ def test_photographs_are_found_in_every_layout_and_missing_ones_counted(train, t
     )
 
 
+def photograph(*places):
+    """Empty files, whose content nobody reads."""
+    for path in places:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_of_two_photographs_of_one_name_that_in_the_published_place_is_taken(train, tmp_path):
+    root, sentences = tmp_path / "photos", read_nlvr2(train)
+    published = root / "images/train/3/train-7-0-img0.png"
+    copies = [root / "images" / name for name in ("a", "train/3/old", "train", "z")]
+    photograph(published, *(folder / published.name for folder in copies))
+    photograph(published.with_suffix(".jpg"))
+    assert image_path(root, sentences)[0][0] == published
+    published.unlink()
+    assert image_path(root, sentences)[0][0] == published.with_suffix(".jpg")
+    published.with_suffix(".jpg").unlink()
+    assert image_path(root, sentences)[0][0] == copies[2] / published.name
+
+
+@pytest.mark.parametrize(
+    ("example", "published"),
+    [(EXAMPLES[0], "train/3/train-7-0"), (("dev-7-0-0", "True"), "dev/dev-7-0")],
+)
+def test_of_two_photographs_of_one_name_elsewhere_none_is_chosen(train, example, published):
+    train.write_text(line(*example))
+    name = f"{published.rpartition('/')[2]}-img0.png"
+    photograph(*(train.parent / "images" / folder / name for folder in ("new", "old")))
+    message = (
+        f"new/{name} and .*old/{name}: two pictures of one name, and neither"
+        f" is .*images/{published}-img0.png, where it is published"
+    )
+    with pytest.raises(DataError, match=message):
+        image_path(train.parent, read_nlvr2(train))
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".PNG", ".jpeg"])
+def test_photographs_are_found_whatever_their_ending(train, tmp_path, ending):
+    photograph(tmp_path / f"images/train-7-0-img1{ending}", tmp_path / "images/train-7-0-img1.txt")
+    assert image_path(tmp_path, read_nlvr2(train))[1][0].suffix == ending
+
+
 def test_a_folder_without_photographs_is_named(train, tmp_path):
     with pytest.raises(DataError, match=r"no photograph \*-img0.png"):
         image_path(tmp_path, read_nlvr2(train))
