@@ -44,7 +44,7 @@ from VQA_and_NLVR2.vqa_vs.files import (
     has_folders,
     read_vqa_vs,
 )
-from VQA_and_NLVR2.vqa_vs.images import PARTS, find_images, missing_images
+from VQA_and_NLVR2.vqa_vs.images import PARTS, image_path, missing_images
 from VQA_and_NLVR2.vqa_vs.scores import percent, score_types, upper_bounds
 
 SYNTHETIC = "SYNTHETIC data, by its dataset.json: not compared with what is published"
@@ -114,7 +114,7 @@ def audit_vqa(root: Path, images: Path | None = None) -> Iterator[str]:
         yield from _vocabulary(data, rule, root, synthetic)
     if images is not None:
         every = np.unique(np.concatenate([split.image_id for split in data.splits.values()]))
-        yield missing_images(every, find_images(images, every) >= 0)
+        yield missing_images(every, image_path(images, every))
 
 
 def _vocabulary(data: VqaVs, rule: str, root: Path, synthetic: bool) -> Iterator[str]:
@@ -161,8 +161,7 @@ def _audit_slice(
     )
     yield f"  {_labels(split, Vocabulary(tuple(frequent)))}"
     if images is not None:
-        found = find_images(images, split.image_id) >= 0
-        yield f"  {missing_images(split.image_id, found)}"
+        yield f"  {missing_images(split.image_id, image_path(images, split.image_id))}"
 
 
 def _against(n: int, published: int | None) -> str:

@@ -95,7 +95,10 @@ def _refuse_missing(plan: Plan, paths: Sequence[Path | None], settings: FeatureS
         f"which {about:,} of {len(plan.pairs):,} pairs need: {named}"
     )
     if not settings.skip_missing:
-        raise DataError(f"{line}; get them, or set features.skip_missing to leave those pairs out")
+        where = f" (looked for as {plan.looked_for})" if plan.looked_for else ""
+        raise DataError(
+            f"{line}{where}; get them, or set features.skip_missing to leave those pairs out"
+        )
     print(f"{line}; left out")
 
 

@@ -37,7 +37,8 @@ class Plan:
 
     The first `varied_images` images and `varied_pairs` pairs, those of training, get augmented
     views. `index` holds arrays of the data set's own; `about` says what it is: at least variant,
-    synthetic and description; `files` are those it was read from.
+    synthetic and description; `files` are those it was read from, `looked_for` says which files
+    the images should be.
     """
 
     images: Sequence[str]  # names, which tell one data set's images from another's
@@ -48,6 +49,7 @@ class Plan:
     about: Values
     index: Mapping[str, np.ndarray] = field(default_factory=dict)
     files: Mapping[str, Path] = field(default_factory=dict)
+    looked_for: str = ""
 
     @property
     def fingerprint(self) -> str:

@@ -21,6 +21,7 @@ from VQA_and_NLVR2.nlvr2.files import (
     balance,
     coverage,
     hold_out,
+    image_folder,
     image_path,
     read_nlvr2,
     subset,
@@ -121,7 +122,10 @@ def _photographs(config: NLVR2Data, sentences: Sentences) -> tuple[np.ndarray, l
         )
     paths = np.array([[str(path or "") for path in side] for side in sides]).T
     if config.incomplete == "refuse" and (paths == "").any():
-        raise DataError(f"nlvr2: {'; '.join(lines)}; get them, or set data.incomplete to leave_out")
+        raise DataError(
+            f"nlvr2: {'; '.join(lines)}; put them below {image_folder(config.folder)}, "
+            "or set data.incomplete to leave_out"
+        )
     return paths, lines
 
 

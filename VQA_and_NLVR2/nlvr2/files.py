@@ -186,14 +186,19 @@ def subset(sentences: Sentences, source: Source | Path) -> np.ndarray:
     return np.isin(sentences.identifier, listed)
 
 
+def image_folder(root: Path) -> Path:
+    """Below which photographs are looked for: `root`/images, or `root`, if that has no images."""
+    return root / "images" if (root / "images").is_dir() else root
+
+
 def image_path(root: Path, sentences: Sentences) -> tuple[list[Path | None], list[Path | None]]:
     """Files of the left and of the right photographs [n], None where there is none. Every folder
-    below `root`/images (or `root`, if that has no images) is listed once: names say the split, so
-    that any layout will do. Of several of one name that in the published place is taken.
+    below `image_folder` is listed once: names say the split, so that any layout will do. Of several
+    of one name that in the published place is taken.
 
     DataError if there is no photograph at all, or several of one name in other places.
     """
-    root = root / "images" if (root / "images").is_dir() else root
+    root = image_folder(root)
     files = by_name(files_below(root))
     if not any(name.endswith(("-img0", "-img1")) for name in files):
         raise DataError(

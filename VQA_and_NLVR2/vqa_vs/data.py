@@ -35,7 +35,7 @@ from VQA_and_NLVR2.vqa_vs.files import (
     files_of,
     read_vqa_vs,
 )
-from VQA_and_NLVR2.vqa_vs.images import image_path
+from VQA_and_NLVR2.vqa_vs.images import file_names, image_path
 from VQA_and_NLVR2.vqa_vs.predictions import metrics_of
 from VQA_and_NLVR2.vqa_vs.settings import VQAData
 
@@ -57,7 +57,7 @@ class SplitSize(NamedTuple):
 def plan_of(config: VQAData) -> tuple[Plan, Sequence[Path | None]]:
     """What features are needed of, and the file of each image. Images and questions of training
     come first."""
-    folder = config.folder
+    folder, pictures = config.folder, Path(config.images or config.folder)
     if config.source == "synthetic":
         make_once(folder, _make)
     data = read_vqa_vs(folder)
@@ -78,8 +78,9 @@ def plan_of(config: VQAData) -> tuple[Plan, Sequence[Path | None]]:
         about=about,
         index=index,
         files=files_of(folder),
+        looked_for=file_names(pictures),
     )
-    return plan, image_path(Path(config.images or folder), images)
+    return plan, image_path(pictures, images)
 
 
 def _index(data: VqaVs) -> dict[str, np.ndarray]:

@@ -185,7 +185,8 @@ def test_missing_images_are_refused_or_left_out_and_counted(own_data, tmp_path, 
         path.unlink()
     first = int(paths[0].stem[-12:])
     line = f"images: 2 of {SCENES} missing, which {questions} of {pairs} pairs need: {first}, "
-    with pytest.raises(DataError, match=f"{line}.*; get them, or set features.skip_missing"):
+    where = r"\(looked for as .*data/train2014/COCO_train2014_ID.jpg or .*, ID in 12 digits\)"
+    with pytest.raises(DataError, match=f"{line}.* {where}; get them, or set features.skip_mis"):
         extracted(own_data, tmp_path / "f")
     config = extracted(own_data, tmp_path / "f", "--features.skip_missing", "true")
     assert line in capsys.readouterr().out

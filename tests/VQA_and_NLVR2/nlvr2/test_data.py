@@ -117,7 +117,7 @@ def test_pairs_without_both_images_are_left_out_and_counted(own_files, capsys):
         in said
     )
     assert f"{len(lines) - len(kept)} examples LEFT OUT" in data.facts["description"]
-    with pytest.raises(DataError, match="set data.incomplete to leave_out"):
+    with pytest.raises(DataError, match="below .*own/images, or set data.incomplete to leave_out"):
         load(settings(own_files, "--data.incomplete", "refuse"))
 
 

@@ -33,7 +33,7 @@ from VQA_and_NLVR2.synthetic.scenes import (
     draw_scenes,
 )
 from VQA_and_NLVR2.vqa_vs.files import read_vqa_vs
-from VQA_and_NLVR2.vqa_vs.images import find_images
+from VQA_and_NLVR2.vqa_vs.images import PARTS, image_path
 
 NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4}
 
@@ -136,8 +136,8 @@ def test_vqa_files_are_read_as_the_published_ones_and_every_image_is_there(vqa):
         name: sizes[name] for name in OOD_SETS
     }
     for split in data.splits.values():
-        parts = find_images(vqa, split.image_id)
-        assert set(parts.tolist()) == {0, 1}  # both of COCO's folders
+        folders = {path.parent.name for path in image_path(vqa, split.image_id)}
+        assert folders == set(PARTS)
         assert (split.question_id // 1000 == split.image_id).all()
 
 

@@ -15,7 +15,7 @@ from VQA_and_NLVR2.audit import OVERLAP, audit_vqa, main
 from VQA_and_NLVR2.inputs import json_files
 from VQA_and_NLVR2.vqa_vs.annotations import join, read_annotations, read_questions
 from VQA_and_NLVR2.vqa_vs.files import OOD_SETS, PUBLISHED, count_vocabulary, read_vqa_vs
-from VQA_and_NLVR2.vqa_vs.images import find_images, image_path, missing_images
+from VQA_and_NLVR2.vqa_vs.images import image_path, missing_images
 
 
 def questions(*ids):
@@ -312,20 +312,31 @@ def test_images_are_found_in_either_folder_and_missing_ones_counted(tmp_path):
     write(tmp_path / "val2014/thumbs.db", 0)
     (tmp_path / "val2014/COCO_val2014_000000000012.jpg").symlink_to(tmp_path / "gone.jpg")
     ids = np.array([57, 9, 11, 57, 581929, 12, 12])
-    assert find_images(tmp_path, ids).tolist() == [1, 0, -1, 1, 1, -1, -1]
     paths = image_path(tmp_path, ids)
+    assert [path is not None for path in paths] == [True, True, False, True, True, False, False]
     assert paths[:3] == [
         tmp_path / "val2014/COCO_val2014_000000000057.jpg",
         tmp_path / "train2014/COCO_train2014_000000000009.jpg",
         None,
     ]
     assert all(path is None or path.is_file() for path in paths)
-    found = find_images(tmp_path, ids) >= 0
-    assert missing_images(ids, found) == "images: 2 of 5 missing: 11, 12"
-    assert missing_images(ids, found, first=1) == "images: 2 of 5 missing: 11, ..."
-    assert missing_images(ids[:2], found[:2]) == "images: all 2 found"
+    assert missing_images(ids, paths) == "images: 2 of 5 missing: 11, 12"
+    assert missing_images(ids, paths, first=1) == "images: 2 of 5 missing: 11, ..."
+    assert missing_images(ids[:2], paths[:2]) == "images: all 2 found"
     with pytest.raises(DataError, match="neither train2014 nor val2014"):
-        find_images(tmp_path / "train2014", ids)
+        image_path(tmp_path / "train2014", ids)
+
+
+@pytest.mark.parametrize("ending", [".jpeg", ".JPG", ".png"])
+def test_images_are_found_whatever_their_ending_and_none_is_chosen_of_two(tmp_path, ending):
+    ids, image = np.array([9]), tmp_path / "val2014/COCO_val2014_000000000009.jpg"
+    write(image.with_suffix(ending), 0)
+    assert image_path(tmp_path, ids) == [image.with_suffix(ending)]
+    write(image.with_suffix(".gif"), 0)
+    with pytest.raises(DataError, match=r"000009\..* two pictures of one name, and neither is "):
+        image_path(tmp_path, ids)
+    write(image, 0)
+    assert image_path(tmp_path, ids) == [image]
 
 
 def test_audit_prints_sizes_beside_the_published_ones_and_the_sets_overlap(root, capsys):
