@@ -27,7 +27,14 @@ from VQA_and_NLVR2.backbones.build import build_backbone
 from VQA_and_NLVR2.backbones.tokenizer import load_tokenizer, tokenize
 from VQA_and_NLVR2.features.assembly import put_together
 from VQA_and_NLVR2.features.cache import Features
-from VQA_and_NLVR2.features.folder import begin, claim, folder_lock, part_lock, parts_to_make
+from VQA_and_NLVR2.features.folder import (
+    begin,
+    claim,
+    folder_lock,
+    part_lock,
+    parts_to_make,
+    refuse_foreign,
+)
 from VQA_and_NLVR2.features.frozen import VIEW_SEED, Frozen, Pictures, device_of
 from VQA_and_NLVR2.features.plan import Plan, is_complete, made_with, refuse_left_out
 from VQA_and_NLVR2.features.settings import FeatureConfig, FeatureSettings
@@ -62,11 +69,12 @@ def extract(
     only its parts, which are not put together.
 
     `paths` [images], None for a missing one; `config`: the settings that `backbone` was built from.
-    DataError if the folder holds features of anything else (weights, tokens, data, transform ...),
-    complete ones of which a file is missing or damaged, or images are missing or damaged and not to
-    be skipped.
+    SettingsError if the folder holds files of anybody else. DataError if it holds features of
+    anything else (weights, tokens, data, transform ...), complete ones of which a file is missing
+    or damaged, or images are missing or damaged and not to be skipped.
     """
     settings, folder, device = config.features, config.features_folder, device_of(config.device)
+    refuse_foreign(folder)
     _refuse_missing(plan, paths, settings)
     ids, mask = _tokens(plan, backbone)
     made_of = _made_of(plan, backbone, settings, ids, mask)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from i2m2.errors import DataError
-from i2m2.files import lock, write_atomic, write_json
+from i2m2.errors import DataError, SettingsError
+from i2m2.files import is_vacant, lock, write_atomic, write_json
 from i2m2.reading.arrays import open_array
 from VQA_and_NLVR2.features.plan import (
     AGAIN,
@@ -52,6 +52,17 @@ def claim(path: Path, wait: bool = False) -> Iterator[bool]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w") as file:
         yield lock(file, wait) is not False
+
+
+def refuse_foreign(folder: Path) -> None:
+    """SettingsError for a folder that holds something else than an extraction, which begins with
+    index.npz: its files could be overwritten, and `parts` removed."""
+    own = is_vacant(folder) or (folder / "features.json").exists()
+    if not own and not (folder.is_dir() and set(folder.glob("[!.]*")) == {folder / "index.npz"}):
+        raise SettingsError(
+            f"{folder} exists and is neither an empty folder nor one of features; "
+            "empty it or give another --features.dir"
+        )
 
 
 def begin(

@@ -22,7 +22,7 @@ from tests.VQA_and_NLVR2.tiny_vqa import SCENES, extracted, settings
 from VQA_and_NLVR2.extract_features import _without_share, extract_features
 from VQA_and_NLVR2.features import extraction
 from VQA_and_NLVR2.features.cache import open_features
-from VQA_and_NLVR2.features.folder import claim, part_lock
+from VQA_and_NLVR2.features.folder import claim, part_lock, refuse_foreign
 from VQA_and_NLVR2.features.plan import read_facts
 from VQA_and_NLVR2.vqa_vs.data import plan_of
 from VQA_and_NLVR2.vqa_vs.experiment import load
@@ -103,6 +103,25 @@ def test_what_was_broken_off_goes_on_and_ends_the_same(
     extract_features(config)
     assert computed == [0, 1, 2, 3]
     same(arrays(in_parts[1]), arrays(folder))
+
+
+def test_a_folder_of_other_files_is_refused_and_left_as_it_is(vqa_files, tmp_path):
+    own = tmp_path / "own"
+    (own / "parts").mkdir(parents=True)
+    (own / "image.npy").write_text("mine")
+    with pytest.raises(
+        SettingsError, match="own exists and is neither .*give another --features.d"
+    ):
+        extracted(vqa_files, own)
+    assert sorted(own.iterdir()) == [own / "image.npy", own / "parts"]
+    assert (own / "image.npy").read_text() == "mine"
+
+
+def test_an_extraction_that_was_killed_as_it_began_goes_on(tmp_path):
+    for name in (".lock", "index.npz"):
+        refuse_foreign(tmp_path)
+        (tmp_path / name).touch()
+    refuse_foreign(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["fused.npy", "readable.npy", "index.npz"])
