@@ -37,6 +37,7 @@ from VQA_and_NLVR2.features.plan import (
     AGAIN,
     FeatureFacts,
     differences,
+    given_as,
     hash_of,
     made_with,
     read_facts,
@@ -125,10 +126,13 @@ def open_features(
     facts = read_facts(folder)
     if facts is None:
         raise DataError(f"{folder}: no features of the backbone; make them with: {command}")
-    if differing := differences(facts["settings"], made_with(backbone, settings)):
+    now = made_with(backbone, settings)
+    known = given_as(facts, now)
+    if not known:
         raise DataError(
-            f"{folder}: made with other settings: {differing}; "
-            "give the settings there, or another --features.dir"
+            f"{folder}: made with other settings: {differences(facts['settings'], now)}; "
+            "give the settings there, or another --features.dir; or extract with these once: "
+            "if they mean the same, the features are kept, and known by both"
         )
     if not facts["complete"]:
         raise DataError(
@@ -136,7 +140,7 @@ def open_features(
         )
     refuse_left_out(folder, facts, settings)
     named = {**files_of(backbone), **(files or {})}
-    return Features(folder, facts, compare(folder, facts["files"], named))
+    return Features(folder, facts, compare(folder, [one["files"] for one in known], named))
 
 
 class CachedExamples(Dataset):

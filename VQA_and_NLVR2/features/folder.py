@@ -77,7 +77,8 @@ def begin(
     """features.json, made if it is not there. DataError if it is of something else.
 
     Where only the data set's own arrays have changed these are written again, and where image files
-    have been exchanged the parts that they belong to are to be made again: `todo`.
+    have been exchanged the parts that they belong to are to be made again: `todo`. Settings and
+    files that differ and make the same features are added to those of before: `others`.
     """
     sizes = picture_bytes(paths)
     facts = read_facts(folder)
@@ -92,12 +93,12 @@ def begin(
         )
     else:
         exchanged = np.flatnonzero(_read_sizes(folder, len(sizes)) != sizes)
-    now = facts | {
-        "about": dict(plan.about),
-        "settings": dict(settings),
-        "files": identities(files),
-        "index": plan.index_fingerprint,
-    }
+    now = facts | {"about": dict(plan.about), "index": plan.index_fingerprint}
+    given = {"settings": dict(settings), "files": identities(files)}
+    if now["index"] != facts.get("index"):
+        now |= given | {"others": []}
+    elif not any(given.items() <= known.items() for known in (now, *now.get("others", []))):
+        now["others"] = [*now.get("others", []), given]
     if len(exchanged):
         now |= _make_again(folder, facts, exchanged)
     if now != facts:

@@ -85,6 +85,13 @@ class LeftOut(TypedDict):
     first: str  # its name and what is wrong
 
 
+class Given(TypedDict):
+    """What an extraction was given."""
+
+    settings: Plain  # of backbone and features, see `made_with`
+    files: dict[str, str]  # {name: identity}
+
+
 class FeatureFacts(TypedDict, total=False):
     """features.json. What is below `complete` is there once it is true."""
 
@@ -94,6 +101,7 @@ class FeatureFacts(TypedDict, total=False):
     settings: Required[Plain]  # of backbone and features, see `made_with`
     about: Required[Plain]  # the plan's
     files: Required[dict[str, str]]  # {name: identity} of those it was made of
+    others: list[Given]  # others than `settings` and `files` that make the same
     index: Required[str]  # fingerprint of the data set's own arrays
     shard: Required[int]  # images of a part
     todo: Required[list[int] | None]  # parts to be made again; None: all
@@ -118,6 +126,18 @@ def made_with(backbone: BackboneSettings, settings: FeatureSettings) -> dict[str
         if name not in unread:
             found[f"backbone.{name}"] = Path(value).name if isinstance(value, str) else value
     return found | {f"features.{name}": getattr(settings, name) for name in DECISIVE}
+
+
+def given_as(facts: FeatureFacts, now: Values) -> list[Given]:
+    """What extractions of these features were given whose settings mean what those of `now` do: a
+    null stands for what was made with it."""
+    made = {f"backbone.{name}": value for name, value in facts["made_of"].items()}
+
+    def same(there: Values) -> bool:
+        usual = {name for name in now if there.get(name) is None and now[name] == made.get(name)}
+        return not differences(there, {**now, **dict.fromkeys(usual)})
+
+    return [one for one in (facts, *facts.get("others", [])) if same(one["settings"])]
 
 
 def differences(there: Values, now: Values) -> str:

@@ -4,7 +4,7 @@ others pass for them."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,17 +53,23 @@ def files_of(backbone: BackboneSettings) -> dict[str, Path]:
     return {name: Path(value) for name, value in named.items() if value is not None}
 
 
-def compare(folder: Path, stored: Mapping[str, str], named: Mapping[str, Path]) -> list[str]:
-    """DataError names the files that are not those the features in `folder` were made of -> those
-    that are not there."""
-    now = identities({name: path for name, path in named.items() if name in stored})
-    differing = [f"{name} ({named[name]})" for name in now if now[name] != stored[name]]
-    if differing:
-        raise DataError(
-            f"{folder}: made of other files than {', '.join(differing)}; extract the features "
-            "again, which keeps what is the same, or give the files that they were made of"
-        )
-    return [name for name in stored if name not in now]
+def compare(
+    folder: Path, known: Sequence[Mapping[str, str]], named: Mapping[str, Path]
+) -> list[str]:
+    """DataError names the files that are not those the features in `folder` were made of, in any of
+    the ways that are `known` -> those that are not there."""
+    recorded = set().union(*known)
+    now = identities({name: path for name, path in named.items() if name in recorded})
+    for stored in known:
+        differing = [name for name in now if stored.get(name, now[name]) != now[name]]
+        if not differing:
+            return [name for name in stored if name not in now]
+    listed = ", ".join(f"{name} ({named[name]})" for name in differing)
+    raise DataError(
+        f"{folder}: made of other files than {listed}; extract the features again, which keeps "
+        "them if only answers have changed; if questions, weights or tokens have, give another "
+        "--features.dir or delete this folder first; or give the files that they were made of"
+    )
 
 
 def picture_bytes(paths: Iterable[Path | None]) -> np.ndarray:

@@ -20,7 +20,7 @@ from VQA_and_NLVR2.backbones.tokenizer import load_tokenizer, tokenize
 from VQA_and_NLVR2.extract_features import extract_features
 from VQA_and_NLVR2.features import source_files as feature_files
 from VQA_and_NLVR2.features.frozen import Pictures
-from VQA_and_NLVR2.features.plan import differences
+from VQA_and_NLVR2.features.plan import differences, read_facts
 from VQA_and_NLVR2.inputs.images import evaluation_transform, load_rgb, normalise_images
 from VQA_and_NLVR2.make_synthetic import make_synthetic
 from VQA_and_NLVR2.vqa_vs.data import plan_of
@@ -93,6 +93,26 @@ def test_features_of_other_settings_are_refused_by_extraction_and_by_training(
         extract_features(config, again=True)
     with pytest.raises(DataError, match=f"made with other settings: .*{named} "):
         load(config)
+
+
+def test_settings_that_mean_the_same_take_the_same_features(in_parts, tmp_path, capsys):
+    data = in_parts[0].data.folder
+    folder = shutil.copytree(in_parts[1], tmp_path / "f")
+    sized = ["--backbone.image_size", "64"]
+    load(settings(data, folder, *sized))  # what null was: the sizes' own
+    longer = shutil.copy(SIZES, tmp_path / "copy.json")
+    longer.write_text(longer.read_text() + "\n")
+    other = [*sized, "--backbone.sizes", str(longer)]
+    with pytest.raises(DataError, match=r"backbone.sizes .*; or extract with these once"):
+        load(settings(data, folder, *other))
+    before = read_facts(folder)
+    for _ in range(2):
+        extracted(data, folder, *other)
+        assert "already complete" in capsys.readouterr().out
+        facts = read_facts(folder)
+        assert len(facts["others"]) == 1 and facts == before | {"others": facts["others"]}
+    load(settings(data, folder))
+    load(settings(data, folder, *other))
 
 
 def test_a_difference_is_named_and_a_hash_cut_short():
@@ -181,7 +201,10 @@ def test_training_refuses_features_of_other_files_and_says_what_it_cannot_compar
     assert f"{line}: backbone.checkpoint\n" in capsys.readouterr().out
     shutil.copytree(own_data / "tokenizer", tmp_path / "c/tokenizer")
     (tmp_path / "c/tokenizer/vocab.txt").write_text("another")
-    with pytest.raises(DataError, match="made of other files than backbone.tokenizer"):
+    line = (
+        "made of other files than backbone.tokenizer .* if questions, weights or tokens have, give"
+    )
+    with pytest.raises(DataError, match=line):
         load(of("a", "--backbone.tokenizer", str(tmp_path / "c/tokenizer")))
     make_synthetic(tmp_path / "other", "vqa_vs", SCENES, seed=1)
     with pytest.raises(DataError, match="made of other files than Training/Training-Ques.json"):
