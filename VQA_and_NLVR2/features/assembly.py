@@ -27,10 +27,9 @@ def put_together(work: Work, folder: Path, files: Mapping[int, Path], seconds: f
     whole = read_facts(folder)["todo"] is None
     temporary = {name: folder / f".tmp.{name}" for name in shapes}
     arrays = _new_arrays(work, shapes, temporary) if whole else _copied_arrays(folder, temporary)
-    again = {plan.images[row] for k in files for row in work.rows(k).tolist()}
-    before = {} if whole else _read_complaints(folder)
-    complaints = {name: text for name, text in before.items() if name not in again}
-    complaints |= _fill(arrays, work, files)
+    known = _read_complaints(folder) | _fill(arrays, work, files)
+    broken = [plan.images[row] for row in np.flatnonzero(~arrays["readable.npy"])]
+    complaints = {name: known.get(name, "could not be used") for name in broken}
     lines = [f"{name}: {text}\n" for name, text in complaints.items()]
     write_text(folder / "unreadable.txt", "".join(lines))
     first = lines[0].rstrip("\n") if lines else ""
@@ -92,9 +91,10 @@ def _copied_arrays(folder: Path, files: Mapping[str, Path]) -> dict[str, np.ndar
 
 
 def _read_complaints(folder: Path) -> dict[str, str]:
+    """{image: what is wrong} as far as unreadable.txt, a report that anyone may edit, says it."""
     path = folder / "unreadable.txt"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return dict(line.split(": ", 1) for line in lines)
+    lines = path.read_text("utf-8", "replace").splitlines() if path.is_file() else []
+    return dict(line.split(": ", 1) for line in lines if ": " in line)
 
 
 def _fill(

@@ -256,6 +256,26 @@ def test_all_images_that_cannot_be_used_are_listed(own_data, tmp_path):
     ]
 
 
+@pytest.mark.parametrize("edited", [b"a note\n\xff", None])
+def test_the_report_of_unreadable_images_may_be_edited_or_gone(
+    own_data, in_parts, tmp_path, small_parts, edited
+):
+    """The features say by themselves which images these are."""
+    folder, (paths, _) = tmp_path / "f", images_of(own_data, 3, 20)
+    shutil.copytree(in_parts[1], folder)
+    skipping = ["--features.skip_missing", "true"]
+    for path, content in zip(paths, (b"no picture", b"none either"), strict=True):
+        path.write_bytes(content)
+        extracted(own_data, folder, *skipping)
+        report = folder / "unreadable.txt"
+        report.write_bytes(edited) if edited else report.unlink()
+    Image.new("RGB", (65, 64)).save(paths[1])
+    extracted(own_data, folder, *skipping)
+    name = int(paths[0].stem[-12:])
+    assert report.read_text() == f"{name}: could not be used\n"
+    assert read_facts(folder)["left_out"]["images"] == 1
+
+
 def test_exchanged_images_alone_are_computed_again(
     own_data, in_parts, tmp_path, monkeypatch, small_parts, capsys
 ):
