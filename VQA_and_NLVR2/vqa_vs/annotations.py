@@ -138,10 +138,17 @@ def _answers(record: dict[str, Any]) -> list[str]:
         if len(given) != PEOPLE:
             raise ValueError(f"{len(given)} answers, not {PEOPLE}")
     else:
-        given = [answer for answer, count in record["answer_count"].items() for _ in range(count)]
+        counts = record["answer_count"]
+        if wrong := [f"{answer!r}: {n!r}" for answer, n in counts.items() if not _is_count(n)]:
+            raise ValueError(f"answer_count {wrong[0]} is no count")
+        given = [answer for answer, n in counts.items() for _ in range(n)]
         if len(given) > PEOPLE:
             raise ValueError(f"counts {len(given)} answers, more than {PEOPLE}")
     return given
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and value >= 0
 
 
 def join(questions: Questions, annotations: Annotations) -> VqaSplit:

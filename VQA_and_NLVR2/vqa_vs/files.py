@@ -150,8 +150,7 @@ def _members(
             ids = read_questions(source).question_id
         elif key in rest:
             source = Source(extra.path, f"{extra.member}[{key}]")
-            ids = np.array(rest[key], np.int64)
-            check_ids(source, ids)
+            ids = _listed(source, rest[key])
         else:
             raise DataError(
                 f"{bases[0]}: no {_ood_file(name)}, nor {TEST} with {key}; {HOW_TO_GET}"
@@ -164,6 +163,19 @@ def _members(
             )
         member[at, place] = True
     return member
+
+
+def _listed(source: Source, value: Any) -> np.ndarray:
+    """The ids of a list in test_annotations.json."""
+    if not isinstance(value, list):
+        raise DataError(f"{source}: is no list of question_ids; get the file again")
+    if wrong := [number for number in value if type(number) is not int or abs(number) >> 63]:
+        raise DataError(
+            f"{source}: {wrong[0]!r} is no question_id, which are integers; get the file again"
+        )
+    ids = np.array(value, np.int64)
+    check_ids(source, ids)
+    return ids
 
 
 def count_vocabulary(
@@ -184,12 +196,16 @@ def count_vocabulary(
             return build_vocabulary(chain.from_iterable(majority), minimum)
     splits = {split: data.splits[split] for split in RULES[rule].splits}
     for name, split in splits.items():
-        lacking = (split.majority.codes < 0).sum()
-        if lacking:
+        lacking = split.question_id[split.majority.codes < 0]
+        if len(lacking):
+            get = f"give {STEMS[name]}-Ans.json with one in every record"
+            if rule == "fiber":
+                get += f", or VQA v2's {' and '.join(VQA_V2)}"
+            if name not in RULES["training"].splits:
+                get += ", or choose the vocabulary `training`"
             raise DataError(
-                f"{name}: {lacking:,} questions have no majority answer, which vocabulary {rule} "
-                "counts; add IID-Test-Ans.json or VQA v2's "
-                "v2_mscoco_{train,val}2014_annotations.json, or choose the vocabulary `training`"
+                f"{name}: {len(lacking):,} questions have no multiple_choice_answer, which "
+                f"vocabulary {rule} counts, first question_id {lacking[0]}; {get}"
             )
     majority = (split.majority.texts() for split in splits.values())
     return build_vocabulary(chain.from_iterable(majority), minimum)

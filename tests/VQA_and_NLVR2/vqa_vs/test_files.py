@@ -140,25 +140,51 @@ def test_reading_in_blocks_equals_reading_at_once(root, monkeypatch):
         assert same(plain, read_vqa_vs(root))
 
 
-def test_test_annotations_stand_in_for_the_answers_and_the_sets(root):
-    plain = read_vqa_vs(root)
-    record = {
-        "answer_type": "other",
-        "answers_word": ["red"],
-        "answer_count": {"red": 6, "blue": 3, "wine red": 1},
-    }
+def in_test_annotations(root, counts=None, **others):
+    """The test's answers and sets in test_annotations.json, some entries being `others`."""
+    counts = counts or {"red": 6, "blue": 3, "wine red": 1}
+    record = {"answer_type": "other", "answers_word": ["red"], "answer_count": counts}
     counted = [{"question_id": i, **record} for i in PARTS["IID-Test"]]
     lists = {
         f"{name.replace('+', '')}_qid": list(PARTS["IID-Test"])[: k + 1]
         for k, name in enumerate(OOD_SETS)
     }
-    write(root / "test_annotations.json", {**lists, "annotations": counted})
+    write(root / "test_annotations.json", {**lists, **others, "annotations": counted})
     (root / "IID-Test/IID-Test-Ans.json").unlink()
     shutil.rmtree(root / "OOD-Test")
+
+
+@pytest.mark.parametrize("ids", [["a"], None, {"1": 2}, [[1]], [3000.4], [3000.0], [True], [1e30]])
+def test_a_list_of_ids_that_is_none_is_named_by_file_and_key(root, ids):
+    in_test_annotations(root, QT_qid=ids)
+    with pytest.raises(DataError, match=r"test_annotations.json:\[QT_qid\]: .* question_id"):
+        read_vqa_vs(root)
+
+
+@pytest.mark.parametrize("counts", [{"red": -3, "blue": 4}, {"red": 2.0}, {"red": True}])
+def test_answers_are_counted_by_whole_numbers(root, counts):
+    in_test_annotations(root, counts)
+    with pytest.raises(DataError, match=r"question_id 3000\): answer_count 'red': .* is no count"):
+        read_vqa_vs(root)
+
+
+def test_a_vocabulary_that_cannot_be_counted_says_what_can_be_done(root):
+    path = root / "Training/Training-Ans.json"
+    rows = json.loads(path.read_text())
+    del rows[2]["multiple_choice_answer"]
+    write(path, rows)
+    line = "first question_id 1009; give Training/Training-Ans.json with one in every record$"
+    with pytest.raises(DataError, match=line):
+        count_vocabulary(read_vqa_vs(root), "training")
+
+
+def test_test_annotations_stand_in_for_the_answers_and_the_sets(root):
+    plain = read_vqa_vs(root)
+    in_test_annotations(root)
     data = read_vqa_vs(root)
     assert same(plain, data)
     assert count_vocabulary(data, "training").answers == ("red",)
-    with pytest.raises(DataError, match="test: 10 questions have no majority answer"):
+    with pytest.raises(DataError, match="test: 10 questions have no mul.*or choose the voc"):
         count_vocabulary(data, "fiber")
     for part, ids in (("train", PARTS["Training"]), ("val", PARTS["IID-Test"])):
         write(root / f"v2_mscoco_{part}2014_annotations.json", {"annotations": answers(*ids)})
