@@ -23,7 +23,7 @@ from VQA_and_NLVR2.backbones.fiber_checkpoint import load_entries, sized_fiber
 from VQA_and_NLVR2.backbones.roberta import RobertaSizes
 from VQA_and_NLVR2.backbones.settings import BackboneSettings, display_name
 from VQA_and_NLVR2.backbones.swin import PATCH, SwinSizes
-from VQA_and_NLVR2.backbones.tokenizer import quiet_libraries
+from VQA_and_NLVR2.backbones.tokenizer import quiet_libraries, refuse_no_folder
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -76,6 +76,7 @@ def build_fiber_from_hub(settings: BackboneSettings) -> FIBER:
 def from_hub(cls: type[Model], name: str, setting: str, **options: object) -> Model:
     """A model of transformers by hub name or local folder. SettingsError in one line if it is not
     there or of another kind."""
+    refuse_no_folder(setting, name, "config.json and the weights")
     logging.disable_progress_bar()
     try:
         # They would also list the classifier's weights, which we leave out.

@@ -17,6 +17,7 @@ from i2m2.reading.paths import damaged
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+FILES = "tokenizer.json and tokenizer_config.json"  # which says what the padding is
 # Ids 0, 1, 2, 3: RoBERTa's.
 SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
 
@@ -24,7 +25,7 @@ SPECIAL = {"bos_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "unk_t
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """The tokenizer of a name on the hub or of a local folder. SettingsError, with what to
     download, where it cannot be had; DataError for a folder with a damaged one."""
-    _refuse_no_folder(name)  # the hub, asked for it, is tried for half a minute
+    refuse_no_folder("tokenizer", name, FILES)
     from transformers import AutoTokenizer  # here: the library takes seconds to import
 
     try:
@@ -42,19 +43,22 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         ) from None
     if tokenizer.pad_token_id is None:
         raise SettingsError(
-            f"tokenizer {name} has no padding token; "
-            "give the text encoder's own, such as roberta-base"
+            f"tokenizer {name} has no padding token; give the text encoder's own, such as "
+            f"roberta-base, or a folder that holds both {FILES}"
         )
     return tokenizer
 
 
-def _refuse_no_folder(name: str) -> None:
-    """SettingsError for what can only be a folder's name, and is not there."""
-    is_path = name.startswith((".", "/")) or ("/" in name and Path(name).parent.is_dir())
-    if is_path and not Path(name).exists():
+def refuse_no_folder(setting: str, name: str, holding: str) -> None:
+    """SettingsError for what can only be a folder's name, and is not there, or is a file: the hub,
+    asked for it, is tried for half a minute."""
+    path = Path(name)
+    is_path = name.startswith((".", "/")) or ("/" in name and path.parent.is_dir())
+    if path.is_file():
+        raise SettingsError(f"{setting} {name}: is a file; give a folder that holds {holding}")
+    if is_path and not path.exists():
         raise SettingsError(
-            f"tokenizer {name}: no such folder; give one that holds tokenizer.json, "
-            "or a name on the hub, such as roberta-base"
+            f"{setting} {name}: no such folder; give one that holds {holding}, or a name on the hub"
         )
 
 

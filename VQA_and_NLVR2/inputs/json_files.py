@@ -133,9 +133,11 @@ def read_list(
 
 def first_record(source: Source | Path) -> Any:
     """The first record of a list, of an object's list, or of JSON lines; None where there is
-    none."""
+    none, the value itself where the file is another value."""
     with open_text(source) as file:
         reader = _Reader(file)
+        if reader.peek() not in ("[", "{"):
+            return reader.value()
         if reader.take() == "[":
             return next(reader.elements(), None)
         record = {}

@@ -228,13 +228,14 @@ def test_weights_that_are_not_there_are_asked_for_in_one_line(hub, monkeypatch, 
         {"kind": "flava"},
         {"kind": "fiber_hub"},
         {"kind": "fiber_hub", "image_encoder": str(hub / "swin"), "text_encoder": "nobody/nothing"},
-        {"kind": "flava", "flava": str(tmp_path / "missing")},
     ):
         with pytest.raises(
             SettingsError, match="Without network: get it elsewhere .hf download .* and set "
         ) as error:
             build_backbone(BackboneSettings(**settings))
         assert "\n" not in str(error.value)
+    with pytest.raises(SettingsError, match="missing: no such folder; give one that holds config"):
+        build_backbone(BackboneSettings(kind="flava", flava=str(tmp_path / "missing")))
     with pytest.raises(
         SettingsError, match="roberta holds a model of type roberta; swin is needed"
     ):

@@ -257,11 +257,14 @@ def test_a_truncated_file_an_empty_one_and_an_empty_folder_are_named(train, tmp_
 def test_the_audit_names_splits_that_are_absent_and_files_that_hold_no_sentences(train, capsys):
     folder = train.parent
     (folder / "notes.json").write_text('{"about": "something else"}')
+    for value in ('"s"', "3", "null", " -1.5 "):
+        (folder / f"value{len(value)}.json").write_text(value)
     main(["--dataset", "nlvr2", "--data", str(folder)])
     printed = capsys.readouterr().out
     assert "dev: MISSING" in printed and "test1: MISSING" in printed
     assert "train: MISSING" not in printed
     assert "notes.json: holds no NLVR2 sentences, left out" in printed
+    assert printed.count("holds no NLVR2 sentences, left out") == 5
     assert "images: not looked at" in printed
     (folder / "dev.json").write_text('{"about": "something else"}')
     with pytest.raises(DataError, match="dev.json: holds no NLVR2 sentences"):
