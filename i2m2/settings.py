@@ -97,7 +97,8 @@ class RunConfig:
             CUDA graph each, for small networks on one GPU
         threads: CPU threads; null: those an interrupted run began with, else one for a model that
             is too small for more, else PyTorch's choice (OMP_NUM_THREADS)
-        workers: number of processes that load data; 0: the training process does
+        workers: number of processes that load data, of which there is at most one for each
+            processor; 0: the training process does
         tracker: a further log for TensorBoard or Weights & Biases, beside metrics.jsonl
         optim: how a model is trained
     """

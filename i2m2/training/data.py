@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
@@ -239,9 +240,11 @@ def loader(
     workers: int = 0,
     pin_memory: bool = False,
 ) -> Iterable[Batch]:
-    """Batches of the given positions, in that order."""
+    """Batches of the given positions, in that order, whatever the number of workers: at most one
+    for each processor that the process may use."""
     if isinstance(dataset, ResidentDataset) or not workers and not pin_memory:
         return (dataset[part] for part in positions)  # a DataLoader adds nothing here but time
+    workers = min(workers, len(os.sched_getaffinity(0)))  # PyTorch would warn of more
     options = {"num_workers": workers, "pin_memory": pin_memory}
     return DataLoader(dataset, batch_size=None, sampler=list(positions), **options)
 

@@ -1,5 +1,6 @@
 """The order of examples, the division of an update, and the checks on loading."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,12 @@ def test_loader_gives_the_rows_asked_for_in_their_stored_type(workers):
     assert [batch["y"].tolist() for batch in batches] == [[2, 0], [0]]
     assert batches[0]["inputs"]["image"].dtype == torch.uint8
     assert batches[0]["inputs"]["image"].tolist() == [[20, 21, 22, 23], [0, 1, 2, 3]]
+
+
+def test_no_more_workers_than_processors_load_data():
+    cores, data = len(os.sched_getaffinity(0)), split()
+    assert loader(data, [np.arange(6)], workers=1000).num_workers == cores
+    assert loader(data, [np.arange(6)], workers=1).num_workers == 1
 
 
 def test_a_value_that_is_not_finite_is_reported_with_file_and_row():
