@@ -59,7 +59,7 @@ def read_examples(config: NLVR2Data) -> Found:
     read = {name: _read(source, name) for name, source in files.items()}
     train, val = read["train"], read["dev"]
     if config.hold_out is not None:
-        train, val = hold_out(train, config.hold_out)
+        train, val = hold_out(train, config.hold_out, files["train"])
     train = train.take(first_of(np.arange(len(train)), config.train_size))
     found = Found({}, {}, [])
     for name, sentences in {"train": train, "val": val, "test": read["test1"]}.items():

@@ -137,24 +137,27 @@ def _check(record: dict[str, str], rest: list[str]) -> None:
         raise ValueError(f"label {record['label']!r} is neither 'True' nor 'False'")
 
 
-def hold_out(sentences: Sentences, directories: Iterable[int]) -> tuple[Sentences, Sentences]:
-    """-> training examples without those directories, and those of them: whole directories, since
-    pairs and sentences recur inside.
+def hold_out(
+    sentences: Sentences, directories: Iterable[int], source: Source | Path
+) -> tuple[Sentences, Sentences]:
+    """-> training examples, read from `source`, without those directories, and those of them: whole
+    directories, since pairs and sentences recur inside.
 
     SettingsError if one of them has no examples, or no other is left.
     """
     directories = sorted(set(directories))
     present = np.unique(sentences.directory)
     if present[0] < 0:
+        without = sentences.identifier[sentences.directory < 0]
         raise DataError(
-            f"{(sentences.directory < 0).sum():,} examples have no directory, "
-            "so they are not NLVR2's train.json"
+            f"{source}: {len(without):,} examples have no directory, first {without[0]}, which all "
+            "of NLVR2's train.json have; get the file again, or set data.hold_out to null"
         )
     absent = [number for number in directories if number not in present]
     if absent or not directories or len(directories) == len(present):
         raise SettingsError(
-            f"directories {directories} cannot be held out: the file has {len(present)}, "
-            f"{present[0]}..{present[-1]}; name some of them"
+            f"data.hold_out {directories} cannot be held out: {source} has {len(present)} "
+            f"directories, {present[0]}..{present[-1]}; name some of them"
         )
     held = np.isin(sentences.directory, directories)
     return sentences.take(~held), sentences.take(held)

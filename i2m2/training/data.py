@@ -329,17 +329,29 @@ def check_dataset(splits: Mapping[str, MultimodalDataset], num_classes: int) -> 
         if not len(split):
             raise DataError(f"{name}: no examples; every split needs at least one")
         if len(split.y) != len(split):
-            raise DataError(f"{name}: {len(split)} examples and {len(split.y)} rows of labels")
-        wrong = (split.y < 0) | (split.y >= num_classes)
-        if wrong.any():
-            row = int(np.flatnonzero(wrong.reshape(len(split), -1).any(axis=1))[0])
-            label = f"label {split.y[row]} of id {split.id[row]}"
-            raise DataError(f"{name}: {label} is outside 0..{num_classes - 1}")
+            raise DataError(
+                f"{name}: {len(split)} examples and {len(split.y)} rows of labels; give one each"
+            )
+        _check_labels(name, split, num_classes)
         if isinstance(split, ArrayDataset):
             split.check_rows(name)
-        if len(np.unique(split.id)) != len(split):
-            raise DataError(f"{name}: an id occurs twice")
+        ids, times = np.unique(split.id, return_counts=True)
+        if len(ids) != len(split):
+            twice = f"id {ids[times > 1][0]} occurs {times[times > 1][0]} times"
+            raise DataError(f"{name}: {twice}; give every example an id of its own")
     for (one, first), (other, second) in combinations(splits.items(), 2):
         if len(shared := np.intersect1d(first.id, second.id)):
             what = f"{other} and {one} share {len(shared)} ids, first {shared[0]}"
             raise DataError(f"{what}; splits must be disjoint")
+
+
+def _check_labels(name: str, split: MultimodalDataset, num_classes: int) -> None:
+    wrong = np.argwhere((split.y < 0) | (split.y >= num_classes))
+    if len(wrong):
+        row, *place = wrong[0]
+        names = getattr(split, "labels", None) or range(split.y.shape[-1])
+        which = f" ({names[place[0]]})" if place else ""
+        raise DataError(
+            f"{name}: label {split.y[(row, *place)]}{which} of id {split.id[row]} is outside "
+            f"0..{num_classes - 1}; correct it, or let there be more classes"
+        )

@@ -126,17 +126,17 @@ def test_subset_is_found_by_identifier(train, tmp_path):
 
 def test_whole_directories_are_held_out(train, tmp_path):
     sentences = read_nlvr2(train)
-    kept, held = hold_out(sentences, [12])
+    kept, held = hold_out(sentences, [12], train)
     assert kept.identifier.tolist() == [
         name for name, *_ in EXAMPLES[:5]
     ] and held.identifier.tolist() == ["train-9-0-0"]
     for directories in ([3, 12], [5], []):
-        with pytest.raises(SettingsError, match=r"the file has 2, 3..12"):
-            hold_out(sentences, directories)
+        with pytest.raises(SettingsError, match=r"train.json has 2 directories, 3..12"):
+            hold_out(sentences, directories, train)
     dev = tmp_path / "dev.json"
     dev.write_text(line("dev-1-0-0", "True"))
-    with pytest.raises(DataError, match="1 examples have no directory"):
-        hold_out(read_nlvr2(dev), [1])
+    with pytest.raises(DataError, match="dev.json: 1 examples have no directory, first dev-1-0-0"):
+        hold_out(read_nlvr2(dev), [1], dev)
 
 
 @pytest.mark.parametrize("layout", ["images/train/{}/", "images/", "", "train/{}/"])

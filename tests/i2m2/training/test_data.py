@@ -287,10 +287,19 @@ def test_facts_that_a_run_could_not_keep_are_refused(change, message):
         (
             split(y=np.array([0, 1, 10, 0, 0, 0])),
             split(first_id=9),
-            "train: label 10 of id 2 is outside 0..2",
+            "train: label 10 of id 2 is outside 0..2; correct it, or let there be more classes",
+        ),
+        (
+            split(y=np.array([[0, 1], [0, 3]]).repeat(3, axis=0), labels=["acl", "meniscus"]),
+            split(first_id=9),
+            r"train: label 3 \(meniscus\) of id 3 is outside 0..2; correct it",
         ),
         (split(), split(0, first_id=9), "test: no examples"),
-        (split(id=np.zeros(6, int)), split(first_id=9), "train: an id occurs twice"),
+        (
+            split(id=np.array([3, 8, 4, 8, 5, 6])),
+            split(first_id=9),
+            "train: id 8 occurs 2 times; give every example an id of its own",
+        ),
         (
             split(rows=np.arange(6) + 1),
             split(first_id=9),
