@@ -28,12 +28,12 @@ def load_rgb(path: Path) -> Image.Image:
     """Decode an image by its content, whatever its name says (NLVR2's .png are often JPEG), to
     8-bit RGB.
 
-    Grey, palette and CMYK are converted; of 16-bit grey the upper byte is taken; what is
+    Grey, palette and CMYK are converted; of 16-bit grey the upper byte is taken. What is
     transparent shows white, as on the web page that people answered from (the published code shows
     whatever colour lies under it); of an animation the first frame. An EXIF orientation is not
     applied: neither did the published code, nor the browsers of those years, so that left and right
     in questions and sentences mean the pixels as stored. DataError names a file that is missing, no
-    image, cut short, or too large.
+    image, cut short, too large, or of 32-bit grey.
     """
     if other := what_else(path):
         raise DataError(f"{path}: no readable image (it is {other}); get the file again")
@@ -45,8 +45,13 @@ def load_rgb(path: Path) -> Image.Image:
                     f"have, {MOST_PIXELS:,}; put a smaller copy in its place"
                 )
             image.load()
+            if image.mode in ("I", "F"):
+                raise DataError(
+                    f"{path}: has grey of 32 bits, of which nothing says what is white; "
+                    "save it with 8 or 16 bits"
+                )
             if image.mode.startswith("I;16"):  # Pillow's own conversion would clip at 255
-                image = image.point(lambda value: value / 256).convert("L")
+                image = _of_16_bits(image)
             if image.has_transparency_data:
                 white = Image.new("RGBA", image.size, "white")
                 image = Image.alpha_composite(white, image.convert("RGBA"))
@@ -56,6 +61,14 @@ def load_rgb(path: Path) -> Image.Image:
     except _BROKEN as error:
         what = " ".join(str(error).split()).replace(repr(str(path)), "the file")
         raise DataError(f"{path}: no readable image ({what}); get the file again") from error
+
+
+def _of_16_bits(image: Image.Image) -> Image.Image:
+    """The upper byte of each pixel; of the value that means transparent, white."""
+    values = np.array(image)
+    grey = (values >> 8).astype(np.uint8)
+    grey[values == image.info.get("transparency", -1)] = 255
+    return Image.fromarray(grey)
 
 
 def evaluation_transform(image: Tensor | Image.Image, side: int) -> Tensor:

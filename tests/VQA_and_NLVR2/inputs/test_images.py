@@ -88,6 +88,27 @@ def test_transparent_pixels_are_white_as_on_a_page(tmp_path):
     assert np.array(load_rgb(path)).tolist() == [[[255, 255, 255], [40, 50, 60]]]
 
 
+@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_grey_of_16_bits_keeps_its_upper_byte_and_what_is_transparent_is_white(
+    tmp_path, ending, order
+):
+    values = np.array([[258, 25_600, 65_535]], f"{order}u2")
+    image = Image.frombytes("I;16" if order == "<" else "I;16B", (3, 1), values.tobytes())
+    path = save(tmp_path / f"deep.{ending}", image)
+    assert np.array(load_rgb(path))[0, :, 0].tolist() == [1, 100, 255]
+    image = Image.fromarray(values.astype(np.uint16))
+    path = save(tmp_path / "clear.png", image, transparency=258)
+    assert np.array(load_rgb(path))[0, :, 0].tolist() == [255, 100, 255]
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_grey_whose_white_is_not_known_is_refused(tmp_path, kind):
+    path = save(tmp_path / "wide.tif", Image.fromarray(np.array([[1, 70_000]], kind)))
+    with pytest.raises(DataError, match="wide.tif: has grey of 32 bits.* save it with 8 or 16"):
+        load_rgb(path)
+
+
 def test_exif_orientation_leaves_the_pixels_as_stored(photo, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
