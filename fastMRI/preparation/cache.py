@@ -35,6 +35,7 @@ from i2m2.reading.records import read_record
 
 RECIPE = 1  # counts up when the same settings give other volumes
 HEADER = ("volume", "slice", "part", "patient", *LABELS)
+LEFTOVERS = ("volumes/.*.tmp.*.h5", ".*.tmp.slices.csv", ".*.tmp.dataset.json")
 AGAIN = "delete it and give the command of the preparation again"
 
 Row = tuple[str | int, ...]  # of slices.csv, as HEADER says
@@ -113,15 +114,21 @@ def begin(
 ) -> dict[str, PreparedVolume]:
     """Remove what a killed preparation left half written, and return the volumes that it finished.
 
-    SettingsError if the folder was made with other `settings` (of the volumes), or was
-    `labelled_with` other lists or another split.
+    DataError if the folder holds files of others, which would be lost. SettingsError if it was made
+    with other `settings` (of the volumes), or was `labelled_with` other lists or another split.
     """
-    for folder in (out, out / "volumes"):
-        for leftover in folder.glob(".*.tmp.*"):
-            leftover.unlink(missing_ok=True)
     files = volumes_in(out)
-    described = {name: describe(path) for name, path in files.items()}
-    done = {name: volume for name, volume in described.items() if volume is not None}
+    done = {name: describe(path) for name, path in files.items()}
+    foreign = [files[name] for name, volume in done.items() if volume is None]
+    table = out / "slices.csv"
+    if table.is_file() and not table.read_bytes().startswith(",".join(HEADER).encode()):
+        foreign.append(table)
+    if foreign:
+        raise DataError(
+            f"{foreign[0]}: not written by this preparation, or damaged since; "
+            "move it away (or delete it, if it is damaged) and give the same command again, "
+            "or give another --out"
+        )
     for name, volume in done.items():
         if volume.settings != settings:
             what = differing(volume.settings, settings)
@@ -129,6 +136,9 @@ def begin(
                 f"{out / 'volumes' / name}.h5 has other settings: {what}; "
                 "give another --out, or delete that folder"
             )
+    for pattern in LEFTOVERS:
+        for leftover in out.glob(pattern):
+            leftover.unlink(missing_ok=True)
     if strangers := sorted(set(files) - set(sources)):
         raise SettingsError(
             f"{out}: holds {len(strangers)} volumes that are not among the raw ones, "

@@ -62,12 +62,13 @@ def prepare(
     sources = find_volumes(raw)
     unlisted = _unlisted(sources, lists.volumes, file_list, skip_bad)
     wanted = {name: path for name, path in sources.items() if name not in unlisted}
-    done = cache.begin(out, settings, labelled_with, wanted)
     coils = find_volumes(multicoil, "multicoil") if multicoil else {}
     jobs = []
     for name, path in wanted.items():
         prepared, last = out / "volumes" / f"{name}.h5", lists.annotations.last_slice(name)
         jobs.append(Job(path, coils.get(name), prepared, rules, settings, last, skip_bad))
+    _refuse_to_overwrite(jobs)
+    done = cache.begin(out, settings, labelled_with, wanted)
     volumes, bad = _convert_all(jobs, done, workers or os.cpu_count() or 1)
     return _finish(out, sources, volumes, unlisted | bad, lists, labelled_with, settings)
 
@@ -162,6 +163,10 @@ class Job(NamedTuple):
     def name(self) -> str:
         return self.raw.stem
 
+    @property
+    def sources(self) -> list[Path]:
+        return [path for path in (self.raw, self.multicoil) if path is not None]
+
     def is_done(self, volume: PreparedVolume | None) -> bool:
         """Whether this prepared volume was made of the raw file, and holds every annotated
         slice."""
@@ -170,13 +175,24 @@ class Job(NamedTuple):
         return (volume.source, volume.source_bytes) == (self.raw.name, self.raw.stat().st_size)
 
 
+def _refuse_to_overwrite(jobs: Iterable[Job]) -> None:
+    """SettingsError if a volume would be written in the place of a raw file."""
+    for job in filter(lambda job: job.prepared.exists(), jobs):
+        for source in filter(Path.exists, job.sources):
+            if source.samefile(job.prepared):
+                raise SettingsError(
+                    f"{job.prepared}: would be written over the raw file {source}; "
+                    "give another --out"
+                )
+
+
 def convert(job: Job) -> tuple[str, PreparedVolume | None, str]:
     """-> volume, what was written of it, or None and why it was dropped."""
-    job.prepared.unlink(missing_ok=True)  # of another raw file, or damaged
     try:
         volume = read_volume(job.raw, job.rules, job.multicoil, job.last_annotated)
     except DataError as error:
         if job.skip_bad:
+            job.prepared.unlink(missing_ok=True)  # made of another raw file
             return job.name, None, str(error)
         raise DataError(f"{error} (--skip-bad drops and lists such volumes)") from error
     cache.write_volume(job.prepared, volume, job.settings)

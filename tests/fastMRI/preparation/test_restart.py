@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,6 @@ def test_broken_off_preparation_goes_on(few, tmp_path, monkeypatch, capsys):
     monkeypatch.undo()
     assert not (out / "dataset.json").exists()
     (out / "volumes/.99.tmp.file1000002.h5").write_bytes(b"half of a file")
-    (out / "volumes/file1000003.h5").write_bytes(b"damaged")
     with pytest.raises(DataError, match="has not finished"):
         main(["--check", str(out)])
     capsys.readouterr()
@@ -54,6 +54,40 @@ def test_broken_off_preparation_goes_on(few, tmp_path, monkeypatch, capsys):
         for folder in (out, whole)
     )
     assert made == expected
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize("given", ["--raw", "--multicoil"])
+@pytest.mark.parametrize("linked", [False, True])
+def test_raw_files_are_never_overwritten(few, tmp_path, given, linked):
+    out, own = tmp_path / "out", few / "volumes"
+    (few / "singlecoil_train").rename(own)
+    raw, others = own, tmp_path / "others"
+    if given == "--multicoil":
+        raw = shutil.copytree(own, others)
+    if linked:
+        out.mkdir()
+        (out / "volumes").symlink_to(own)
+    before = contents(tmp_path)
+    coils = ["--multicoil", str(own)] if given == "--multicoil" else []
+    command = ["--raw", str(raw), *arguments(few, out if linked else few, "--skip-bad")[2:], *coils]
+    with pytest.raises(SettingsError, match="file1000000.h5: would be written over the raw file"):
+        main(command)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("place", ["volumes/file1000000.h5", "volumes/mine.h5", "slices.csv"])
+def test_files_of_others_are_refused_and_stay(few, tmp_path, place):
+    theirs = tmp_path / "out" / place
+    theirs.parent.mkdir(parents=True)
+    theirs.write_bytes(b"of somebody else")
+    before = contents(tmp_path)
+    with pytest.raises(DataError, match=f"{place}: not written by this preparation"):
+        main(arguments(few, tmp_path / "out", "--skip-bad"))
+    assert contents(tmp_path) == before
 
 
 def test_a_full_disk_is_one_error_that_names_the_volume(few, tmp_path, monkeypatch):
