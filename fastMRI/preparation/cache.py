@@ -16,7 +16,7 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from i2m2.reading.records import read_record
 RECIPE = 1  # counts up when the same settings give other volumes
 HEADER = ("volume", "slice", "part", "patient", *LABELS)
 LEFTOVERS = ("volumes/.*.tmp.*.h5", ".*.tmp.slices.csv", ".*.tmp.dataset.json")
+BLOCK, BLOCKS = 1 << 16, 16  # bytes of a raw file that are compared, and in how many places
+ATTRIBUTES = ("acquisition", "patient_id", "max")
 AGAIN = "delete it and give the command of the preparation again"
 
 Row = tuple[str | int, ...]  # of slices.csv, as HEADER says
@@ -51,12 +53,29 @@ def stamp(path: Path) -> str:
     return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
 
 
-def write_volume(path: Path, volume: Volume, settings: Settings) -> None:
+def digest_of(sources: Iterable[Path]) -> str:
+    """What stands for the content of raw files: their sizes, the attributes that matter, and blocks
+    spread over them. Reading all of their gigabytes would take as long as preparing them."""
+    digest = hashlib.sha256()
+    for path in sources:
+        with h5py.File(path, "r") as file:  # whose attributes may lie between the blocks
+            known = [str(_plain(file.attrs.get(key))) for key in ATTRIBUTES]
+        size = path.stat().st_size
+        digest.update(ascii([size, known]).encode())
+        with open(path, "rb") as file:
+            for start in np.linspace(0, max(size - BLOCK, 0), BLOCKS).astype(int).tolist():
+                file.seek(start)
+                digest.update(file.read(BLOCK))
+    return digest.hexdigest()[:16]
+
+
+def write_volume(path: Path, volume: Volume, settings: Settings, source_digest: str) -> None:
     """Write one prepared volume atomically.
 
     Attributes: the fields of `PreparedVolume` but the number of slices; the settings as JSON.
     """
     attributes = msgspec.to_builtins(volume.facts)
+    attributes["source_digest"] = source_digest
     attributes["settings"] = json.dumps(settings, sort_keys=True)
     attributes["settings_hash"] = settings_hash(settings)
     attributes["crc32"] = crc32(volume.image, volume.rss)

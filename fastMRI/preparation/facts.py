@@ -33,8 +33,12 @@ class VolumeFacts(_Facts, kw_only=True):
 
 
 class PreparedVolume(VolumeFacts, kw_only=True):
-    """The attributes of a prepared volume, and its number of slices."""
+    """The attributes of a prepared volume, and its number of slices.
 
+    `source_digest`: see `cache.digest_of`; None in files of earlier versions.
+    """
+
+    source_digest: str | None = None
     settings: Settings
     settings_hash: str
     crc32: int

@@ -6,11 +6,13 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from fastMRI.preparation import cache, report
 from fastMRI.preparation.facts import DatasetFacts, PreparedVolume, Settings
+from fastMRI.preparation.hdf5 import UNREADABLE
 from fastMRI.preparation.labels import (
     LABELS,
     Annotations,
@@ -168,11 +170,13 @@ class Job(NamedTuple):
         return [path for path in (self.raw, self.multicoil) if path is not None]
 
     def is_done(self, volume: PreparedVolume | None) -> bool:
-        """Whether this prepared volume was made of the raw file, and holds every annotated
+        """Whether this prepared volume was made of the raw files, and holds every annotated
         slice."""
-        if volume is None or volume.slices <= self.last_annotated:
+        if volume is None or volume.slices <= self.last_annotated or volume.source != self.raw.name:
             return False
-        return (volume.source, volume.source_bytes) == (self.raw.name, self.raw.stat().st_size)
+        with suppress(*UNREADABLE):  # which the conversion names
+            return volume.source_digest == cache.digest_of(self.sources)
+        return False
 
 
 def _refuse_to_overwrite(jobs: Iterable[Job]) -> None:
@@ -195,7 +199,7 @@ def convert(job: Job) -> tuple[str, PreparedVolume | None, str]:
             job.prepared.unlink(missing_ok=True)  # made of another raw file
             return job.name, None, str(error)
         raise DataError(f"{error} (--skip-bad drops and lists such volumes)") from error
-    cache.write_volume(job.prepared, volume, job.settings)
+    cache.write_volume(job.prepared, volume, job.settings, cache.digest_of(job.sources))
     return job.name, cache.describe(job.prepared), ""
 
 
@@ -206,6 +210,9 @@ def _convert_all(
     volumes = {job.name: done[job.name] for job in jobs if job.is_done(done.get(job.name))}
     if volumes:
         print(f"prepared already: {len(volumes):,} of {len(jobs):,} volumes")
+    if earlier := sum(volume.source_digest is None for volume in done.values()):
+        why = "an earlier version did not record what their raw files held"
+        print(f"prepared anew: {earlier:,} volumes, since {why}")
     missing = [job for job in jobs if job.name not in volumes]
     bad: Reasons = {}
     for name, volume, why in each(convert, missing, workers, "preparing"):

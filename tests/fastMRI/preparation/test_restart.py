@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+import h5py
 import pytest
 
 from fastMRI.preparation import cache
@@ -116,6 +117,53 @@ def test_new_and_replaced_raw_files_are_prepared(few, tmp_path, capsys):
     says = "1 volumes that are not among the raw ones, such as file1000004"
     with pytest.raises(SettingsError, match=says):
         main(arguments(few, tmp_path / "out", "--split", "volume"))
+
+
+def exchange(path):
+    """Another phase."""
+    with h5py.File(path, "r+") as file:
+        file["kspace"][()] = -file["kspace"][()]
+
+
+def name_patient(path):
+    with h5py.File(path, "r+") as file:
+        file.attrs.modify("patient_id", "q2")
+
+
+@pytest.mark.parametrize(
+    "change, kind",
+    [(exchange, "singlecoil"), (exchange, "multicoil"), (name_patient, "singlecoil")],
+)
+def test_an_exchanged_raw_file_is_noticed_though_its_size_is_the_same(
+    few, tmp_path, change, kind, capsys
+):
+    shutil.copytree(few / "singlecoil_train", few / "multicoil_train")
+    for path in (few / "multicoil_train").iterdir():
+        with h5py.File(path, "r+") as file:
+            coils = file["kspace"][()][:, None]
+            del file["kspace"]
+            file["kspace"] = coils
+    options = ["--multicoil", str(few), "--average", "16"]
+    main(arguments(few, tmp_path / "out", *options))
+    path = few / f"{kind}_train/file1000002.h5"
+    size = path.stat().st_size
+    change(path)
+    assert path.stat().st_size == size
+    capsys.readouterr()
+    main(arguments(few, tmp_path / "out", *options))
+    assert "prepared already: 4 of 5" in capsys.readouterr().out
+
+
+def test_volumes_of_which_no_digest_is_recorded_are_prepared_anew(few, tmp_path, capsys):
+    main(arguments(few, tmp_path / "out", "--average", "16"))
+    described = (tmp_path / "out/dataset.json").read_bytes()
+    with h5py.File(tmp_path / "out/volumes/file1000002.h5", "r+") as file:
+        del file.attrs["source_digest"]
+    capsys.readouterr()
+    main(arguments(few, tmp_path / "out", "--average", "16"))
+    printed = capsys.readouterr().out
+    assert "prepared already: 4 of 5" in printed and "prepared anew: 1 volumes" in printed
+    assert (tmp_path / "out/dataset.json").read_bytes() == described  # runs on it can be resumed
 
 
 @pytest.mark.parametrize(
