@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 from i2m2.errors import DataError
 from i2m2.reading.paths import require_file
@@ -67,6 +68,19 @@ def array_in(path: Path, file: h5py.File, key: str, remedy: str) -> h5py.Dataset
             f"{path}: {key} announces {announced:,} bytes, and {held:,} are there; {remedy}"
         )
     return array
+
+
+def check_slice(path: Path, what: str, index: int, image: np.ndarray, remedy: str) -> None:
+    """DataError unless it is finite, not zero everywhere and, where it is real, nowhere below."""
+    fault = ""
+    if not np.isfinite(image).all():
+        fault = "holds NaN or infinity"
+    elif not image.any():
+        fault = "is empty: zero everywhere"
+    elif not np.iscomplexobj(image) and image.min() < 0:
+        fault = "is negative in places, which no magnitude is"
+    if fault:
+        raise DataError(f"{path}: {what} of slice {index} {fault}; {remedy}")
 
 
 def _is_installed(number: int) -> bool:

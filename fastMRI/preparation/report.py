@@ -156,7 +156,8 @@ def _deviations(checks: Checks) -> str:
         ]
     if rss := checks.rss_deviation:
         parts.append(
-            f"RSS of the coils from reconstruction_rss: at worst {rss.worst:.1e} ({rss.of})"
+            f"RSS of the coils from reconstruction_rss: at worst {rss.worst:.1e} ({rss.of}), "
+            f"allowed {TOLERANCE:g}"
         )
     if names := checks.header_width_differs:
         parts.append(

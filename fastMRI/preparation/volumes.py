@@ -20,12 +20,16 @@ import numpy as np
 
 from fastMRI.preparation.facts import VolumeFacts
 from fastMRI.preparation.fourier import PADDED_WIDTH, SIZE, block_mean, image_of
-from fastMRI.preparation.hdf5 import array_in, open_hdf5
+from fastMRI.preparation.hdf5 import array_in, check_slice, open_hdf5
 from i2m2.errors import DataError, SettingsError
 
 HEIGHT = 640  # readout samples, twice oversampled
 PERCENTILE = 99.5  # of a volume's magnitudes, its scale
-TOLERANCE = 1e-4  # of reconstruction_esc's maximum, by which our image may deviate
+TOLERANCE = 1e-4  # of a stored reconstruction's maximum, by which ours may deviate
+COMPUTED = {  # what a stored reconstruction is compared with
+    "reconstruction_esc": "the inverse FFT",
+    "reconstruction_rss": "the root sum of squares",
+}
 NAMESPACE = {"i": "http://www.ismrm.org/ISMRMRD"}
 AS_PUBLISHED = "use the files as fastMRI publishes them"  # what to do
 # A download takes days: only where a copy is damaged.
@@ -89,11 +93,12 @@ def read_volume(
         # compared with.
         if rules.geometry == "native":
             esc = _target(path, file, "reconstruction_esc", slices)
-            esc_deviation = _compare(path, magnitude, esc)
+            esc_deviation = _compare(path, magnitude, "reconstruction_esc", esc)
         rss = _stored_rss(path, file, rules, slices)
     if rules.rss == "coils":
         stored, rss = rss, _rss_of_coils(path, multicoil, slices)
-        rss_deviation = None if stored is None else _deviation(rss, stored)
+        if stored is not None:
+            rss_deviation = _compare(multicoil, rss, "reconstruction_rss", stored)
     if scale is None:
         scale = float(np.percentile(magnitude, PERCENTILE, overwrite_input=True))
     facts = VolumeFacts(
@@ -128,8 +133,6 @@ def _check_fit(path: Path, rules: Rules, slices: int, width: int, last_annotated
 
 def _scaled(path: Path, array: np.ndarray, average: int, scale: float) -> np.ndarray:
     """Means of `average` x `average` pixels, in units of `scale`."""
-    if not scale:
-        raise DataError(f"{path}: kspace is empty: zero nearly everywhere; {COPY_AGAIN}")
     scale = np.float32(scale)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         scaled = block_mean(array, average) / scale
@@ -164,22 +167,21 @@ def _images(path: Path, kspace: h5py.Dataset, geometry: str) -> np.ndarray:
     images = np.empty((len(kspace), SIZE, SIZE), np.complex64)
     for index in range(len(kspace)):
         images[index] = image_of(kspace[index], geometry)
-        if not np.isfinite(images[index]).all():  # one such sample spreads over the whole image
-            raise _not_finite(path, "k-space", index)
+        # One NaN of k-space spreads over the whole image.
+        check_slice(path, "k-space", index, images[index], COPY_AGAIN)
     return images
 
 
 def _target(path: Path, file: h5py.File, key: str, slices: int) -> np.ndarray:
-    """A stored reconstruction, float32 [S, 320, 320], finite."""
+    """A stored reconstruction, float32 [S, 320, 320], every slice a magnitude."""
     stored, shape = array_in(path, file, key, AS_PUBLISHED), (slices, SIZE, SIZE)
     if stored.shape != shape or stored.dtype.kind != "f":
         raise DataError(
             f"{path}: {key} is {stored.dtype} {list(stored.shape)}, not float32 {list(shape)}"
         )
     array = stored[()].astype(np.float32)
-    finite = np.isfinite(array).all(axis=(1, 2))
-    if not finite.all():
-        raise _not_finite(path, key, int(np.argmin(finite)))
+    for index, image in enumerate(array):
+        check_slice(path, key, index, image, COPY_AGAIN)
     return array
 
 
@@ -188,10 +190,6 @@ def _stored_rss(path: Path, file: h5py.File, rules: Rules, slices: int) -> np.nd
     if rules.rss == "coils" and "reconstruction_rss" not in file:
         return None
     return _target(path, file, "reconstruction_rss", slices)
-
-
-def _not_finite(path: Path, what: str, index: int) -> DataError:
-    return DataError(f"{path}: {what} of slice {index} holds NaN or infinity; {COPY_AGAIN}")
 
 
 def _attribute(path: Path, file: h5py.File, key: str) -> str:
@@ -239,23 +237,14 @@ def _header(path: Path, file: h5py.File) -> tuple[int, tuple[int, int]]:
         ) from error
 
 
-def _deviation(array: np.ndarray, reference: np.ndarray) -> float:
-    """Largest difference, as a share of the reference's maximum."""
-    largest = float(reference.max())
-    return float(np.abs(array - reference).max()) / largest if largest > 0 else math.inf
-
-
-def _compare(path: Path, magnitude: np.ndarray, esc: np.ndarray) -> float:
-    """Deviation from reconstruction_esc, which our crop must show."""
-    if not esc.any():
-        what = "reconstruction_esc is" if magnitude.any() else "kspace and reconstruction_esc are"
-        raise DataError(f"{path}: {what} empty: zero everywhere; {COPY_AGAIN}")
-    deviation = _deviation(magnitude, esc)
+def _compare(path: Path, image: np.ndarray, key: str, stored: np.ndarray) -> float:
+    """Largest difference from a stored reconstruction, which our crop must show, as a share of its
+    maximum."""
+    deviation = float(np.abs(image - stored).max()) / float(stored.max())
     if not deviation <= TOLERANCE:
         raise DataError(
-            f"{path}: the inverse FFT of kspace deviates from reconstruction_esc by "
-            f"{deviation:.2g} of its maximum, more than {TOLERANCE:g}; "
-            "kspace and reconstruction do not belong together"
+            f"{path}: {COMPUTED[key]} of kspace deviates from {key} by {deviation:.2g} of its "
+            f"maximum, more than {TOLERANCE:g}; kspace and reconstruction do not belong together"
         )
     return deviation
 
@@ -278,6 +267,5 @@ def _rss_of_coils(path: Path, multicoil: Path | None, slices: int) -> np.ndarray
             for coil in kspace[index]:
                 image = image_of(coil)
                 rss[index] += image.real**2 + image.imag**2
-            if not np.isfinite(rss[index]).all():
-                raise _not_finite(multicoil, "k-space", index)
+            check_slice(multicoil, "k-space", index, rss[index], COPY_AGAIN)
     return np.sqrt(rss)

@@ -44,6 +44,7 @@ def truncate(out):
     "spoil, says",
     [
         (change("image", (0, 5, 5), np.nan), "file1000002.h5: image of slice 0 holds NaN"),
+        (change("rss", 0, 0), "file1000002.h5: rss of slice 0 is empty: zero everywhere"),
         (change("rss", (0, 5, 5), 7), "file1000002.h5: differs from what was written"),
         (truncate, "file1000002.h5: is damaged"),
         (remove("volumes/file1000002.h5"), "1 volumes are missing, such as file1000002.h5"),

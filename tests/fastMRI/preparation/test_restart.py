@@ -143,6 +143,8 @@ def test_an_exchanged_raw_file_is_noticed_though_its_size_is_the_same(
             coils = file["kspace"][()][:, None]
             del file["kspace"]
             file["kspace"] = coils
+        with h5py.File(few / "singlecoil_train" / path.name, "r+") as file:
+            file["reconstruction_rss"][()] = file["reconstruction_esc"][()]
     options = ["--multicoil", str(few), "--average", "16"]
     main(arguments(few, tmp_path / "out", *options))
     path = few / f"{kind}_train/file1000002.h5"

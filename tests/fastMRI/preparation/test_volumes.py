@@ -15,6 +15,7 @@ from tests.fastMRI.preparation.tiny_raw import knee, kspace_of, write_raw
 IMAGE = knee(320)
 KSPACE = kspace_of(IMAGE)
 NO_SIGNAL = np.zeros((2, 640, 320), np.complex64)
+EMPTY_SLICE = KSPACE * np.array([1, 0], np.complex64)[:, None, None]
 PLAIN = np.ones((2, 320, 320), np.float32)
 
 
@@ -43,9 +44,12 @@ def nan_at(index, image=None):
         ({"kspace": KSPACE[:, None]}, "kspace has shape"),
         ({"kspace": kspace_of(knee(320, height=512))}, r"kspace has shape \[2, 512, 320\]"),
         ({"kspace": NO_SIGNAL[:0]}, r"kspace has shape \[0, 640, 320\]"),
-        ({"kspace": NO_SIGNAL, "reconstruction_esc": 0 * PLAIN}, "kspace and .* empty"),
-        ({"reconstruction_esc": 0 * PLAIN}, "reconstruction_esc is empty: zero everywhere"),
-        ({"kspace": NO_SIGNAL}, "deviates from reconstruction_esc by 1 of its maximum"),
+        ({"kspace": NO_SIGNAL, "reconstruction_esc": 0 * PLAIN}, "k-space of slice 0 is empty"),
+        ({"kspace": EMPTY_SLICE}, "k-space of slice 1 is empty: zero everywhere"),
+        ({"reconstruction_esc": 0 * PLAIN}, "reconstruction_esc of slice 0 is empty"),
+        ({"reconstruction_rss": 0 * PLAIN}, "reconstruction_rss of slice 0 is empty"),
+        ({"reconstruction_rss": -PLAIN}, "reconstruction_rss of slice 0 is negative in places"),
+        ({"kspace": KSPACE / 2}, "deviates from reconstruction_esc by 0.5 of its maximum"),
         (
             {"reconstruction_esc": PLAIN[:1]},
             r"reconstruction_esc is float32 \[1, 320, 320\], not float32 \[2, 320, 320\]",
@@ -95,7 +99,7 @@ def test_bad_attributes_are_refused(tmp_path, value, says):
 
 def test_volume_without_signal_is_refused(tmp_path):
     write_raw(tmp_path / "file1.h5", knee(320, 1), kspace=np.zeros((1, 640, 320), np.complex64))
-    with pytest.raises(DataError, match="file1.h5: kspace is empty: zero nearly everywhere"):
+    with pytest.raises(DataError, match="file1.h5: k-space of slice 0 is empty: zero everywhere"):
         read_volume(tmp_path / "file1.h5", Rules(geometry="official_code"))
 
 
@@ -184,6 +188,11 @@ def test_bad_multicoil_volume_is_named(tmp_path):
         (without_coils, r"multicoil_train/file1.h5: kspace has shape \[2, 640, 320\]"),
         (with_nan, "multicoil_train/file1.h5: k-space of slice 1 holds NaN"),
         (of_one_slice, "1 slices, but the single-coil volume has 2"),
+        (EMPTY_SLICE[:, None], "multicoil_train/file1.h5: k-space of slice 1 is empty"),
+        (
+            KSPACE[:, None],
+            "the root sum of squares .* from reconstruction_rss by 0.091",
+        ),
     ):
         write_raw(coils, knee(320), kspace=kspace)
         with pytest.raises(DataError, match=says):
