@@ -96,11 +96,11 @@ def measure(
     modalities: Sequence[str] = (),
 ) -> list[Point]:
     """Every model on every altered test split, and without each of `modalities`; no model is asked
-    twice about the same inputs. Level 0 is the clean split."""
+    twice about the same inputs. Level 0 is the clean split; a repeated level counts once."""
     reads = {key: frozenset(model.modalities) for key, model in models.items()}
     clean = {key: evaluate(model, test) for key, model in models.items()}
     points = []
-    for level in tqdm(levels, desc="corruption levels", disable=None):
+    for level in tqdm(dict.fromkeys(levels), desc="corruption levels", disable=None):
         # A model answers as on clean data where nothing that it reads is altered.
         asked = {(key, frozenset()): answer for key, answer in clean.items()}
         for name, corruption in corruptions.items():

@@ -88,3 +88,12 @@ def test_measure_alters_only_what_it_says_once_per_level_and_asks_no_model_twice
         assert value["unimodal_left", "multimodal", level] == value["unimodal_left", "left", level]
     assert value["unimodal_left", "missing_right", None] == clean["unimodal_left"]
     assert value["unimodal_left", "missing_left", None] == -100
+
+
+def test_a_level_that_is_given_twice_is_one_point_of_every_run():
+    models, test = toy()
+    keyed = {(name, 0): model for name, model in models.items()}
+    corruptions = array_corruptions({"left": {"left": lambda array, level: array}})
+    answer = Answer({"sum": 0.0}, 0)
+    points = measure(keyed, test, corruptions, lambda *_: answer, (0.0, 0.5, 0.5, 1.0))
+    assert [point.level for point in points if point.run == "i2m2"] == [0.0, 0.5, 1.0]
