@@ -197,7 +197,8 @@ def load_fastmri(config: FastMRIData) -> Data:
         make_once(folder, partial(make_synthetic, signal=config.signal))
     if not (folder / "dataset.json").exists():
         raise DataError(f"fastmri: {folder / 'dataset.json'} is missing; {HOW_TO_GET}")
-    described, table = read_description(folder), _read_table(folder)
+    described = read_description(folder)
+    table = _read_table(folder, described.get("slices_csv_sha256"))
     tables = {part: table[table["part"] == part] for part in PARTS}
     tables["train"] = first_of(tables["train"], config.train_size)
     splits = {part: Slices(folder, rows, config) for part, rows in tables.items()}
@@ -243,12 +244,18 @@ def class_weights(y: np.ndarray) -> Tensor:
     return torch.tensor(weights, dtype=torch.float32)
 
 
-def _read_table(folder: Path) -> pd.DataFrame:
-    """slices.csv, a row per slice: volume, slice, part, patient and the four labels."""
+def _read_table(folder: Path, sha256: str | None) -> pd.DataFrame:
+    """slices.csv, a row per slice: volume, slice, part, patient and the four labels. `sha256`: what
+    dataset.json records of it; without its last rows it would look just as whole."""
     path = folder / "slices.csv"
     types = {"volume": str, "part": str, "patient": str, "slice": np.int64}
     types |= dict.fromkeys(LABELS, np.int64)
     require_file(path, AGAIN)
+    if sha256 not in (None, hashlib.sha256(path.read_bytes()).hexdigest()):
+        raise DataError(
+            f"{path}: its sha256 is not the one in dataset.json, so one of them was changed; "
+            f"{AGAIN}"
+        )
     try:
         table = pd.read_csv(path, dtype=types, keep_default_na=False)
         if absent := types.keys() - set(table):

@@ -1,5 +1,7 @@
 """fastMRI's loader: views of a complex image, lazy reading, class weights, bad input."""
 
+import hashlib
+import json
 import shutil
 
 import h5py
@@ -61,6 +63,19 @@ def test_workers_read_the_same_batches(fastmri_files):
     for mine, theirs in zip(alone, with_workers, strict=True):
         assert torch.equal(mine["inputs"]["image"], theirs["inputs"]["image"])
         assert torch.equal(mine["y"], theirs["y"])
+
+
+def test_a_table_that_is_not_the_one_described_is_refused(fastmri_files, tmp_path):
+    folder = shutil.copytree(fastmri_files, tmp_path / "data")
+    table, described = folder / "slices.csv", folder / "dataset.json"
+    sha256 = hashlib.sha256(table.read_bytes()).hexdigest()
+    recorded = json.loads(described.read_text()) | {"slices_csv_sha256": sha256}
+    described.write_text(json.dumps(recorded))
+    load_fastmri(FastMRIData(dir=str(folder)))
+    table.write_text("\n".join(table.read_text().splitlines()[:-2]) + "\n")
+    says = "slices.csv: its sha256 is not the one in dataset.json.*; prepare the data again"
+    with pytest.raises(DataError, match=says):
+        load_fastmri(FastMRIData(dir=str(folder)))
 
 
 def test_only_what_is_needed_is_read(fastmri_files):
