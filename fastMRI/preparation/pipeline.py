@@ -21,7 +21,7 @@ from fastMRI.preparation.labels import (
     read_file_list,
 )
 from fastMRI.preparation.parallel import each
-from fastMRI.preparation.split import split_volumes
+from fastMRI.preparation.split import refuse_useless, split_volumes
 from fastMRI.preparation.volumes import Rules, read_volume
 from i2m2.errors import DataError, SettingsError
 
@@ -238,6 +238,7 @@ def _finish(
     """Split the volumes, label their slices, and write slices.csv and dataset.json."""
     patient_of = {name: volume.patient_id for name, volume in volumes.items()}
     part_of, split_facts = split_volumes(lists.volumes, patient_of, labelled_with["split"])
+    refuse_useless(part_of, patient_of)
     labels, rows = {}, []
     for name, volume in volumes.items():
         labels[name] = lists.annotations.labels(name, volume.slices)

@@ -8,8 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from fastMRI.preparation.facts import SplitFacts
+from i2m2.errors import DataError, SettingsError
 
 PARTS = ("train", "val", "test")
+FEWEST = 4  # volumes or patients that make three parts
 
 
 def split(names: Iterable[str]) -> dict[str, str]:
@@ -23,7 +25,7 @@ def split(names: Iterable[str]) -> dict[str, str]:
     from sklearn.model_selection import train_test_split
 
     names = sorted(set(names))
-    if len(names) < 4:
+    if len(names) < FEWEST:
         return dict.fromkeys(names, "train")
     train, rest = train_test_split(names, test_size=0.3, random_state=0)
     test, val = train_test_split(rest, test_size=0.5, random_state=0)
@@ -63,6 +65,28 @@ def split_volumes(
         listed_by_volume_sha256=digest_by_part({name: by_volume[name] for name in listed}),
         prepared_sha256=digest_by_part(part_of),
     )
+
+
+def refuse_useless(part_of: Mapping[str, str], patient_of: Mapping[str, str]) -> None:
+    """DataError or SettingsError, by what mends it, for parts that no training takes though there
+    are volumes enough: too few patients for three of them, or some in train and elsewhere."""
+    patients = sorted(set(patient_of.values()))
+    if len(patients) < FEWEST <= len(patient_of):
+        raise DataError(
+            f"the attribute patient_id of all {len(patient_of):,} raw volumes is "
+            f"{' or '.join(patients)}, but training, validation and test need at least {FEWEST} "
+            "patients; use the files as fastMRI publishes them, or write each patient's own id "
+            "into the attribute patient_id of these, and give the same command again"
+        )
+    trained, others = set(), set()
+    for volume, part in part_of.items():
+        (trained if part == "train" else others).add(patient_of[volume])
+    if crossing := sorted(trained & others):
+        raise SettingsError(
+            f"--split volume: {len(crossing):,} patients, such as {crossing[0]}, have volumes in "
+            "train and in another part, which training refuses; give --split patient, for which "
+            "what is prepared already is kept"
+        )
 
 
 def digest_by_part(part_of: Mapping[str, str]) -> dict[str, str]:

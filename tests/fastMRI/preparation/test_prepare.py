@@ -10,6 +10,7 @@ import pytest
 from fastMRI.preparation.fourier import image_of
 from fastMRI.preparation.labels import LABELS
 from fastMRI.preparation.pipeline import find_volumes
+from fastMRI.preparation.split import split
 from fastMRI.preparation.volumes import Rules, read_volume
 from fastMRI.prepare import main
 from i2m2.errors import DataError, SettingsError
@@ -91,6 +92,37 @@ def test_a_few_volumes_are_prepared_for_looking_at_them_and_are_all_train(few, t
     assert "no volume in val and test: too few to train with" in capsys.readouterr().out
     assert {row["part"] for row in rows_of(tmp_path / "out")} == {"train"}
     main(["--check", str(tmp_path / "out"), "--workers", "1"])
+
+
+def name_patients(raw, patients):
+    for path, patient in zip(sorted(raw.glob("*/*.h5")), patients, strict=True):
+        with h5py.File(path, "r+") as file:
+            file.attrs["patient_id"] = patient
+
+
+@pytest.mark.parametrize("split", ["auto", "patient", "volume"])
+def test_ids_of_too_few_patients_are_refused_until_they_are_their_own(few, tmp_path, split):
+    command = arguments(few, tmp_path / "out", "--average", "16", "--split", split)
+    name_patients(few, ["anon"] * 5)
+    says = "patient_id of all 5 raw volumes is anon, but .* need at least 4 patients"
+    with pytest.raises(DataError, match=says):
+        main(command)
+    assert not (tmp_path / "out/dataset.json").exists()
+    name_patients(few, ["a", "b", "c", "d", "e"])
+    main(command)
+    assert {row["part"] for row in rows_of(tmp_path / "out")} == {"train", "val", "test"}
+
+
+def test_a_split_by_volume_that_training_refuses_is_refused_before(few, tmp_path, capsys):
+    part_of = split(f"file100000{index}" for index in range(5))
+    names = {part: name for name, part in part_of.items()}
+    twice = names["train"], names["test"]
+    name_patients(few, ["p" if name in twice else name for name in sorted(part_of)])
+    command = arguments(few, tmp_path / "out", "--average", "16", "--split")
+    with pytest.raises(SettingsError, match="1 patients, such as p, have volumes in train and in"):
+        main([*command, "volume"])
+    main([*command, "patient"])
+    assert "prepared already: 5 of 5" in capsys.readouterr().out
 
 
 def test_processes_do_not_matter(few, tmp_path):
