@@ -13,6 +13,7 @@ from i2m2.report.paper import TableSpec, analysis_of, listed_under, read_specs
 from i2m2.report.significance import share_members
 from i2m2.runs import (
     by_seed,
+    evaluate_command,
     is_done,
     predictions_file,
     read_environment,
@@ -103,10 +104,10 @@ def seeds_of(folder: Path, split: str) -> dict[str, Path]:
     runs = seed_folders(folder) or [folder]
     found = by_seed(run for run in runs if predictions_file(run, split).exists())
     if not found:
-        raise SettingsError(
-            f"{folder} has no predictions of the {split} split; "
-            "give a finished run, or the folder above its seeds"
-        )
+        remedy = "give a finished run, or the folder above its seeds"
+        if finished := next(filter(is_done, runs), None):
+            remedy = f"make them by {evaluate_command(finished, split)}"
+        raise SettingsError(f"{folder} has no predictions of the {split} split; {remedy}")
     return found
 
 

@@ -4,6 +4,7 @@ env.json, result.json, predictions_<split>.npz and DONE. `i2m2.training.run` wri
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -20,7 +21,6 @@ from i2m2.reading.paths import damaged
 from i2m2.reading.records import as_record, read_record
 from i2m2.stats.predictions import Predictions, fault_of
 
-PREDICT_AGAIN = "delete it and predict again"
 Numbers = dict[str, float | None]  # metric -> its value, None where it is undefined
 
 
@@ -288,18 +288,33 @@ def predictions_file(run: Path, split: str = "test") -> Path:
 def read_predictions(run: Path, split: str) -> ArrayFile | None:
     """Saved predictions of a run, None where there are none. DamagedError if unreadable."""
     path = predictions_file(run, split)
-    return ArrayFile(path, PREDICT_AGAIN) if path.exists() else None
+    remedy = f"predict again by {evaluate_command(run, split)}"
+    return ArrayFile(path, remedy) if path.exists() else None
+
+
+def evaluate_command(run: Path, split: str) -> str:
+    """The command that predicts from a run's weights, or makes a product, as its env.json tells; in
+    general words where it does not."""
+    command = ""
+    with suppress(DataError):
+        command = read_environment(run).get("command", "")
+    if ".controls" in command:
+        return command
+    if made := re.search(r"-m (\S+)\.train\b", command):
+        words = ["python", "-m", f"{made[1]}.evaluate", str(run), "--split", split, "--again"]
+        return shlex.join(words)
+    return "the evaluate command of its data set with --again"
 
 
 def require_predictions(run: Path, split: str) -> Predictions:
     """Saved predictions of a finished run. SettingsError if it has none, DataError if faulty."""
     if (found := read_predictions(run, split)) is None:
-        raise SettingsError(
-            f"{run} has no predictions of the {split} split; give the folder of a finished run"
-        )
+        finished = f"make them by {evaluate_command(run, split)}"
+        what = finished if is_done(run) else "give the folder of a finished run"
+        raise SettingsError(f"{run} has no predictions of the {split} split; {what}")
     if fault := fault_of(found):
         file = predictions_file(run, split)
-        raise DataError(f"{file}: {fault}; {PREDICT_AGAIN} (evaluate --again)")
+        raise DataError(f"{file}: {fault}; predict again by {evaluate_command(run, split)}")
     return found
 
 
@@ -312,7 +327,7 @@ def usual_columns(run: Path, split: str) -> Iterator[None]:
     except (KeyError, IndexError, TypeError, ValueError) as error:
         what = f"column {error}" if isinstance(error, KeyError) else error
         file = predictions_file(run, split)
-        remedy = "predict again by the data set's evaluate command with --again"
+        remedy = f"predict again by {evaluate_command(run, split)}"
         raise damaged(file, f"no usual columns: {what}", remedy) from error
 
 

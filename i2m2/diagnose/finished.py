@@ -24,7 +24,7 @@ from i2m2.report.cache import remembered
 from i2m2.report.notes import data_kind, data_summary
 from i2m2.report.paper import TableSpec, analysis_of, listed_under, read_specs
 from i2m2.report.significance import Rows, agrees
-from i2m2.runs import RunRecord, collect, read_result, require_predictions
+from i2m2.runs import RunRecord, collect, evaluate_command, read_result, require_predictions
 from i2m2.stats.contrasts import ScoredRows, usual_margin
 from i2m2.stats.intervals import summary_of
 from i2m2.stats.predictions import Predictions, log_prob_of, refuse_other_examples
@@ -203,7 +203,7 @@ def _conclusion(
         if not agrees(summary_of(scored.values[row], ""), runs, metric):
             raise DataError(
                 f"{runs[0].dir.parent}: its predictions do not give the {metric} of its "
-                "result.json; predict again (evaluate --again)"
+                f"result.json; predict again by {evaluate_command(runs[0].dir, 'test')}"
             )
     scored, choices = _with_chosen(scored, _validation(rows, metric))
     margin = usual_margin(metric, first.get("y"))

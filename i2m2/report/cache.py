@@ -18,7 +18,7 @@ from i2m2.report.paper import Analysis, TableSpec, analysis_of
 from i2m2.report.significance import Judgement, Rows, agrees, best_of, judge
 from i2m2.report.studies import RunStatistics, compute, parts_of
 from i2m2.report.tables import ResultRow
-from i2m2.runs import RunRecord, stamp
+from i2m2.runs import RunRecord, evaluate_command, stamp
 from i2m2.stats.summary import Summary
 
 FILE = "statistics.json"
@@ -214,13 +214,13 @@ def run_statistics(
     if stored is None:
         raise DataError(
             f"{record.dir}: has neither predictions of the test split nor a {FILE} "
-            "that can be read; predict again (evaluate)"
+            f"that can be read; predict again by {evaluate_command(record.dir, 'test')}"
         )
     for metric, found in stored.metrics.items():
         if not agrees(found, [record], metric):
             source = "predictions do" if present else f"{FILE} does"
             raise DataError(
                 f"{record.dir}: its {source} not give the {metric} of its result.json; "
-                "predict again (evaluate --again)"
+                f"predict again by {evaluate_command(record.dir, 'test')}"
             )
     return stored

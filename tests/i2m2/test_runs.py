@@ -1,10 +1,14 @@
 """Run folders as they are read back, and their saved predictions: a column is read when it is asked
 for."""
 
+import json
+import re
+
 import numpy as np
 import pytest
 
-from i2m2.errors import DamagedError, DataError
+from i2m2 import compare
+from i2m2.errors import DamagedError, DataError, SettingsError
 from i2m2.runs import collect, read_predictions, require_predictions
 from tests.i2m2.conftest import make_run, save_predictions
 
@@ -24,9 +28,38 @@ def test_no_column_is_read_before_it_is_asked_for(run):
     assert list(found) == ["id", "log_prob"] and len(found) == 2
     assert "log_prob" in found and "y" not in found and found.get("y") is None
     assert found["id"].tolist() == list(range(5)) and found["id"] is found["id"]
-    message = r"predictions_test.npz is damaged .*; delete it and predict again"
+    message = r"predictions_test.npz is damaged .*; predict again by the evaluate command"
     with pytest.raises(DamagedError, match=message):
         found["log_prob"]
+
+
+@pytest.mark.parametrize(
+    "recorded, command",
+    [
+        (
+            "python -m fastMRI.train --seed 0",
+            "python -m fastMRI.evaluate {run} --split val --again",
+        ),
+        ("python -m fastMRI.controls out", "python -m fastMRI.controls out"),
+        ("python mine.py", "the evaluate command of its data set with --again"),
+    ],
+)
+def test_lost_and_damaged_predictions_are_answered_by_the_command_that_makes_them(
+    recorded, command, tmp_path
+):
+    (tmp_path / "env.json").write_text(json.dumps({"command": recorded}))
+    with pytest.raises(SettingsError, match="of the val split; give the folder of a finished run"):
+        require_predictions(tmp_path, "val")
+    (tmp_path / "DONE").touch()
+    command = re.escape(command.format(run=tmp_path))
+    says = f"no predictions of the val split; make them by {command}"
+    with pytest.raises(SettingsError, match=says):
+        require_predictions(tmp_path, "val")
+    with pytest.raises(SettingsError, match=says):
+        compare.main([str(tmp_path), str(tmp_path.parent), "--split", "val"])
+    (tmp_path / "predictions_val.npz").write_bytes(b"damaged")
+    with pytest.raises(DamagedError, match=f"predict again by {command}"):
+        require_predictions(tmp_path, "val")
 
 
 def test_all_columns_are_of_the_file_that_was_opened(run):
