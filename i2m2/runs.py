@@ -262,14 +262,20 @@ def part_of(results: Path, config: Plain, expert: str, seed: str) -> Path:
     """The folder of the run that trained an expert of a joint run alone: with its preset, tag and
     seed, else, where there is none of that tag, without one: an ablation of the joint training
     alone need not repeat its parts. `config`: of the joint run; `seed`: name of its folder."""
+    tagged, untagged = (results / name / seed for name in part_names(config, expert))
+    return tagged if tagged.exists() or not is_done(untagged) else untagged
+
+
+def part_names(config: Plain, expert: str) -> tuple[str, str]:
+    """The names of the runs that may have trained an expert of a joint run alone: that of its tag,
+    which goes first, and that without one."""
     fusion = config.get("fusion") if expert == INTER else None
     preset = config.get("preset", "paper")
-    names = (
+    tagged, untagged = (
         "-".join(name_parts(method_of(expert), fusion, preset, scratch=False, tag=tag).values())
         for tag in (config.get("tag"), None)
     )
-    tagged, untagged = (results / name / seed for name in names)
-    return tagged if tagged.exists() or not is_done(untagged) else untagged
+    return tagged, untagged
 
 
 def lookup(config: Plain, key: str) -> Any:

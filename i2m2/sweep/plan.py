@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -14,7 +14,7 @@ from typing import Literal, TypedDict
 import msgspec
 
 from i2m2.errors import DataError, SettingsError, aligned
-from i2m2.runs import is_done, read_config
+from i2m2.runs import is_done, part_names, read_config
 from i2m2.settings import RunConfig, config_diff, to_dict, with_role
 from i2m2.training.commands import DatasetSpec, dataset_of
 from i2m2.training.config import load_config, read_words
@@ -79,7 +79,6 @@ def plan(
     for settings that a row cannot have."""
     _refuse_seeds(rows, overrides)
     _refuse_replacing(rows, overrides)
-    scratch = read_words(overrides).get("--init") == "scratch"
     words = {row: [*base, "--method", *shlex.split(row)] for row in rows}
     configs = {row: settings_of(program, [*words[row], *overrides]) for row in rows}
     at_once = {row for row in rows if together and len(seeds) > 1 and _is_faster(configs[row])}
@@ -88,7 +87,7 @@ def plan(
     for seed in seeds:
         for row in rows:
             own = next(group for group in of_row[row] if seed in group)
-            needed = [] if scratch else [(need, s) for need in _needs(row, rows) for s in own]
+            needed = [(need, s) for need in _needs(row, configs) for s in own]
             needs = [_name(need, next(g for g in of_row[need] if s in g)) for need, s in needed]
             job = Job(
                 name=_name(row, own),
@@ -160,13 +159,27 @@ def last(words: list[str]) -> Job:
     return Job(name=" ".join(words), program=program, arguments=arguments, stage="last")
 
 
-def _needs(row: str, rows: list[str]) -> list[str]:
-    """The rows that a row starts from: the unimodal ones, and for i2m2 the inter row like it."""
-    method, *arguments = shlex.split(row)
-    if method not in ("intra", "i2m2"):
+def _needs(row: str, configs: Mapping[str, RunConfig | None]) -> list[str]:
+    """The rows that a row starts from; none where the settings cannot be read."""
+    joint = configs[row]
+    return parts_of(joint, [(other, c) for other, c in configs.items() if c]) if joint else []
+
+
+def parts_of(joint: RunConfig, others: Iterable[tuple[str, RunConfig]]) -> list[str]:
+    """Which of other runs, (name, settings), a run starts from: those that have trained its experts
+    alone, by the rule of `i2m2.runs.part_of`."""
+    if joint.init != "warm":
         return []
-    inter = ["inter", *arguments] if method == "i2m2" else None
-    return [row for row in rows if row.startswith("unimodal_") or shlex.split(row) == inter]
+    same = ("dataset", "task", "seed")
+    like = [
+        (name, other.run_name)
+        for name, other in others
+        if all(getattr(other, key, None) == getattr(joint, key, None) for key in same)
+    ]
+    there = {run for _, run in like}
+    choices = [part_names(to_dict(joint), expert) for expert in joint.experts]
+    parts = {tagged if tagged in there else untagged for tagged, untagged in choices}
+    return [name for name, run in like if run in parts]
 
 
 def dataset(program: str, arguments: list[str]) -> DatasetSpec | None:

@@ -24,9 +24,8 @@ from submitit.core.utils import FailedJobError
 from submitit.helpers import Checkpointable
 
 from i2m2.errors import SettingsError
-from i2m2.settings import RunConfig
 from i2m2.sweep import records
-from i2m2.sweep.plan import Job
+from i2m2.sweep.plan import Job, parts_of
 from i2m2.sweep.resources import Resources
 from i2m2.sweep.status import queued, settings_on_record
 from i2m2.training.config import read_words
@@ -89,7 +88,7 @@ class _Before:
         self.ids = ids
         self.all = [planned["slurm"] for planned in waiting]
         self.first = [planned for planned in waiting if planned["stage"] == "first"]
-        self.runs = {planned["slurm"]: settings_on_record(planned) for planned in waiting}
+        self.runs = [(one["slurm"], run) for one in waiting for run in settings_on_record(one)]
 
     def dependency(self, job: Job) -> str | None:
         """What a job waits for, as sbatch has it: the table for whatever is in the queue, well or
@@ -101,31 +100,13 @@ class _Before:
         if job.stage == "run":
             config = _config_of(job.arguments)
             names += [one["slurm"] for one in self.first if _config_of(one["arguments"]) == config]
-            names += [name for name, runs in self.runs.items() if _starts(runs, job)]
+            names += [name for joint in job.configs for name in parts_of(joint, self.runs)]
         return ":".join([kind, *dict.fromkeys(names)]) if names else None
 
 
 def _config_of(arguments: Sequence[str]) -> str | None:
     """The file of settings, which a table's runs share with what comes before them."""
     return read_words(arguments).get("--config")
-
-
-def _starts(parts: Sequence[RunConfig], job: Job) -> bool:
-    """Whether one of these runs in the queue, which an earlier command submitted, is one that a job
-    starts from."""
-    return any(_is_part(part, joint) for part in parts for joint in job.configs)
-
-
-def _is_part(part: RunConfig, joint: RunConfig) -> bool:
-    if joint.init != "warm" or len(part.experts) > 1:
-        return False
-    same = ("dataset", "task", "seed", "preset")
-    return (
-        part.experts[0] in joint.experts
-        and all(getattr(part, name, None) == getattr(joint, name, None) for name in same)
-        and part.fusion in (None, joint.fusion)
-        and part.tag in (None, joint.tag)
-    )
 
 
 def _submit(

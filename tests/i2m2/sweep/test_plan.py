@@ -8,7 +8,7 @@ from i2m2.errors import SettingsError
 from i2m2.sweep import plan as planning
 from i2m2.sweep.plan import plan, rows_of
 from i2m2.training.commands import seeds_of
-from tests.i2m2.sweep.conftest import TOY
+from tests.conftest import AVMNIST_CONFIG
 
 ROWS = [
     "unimodal_image",
@@ -23,7 +23,7 @@ DIGITS = ["--config", "AVMNIST_and_MIMIC/configs/avmnist_digits.yaml"]
 
 
 def test_joint_rows_wait_for_the_rows_they_start_from_and_for_no_others():
-    jobs = {job.name: job for job in plan(ROWS, ["0", "1"], TOY, ["--config", "c"], ["--tag", "x"])}
+    jobs = {job.name: job for job in plan(ROWS, ["0", "1"], TRAIN, DIGITS, ["--tag", "x"])}
     assert len(jobs) == 12
     assert jobs["intra seed 1"].needs == ["unimodal_image seed 1", "unimodal_audio seed 1"]
     assert jobs["i2m2 --fusion concat seed 0"].needs == [
@@ -32,10 +32,36 @@ def test_joint_rows_wait_for_the_rows_they_start_from_and_for_no_others():
         "inter --fusion concat seed 0",
     ]
     assert jobs["inter --fusion low_rank_tensor seed 0"].needs == []
-    words = "--config c --method intra --seed 1 --tag x"
-    assert jobs["intra seed 1"].command == f"python -m {TOY} {words}"
+    words = f"{' '.join(DIGITS)} --method intra --seed 1 --tag x"
+    assert jobs["intra seed 1"].command == f"python -m {TRAIN} {words}"
     for scratch in (["--init", "scratch"], ["--init=scratch"]):
-        assert not any(job.needs for job in plan(ROWS, ["0"], TOY, [], scratch))
+        assert not any(job.needs for job in plan(ROWS, ["0"], TRAIN, DIGITS, scratch))
+
+
+@pytest.mark.parametrize(
+    "parts, joint",
+    [
+        ("inter --fusion concat", "i2m2 --fusion concat --optim.lr 0.01 --tag x"),
+        ("inter --fusion concat --tag x", "i2m2 --tag x --fusion concat"),
+        ("inter --fusion concat", "i2m2"),
+        ("inter", "i2m2 --fusion lf"),
+        ("inter --fusion=concat", "i2m2 --fusion concat"),
+        ("inter_modality", "inter_and_intra_modality"),
+        ("unimodal_image --tag x, unimodal_audio", "intra_modality --optim.lr 0.01 --tag x"),
+    ],
+)
+def test_what_a_row_starts_from_is_told_by_settings_and_not_by_words(parts, joint):
+    others = ["inter --fusion gated", "inter --tag y", "inter --preset official_code"]
+    # Where there is a run of the same tag, that without one is none of the parts.
+    others += set(rows_of(parts.replace(" --tag x", ""))) - set(rows_of(parts))
+    config = ["--config", AVMNIST_CONFIG]
+    job, *_ = plan([joint, *others, *rows_of(parts)], ["0"], TRAIN, config, [])
+    assert job.needs == [f"{row} seed 0" for row in rows_of(parts)]
+
+
+def test_a_row_that_starts_from_scratch_waits_for_none():
+    *_, scratch, warm = plan([*ROWS[:2], "intra --init scratch", "intra"], ["0"], TRAIN, DIGITS, [])
+    assert not scratch.needs and len(warm.needs) == 2
 
 
 MIMIC = ["--config", "AVMNIST_and_MIMIC/configs/mimic.yaml"]
