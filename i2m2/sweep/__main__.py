@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from i2m2.sweep.plan import Job
 
 LAUNCHERS = ("local", "slurm")
+MOST = 1024  # processes; no machine is helped by more
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -106,8 +107,8 @@ def _parser() -> CommandParser:
 
 
 def _number(name: str, text: str) -> int:
-    if not (text.isdecimal() and int(text)):
-        raise SettingsError(f"{name}={text} is no number of processes; give 1 or more")
+    if not (text.isdecimal() and len(text) <= 9 and 0 < int(text) <= MOST):
+        raise SettingsError(f"{name}={text} is no number of processes; give 1 to {MOST}")
     return int(text)
 
 

@@ -40,6 +40,7 @@ def run_jobs(jobs: list[Job], at_a_time: int, out: Path) -> dict[str, int]:
     codes: dict[str, int] = {}
     waiting = list(jobs)
     running: Running = {}
+    at_a_time = min(at_a_time, len(jobs))
     slots = list(range(at_a_time))
     launch = Launcher(jobs[0], at_a_time)
     records.announce(out, jobs)

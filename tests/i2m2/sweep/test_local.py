@@ -52,13 +52,14 @@ def test_a_failed_job_leaves_out_what_needs_it_and_after_a_mistake_in_the_data_e
     assert last.state == ("waiting" if good else "done")  # of a sweep that is at work still: us
 
 
-def test_jobs_run_side_by_side_with_the_threads_divided(toy, tmp_path, monkeypatch):
+@pytest.mark.parametrize("at_a_time", [3, 10**20])
+def test_jobs_run_side_by_side_with_the_threads_divided(at_a_time, toy, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "6,1")  # of nested levels, as OpenMP allows
     # Each says that it has begun and how many threads it has, and ends only when it has seen all
     # three.
     files = {name: tmp_path / f"{name}.toy" for name in "abc"}
     jobs = [toy(name, "--touch", file, "--among", 3) for name, file in files.items()]
-    assert run_jobs(jobs, 3, tmp_path) == dict.fromkeys("abc", 0)
+    assert run_jobs(jobs, at_a_time, tmp_path) == dict.fromkeys("abc", 0)
     assert [file.read_text().split()[1] for file in files.values()] == ["2", "2", "2"]
 
 
@@ -73,9 +74,11 @@ def test_the_exit_code_is_that_of_the_run_that_failed(tmp_path, capsys, toy):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--jobs", "0"], "JOBS=0 is no number of processes; give 1 or more"),
-        (["--jobs", "x"], "JOBS=x is no number of processes; give 1 or more"),
-        (["--parts", "1.5"], "--parts=1.5 is no number of processes; give 1 or more"),
+        (["--jobs", "0"], "JOBS=0 is no number of processes; give 1 to 1024"),
+        (["--jobs", "x"], "JOBS=x is no number of processes; give 1 to 1024"),
+        (["--jobs", "9" * 5000], "JOBS=9+ is no number of processes; give 1 to 1024"),
+        (["--parts", "1.5"], "--parts=1.5 is no number of processes; give 1 to 1024"),
+        (["--parts", "1000000000"], "--parts=1000000000 is no number of processes"),
         (["--seeds", ""], "SEEDS names no seed"),
         (["--rows", "intra,"], "one is empty; give methods"),
         (["--rows", "intra --tag 'x"], "No closing quotation; give methods"),
