@@ -184,6 +184,10 @@ def parts_of(joint: RunConfig, others: Iterable[tuple[str, RunConfig]]) -> list[
 
 def dataset(program: str, arguments: list[str]) -> DatasetSpec | None:
     """The data set that a training command is of; None for a program without `DATASETS`."""
+    if not program or program.startswith("."):
+        raise SettingsError(
+            f"--train {program!r} is no module's name; give one such as AVMNIST_and_MIMIC.train"
+        )
     try:
         datasets = getattr(import_module(program), "DATASETS", None)
     except ModuleNotFoundError as error:

@@ -91,6 +91,8 @@ def test_seeds_of_a_row_are_one_job_where_they_are_faster_at_once():
         (TRAIN, ["intra", LRTF], ["0"], ["--fusion", "lf"], f"--fusion would .* --rows '{LRTF}'"),
         (TRAIN, ["intra"], ["0"], ["--method=inter"], "--method would replace what --rows 'intra'"),
         ("AVMNIST_and_MIMIC.trian", ["intra"], ["0"], [], "there is no such module"),
+        ("", ["intra"], ["0"], [], "--train '' is no module's name; give one such as"),
+        (".train", ["intra"], ["0"], [], "--train '.train' is no module's name"),
     ],
 )
 def test_a_mistake_in_any_run_is_found_before_the_first_begins(
