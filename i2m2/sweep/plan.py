@@ -207,18 +207,18 @@ def folders_of(config: RunConfig) -> Iterator[Path]:
     """The folders, one at most as a rule, that hold a run of these settings, finished or not."""
     pattern = f"{config.dataset}*/{config.run_name}/seed{config.seed}"
     for folder in sorted(Path(config.out).glob(pattern)):
-        if not _differing(folder, config):
+        if not differing(folder, config):
             yield folder
 
 
-def _differing(folder: Path, config: RunConfig) -> set[str]:
-    """Dotted names of the settings that a run was made with other values of; all if it has none
-    that can be read."""
+def differing(folder: Path, config: RunConfig) -> dict[str, tuple[object, object]]:
+    """{dotted name: (value there, value in `config`)} of the settings that a run was made with
+    other values of; all if it has none that can be read."""
     stored = {}
     with suppress(DataError):
         stored = read_config(folder)
     ignored = with_role(type(config), "neutral", "location", "rounding")
-    return set(config_diff(stored, to_dict(config), ignored))
+    return config_diff(stored, to_dict(config), ignored)
 
 
 def epochs_of(folder: Path) -> list[Epoch]:
@@ -236,7 +236,7 @@ def hours_of(configs: Sequence[RunConfig]) -> float | None:
         return None
     config = configs[0]
     folders = Path(config.out).glob(f"{config.dataset}*/*/seed*")
-    like = [f for f in folders if _differing(f, config) <= {"seed", "tag", "optim.epochs"}]
+    like = [f for f in folders if differing(f, config).keys() <= {"seed", "tag", "optim.epochs"}]
     seconds = [record["seconds"] for folder in like for record in epochs_of(folder)]
     return len(configs) * median(seconds) * config.optim.epochs / 3600 if seconds else None
 

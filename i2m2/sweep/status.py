@@ -13,11 +13,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from i2m2.errors import SettingsError, aligned
-from i2m2.runs import is_done
+from i2m2.errors import DataError, SettingsError, aligned, there_and_now
+from i2m2.runs import is_done, read_config, read_environment
 from i2m2.settings import RunConfig
 from i2m2.sweep import records
-from i2m2.sweep.plan import epochs_of, folders_of, settings_of
+from i2m2.sweep.plan import differing, epochs_of, folders_of, settings_of
 from i2m2.training.commands import split_seeds
 from i2m2.training.config import read_words, shell_command
 
@@ -123,8 +123,9 @@ def _status(
     if runs and all(run and is_done(run) for run in runs):
         return Status(planned, "done", epoch=epoch)
     if state and state["code"] == 0:
-        gone = Status(planned, "not started", note="its results are not here any more")
-        return gone if runs else Status(planned, "done", epoch=epoch)
+        made = [_made_otherwise(planned, config, out) for config in configs]
+        gone = Status(planned, "not started", note="there are no results of its settings here")
+        return Status(planned, "done", note=" ".join(made[:1])) if all(made) else gone
     if slurm and (job := queue().get(slurm)):
         if job.state == "PENDING":
             return Status(planned, "waiting", (slurm, ""), epoch, job.reason)
@@ -137,6 +138,19 @@ def _status(
         return Status(planned, "failed", (slurm, state["host"]), epoch, last)
     waits = not slurm and records.is_alive(planned)
     return Status(planned, "waiting" if waits else "not started", (slurm, ""), epoch)
+
+
+def _made_otherwise(planned: records.Planned, config: RunConfig, out: Path) -> str:
+    """In what the run that a job has made differs from the settings that its command has now, as
+    after a change of the config file; empty where there is none, or it does not."""
+    command = " ".join(["-m", planned["program"], *planned["arguments"]])
+    for folder in sorted(out.glob(f"*/*/seed{config.seed}")):
+        with suppress(DataError):
+            by = read_environment(folder).get("command", "")
+            if by.endswith(command) and is_done(folder) and read_config(folder):
+                differs = there_and_now(differing(folder, config))
+                return differs and f"with other settings: {differs}"
+    return ""
 
 
 def _look_at_needs(status: Status, needed: Sequence[Status], out: Path) -> None:

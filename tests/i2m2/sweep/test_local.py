@@ -1,6 +1,7 @@
 """Runs on this machine: their order, what happens when one fails, and how they end."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -141,7 +142,33 @@ def test_the_state_of_runs_is_told_from_any_folder_and_after_a_move(tmp_path, mo
     monkeypatch.chdir("/")
     assert [status.epoch for status in statuses(tmp_path / "copy")] == ["0/25"]
     assert show(tmp_path / "copy").endswith("1 done")
-    assert "its results are not here any more" in show(tmp_path / "results")
+    assert "there are no results of its settings here" in show(tmp_path / "results")
+
+
+@pytest.mark.parametrize(
+    "then, now, differs",
+    [
+        ("epochs: 25", "epochs: 7", "optim.epochs (25 there, 7 now)"),
+        ("fusion: concat", "fusion: gated", "fusion (concat there, gated now)"),  # another folder
+    ],
+)
+def test_a_finished_run_is_called_so_after_a_change_of_its_config_file(
+    then, now, differs, tmp_path
+):
+    config = tmp_path / "own.yaml"
+    shutil.copy(AVMNIST_CONFIG, config)
+    words = ["--config", str(config)], ["--out", str(tmp_path)]
+    (job,) = plan(["inter"], ["1"], "AVMNIST_and_MIMIC.train", *words)
+    announce(tmp_path, [job])
+    write_state(folder_of(tmp_path, job), code=0)
+    run = tmp_path / "avmnist/inter-concat/seed1"
+    run.mkdir(parents=True)
+    (run / "config.yaml").write_text(dump_yaml(to_dict(job.configs[0])))
+    (run / "env.json").write_text(json.dumps({"command": job.command}))
+    (run / "DONE").touch()
+    config.write_text(config.read_text().replace(then, now))
+    (status,) = statuses(tmp_path)
+    assert (status.state, status.note) == ("done", f"with other settings: {differs}")
 
 
 def digest(path):

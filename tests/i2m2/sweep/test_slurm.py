@@ -234,7 +234,7 @@ def test_a_run_that_was_made_and_deleted_is_not_called_done(cluster, tmp_path):
     (folder,) = records.all_planned(tmp_path / "out")
     records.write_state(folder, 0)
     (run,) = statuses(tmp_path / "out")
-    assert (run.state, run.note) == ("not started", "its results are not here any more")
+    assert (run.state, run.note) == ("not started", "there are no results of its settings here")
 
 
 TORCHRUN = """error: of an earlier attempt
