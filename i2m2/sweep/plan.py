@@ -74,18 +74,18 @@ def plan(
     overrides: list[str],
     together: bool = False,
 ) -> list[Job]:
-    """A job per row and seed, seed by seed, rows in the order given; its arguments begin with
-    `base`. `together`: a job per row, of all seeds, where these are faster at once. SettingsError
-    for settings that a row cannot have."""
+    """A job per row and seed, seed by seed, rows in the order given, of rows with the same settings
+    the first; its arguments begin with `base`. `together`: a job per row, of all seeds, where these
+    are faster at once. SettingsError for settings that a row cannot have."""
     _refuse_seeds(rows, overrides)
     _refuse_replacing(rows, overrides)
     words = {row: [*base, "--method", *shlex.split(row)] for row in rows}
-    configs = {row: settings_of(program, [*words[row], *overrides]) for row in rows}
-    at_once = {row for row in rows if together and len(seeds) > 1 and _is_faster(configs[row])}
-    of_row = {row: [seeds] if row in at_once else [[seed] for seed in seeds] for row in rows}
+    configs = _once({row: settings_of(program, [*words[row], *overrides]) for row in rows})
+    at_once = {row for row in configs if together and len(seeds) > 1 and _is_faster(configs[row])}
+    of_row = {row: [seeds] if row in at_once else [[seed] for seed in seeds] for row in configs}
     jobs: dict[str, Job] = {}
     for seed in seeds:
-        for row in rows:
+        for row in configs:
             own = next(group for group in of_row[row] if seed in group)
             needed = [(need, s) for need in _needs(row, configs) for s in own]
             needs = [_name(need, next(g for g in of_row[need] if s in g)) for need, s in needed]
@@ -120,6 +120,15 @@ def _refuse_replacing(rows: Sequence[str], overrides: Sequence[str]) -> None:
             raise SettingsError(
                 f"command line: {twice} would replace what --rows {row!r} says; leave it out"
             )
+
+
+def _once(configs: Mapping[str, RunConfig | None]) -> dict[str, RunConfig | None]:
+    """The rows without those whose settings an earlier one has, in other words."""
+    once: dict[str, RunConfig | None] = {}
+    for row, config in configs.items():
+        if config is None or config not in once.values():
+            once[row] = config
+    return once
 
 
 def _name(row: str, seeds: Sequence[str]) -> str:

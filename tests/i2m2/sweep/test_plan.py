@@ -105,6 +105,11 @@ def test_a_mistake_in_any_run_is_found_before_the_first_begins(
 def test_a_row_or_seed_given_twice_is_one_job():
     assert seeds_of("0..2 1 00 10,010", "SEEDS") == [0, 1, 2, 10]
     assert rows_of("intra, intra,inter --fusion lf") == ["intra", "inter --fusion lf"]
+    same = ["inter --fusion=lf", "inter  --fusion concat", "inter_modality", "inter --tag ''"]
+    rows = ["i2m2", "inter", *same, "inter --tag x", "inter_and_intra_modality"]
+    i2m2, *others = plan(rows, ["0"], TRAIN, DIGITS, [])
+    assert [job.name for job in others] == ["inter seed 0", "inter --tag x seed 0"]
+    assert i2m2.needs == ["inter seed 0"]
 
 
 def test_hours_are_those_of_a_run_that_differs_in_seed_and_number_of_epochs_alone(train, tmp_path):
