@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from i2m2.errors import CommandParser, SettingsError, aligned, run_command
+from i2m2.metrics import metric_of
 from i2m2.report.paper import TableSpec, analysis_of, listed_under, read_specs
 from i2m2.report.significance import share_members
 from i2m2.runs import (
@@ -26,11 +27,19 @@ from i2m2.stats.predictions import (
     AtLabel,
     Predictions,
     log_prob_of,
+    mark_of_answers,
     per_label,
     refuse_other_examples,
 )
 from i2m2.stats.resampling import RESAMPLES, group_index
-from i2m2.stats.summary import CustomMetrics, Summary, resample, resample_defined, summarise
+from i2m2.stats.summary import (
+    CustomMetrics,
+    Summary,
+    resample,
+    resample_defined,
+    summarise,
+    unseen_difference,
+)
 
 
 class Contrast(NamedTuple):
@@ -68,16 +77,20 @@ def comparison_of(
     predictions = [require_predictions(run, split) for run in (*first, *second)]
     refuse_other_examples(dict(zip(map(str, (*first, *second)), predictions, strict=True)))
     index, groups = group_index(predictions[0]["group"])
+    pairs = list(zip(predictions[: len(first)], predictions[len(first) :], strict=True))
+    same = all(mark_of_answers(a) == mark_of_answers(b) for a, b in pairs)
     contrasts = {}
     for name, (values, resampled) in resample(predictions, metrics, custom).items():
         (a, b), (a_resampled, b_resampled) = np.split(values, 2), np.split(resampled, 2, axis=1)
-        differing, either = (a - b, a_resampled - b_resampled), any(shared)
+        differing, metric = (a - b, a_resampled - b_resampled), metric_of(name)
+        averages = metric.averages and name not in (custom or {})
+        unseen = unseen_difference(metric, averages, same)
+        options = {"difference": True, "shared": any(shared), "unseen": unseen}
         contrasts[name] = Contrast(
             first=summarise(name, a, a_resampled, groups, shared=shared[0]),
             second=summarise(name, b, b_resampled, groups, shared=shared[1]),
-            difference=summarise(name, *differing, groups, difference=True, shared=either),
+            difference=summarise(name, *differing, groups, **options),
         )
-    pairs = zip(predictions[: len(first)], predictions[len(first) :], strict=True)
     return Comparison(len(index), groups, contrasts, [paired_tests(a, b) for a, b in pairs])
 
 

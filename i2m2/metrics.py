@@ -46,6 +46,11 @@ class Metric:
         return low - high, high - low
 
     @property
+    def averages(self) -> bool:
+        """Whether it is the mean of a score that each example has by itself."""
+        return hasattr(self.value, "__wrapped__")
+
+    @property
     def decimals(self) -> int:
         return 1 if self.percent else 3
 

@@ -130,13 +130,13 @@ def score_rows(predicted: Predicted, metric: str) -> ScoredRows:
     y = predicted.y
     if metric == "nll":
         scores = {name: nll_of(one, y, predicted.classify) for name, one in rows.items()}
-        return ScoredRows.of_scores(scores, predicted.group)
+        return ScoredRows.of_scores(scores, predicted.group, answers=rows)
     if not predicted.classify:
         spread = ((y - y.mean(axis=0)) ** 2).mean(axis=0)
         scores = {
             name: (1 - (y - one[..., 0]) ** 2 / spread).mean(axis=-1) for name, one in rows.items()
         }
-        return ScoredRows.of_scores(scores, predicted.group)
+        return ScoredRows.of_scores(scores, predicted.group, answers=rows)
     every = {
         name: [_as_predictions(predicted, of_seed) for of_seed in one] for name, one in rows.items()
     }

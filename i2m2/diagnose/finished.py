@@ -241,11 +241,14 @@ def _with_chosen(
     chosen, choices = choose(runs)
     values = np.concatenate([scored.values[row] for row in validation])
     resampled = np.concatenate([scored.resampled[row] for row in validation], axis=1)
+    marks = np.concatenate([scored.marks[row] for row in validation])
     at = {row: one.ravel() for row, one in chosen.outputs.items() if row not in validation}
     whole = ScoredRows(
         values={**scored.values, **{row: values[of] for row, of in at.items()}},
         resampled={**scored.resampled, **{row: resampled[:, of] for row, of in at.items()}},
         groups=scored.groups,
+        averages=scored.averages,
+        marks={**scored.marks, **{row: marks[of] for row, of in at.items()}},
     )
     named = {
         kind: replace(one, row=one.usual) if len(one.taken) == 1 else one

@@ -102,9 +102,10 @@ def at_most(decision: Decision, metric: str) -> str:
 
 
 def _detectable(decision: Decision, metric: str) -> str:
-    """` (smallest detectable 0.3 points)`, or that no difference is; nothing without a test."""
+    """` (smallest detectable 0.3 points)`, or that no difference is; nothing without an
+    interval."""
     if decision.smallest_detectable is None:
-        return "" if decision.p is None else f" ({NONE_DETECTABLE})"
+        return "" if decision.high is None else f" ({NONE_DETECTABLE})"
     return f" (smallest detectable {amount(decision.smallest_detectable, metric)})"
 
 

@@ -22,7 +22,7 @@ from i2m2.runs import RunRecord, evaluate_command, stamp
 from i2m2.stats.summary import Summary
 
 FILE = "statistics.json"
-VERSION = 9  # counts up when the same predictions give other statistics
+VERSION = 10  # counts up when the same predictions give other statistics
 
 Stored = TypeVar("Stored")
 Stamps = Mapping[str, Sequence[str | None]]  # by row, of each of its runs

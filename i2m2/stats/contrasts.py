@@ -19,7 +19,7 @@ with two to five seeds (benchmarks/coverage, part folds), those of a single row 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
@@ -29,9 +29,14 @@ from i2m2.errors import SettingsError
 from i2m2.metrics import SHARE, Metric, label_entropy, metric_of
 from i2m2.stats.intervals import Summary, interval, standard_errors
 from i2m2.stats.paired_tests import holm
-from i2m2.stats.predictions import Predictions, refuse_other_examples
+from i2m2.stats.predictions import (
+    Predictions,
+    mark_of,
+    mark_of_answers,
+    refuse_other_examples,
+)
 from i2m2.stats.resampling import RESAMPLES, bootstrap, group_index, mean_of
-from i2m2.stats.summary import CustomMetrics, resample
+from i2m2.stats.summary import CustomMetrics, resample, unseen_difference
 
 NONE_DETECTABLE = "too few examples or seeds to tell any difference"
 ALPHA = 0.05  # of the family, after Holm's correction
@@ -75,7 +80,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 @dataclass(frozen=True, kw_only=True)
 class ScoredRows:
     """Rows scored on the same examples, which were resampled for all alike: `values` {row: [S]},
-    one per seed, `resampled` {row: [R, S]}, and the number of `groups`.
+    one per seed, `resampled` {row: [R, S]}, and the number of `groups`. `averages`: whether the
+    metric is a mean over examples; `marks` {row: [S]}: equal where the same was predicted.
 
     The k-th seeds of two rows are a pair; a row of one value (a reference without a seed) is paired
     with each.
@@ -84,6 +90,8 @@ class ScoredRows:
     values: Mapping[str, np.ndarray]
     resampled: Mapping[str, np.ndarray]
     groups: int
+    averages: bool = False
+    marks: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def of_predictions(
@@ -98,30 +106,49 @@ class ScoredRows:
         predictions = list(flat.values())
         values, resampled = resample(predictions, [metric], custom)[metric]
         _, groups = group_index(predictions[0]["group"])
-        counts = {row: len(seeds) for row, seeds in rows.items()}
-        return cls._split(counts, values, resampled, groups)
+        marks = {row: np.array(list(map(mark_of_answers, seeds))) for row, seeds in rows.items()}
+        averages = metric not in (custom or {}) and metric_of(metric).averages
+        return cls._split(values, resampled, groups, averages, marks)
 
     @classmethod
     def of_scores(
-        cls, rows: Mapping[str, np.ndarray], group: np.ndarray, resamples: int = RESAMPLES
+        cls,
+        rows: Mapping[str, np.ndarray],
+        group: np.ndarray,
+        resamples: int = RESAMPLES,
+        answers: Mapping[str, np.ndarray] | None = None,
     ) -> ScoredRows:
-        """From {row: a score of each example, [S, n] or [n]} and the `group` of each, [n]."""
+        """From {row: a score of each example, [S, n] or [n]} and the `group` of each, [n].
+        `answers` {row: [S, ...]}: what was scored, which tells rows that are the same."""
         scores = {row: np.atleast_2d(of_row) for row, of_row in rows.items()}
         index, groups = group_index(group)
         means = [mean_of(one, index, groups) for of_row in scores.values() for one in of_row]
         values, resampled = bootstrap(means, groups, len(index), resamples)
-        seeds = {row: len(of_row) for row, of_row in scores.items()}
-        return cls._split(seeds, values, resampled, groups)
+        alone = np.arange(len(means))  # without answers, each row and seed is one of its own
+        ends = np.cumsum(list(map(len, scores.values())))[:-1]
+        marks = dict(zip(scores, np.split(alone, ends), strict=True))
+        if answers is not None:
+            marks = {row: np.array(list(map(mark_of, answers[row]))) for row in scores}
+        return cls._split(values, resampled, groups, True, marks)
 
     @classmethod
     def _split(
-        cls, seeds: Mapping[str, int], values: np.ndarray, resampled: np.ndarray, groups: int
+        cls,
+        values: np.ndarray,
+        resampled: np.ndarray,
+        groups: int,
+        averages: bool,
+        marks: Mapping[str, np.ndarray],
     ) -> ScoredRows:
         """Columns of all rows in turn, [K] and [R, K] -> each row's own."""
-        ends = np.cumsum(list(seeds.values()))[:-1]
-        by_row = zip(seeds, np.split(values, ends), strict=True)
-        resampled_by_row = zip(seeds, np.split(resampled, ends, axis=1), strict=True)
-        return cls(values=dict(by_row), resampled=dict(resampled_by_row), groups=groups)
+        ends = np.cumsum(list(map(len, marks.values())))[:-1]
+        return cls(
+            values=dict(zip(marks, np.split(values, ends), strict=True)),
+            resampled=dict(zip(marks, np.split(resampled, ends, axis=1), strict=True)),
+            groups=groups,
+            averages=averages,
+            marks=marks,
+        )
 
     def difference(self, contrast: Contrast) -> tuple[np.ndarray, np.ndarray]:
         """First - second: [S] and [R, S]. SettingsError for an unknown row, or other seeds."""
@@ -138,6 +165,12 @@ class ScoredRows:
             )
         values, resampled = ([of[row] for row in pair] for of in (self.values, self.resampled))
         return values[0] - values[1], resampled[0] - resampled[1]
+
+    def unseen(self, contrast: Contrast, metric: Metric) -> float:
+        """See `unseen_difference`."""
+        first, second = (self.marks.get(row) for row in (contrast.first, contrast.second))
+        same = first is not None and second is not None and bool((first == second).all())
+        return unseen_difference(metric, self.averages, same)
 
 
 def usual_margin(metric: str, y: np.ndarray) -> float:
@@ -162,7 +195,11 @@ def decide(
     sign = -1 if metric.lower_is_better else 1
     differences = [[sign * part for part in rows.difference(one)] for one in contrasts]
     bounds = metric.difference_bounds
-    found = [interval(*one, rows.groups, bounds, metric.biased) for one in differences]
+    unseen = [rows.unseen(one, metric) for one in contrasts]
+    found = [
+        interval(*one, rows.groups, bounds, metric.biased, unseen=most)
+        for one, most in zip(differences, unseen, strict=True)
+    ]
     p = np.array([np.nan if one.p is None else one.p for one in found], dtype=np.float64)
     detectable = [
         _smallest_detectable(*one, rows.groups, level, bounds[1])
@@ -186,7 +223,7 @@ def _smallest_detectable(
     is above the `largest` difference that there can be."""
     from scipy import stats  # here: it takes a second to import
 
-    if not np.isfinite(level):
+    if not np.isfinite(level) or groups < 2:
         return None
     resampled = resampled[np.isfinite(resampled).all(axis=1)]
     error, freedom = standard_errors(values, resampled, groups)
@@ -203,38 +240,33 @@ def _decision(
     margin: float,
     metric: Metric,
 ) -> Decision:
-    low, high = found.low, found.high
-    if found.p == 1 and found.mean == 0 and high is None:
-        low, high = 0.0, 0.0  # no example and no seed tells the two apart
     answer: Answer = "cannot be told"
-    if high is not None and high < margin:
+    if found.high is not None and found.high < margin:
         answer = "no"
     elif p_holm < ALPHA and found.mean > 0:
         answer = "yes"
     return Decision(
         contrast=contrast,
         difference=found.mean,
-        low=low,
-        high=high,
+        low=found.low,
+        high=found.high,
         p=found.p,
         p_holm=float(p_holm) if np.isfinite(p_holm) else None,
         margin=margin,
         smallest_detectable=smallest,
         answer=answer,
-        text=_text(answer, high, smallest, found, metric),
+        text=_text(answer, smallest, found, metric),
     )
 
 
-def _text(
-    answer: Answer, high: float | None, smallest: float | None, found: Summary, metric: Metric
-) -> str:
+def _text(answer: Answer, smallest: float | None, found: Summary, metric: Metric) -> str:
     """The answer with the number that belongs to it, or why there is none."""
     if answer == "yes":
         return "yes"
     if answer == "no":
-        return f"no (at most {_amount(max(high, 0.0), metric)})"
+        return f"no (at most {_amount(max(found.high, 0.0), metric)})"
     if smallest is None:
-        return f"cannot be told ({found.rule if found.p is None else NONE_DETECTABLE})"
+        return f"cannot be told ({found.rule if found.high is None else NONE_DETECTABLE})"
     return f"cannot be told (smallest detectable {_amount(smallest, metric)})"
 
 

@@ -42,6 +42,12 @@ where seeds matter. Assumed: seeds are independent and their scores roughly norm
 independent. The training set is given: what another would do is not in it. benchmarks/coverage
 measures all of this.
 
+Where no example and no seed tells two rows apart, every resample says 0, and a bootstrap has no
+interval. What n independent groups did not show happens in less than 1 - 0.025^(1/n) of all (the
+exact limit of a proportion of which none was seen, 95 %), and such an example moves a mean over
+examples by no more than the metric allows. Of other metrics nothing is said. Rows that answer the
+same throughout do not differ at all.
+
 The ECE is biased: noise in the bins adds to it, and once more in every resample, so that all
 percentiles may lie above the truth. Its resamples are reflected about the value (the "basic"
 bootstrap), and the mean over seeds is moved by the same bias. Where the true error is near zero
@@ -64,6 +70,8 @@ SEEDS_AND_EXAMPLES = "t, seeds and examples"
 LIMIT = 0.75  # confidence of the limit of the seeds' variance that decides the degrees of freedom
 BIASED = ", less the bias of the bootstrap"
 SAME = "every resample and seed gives the same value"
+UNSEEN = "exact limit of what no group of examples shows"
+IDENTICAL = "both give the same predictions"
 
 
 class Spread(NamedTuple):
@@ -100,20 +108,28 @@ def interval(
     bounds: tuple[float, float] = (-np.inf, np.inf),
     biased: bool = False,
     usual: Spread | None = None,
+    unseen: float = np.inf,
 ) -> Summary:
     """95 % interval and p-value of the mean over seeds.
 
     `values` [S]: one per seed; `resampled` [R, S]: in each resample, drawn alike for all seeds.
     `bounds`: least and greatest value of the metric, or of a difference in it, where the interval
-    ends; `biased`: as the ECE; `usual`: the spread of several seeds, as far as other rows tell.
+    ends; `biased`: as the ECE; `usual`: the spread of several seeds, as far as other rows tell;
+    `unseen`: of a difference, the most that an example can add which is unlike all of these (0: of
+    the same predictions; infinite: not known).
     """
     defined = np.isfinite(resampled).all(axis=1)
     left_out, resampled = int((~defined).sum()), resampled[defined]
     if biased:
         resampled = 2 * values - resampled
+    if unseen == 0 and not values.any():
+        return summary_of(values, IDENTICAL, left_out, 0.0, 0.0, 1.0)
     if reason := _no_interval(values, resampled, groups):
-        p = 1.0 if reason == SAME and values.mean() == 0 else np.nan
-        return summary_of(values, f"no interval: {reason}", left_out, p=p)
+        rule, half, p = f"no interval: {reason}", np.nan, np.nan
+        if reason == SAME and values.mean() == 0:
+            half, p = unseen * (1 - ((1 - LEVEL) / 2) ** (1 / groups)), 1.0
+            rule = UNSEEN if np.isfinite(half) else rule
+        return summary_of(values, rule, left_out, -half, half, p)
     centre = float((resampled if biased else values).mean())
     one = len(values) == 1
     if one:

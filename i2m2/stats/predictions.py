@@ -5,6 +5,7 @@ has several."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from hashlib import blake2b
 from typing import TypeVar
 
 import numpy as np
@@ -72,6 +73,20 @@ def factors_of(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:
         name: np.where(absent[name][..., None], 0.0, log_prob_of(of_run).astype(np.float64))
         for name, of_run in predictions.items()
     }
+
+
+def mark_of(*answers: np.ndarray) -> int:
+    """A number (int64) that arrays have in common with none but equal ones."""
+    digest = blake2b(digest_size=7)
+    for array in answers:
+        digest.update(np.ascontiguousarray(array))
+    return int.from_bytes(digest.digest(), "big")
+
+
+def mark_of_answers(predictions: Predictions) -> int:
+    """`mark_of` what a run answered: its log-probabilities, or all that compact predictions say."""
+    names = ["log_prob"] if "log_prob" in predictions else sorted(predictions)
+    return mark_of(*(predictions[name] for name in names))
 
 
 def same_examples(first: Predictions, second: Predictions) -> bool:

@@ -10,7 +10,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from i2m2.errors import DamagedError, DataError, SettingsError
-from i2m2.metrics import METRICS, metric_of
+from i2m2.metrics import METRICS, Metric, metric_of
 from i2m2.stats.intervals import Spread, Summary, interval, summary_of
 from i2m2.stats.predictions import Predictions, label_names, log_prob_of
 from i2m2.stats.resampling import RESAMPLES, BootstrapStatistic, bootstrap, group_index
@@ -30,17 +30,26 @@ def summarise(
     difference: bool = False,
     shared: bool = False,
     usual: Spread | None = None,
+    unseen: float = np.inf,
 ) -> Summary:
     """Mean and interval of [S] values of the metric `name`, from their [R, S] resamples. `shared`:
     the seeds are not independent (reused models), their spread says too little: no interval.
-    `usual`: their spread, as far as other rows tell."""
+    `usual`: their spread, as far as other rows tell; `unseen`: see `unseen_difference`."""
     metric = metric_of(name)
     bounds = metric.difference_bounds if difference else metric.bounds
     if shared:
         found = summary_of(values, "no interval: its seeds share networks")
     else:
-        found = interval(values, resampled, groups, bounds, metric.biased, usual)
+        found = interval(values, resampled, groups, bounds, metric.biased, usual, unseen)
     return found if difference else replace(found, p=UNSET)
+
+
+def unseen_difference(metric: Metric, averages: bool, same: bool) -> float:
+    """How far apart two rows can be on an example that is unlike all that are here: not at all if
+    they give the `same` predictions; not known unless the metric `averages` over examples."""
+    if same:
+        return 0.0
+    return metric.difference_bounds[1] if averages else np.inf
 
 
 def resample(

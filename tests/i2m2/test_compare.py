@@ -174,5 +174,15 @@ def test_every_pair_of_runs_has_its_tests(tmp_path):
 def test_the_same_predictions_differ_in_nothing(tmp_path):
     one = two_class_runs((0,), 1.5)
     first, second = save_runs(tmp_path / "a", one), save_runs(tmp_path / "b", one)
-    found = comparison_of(first, second, ["accuracy"])
-    assert found.metrics["accuracy"].difference.p == 1
+    difference = comparison_of(first, second, ["accuracy"]).metrics["accuracy"].difference
+    assert (difference.low, difference.high, difference.p) == (0, 0, 1)
+
+
+def test_runs_that_no_example_tells_apart_differ_by_what_so_few_may_hide(tmp_path, capsys):
+    one, surer = save(tmp_path / "a/seed0", A), save(tmp_path / "b/seed0", A)
+    held = dict(np.load(one / "predictions_test.npz"))
+    odds = 2 * (held["log_prob"] - held["log_prob"][:, ::-1])
+    held["log_prob"] = (-np.log1p(np.exp(-odds))).astype(np.float32)
+    np.savez(surer / "predictions_test.npz", **held)
+    limit = 1 - 0.025 ** (1 / len(A))
+    assert f"+0.0000 [{-limit:.4f}, {limit:.4f}]" in printed(capsys, one, surer)

@@ -17,7 +17,7 @@ from i2m2.stats.contrasts import (
     holm_levels,
     usual_margin,
 )
-from i2m2.stats.intervals import interval
+from i2m2.stats.intervals import SAME, interval
 from i2m2.stats.paired_tests import holm
 from tests.i2m2.conftest import two_class_runs
 
@@ -140,11 +140,34 @@ def test_a_reference_without_a_seed_is_paired_with_every_seed():
     assert resampled.shape == (2000, 3)
 
 
-def test_rows_that_decide_every_example_alike_do_not_differ():
-    scores = np.random.default_rng(0).normal(size=(2, 100))
-    rows = ScoredRows.of_scores({"a": scores, "b": scores}, np.arange(100))
+def test_rows_of_the_same_predictions_do_not_differ():
+    scores = {row: np.random.default_rng(0).normal(size=(2, 100)) for row in "ab"}
+    rows = ScoredRows.of_scores(scores, np.zeros(100), answers=scores)
     (found,) = decide([contrast("a", "b")], rows, margin=0.01)
     assert (found.low, found.high, found.p, found.answer) == (0, 0, 1, "no")
+    same = {"a": two_class_runs((0, 1), 1.0), "b": two_class_runs((0, 1), 1.0)}
+    (found,) = decide([contrast("a", "b")], ScoredRows.of_predictions(same, "auroc"), margin=0.01)
+    assert (found.low, found.high, found.answer) == (0, 0, "no")
+
+
+@pytest.mark.parametrize(("n", "answer"), [(8, "cannot be told"), (400, "no")])
+def test_what_no_example_shows_may_still_be_as_frequent_as_the_exact_limit(n, answer):
+    """Of n examples none is right by one row alone: 1 - 0.025^(1/n), of a proportion of 0 of n."""
+    y = np.arange(n) % 2
+    sure, unsure = (np.log(np.where(y[:, None] == [0, 1], p, 1 - p)) for p in (0.9, 0.6))
+    runs = {
+        row: [{"id": np.arange(n), "group": np.arange(n), "y": y, "log_prob": log_prob}]
+        for row, log_prob in (("sure", sure), ("unsure", unsure))
+    }
+    asked = [contrast("sure", "unsure")]
+    (found,) = decide(asked, ScoredRows.of_predictions(runs, "accuracy"), margin=0.01)
+    limit = stats.binomtest(0, n).proportion_ci(0.95, method="exact").high
+    assert (found.low, found.high) == pytest.approx((-limit, limit))
+    assert (found.difference, found.p, found.answer) == (0, 1, answer)
+    scores = {row: np.ones(n) for row in runs}
+    assert decide(asked, ScoredRows.of_scores(scores, y + 2 * np.arange(n)), 0.01) == [found]
+    (ranked,) = decide(asked, ScoredRows.of_predictions(runs, "auroc"), margin=0.01)
+    assert ranked.text == f"cannot be told (no interval: {SAME})"
 
 
 def test_an_undefined_metric_cannot_be_told_and_is_no_member_of_the_family():
