@@ -21,9 +21,16 @@ from i2m2.files import Plain, finite
 from i2m2.names import EXPERT, PRODUCT
 from i2m2.report.paper import Analysis
 from i2m2.runs import Numbers, RunRecord, part_of, require_predictions, stamp, usual_columns
-from i2m2.stats.calibration import Diagram, Pooled, calibration, pool_experts, reliability
+from i2m2.stats.calibration import (
+    CALIBRATION,
+    Diagram,
+    Pooled,
+    calibration,
+    pool_experts,
+    reliability,
+)
 from i2m2.stats.complementarity import entropies, rescues
-from i2m2.stats.predictions import Predictions, expert_log_probs
+from i2m2.stats.predictions import Predictions, expert_log_probs, speaks
 from i2m2.stats.summary import Summary, resample_defined, summarise
 
 NOT_MADE = "not made"
@@ -46,7 +53,8 @@ class Combination(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 class RunStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is computed from one run's predictions: its metrics with the interval of its examples;
     calibration and reliability diagram of the product and each expert; with several experts
-    entropies and rescues; for a joint run the combination of its parts."""
+    entropies, rescues, and in how many examples each abstains; for a joint run the combination of
+    its parts."""
 
     computed_from: Plain | None = msgspec.field(name="of", default=None)
     metrics: dict[str, Summary] = {}
@@ -54,18 +62,26 @@ class RunStatistics(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     reliability: dict[str, Diagram]
     entropy: Numbers | UnsetType = UNSET
     rescue: Numbers | UnsetType = UNSET
+    abstaining: dict[str, int] = {}
     combination: Combination | UnsetType = UNSET
 
 
 def study(predictions: Predictions) -> Plain:
-    """What `RunStatistics` says of predictions: means over the labels, diagrams of all together."""
-    y, log_probs = predictions["y"], expert_log_probs(predictions)
-    log_probs = {PRODUCT: predictions["log_prob"], **log_probs}
+    """What `RunStatistics` says of predictions: means over the labels, diagrams of all together. An
+    expert's are of the examples where it speaks."""
+    y, experts = predictions["y"], expert_log_probs(predictions)
+    there = {name: speaks(value).reshape(len(y), -1).any(1) for name, value in experts.items()}
     found: Plain = {"calibration": {}, "reliability": {}}
-    for name, log_prob in log_probs.items():
-        found["calibration"][name] = calibration(y, log_prob)
-        found["reliability"][name] = reliability(y.ravel(), log_prob.reshape(y.size, -1))
-    if len(log_probs) > 2:
+    for name, log_prob in {PRODUCT: predictions["log_prob"], **experts}.items():
+        at = there.get(name, np.ones(len(y), bool))
+        found["calibration"][name] = dict.fromkeys(CALIBRATION)
+        if at.any():
+            pairs = y[at].ravel(), log_prob[at].reshape(-1, log_prob.shape[-1])
+            found["calibration"][name] = calibration(y[at], log_prob[at])
+            found["reliability"][name] = reliability(*pairs)
+    if len(experts) > 1:
+        if silent := {name: int((~at).sum()) for name, at in there.items() if not at.all()}:
+            found["abstaining"] = silent
         found["entropy"] = mean_of_all(list(entropies(predictions).values()))
         found["rescue"] = mean_of_all(list(rescues(predictions).values()))
     return found

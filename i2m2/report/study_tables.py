@@ -129,7 +129,7 @@ def _entropies(runs: ByRun, labels: Labels, seeds: Mapping[str, int]) -> Rendere
         "frequencies is as uncertain as y."
     )
     title = "Table C.7: entropy of y and of every expert after joint training"
-    return RenderedTable(title=title, grids={"": grid}, notes=[note])
+    return RenderedTable(title=title, grids={"": grid}, notes=[note, *_abstaining(runs, labels)])
 
 
 def _rescues(runs: ByRun, labels: Labels) -> RenderedTable:
@@ -151,7 +151,7 @@ def _rescues(runs: ByRun, labels: Labels) -> RenderedTable:
         "The paper states over 30 % for VQA-VS."
     )
     title = "Section 4.6: cases that the product rescues, and spoils"
-    return RenderedTable(title=title, grids={"": grid}, notes=[note])
+    return RenderedTable(title=title, grids={"": grid}, notes=[note, *_abstaining(runs, labels)])
 
 
 def _calibrations(runs: ByRun, labels: Labels) -> RenderedTable:
@@ -165,7 +165,24 @@ def _calibrations(runs: ByRun, labels: Labels) -> RenderedTable:
         "Brier score 0 to 2, NLL in nats; mean over the seeds and labels."
     )
     title = "Calibration: every method and every expert after joint training"
-    return RenderedTable(title=title, grids={"": [["model", "of", *metrics], *rows]}, notes=[note])
+    grid, notes = [["model", "of", *metrics], *rows], [note, *_abstaining(runs, labels)]
+    return RenderedTable(title=title, grids={"": grid}, notes=notes)
+
+
+def _abstaining(runs: ByRun, labels: Labels) -> list[str]:
+    """In how many examples experts say nothing, and what becomes of these."""
+    lines = [
+        f"{labels[run]}: {', '.join(f'{name} {n:,}' for name, n in one.abstaining.items())}"
+        for run, one in runs.items()
+        if one.abstaining
+    ]
+    if not lines:
+        return []
+    return [
+        f"Examples in which an expert abstains, as its modality is absent: {'; '.join(lines)}. "
+        "It is neither right nor wrong there: what is said of an expert is of the examples in "
+        "which it speaks, and examples in which none does are no cases."
+    ]
 
 
 def _combinations(runs: ByRun, labels: Labels, seeds: Mapping[str, int]) -> RenderedTable:

@@ -57,10 +57,16 @@ def log_prob_of(predictions: Predictions) -> np.ndarray:
     return predictions["log_prob"]
 
 
+def speaks(log_prob: np.ndarray) -> np.ndarray:
+    """Where an expert says anything, [n, (L,) C] -> bool [n(, L)]: who lacks its modality abstains,
+    and finds all answers alike."""
+    return np.ptp(log_prob, axis=-1) != 0
+
+
 def abstaining(predictions: Predictions) -> np.ndarray:
-    """Where every expert abstains, bool [n(, L)]: all its answers are alike."""
-    alike = [np.ptp(log_prob, axis=-1) == 0 for log_prob in expert_log_probs(predictions).values()]
-    return np.all(alike, axis=0) if alike else np.zeros(log_prob_of(predictions).shape[:-1], bool)
+    """Where every expert abstains, bool [n(, L)]."""
+    heard = list(map(speaks, expert_log_probs(predictions).values()))
+    return ~np.any(heard, axis=0) if heard else np.zeros(log_prob_of(predictions).shape[:-1], bool)
 
 
 def factors_of(predictions: Mapping[str, Predictions]) -> dict[str, np.ndarray]:

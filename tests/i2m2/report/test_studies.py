@@ -52,6 +52,20 @@ def test_a_study_by_hand():
     assert shown.count == [0] * 11 + [4, 0, 0, 0] and shown.accuracy[11] == 0.75
 
 
+def test_an_expert_is_told_of_by_the_examples_in_which_it_speaks(tmp_path):
+    half = TEXT.copy()
+    half[:2] = np.log(0.5)
+    found = study(predictions(image=IMAGE, text=half, audio=half * 0 - np.log(2)))
+    assert found["calibration"]["text"]["accuracy"] == 0.5
+    assert sum(found["reliability"]["text"].count) == 2
+    assert set(found["calibration"]["audio"].values()) == {None}
+    assert "audio" not in found["reliability"] and found["abstaining"] == {"text": 2, "audio": 4}
+    save(tmp_path / "own/intra/seed0", "intra", image=IMAGE, text=half)
+    main([str(tmp_path)])
+    studies = (tmp_path / "own/studies.md").read_text()
+    assert studies.count("intra: text 2. It is neither right nor wrong there") == 3
+
+
 def test_one_expert_has_no_rescues_and_its_diagram_is_the_products():
     found = study(predictions(image=IMAGE))
     assert set(found) == {"calibration", "reliability"}

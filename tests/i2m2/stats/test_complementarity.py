@@ -25,6 +25,22 @@ def test_rescues_and_their_counterparts_by_hand():
     assert rescue_rate(product, np.ones((2, 6), bool))["rescued_of_all_wrong"] is None
 
 
+def test_an_expert_that_abstains_is_neither_right_nor_wrong():
+    """Without its modality it finds all answers alike, of which `argmax` takes the first."""
+    image = np.log([[0.9, 0.1], [0.2, 0.8], [0.9, 0.1], [0.5, 0.5]])
+    audio = np.log([[0.5, 0.5], [0.5, 0.5], [0.6, 0.4], [0.5, 0.5]])
+    y = np.array([1, 1, 0, 0])
+    predictions = as_predictions(y, {"image": image, "audio": audio})
+    found = rescues(predictions)[""]
+    assert (found["examples"], found["all_wrong"], found["all_right"]) == (3, 1, 2)
+    assert (found["rescued"], found["spoilt"], found["lost"]) == (0, 0, 0)
+    table = entropies(predictions)[""]
+    assert table["image"] == pytest.approx(entropy(y[:3], image[:3]))
+    assert table["audio"] == pytest.approx(entropy(y[2:3], audio[2:3]))
+    silent = rescues(as_predictions(y, {"image": image * 0 - math.log(2)}))[""]
+    assert (silent["examples"], silent["rescued_share"]) == (0, None)
+
+
 def test_rescues_of_predictions_and_entropies_per_label():
     image = np.log([[0.5, 0.1, 0.4], [0.6, 0.3, 0.1]])
     audio = np.log([[0.1, 0.5, 0.4], [0.6, 0.3, 0.1]])
