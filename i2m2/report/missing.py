@@ -47,7 +47,9 @@ def unfinished(spec: TableSpec, runs: Runs, folder: Path) -> list[str]:
             continue
         text = ""
         if spec.train and run.config:
+            # The folder may have been moved since, and its config.yaml name another.
             text = f"{spec.train} --config {quote(str(run.dir / 'config.yaml'))}"
+            text += f" --out {quote(str(folder.parent))}"
         elif run.name in rows:
             text = command(spec, rows[run.name], run.seed, folder, runs)
         items.append(f"{run.dir}{_quoted(text)}")

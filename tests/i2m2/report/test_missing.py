@@ -86,8 +86,8 @@ def test_unfinished_runs_are_listed_and_not_counted(out):
 
 ### Unfinished runs
 
-- results/toy/i2m2-concat/seed1: `{go_on}/i2m2-concat/seed1/config.yaml`
-- results/toy/i2m2-concat-try/seed0: `{go_on}/i2m2-concat-try/seed0/config.yaml`
+- results/toy/i2m2-concat/seed1: `{go_on}/i2m2-concat/seed1/config.yaml --out results`
+- results/toy/i2m2-concat-try/seed0: `{go_on}/i2m2-concat-try/seed0/config.yaml --out results`
 - results/toy/inter-concat/seed0: `{TRAIN} {INTER} --seed 0 --out results`
 """)
 
