@@ -7,30 +7,37 @@ from dataclasses import replace
 from pathlib import Path
 
 from i2m2.errors import DataError, SettingsError
-from i2m2.metrics import SHARE, metric_of
+from i2m2.metrics import METRICS, SHARE, metric_of
 from i2m2.report.cache import judgement_of
 from i2m2.report.missing import left_out, missing, missing_seeds, unfinished
-from i2m2.report.notes import data_kind, data_summary, none_judged, notes, verdict, why_incomparable
+from i2m2.report.notes import (
+    data_kind,
+    data_summary,
+    none_judged,
+    notes,
+    undefined,
+    verdict,
+    why_incomparable,
+)
 from i2m2.report.paper import RowSpec, Runs, TableSpec, analysis_of, listed_under
 from i2m2.report.render import RenderedTable
 from i2m2.report.significance import how_sure
 from i2m2.report.tables import ResultRow, ResultTable, in_percent
-from i2m2.runs import RunRecord, lookup
+from i2m2.runs import Numbers, RunRecord, lookup
 
 Specs = Mapping[str, Sequence[TableSpec]]
 
 
 def specs_of(folder: str, specs: Specs, runs: Runs) -> Sequence[TableSpec]:
     """The tables of a results folder. One that no `paper.yaml` knows is a table of all its runs and
-    of every metric that all of them have, the one by which they chose their best epoch first.
+    of every metric that most of them have, the one by which they chose their best epoch first.
     DataError if there is none, SettingsError for a listed metric that nothing knows."""
     if listed := listed_under(folder, specs):
         for spec in listed:
             _refuse_unknown_metrics(spec, runs)
         return listed
     tests = [run.test for run in runs if run.test is not None]
-    metrics = [m for m in tests[0] if all(fits_table(m, test.get(m)) for test in tests)]
-    if not metrics:
+    if not (metrics := _columns(tests)):
         raise DataError(
             f"{runs[0].dir.parents[1]}: its runs have no metric between 0 and 1 in common; "
             "a table needs one"
@@ -42,13 +49,34 @@ def specs_of(folder: str, specs: Specs, runs: Runs) -> Sequence[TableSpec]:
     return [TableSpec(folder=folder, published=False, **table)]
 
 
+def _columns(tests: Sequence[Numbers]) -> list[str]:
+    """The metrics that most of these results have, but for those without any that fits. One of
+    `i2m2.metrics` that cannot be what a run says is that run's fault; a data set's own must fit."""
+    tests = [test for test in tests if any(fits_table(*one) for one in test.items())]
+    columns = []
+    for metric in dict.fromkeys(name for test in tests for name in test):
+        recorded = [test[metric] for test in tests if metric in test]
+        fit = [fits_table(metric, value) for value in recorded if value is not None]
+        known = metric_of(metric) is not SHARE
+        if 2 * len(recorded) > len(tests) and any(fit) and (known or all(fit)):
+            columns.append(metric)
+    return columns
+
+
 def _refuse_unknown_metrics(spec: TableSpec, runs: Runs) -> None:
     """SettingsError for a metric that neither i2m2.metrics nor the data set has, nor any run of the
-    table's rows."""
+    table's rows, or that is no share in most of them."""
     tests = [run.test for run in runs if run.test is not None and run.name in spec.labels]
     recorded = dict.fromkeys(name for test in tests for name in test)
     for metric in spec.metrics if recorded else ():
-        if metric in recorded or metric_of(metric) is not SHARE:
+        values = [test[metric] for test in tests if test.get(metric) is not None]
+        unfit = [value for value in values if not fits_table(metric, value)]
+        if metric_of(metric) is SHARE and 2 * len(unfit) > len(values):
+            raise SettingsError(
+                f"paper.yaml, {spec.folder}: metrics: {metric} is {unfit[0]:g} in these runs, and "
+                "a data set's own metric must be a share between 0 and 1; leave it out"
+            )
+        if metric in recorded or metric in METRICS:
             continue
         if metric not in analysis_of([spec]).metrics:
             raise SettingsError(
@@ -113,6 +141,7 @@ def fill(spec: TableSpec, runs: Runs, folder: Path) -> ResultTable:
         further=_further_rows(spec, finished),
         notes=[
             *how_sure(judgement, spec.labels),
+            *undefined(spec, finished),
             *notes(spec, finished, incomparable),
             *(none_judged(rows) if spec.published and not incomparable else ()),
         ],

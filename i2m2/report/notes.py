@@ -166,6 +166,16 @@ def notes(spec: TableSpec, finished: Runs, incomparable: str) -> list[str]:
     return [*lines, f"{INCOMPARABLE[incomparable].format(spec.folder)}; no row can be judged."]
 
 
+def undefined(spec: TableSpec, finished: Runs) -> list[str]:
+    """The runs whose value of a metric is left out of the table."""
+    lines = []
+    for metric in spec.metrics:
+        has = {run.dir: str(run.test.get(metric, "") is not None) for run in finished}
+        if without := _by_value(spec, finished, lambda run, has=has: has[run.dir]).get("False"):
+            lines.append(f"Left out, as {metric} is not defined, or infinite: {without}.")
+    return lines
+
+
 def _trained_by(spec: TableSpec, finished: Runs) -> list[str]:
     """Which runs several processes trained, and whose batch norm saw parts of an update."""
     several = [run for run in finished if max(run.processes, default=1) > 1]

@@ -35,6 +35,7 @@ MARKDOWN = f"""\
 | I2M2 | 75.0 (1) | 90.0 (1) | - |
 
 - In percent: mean ± sample standard deviation over the seeds (number of seeds).
+- Left out, as auroc is not defined, or infinite: Image seed 1.
 - Data: Made by hand.
 - Budget: 3 epochs, all training examples, preset paper.
 - Paper, Image, accuracy: 70.00 ± 0.50 (page 3).
@@ -62,6 +63,7 @@ I2M2 & 75.0 (1) & 90.0 (1) & - \\
 \bottomrule
 \end{tabular}
 \par\medskip\raggedright\footnotesize
+Left out, as auroc is not defined, or infinite: Image seed 1.\par
 Data: Made by hand.\par
 Budget: 3 epochs, all training examples, preset paper.\par
 Paper, Image, accuracy: 70.00 $\pm$ 0.50 (page 3).\par
@@ -128,6 +130,25 @@ def test_dataset_selects_its_variants_and_a_folder_no_paper_knows_is_a_plain_tab
     table = "| model | accuracy | nll |\n|---|---:|---:|\n| inter | 50.0 (1) | 1.200 (1) |\n"
     title = "## own: all runs (own, variant v1, real data, 1 seed)"
     assert f"{title}\n\n{table}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("test", "message"),
+    [({}, "test accuracy is absent"), ({"accuracy": 1.7, "nll": 0.1}, "test accuracy is 1.7")],
+)
+def test_a_result_that_cannot_be_costs_its_own_row_of_a_table_of_all_runs(
+    out, capsys, test, message
+):
+    for seed in (0, 1):
+        make_run(out, f"own/inter/seed{seed}", {"accuracy": 0.5, "nll": 1.2})
+    make_run(out, "own/intra/seed0", test)
+    make_run(out, "own/intra/seed1", {"accuracy": 0.5, "nll": None})
+    with pytest.raises(DataError, match=f"own/intra/seed0/result.json: {message}"):
+        main([str(out)])
+    shown = capsys.readouterr().out
+    assert row_of(shown, "inter") == "| inter | 50.0 ± 0.0 (2) | 1.200 ± 0.000 (2) |"
+    assert row_of(shown, "intra") == "| intra | 50.0 (1) | - |"
+    assert "- Left out, as nll is not defined, or infinite: intra." in shown
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,17 @@ def test_an_unknown_metric_is_the_paper_file_s_mistake_and_not_the_runs(out):
         main([str(out)])
 
 
+def test_a_metric_that_no_run_can_have_is_not_the_runs_fault(out):
+    make_run(out, "toy/unimodal_image/seed0", {"accuracy": 0.7, "mae": 3.2})
+    for metric, message in {
+        "nll_foo": "nll_foo is no metric of these runs; they have accuracy, mae",
+        "mae": "mae is 3.2 in these runs, and a data set's own metric must be a share between",
+    }.items():
+        Path("lab/paper.yaml").write_text(PAPER.replace("auroc]", f"{metric}]"))
+        with pytest.raises(SettingsError, match=f"paper.yaml, toy: metrics: {message}"):
+            main([str(out)])
+
+
 def test_an_empty_paper_file_is_said_to_hold_no_entries(out):
     Path("lab/paper.yaml").write_text("# not yet\n")
     with pytest.raises(SettingsError, match="lab/paper.yaml.*it holds no entries"):
