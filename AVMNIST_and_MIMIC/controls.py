@@ -11,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from i2m2.errors import CommandParser, SettingsError, run_command
-from i2m2.report.robustness import finished_runs
+from i2m2.report.robustness import faults_of, finished_runs
 from i2m2.runs import collect
 
 UNIMODAL = ("unimodal_image", "unimodal_audio")
@@ -36,7 +36,8 @@ def main(argv: list[str] | None = None) -> None:
     from i2m2.combine import save_products  # here: they need torch, and --help does not
     from i2m2.training.evaluate import general_scores
 
-    save_products(products, general_scores, "accuracy")
+    faults = [fault for folder in folders for fault in faults_of(folder)]
+    save_products(products, general_scores, "accuracy", faults)
 
 
 def products_of(folder: Path) -> dict[Path, list[Path]]:

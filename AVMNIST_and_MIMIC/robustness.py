@@ -17,6 +17,7 @@ from i2m2.report.robustness import (
     measures_csv,
     measures_table,
     points_csv,
+    refuse_damaged,
     rows_of,
     save_for_report,
 )
@@ -29,7 +30,8 @@ BASELINE = "inter-concat"
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Measure, write tables and figure into the results folder, print the table."""
+    """Measure, write tables and figure into the results folder, print the table. DataError, once
+    all others are measured, for runs that are damaged."""
     args = _parse(argv)
     finished = finished_runs(args.results)
     args.baseline = _baseline_of(args.baseline, finished)
@@ -59,6 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     table = measures_table(measures, labels, about, notes)
     figure = draw_robustness(points, shown, corruptions, title)
     save_for_report(args.results, "robustness", table, figure, csv)
+    refuse_damaged(args.results)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from i2m2.errors import CommandParser, run_command
-from i2m2.report.robustness import finished_runs
+from i2m2.report.robustness import faults_of, finished_runs
 
 MAGNITUDE, PHASE, INTER = "unimodal_magnitude", "unimodal_phase", "inter"
 PRODUCTS = {  # name of the product -> the runs it is made of
@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
     from fastMRI.scores import scores  # here: they need torch, and --help does not
     from i2m2.combine import save_products
 
-    save_products(products, scores, "auroc")
+    save_products(products, scores, "auroc", faults_of(folder))
 
 
 def members_of(parts: tuple[str, ...], seeds: Seeds) -> dict[int, list[tuple[str, int]]]:

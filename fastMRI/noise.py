@@ -19,7 +19,13 @@ from fastMRI.preparation.labels import LABELS
 from fastMRI.settings import DATASETS
 from i2m2.errors import CommandParser, SettingsError, run_command
 from i2m2.report.render import RenderedTable, csv_text
-from i2m2.report.robustness import at_levels, finished_runs, rows_of, save_for_report
+from i2m2.report.robustness import (
+    at_levels,
+    finished_runs,
+    refuse_damaged,
+    rows_of,
+    save_for_report,
+)
 from i2m2.report.tables import cell
 from i2m2.runs import RunRecord
 from i2m2.stats.robustness import Point
@@ -35,7 +41,8 @@ NOISE = "rician"
 
 def main(argv: list[str] | None = None) -> None:
     """Measure, write noise.csv, noise.png and noise.pdf (and the table for the report) into the
-    results folder, print the table."""
+    results folder, print the table. DataError, once all others are measured, for runs that are
+    damaged."""
     args = _parse(argv)
     finished = _chosen(args)
     # Here: torch takes seconds to import, and mistakes in the arguments need none.
@@ -55,6 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     table = noise_table(points, labels, about, args.seed)
     csv = {"noise.csv": noise_csv(points, labels)}
     save_for_report(args.results, "noise", table, draw(points, labels, title), csv)
+    refuse_damaged(args.results)
 
 
 def _chosen(args: Namespace) -> list[RunRecord]:

@@ -61,10 +61,12 @@ def read_runs(runs: Sequence[Path], split: str) -> dict[str, Predictions]:
     return {str(run): require_predictions(run, split) for run in runs}
 
 
-def save_products(products: Mapping[Path, Sequence[Path]], scores: Scores, metric: str) -> None:
+def save_products(
+    products: Mapping[Path, Sequence[Path]], scores: Scores, metric: str, faults: Sequence[str] = ()
+) -> None:
     """Keep the product of each folder's runs, and print its score. DataError, once all others are
-    kept, for runs that cannot be read."""
-    faults = []
+    kept, for runs that cannot be read, those with `faults` among them."""
+    faults = list(faults)
     for directory, runs in products.items():
         try:
             result = save_product(directory, runs, scores)

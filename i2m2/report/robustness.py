@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from i2m2.errors import SettingsError
+from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_text
 from i2m2.names import PRODUCT
 from i2m2.report.fill import specs_of
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def finished_runs(folder: Path) -> list[RunRecord]:
     """The finished runs of a results folder (`results/avmnist`) that have a model: not products of
-    others. SettingsError if there are none."""
+    others. SettingsError if there are none, DataError if all that finished are damaged."""
     if not folder.is_dir():
         raise SettingsError(
             f"{folder}: there is no such results folder; give the one that holds <run>/seed<k>"
@@ -35,6 +35,7 @@ def finished_runs(folder: Path) -> list[RunRecord]:
     trained = [run for run in runs if run.config.get("method") != PRODUCT]
     if finished := [run for run in trained if run.test is not None]:
         return finished
+    refuse_damaged(folder)
     if below := sorted(path.name for path in folder.iterdir() if path.is_dir() and collect(path)):
         names = ", ".join(below)
         raise SettingsError(
@@ -45,6 +46,18 @@ def finished_runs(folder: Path) -> list[RunRecord]:
         raise SettingsError(f"{folder}: is one run; give its data set's folder, {run.parent}")
     state = f"none of its {len(runs)} runs is finished" if runs else "no runs in it"
     raise SettingsError(f"{folder}: {state}; train first")
+
+
+def faults_of(folder: Path) -> list[str]:
+    """What is wrong with runs of a results folder that have a model: `finished_runs` lacks them."""
+    runs = collect(folder)
+    return [run.fault for run in runs if run.fault and not run.name.startswith(PRODUCT)]
+
+
+def refuse_damaged(folder: Path) -> None:
+    """DataError for such runs: the last thing that a command says, when all others are done."""
+    if faults := faults_of(folder):
+        raise DataError("; ".join(faults))
 
 
 def rows_of(folder: Path, finished: Sequence[RunRecord]) -> tuple[dict[str, str], list[str], str]:

@@ -80,6 +80,18 @@ def test_beside_folders_without_finished_runs_and_what_cannot_be_read_all_others
     ]
 
 
+def test_a_part_whose_files_are_damaged_is_named(results):
+    damaged = results / "avmnist/unimodal_image/seed1/result.json"
+    damaged.write_text("{")
+    with pytest.raises(DataError, match=f"{damaged} is damaged"):
+        main([str(results)])
+    assert "avmnist/product-image-audio/seed0" in made(results)
+    (results / "avmnist/product-image-audio/seed0/result.json").write_text("{")
+    damaged.write_text('{"test": {"accuracy": 0.1}}')
+    main([str(results)])  # a product is made again
+    assert "avmnist/product-image-audio/seed1" in made(results)
+
+
 def test_where_nothing_is_finished_it_says_so(tmp_path):
     with pytest.raises(SettingsError, match="no runs in it; train first$"):
         main([str(tmp_path)])

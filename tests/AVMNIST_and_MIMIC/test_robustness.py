@@ -95,6 +95,18 @@ def test_mistakes_are_one_line_that_says_what_to_do(folder, tmp_path):
         main([str(unfinished)])
 
 
+def test_a_damaged_run_is_named_when_the_others_are_measured(folder, tmp_path, capsys):
+    copy = tmp_path / "avmnist-tiny"
+    shutil.copytree(folder, copy)
+    (copy / "inter-concat/seed0/result.json").write_text("{")
+    with pytest.raises(DataError, match="inter-concat/seed0/result.json is damaged"):
+        main([str(copy), "--levels", "0", "1", "--device", "cpu"])
+    assert "| Image |" in capsys.readouterr().out
+    (copy / "unimodal_image/seed0/result.json").write_text("{")
+    with pytest.raises(DataError, match="inter-concat.*; .*unimodal_image.* is damaged"):
+        main([str(copy)])
+
+
 def test_data_that_are_gone_or_others_are_refused(folder, tmp_path):
     with pytest.raises(DataError, match="if they lie elsewhere now, add --data.dir"):
         main([str(folder), "--data.dir", str(tmp_path)])
