@@ -39,16 +39,17 @@ SHRINKS = "cannot be told (shrinks with more examples)"
 
 
 class Information(msgspec.Struct, frozen=True, kw_only=True):
-    """Nats per example, their share of H(y) (None for a regression), and a 95 % interval. `high`
-    also holds what more examples would add: as much as the last doubling of the training examples
-    added (`growth`), since the error of a fitted model falls with their number. `answer`: `yes`
-    where the interval lies above 0, `no` where it ends below the margin, without `growth`. The
-    upper end of `inter`, and of symbols its estimate, also hold what `saturated` finds."""
+    """Nats per example, their share of H(y) (None for a regression), and a 95 % interval (None
+    where there is none, of one group say: nothing can be told then). `high` also holds what more
+    examples would add: as much as the last doubling of the training examples added (`growth`),
+    since the error of a fitted model falls with their number. `answer`: `yes` where the interval
+    lies above 0, `no` where it ends below the margin, without `growth`. The upper end of `inter`,
+    and of symbols its estimate, also hold what `saturated` finds."""
 
     name: str
     nats: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     share: float | None
     growth: float
     answer: str
@@ -250,7 +251,8 @@ def with_bound(answer: Answer, bound: Bound) -> Answer:
     if bound.symbols and nats > inter.nats:
         share = None if inter.share is None else nats / answer.prior_nll
         inter = replace(inter, nats=nats, share=share)
-    inter = replace(inter, high=max(inter.high, high), answer=said)
+    end = None if inter.high is None else max(inter.high, high)
+    inter = replace(inter, high=end, answer=said)
     interaction = {one.contrast.name: one for one in answer.decisions}[INTERACTION]
     cautions = list(answer.cautions)
     if interaction.answer == "no" and nats > margin:
@@ -278,16 +280,19 @@ def _information(
     found = []
     for name, (more, less) in pairs.items():
         rows = [choices[kind].row if kind in choices else kind for kind in (more, less)]
-        values, resampled = nats.difference(Contrast(name=name, first=rows[0], second=rows[1]))
-        summary = interval(values, resampled, nats.groups)
+        contrast = Contrast(name=name, first=rows[0], second=rows[1])
+        unseen = nats.unseen(contrast, DENSITY)
+        summary = interval(*nats.difference(contrast), nats.groups, unseen=unseen)
         change = _change(predicted, nats, choices, more, less)
         mean = float(summary.mean)
-        low, high = (mean if end is None else float(end) for end in (summary.low, summary.high))
-        low, growth = low + min(change, 0.0), max(change, 0.0)
         share = mean / prior if predicted.classify else None
-        answer = "no" if high < margin else "yes" if low > 0 else "cannot be told"
-        # No information is negative; a fitted model may do worse than the prior all the same.
-        bounds = {"low": low, "high": max(high + growth, 0.0), "growth": growth}
+        low, high, answer = summary.low, summary.high, "cannot be told"
+        if low is not None:
+            low += min(change, 0.0)
+            answer = "no" if high < margin else "yes" if low > 0 else answer
+            # No information is negative; a fitted model may do worse than the prior all the same.
+            high = max(high + max(change, 0.0), 0.0)
+        bounds = {"low": low, "high": high, "growth": max(change, 0.0)}
         found.append(Information(name=name, nats=mean, **bounds, share=share, answer=answer))
     return found
 

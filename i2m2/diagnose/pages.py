@@ -175,7 +175,8 @@ def _draw_rows(axes: Axes, rows: Sequence[Row], metric: str) -> None:
 def _draw_information(axes: Axes, information: Sequence[Information]) -> None:
     for place, one in enumerate(information):
         axes.barh(place, one.nats, color="C0", alpha=0.5)
-        axes.plot([one.low, one.high], [place, place], color="0.2", lw=2)
+        if one.low is not None:
+            axes.plot([one.low, one.high], [place, place], color="0.2", lw=2)
     axes.axvline(0, color="0.2", lw=0.8)
     names = [_plain(one.name).replace(" (", "\n(") for one in information]
     axes.set_yticks(range(len(names)), names)

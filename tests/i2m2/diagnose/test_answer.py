@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import msgspec
@@ -12,6 +13,7 @@ from scipy.special import log_softmax
 from sklearn.metrics import r2_score, roc_auc_score
 
 from i2m2.diagnose.answer import Bound, answer_of, nll_of, with_bound
+from i2m2.diagnose.pages import to_text, write
 from i2m2.diagnose.predicted import Predicted, choose
 from i2m2.diagnose.words import (
     BESIDE,
@@ -75,6 +77,18 @@ def test_rows_come_in_the_order_of_the_question():
         *("i2m2-joint", "i2m2-separate", "best-i2m2", "best-fused", "best", "lr-all"),
     ]
     assert [row.name for row in found.rows if row.reference] == ["lr-all"]
+
+
+def test_one_group_tells_nothing_of_the_information(tmp_path):
+    rows, choices = choose(predicted())
+    found = answer_of(replace(rows, group=np.zeros(N)), choices, "made up", "nll", None)
+    assert {(one.low, one.high, one.answer) for one in found.information} == {
+        (None, None, "cannot be told")
+    }
+    bound = with_bound(found, Bound(nats=0.5, high=9.0, symbols=True))
+    assert bound.information[-1].high is None
+    assert "[0" not in to_text(found).partition("Rows")[0]
+    write(found, tmp_path)
 
 
 def test_every_fold_takes_the_row_that_is_best_on_its_own_training_examples():
