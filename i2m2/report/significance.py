@@ -15,7 +15,7 @@ from i2m2.metrics import metric_of
 from i2m2.runs import RunRecord, require_predictions
 from i2m2.stats.intervals import Spread, usual_spread
 from i2m2.stats.paired_tests import holm
-from i2m2.stats.predictions import Predictions, refuse_other_examples, same_examples
+from i2m2.stats.predictions import Predictions, classes_of, refuse_other_examples, same_examples
 from i2m2.stats.resampling import RESAMPLES
 from i2m2.stats.summary import CustomMetrics, Summary, resample_defined, summarise
 
@@ -162,13 +162,17 @@ def read_alike(rows: Rows) -> tuple[dict[tuple[str, int], Predictions], dict[str
         else:
             predictions[run] = of_run
     firsts = {run: next(iter(of_run.values())) for run, of_run in predictions.items()}
-    alike = [[run for run in firsts if same_examples(one, firsts[run])] for one in firsts.values()]
+    alike = [[run for run in firsts if _are_alike(one, firsts[run])] for one in firsts.values()]
     most = max(alike, key=len, default=[])
     for run in predictions:
         if run not in most:
-            why = f"it predicted other examples than {most[0]}, or in another order"
+            why = f"it predicted other examples than {most[0]}, in another order, or other classes"
             left_out[run] = f"no interval: {why}"
     return {(run, seed): one for run in most for seed, one in predictions[run].items()}, left_out
+
+
+def _are_alike(first: Predictions, second: Predictions) -> bool:
+    return same_examples(first, second) and classes_of(first) == classes_of(second)
 
 
 def share_members(products: Sequence[Sequence[str]]) -> bool:

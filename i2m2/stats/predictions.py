@@ -101,14 +101,26 @@ def same_examples(first: Predictions, second: Predictions) -> bool:
     return all(np.array_equal(first.get(name, ()), second.get(name, ())) for name in columns)
 
 
+def classes_of(predictions: Predictions) -> int | None:
+    """How many classes they tell apart; None where only the best of thousands are kept."""
+    return predictions["log_prob"].shape[-1] if "log_prob" in predictions else None
+
+
 def refuse_other_examples(predictions: Mapping[str, Predictions]) -> None:
-    """DataError unless all, given by name, are of the same examples, in the same groups."""
+    """DataError unless all, given by name, are of the same examples, in the same groups, and tell
+    the same number of classes apart."""
     first, *others = predictions
     for name in others:
         if not same_examples(predictions[first], predictions[name]):
             raise DataError(
                 f"{first} and {name} predicted other examples, or in another order; "
                 "take runs of the same data and split"
+            )
+        numbers = [classes_of(predictions[run]) for run in (first, name)]
+        if None not in numbers and numbers[0] != numbers[1]:
+            raise DataError(
+                f"{first} tells {numbers[0]:,} classes apart and {name} {numbers[1]:,}; "
+                "take runs of the same labels"
             )
 
 

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from i2m2 import combine
 from i2m2.compare import comparison_of, main, pairs_of
 from i2m2.errors import DataError, SettingsError
 from i2m2.stats.paired_tests import delong
@@ -114,6 +115,16 @@ def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path):
         with pytest.raises(error, match=words) as raised:
             main(list(map(str, argv)))
         assert "\n" not in str(raised.value)
+
+
+def test_runs_of_other_numbers_of_classes_are_neither_compared_nor_multiplied(tmp_path):
+    two, three = save(tmp_path / "a/seed0", A), save(tmp_path / "b/seed0", A)
+    held = dict(np.load(three / "predictions_test.npz"))
+    held["log_prob"] = np.pad(held["log_prob"], ((0, 0), (0, 1)), constant_values=-30)
+    np.savez(three / "predictions_test.npz", **held)
+    for command in (main, combine.main):
+        with pytest.raises(DataError, match=f"{two} tells 2 classes apart and {three} 3; take"):
+            command([str(two), str(three)])
 
 
 def test_a_run_is_not_compared_with_itself(out):
