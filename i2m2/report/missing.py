@@ -80,7 +80,7 @@ def command(spec: TableSpec, row: RowSpec, seed: int, folder: Path, runs: Runs) 
     not at all."""
     if row.command:  # made of predictions: none can be where no run has any (reported/)
         can_be_made = any(stamp(run.dir) for run in runs)
-        return row.command.format(folder=quote(str(folder))) if can_be_made else ""
+        return row.command.replace("{folder}", quote(str(folder))) if can_be_made else ""
     if not spec.train:
         return ""
     recorded = [run for run in runs if run.config and not run.fault and not run.copy_of]

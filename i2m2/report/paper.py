@@ -154,16 +154,29 @@ def read_paper(path: Path) -> dict[str, list[TableSpec]]:
     """The tables of one `paper.yaml` by results folder. Keys starting with `_` are none, and only
     hold anchors. SettingsError for what is no such file."""
     specs, read = {}, cache(_read)  # tables have config files in common
-    try:
+    with _mistakes_in(str(path)):
         content = read(path)
         if not isinstance(content, Mapping):
             raise TypeError("it holds no entries, <results folder>: [tables]")
-        for folder, tables in content.items():
-            if not folder.startswith("_"):
-                specs[folder] = [_table_spec(path, folder, table, read) for table in tables]
-    except (TypeError, ValueError, AttributeError) as error:
-        raise SettingsError(f"{path} or a config file it names: {error}; {EXAMPLE}") from error
+    for folder, tables in content.items():
+        if str(folder).startswith("_"):
+            continue
+        with _mistakes_in(f"{path}, {folder}"):
+            if not isinstance(folder, str):
+                raise TypeError("the name of a results folder is a text; put it into quotes")
+            if not isinstance(tables, list) or not tables:
+                raise TypeError("it is no list of tables, - name: ...")
+            specs[folder] = [_table_spec(path, folder, table, read) for table in tables]
     return specs
+
+
+@contextmanager
+def _mistakes_in(place: str) -> Iterator[None]:
+    """SettingsError, with where it is, for what is wrong there."""
+    try:
+        yield
+    except (TypeError, ValueError, AttributeError) as error:
+        raise SettingsError(f"{place}: {error}; {EXAMPLE}") from error
 
 
 def _read(path: Path) -> Any:
@@ -171,13 +184,38 @@ def _read(path: Path) -> Any:
 
 
 def _table_spec(path: Path, folder: str, table: Plain, read: Callable[[Path], Any]) -> TableSpec:
-    config = path.parents[1] / table.get("config", "")
+    if not isinstance(table, Mapping):
+        raise TypeError(f"the table {table} has no fields such as name, title, metrics and rows")
     found = {"folder": folder, "defaults": {}} | table
-    if config.is_file():
-        found |= {"defaults": read(config) or {}}
-        if not Path(table["config"]).is_file():  # commands that name it are given from elsewhere
-            found |= {"config": str(config)}
-    return msgspec.convert(found, TableSpec)
+    spec = msgspec.convert(found, TableSpec)
+    _refuse_unlisted(spec)
+    config = path.parents[1] / spec.config
+    if not config.is_file():
+        return spec
+    with _mistakes_in(str(config)):
+        defaults = read(config) or {}
+        if not isinstance(defaults, Mapping):
+            raise TypeError("it holds no settings, <name>: <value>")
+    # Commands that name it may be given from elsewhere.
+    there = spec.config if Path(spec.config).is_file() else str(config)
+    return msgspec.structs.replace(spec, defaults=defaults, config=there)
+
+
+def _refuse_unlisted(spec: TableSpec) -> None:
+    """ValueError for a metric or a row that is named, but is none of the table."""
+    if not spec.metrics:
+        raise ValueError("metrics: a table needs one or more")
+    named = {"drawn": spec.drawn}
+    named |= {f"rows, {row.label}, paper": row.paper for row in spec.rows}
+    for field, metrics in named.items():
+        if unknown := [metric for metric in metrics if metric not in spec.metrics]:
+            raise ValueError(f"{field}: {unknown[0]} is none of metrics, {', '.join(spec.metrics)}")
+    if spec.best is None:
+        return
+    if not spec.best.rows:
+        raise ValueError("best: it needs rows, the runs of which it is the best")
+    if unknown := [run for run in spec.best.rows if run not in spec.labels]:
+        raise ValueError(f"best: rows: {unknown[0]} is the run of no row; {', '.join(spec.labels)}")
 
 
 class Analysis(NamedTuple):

@@ -58,6 +58,8 @@ def test_what_is_made_of_predictions_has_a_command_where_there_are_any(out):
     assert command(spec, row, 0, out / "toy", runs) == ""
     save_predictions(run, [True, False])
     assert command(spec, row, 0, out / "toy", runs) == "python -m toy.controls results/toy"
+    braces = msgspec.structs.replace(row, command="awk '{print}' {folder}")
+    assert command(spec, braces, 0, out / "toy", runs) == "awk '{print}' results/toy"
 
 
 def test_epochs_that_may_be_another_methods_own_are_not_repeated(out):

@@ -20,6 +20,35 @@ def test_wrong_paper_file_is_named(out):
         main([str(out)])
 
 
+ONE = "name: x, title: y, metrics: [accuracy], rows: [{label: A, run: a}]"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("toy:", "lab/paper.yaml, toy: it is no list of tables"),
+        ("toy: []", "lab/paper.yaml, toy: it is no list of tables"),
+        ("1: []", "lab/paper.yaml, 1: the name of a results folder is a text"),
+        ("toy: [null]", "lab/paper.yaml, toy: the table None has no fields"),
+        (f"toy: [{{{ONE}, config: 5}}]", "lab/paper.yaml, toy: .*Expected `str`, got `int`"),
+        (f"toy: [{{{ONE}, config: lab/list.yaml}}]", "lab/list.yaml: it holds no settings"),
+        (f"toy: [{{{ONE.replace('accuracy', '')}}}]", "toy: metrics: a table needs one or more"),
+        (f"toy: [{{{ONE}, drawn: [nll]}}]", "toy: drawn: nll is none of metrics, accuracy"),
+        (
+            f"toy: [{{{ONE.replace('run: a', 'run: a, paper: {nll: {value: 1}}')}}}]",
+            "toy: rows, A, paper: nll is none of metrics, accuracy",
+        ),
+        (f"toy: [{{{ONE}, best: {{value: 9}}}}]", "toy: best: it needs rows"),
+        (f"toy: [{{{ONE}, best: {{value: 9, rows: [b]}}}}]", "toy: best: rows: b is the run of no"),
+    ],
+)
+def test_a_mistake_in_a_paper_file_is_one_line_with_its_entry(content, message, out):
+    Path("lab/paper.yaml").write_text(content)
+    Path("lab/list.yaml").write_text("- 1\n")
+    with pytest.raises(SettingsError, match=message):
+        read_specs()
+
+
 @pytest.mark.parametrize(
     ("field", "named", "message"),
     [
@@ -42,7 +71,8 @@ def test_what_an_entry_names_and_is_not_there_is_one_line(field, named, message,
 
 def test_an_unknown_metric_is_the_paper_file_s_mistake_and_not_the_runs(out):
     make_three(out)
-    Path("lab/paper.yaml").write_text(PAPER.replace("[accuracy, auroc]", "[aurocc]"))
+    wrong = PAPER.replace("[accuracy, auroc]", "[aurocc]").replace("{accuracy:", "{aurocc:")
+    Path("lab/paper.yaml").write_text(wrong)
     message = (
         "paper.yaml, toy: metrics: aurocc is no metric of these runs; they have accuracy, auroc"
     )
