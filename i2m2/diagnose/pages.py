@@ -151,13 +151,8 @@ def draw(answer: Answer) -> Figure:
     figure, (left, right) = new_figure(2, 2, size, (0, 0.8))
     _draw_rows(left, rows, answer.metric)
     _draw_information(right, answer.information)
-    figure.suptitle(_plain(textwrap.fill(answer.about, 110)), fontsize=10)
+    figure.suptitle(textwrap.fill(answer.about, 110), fontsize=10)
     return figure
-
-
-def _plain(text: str) -> str:
-    """What a figure shows as it is: between two `$` it would be a formula."""
-    return text.replace("$", r"\$")
 
 
 def _draw_rows(axes: Axes, rows: Sequence[Row], metric: str) -> None:
@@ -167,7 +162,7 @@ def _draw_rows(axes: Axes, rows: Sequence[Row], metric: str) -> None:
         colour = "0.55" if row.reference else "C0"
         axes.plot([low * scale, high * scale], [place, place], color=colour, lw=2)
         axes.plot(row.value * scale, place, "o", color=colour)
-    axes.set_yticks(range(len(rows)), [_plain(row.name) for row in rows])
+    axes.set_yticks(range(len(rows)), [row.name for row in rows])
     axes.invert_yaxis()
     axes.set_xlabel(f"{_unit(metric)}, 95 % interval; grey: references")
 
@@ -178,7 +173,7 @@ def _draw_information(axes: Axes, information: Sequence[Information]) -> None:
         if one.low is not None:
             axes.plot([one.low, one.high], [place, place], color="0.2", lw=2)
     axes.axvline(0, color="0.2", lw=0.8)
-    names = [_plain(one.name).replace(" (", "\n(") for one in information]
+    names = [one.name.replace(" (", "\n(") for one in information]
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
     axes.set_xlabel("information: nats per example, 95 % interval")

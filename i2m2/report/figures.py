@@ -28,6 +28,7 @@ RED, BLUE, GREY = "#cc3311", "#8fb3d9", "#777777"
 
 def save_figure(figure: Figure, path: Path) -> list[Path]:
     """Write a figure as `path`.png and `path`.pdf -> their paths."""
+    _without_formulas(figure)
     figure.get_layout_engine().execute(figure)  # once for both files
     figure.set_layout_engine(None)
     paths = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
@@ -38,10 +39,19 @@ def save_figure(figure: Figure, path: Path) -> list[Path]:
 
 def write_figure(figure: Figure, path: Path, kind: str) -> None:
     """Write a figure as a `png`, or as another kind of picture."""
+    _without_formulas(figure)
     # Through memory: matplotlib makes an error of its own of a full disk.
     buffer = io.BytesIO()
     figure.savefig(buffer, format=kind)
     write_atomic(path, lambda temporary: temporary.write_bytes(buffer.getbuffer()))
+
+
+def _without_formulas(figure: Figure) -> None:
+    """Show every text as it is: between two dollars of a name matplotlib would read a formula."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
 
 
 def new_figure(
@@ -93,14 +103,10 @@ def draw_table(table: ResultTable) -> Figure:
     for axes, metric in zip(lowest, metrics, strict=False):
         what = f"{metric if single else 'score'}{' (%)' * in_percent(metric)}"
         axes.set_xlabel(f"{what}, mean ± sample standard deviation (seeds)")
-    figure.suptitle(f"{_plain(table.spec.heading, 70)}\n{_plain(table.about, 80)}", fontsize=11)
+    heading = textwrap.fill(table.spec.heading, 70)
+    figure.suptitle(f"{heading}\n{textwrap.fill(table.about, 80)}", fontsize=11)
     add_legend(figure, panels[:1], "outside lower right", columns=2)
     return figure
-
-
-def _plain(text: str, width: int) -> str:
-    """Wrapped text; between two dollars matplotlib would read a formula."""
-    return textwrap.fill(text, width).replace("$", r"\$")
 
 
 def _draw_panel(axes: Axes, table: ResultTable, rows: Sequence[ResultRow], metric: str) -> None:
@@ -120,7 +126,7 @@ def _draw_panel(axes: Axes, table: ResultTable, rows: Sequence[ResultRow], metri
     if (majority := table.baseline.get(metric)) is not None:
         style = {"color": "#555555", "linestyle": ":", "linewidth": 1.2, "label": BASELINE}
         axes.axvline(factor * majority, **style)
-    axes.set_yticks(range(len(rows)), [_plain(row.label, 32) for row in rows])
+    axes.set_yticks(range(len(rows)), [textwrap.fill(row.label, 32) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)  # the first row on top
     axes.set_xlim(0, 1.3 * max(axes.dataLim.x1, factor / 100))  # room for the numbers
     most = 100 if factor == 100 else math.inf
@@ -160,13 +166,13 @@ def draw_reliability(diagrams: Mapping[str, Mapping[str, Diagram]], title: str) 
             axes.plot(100 * sure, 100 * right, label=name, lw=1.0 if place else 1.6, **style)
             style |= {"s": 4 + 60 * count / count.sum(), "marker": MARKERS[place % len(MARKERS)]}
             axes.scatter(100 * sure, 100 * right, **style)
-        axes.set_title(_plain(label, 30), fontsize=10)
+        axes.set_title(textwrap.fill(label, 30), fontsize=10)
         axes.tick_params(labelbottom=True, labelleft=True)
     figure.supxlabel("confidence in the predicted class (%)", fontsize=10)
     figure.supylabel("accuracy, or score (%)", fontsize=10)
     if len(names) > 1:
         add_legend(figure, panels, "outside lower right", columns=len(names))
-    lines = [_plain(line, 28 * columns + 16) for line in title.splitlines()]
+    lines = [textwrap.fill(line, 28 * columns + 16) for line in title.splitlines()]
     figure.suptitle("\n".join(lines), fontsize=10)
     return figure
 

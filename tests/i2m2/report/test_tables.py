@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from i2m2.report.figures import draw_curve, new_figure
+from i2m2.report.figures import add_legend, draw_curve, new_figure, save_figure
 from i2m2.report.tables import cell, number
 from i2m2.results import main
 from tests.i2m2.conftest import make_run, make_three
@@ -29,6 +29,18 @@ def test_a_curve_ends_where_its_values_are_not_defined():
     draw_curve(axes, [0, 1, 2], [[0.5, 0.7], [0.6, 0.6], [np.nan, 0.4]], "row", 0)
     (line,) = axes.lines
     assert line.get_xydata().tolist() == [[0, 60], [1, 60]]
+
+
+@pytest.mark.rendered
+def test_dollars_in_a_figure_are_dollars(tmp_path):
+    figure, (axes,) = new_figure(1, 1, (3, 3), (0, 0))
+    draw_curve(axes, [0, 1], [[0.5], [0.6]], "a$_$", 0)
+    axes.set_yticks([50, 60], ["b$_$", r"c$\alpha$"])
+    axes.set_title("d$_$")
+    figure.suptitle("avmnist-a$_$b")
+    add_legend(figure, [axes], "outside lower center", 1)
+    save_figure(figure, tmp_path / "figure")
+    assert (tmp_path / "figure.png").stat().st_size > 1000
 
 
 def test_a_cell_of_one_label_is_shown_as_its_metric_is():
