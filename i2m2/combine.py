@@ -14,7 +14,7 @@ from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.files import write_json, write_text
 from i2m2.names import EXPERT
 from i2m2.reading.yaml12 import dump_yaml
-from i2m2.runs import read_config, read_facts, require_predictions
+from i2m2.runs import is_done, read_config, read_facts, require_predictions
 from i2m2.settings import RunConfig, flatten, nest
 from i2m2.stats.predictions import Predictions, abstaining, factors_of, refuse_other_examples
 
@@ -123,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     combined = combine(predictions)
     examples = f"{args.split} split, {len(combined['y'])} examples, data: {data}"
     print(f"product of {len(predictions)} runs, {examples}")
+    if unfinished := [str(run) for run in args.runs if not is_done(run)]:
+        print(f"NOT FINISHED, as DONE is missing: {', '.join(unfinished)}")
     print(scores_table(combined))
 
 

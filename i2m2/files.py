@@ -43,7 +43,8 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # of a disk that is read-only, say: the first error counts
+            temporary.unlink()
         # A full disk does not say which file it was, and nobody knows the temporary one.
         if isinstance(error, OSError) and error.filename in (None, str(temporary)):
             error.filename = str(path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 
 from i2m2.diagnose.finished import conclusions_of
 from i2m2.diagnose.pages import to_table
@@ -59,8 +60,11 @@ def find_folders(out: Path, dataset: str | None, specs: Specs) -> list[Path]:
     else:
         state = f"none of its {len(runs)} runs is finished" if runs else "no runs in it"
     first = [tables[0] for name, tables in specs.items() if is_asked_for(name)]
+    if chosen:  # a run of these
+        first = [tables[0] for path in chosen if (tables := listed_under(path.name, specs))]
     makers = [command(spec, spec.rows[0], 0, out / "any", []) for spec in first if spec.rows]
-    hint = next((f"; make one with: {maker}" for maker in makers if maker), "")
+    on = "; the commands that began them go on where they stopped" * bool(runs)
+    hint = next((f"; make one with: {maker}" for maker in makers if maker), on)
     raise SettingsError(f"{out}: {state}{hint}")
 
 
@@ -75,8 +79,8 @@ def _inside_results(out: Path) -> str:
         what, dataset, where = "one seed's run", here.parents[1], "the one above its data set's"
     else:
         return ""
-    results = dataset.parent if out.is_absolute() else os.path.relpath(dataset.parent)
-    return f"{what}; give {where}: {results} --dataset {dataset.name}"
+    results = str(dataset.parent) if out.is_absolute() else os.path.relpath(dataset.parent)
+    return f"{what}; give {where}: {quote(results)} --dataset {quote(dataset.name)}"
 
 
 def answers_of(folder: Path, runs: Sequence[RunRecord], specs: Specs) -> list[RenderedTable]:

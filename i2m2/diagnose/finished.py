@@ -59,8 +59,9 @@ def diagnose_runs(folder: Path, metric: str, margin: float | None) -> Answer:
 def stored_answer(folder: Path, metric: str | None, margin: float | None) -> Answer | None:
     """The answer in a folder that a diagnosis of data wrote; None for any other folder. Its
     predictions are out of fold, so SettingsError for another metric or margin."""
-    path = folder / f"{NAME}.json"
-    if not path.is_file() or any("folds" not in run.config for run in collect(folder)):
+    path, runs = folder / f"{NAME}.json", collect(folder)
+    out_of_fold = all("folds" in run.config for run in runs)
+    if not out_of_fold or not (runs or path.is_file()):
         return None
     answer = read_record(path, Answer, OF_FOLDS)
     if metric not in (None, answer.metric) or margin not in (None, answer.margin):

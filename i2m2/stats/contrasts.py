@@ -25,7 +25,7 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from i2m2.errors import SettingsError
+from i2m2.errors import DataError, SettingsError
 from i2m2.metrics import SHARE, Metric, label_entropy, metric_of
 from i2m2.stats.intervals import Summary, interval, standard_errors
 from i2m2.stats.paired_tests import holm
@@ -175,11 +175,16 @@ class ScoredRows:
 
 def usual_margin(metric: str, y: np.ndarray) -> float:
     """The difference below which nobody would care: a point, or 1 % of the entropy of the labels
-    [n(, L)] where the metric is in nats."""
+    [n(, L)] where the metric is in nats. DataError where these are all of one class."""
     if metric_of(metric).percent:
         return MARGIN
     columns = y.reshape(len(y), -1).T
-    return MARGIN * float(np.mean([label_entropy(column) for column in columns]))
+    if not (margin := MARGIN * float(np.mean([label_entropy(column) for column in columns]))):
+        raise DataError(
+            "the labels of these examples are all of one class, so that nothing can be told; "
+            "predict examples of two or more"
+        )
+    return margin
 
 
 def decide(

@@ -26,10 +26,12 @@ def test_product_of_two_runs_equals_a_hand_calculation(tmp_path, capsys):
         save(tmp_path / "image/seed0", [0.8, 0.5, 0.4]),
         save(tmp_path / "audio/seed0", [0.5, 0.25, 0.9]),
     ]
+    (runs[0] / "DONE").touch()
     main([str(run) for run in runs])
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "product of 2 runs, test split, 3 examples, data: made by hand"
-    assert [line.split()[0] for line in lines[2:]] == ["product", *map(str, runs)]
+    assert lines[1] == f"NOT FINISHED, as DONE is missing: {runs[1]}"
+    assert [line.split()[0] for line in lines[3:]] == ["product", *map(str, runs)]
     predictions = {run.parent.name: dict(np.load(run / "predictions_test.npz")) for run in runs}
     probability = np.exp(combine(predictions)["log_prob"][:, 1])
     # p q / (p q + (1 - p)(1 - q))

@@ -160,6 +160,17 @@ def test_an_error_names_the_file_that_was_to_be_written_not_the_temporary_one(tm
     assert error.value.filename == str(tmp_path / "result.json")
 
 
+def test_a_file_system_that_is_only_read_is_no_error_of_the_temporary_file(tmp_path, monkeypatch):
+    def refuse(path, *_, **__):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(OSError, match="Read-only") as error:
+        write_json(tmp_path / "result.json", {})
+    assert error.value.filename == str(tmp_path / "result.json")
+
+
 def test_an_error_names_the_folder_that_was_given_not_the_temporary_one_below(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         fill(tmp_path / "made", lambda folder: os.rmdir(folder / "missing"))

@@ -242,6 +242,9 @@ def test_wrong_settings_say_what_there_is_and_what_to_do(out):
     message = f"none of its 1 runs is finished; make one with: {command}"
     with pytest.raises(SettingsError, match=message):
         main([str(out), "--dataset", "toy"])
+    make_run(out.parent / "others", "own/inter/seed0", None)
+    with pytest.raises(SettingsError, match="its 1 runs is finished; the commands that began the"):
+        main(["others"])
     with pytest.raises(SettingsError, match="no runs of data set 'toi'; found: toy$"):
         main([str(out), "--dataset", "toi"])
     message = "is one data set's folder; give the one above it: results --dataset toy"
@@ -254,6 +257,10 @@ def test_a_run_s_folder_is_told_from_an_empty_results_folder(out, monkeypatch):
     message = "is one run's folder; give the one above its data set's: results --dataset toy$"
     with pytest.raises(SettingsError, match=message):
         main([str(out / "toy/unimodal_image")])
+    (out / "toy").rename(out / "my toy")
+    with pytest.raises(SettingsError, match="the one above it: results --dataset 'my toy'$"):
+        main([str(out / "my toy")])
+    (out / "my toy").rename(out / "toy")
     with pytest.raises(SettingsError, match=r"is one seed's run; .*: results --dataset toy$"):
         main([str(out / "toy/unimodal_image/seed0")])
     with pytest.raises(SettingsError, match=f": {seed.parents[2]} --dataset toy$"):

@@ -91,6 +91,22 @@ def test_a_copy_of_a_seed_is_counted_once_and_named(tmp_path):
         diagnose_runs(tmp_path, "nll", None)
 
 
+@pytest.mark.parametrize("metric", ["nll", "accuracy"])
+def test_labels_of_one_class_are_said_to_tell_nothing(tmp_path, metric):
+    for path in write(tmp_path, seeds=(0,)).glob("*/*/predictions_test.npz"):
+        held = dict(np.load(path))
+        np.savez(path, **held | {"y": held["y"] * 0})
+    with pytest.raises(DataError, match="are all of one class, so that nothing can be told"):
+        diagnose_runs(tmp_path, metric, None)
+
+
+def test_a_diagnosis_without_its_answer_is_to_be_made_again(tmp_path):
+    for path in write(tmp_path, seeds=(0,)).glob("*/*/DONE"):
+        path.with_name("config.yaml").write_text("folds: 5\n")
+    with pytest.raises(DataError, match="diagnosis.json is missing; give the diagnose command"):
+        main([str(tmp_path)])
+
+
 def test_what_is_missing_is_said(tmp_path):
     with pytest.raises(SettingsError, match="has no finished runs"):
         diagnose_runs(tmp_path, "nll", None)
