@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
@@ -125,10 +126,22 @@ def show(
             (folder / f"{slug(table.title)}.{kind}").unlink(missing_ok=True)
     for path in sorted(folder.glob("*.sheet.json")):  # left for the report by other commands
         figure = path.with_name(path.name.replace(".sheet.json", ".png"))
-        sections.append(Section(render.from_json(path), [figure] if figure.exists() else []))
+        sheet = _with_gone(render.from_json(path), tables)
+        sections.append(Section(sheet, [figure] if figure.exists() else []))
     studies = write_studies(folder, runs, tables, specs)
     faults += [fault for table in tables for fault in table.faults]
     return [*sections, *(Section(table, figures) for table, figures in studies)], paths, faults
+
+
+def _with_gone(sheet: RenderedTable, tables: Sequence[ResultTable]) -> RenderedTable:
+    """What another command made of runs, with a note where some of these are gone."""
+    rows = [row for table in tables for row in (*table.rows, *table.further) if row.runs]
+    there = {name for row in rows for name in (row.label, row.run)}
+    named = dict.fromkeys(line[0] for grid in sheet.grids.values() for line in grid[1:])
+    if not (gone := [name for name in named if name not in there]):
+        return sheet
+    note = f"Of runs that are not here any more ({', '.join(gone)}): give its command again."
+    return replace(sheet, notes=[*sheet.notes, note])
 
 
 def _section_without_tables(folder: Path, reasons: Sequence[str]) -> Section:

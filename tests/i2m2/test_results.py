@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from i2m2.errors import DataError, SettingsError
+from i2m2.report.render import RenderedTable, to_json
 from i2m2.results import TITLE, main
 from tests.i2m2.conftest import (
     CONFIG,
@@ -300,6 +301,19 @@ def test_no_figure_is_left_of_runs_that_are_gone(out, capsys):
     main([str(out)])
     assert not list((out / "toy").glob("fig_8*"))
     assert "Fig. 8: wider" in (out / "report.html").read_text()
+
+
+def test_a_sheet_of_runs_that_are_gone_says_so(out):
+    make_three(out)
+    grid = [["model", "clean"], ["Image", "72.0"], ["I2M2", "75.0"]]
+    sheet = RenderedTable(title="Robustness", grids={"": grid})
+    (out / "toy/robustness.sheet.json").write_text(to_json(sheet))
+    main([str(out)])
+    assert "not here any more" not in (out / "report.html").read_text()
+    shutil.rmtree(out / "toy/i2m2-concat")
+    main([str(out)])
+    page = (out / "report.html").read_text()
+    assert "Of runs that are not here any more (I2M2): give its command again." in page
 
 
 def test_a_table_without_any_run_of_its_own_is_missing_beside_one_that_has(out, capsys):
