@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,8 @@ def specs_of(folder: str, specs: Specs, runs: Runs) -> Sequence[TableSpec]:
         for spec in listed:
             _refuse_unknown_metrics(spec, runs)
         return listed
+    dataset = _dataset_of(folder, runs)
+    runs = [run for run in runs if _own(run) in ("", dataset)]
     tests = [run.test for run in runs if run.test is not None]
     if not (metrics := _columns(tests)):
         raise DataError(
@@ -46,7 +49,20 @@ def specs_of(folder: str, specs: Specs, runs: Runs) -> Sequence[TableSpec]:
     metrics.sort(key=lambda metric: metric != select)
     rows = [RowSpec(label=name, run=name) for name in dict.fromkeys(run.name for run in runs)]
     table = {"name": folder, "title": "all runs", "metrics": metrics, "rows": rows}
-    return [TableSpec(folder=folder, published=False, **table)]
+    return [TableSpec(folder=folder, published=False, dataset=dataset, **table)]
+
+
+def _own(run: RunRecord) -> str:
+    """The results folder that a run is of by its config.yaml, without the variant: `mimic-icd9_1`;
+    "" where that does not say."""
+    return "-".join(filter(None, (run.config.get("dataset"), run.config.get("task"))))
+
+
+def _dataset_of(folder: str, runs: Runs) -> str:
+    """What the runs of a folder are of: what its name says, else what most of them are."""
+    counts = Counter(own for run in runs if (own := _own(run)))
+    named = {own: f"{folder}-".startswith(f"{own}-") for own in counts}
+    return max(counts, key=lambda own: (named[own], counts[own]), default="")
 
 
 def _columns(tests: Sequence[Numbers]) -> list[str]:
@@ -180,9 +196,9 @@ def _result_row(spec: TableSpec, row: RowSpec, finished: Runs) -> ResultRow:
 
 def without_misplaced(spec: TableSpec, run: RunRecord) -> RunRecord:
     """The run; without its result, and with the fault, if it is one of another results folder."""
-    own = "-".join(filter(None, (run.config.get("dataset"), run.config.get("task"))))
-    folder = run.dir.parents[1].name
-    if run.test is not None and spec.published and own and not f"{folder}-".startswith(f"{own}-"):
+    own, folder = _own(run), run.dir.parents[1].name
+    at_home = f"{folder}-".startswith(f"{own}-") if spec.published else own == spec.dataset
+    if run.test is not None and own and not at_home:
         fault = (
             f"{run.dir / 'config.yaml'}: a run of {own}, which is none of {folder}; "
             "move that folder back or delete it"

@@ -62,7 +62,8 @@ class RowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class TableSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table of the paper. AVMNIST_and_MIMIC/paper.yaml says what its fields mean; besides these,
     `folder` is the results folder it is listed under, `published` is False for what no `paper.yaml`
-    knows, and `defaults` is the content of its config file."""
+    knows, `dataset` is then what its runs are of, and `defaults` is the content of its config
+    file."""
 
     folder: str
     name: str
@@ -74,6 +75,7 @@ class TableSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     source: str = ""
     synthetic: bool = False
     published: bool = True
+    dataset: str = ""
     best: PaperValue | None = None
     drawn: Sequence[str] = ()
     seeds: int = 5

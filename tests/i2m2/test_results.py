@@ -207,6 +207,16 @@ def test_a_run_of_another_data_set_or_task_is_in_no_table_of_the_paper(out, caps
     assert row_of(capsys.readouterr().out, "Image").startswith("| Image | missing")
 
 
+def test_a_run_of_another_data_set_is_in_no_table_of_a_folder_without_a_paper(out, capsys):
+    for name, dataset in {"own/inter": "own", "own/intra": "toy", "new/inter": "own"}.items():
+        make_run(out, f"{name}/seed0", {"accuracy": 0.5}, config=CONFIG | {"dataset": dataset})
+    message = "own/intra/seed0/config.yaml: a run of toy, which is none of own; move that folder"
+    with pytest.raises(DataError, match=message):
+        main([str(out)])
+    printed = capsys.readouterr().out
+    assert "| intra |" not in printed and printed.count("| inter | 50.0 (1) |") == 2
+
+
 def test_a_misplaced_run_changes_neither_the_heading_nor_what_missing_runs_repeat(out, capsys):
     given = CONFIG | {"dataset": "toy", "optim": {"epochs": 2}}
     make_run(out, "toy/unimodal_image/seed0", {"accuracy": 0.7}, config=given)
