@@ -86,7 +86,7 @@ def extract(
         "synthetic": synthetic,
         "description": "",
         "settings": {"mode": mode, "horizon_hours": horizon_hours, "bin_hours": bin_hours},
-        "inputs": layout.stamp(inputs),
+        **layout.stamp(inputs),
     }
     if layout.holds(out, facts):
         return None
@@ -149,7 +149,7 @@ def convert(pickle: Path, out: Path) -> None:
         "description": "the distributed im.pk: MIMIC-III, 12 series over 24 hourly bins "
         "and 5 static features, as it is",
         "settings": {"mode": "im_pk", "horizon_hours": 24.0, "bin_hours": 1.0},
-        "inputs": layout.stamp([pickle]),
+        **layout.stamp([pickle]),
         "release": "unknown",
         "tables": {},
         "funnel": [],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from AVMNIST_and_MIMIC.mimic.arrays import fingerprint
 from AVMNIST_and_MIMIC.mimic.extraction.check import Report
 from AVMNIST_and_MIMIC.mimic.extraction.schema import DEMO, V1_4, release_of
 from AVMNIST_and_MIMIC.mimic.extraction.scratch import Scratch
@@ -42,6 +44,27 @@ def test_spelling_and_compression_of_the_files_do_not_matter(raw, tmp_path):
         path.unlink()
     extract(raw, tmp_path / "b")
     assert (tmp_path / "a/mimic.npz").read_bytes() == (tmp_path / "b/mimic.npz").read_bytes()
+
+
+def test_copied_tables_give_the_same_data_set_to_runs(raw, tmp_path):
+    main(["--raw", str(raw), "--out", str(tmp_path / "a")])
+    for table in raw.iterdir():
+        os.utime(table, (0, 0))
+    main(["--raw", str(raw), "--out", str(tmp_path / "b")])
+    assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
+
+
+def test_a_folder_of_the_older_form_is_known_again_and_keeps_its_fingerprint(raw, tmp_path, capsys):
+    out = tmp_path / "out"
+    main(["--raw", str(raw), "--out", str(out)])
+    facts = json.loads((out / "dataset.json").read_text())
+    times = facts.pop("input_times")
+    facts["inputs"] = {name: [size, times[name]] for name, size in facts["inputs"].items()}
+    (out / "dataset.json").write_text(json.dumps(facts))
+    main(["--raw", str(raw), "--out", str(out)])
+    assert "nothing done" in capsys.readouterr().out
+    written = json.dumps(facts) + f" {(out / 'mimic.npz').stat().st_size}"
+    assert fingerprint(out) == hashlib.sha256(written.encode()).hexdigest()
 
 
 def test_the_same_command_again_does_nothing_and_another_is_refused(raw, tmp_path, capsys):

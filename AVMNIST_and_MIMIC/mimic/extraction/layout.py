@@ -83,9 +83,14 @@ class Stored(TypedDict):
 IDENTITY = ("dataset", "recipe", "settings", "inputs")  # the same again: nothing to do
 
 
-def stamp(paths: list[Path]) -> dict[str, list[int]]:
-    """{file name: [bytes, modification time in ns]}: what a repeated command is recognised by."""
-    return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in sorted(paths)}
+def stamp(paths: list[Path]) -> dict[str, dict[str, int]]:
+    """Bytes of each file, and its modification time in ns: what a repeated command is recognised
+    by."""
+    stats = {path.name: path.stat() for path in sorted(paths)}
+    return {
+        "inputs": {name: stat.st_size for name, stat in stats.items()},
+        "input_times": {name: stat.st_mtime_ns for name, stat in stats.items()},
+    }
 
 
 def holds(out: Path, facts: Facts) -> bool:
@@ -120,6 +125,8 @@ def holds(out: Path, facts: Facts) -> bool:
 def _identity(facts: Facts) -> Facts:
     """What tells data sets apart, every setting on its own."""
     identity = {key: facts.get(key) for key in IDENTITY}
+    if times := facts.get("input_times"):  # older folders have them beside the bytes
+        identity["inputs"] = {name: [size, times[name]] for name, size in facts["inputs"].items()}
     settings = identity.pop("settings")
     if not isinstance(settings, dict):
         return identity
