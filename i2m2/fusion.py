@@ -61,7 +61,7 @@ class LowRankTensorFusion(nn.Module):
             # pass twice F in zeros.
             h = F.pad(features[name], (1, 0), value=1.0)
             projected.append(torch.bmm(h.expand(factor.shape[0], -1, -1), factor))
-        product = reduce(torch.mul, projected)
+        product = reduce(torch.mul, projected).to(self.weights.dtype)  # half of it under autocast
         return torch.tensordot(self.weights[0], product, dims=1) + self.bias
 
 

@@ -13,6 +13,15 @@ def features(sizes, n):
     return {m: torch.randn(n, d, requires_grad=True) for m, d in sizes.items()}
 
 
+@pytest.mark.parametrize("name", FUSIONS)
+def test_half_precision_gives_nearly_the_same(name):
+    torch.manual_seed(0)
+    fusion, x = build_fusion(name, SIZES[2]), features(SIZES[2], 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = fusion({modality: h.bfloat16() for modality, h in x.items()})
+    torch.testing.assert_close(half.float(), fusion(x), rtol=0.05, atol=0.05)
+
+
 @pytest.mark.parametrize("n", [1, 7])
 @pytest.mark.parametrize("modalities", [2, 3])
 @pytest.mark.parametrize("name", FUSIONS)
