@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from i2m2.losses import negative_log_likelihood
 from i2m2.machine.accelerator import make_accelerator, start_tracker
 from i2m2.machine.neighbours import sharing_cores
 from i2m2.model import ProductOfExperts
-from i2m2.names import PRODUCT
+from i2m2.names import INTER, PRODUCT
 from i2m2.runs import predictions_file, read_result, require_predictions, usual_columns
 from i2m2.settings import RunConfig
 from i2m2.stats.calibration import log_frequencies
@@ -197,7 +197,9 @@ def predict_again(experiment: Experiment, run: Run, split: str) -> Predictions:
 def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductOfExperts:
     """The data set's model. Where modalities may be absent it knows the training labels'
     frequencies, its answer where all are. SettingsError for one that is larger than the memory, or
-    than any; DataError for labels that are none of its answers."""
+    than any, or of modalities with impossible names; DataError for labels that are none of its
+    answers."""
+    _check_names(config.modalities)
     try:
         model = experiment.build_model(config, data)
     except (MemoryError, RuntimeError) as error:
@@ -217,6 +219,19 @@ def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductO
             frequencies = np.exp(log_frequencies(train.y, answers[-1]))
             model.set_prior(torch.from_numpy(frequencies))
     return model
+
+
+def _check_names(modalities: Sequence[str]) -> None:
+    """SettingsError for a modality whose name stands for something else in a model, or splits that
+    of a folder."""
+    module = torch.nn.ModuleDict()
+    for name in modalities:
+        taken = name in ("", INTER, PRODUCT) or hasattr(module, name)
+        if taken or set(name) & set("./"):
+            raise SettingsError(
+                f"a modality cannot be called {name!r}, which stands for something else or has a "
+                "dot or a slash; rename it in the settings' `modalities` and in the data"
+            )
 
 
 def _answers(model: ProductOfExperts, train: MultimodalDataset) -> list[int]:

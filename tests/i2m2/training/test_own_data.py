@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from i2m2 import results
-from i2m2.errors import DataError
+from i2m2.errors import DataError, SettingsError
 from i2m2.training import commands
 from i2m2.training.experiment import first_model
 from tests.i2m2.conftest import row_of
@@ -41,6 +41,15 @@ def test_labels_that_are_none_of_the_answers_are_refused_before_training(y, told
     data.splits["train"].y = y(data.splits["train"].y)
     with pytest.raises(DataError, match=told):
         first_model(own_data.EXPERIMENT, config, data)
+
+
+@pytest.mark.parametrize("name", ["inter", "product", "type", "a.b", "a/b", ""])
+def test_a_modality_whose_name_stands_for_something_else_is_refused(name):
+    """`inter` would lose its own expert to the fused one, `type` is a method of torch's modules."""
+    kind = type("Config", (own_data.CancerConfig,), {"modalities": ("mean", name)})
+    config = kind(method="i2m2")
+    with pytest.raises(SettingsError, match=f"a modality cannot be called '{name}'"):
+        first_model(own_data.EXPERIMENT, config, own_data.load(config))
 
 
 def test_a_layer_may_keep_something_of_its_first_batch_and_drop_axes_of_one():
