@@ -96,7 +96,10 @@ class Run:
         are the threads of a new run where none are set, by default `config.usual_threads`.
         """
         run = cls(directory, config, writes)
-        stored = read_config(directory) if run.started else {}  # else nothing was trained yet
+        stored: Plain = {}
+        if run.started or run.done:  # else nothing was trained yet
+            require_file(directory / "config.yaml", f"delete {directory} and run it again")
+            stored = read_config(directory)
         usual = usual or config.usual_threads or torch.get_num_threads()
         threads = config.threads or stored.get("threads") or usual
         run.config = replace(config, threads=threads)

@@ -265,6 +265,28 @@ def test_other_settings_and_other_data_are_refused_and_settings_without_influenc
     assert Run.open(run.dir, elsewhere, facts).facts == facts
 
 
+def test_a_finished_run_without_its_last_state_takes_no_other_settings_or_data(tmp_path):
+    config, facts = toy_config(tmp_path), {"fingerprint": "toy"}
+    run = Run.open(tmp_path / "run", config, facts)
+    run.finish({"test": {"accuracy": 0.5}})
+    written = {path: path.read_bytes() for path in run.dir.iterdir()}
+    with pytest.raises(SettingsError, match=r"optim.lr \(0.1 there, 0.9 now\)"):
+        Run.open(run.dir, replace(config, optim=replace(config.optim, lr=0.9)), facts)
+    with pytest.raises(DataError, match="made with other data"):
+        Run.open(run.dir, config, {"fingerprint": "another"})
+    assert Run.open(run.dir, replace(config, workers=3), facts).done
+    assert written == {path: path.read_bytes() for path in run.dir.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["last.pt", "DONE"])
+def test_a_run_whose_settings_are_gone_is_not_resumed_with_any(name, tmp_path):
+    run = Run.open(tmp_path / "run", toy_config(tmp_path), {"fingerprint": "toy"})
+    (run.dir / name).touch()
+    (run.dir / "config.yaml").unlink()
+    with pytest.raises(DataError, match="config.yaml is missing; delete .*/run and run it again"):
+        Run.open(run.dir, run.config, {"fingerprint": "toy"})
+
+
 def test_threads_left_open_are_those_the_run_began_with(tmp_path):
     config = toy_config(tmp_path)
     folder = tmp_path / "run"
