@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from i2m2.errors import aligned
+from i2m2.errors import SettingsError, aligned
 from i2m2.metrics import METRICS, score
 from i2m2.names import EXPERT, PRODUCT
 from i2m2.stats.calibration import log_frequencies
@@ -108,6 +110,31 @@ def score_predictions(
 def general_scores(predictions: Mapping[str, Predictions]) -> dict[str, dict[str, float]]:
     """{split: `score_predictions`}."""
     return {split: score_predictions(of_split) for split, of_split in predictions.items()}
+
+
+def as_numbers(scores: object, function: str, select: str | None) -> dict[str, float]:
+    """{metric: value} that a data set's `function` gives, as Python's floats, NaN for None.
+    SettingsError for what is no number, or if `select` is not among them."""
+    if not isinstance(scores, Mapping):
+        kind = type(scores).__name__
+        raise SettingsError(f"{function} gives a {kind}; let it give {{metric: number}}")
+    numbers = {str(name): _number(value, f"{function}: {name}") for name, value in scores.items()}
+    if select is not None and select not in numbers:
+        given = ", ".join(numbers) or "nothing"
+        raise SettingsError(
+            f"{function} gives {given}, without the {select} that optim.select names; add it there"
+        )
+    return numbers
+
+
+def _number(value: object, what: str) -> float:
+    if value is None:
+        return float("nan")
+    with suppress(AttributeError, ValueError, RuntimeError):  # of an array of one number
+        value = value.item()
+    if not isinstance(value, Real):
+        raise SettingsError(f"{what} is a {type(value).__name__}; let it be a number")
+    return float(value)
 
 
 def scores_table(predictions: Predictions, combine: str = PRODUCT) -> str:

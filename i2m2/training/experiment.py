@@ -34,6 +34,7 @@ from i2m2.training.evaluate import (
     SelectOutputs,
     all_outputs,
     answered_by_none,
+    as_numbers,
     general_scores,
     predict,
     scores_table,
@@ -142,10 +143,15 @@ def finish(
             model, splits[split], accelerator, config.step_size, config.workers, outputs
         )
         run.save_predictions(split, predictions[split])
-    result = experiment.scores(predictions)
+    main, scores = config.optim.select, dict(experiment.scores(predictions))
+    scores.setdefault("test", {})  # which is refused
+    result = {}
+    for split, of_split in scores.items():
+        needed = main if split == "test" else None
+        result[split] = as_numbers(of_split, f"Experiment.scores, {split}", needed)
     run.finish(result)
     accelerator.end_training()
-    main, value = config.optim.select, result["test"][config.optim.select]
+    value = result["test"][main]
     accelerator.print(f"{run.dir}: test {main} {value:.4f} (data: {run.facts['description']})")
     accelerator.print(unanswered(predictions["test"]), end="")
 

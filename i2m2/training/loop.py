@@ -23,7 +23,13 @@ from i2m2.settings import OptimConfig, RunConfig
 from i2m2.stats.predictions import Predictions
 from i2m2.training import data
 from i2m2.training.data import MicroBatch, MultimodalDataset
-from i2m2.training.evaluate import SelectOutputs, all_outputs, predict, score_predictions
+from i2m2.training.evaluate import (
+    SelectOutputs,
+    all_outputs,
+    as_numbers,
+    predict,
+    score_predictions,
+)
 from i2m2.training.optimizers import build_optimizer, lr_factor
 from i2m2.training.run import Run
 
@@ -35,6 +41,7 @@ CHECK_EVERY = 50  # steps between looks at the loss, since a look waits for the 
 tqdm.set_lock(RLock())
 
 Loss = Callable[[Tensor, Any], Tensor]  # (log_prob [B, (L,) C], y) -> [B]
+Validate = Callable[[Predictions], dict[str, float]]
 History = list[Plain]  # a record per epoch, as in metrics.jsonl
 
 
@@ -44,7 +51,7 @@ def fit(
     val: MultimodalDataset,
     run: Run,
     select_outputs: SelectOutputs = all_outputs,
-    validate: Callable[[Predictions], dict[str, float]] | None = None,
+    validate: Validate | None = None,
 ) -> None:
     """Train the model, resuming after the run's last epoch if there is one; in the end it has the
     weights of the best epoch.
@@ -61,7 +68,7 @@ def fit(
         train_loss = trainer.train_epoch(train, epoch)
         outputs = predict(model, val, accelerator, config.step_size, config.workers, select_outputs)
         refuse_nan(outputs, config, epoch, trainer.lr)
-        scores = validate(outputs) if validate else usual_scores(outputs, config)
+        scores = validation_scores(outputs, config, epoch, validate)
         seconds = time.perf_counter() - began
         history.append(record_of(epoch, train_loss, scores, trainer.lr, seconds))
         state = {name: part.state_dict() for name, part in trainer.parts.items()}
@@ -85,9 +92,16 @@ def training_ended(history: History, optim: OptimConfig) -> bool:
     return epochs >= optim.epochs or epochs - best_epoch(history, optim.select) >= optim.patience
 
 
-def usual_scores(outputs: Predictions, config: RunConfig) -> dict[str, float]:
-    """Accuracy, NLL and the metric that chooses the epoch."""
-    return score_predictions(outputs, sorted({config.optim.select, "accuracy", "nll"}))
+def validation_scores(
+    outputs: Predictions, config: RunConfig, epoch: int, validate: Validate | None
+) -> dict[str, float]:
+    """What `validate` gives, else accuracy, NLL and the metric that chooses the epoch.
+    SettingsError if that is not there."""
+    select = config.optim.select
+    usual = sorted({select, "accuracy", "nll"})
+    scores = validate(outputs) if validate else score_predictions(outputs, usual)
+    scores = as_numbers(scores, "Experiment.validate", select)
+    return scores
 
 
 def record_of(epoch: int, loss: float, scores: Plain, lr: float, seconds: float) -> Plain:

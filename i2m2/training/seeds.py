@@ -13,7 +13,6 @@ import random
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +37,7 @@ from i2m2.training.experiment import (
     say_done,
     train_run,
 )
-from i2m2.training.loop import keep_epoch, record_of, refuse_nan, say_resumed, usual_scores
+from i2m2.training.loop import keep_epoch, record_of, refuse_nan, say_resumed, validation_scores
 from i2m2.training.run import Run, run_dir
 from i2m2.training.stack import OfOneBatch, Seed, StackTrainer, stack
 from i2m2.training.warm_start import refuse_start
@@ -161,9 +160,8 @@ def _fit(
         predictions = trainer.predict(splits["val"], outputs)
         for place, seed in enumerate(group):
             if seed in now and not _failed(seed, trainer, place, predictions[place]):
-                score = experiment.validate or partial(usual_scores, config=config)
                 seconds = (time.perf_counter() - began) / len(now)  # its share of them
-                scores = score(predictions[place])
+                scores = validation_scores(predictions[place], config, epoch, experiment.validate)
                 record = record_of(epoch, losses[place], scores, trainer.lr, seconds)
                 seed.history.append(record)
                 seed.state = trainer.state_of(place)

@@ -10,7 +10,8 @@ import torch
 from i2m2 import results
 from i2m2.errors import DataError, SettingsError
 from i2m2.training import commands
-from i2m2.training.experiment import first_model
+from i2m2.training.config import load_config
+from i2m2.training.experiment import first_model, train_run
 from tests.i2m2.conftest import row_of
 from tests.i2m2.training import own_data
 
@@ -60,6 +61,20 @@ def test_a_layer_may_keep_something_of_its_first_batch_and_drop_axes_of_one():
     log_prob, _ = model(batch["inputs"])
     log_prob.sum().backward()
     assert log_prob.shape == (8, 2)
+
+
+@pytest.mark.parametrize("test", [{"mine": 0.5}, {"accuracy": np.ones(2)}, None])
+def test_scores_of_ones_own_are_checked_before_the_run_is_done(test, tmp_path):
+    def scores(predictions):
+        return {"test": test} if test else {}
+
+    words = f"--method unimodal_mean --device cpu --optim.epochs 1 --out {tmp_path}".split()
+    config = load_config(own_data.CancerConfig, words)
+    with pytest.raises(SettingsError, match="Experiment.scores, test.* accuracy"):
+        train_run(replace(own_data.EXPERIMENT, scores=scores), config, "")
+    assert not list(tmp_path.rglob("DONE"))
+    train_run(own_data.EXPERIMENT, config, "")  # once mended: it goes on where it was
+    assert list(tmp_path.rglob("DONE"))
 
 
 def with_memory(config, data):

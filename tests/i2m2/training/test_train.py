@@ -24,7 +24,7 @@ from i2m2.runs import read_predictions
 from i2m2.settings import OptimConfig
 from i2m2.training.data import seed_everything
 from i2m2.training.evaluate import mixture_of_experts, predict
-from i2m2.training.loop import best_epoch, compiled
+from i2m2.training.loop import best_epoch, compiled, validation_scores
 from i2m2.training.optimizers import lr_factor
 from i2m2.training.run import Run
 from tests.conftest import AVMNIST_CONFIG, ROOT
@@ -330,6 +330,32 @@ def test_a_damaged_file_of_a_run_is_named(name, tmp_path):
         again = Run.open(run.dir, config, {"fingerprint": "toy"})
         again.load_last(), again.load_best()
         dict(read_predictions(run.dir, "val"))
+
+
+def validated(tmp_path, scores, select="accuracy", epoch=0):
+    config = toy_config(tmp_path, select=select)
+    return validation_scores({"id": np.arange(27)}, config, epoch, lambda _: scores)
+
+
+def test_scores_of_ones_own_are_kept_as_pythons_floats(tmp_path):
+    kinds = {"accuracy": np.float32(0.5), "mine": np.float64(0.5), "torch": torch.tensor(0.5)}
+    scores = validated(tmp_path, kinds | {"count": np.int64(3), "none": None})
+    assert [type(value) for value in scores.values()] == [float] * 5
+    assert scores["accuracy"] == scores["torch"] == 0.5 and np.isnan(scores["none"])
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ({"accuracy": "high"}, "Experiment.validate: accuracy is a str; let it be a number"),
+        ({"accuracy": np.ones(2)}, "Experiment.validate: accuracy is a ndarray"),
+        ({"mine": 0.5}, "validate gives mine, without the accuracy that optim.select names"),
+        (0.5, "Experiment.validate gives a float; let it give {metric: number}"),
+    ],
+)
+def test_scores_of_ones_own_that_are_none_are_named(scores, message, tmp_path):
+    with pytest.raises(SettingsError, match=message):
+        validated(tmp_path, scores)
 
 
 def test_predictions_that_are_nan_stop_the_run_before_they_are_kept(tmp_path):
