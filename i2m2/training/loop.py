@@ -17,6 +17,7 @@ from accelerate.utils import broadcast
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from i2m2.errors import SettingsError
 from i2m2.files import Plain, finite
 from i2m2.metrics import metric_of
 from i2m2.settings import OptimConfig, RunConfig
@@ -96,11 +97,18 @@ def validation_scores(
     outputs: Predictions, config: RunConfig, epoch: int, validate: Validate | None
 ) -> dict[str, float]:
     """What `validate` gives, else accuracy, NLL and the metric that chooses the epoch.
-    SettingsError if that is not there."""
+    SettingsError if that is not there, or undefined from the first epoch on."""
     select = config.optim.select
     usual = sorted({select, "accuracy", "nll"})
     scores = validate(outputs) if validate else score_predictions(outputs, usual)
     scores = as_numbers(scores, "Experiment.validate", select)
+    if epoch == 0 and math.isnan(scores[select]):
+        defined = [x for x in config.metrics if not math.isnan(scores.get(x, math.nan))]
+        choose = f"choose one that is defined there ({', '.join(defined)}), or " if defined else ""
+        raise SettingsError(
+            f"optim.select={select} is undefined on the validation split of "
+            f"{len(outputs['id'])} examples; {choose}give that split examples of every class"
+        )
     return scores
 
 
