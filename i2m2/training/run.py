@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import msgspec
 import numpy as np
@@ -58,7 +58,7 @@ class LastState(TypedDict):
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """DamagedError where reading a state, or giving it to a model, ends in any other error."""
+    """DamagedError where reading a state ends in any other error."""
     try:
         yield
     except UNREADABLE as error:
@@ -168,9 +168,7 @@ class Run:
 
     def load_best_into(self, model: nn.Module) -> None:
         """Give a model the weights of the best epoch. DataError if they are of another model."""
-        weights = self.load_best()
-        with readable(self.dir / "best.safetensors"):
-            model.load_state_dict(weights)
+        give(model, self.load_best(), self.dir / "best.safetensors")
 
     def save_last(self, state: Plain) -> None:
         # Through memory: a full disk is then an OSError of ours, not an abort inside torch.save.
@@ -196,9 +194,11 @@ class Run:
         -> the history; [] for a new run. DataError if these are of another model."""
         if (state := self.load_last()) is None:
             return []
-        with readable(self.dir / "last.pt"):
-            for name, part in parts.items():
-                part.load_state_dict(state[name])
+        path = self.dir / "last.pt"
+        with readable(path):
+            states = {name: state[name] for name in parts}
+        for name, part in parts.items():
+            give(part, states[name], path, name)
         return state["history"]
 
     def write_history(self, history: list[Plain]) -> None:
@@ -248,6 +248,31 @@ class Run:
                 f"{self.dir}: another process is at work on this run; "
                 "wait for it, or choose another --tag"
             )
+
+
+def give(part: Any, state: Plain, path: Path, name: str = "model") -> None:
+    """Give a model, or an optimiser, its state of a file that was read without a fault. DataError
+    where the state is of another one."""
+    try:
+        part.load_state_dict(state)
+    except UNREADABLE as error:
+        unlike = _first_unlike(state, part.state_dict()) if isinstance(part, nn.Module) else ""
+        what = unlike or next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise DataError(
+            f"{path} does not fit the {name} that the code builds now ({what}); "
+            f"restore that code, or {RUN_AGAIN}"
+        ) from error
+
+
+def _first_unlike(there: Plain, now: Plain) -> str:
+    """Name and shapes of the first weight that two models do not share; '' if they do."""
+    # A layer may keep something else beside its weights.
+    shapes = [{k: list(getattr(v, "shape", ())) for k, v in of.items()} for of in (there, now)]
+    for weight in {**now, **there}:
+        one, other = (shape.get(weight, "absent") for shape in shapes)
+        if one != other:
+            return f"{weight} is {one} there, {other} now"
+    return ""
 
 
 def differences(

@@ -13,7 +13,7 @@ from i2m2.files import Plain
 from i2m2.names import INTER, method_of
 from i2m2.runs import by_seed, is_done, part_of, read_config
 from i2m2.settings import RunConfig, settings_of, to_dict, with_role
-from i2m2.training.run import Run, differences, readable
+from i2m2.training.run import Run, differences, give
 
 
 def refuse_start(folder: Path, config: RunConfig, facts: Plain, command: str) -> None:
@@ -29,19 +29,20 @@ def warm_start(model: nn.Module, run: Run, command: str) -> dict[str, str]:
     that run}. `command` trains the joint model; the one that makes a missing part begins so."""
     sources = _sources_of(run, run.facts, command)
     outside = {k: v for k, v in model.state_dict().items() if not k.startswith("experts.")}
-    changed = {}
+    changed: dict[Path, Plain] = {}
     for name, path in sources.items():
         weights = Run(path, run.config).load_best()
         prefix = f"experts.{name}."
         expert = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-        with readable(path / "best.safetensors"):
-            model.experts[name].load_state_dict(expert)
+        file = path / "best.safetensors"
+        give(model.experts[name], expert, file, f"expert {name}")
         # What the experts have in common, a backbone say, comes from the run that changed it; if
         # several did, from the last: the fused one.
         common = {k: v for k, v in weights.items() if k in outside}
-        changed |= {k: v for k, v in common.items() if not torch.equal(v, outside[k])}
-    if changed:
-        model.load_state_dict(changed, strict=False)
+        changed[file] = {k: v for k, v in common.items() if not torch.equal(v, outside[k])}
+    for file, weights in changed.items():
+        if weights:
+            give(model, model.state_dict() | weights, file)
     return {name: str(path) for name, path in sources.items()}
 
 

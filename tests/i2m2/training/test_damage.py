@@ -73,10 +73,21 @@ def test_what_is_no_state_is_refused(run, state, message):
 
 def test_the_state_and_weights_of_another_model_are_refused(run):
     other = toy_model(head=lambda d: torch.nn.Linear(d, 5))
-    with pytest.raises(DataError, match=r"last.pt is damaged .*; delete its folder"):
+    told = (
+        r"does not fit the model that the code builds now "
+        r"\(experts.left.head.weight is \[3, 8\] there, \[5, 8\] now\); restore that code"
+    )
+    with pytest.raises(DataError, match=rf"last.pt {told}"):
         run.restore({"model": other})
-    with pytest.raises(DataError, match=r"best.safetensors is damaged .*; delete its folder"):
+    with pytest.raises(DataError, match=rf"best.safetensors {told}"):
         run.load_best_into(other)
+    deeper = toy_model()
+    deeper.experts["left"].head = torch.nn.Sequential(torch.nn.Linear(8, 3))
+    with pytest.raises(DataError, match=r"head.0.weight is absent there, \[3, 8\] now"):
+        run.load_best_into(deeper)
+    optimizer = torch.optim.SGD([other.experts["left"].head.weight], 0.1)
+    with pytest.raises(DataError, match="last.pt does not fit the optimizer .*; restore that code"):
+        run.restore({"optimizer": optimizer})
     with pytest.raises(DataError, match="last.pt is damaged"):
         run.restore({"scaler": other})
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import pytest
+import torch
 
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_json, write_text
@@ -43,6 +44,28 @@ def test_a_part_copied_from_another_run_is_refused(method, seed, message, tmp_pa
     make_part(tmp_path / "toy/unimodal_left/seed0", config, method, seed)
     with pytest.raises(DataError, match=message):
         warm_start(toy_model(), run, "train")
+
+
+def test_a_part_of_another_shape_is_named_with_the_weight_and_both_shapes(tmp_path):
+    config = toy_config(tmp_path)
+    run = Run.open(tmp_path / "toy/i2m2-concat/seed0", config, {"fingerprint": "toy"})
+    for name in PARTS:
+        make_part(tmp_path / "toy" / name / "seed0", config, name)
+        Run(tmp_path / "toy" / name / "seed0", config).save_best(toy_model().state_dict())
+    wider = toy_model(lambda features: torch.nn.Linear(features, 5))
+    message = (
+        r"unimodal_left/seed0/best.safetensors does not fit the expert left that the code builds "
+        r"now \(head.weight is \[3, 8\] there, \[5, 8\] now\)"
+    )
+    with pytest.raises(DataError, match=message):
+        warm_start(wider, run, "train")
+    wider = toy_model()
+    wider.backbone = torch.nn.Linear(2, 2)
+    part = Run(tmp_path / "toy/inter-concat/seed0", config)
+    part.save_best(wider.state_dict())
+    wider.backbone = torch.nn.Linear(2, 3)
+    with pytest.raises(DataError, match=r"inter-concat/.* \(backbone.weight is \[2, 2\] there"):
+        warm_start(wider, run, "train")
 
 
 @dataclass(frozen=True, kw_only=True)
