@@ -29,6 +29,9 @@ from i2m2.runs import Numbers, is_done, read_config, read_environment, read_fact
 from i2m2.settings import RunConfig, config_diff, to_dict, with_role, without_effect
 
 RUN_AGAIN = "delete its folder and run it again"
+TRAIN_AGAIN = (  # of a command that does not train
+    "restore them, say where they lie by --data.dir, or delete that folder and train it again"
+)
 # What torch, its zip files and `load_state_dict` raise for what is damaged, or of another model.
 UNREADABLE = (
     RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError, EOFError, OSError,
@@ -109,7 +112,8 @@ class Run:
                     f"{directory} holds a run of other settings: {there_and_now(differing)}; "
                     "give this one a --tag, or delete that folder"
                 )
-            run.refuse_other_data(data)
+            remedy = "restore them, give this run a --tag, or delete that folder"
+            run.refuse_other_data(data, remedy)
         if writes:
             directory.mkdir(parents=True, exist_ok=True)
             run._lock()
@@ -230,14 +234,14 @@ class Run:
         if self.writes:
             write_atomic(self.dir / name, write)
 
-    def refuse_other_data(self, data: Plain) -> None:
-        """DataError if the data at hand are not those the run began with."""
+    def refuse_other_data(self, data: Plain, remedy: str = TRAIN_AGAIN) -> None:
+        """DataError if the data at hand are not those the run began with. `remedy`: what the
+        command at hand can do about it."""
         stored, now = str(self.facts.get("fingerprint", "not recorded")), data["fingerprint"]
         if stored != now:
             raise DataError(
                 f"{self.dir} was made with other data "
-                f"(fingerprint {stored[:12]} there, {now[:12]} now); "
-                "restore them, give this run a --tag, or delete that folder"
+                f"(fingerprint {stored[:12]} there, {now[:12]} now); {remedy}"
             )
 
     def _lock(self) -> None:

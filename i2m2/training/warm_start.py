@@ -76,7 +76,11 @@ def _finished_parts(run: Run, command: str) -> dict[str, Path]:
 def _refuse_unlike(source: Path, run: Run, facts: Plain, expert: str) -> None:
     """DataError if a part saw other examples, SettingsError if any of the data set's own settings
     differs in what the expert uses: the joint run's numbers would mean something else."""
-    Run(source, run.config).refuse_other_data(facts)
+    remedy = (
+        "restore them, delete that folder and train it again, or train it and this run on these "
+        "data under the same new --tag"
+    )
+    Run(source, run.config).refuse_other_data(facts, remedy)
     beside_groups = settings_of(RunConfig).keys() | with_role(type(run.config), "identity")
     differing = {
         key: values

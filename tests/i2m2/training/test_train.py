@@ -257,8 +257,10 @@ def test_other_settings_and_other_data_are_refused_and_settings_without_influenc
     with pytest.raises(SettingsError, match=message) as error:
         Run.open(run.dir, other, facts)
     assert "\n" not in str(error.value)
-    with pytest.raises(DataError, match="made with other data"):
+    with pytest.raises(DataError, match="made with other data .*, give this run a --tag, or"):
         Run.open(run.dir, config, {"fingerprint": "another"})
+    with pytest.raises(DataError, match=r"made with other data .*(?!.*--tag).*by --data.dir"):
+        run.refuse_other_data({"fingerprint": "another"})  # as of a command without --tag
     with pytest.raises(SettingsError, match="threads"):
         Run.open(run.dir, replace(config, threads=2), facts)
     elsewhere = replace(config, out=str(tmp_path / "elsewhere"), workers=3, tracker="tensorboard")

@@ -68,6 +68,16 @@ def test_a_part_of_another_shape_is_named_with_the_weight_and_both_shapes(tmp_pa
         warm_start(wider, run, "train")
 
 
+def test_a_part_of_other_data_is_refused_with_a_tag_that_both_runs_need(tmp_path):
+    config = toy_config(tmp_path)
+    for name in PARTS:
+        make_part(tmp_path / "toy" / name / "seed0", config, name)
+    folder, facts = tmp_path / "toy/i2m2-concat/seed0", {"fingerprint": "another"}
+    message = "unimodal_left/seed0 was made with other data .* it and this run .* same new --tag"
+    with pytest.raises(DataError, match=message):
+        refuse_start(folder, config, facts, "train")
+
+
 @dataclass(frozen=True, kw_only=True)
 class OwnConfig(ToyConfig):
     hidden: int = 16  # in no group
