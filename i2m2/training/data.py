@@ -33,6 +33,8 @@ from i2m2.training.preparation import (
     as_rows,
 )
 
+CHECKED_AT_ONCE = 256  # examples, of which a copy is made
+
 Rows = TypeVar("Rows")  # an array or a table, of which a slice is rows
 Inputs = dict[str, Tensor]
 # {"inputs": {modality: tensor [B, ...] in its stored type}, "y": tensor [B(, L)],
@@ -146,6 +148,15 @@ class ArrayDataset(Dataset):
             bad &= self.present[modality][positions]
         if bad.any():
             raise self._error(modality, f"row {rows[bad][0]} holds NaN or infinity")
+
+    def check_finite(self, name: str) -> None:
+        """DataError where an input of the split, called `name`, would raise one on its use."""
+        for begin in range(0, len(self), CHECKED_AT_ONCE):
+            positions = np.arange(begin, min(begin + CHECKED_AT_ONCE, len(self)))
+            try:
+                ArrayDataset.__getitem__(self, positions)  # a subclass may draw random numbers
+            except DataError as error:
+                raise DataError(f"{name}: {error}") from error
 
     def check_rows(self, name: str) -> None:
         """DataError if the split, called `name`, has rows that an array has not."""
@@ -322,12 +333,17 @@ def first_of(train: Rows, size: int | None) -> Rows:
     return train[:size]
 
 
+def refuse_empty(splits: Mapping[str, MultimodalDataset]) -> None:
+    """DataError for a split without examples."""
+    if empty := [name for name, split in splits.items() if not len(split)]:
+        raise DataError(f"{', '.join(empty)}: no examples; every split needs at least one")
+
+
 def check_dataset(splits: Mapping[str, MultimodalDataset], num_classes: int) -> None:
     """DataError unless every split has examples, labels in 0..C-1, arrays that reach its rows, and
     ids that no other split has."""
+    refuse_empty(splits)
     for name, split in splits.items():
-        if not len(split):
-            raise DataError(f"{name}: no examples; every split needs at least one")
         if len(split.y) != len(split):
             raise DataError(
                 f"{name}: {len(split)} examples and {len(split.y)} rows of labels; give one each"

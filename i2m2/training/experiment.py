@@ -27,6 +27,7 @@ from i2m2.training.data import (
     Data,
     MultimodalDataset,
     check_facts,
+    refuse_empty,
     resident,
     seed_everything,
 )
@@ -91,8 +92,10 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
 
 
 def load(experiment: Experiment, config: RunConfig) -> Data:
-    """The data set. DataError for facts that env.json cannot hold, before anything is trained."""
+    """The data set. DataError, before anything is trained, for a split without examples and for
+    facts that env.json cannot hold."""
     data = experiment.load(config)
+    refuse_empty(data.splits)
     check_facts(data.facts)
     return data
 
@@ -123,8 +126,12 @@ def begin(run: Run, model: ProductOfExperts, accelerator: Accelerator, command: 
 def read_splits(
     data: Data, model: ProductOfExperts, accelerator: Accelerator
 ) -> dict[str, MultimodalDataset]:
-    """The splits with the modalities that a model reads, on the device where they fit."""
+    """The splits with the modalities that a model reads, on the device where they fit. DataError
+    for what would end a training late: numbers of validation and test that are none."""
     selected = {name: split.select(model.modalities) for name, split in data.splits.items()}
+    for name in ("val", "test"):
+        if isinstance(selected[name], ArrayDataset):
+            selected[name].check_finite(name)
     return {name: resident(split, accelerator.device) for name, split in selected.items()}
 
 

@@ -9,9 +9,11 @@ import torch
 
 from i2m2 import results
 from i2m2.errors import DataError, SettingsError
+from i2m2.machine.accelerator import make_accelerator
 from i2m2.training import commands
 from i2m2.training.config import load_config
-from i2m2.training.experiment import first_model, train_run
+from i2m2.training.data import ArrayDataset
+from i2m2.training.experiment import first_model, load, read_splits, train_run
 from tests.i2m2.conftest import row_of
 from tests.i2m2.training import own_data
 
@@ -61,6 +63,27 @@ def test_a_layer_may_keep_something_of_its_first_batch_and_drop_axes_of_one():
     log_prob, _ = model(batch["inputs"])
     log_prob.sum().backward()
     assert log_prob.shape == (8, 2)
+
+
+def test_a_number_of_the_test_split_that_is_none_is_found_before_training():
+    config = own_data.CancerConfig(method="unimodal_mean")
+    data = own_data.load(config)
+    test = data.splits["test"]
+    test.inputs["mean"][test.rows[7]] = np.nan
+    model = own_data.build_model(config, data)
+    message = f"test: mean: row {test.rows[7]} holds NaN or infinity"
+    with pytest.raises(DataError, match=message):
+        read_splits(data, model, make_accelerator(config))
+
+
+def test_a_split_without_examples_is_named():
+    def load_without(config):
+        data = own_data.load(config)
+        empty = ArrayDataset({"mean": np.zeros((0, 10)), "worst": np.zeros((0, 10))}, np.zeros(0))
+        return data._replace(splits=data.splits | {"val": empty})
+
+    with pytest.raises(DataError, match="^val: no examples; every split needs at least one"):
+        load(replace(own_data.EXPERIMENT, load=load_without), None)
 
 
 @pytest.mark.parametrize("test", [{"mine": 0.5}, {"accuracy": np.ones(2)}, None])
