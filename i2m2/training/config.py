@@ -36,9 +36,11 @@ from i2m2.settings import (
 
 FLAGS = ("--help", "-h", "--print_config")  # words that take no value
 ABOVE_ZERO = {"optim.lr", "optim.clip_norm"}
+NO_SETTINGS = ("presets", "per_method", "per_task")  # keys of a config file that hold settings
 TYPES = {float: "a number", int: "an integer", bool: "true or false", str: "a text"}
 TYPES |= {type(None): "null"}
 MOST = {"threads": 1024, "workers": 1024}  # no machine is helped by more; others: 64 bits
+LARGEST = 1e30  # an optimiser multiplies it further, and float32 ends at 3.4e38
 
 set_loader("yaml12", load_yaml, exceptions=(YamlError,))
 
@@ -221,6 +223,9 @@ def _check_parts(values: Plain, path: str, cls: type[RunConfig]) -> None:
     there_are = {"method": methods_of(cls.modalities, cls.baselines), "task": tasks}
     presets = check_group(values.get("presets", {}), f"{path}: presets")
     groups = {path: values} | {f"{path}: presets.{name}": of for name, of in presets.items()}
+    for where, group in groups.items():
+        of_all = {key: x for key, x in check_group(group, where).items() if key not in NO_SETTINGS}
+        _refuse_unknown(flatten_at(where, of_all).keys() - groups_of(types), set(types), where)
     for (where, group), (what, names) in product(groups.items(), there_are.items()):
         parts = check_group(group, where).get(f"per_{what}", {})
         # The kind, `unimodal` say, then those of that kind.
@@ -259,7 +264,8 @@ def _check_ranges(config: RunConfig) -> None:
             raise SettingsError(f"{name} holds a NUL character, which no name of a file has")
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             continue
-        if math.inf > value > (most := MOST.get(name, 2**63 - 1)):
+        most = MOST.get(name, 2**63 - 1) if isinstance(value, int) else LARGEST
+        if math.inf > value > most:
             raise SettingsError(f"{name}={value} must be at most {most}")
         least = _least(settings[name][1]) if isinstance(value, int) else 0
         if not least <= value < math.inf or (name in ABOVE_ZERO and value == 0):

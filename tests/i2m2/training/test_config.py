@@ -137,7 +137,7 @@ def test_a_runs_config_yaml_repeats_exactly_that_run(tmp_path):
         ("--tag a/b", "tag='a/b' becomes part of a folder's name"),
         ("--optim {lr:null}", "optim is a group; name its settings, as in --optim.name"),
         ("--model.hidden 10000000000000000000000", "must be at most 9223372036854775807"),
-        ("--optim.lr 1e300", "optim.lr=1e.300 must be at most"),
+        ("--optim.lr 1e300", r"optim.lr=1e\+300 must be at most 1e\+30"),
         ("extra", "unrecognized arguments: extra"),
     ],
 )
@@ -151,6 +151,8 @@ def test_wrong_keys_and_values_in_a_file_are_refused_with_its_name(tmp_path):
     for text, message in {
         "epoch: 3": "x.yaml: epoch is not a setting",
         "optim: {lr: 1e-4, batch_size: many}": "x.yaml: optim.batch_size=many is not possible",
+        "presets: {slow: {optim: {speed: 3}}}": "presets.slow: optim.speed is not a setting",
+        "presets: {slow: {epoch: 3}}": "presets.slow: epoch is not a setting",
         "presets: x": "x.yaml: presets must hold settings",
         "per_method: {intra: null}": "per_method.intra must hold settings",
         "optim: 3": "optim",
@@ -174,6 +176,10 @@ def test_wrong_keys_and_values_in_a_file_are_refused_with_its_name(tmp_path):
             load(config=path)
     with pytest.raises(SettingsError, match="No such file"):
         load(config=Path("nowhere.yaml"))
+
+
+def test_a_rate_has_not_the_limit_of_integers():
+    assert load("--method", "intra", "--optim.lr", "1e20").optim.lr == 1e20
 
 
 def test_a_method_that_fuses_needs_a_fusion(tmp_path):
