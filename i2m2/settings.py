@@ -245,7 +245,7 @@ def merge_preset(values: Plain, path: str, preset: str, parts: Mapping[str, str]
     """
     presets = check_group(values.get("presets", {}), f"{path}: presets")
     # A run's config.yaml is resolved: it has no presets, and says of which one it is.
-    own = [] if presets else [str(values.get("preset") or "paper")]
+    own = [] if "presets" in values else [str(values.get("preset") or "paper")]
     choices = dict.fromkeys([*own, "paper", *presets])
     if preset not in choices:
         raise SettingsError(

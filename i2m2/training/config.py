@@ -37,6 +37,8 @@ from i2m2.settings import (
 FLAGS = ("--help", "-h", "--print_config")  # words that take no value
 ABOVE_ZERO = {"optim.lr", "optim.clip_norm"}
 NO_SETTINGS = ("presets", "per_method", "per_task")  # keys of a config file that hold settings
+# Settings that together only a resolved file has, such as a run's config.yaml.
+WHOLE = {"init", "tag", "out", "threads", "tracker"}
 TYPES = {float: "a number", int: "an integer", bool: "true or false", str: "a text"}
 TYPES |= {type(None): "null"}
 MOST = {"threads": 1024, "workers": 1024}  # no machine is helped by more; others: 64 bits
@@ -131,7 +133,8 @@ def _read_settings(path: str, words: Mapping[str, str | None], cls: type[RunConf
     usual = {name: types[name][1].default for name in names if name in types}
     method, task, preset = (str(words.get(f"--{n}") or values.get(n, usual.get(n))) for n in names)
     parts = {"per_task": task, "per_method": METHOD_ALIASES.get(method, method)}
-    flat = merge_preset(values, path, preset, parts)
+    is_of_run = values.keys() >= WHOLE
+    flat = merge_preset(values if is_of_run else {"presets": {}, **values}, path, preset, parts)
     for name in groups_of(types) & flat.keys():
         check_group(flat.pop(name), f"{path}: {name}")
     _check_parts(values, path, cls)

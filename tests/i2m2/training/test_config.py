@@ -160,12 +160,15 @@ def test_wrong_keys_and_values_in_a_file_are_refused_with_its_name(tmp_path):
         "optim: {lr: {}}": "x.yaml: optim.lr={} is not possible; it takes a number",
         "presets: {paper: {optim: {lr: 1}, optim.lr: 2}}": "presets.paper: optim.lr is given",
         "optim: {lr: 1}\noptim.lr: 2": "x.yaml: optim.lr is given twice, in a group and by",
+        "preset: fast": "preset='fast' is unknown in .*x.yaml; choose one of paper$",
         "preset: fast\npresets: {slow: {}}": "preset='fast' is unknown in .*; choose .* slow",
     }.items():
         path.write_text(f"dataset: avmnist\nmethod: intra\n{text}")
         with pytest.raises(SettingsError, match=message):
             load(config=path)
-    path.write_text("dataset: avmnist\nmethod: intra\npreset: 3\n")
+    whole = to_dict(load("--method", "intra")) | {"preset": 3}  # as of a run
+    path.write_text(yaml.safe_dump(whole))
+    assert load(config=path).preset == "3"
     with pytest.raises(SettingsError, match="preset='4' is unknown .*; choose one of 3, paper"):
         load("--preset", "4", config=path)
     with pytest.raises(SettingsError, match="--out: expected one argument"):
