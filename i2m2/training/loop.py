@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from logging import getLogger
@@ -17,7 +18,6 @@ from accelerate.utils import broadcast
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from i2m2.errors import SettingsError
 from i2m2.files import Plain, finite
 from i2m2.metrics import metric_of
 from i2m2.settings import OptimConfig, RunConfig
@@ -97,7 +97,7 @@ def validation_scores(
     outputs: Predictions, config: RunConfig, epoch: int, validate: Validate | None
 ) -> dict[str, float]:
     """What `validate` gives, else accuracy, NLL and the metric that chooses the epoch.
-    SettingsError if that is not there, or undefined from the first epoch on."""
+    SettingsError if that is not there, a warning if it is undefined from the first epoch on."""
     select = config.optim.select
     usual = sorted({select, "accuracy", "nll"})
     scores = validate(outputs) if validate else score_predictions(outputs, usual)
@@ -105,9 +105,11 @@ def validation_scores(
     if epoch == 0 and math.isnan(scores[select]):
         defined = [x for x in config.metrics if not math.isnan(scores.get(x, math.nan))]
         choose = f"choose one that is defined there ({', '.join(defined)}), or " if defined else ""
-        raise SettingsError(
+        warnings.warn(
             f"optim.select={select} is undefined on the validation split of "
-            f"{len(outputs['id'])} examples; {choose}give that split examples of every class"
+            f"{len(outputs['id'])} examples, so the weights of the first epoch are kept; "
+            f"{choose}give that split examples of every class",
+            stacklevel=2,
         )
     return scores
 

@@ -360,14 +360,14 @@ def test_scores_of_ones_own_that_are_none_are_named(scores, message, tmp_path):
         validated(tmp_path, scores)
 
 
-def test_a_metric_that_is_undefined_on_the_validation_split_chooses_no_epoch(tmp_path):
+def test_of_a_metric_that_is_undefined_on_the_validation_split_a_warning_tells(tmp_path):
     y, log_prob = np.zeros(2, int), np.log(np.full((2, 2), 0.5, np.float32))
     outputs = {"id": np.arange(2), "y": y, "log_prob": log_prob}
     message = (
-        r"optim.select=auroc is undefined on the validation split of 2 examples; "
-        r"choose one that is defined there \(accuracy, nll\), or give that split examples of every"
+        r"optim.select=auroc is undefined on the validation split of 2 examples, so the weights of "
+        r"the first epoch are kept; choose one that is defined there \(accuracy, nll\), or give that"
     )
-    with pytest.raises(SettingsError, match=message):
+    with pytest.warns(UserWarning, match=message):
         validation_scores(outputs, toy_config(tmp_path, select="auroc"), 0, None)
     later = validated(tmp_path, {"auroc": np.nan}, "auroc", epoch=1)  # it may be of one epoch only
     assert np.isnan(later["auroc"])
