@@ -365,7 +365,7 @@ def test_of_a_metric_that_is_undefined_on_the_validation_split_a_warning_tells(t
     outputs = {"id": np.arange(2), "y": y, "log_prob": log_prob}
     message = (
         r"optim.select=auroc is undefined on the validation split of 2 examples, so the weights of "
-        r"the first epoch are kept; choose one that is defined there \(accuracy, nll\), or give that"
+        r"the first epoch are kept; choose one that is defined there \(accuracy, nll\), or give"
     )
     with pytest.warns(UserWarning, match=message):
         validation_scores(outputs, toy_config(tmp_path, select="auroc"), 0, None)
