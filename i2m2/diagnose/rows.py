@@ -31,6 +31,7 @@ from i2m2.estimator.models.members import outputs_of_models, with_values
 from i2m2.estimator.models.training import TrainingSettings, few_threads
 from i2m2.estimator.prepared.forms import Prepared, PreparedBlocks, joined
 from i2m2.estimator.prepared.preparation import Preparation
+from i2m2.names import INTER
 from i2m2.stats.calibration import log_softmax
 
 JOINT, SEPARATE, ADDED = "-joint", "-separate", "-additive"
@@ -185,8 +186,9 @@ class _TrainedFold:
             return
         names = {"additive": tuple(self.modalities)}
         known = (self.blocks, self.y, self.folds, self.question.family, names)
-        additive = {"additive": Additive(self.experts.default_networks())}
-        experts = fit_experts(*known, additive, self.settings, self.seed)
+        before = self.experts
+        additive = Additive(before.default_networks(), before.of_shapes(INTER))
+        experts = fit_experts(*known, {"additive": additive}, self.settings, self.seed)
         pools = Pools(experts, self.y, self.pools.prior)
         row, alone = f"intra{ADDED}", self.pools.validation_losses(self.folds, self.modalities)
         self._add(found, row, pools, experts.outputs(blocks), list(names))

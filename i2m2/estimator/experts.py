@@ -15,7 +15,7 @@ from i2m2.estimator.families import Family, Pool
 from i2m2.estimator.given.values import InputError
 from i2m2.estimator.models.examples import Examples
 from i2m2.estimator.models.linear import Linear
-from i2m2.estimator.models.members import Member, Network, ScikitLearn, SumOfNetworks, Trees
+from i2m2.estimator.models.members import Fitted, Member, Network, ScikitLearn, SumOfNetworks, Trees
 from i2m2.estimator.models.training import TrainingSettings
 from i2m2.estimator.prepared.forms import PreparedBlocks
 from i2m2.names import INTER
@@ -28,9 +28,11 @@ MOST_SUBSETS = 31  # pools fitted beforehand; others when they are asked for
 @dataclass(frozen=True)
 class Additive:
     """In place of a user's model: the default ones without interactions. `trained`: the default
-    networks that the unimodal experts have already."""
+    networks that the unimodal experts have already; `of_shapes`: the model of the shapes of series,
+    which has no interactions in the fused expert either."""
 
     trained: Mapping[str, Network]
+    of_shapes: list[Member]
 
 
 def expert_names(modalities: Sequence[str], interactions: str) -> dict[str, tuple[str, ...]]:
@@ -64,6 +66,7 @@ def members_for(given: Any, settings: TrainingSettings, shapes: bool = False) ->
         return [Linear(), Trees(), Network(settings), *of_shapes]
     if isinstance(given, Additive):
         network = SumOfNetworks(settings, given.trained)
+        of_shapes = given.of_shapes or of_shapes
         return [Linear(additive=True), Trees(additive=True), network, *of_shapes]
     fits = hasattr(given, "fit") and hasattr(given, "get_params")
     if fits and not isinstance(given, type):
@@ -118,6 +121,15 @@ class Experts:
                 each = [member.outputs(own) for member in members]
                 found[name][rows] = self.family.blend(self.blends[name], each)
         return found
+
+    def of_shapes(self, name: str) -> list[Member]:
+        """An expert's model of the shapes of series, fitted, if it has one."""
+        known = zip(self.members.get(name, []), self.of_members.get(name, []), strict=True)
+        return [
+            Fitted(member, held_out)
+            for member, held_out in known
+            if isinstance(member, Linear) and member.shapes
+        ]
 
     def default_networks(self) -> dict[str, Network]:
         """Those that no user gave, by the expert that has one."""

@@ -36,6 +36,19 @@ FEW_CLASSES = 5
 MOST_ROUNDS = 400  # of boosting
 
 
+class Fitted:
+    """A model that was fitted on the same examples before, and its outputs of them."""
+
+    def __init__(self, member: Linear, held_out: np.ndarray) -> None:
+        self.member, self.held_out = member, held_out
+
+    def fit(self, examples: Examples) -> np.ndarray:
+        return self.held_out
+
+    def outputs(self, blocks: PreparedBlocks) -> np.ndarray:
+        return self.member.outputs(blocks)
+
+
 class Trees:
     """Histogram-based gradient boosting on the few features, stopped where held-out rows are
     predicted best. `additive`: no tree splits by two modalities."""
@@ -292,7 +305,7 @@ def _shape_of(block: Prepared) -> tuple[int, tuple[int, ...] | None]:
     return block.dense.shape[1], grid
 
 
-Member = Linear | Trees | Network | ScikitLearn
+Member = Linear | Fitted | Trees | Network | ScikitLearn
 
 
 def _rows(x: Any, rows: np.ndarray) -> Any:
