@@ -83,7 +83,7 @@ def diagnose(
     _check_types({"experts": experts, "network": network}, {"task": task, "metric": metric}, out)
     options = {"experts": dict(experts or {}), "interactions": interactions, "folds": folds}
     options |= {"network": dict(network or {}), "further": further}
-    question, classes = _question(X, y, modalities, kinds, groups, task, **options)
+    question, classes = _question(X, y, modalities, kinds, groups, ids, task, **options)
     metric_for(metric, classes is not None)  # before the training, not after it
     names = _names_of(ids, len(question.y))
     _check_together(question, seeds)
@@ -106,10 +106,13 @@ def _question(
     modalities: Mapping[str, Any] | None,
     kinds: Mapping[str, str] | None,
     groups: Any,
+    ids: Any,
     task: str | None,
     **options: Any,
 ) -> tuple[Question, list[np.ndarray] | None]:
     """What is asked, and the classes of each label; errors as of `diagnose`."""
+    of_rows = {"y": y, "groups": groups, "ids": ids}
+    refuse_other_order({**(X if isinstance(X, Mapping) else {"X": X}), **of_rows})
     target, blocks = _read(X, y, modalities, kinds)
     try:
         settings = TrainingSettings.of(options["network"])
@@ -148,7 +151,6 @@ def _read(
 ) -> tuple[np.ndarray, dict[str, Block]]:
     """-> target [n] or [n, L] as given, the modalities. InputError if they do not go together."""
     target = as_labels(y)
-    refuse_other_order({**(X if isinstance(X, Mapping) else {"X": X}), "y": y})
     blocks = read_blocks(X, modalities, kinds)
     n = len(next(iter(blocks.values())))
     if len(target) != n:
@@ -218,7 +220,7 @@ def _check_size(y: np.ndarray, groups: np.ndarray | None, task: str, numbers: bo
     for what, size in sizes.items():
         if size < FEWEST:
             few = f"{size} {what}: too few; folds within folds need at least {FEWEST}"
-            raise InputError(few + (NUMBERS if numbers and len(y) >= FEWEST else ""))
+            raise InputError(few + (NUMBERS if numbers and "class" in what else ""))
 
 
 def _check_together(question: Question, seeds: int) -> None:

@@ -83,8 +83,7 @@ class _I2M2(BaseEstimator):
         """Fit on `X` (see the class), labels or targets `y` [n] or [n, L]; rows of one of `groups`
         [n] are never on both sides of a split. InputError for what cannot be used."""
         self._check_settings()
-        parts = X if isinstance(X, Mapping) else {"X": X}
-        refuse_other_order({**parts, "y": y, "groups": groups})
+        _refuse_other_order(X, y, groups=groups)
         target = as_labels(y)
         blocks = self._blocks(X, fitting=True)
         n = len(next(iter(blocks.values())))
@@ -141,6 +140,11 @@ class _I2M2(BaseEstimator):
             if not fitting and self.modalities is None and "X" not in self.preparation_.of_block:
                 known = ", ".join(self.preparation_.of_block)
                 raise InputError(f"X was a mapping of blocks in training ({known}); give one again")
+        elif fitting and self.modalities is not None:
+            raise InputError(
+                "modalities deals out the columns of a table, and X is a mapping of blocks; leave "
+                "modalities out, and of X what no expert is to read"
+            )
         elif not fitting:
             known = self.preparation_.of_block
             X = {name: part for name, part in X.items() if part is not None or name not in known}
@@ -318,8 +322,11 @@ class I2M2Classifier(ClassifierMixin, _I2M2):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Accuracy; of several labels the mean of theirs."""
+        _refuse_other_order(X, y)
         if isinstance(getattr(self, "classes_", None), list):
-            right = (self.predict(X) == as_labels(y)).mean(axis=1)
+            found, labels = self.predict(X), as_labels(y)
+            _refuse_other_shape(labels, found)
+            right = (found == labels).mean(axis=1)
             return float(np.average(right, weights=sample_weight))
         return super().score(X, y, sample_weight)
 
@@ -357,8 +364,7 @@ class I2M2Regressor(RegressorMixin, _I2M2):
         probability."""
         from scipy.stats import norm
 
-        if not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
-            raise InputError(f"level={shown(level)} must be between 0 and 1")
+        _check_level(level)
         mean, std = self.predict(X, return_std=True)
         half = norm.ppf(0.5 + level / 2) * std
         return np.stack([mean - half, mean + half])
@@ -379,15 +385,18 @@ class I2M2Regressor(RegressorMixin, _I2M2):
     def scores(self, X: Any, y: Any, level: float = 0.95) -> dict[str, float]:
         """R2, RMSE, NLL (nats, of the density of `y`) and the share of targets within their
         interval of this level; the mean over several targets."""
+        _check_level(level)
+        _refuse_other_order(X, y)
         target = as_targets(as_labels(y))
         outputs = self._product(X)
-        if target.shape != outputs.shape[:2]:
-            raise InputError(
-                f"y has the shape {target.shape}, and what is predicted {outputs.shape[:2]}; give "
-                "the targets of training, one row for each of X"
-            )
+        _refuse_other_shape(target, outputs[..., 0])
         mean, std = (one.reshape(target.shape) for one in self._gaussian(outputs))
         return gaussian_scores(target, mean, std, level)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R2; of several targets the mean of theirs."""
+        _refuse_other_order(X, y)
+        return super().score(X, y, sample_weight)
 
     def _gaussian(self, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         mean = outputs[..., 0] * self.scale_ + self.center_
@@ -395,6 +404,23 @@ class I2M2Regressor(RegressorMixin, _I2M2):
 
     def _shaped(self, values: np.ndarray) -> np.ndarray:
         return values[:, 0] if self.single_ else values
+
+
+def _refuse_other_order(X: Any, y: Any, **others: Any) -> None:
+    refuse_other_order({**(X if isinstance(X, Mapping) else {"X": X}), "y": y, **others})
+
+
+def _refuse_other_shape(y: np.ndarray, predicted: np.ndarray) -> None:
+    if y.shape != predicted.shape:
+        raise InputError(
+            f"y has the shape {y.shape}, and what is predicted {predicted.shape}; give the labels "
+            "or targets of training, one row for each of X"
+        )
+
+
+def _check_level(level: Any) -> None:
+    if not isinstance(level, (int, float, np.number)) or not 0 < level < 1:
+        raise InputError(f"level={shown(level)} must be between 0 and 1")
 
 
 def gaussian_scores(

@@ -194,9 +194,11 @@ class ModuleStack(nn.Module):
         if not isinstance(found, Tensor):
             raise InputError(f"{name} gives a {type(found).__name__}; a tensor of logits is needed")
         if found.numel() != len(found) * np.prod(self.outputs):
+            labels, each = self.outputs
+            of_labels = f", {each} for each of {labels} labels" * (labels > 1)
             raise InputError(
                 f"{name} gives {tuple(found.shape[1:])} numbers an example; "
-                f"{self.outputs[1]} are needed"
+                f"{labels * each} are needed{of_labels}"
             )
         return found
 

@@ -361,12 +361,14 @@ def test_an_array_of_another_shape_is_another_question(tmp_path):
         diagnose(X | {"b": series.reshape(N, 3, 2)}, y, **options)
 
 
-def test_labels_whose_index_has_the_rows_in_another_order_are_refused():
+@pytest.mark.parametrize("what", ["y", "groups", "ids"])
+def test_columns_whose_index_has_the_rows_in_another_order_are_refused(what):
     X, y = data(20)
     frame = pd.DataFrame(X["a"], index=[f"row{k}" for k in range(20)])
-    turned = pd.Series(y, index=frame.index[::-1])
-    with pytest.raises(InputError, match="a and y have the same labels of rows in another order"):
-        diagnose(X | {"a": frame}, turned, **QUICK)
+    turned = {what: pd.Series(y, index=frame.index[::-1])}
+    in_another_order = f"a and {what} have the same labels of rows in another order"
+    with pytest.raises(InputError, match=in_another_order):
+        diagnose(X | {"a": frame}, **{"y": y} | turned, **QUICK)
 
 
 def test_objects_that_are_numbers_are_a_regression():

@@ -329,6 +329,29 @@ def test_labels_indexed_like_x_in_another_order_are_refused(what):
         I2M2Classifier(DEALT).fit(FRAME, **given)
 
 
+def test_scores_of_other_rows_than_those_predicted_are_refused():
+    linear = {"experts": {"X": LogisticRegression()}, "folds": 2}
+    table, labels = FRAME[["a", "b"]], pd.Series(Y, index=FRAME.index)
+    model = I2M2Classifier(**linear).fit(table, np.stack([Y, 1 - Y], axis=1))
+    with pytest.raises(InputError, match="X and y have the same labels of rows in another order"):
+        model.score(table, labels[::-1])
+    with pytest.raises(InputError, match=r"y has the shape \(1, 2\), and what is predicted"):
+        model.score(table, [[0, 1]])
+    linear = {"experts": {"X": LinearRegression()}, "folds": 2}
+    target = FRAME["a"] ** 2 + Y
+    model = I2M2Regressor(**linear).fit(table, target)
+    for score in (model.score, model.scores):
+        with pytest.raises(InputError, match="X and y have the same labels of rows in another"):
+            score(table, target[::-1])
+    with pytest.raises(InputError, match="level=2 must be between 0 and 1"):
+        model.scores(table, target, level=2)
+
+
+def test_modalities_beside_a_mapping_of_blocks_are_refused():
+    with pytest.raises(InputError, match="modalities deals out the columns of a table, and X is a"):
+        I2M2Classifier({"static": [0]}, **QUICK).fit(X, Y)
+
+
 def test_a_column_that_only_shares_the_targets_name_or_says_as_much_is_read():
     table = FRAME[["a", "b"]].assign(died=1 - Y)
     linear = {"experts": {"X": LogisticRegression()}, "folds": 2}

@@ -283,6 +283,14 @@ def test_what_cannot_be_an_expert_is_said_in_one_line(expert, message):
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_a_module_of_several_labels_is_told_how_many_numbers_it_gives():
+    labels = np.stack([Y, Y], axis=1)
+    with pytest.raises(
+        InputError, match=r"gives \(2,\) numbers.* 4 are needed, 2 for each of 2 la"
+    ):
+        fit({"static": nn.Linear(3, 2)}, y=labels)
+
+
 def test_a_module_that_reads_no_dict_is_no_fused_expert():
     with pytest.raises(InputError, match=r"for static\+series fails with a dict of examples"):
         fit({"inter": nn.Linear(5, 2)})
@@ -306,7 +314,7 @@ def test_additive_models_are_sums_of_functions_of_one_modality_each():
     blocks, folds = preparation.transform(given), np.arange(80) % 3
     examples = Examples(blocks, ("a", "b"), y, folds, Gaussian(1), 0)
     other_a, other_b = blocks["a"].take(np.arange(80)[::-1]), blocks["b"].take(np.arange(80)[::-1])
-    for member in members_for(Additive({}), TrainingSettings(epochs=3)):
+    for member in members_for(Additive({}, []), TrainingSettings(epochs=3)):
         member.fit(examples)
         corners = [
             member.outputs({"a": one, "b": other})[:, 0, 0]
