@@ -75,9 +75,11 @@ class _Projection:
         scaled = self.scale(x)
         if self.pca is None:
             return scaled, scaled.astype(np.float64)
-        components = self.pca.transform(scaled)
+        # Of float64, then rounded: the last bits of a sum depend on the rows beside it and on the
+        # number of threads, and trees split at values of training rows.
+        components = self.pca.transform(scaled.astype(np.float64))
         dense = (components / self.size).astype(np.float32) if self.wide else scaled
-        return dense, components[:, : self.few].astype(np.float64)
+        return dense, components[:, : self.few].astype(np.float32).astype(np.float64)
 
 
 class Embedding(BlockPreparation):

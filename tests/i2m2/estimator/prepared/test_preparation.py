@@ -188,3 +188,18 @@ def test_columns_that_changed_places_are_refused_and_a_lacking_one_is_named():
 def test_a_block_of_nothing_cannot_be_learnt_from():
     with pytest.raises(InputError, match="x: every value is missing in all 5 rows"):
         fit(x=np.full((5, 2), np.nan))
+
+
+@pytest.mark.parametrize("kind", ["embedding", "picture"])
+def test_a_rows_features_do_not_depend_on_the_rows_beside_it(kind):
+    """To the last bit: trees split at values of training rows."""
+    numbers = np.random.default_rng(0).normal(size=(120, 400)).astype(np.float32)
+    shape = (120, 20, 20) if kind == "picture" else (120, 400)
+    given = read_blocks({"a": numbers.reshape(shape)}, None, {"a": kind})
+    preparation = Preparation().fit(given, 0)
+    whole = preparation.transform(given)["a"].features
+    alone = [
+        preparation.transform({"a": given["a"].take(np.array([row]))})["a"].features
+        for row in range(120)
+    ]
+    np.testing.assert_array_equal(whole, np.concatenate(alone))
