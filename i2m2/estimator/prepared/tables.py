@@ -10,6 +10,7 @@ from i2m2.estimator.prepared.forms import BlockPreparation, Forms, Standardise
 
 MOST_CATEGORIES = 100  # of a column; rarer ones share the code of what was never seen
 FEW_VALUES = 10  # a number with so few values may also be a category
+_TRUTHS = {"true": 1.0, "false": 0.0}
 
 
 class Table(BlockPreparation):
@@ -62,14 +63,15 @@ class Table(BlockPreparation):
         return Forms(np.concatenate(dense, axis=1), features)
 
     def _as_trained(self, frame, numeric_now: np.ndarray):
-        """A column that was a category and holds numbers now is a category; the reverse holds only
-        where every value of it is missing."""
+        """A column that was a category and holds numbers now is a category, by the names of
+        training; the reverse holds only where every value of it is missing."""
         frame = frame.copy()
         for place in np.flatnonzero(numeric_now != self.numeric):
             name = frame.columns[place]
             if numeric_now[place]:
-                texts = [None if np.isnan(x) else as_text(x) for x in frame[name]]
-                frame[name] = np.array(texts, dtype=object)
+                trained = self.categories[str(place)]
+                names = {x: _trained_name(x, trained) for x in frame[name].dropna().unique()}
+                frame[name] = np.array([names.get(x) for x in frame[name]], dtype=object)
             elif frame[name].isna().all():
                 frame[name] = np.nan
             else:
@@ -91,6 +93,22 @@ class Table(BlockPreparation):
         raise InputError(
             f"{self.block}: the columns are not those of training: it {first}; give those"
         )
+
+
+def _trained_name(number: float, trained: list[str]) -> str:
+    """The category that a number is, which another file's rows may have made a text: `1.0`, or
+    `True` beside `unknown`. Its own name where none or several of training would fit."""
+    own = as_text(number)
+    fitting = [name for name in trained if _number_of(name) == number]
+    return fitting[0] if own not in trained and len(fitting) == 1 else own
+
+
+def _number_of(name: str) -> float:
+    """The number that pandas reads a text as; NaN for any other text."""
+    try:
+        return float(_TRUTHS.get(name.lower(), name))
+    except ValueError:
+        return np.nan
 
 
 def _codes(column, values: list) -> np.ndarray:

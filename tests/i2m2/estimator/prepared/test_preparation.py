@@ -82,6 +82,27 @@ def test_a_category_of_numbers_may_come_as_numbers():
     np.testing.assert_array_equal(as_numbers.features, as_trained.features)
 
 
+@pytest.mark.parametrize(
+    "trained, new, same",
+    [
+        (["True", "False", "unknown"], [True, False, True], ["True", "False", "True"]),
+        (["yes", "TRUE", "FALSE"], [True, False, True], ["TRUE", "FALSE", "TRUE"]),
+        ([True, False, "no"], [True, None, False], ["True", None, "False"]),
+        (["1.0", "2.0", "unknown"], [1.0, 2.0, np.nan], ["1.0", "2.0", None]),
+        (["007", "012", "unknown"], [7, 12, 5], ["007", "012", "never seen"]),
+        (["1.0", "1.00", "unknown"], [1.0, 1.0, np.nan], ["never seen", "never seen", None]),
+        (["1", "1.0", "True"], [1.0, 1.0, np.nan], ["1", "1", None]),
+    ],
+)
+def test_a_category_of_texts_may_come_as_the_numbers_or_truths_they_stand_for(trained, new, same):
+    preparation = fit(t=pd.DataFrame({"c": trained, "x": range(3)}))
+    found, want = (
+        prepare(preparation, t=pd.DataFrame({"c": given, "x": range(3)}))["t"]
+        for given in (new, same)
+    )
+    np.testing.assert_array_equal(found.features, want.features)
+
+
 def all_kinds(rows):
     """Every kind of block; series of unequal length, the longest first."""
     rng = np.random.default_rng(rows)
