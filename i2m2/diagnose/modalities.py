@@ -1,6 +1,7 @@
 """What `--modality NAME=...` names, as a block.
 
-NAME=a,b,c           columns of the table; `vital_*` names all that match
+NAME=a,b,c           columns of the table; `vital_*` names all that match; a column with a comma
+                     in its name stands alone
 NAME=FILE.npz:key    an array of an npz file, rows in the order of the table
 NAME=FILE.csv        all columns of another table, or FILE.csv:a,b; rows in the same order, or
                      matched by the --id column where that table has it
@@ -27,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from i2m2.diagnose.tables import SUFFIXES, columns_of, read_table, table_in_file
+from i2m2.diagnose.tables import SUFFIXES, columns_of, names_of, read_table, table_in_file
 from i2m2.errors import SettingsError
 from i2m2.estimator.given.folds import as_names
 from i2m2.estimator.given.kinds import KINDS
@@ -95,7 +96,7 @@ def _block(source: Source, name: str, what: str) -> Any:
         file, _, key = what.partition(":")
         if Path(file).suffix.lower() in SUFFIXES or os.path.isfile(_path_of(source, file)):
             return table_in_file(name, _path_of(source, file), key, *given)
-    columns, (_, colon, kind) = what.split(","), what.rpartition(":")
+    columns, (_, colon, kind) = names_of(source.table, what), what.rpartition(":")
     if colon and columns[-1] not in source.table:
         raise SettingsError(
             f"--modality {name}: {kind!r} is no kind of block; choose one of {', '.join(KINDS)}"

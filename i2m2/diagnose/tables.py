@@ -91,6 +91,11 @@ def column(table: Any, name: str, option: str) -> np.ndarray:
     return np.asarray(table[name])
 
 
+def names_of(table: Any, words: str) -> list[str]:
+    """Names between commas, or one name that is a column's, commas and all."""
+    return [words] if words in table else words.split(",")
+
+
 def columns_of(table: Any, name: str, patterns: Sequence[str], not_inputs: Sequence[str]) -> Any:
     """The columns of a table that match any of some patterns. InputError where there is none, or
     where one is named that is no input."""
@@ -145,7 +150,7 @@ def table_in_file(
     if hasattr(other, "columns"):
         if ids is not None and id_column in other:
             other = _matched(other, id_column, ids, f"--modality {name}: {path}")
-        return columns_of(other, name, key.split(",") if key else ["*"], not_inputs)
+        return columns_of(other, name, names_of(other, key or "*"), not_inputs)
     if key and key not in other:
         raise InputError(f"--modality {name}: {path} has no array {key!r}; it has {_names(other)}")
     if not key and len(other) != 1:

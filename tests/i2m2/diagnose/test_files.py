@@ -197,6 +197,15 @@ def test_a_column_or_an_array_called_like_a_kind_comes_first(folder):
     assert kinds == {"m": "table"}
 
 
+def test_a_column_with_a_comma_in_its_name_comes_before_several(tmp_path):
+    table = pd.DataFrame({"a,2": [0, 1, 2], "a": [3, 4, 5], "b": list("uvw")})
+    table.to_csv(tmp_path / "other.csv", index=False)
+    words = ["t=a,2", "u=a,b", "k=a,2:table", "f=other.csv:a,2", "g=other.csv:a,b"]
+    found, kinds = blocks_of(Source(table, tmp_path, [], None, None), words)
+    assert [list(found[name]) for name in "tkf"] == [[0, 1, 2]] * 3 and kinds == {"k": "table"}
+    assert list(found["u"]) == list(found["g"]) == ["a", "b"]
+
+
 def test_lists_in_parquet_are_arrays(tmp_path):
     lists = [[[k, 1.0], [k, 2.0]][: 1 + k % 2] for k in range(4)]
     frame = pd.DataFrame({"steps": [*lists, None], "flat": [[1.0, 2.0]] * 5})
