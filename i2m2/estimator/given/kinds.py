@@ -71,9 +71,23 @@ def read_block(name: str, values: Any, kind: str | None) -> Block:
     if hasattr(values, "toarray"):
         raise InputError(f"{name}: sparse data are not supported; use a dense array (X.toarray())")
     kind = kind or infer_kind(name, values)
-    if kind in ARRAYS and np.iterable(values) and all(map(is_missing, values)):
+    if kind in ARRAYS and _holds_nothing(values):
         return Block(name, kind, np.full((len(values), 1), np.nan), np.zeros(len(values), bool))
     return _READERS[kind](name, values)
+
+
+def _holds_nothing(values: Any) -> bool:
+    """Whether each item is missing, or a list or an array without any step."""
+    if np.iterable(values) and all(map(is_missing, values)):
+        return True
+    items = objects_of(values)
+    return len(items) > 0 and all(is_missing(item) or _is_empty(item) for item in items)
+
+
+def _is_empty(item: Any) -> bool:
+    """Whether a list, or an array or table of any library, has no first step."""
+    sizes = (len(item),) if isinstance(item, (list, tuple)) else getattr(item, "shape", ())
+    return tuple(sizes[:1]) == (0,)
 
 
 def infer_kind(name: str, values: Any) -> str:

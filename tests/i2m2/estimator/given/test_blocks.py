@@ -134,6 +134,24 @@ def test_an_example_without_steps_is_absent():
     assert block.kind == "series" and block.present.tolist() == [False, True, False, True]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [np.zeros((0, 2))],
+        [[]],
+        [(), None],
+        [np.zeros(0)],
+        [torch.zeros(0, 2), np.zeros(0)],
+        pd.Series([[]]),
+        pd.Series([None, np.zeros((0, 2))]),
+        [pd.DataFrame({"a": [], "b": []})],
+    ],
+)
+def test_series_none_of_which_has_a_step_are_absent(values):
+    block = read_one(values, "series")
+    assert len(block) == len(values) and not block.present.any()
+
+
 def test_categories_are_texts_and_a_whole_number_has_one_name():
     columns = {
         "texts": (["u", None, "v"], ["u", None, "v"]),

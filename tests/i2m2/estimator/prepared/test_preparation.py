@@ -209,6 +209,8 @@ def test_columns_that_changed_places_are_refused_and_a_lacking_one_is_named():
 def test_a_block_of_nothing_cannot_be_learnt_from():
     with pytest.raises(InputError, match="x: every value is missing in all 5 rows"):
         fit(x=np.full((5, 2), np.nan))
+    with pytest.raises(InputError, match="x: every value is missing in all 3 rows"):
+        fit(x=[np.zeros((0, 2))] * 3)
 
 
 @pytest.mark.parametrize("kind", ["embedding", "picture"])
