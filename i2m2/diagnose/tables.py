@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from i2m2.estimator.given.folds import as_names
-from i2m2.estimator.given.values import InputError
+from i2m2.estimator.given.values import InputError, as_example
+from i2m2.reading.given import is_missing
 
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 READABLE = "a CSV (UTF-8, commas between columns, decimal points), Parquet or npz file"
@@ -74,14 +75,10 @@ def _parquet(path: Path) -> Any:
         raise ValueError(error) from error
     for name in frame:
         if any(isinstance(item, np.ndarray) for item in frame[name]):
-            frame[name] = [_one_array(item) for item in frame[name]]
+            frame[name] = [
+                None if is_missing(item) else as_example(name, item) for item in frame[name]
+            ]
     return frame
-
-
-def _one_array(item: Any) -> Any:
-    """A list of lists, which is an array of arrays, as one array."""
-    nested = isinstance(item, np.ndarray) and item.dtype == object and len(item)
-    return np.stack([_one_array(part) for part in item]) if nested else item
 
 
 def column(table: Any, name: str, option: str) -> np.ndarray:

@@ -24,6 +24,7 @@ import numpy as np
 from i2m2.estimator.given.values import (
     InputError,
     as_array,
+    as_example,
     as_frame,
     as_numbers,
     as_text,
@@ -103,8 +104,8 @@ def infer_kind(name: str, values: Any) -> str:
         if filled and all(isinstance(item, str) for item in filled) and array.ndim == 1:
             words = np.mean([len(item.split()) for item in filled])
             return "text" if words >= 2 else "table"
-        if array.ndim == 1 and filled and all(np.ndim(item) > 0 for item in filled):
-            items = [as_array(name, item) for item in filled]
+        if filled and all(map(_has_axes, filled)):
+            items = [as_example(name, item) for item in (filled if array.ndim == 1 else array)]
             return _infer_of_arrays([item for item in items if item.size])
         return "table"
     if array.ndim <= 2:
@@ -121,6 +122,10 @@ def infer_kind(name: str, values: Any) -> str:
 def _holds_pictures(values: Any) -> bool:
     """Whether some of the items are pictures of Pillow, of whatever type their pixels are."""
     return any(hasattr(item, "getbands") for item in objects_of(values))
+
+
+def _has_axes(item: Any) -> bool:
+    return isinstance(item, (list, tuple)) or np.ndim(item) > 0  # of unequal lists NumPy makes none
 
 
 def _infer_of_arrays(items: Sequence[np.ndarray]) -> str:
@@ -248,7 +253,7 @@ def _stack(name: str, items: np.ndarray, unequal: bool = False) -> np.ndarray:
     """One array per example -> [n, longest, ...], NaN where there is none. InputError for arrays of
     `unequal` length where these are not allowed."""
     arrays = [
-        None if is_missing(item) else as_numbers(name, as_array(name, item)) for item in items
+        None if is_missing(item) else as_numbers(name, as_example(name, item)) for item in items
     ]
     filled = [item for item in arrays if item is not None and item.size]
     if not filled:

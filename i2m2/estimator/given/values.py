@@ -37,6 +37,20 @@ def as_array(name: str, values: Any) -> np.ndarray:
     return array
 
 
+def as_example(name: str, item: Any) -> np.ndarray:
+    """The array of one example; lists of lists in Parquet come as arrays of arrays. InputError as
+    of `as_array`, or where these are of unequal shape."""
+    array = as_array(name, item)
+    nested = array.dtype == object and array.ndim == 1 and len(array)
+    if not nested or not all(isinstance(part, (np.ndarray, list, tuple)) for part in array):
+        return array
+    parts = [as_example(name, part) for part in array]
+    if len(shapes := sorted({part.shape for part in parts})) > 1:
+        found = f"{shapes[0]} and {shapes[1]}"
+        raise InputError(f"{name}: parts of one example have the shapes {found}; give them one")
+    return np.stack(parts)
+
+
 def _refuse_other_columns(name: str, values: Any) -> None:
     """The steps of a series may be a table for each example, whose columns go by their places."""
     tables = (item for item in objects_of(values) if hasattr(item, "columns"))

@@ -196,6 +196,27 @@ def test_shorter_series_end_in_nan():
     assert np.isnan(values[0, 2:]).all() and np.isnan(values[2]).all()
 
 
+def arrays_of_arrays(array):
+    """Nested object arrays, as pandas reads lists of lists in Parquet."""
+    if array.ndim == 1:
+        return array
+    found = np.empty(len(array), dtype=object)
+    found[:] = [arrays_of_arrays(part) for part in array]
+    return found
+
+
+def test_arrays_of_arrays_are_one_array_an_example():
+    steps = [one[: 1 + k % 3] for k, one in enumerate(SERIES)]
+    for given in (steps, SERIES):
+        assert read_one(list(map(arrays_of_arrays, given))).kind == "series"
+        found = read_one(pd.Series([None, *map(arrays_of_arrays, given)]))
+        assert found.kind == "series" and not found.present[0]
+        np.testing.assert_array_equal(found.values, read_one([None, *given]).values)
+    coloured = RNG.random((N, 5, 7, 3)).astype(np.float32)
+    found = read_one(pd.Series([arrays_of_arrays(one) for one in coloured]))
+    np.testing.assert_array_equal(found.values, read_one(coloured).values)
+
+
 def test_none_in_nested_lists_is_a_missing_number():
     block = read_one([[[1.0, None], [2.0, 3.0]], [[None, None], [None, None]]])
     assert block.kind == "series" and block.present.tolist() == [True, False]
@@ -337,6 +358,12 @@ MISTAKES = [
     ({"x": [p[: 3 + k % 2] for k, p in enumerate(PICTURES)]}, None, None, "have the shapes"),
     ({"x": [[1.0], [1.0, 2.0]]}, None, {"x": "embedding"}, "x: examples have the shapes"),
     ({"x": [SERIES[0], SERIES[1, :, :1]]}, None, None, "x: examples have the shapes"),
+    (
+        {"x": pd.Series([arrays_of_arrays(SERIES[0]), [[1.0], [2.0, 3.0]]])},
+        None,
+        None,
+        "x: parts of",
+    ),
     ({"x": None}, None, None, "X has no block 'x'"),
     ({"x": OtherTable(None)}, None, None, "x has no pandas form (pyarrow is required)"),
     (
