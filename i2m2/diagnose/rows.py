@@ -27,7 +27,7 @@ from i2m2.estimator.families import Categorical, Family, Gaussian
 from i2m2.estimator.given.folds import make_folds, strata_of
 from i2m2.estimator.given.kinds import Blocks
 from i2m2.estimator.joint import train_jointly
-from i2m2.estimator.models.members import outputs_of_models, with_values
+from i2m2.estimator.models.members import Member, outputs_of_models, with_values
 from i2m2.estimator.models.training import TrainingSettings, few_threads
 from i2m2.estimator.prepared.forms import Prepared, PreparedBlocks, joined
 from i2m2.estimator.prepared.preparation import Preparation
@@ -36,6 +36,7 @@ from i2m2.stats.calibration import log_softmax
 
 JOINT, SEPARATE, ADDED = "-joint", "-separate", "-additive"
 REFERENCES = {"lr": "linear model", "hgb": "boosted trees"}
+Known = dict[Member, np.ndarray]  # what members say of the test examples
 EMAP_ROWS = 150  # test examples of a fold whose every pair the fused expert is asked about
 
 
@@ -90,9 +91,10 @@ def predict_rows(question: Question, test: np.ndarray, seed: int) -> FoldRows:
     with few_threads(len(training)):
         fold = _TrainedFold.of(question, training, seed)
         blocks = fold.prepare(held_out)
-        rows = fold.separate_rows(blocks)
+        known: Known = {}
+        rows = fold.separate_rows(blocks, known)
         rows.outputs["prior"] = fold.prior(len(held_out))
-        fold.add_joint_rows(rows, blocks)
+        fold.add_joint_rows(rows, blocks, known)
         fold.add_references(rows, blocks)
         if question.further:
             rows.further = _further(fold, blocks, question.y[held_out], seed)
@@ -104,7 +106,7 @@ def predict_rows_by_half(question: Question, test: np.ndarray, seed: int) -> Fol
     training, held_out = np.flatnonzero(~test), np.flatnonzero(test)
     with few_threads(len(training)):
         fold = _TrainedFold.of(question, question.half(training, seed), seed)
-        rows = fold.separate_rows(fold.prepare(held_out)).outputs
+        rows = fold.separate_rows(fold.prepare(held_out), {}).outputs
     return FoldRows({f"{HALF}{row}": one for row, one in rows.items()}, {}, {}, {})
 
 
@@ -163,10 +165,10 @@ class _TrainedFold:
         mean, log_variance = outputs[..., 0], outputs[..., 1]
         return np.stack([mean * scale + center, log_variance + 2 * np.log(scale)], axis=-1)
 
-    def separate_rows(self, blocks: PreparedBlocks) -> FoldRows:
-        """Products of the experts trained alone."""
+    def separate_rows(self, blocks: PreparedBlocks, known: Known) -> FoldRows:
+        """Products of the experts trained alone, whose members' outputs are `known` then."""
         found = FoldRows({}, {}, {}, {})
-        outputs = self.experts.outputs(blocks)
+        outputs = self.experts.outputs(blocks, known)
         fused = [name for name in self.reads if name not in self.modalities]
         sets = {f"unimodal_{name}": [name] for name in self.modalities}
         sets |= {f"intra{SEPARATE}": self.modalities, "inter": fused}
@@ -197,7 +199,7 @@ class _TrainedFold:
         losses = np.where(together, pools.validation_losses(self.folds), alone)
         found.validation[row] = float(losses.mean())
 
-    def add_joint_rows(self, found: FoldRows, blocks: PreparedBlocks) -> None:
+    def add_joint_rows(self, found: FoldRows, blocks: PreparedBlocks, known: Known) -> None:
         """Products of experts trained further, jointly through the product."""
         if not self.experts.can_be_trained_jointly(self.blocks, self.folds):
             return
@@ -205,7 +207,8 @@ class _TrainedFold:
         for row, names in {"intra": self.modalities, "i2m2": list(self.reads)}.items():
             joint = train_jointly(self.experts, names, *data)
             pools = Pools(joint, self.y, self.pools.prior)
-            self._add(found, f"{row}{JOINT}", pools, joint.outputs(blocks), names)
+            outputs = joint.outputs(blocks, known)
+            self._add(found, f"{row}{JOINT}", pools, outputs, names)
 
     def _add(self, found, row, pools: Pools, outputs, names) -> None:
         found.outputs[row] = self.unscale(pools.product(outputs, names))

@@ -110,15 +110,20 @@ class Experts:
     held_out: dict[str, np.ndarray]
     of_members: dict[str, list[np.ndarray]]  # as held_out, of each member; {} once loaded
 
-    def outputs(self, blocks: PreparedBlocks) -> dict[str, np.ndarray]:
-        """{expert: its outputs [n, L, K]}, NaN where a modality of it is absent."""
+    def outputs(
+        self, blocks: PreparedBlocks, known: dict[Member, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]:
+        """{expert: its outputs [n, L, K]}, NaN where a modality of it is absent. `known`: what
+        members have said of these blocks before, to which the others' is added."""
+        known = {} if known is None else known
         n, found = len(next(iter(blocks.values()))), {}
         for name, members in self.members.items():
             found[name] = np.full((n, *self.family.shape), np.nan)
             rows = np.flatnonzero(available(blocks, self.reads[name]))
             if len(rows):
                 own = {m: blocks[m].take(rows) for m in self.reads[name]}
-                each = [member.outputs(own) for member in members]
+                known |= {member: member.outputs(own) for member in members if member not in known}
+                each = [known[member] for member in members]
                 found[name][rows] = self.family.blend(self.blends[name], each)
         return found
 
