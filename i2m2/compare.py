@@ -78,12 +78,12 @@ def comparison_of(
     refuse_other_examples(dict(zip(map(str, (*first, *second)), predictions, strict=True)))
     index, groups = group_index(predictions[0]["group"])
     pairs = list(zip(predictions[: len(first)], predictions[len(first) :], strict=True))
-    same = all(mark_of_answers(a) == mark_of_answers(b) for a, b in pairs)
     contrasts = {}
     for name, (values, resampled) in resample(predictions, metrics, custom).items():
         (a, b), (a_resampled, b_resampled) = np.split(values, 2), np.split(resampled, 2, axis=1)
         differing, metric = (a - b, a_resampled - b_resampled), metric_of(name)
         averages = metric.averages and name not in (custom or {})
+        same = all(mark_of_answers(a, name) == mark_of_answers(b, name) for a, b in pairs)
         unseen = unseen_difference(metric, averages, same)
         options = {"difference": True, "shared": any(shared), "unseen": unseen}
         contrasts[name] = Contrast(

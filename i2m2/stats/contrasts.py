@@ -106,7 +106,10 @@ class ScoredRows:
         predictions = list(flat.values())
         values, resampled = resample(predictions, [metric], custom)[metric]
         _, groups = group_index(predictions[0]["group"])
-        marks = {row: np.array(list(map(mark_of_answers, seeds))) for row, seeds in rows.items()}
+        marks = {
+            row: np.array([mark_of_answers(of_seed, metric) for of_seed in seeds])
+            for row, seeds in rows.items()
+        }
         averages = metric not in (custom or {}) and metric_of(metric).averages
         return cls._split(values, resampled, groups, averages, marks)
 

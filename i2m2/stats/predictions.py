@@ -89,8 +89,12 @@ def mark_of(*answers: np.ndarray) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
-def mark_of_answers(predictions: Predictions) -> int:
-    """`mark_of` what a run answered: its log-probabilities, or all that compact predictions say."""
+def mark_of_answers(predictions: Predictions, metric: str) -> int:
+    """`mark_of` what a run answered: its log-probabilities, of a label's metric those of the label,
+    or all that compact predictions say."""
+    for place, label in enumerate(label_names(predictions)):
+        if metric.endswith(f"_{label}"):
+            return mark_of(predictions["log_prob"][:, place])
     names = ["log_prob"] if "log_prob" in predictions else sorted(predictions)
     return mark_of(*(predictions[name] for name in names))
 
