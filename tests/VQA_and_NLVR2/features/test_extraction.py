@@ -122,6 +122,9 @@ def test_an_extraction_that_was_killed_as_it_began_goes_on(tmp_path):
         refuse_foreign(tmp_path)
         (tmp_path / name).touch()
     refuse_foreign(tmp_path)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(SettingsError, match="is neither an empty folder nor one of features"):
+        refuse_foreign(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["fused.npy", "readable.npy", "index.npz"])
