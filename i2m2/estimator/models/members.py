@@ -27,7 +27,7 @@ from i2m2.estimator.models.networks import (
     rows_of,
     tensors_of,
 )
-from i2m2.estimator.models.training import TrainingSettings, train
+from i2m2.estimator.models.training import TrainingSettings, padded, train
 from i2m2.estimator.prepared.forms import Prepared, PreparedBlocks, joined
 
 FEW_ROWS = 10_000  # up to which trees are small and tell few values apart, which takes less time
@@ -157,9 +157,9 @@ class Network:
     def held_out(self, examples: Examples) -> np.ndarray:
         """Each row's outputs by the model that did not see it."""
         found = examples.unknown()
-        each = self._each(examples.blocks)
-        for model, (_, held_out) in enumerate(examples.splits()):
-            found[held_out] = each[model, held_out]
+        rows = [held_out for _, held_out in examples.splits()]
+        for own, outputs in zip(rows, self._each(examples.blocks, padded(rows)[0]), strict=True):
+            found[own] = outputs[: len(own)]
         return found
 
     def build(self, blocks: PreparedBlocks) -> None:
@@ -186,11 +186,13 @@ class Network:
         generator = torch.Generator().manual_seed(examples.seed)
         train([self.network], loss, examples.folds, settings, generator, begin_with)
 
-    def _each(self, blocks: PreparedBlocks) -> np.ndarray:
-        return self.family.network_outputs(outputs_of(self.network, blocks, self.models))
+    def _each(self, blocks: PreparedBlocks, rows: torch.Tensor) -> np.ndarray:
+        """Every model's outputs for its rows [E, m], [E, m, L, K]."""
+        return self.family.network_outputs(outputs_of(self.network, blocks, rows))
 
     def outputs(self, blocks: PreparedBlocks) -> np.ndarray:
-        return self._each(blocks).mean(axis=0)
+        every = torch.arange(len(next(iter(blocks.values()))))
+        return self._each(blocks, every.expand(self.models, -1)).mean(axis=0)
 
 
 class SumOfNetworks(Network):

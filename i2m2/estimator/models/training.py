@@ -106,7 +106,7 @@ def train(
     models = int(folds.max()) + 1
     known = folds >= 0
     training = [torch.from_numpy(np.flatnonzero(known & (folds != e))) for e in range(models)]
-    validation, weight = _padded([np.flatnonzero(folds == e) for e in range(models)])
+    validation, weight = padded([np.flatnonzero(folds == e) for e in range(models)])
     parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
     if not parameters:  # of a module that is wholly frozen
         return
@@ -150,15 +150,15 @@ def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
     return [tensor.clone() for tensor in tensors]
 
 
-def _padded(rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+def padded(rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     """Rows of unequal number as one [E, B], and weights that sum to 1 and are 0 in the padding."""
     longest = max(1, *map(len, rows))
-    padded = np.zeros((len(rows), longest), np.int64)
+    found = np.zeros((len(rows), longest), np.int64)
     weight = np.zeros((len(rows), longest), np.float32)
     for place, one in enumerate(rows):
-        padded[place, : len(one)] = one
+        found[place, : len(one)] = one
         weight[place, : len(one)] = 1 / max(len(one), 1)
-    return torch.from_numpy(padded), torch.from_numpy(weight)
+    return torch.from_numpy(found), torch.from_numpy(weight)
 
 
 def _train_epoch(networks, loss, training, size, batches, optimiser, generator) -> None:

@@ -124,7 +124,7 @@ def test_interactions_name_the_fused_experts():
 def test_best_takes_the_way_with_the_smaller_validation_nll():
     settings = QUICK | {"network": QUICK["network"] | {"epochs": 20, "lr": 0.01}}
     fitted = {
-        way: I2M2Classifier(combine=way, random_state=1, **settings).fit(X, Y)
+        way: I2M2Classifier(combine=way, random_state=4, **settings).fit(X, Y)
         for way in ("joint", "separate", "best")
     }
     nll = fitted["best"].validation_nll_
