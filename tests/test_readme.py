@@ -15,7 +15,7 @@ import pytest
 import AVMNIST_and_MIMIC.datasets
 import fastMRI.settings
 import VQA_and_NLVR2.datasets
-from i2m2.estimator.models import members
+from i2m2.estimator.models import trees
 from i2m2.estimator.models.training import TrainingSettings
 from i2m2.report.fill import tables_of
 from i2m2.report.paper import read_specs
@@ -65,7 +65,7 @@ def check_settings(program, arguments):
 def test_the_example_of_ones_own_data_answers_and_predicts(monkeypatch, capsys):
     quick = partialmethod(TrainingSettings.__init__, epochs=1)  # it takes a minute as it stands
     monkeypatch.setattr(TrainingSettings, "__init__", quick)
-    monkeypatch.setattr(members, "MOST_ROUNDS", 2)
+    monkeypatch.setattr(trees, "MOST_ROUNDS", 2)
     names = {}
     exec(blocks("python")[0].replace("seeds=1", "seeds=1, jobs=1"), names)
     assert "ANSWER" in capsys.readouterr().out

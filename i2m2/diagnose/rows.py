@@ -27,7 +27,8 @@ from i2m2.estimator.families import Categorical, Family, Gaussian
 from i2m2.estimator.given.folds import make_folds, strata_of
 from i2m2.estimator.given.kinds import Blocks
 from i2m2.estimator.joint import train_jointly
-from i2m2.estimator.models.members import Member, outputs_of_models, with_values
+from i2m2.estimator.models.members import Member
+from i2m2.estimator.models.scikit_learn import outputs_of_models, with_values
 from i2m2.estimator.models.training import TrainingSettings, few_threads
 from i2m2.estimator.prepared.forms import Prepared, PreparedBlocks, joined
 from i2m2.estimator.prepared.preparation import Preparation

@@ -15,8 +15,10 @@ from i2m2.estimator.families import Family, Pool
 from i2m2.estimator.given.values import InputError
 from i2m2.estimator.models.examples import Examples
 from i2m2.estimator.models.linear import Linear
-from i2m2.estimator.models.members import Fitted, Member, Network, ScikitLearn, SumOfNetworks, Trees
+from i2m2.estimator.models.members import Fitted, Member, Network, SumOfNetworks
+from i2m2.estimator.models.scikit_learn import ScikitLearn
 from i2m2.estimator.models.training import TrainingSettings
+from i2m2.estimator.models.trees import Trees
 from i2m2.estimator.prepared.forms import PreparedBlocks
 from i2m2.names import INTER
 

@@ -27,7 +27,15 @@ import torch
 
 from i2m2.estimator import experts, families
 from i2m2.estimator.given.values import InputError
-from i2m2.estimator.models import curves, interactions, linear, members, training
+from i2m2.estimator.models import (
+    curves,
+    interactions,
+    linear,
+    members,
+    scikit_learn,
+    training,
+    trees,
+)
 from i2m2.estimator.models.members import Network
 from i2m2.estimator.packing import boosted, pack, unpack
 from i2m2.estimator.prepared import (
@@ -45,7 +53,7 @@ FORMAT = 5  # counts up when older folders can no longer be read
 OVERVIEW, WEIGHTS, REST = "model.json", "networks.safetensors", "rest.skops"
 OURS = (
     curves, experts, families, forms, interactions, linear, members, preparation,
-    random_convolutions, series, tables, training, wide,
+    random_convolutions, scikit_learn, series, tables, training, trees, wide,
 )  # fmt: skip
 # Of libraries, in fitted parts. A function that a `partial` calls is asked for by its own name.
 KNOWN = [
@@ -241,12 +249,13 @@ def _read_overview(path: Path, kind: str) -> dict[str, Any]:
 
 
 def _our_types() -> set[str]:
-    """Names of the classes that our modules define."""
+    """Names of our classes in these modules: of those, too, that a module names because an earlier
+    version defined them there, so that older folders can be read."""
     return {
         f"{module.__name__}.{name}"
         for module in OURS
         for name, value in vars(module).items()
-        if isinstance(value, type) and value.__module__ == module.__name__
+        if isinstance(value, type) and value.__module__.startswith("i2m2.")
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -119,3 +121,19 @@ def shown(value: Any) -> str:
     """A value in a message: one line, cut where it is long."""
     line = " ".join(repr(value).split())
     return line if len(line) <= 60 else f"{line[:57]}..."
+
+
+@contextmanager
+def errors_of(model: Any, modalities: Sequence[str]) -> Iterator[None]:
+    """What a user's model, or function that makes one, raises as an InputError of one line that
+    names it."""
+    name = getattr(model, "__name__", type(model).__name__)
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # it is not our code that runs there
+        reason = " ".join(str(error).split())
+        raise InputError(
+            f"{name}, the expert that reads {' and '.join(modalities)}: {reason}"
+        ) from error

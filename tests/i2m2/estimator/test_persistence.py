@@ -22,7 +22,7 @@ from torch import nn
 
 from i2m2 import I2M2Classifier, I2M2Regressor
 from i2m2.estimator.given.values import InputError
-from i2m2.estimator.models.members import Trees
+from i2m2.estimator.models.trees import Trees
 from tests.i2m2.estimator.conftest import QUICK, ROWS, two_blocks
 
 X, Y = two_blocks()
@@ -191,6 +191,23 @@ def test_a_damaged_folder_is_one_line(folder, name, damage):
     message = str(caught.value)
     assert str(path) in message and "\n" not in message
     assert ("is missing" if damage == "gone" else "is damaged") in message
+
+
+def test_classes_are_read_where_an_earlier_version_had_them(model, folder):
+    with zipfile.ZipFile(folder / "rest.skops") as file:
+        parts = {name: file.read(name) for name in file.namelist()}
+    now, then = b"i2m2.estimator.models.trees", b"i2m2.estimator.models.members"
+    assert now in parts["schema.json"]
+    parts["schema.json"] = parts["schema.json"].replace(now, then)
+    with zipfile.ZipFile(folder / "rest.skops", "w") as file:
+        for name, content in parts.items():
+            file.writestr(name, content)
+    overview = json.loads((folder / "model.json").read_text())
+    checksum = hashlib.sha256((folder / "rest.skops").read_bytes()).hexdigest()
+    overview["sha256"]["rest.skops"] = checksum
+    (folder / "model.json").write_text(json.dumps(overview))
+    loaded = I2M2Classifier.load(folder)
+    np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
 
 
 def test_trees_are_few_arrays_however_many_they_are(folder, model):
