@@ -18,6 +18,7 @@ from accelerate.utils import broadcast
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from i2m2.errors import SettingsError
 from i2m2.files import Plain, finite
 from i2m2.metrics import metric_of
 from i2m2.settings import OptimConfig, RunConfig
@@ -224,13 +225,27 @@ class Trainer:
         batch = data.to_device(batch, accelerator.device, train.prepare)
         with nullcontext() if part.last else accelerator.no_sync(self.wrapped):
             with autocast:
-                log_prob, _ = self.wrapped(batch["inputs"], batch.get("present"))
+                log_prob = self._log_prob(batch)
             mean = self.loss(log_prob.float(), batch["y"]).sum() * part.scale
             # Gradients are averaged over the devices; their sum is wanted.
             devices = accelerator.num_processes
             summed = mean * devices if devices > 1 else mean
             accelerator.backward(summed) if self.scaled else summed.backward()
         return mean.detach()
+
+    def _log_prob(self, batch: Any) -> Tensor:
+        """The product for a micro-batch. SettingsError where that is one example, of which batch
+        norm cannot take statistics."""
+        try:
+            return self.wrapped(batch["inputs"], batch.get("present"))[0]
+        except ValueError as error:
+            if len(batch["y"]) > 1 or not str(error).startswith("Expected more than 1 value"):
+                raise
+            raise SettingsError(
+                f"{self.config.run_name}: batch norm takes no statistics of one example, and the "
+                "last part of an epoch has one; choose another optim.batch_size or "
+                "optim.micro_batches, under another --tag"
+            ) from error
 
     def _update(self) -> None:
         optimizer = self.prepared if self.scaled else self.optimizer

@@ -118,6 +118,14 @@ def test_two_processes_train_to_the_weights_of_one_and_evaluate_to_its_predictio
     assert two_loss == pytest.approx(one_loss, abs=1e-5)
 
 
+def test_batch_norm_of_a_single_last_example_is_refused_in_one_line(tmp_path):
+    model = toy_model(lambda d: nn.Sequential(nn.BatchNorm1d(d), nn.Linear(d, 3)))
+    with pytest.raises(SettingsError, match="has one; choose another optim.batch_size") as error:
+        train_toy(toy_config(tmp_path), (41, 27), model)
+    assert "\n" not in str(error.value)
+    train_toy(toy_config(tmp_path / "42"), (42, 27), model)
+
+
 def test_four_binary_labels_train_through_the_same_loop(tmp_path):
     torch.manual_seed(0)
     model = toy_model(lambda d: Heads(d, 2, 2))
