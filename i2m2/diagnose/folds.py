@@ -22,7 +22,7 @@ from i2m2.reading.records import read_record
 from i2m2.runs import run_folders
 
 PARTS = ".folds"  # in the folder of results: one file per seed and fold, until all are done
-VERSION = 10  # counts up when the same data give other predictions
+VERSION = 11  # counts up when the same data give other predictions
 
 Folds = list[tuple[np.ndarray, FoldRows]]  # test examples [n] bool, and their rows
 Unit = tuple[int, int, bool]  # seed, fold, whether by half of the training examples

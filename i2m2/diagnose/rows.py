@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.model_selection import PredefinedSplit, cross_val_predict
 
 from i2m2.diagnose.predicted import HALF
 from i2m2.estimator.experts import Additive, Experts, Pools, available, expert_names, fit_experts
@@ -221,7 +221,7 @@ class _TrainedFold:
             training, test = _all_rows(self.blocks, names), _all_rows(blocks, names)
             family = self.question.family
             for kind in REFERENCES:
-                outputs = _reference(kind, training, test, self.y, family, self.seed)
+                outputs = _reference(kind, training, test, self.y, self.folds, family, self.seed)
                 found.outputs[f"{kind}-{part}"] = self.unscale(outputs)
 
 
@@ -233,9 +233,16 @@ def _all_rows(blocks: PreparedBlocks, names: tuple[str, ...]) -> Prepared:
 
 
 def _reference(
-    kind: str, training: Prepared, test: Prepared, y: np.ndarray, family: Family, seed: int
+    kind: str,
+    training: Prepared,
+    test: Prepared,
+    y: np.ndarray,
+    folds: np.ndarray,
+    family: Family,
+    seed: int,
 ) -> np.ndarray:
-    """Outputs of a usual model with usual settings, one per label."""
+    """Outputs of a usual model with usual settings, one per label; its variance is that of its
+    errors on the folds of the training examples."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
     from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -249,15 +256,15 @@ def _reference(
     else:
         of_kind = HistGradientBoostingClassifier if classify else HistGradientBoostingRegressor
         model, x, x_test = of_kind(**trees), training.features, test.features
-    models, spread = [], []
+    models, spread, x = [], [], with_values(x)
     for k in range(family.shape[0]):
         if classify and len(np.unique(y[:, k])) == 1:
             models.append(int(y[0, k]))
             continue
-        models.append(clone(model).fit(with_values(x), y[:, k]))
+        models.append(clone(model).fit(x, y[:, k]))
         if not classify:
-            error = cross_val_predict(clone(model), x, y[:, k], cv=KFold(min(5, len(x)))) - y[:, k]
-            spread.append(np.log(np.mean(error**2)))
+            held_out = cross_val_predict(clone(model), x, y[:, k], cv=PredefinedSplit(folds))
+            spread.append(np.log(np.mean((held_out - y[:, k]) ** 2)))
     outputs = outputs_of_models(models, x_test, family, len(x))
     if not classify:
         outputs[..., 1] = np.array(spread)

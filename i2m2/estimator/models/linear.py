@@ -1,11 +1,16 @@
-"""Linear models: logistic or ridge regression on the dense forms, of several modalities also on
-products of a few directions of every two, each part of the logits through a curve of its own."""
+"""Linear models: logistic or ridge regression on the dense forms and on products of a few
+directions within a modality, and of every two modalities, each part of the logits through a curve
+of its own.
+
+Products within a modality come first, in models of one modality too: else the products of two
+modalities that tell the same would find what happens within one of them, and it would be called an
+interaction of both."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain, combinations
+from itertools import combinations
 
 import numpy as np
 
@@ -17,7 +22,9 @@ from i2m2.estimator.prepared.forms import PreparedBlocks
 from i2m2.stats.calibration import log_softmax
 
 PENALTIES = (1e3, 1e2, 1e1, 1.0, 1e-1)  # of squared weights, strongest first
-RANKS = (1, 2, 3, 4, 6)  # directions of each modality
+RANKS = (1, 2, 3, 4, 6)  # directions of each of two modalities
+RANKS_WITHIN = (2, 4, 6)  # the same of one: a product of two columns is a form of rank 2
+ROUNDS_WITHIN = 3  # each by what the one before leaves
 MOST_PRODUCTS = 500  # of directions, over all pairs of modalities
 CERTAIN = 1.64  # standard errors of a gain: what chance surpasses once in 20 times
 
@@ -47,26 +54,49 @@ class _Fit:
 
 class Linear:
     """Multinomial logistic or ridge regression with the penalty that predicts held-out rows best.
-    Curves, and interactions of the best rank, only where these rows leave little doubt of them: on
+    Curves, and products of the best rank, only where these rows leave little doubt of them: on
     a small table the best of many ways is often chance, and costs more than it seems to gain.
-    `additive`: no interactions. `shapes`: with those of series among the columns."""
+    `additive`: no products of two modalities. `shapes`: with the shapes of series among the
+    columns, and no products."""
 
     def __init__(self, additive: bool = False, shapes: bool = False) -> None:
         self.additive, self.shapes = additive, shapes
 
     def fit(self, examples: Examples) -> np.ndarray:
         self.modalities, self.family = examples.modalities, examples.family
-        rows = examples.folds >= 0
-        plain = self._best_penalty(examples, [[] for _ in range(examples.models)], PENALTIES)
-        ways = [] if self.additive else self._with_interactions(examples, plain)
-        if isinstance(self.family, Categorical):
-            ways = (self._with_curves(one, examples.y, rows) for one in chain([plain], ways))
-        better = (one for one in ways if one.surpasses(plain))
-        best = min(better, key=lambda one: one.loss, default=plain)
+        nothing: list[list[Interaction]] = [[] for _ in range(examples.models)]
+        plain = self._best_penalty(examples, nothing, PENALTIES)
+        best = self._best(examples, plain, [plain])
+        own = [(name, name) for name in self.modalities]
+        for _ in range(0 if self.shapes else ROUNDS_WITHIN):
+            before = best
+            ways = self._with_products(examples, before, own, RANKS_WITHIN)
+            best = self._best(examples, before, ways, while_better=True)
+            if best is before:
+                break
+        if not self.additive:
+            pairs = list(combinations(self.modalities, 2))
+            best = self._best(examples, best, self._with_products(examples, best, pairs, RANKS))
         self.interactions, self.weights, self.curves = best.interactions, best.weights, best.curves
-        outputs = examples.unknown()
+        outputs, rows = examples.unknown(), examples.folds >= 0
         outputs[rows] = self._outputs(best.parts[rows])
         return outputs
+
+    def _best(
+        self, examples: Examples, base: _Fit, ways: Iterable[_Fit], while_better: bool = False
+    ) -> _Fit:
+        """Of the ways that surpass the base, the one with the least loss; else the base.
+        `while_better`: none after the first that is no better than the one before."""
+        best = last = base
+        for way in ways:
+            if isinstance(self.family, Categorical):
+                way = self._with_curves(way, examples.y, examples.folds >= 0)
+            if way.surpasses(base) and way.loss < best.loss:
+                best = way
+            if while_better and way.loss >= last.loss:
+                break
+            last = way
+        return best
 
     def _best_penalty(
         self,
@@ -82,17 +112,20 @@ class Linear:
             best = found
         return best
 
-    def _with_interactions(self, examples: Examples, plain: _Fit) -> Iterator[_Fit]:
-        """A fit for every rank. Curves make up for the penalty of the fit without interactions,
-        which may be too strong for them; a regression has none."""
+    def _with_products(
+        self, examples: Examples, base: _Fit, pairs: list[tuple[str, str]], ranks: Sequence[int]
+    ) -> Iterator[_Fit]:
+        """The base with products of these pairs, a fit for every rank. Curves make up for its
+        penalty, which may be too strong for products; a regression has none."""
         curved = isinstance(self.family, Categorical)
-        penalties = (plain.penalty,) if curved else PENALTIES
-        pairs = list(combinations(self.modalities, 2))
-        ranks = [rank for rank in RANKS if 0 < len(pairs) * rank**2 <= MOST_PRODUCTS]
-        folds = zip(plain.weights, examples.splits(), strict=True)
-        found = [self._interactions(examples, *one, pairs, ranks) for one in folds if ranks]
-        for of_rank in zip(*found, strict=True):
-            yield self._best_penalty(examples, list(of_rank), penalties)
+        penalties = (base.penalty,) if curved else PENALTIES
+        ranks = [rank for rank in ranks if 0 < len(pairs) * rank**2 <= MOST_PRODUCTS]
+        folds = zip(base.weights, base.interactions, examples.splits(), strict=True)
+        scores = [self._scores(examples, *one, pairs) for one in folds if ranks]
+        for rank in ranks:
+            further = ([score.interaction(rank) for score in of_fold] for of_fold in scores)
+            both = [known + more for known, more in zip(base.interactions, further, strict=True)]
+            yield self._best_penalty(examples, both, penalties)
 
     def _fit(
         self, examples: Examples, penalty: float, interactions: list[list[Interaction]]
@@ -116,23 +149,19 @@ class Linear:
         curves, losses = Curves.fit(self.family, found.parts[rows], y[rows])
         return replace(found, curves=curves, losses=losses)
 
-    def _interactions(
+    def _scores(
         self,
         examples: Examples,
         weights: np.ndarray,
+        known: list[Interaction],
         split: tuple[np.ndarray, np.ndarray],
         pairs: list[tuple[str, str]],
-        ranks: list[int],
-    ) -> list[list[Interaction]]:
-        """Of each rank and every pair, by a fold's training rows and its model without them."""
+    ) -> list[Score]:
+        """Of every pair, at a fold's training rows and its model with the known products alone."""
         blocks = {name: examples.blocks[name].take(split[0]) for name in self.modalities}
-        outputs = _sum_of(self.family, _parts(weights, self._columns(blocks, [])))
+        outputs = _sum_of(self.family, _parts(weights, self._columns(blocks, known)))
         residuals = _residuals(self.family, outputs, examples.y[split[0]])
-        of_pairs = []
-        for pair in pairs:
-            score = Score.of(blocks, pair, residuals)
-            of_pairs.append([score.interaction(rank) for rank in ranks])
-        return [list(of_rank) for of_rank in zip(*of_pairs, strict=True)]
+        return [Score.of(blocks, pair, residuals) for pair in pairs]
 
     def _columns(
         self, blocks: PreparedBlocks, interactions: Sequence[Interaction]

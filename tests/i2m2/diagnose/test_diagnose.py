@@ -277,6 +277,20 @@ def test_a_regression_is_answered_too(tmp_path):
     assert linear.value > 0.5 and best.value > 0.5 and best.low < best.value < best.high
 
 
+def test_the_variance_of_a_reference_is_that_of_groups_it_has_not_seen():
+    """Trees that know a group by its inputs tell its other examples far too surely."""
+    rng = np.random.default_rng(0)
+    groups = rng.permutation(np.arange(600) // 20)
+    of_group, own = rng.normal(size=(30, 4))[groups], rng.normal(size=(600, 4))
+    blocks = {"a": 3 * of_group[:, :2] + 0.3 * own[:, :2], "b": 3 * of_group[:, 2:] + own[:, 2:]}
+    y = 2 * rng.normal(size=30)[groups] + rng.normal(size=600)
+    experts = dict.fromkeys(LINEAR, LinearRegression())
+    found = diagnose(blocks, y, groups=groups, **QUICK | {"experts": experts})
+    for row in ("lr-all", "hgb-all"):
+        mean, log_variance = found.predictions[row][0, :, 0].T
+        assert log_variance.mean() == pytest.approx(np.log(((y - mean) ** 2).mean()), abs=0.4)
+
+
 @pytest.mark.parametrize("name", ["all", "a/../../b"])
 def test_a_modality_is_called_as_no_other_row_and_no_path(name):
     X, y = data()

@@ -103,7 +103,31 @@ def test_so_is_that_of_a_regression():
     assert 1 - ((given.y - found) ** 2).mean() > 0.95
 
 
-def test_one_modality_has_no_interactions():
+def test_products_within_a_modality_are_found_by_a_model_of_it_alone_and_by_an_additive_one():
+    blocks, y = signs_of_products(1_200)
+    one = {"a": np.concatenate([blocks["a"], blocks["b"]], axis=1)}
+    both = one | {"b": RNG.normal(size=(1_200, 2))}
+    for given, model in ((one, Linear()), (both, Linear(additive=True))):
+        found = model.fit(examples(given, y[:, None], Categorical([2]))[1])
+        assert (found[:, 0].argmax(axis=-1) == y).mean() > 0.93
+        read = {one.modalities for of_fold in model.interactions for one in of_fold}
+        assert ("a", "a") in read and ("a", "b") not in read
+
+
+def test_a_copy_of_a_modality_tells_no_more_than_it_does():
+    """What happens within one of two that tell the same is no interaction of both."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(1_200, 4))
+    y = (rng.logistic(size=1_200) < 2 * (x[:, 0] * x[:, 1] + x[:, 2] * x[:, 3])).astype(int)
+    one, family, y = {"a": x}, Categorical([2]), y[:, None]
+    alone, twice = (
+        family.nll(Linear().fit(examples(given, y, family)[1]), y).mean()
+        for given in (one, one | {"b": x})
+    )
+    assert alone < 0.55 and alone - twice < 0.005
+
+
+def test_what_only_noise_tells_has_no_products():
     blocks, y = signs_of_products(200)
     model = Linear()
     model.fit(examples({"a": blocks["a"]}, y[:, None], Categorical([2]))[1])
