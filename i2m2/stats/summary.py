@@ -90,7 +90,7 @@ def resample(
     shape = (len(columns), len(predictions))
     whole, resampled = whole.reshape(shape), resampled.reshape(-1, *shape)
     found = {name: (whole[k], resampled[:, k]) for k, name in enumerate(columns)}
-    return {name: _mean_over_labels(found, parts) for name, parts in means.items()} | found
+    return {name: _mean_over_labels(name, found, parts) for name, parts in means.items()} | found
 
 
 def resample_defined(
@@ -123,9 +123,11 @@ def _general(
 
 
 def _mean_over_labels(
-    found: Mapping[str, tuple[np.ndarray, np.ndarray]], parts: Sequence[str]
+    name: str, found: Mapping[str, tuple[np.ndarray, np.ndarray]], parts: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The mean as i2m2.metrics.score takes it, without labels that do not define the metric."""
-    defined = [found[part] for part in parts if np.isfinite(found[part][0]).all()]
+    """The mean as i2m2.metrics.score takes it, without labels that do not define the metric. A mean
+    over examples is defined of every label, and its NaN stands for infinity, which remains."""
+    always = METRICS[name].averages
+    defined = [found[part] for part in parts if always or np.isfinite(found[part][0]).all()]
     whole, resampled = zip(*(defined or [found[parts[0]]]), strict=True)
     return np.mean(whole, axis=0), np.mean(resampled, axis=0)

@@ -52,6 +52,16 @@ def test_labels_and_their_mean_are_those_of_score_and_an_undefined_one_is_null()
     assert found["auroc"].mean == pytest.approx(expected["auroc_meniscus"])
 
 
+def test_a_label_of_infinite_nll_makes_the_mean_infinite_in_the_run_that_has_it():
+    runs = two_class_runs((0, 1), 1.0, labels=["acl", "meniscus"])
+    right = runs[0]["y"][0, 0]
+    runs[0]["log_prob"][0, 0] = np.where(np.arange(2) == right, -np.inf, 0)
+    expected = [score(p["y"], p["log_prob"], ["nll"], ["acl", "meniscus"])["nll"] for p in runs]
+    found = summaries_of(runs, ["nll"])["nll"]
+    assert expected[0] == np.inf and found.values == [None, pytest.approx(expected[1])]
+    assert found.mean is None and found.rule == "no interval: not defined, or infinite"
+
+
 def test_a_custom_metric_and_unknown_ones():
     runs = two_class_runs((0, 1), 1.0)
 
