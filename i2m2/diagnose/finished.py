@@ -27,7 +27,7 @@ from i2m2.report.significance import Rows, agrees
 from i2m2.runs import RunRecord, collect, evaluate_command, read_result, require_predictions
 from i2m2.stats.contrasts import ScoredRows, usual_margin
 from i2m2.stats.intervals import summary_of
-from i2m2.stats.predictions import Predictions, log_prob_of, refuse_other_examples
+from i2m2.stats.predictions import Predictions, label_in, log_prob_of, refuse_other_examples
 from i2m2.stats.summary import CustomMetrics
 
 LEAST = -1e3  # log-probability, so that one certain, wrong answer leaves the mean finite
@@ -140,9 +140,9 @@ def _read(rows: Rows) -> dict[str, list[Predictions]]:
 def _validation_nll(run: RunRecord, metric: str) -> float:
     """As result.json has it; the label's own, where the metric is that of a label."""
     recorded = read_result(run.dir).get("val", {})
-    of_label = [name for name in recorded if name.startswith("nll_")]
-    own = [name for name in of_label if metric.endswith(name.removeprefix("nll"))]
-    name = own[0] if own else "nll"
+    labels = [name.removeprefix("nll_") for name in recorded if name.startswith("nll_")]
+    label = label_in(metric, labels)
+    name = f"nll_{label}" if label else "nll"
     if name not in recorded:
         raise SettingsError(f"{run.dir}/result.json has no {name} of val, by which rows are chosen")
     return np.inf if recorded[name] is None else recorded[name]

@@ -4,7 +4,7 @@ has several."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
 from typing import TypeVar
 
@@ -36,6 +36,12 @@ def label_names(predictions: Predictions) -> list[str]:
     if "log_prob" not in predictions or predictions["log_prob"].ndim == 2:
         return []
     return labels_of(predictions) or [str(k) for k in range(predictions["log_prob"].shape[1])]
+
+
+def label_in(metric: str, labels: Iterable[str]) -> str:
+    """The one of the `labels` that a metric is of, '' if of none: `nll_acl_tear` is of `acl_tear`,
+    although `tear` ends it, too."""
+    return max((label for label in labels if metric.endswith(f"_{label}")), key=len, default="")
 
 
 def per_label(predictions: Predictions, of: Callable[[AtLabel], Found]) -> dict[str, Found]:
@@ -92,9 +98,9 @@ def mark_of(*answers: np.ndarray) -> int:
 def mark_of_answers(predictions: Predictions, metric: str) -> int:
     """`mark_of` what a run answered: its log-probabilities, of a label's metric those of the label,
     or all that compact predictions say."""
-    for place, label in enumerate(label_names(predictions)):
-        if metric.endswith(f"_{label}"):
-            return mark_of(predictions["log_prob"][:, place])
+    labels = label_names(predictions)
+    if label := label_in(metric, labels):
+        return mark_of(predictions["log_prob"][:, labels.index(label)])
     names = ["log_prob"] if "log_prob" in predictions else sorted(predictions)
     return mark_of(*(predictions[name] for name in names))
 

@@ -52,16 +52,16 @@ def posteriors(image, audio, both, n=1000, rng_seed=0):
     return y, dict(zip(ROWS, odds, strict=True))
 
 
-def write(out, y, odds, seeds=(0, 1, 2), name="toy", env=ENV):
+def write(out, y, odds, seeds=(0, 1, 2), name="toy", env=ENV, labels=("acl", "cyst")):
     """Runs with these log-odds [n(, L)], which a little noise tells apart from seed to seed."""
-    labels = {} if y.ndim == 1 else {"labels": np.array(["acl", "cyst"])}
+    named = {} if y.ndim == 1 else {"labels": np.array(labels)}
     for row, of_row in odds.items():
         for seed in seeds:
             noise = 1e-3 * np.random.default_rng(seed).normal(size=y.shape)
             log_prob = log_softmax(np.stack([-of_row, of_row + noise], axis=-1) / 2, axis=-1)
             places = np.arange(len(y))
-            columns = {"id": places, "group": places, "y": y, "log_prob": log_prob, **labels}
-            scores = score(y, log_prob, ["accuracy", "auroc", "nll"], ["acl", "cyst"])
+            columns = {"id": places, "group": places, "y": y, "log_prob": log_prob, **named}
+            scores = score(y, log_prob, ["accuracy", "auroc", "nll"], labels)
             run = make_run(out, f"{name}/{row}/seed{seed}", scores, env=env)
             (run / "result.json").write_text(json.dumps({"val": scores, "test": scores}))
             np.savez(run / "predictions_test.npz", **columns)
@@ -171,6 +171,18 @@ def test_every_task_has_the_answer_that_its_label_has_alone(out):
     assert [table.title.split("seeds, ")[1] for table in answers(out)] == [
         f"{task}: {text}" for task, text in zip(drawn, known, strict=True)
     ]
+
+
+def test_of_labels_whose_names_end_alike_each_chooses_by_its_own_nll(out):
+    y, odds = posteriors(*KNOWN["each by itself"][0])
+    twice = {row: np.stack([of_row, of_row], axis=1) for row, of_row in odds.items()}
+    twice["i2m2-low_rank_tensor"] = twice["i2m2-concat"] * [0.1, 1.1]
+    twice["i2m2-concat"] = twice["i2m2-concat"] * [1.1, 0.1]
+    write(out, np.stack([y, y], axis=1), twice, labels=["tear", "acl_tear"])
+    drawn = ["accuracy_tear", "accuracy_acl_tear"]
+    paper(rows=twice, metrics=["accuracy", *drawn], drawn=drawn)
+    chosen = [table.grids[""][2][1].partition(" ")[0] for table in answers(out)]
+    assert chosen == ["i2m2-concat", "i2m2-low_rank_tensor"]
 
 
 def test_what_is_missing_stands_in_the_place_of_the_answer(out):
