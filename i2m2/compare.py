@@ -12,6 +12,7 @@ from i2m2.errors import CommandParser, SettingsError, aligned, run_command
 from i2m2.metrics import metric_of
 from i2m2.report.paper import TableSpec, analysis_of, listed_under, read_specs
 from i2m2.report.significance import share_members
+from i2m2.report.tables import LONG
 from i2m2.runs import (
     by_seed,
     evaluate_command,
@@ -206,7 +207,9 @@ def _with_interval(summary: Summary, sign: str = "") -> str:
 
 
 def _number(value: float | None, form: str = ".4f") -> str:
-    return "-" if value is None or value != value else format(value, form)
+    if value is None or value != value:
+        return "-"
+    return format(value, form.replace("f", "e") if abs(value) >= LONG else form)
 
 
 def described(folder: Path, runs: Sequence[Path]) -> str:

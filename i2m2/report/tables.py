@@ -16,6 +16,7 @@ from i2m2.runs import RunRecord
 from i2m2.stats.intervals import sample_std
 
 NOT_JUDGED = "not judged: "  # in a verdict that is none, before the reason
+LONG = 1e9  # from here on a number is shown by its power of ten
 BASELINE = "Majority class (class frequencies)"
 
 
@@ -70,14 +71,18 @@ def in_percent(metric: str) -> bool:
 
 
 def number(value: float | None, metric: str = "accuracy") -> str:
-    """0.7215 -> '72.2', halves rounded up; not `in_percent`: three decimals; None -> '-'."""
+    """0.7215 -> '72.2', halves rounded up; not `in_percent`: three decimals; None -> '-'. What a run
+    that has diverged is left with: 4.1e29 -> '4.100e+29'."""
     if value is None:
         return "-"
     if not math.isfinite(value):
         return str(value)
     shown = metric_of(metric)
-    scaled = Decimal(repr(round(shown.scale * value, 9)))
-    return str(scaled.quantize(Decimal(1).scaleb(-shown.decimals), ROUND_HALF_UP))
+    scaled = shown.scale * value
+    if abs(scaled) >= LONG:
+        return f"{scaled:.3e}"
+    exact = Decimal(repr(round(scaled, 9)))
+    return str(exact.quantize(Decimal(1).scaleb(-shown.decimals), ROUND_HALF_UP))
 
 
 def cell(

@@ -63,6 +63,13 @@ def test_two_runs_side_by_side(tmp_path, capsys):
     assert second == f"B  {b} (NOT FINISHED, as DONE is missing: seed3)"
 
 
+def test_the_nll_of_a_run_that_diverged_is_shown_by_its_power_of_ten(tmp_path, capsys):
+    sure = np.array([[0, -1e30], [-1e30, 0]] * 20, dtype=np.float32)
+    a, b = save(tmp_path / "a/seed0", A), save(tmp_path / "b/seed0", B, log_prob=sure[::-1])
+    line = next(line for line in printed(capsys, a, b).splitlines() if line.startswith("nll"))
+    assert re.fullmatch(r"nll +0\.\d{4} \[.*\] +1\.0000e\+30 .* -1\.0000e\+30 \[.*", line)
+
+
 def test_methods_are_compared_over_the_seeds_they_share(tmp_path, capsys):
     rng = np.random.default_rng(0)
     for seed in range(3):

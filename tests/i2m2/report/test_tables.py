@@ -50,6 +50,13 @@ def test_a_cell_of_one_label_is_shown_as_its_metric_is():
     assert [number(v) for v in (0.7225, 0.7235, None)] == ["72.3", "72.4", "-"]
 
 
+def test_the_nll_of_a_run_that_diverged_is_shown_by_its_power_of_ten():
+    assert cell([3.977e29, 3.977e29], "nll") == "3.977e+29 ± 0.000 (2)"
+    assert [number(v, "nll") for v in (-1e25, 1e9, 123456.7891)] == [
+        "-1.000e+25", "1.000e+09", "123456.789",
+    ]  # fmt: skip
+
+
 def test_runs_that_are_no_rows_of_the_paper_make_a_second_table(out):
     make_three(out)
     make_run(out, "toy/i2m2-concat-scratch/seed0", {"accuracy": 0.6, "auroc": 0.7})
