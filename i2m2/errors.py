@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import re
@@ -15,6 +16,8 @@ NO_MEMORY = re.compile(  # what PyTorch says, on the CPU and on GPUs
     r"can't allocate memory|not enough memory|out of memory|Storage size calculation overflowed"
     r"|numel: integer multiplication overflow|overflow when unpacking long"
 )
+
+TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)  # files of a process, of the machine
 
 
 class SettingsError(Exception):
@@ -88,7 +91,10 @@ def run_command(main: Callable[[list[str] | None], None]) -> None:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         what = f"{where}{error.strerror or error}"
-        _exit(f"{what}; free space or fix the path, then give the same command again", 1)
+        remedy = "free space or fix the path"
+        if error.errno in TOO_MANY_OPEN:
+            remedy = "allow more at a time (ulimit -n 65536)"
+        _exit(f"{what}; {remedy}, then give the same command again", 1)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

@@ -86,7 +86,7 @@ def open_array(path: Path, remedy: str) -> np.ndarray:
 
 class ArrayFile(Mapping[str, np.ndarray]):
     """The arrays of a .npz, each read when it is first asked for, since some take gigabytes, and
-    then kept. DamagedError for what cannot be read."""
+    then kept; the file is closed after the last. DamagedError for what cannot be read."""
 
     def __init__(self, path: Path, remedy: str) -> None:
         self.path, self.remedy = path, remedy
@@ -111,6 +111,8 @@ class ArrayFile(Mapping[str, np.ndarray]):
                 self._arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
             except (*UNREADABLE, MemoryError) as error:
                 raise damaged(self.path, f"{name}: {error}", self.remedy) from error
+            if len(self._arrays) == len(self._members):  # there may be more runs than files may be
+                self._archive.close()
         return self._arrays[name]
 
     def _size_of(self, member: zipfile.ZipInfo) -> int:

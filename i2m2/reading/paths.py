@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from i2m2.errors import DamagedError, DataError
+from i2m2.errors import TOO_MANY_OPEN, DamagedError, DataError
 
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -19,7 +19,10 @@ KINDS = {
 
 
 def damaged(path: Path, what: object, remedy: str) -> DamagedError:
-    """The error for a file that is there and not what it should be: `what` is wrong, what to do."""
+    """The error for a file that is there and not what it should be: `what` is wrong, what to do.
+    Where that says that too many files are open, it is raised itself: no file is damaged then."""
+    if isinstance(what, OSError) and what.errno in TOO_MANY_OPEN:
+        raise what
     return DamagedError(f"{path} is damaged ({' '.join(str(what).split())}); {remedy}")
 
 

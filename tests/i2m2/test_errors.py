@@ -17,6 +17,7 @@ from i2m2.errors import CommandParser, DamagedError, DataError, SettingsError, a
         (DataError("Caught DataError ...\nDataError: row 3 holds NaN"), 3, "row 3 holds NaN"),
         (FloatingPointError("the loss is nan"), 1, "the loss is nan"),
         (OSError(28, "No space left", "a.npz"), 1, "a.npz: No space left; free space or fix the"),
+        (OSError(24, "Too many open files", "a"), 1, "a: Too many open files; allow more at a"),
         (KeyboardInterrupt(), 130, "interrupted; what is in the folder of results is kept"),
     ],
 )

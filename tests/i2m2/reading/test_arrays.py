@@ -1,13 +1,16 @@
 """Arrays read by their schema: what is missing, of another type or shape, or damaged."""
 
+import errno
 import io
+import os
+import resource
 import zipfile
 
 import numpy as np
 import pytest
 
 from i2m2.errors import DamagedError, DataError
-from i2m2.reading.arrays import Array, open_array, read_arrays
+from i2m2.reading.arrays import Array, ArrayFile, open_array, read_arrays
 
 SCHEMA = {"x": Array("f", ("n", 3)), "y": Array("ui", ("n",)), "name": Array("U", (None,))}
 GOOD = {"x": np.zeros((4, 3)), "y": np.arange(4), "name": np.array(["a", "b"])}
@@ -91,3 +94,30 @@ def test_what_is_no_file_is_said_to_be_none(tmp_path):
         open_array(tmp_path / "x.npy", "")
     with pytest.raises(DataError, match="is missing; make it"):
         read_arrays(tmp_path / "some.npz", SCHEMA, "make it")
+
+
+@pytest.fixture
+def few_files():
+    """A limit of the files that this process may open: eight more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as next_one:
+        limit = next_one.fileno() + 8
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_more_files_may_be_held_than_may_be_open(tmp_path, few_files):
+    path = saved(tmp_path, **GOOD)
+    held = []
+    for _ in range(20):
+        held.append(ArrayFile(path, "make it again"))
+        assert all(np.array_equal(held[-1][name], GOOD[name]) for name in GOOD)
+    assert all(file["y"].tolist() == [0, 1, 2, 3] for file in held)
+
+
+def test_too_many_open_files_are_no_damage(tmp_path, few_files):
+    path = saved(tmp_path, **GOOD)
+    with pytest.raises(OSError, match="Too many open files") as error:
+        [ArrayFile(path, "make it again") for _ in range(20)]
+    assert error.value.errno == errno.EMFILE
