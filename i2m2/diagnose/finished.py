@@ -21,6 +21,7 @@ from i2m2.errors import DataError, SettingsError
 from i2m2.metrics import metric_of
 from i2m2.reading.records import read_record
 from i2m2.report.cache import remembered
+from i2m2.report.mistakes import ANSWERS
 from i2m2.report.notes import data_kind, data_summary
 from i2m2.report.paper import TableSpec, analysis_of, listed_under, read_specs
 from i2m2.report.significance import Rows, agrees
@@ -90,7 +91,7 @@ def conclusions_of(folder: Path, runs: Sequence[RunRecord], spec: TableSpec) -> 
                 f"a row's predictions_test.npz has no usual columns ({error})"
             ) from error
 
-    found = remembered(folder, "answers", list[Conclusion], rows, metrics, make)
+    found = remembered(folder, ANSWERS, list[Conclusion], rows, metrics, make)
     if found is None:
         raise SettingsError("it needs the saved predictions of its runs, which are not all here")
     used = [run for of_row in rows.values() for run in of_row]

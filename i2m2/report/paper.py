@@ -16,6 +16,7 @@ from i2m2.errors import SettingsError
 from i2m2.files import Plain
 from i2m2.names import PRODUCT
 from i2m2.reading.yaml12 import load_yaml
+from i2m2.report.mistakes import refuse_mistakes, refuse_same_files
 from i2m2.runs import RunRecord
 from i2m2.settings import RunConfig, defaults_of, flatten, merge_preset, with_role
 from i2m2.stats.predictions import Predictions
@@ -28,7 +29,7 @@ EXAMPLE = "AVMNIST_and_MIMIC/paper.yaml says what an entry holds"
 
 
 class PaperValue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A number the paper reports, in `unit` (percent, or the metric's own such as nats). A table's
+    """A number the paper reports, in `unit`: percent or fraction, nats of the NLL. A table's
     `best` is the number of the best of `rows` (run names), the paper does not say of which."""
 
     value: float
@@ -169,6 +170,7 @@ def read_paper(path: Path) -> dict[str, list[TableSpec]]:
             if not isinstance(tables, list) or not tables:
                 raise TypeError("it is no list of tables, - name: ...")
             specs[folder] = [_table_spec(path, folder, table, read) for table in tables]
+            refuse_same_files(specs[folder])
     return specs
 
 
@@ -190,7 +192,7 @@ def _table_spec(path: Path, folder: str, table: Plain, read: Callable[[Path], An
         raise TypeError(f"the table {table} has no fields such as name, title, metrics and rows")
     found = {"folder": folder, "defaults": {}} | table
     spec = msgspec.convert(found, TableSpec)
-    _refuse_unlisted(spec)
+    refuse_mistakes(spec)
     config = path.parents[1] / spec.config
     if not config.is_file():
         return spec
@@ -201,23 +203,6 @@ def _table_spec(path: Path, folder: str, table: Plain, read: Callable[[Path], An
     # Commands that name it may be given from elsewhere.
     there = spec.config if Path(spec.config).is_file() else str(config)
     return msgspec.structs.replace(spec, defaults=defaults, config=there)
-
-
-def _refuse_unlisted(spec: TableSpec) -> None:
-    """ValueError for a metric or a row that is named, but is none of the table."""
-    if not spec.metrics:
-        raise ValueError("metrics: a table needs one or more")
-    named = {"drawn": spec.drawn}
-    named |= {f"rows, {row.label}, paper": row.paper for row in spec.rows}
-    for field, metrics in named.items():
-        if unknown := [metric for metric in metrics if metric not in spec.metrics]:
-            raise ValueError(f"{field}: {unknown[0]} is none of metrics, {', '.join(spec.metrics)}")
-    if spec.best is None:
-        return
-    if not spec.best.rows:
-        raise ValueError("best: it needs rows, the runs of which it is the best")
-    if unknown := [run for run in spec.best.rows if run not in spec.labels]:
-        raise ValueError(f"best: rows: {unknown[0]} is the run of no row; {', '.join(spec.labels)}")
 
 
 class Analysis(NamedTuple):

@@ -71,8 +71,8 @@ def in_percent(metric: str) -> bool:
 
 
 def number(value: float | None, metric: str = "accuracy") -> str:
-    """0.7215 -> '72.2', halves rounded up; not `in_percent`: three decimals; None -> '-'. What a run
-    that has diverged is left with: 4.1e29 -> '4.100e+29'."""
+    """0.7215 -> '72.2', halves rounded up; not `in_percent`: three decimals; None -> '-'. Of a run
+    that has diverged: 4.1e29 -> '4.100e+29'."""
     if value is None:
         return "-"
     if not math.isfinite(value):

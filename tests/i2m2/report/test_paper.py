@@ -1,16 +1,21 @@
 """The `paper.yaml` files of the data sets, and a wrong one."""
 
+import math
 import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from i2m2.errors import SettingsError
+from i2m2.report.mistakes import FIRST, WRITTEN
 from i2m2.report.paper import read_paper, read_specs
+from i2m2.report.render import slug
+from i2m2.report.study_tables import STUDIES
 from i2m2.results import main
 from i2m2.settings import flatten, settings_of
 from tests.conftest import ROOT
-from tests.i2m2.conftest import PAPER, make_run, make_three, save_predictions
+from tests.i2m2.conftest import CONFIG, PAPER, make_run, make_three, save_predictions
 
 
 def test_wrong_paper_file_is_named(out):
@@ -47,6 +52,82 @@ def test_a_mistake_in_a_paper_file_is_one_line_with_its_entry(content, message, 
     Path("lab/list.yaml").write_text("- 1\n")
     with pytest.raises(SettingsError, match=message):
         read_specs()
+
+
+def reported(metric, **value):
+    """An entry with a number of the paper's."""
+    row = {"label": "A", "run": "a", "paper": {metric: value}}
+    return {"name": "x", "title": "y", "metrics": ["accuracy", "nll", "brier"], "rows": [row]}
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "message"),
+    [
+        (
+            "accuracy",
+            {"value": 72, "unit": "%"},
+            "unit: % is none of accuracy; write unit: percent",
+        ),
+        ("accuracy", {"value": 72, "unit": "Percent"}, "unit: Percent is none of accuracy"),
+        ("nll", {"value": 0.3}, "unit: percent is none of nll; write unit: nats"),
+        ("brier", {"value": 0.3, "unit": "nats"}, "nats is none of brier; write unit: fraction"),
+        ("accuracy", {"value": 72, "unit": "fraction"}, "72 is no accuracy in fraction; write"),
+        ("accuracy", {"value": math.nan}, "value: nan is no accuracy in percent; write a number"),
+        ("nll", {"value": math.inf, "unit": "nats"}, "value: inf is no nll in nats; .* from 0 up"),
+        ("accuracy", {"value": 72, "std": math.nan}, "std: nan is no accuracy in percent"),
+    ],
+)
+def test_a_number_of_the_paper_s_is_in_a_unit_of_its_metric(metric, value, message, out):
+    text = yaml.safe_dump({"toy": [reported(metric, **value)]})
+    Path("lab/paper.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=f"toy: x: rows, A, paper, {metric}: .*{message}"):
+        read_specs()
+
+
+def test_a_unit_says_what_a_value_of_ours_is_multiplied_by(out):
+    units = {"accuracy": ("percent", 100), "nll": ("nats", 1), "brier": ("fraction", 1)}
+    for metric, (unit, scale) in units.items():
+        text = yaml.safe_dump({"toy": [reported(metric, value=0.3, unit=unit)]})
+        Path("lab/paper.yaml").write_text(text)
+        assert read_specs()["toy"][0].rows[0].paper[metric].scale == scale
+
+
+TWO = "rows: [{label: A, run: a}, {label: B, run: a}]"
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        (
+            f"[{{{ONE.replace('accuracy', 'nll, accuracy, nll')}}}]",
+            "x: metrics: nll is listed twice",
+        ),
+        (
+            f"[{{name: x, title: y, metrics: [nll], {TWO}}}]",
+            "x: rows: A and B have the same run, a",
+        ),
+        (f"[{{{ONE}, tolerance: .nan}}]", "x: tolerance: nan is no number from 0 up"),
+        (f"[{{{ONE}}}, {{{ONE}}}]", "name: the files of x would be written over those of x; give"),
+        (f"[{{{ONE}}}, {{{ONE.replace('x', 'X!')}}}]", "the files of X! would .* over those of x"),
+        (f"[{{{ONE}}}, {{{ONE.replace('x', 'Table C.7')}}}]", "over what is called table_c_7"),
+        (f"[{{{ONE}}}, {{{ONE.replace('x', '表')}}}]", "name: 表 has no letter a-z and no digit"),
+        (f"[{{{ONE.replace('x', 'answers')}}}]", "answers is the name of what is no table"),
+    ],
+)
+def test_what_would_be_written_over_something_else_is_refused(tables, message, out):
+    Path("lab/paper.yaml").write_text(f"toy: {tables}", encoding="utf-8")
+    with pytest.raises(SettingsError, match=f"lab/paper.yaml, toy: .*{message}"):
+        read_specs()
+
+
+def test_the_files_that_no_table_may_have_are_those_written_beside_tables(out):
+    for row in ("unimodal_image", "i2m2-concat"):
+        run = make_run(out, f"toy/{row}/seed0", {"accuracy": 0.5}, CONFIG | {"optim": {"lr": 0.1}})
+        save_predictions(run, [True, False] * 4)
+    main([str(out)])
+    written = {path.stem for path in (out / "toy").iterdir() if path.is_file()}
+    assert {FIRST, *WRITTEN} >= written - {"statistics"} > {FIRST, "figure", "studies"}
+    assert {slug(title) for title in STUDIES} <= set(WRITTEN)
 
 
 @pytest.mark.parametrize(
