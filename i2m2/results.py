@@ -19,7 +19,7 @@ from i2m2.diagnose.words import not_yet
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.files import write_text
 from i2m2.report import render, study_tables
-from i2m2.report.fill import Specs, specs_of, tables_of, without_misplaced, without_unfit
+from i2m2.report.fill import Specs, counted, tables_of, without_misplaced
 from i2m2.report.missing import command
 from i2m2.report.notes import data_kind, data_summary
 from i2m2.report.paper import analysis_of, listed_under, read_specs
@@ -87,15 +87,13 @@ def _inside_results(out: Path) -> str:
 def answers_of(folder: Path, runs: Sequence[RunRecord], specs: Specs) -> list[RenderedTable]:
     """What the title asks, of a results folder: of each task, where there are several. What is
     missing for an answer, or wrong, stands in its place."""
-    finished = [run for run in runs if run.test is not None]
     about = folder.name
     try:
-        if not finished:
+        if all(run.test is None for run in runs):
             raise SettingsError("none of its runs is finished")
-        spec = specs_of(folder.name, specs, finished)[0]
-        fit = [without_unfit(spec, run) for run in runs]
-        if counted := [run for run in fit if run.test is not None]:
-            about = data_summary(folder.name, data_kind(spec, counted), counted)
+        spec, fit = counted(folder, runs, specs)
+        if used := [run for run in fit if run.test is not None]:
+            about = data_summary(folder.name, data_kind(spec, used), used)
         return [to_table(found) for found in conclusions_of(folder, fit, spec)]
     except (SettingsError, DataError) as error:
         return [RenderedTable(title=f"{about}: {not_yet(str(error))}", grids={})]

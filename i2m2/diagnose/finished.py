@@ -18,12 +18,13 @@ from i2m2.diagnose.answer import Answer, Conclusion, answer_of, conclude
 from i2m2.diagnose.pages import NAME
 from i2m2.diagnose.predicted import KINDS, PRIOR, Choice, Predicted, choose, rows_of
 from i2m2.errors import DataError, SettingsError
-from i2m2.metrics import metric_of
+from i2m2.metrics import METRICS, metric_of, score
 from i2m2.reading.records import read_record
 from i2m2.report.cache import remembered
+from i2m2.report.fill import counted
 from i2m2.report.mistakes import ANSWERS
-from i2m2.report.notes import data_kind, data_summary
-from i2m2.report.paper import TableSpec, analysis_of, listed_under, read_specs
+from i2m2.report.notes import data_kind, data_summary, other_files
+from i2m2.report.paper import TableSpec, analysis_of, read_specs
 from i2m2.report.significance import Rows, agrees
 from i2m2.runs import RunRecord, collect, evaluate_command, read_result, require_predictions
 from i2m2.stats.contrasts import ScoredRows, usual_margin
@@ -38,22 +39,26 @@ OF_FOLDS = "give the diagnose command that made this folder again"
 
 def diagnose_runs(folder: Path, metric: str, margin: float | None) -> Answer:
     """The answer from the test predictions of all finished runs in a results folder; their
-    validation NLL chooses. SettingsError where rows are missing, DataError for faulty
-    predictions."""
+    validation NLL chooses. SettingsError where rows are missing, DataError for faulty predictions
+    and runs that do not belong there."""
     runs = collect(folder)
-    listed = listed_under(folder.name, read_specs())
-    names = listed[0].labels.keys() if listed else {run.name for run in runs}
+    if not any(run.test is not None for run in runs):
+        if faults := [run.fault for run in runs if run.fault]:
+            raise DataError("; ".join(faults))
+        raise SettingsError(f"{folder} has no finished runs; give one such as results/avmnist")
+    spec, runs = counted(folder, runs, read_specs())
+    names = spec.labels.keys() if spec.published else {run.name for run in runs}
     if faults := [run.fault for run in runs if run.fault and run.name in names]:
         raise DataError("; ".join(faults))
-    if all(run.test is None for run in runs):
-        raise SettingsError(f"{folder} has no finished runs; give one such as results/avmnist")
     rows, remarks = alike(runs, names)
+    used = [run for of_row in rows.values() for run in of_row]
+    remarks += [f"{line[0].lower()}{line[1:-1]}" for line in other_files(spec, used)]
     test = _read(rows)
+    _refuse_other_scores(rows, test, metric)
     predicted, choices = choose(_predicted(rows, test, metric))
     n, groups = len(predicted.y), len(np.unique(predicted.group))
-    seeds = len(next(iter(rows.values())))
-    about = f"{folder.name}: {n:,} test examples in {groups:,} groups; {seeds} seed"
-    about = "; ".join([about + "s" * (seeds != 1), *remarks])
+    about = data_summary(folder.name, data_kind(spec, used), used)
+    about = "; ".join([f"{about}: {n:,} test examples in {groups:,} groups", *remarks])
     return answer_of(predicted, choices, about, metric, margin)
 
 
@@ -138,6 +143,15 @@ def _read(rows: Rows) -> dict[str, list[Predictions]]:
     return test
 
 
+def _refuse_disagreeing(runs: Sequence[RunRecord], values: np.ndarray, metric: str) -> None:
+    """DataError unless the values [S] of a row's predictions are those of its result.json."""
+    if not agrees(summary_of(values, ""), runs, metric):
+        raise DataError(
+            f"{runs[0].dir.parent}: its predictions do not give the {metric} of its "
+            f"result.json; predict again by {evaluate_command(runs[0].dir, 'test')}"
+        )
+
+
 def _validation_nll(run: RunRecord, metric: str) -> float:
     """As result.json has it; the label's own, where the metric is that of a label."""
     recorded = read_result(run.dir).get("val", {})
@@ -157,6 +171,18 @@ def _validation(rows: Rows, metric: str) -> dict[str, np.ndarray]:
 
 
 # ---- In nats
+
+
+def _refuse_other_scores(
+    rows: Rows, test: Mapping[str, Sequence[Predictions]], metric: str
+) -> None:
+    """`_refuse_disagreeing` by the metric and the NLL, as far as they are recorded."""
+    for row, runs in rows.items():
+        pairs = [(log_prob_of(one), one["y"]) for one in test[row]]
+        for name in dict.fromkeys((metric, "nll")):
+            if name in METRICS and all(name in run.test for run in runs):
+                scores = [score(y, log_prob, [name])[name] for log_prob, y in pairs]
+                _refuse_disagreeing(runs, np.array(scores), name)
 
 
 def _predicted(rows: Rows, test: Mapping[str, Sequence[Predictions]], metric: str) -> Predicted:
@@ -202,11 +228,7 @@ def _conclusion(
     prior = {} if metric in custom or "log_prob" not in first else {PRIOR: [_prior(first)]}
     scored = ScoredRows.of_predictions({**test, **prior}, metric, custom)
     for row, runs in rows.items():
-        if not agrees(summary_of(scored.values[row], ""), runs, metric):
-            raise DataError(
-                f"{runs[0].dir.parent}: its predictions do not give the {metric} of its "
-                f"result.json; predict again by {evaluate_command(runs[0].dir, 'test')}"
-            )
+        _refuse_disagreeing(runs, scored.values[row], metric)
     scored, choices = _with_chosen(scored, _validation(rows, metric))
     margin = usual_margin(metric, first.get("y"))
     return conclude(scored, choices, "", metric, margin, metric_of(metric))

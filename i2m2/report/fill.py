@@ -52,6 +52,13 @@ def specs_of(folder: str, specs: Specs, runs: Runs) -> Sequence[TableSpec]:
     return [TableSpec(folder=folder, published=False, dataset=dataset, **table)]
 
 
+def counted(folder: Path, runs: Runs, specs: Specs) -> tuple[TableSpec, list[RunRecord]]:
+    """The first table of a results folder that has finished runs, and its runs, without the result
+    and with the fault where one cannot stand in that. Errors as of `specs_of`."""
+    spec = specs_of(folder.name, specs, [run for run in runs if run.test is not None])[0]
+    return spec, [without_unfit(spec, run) for run in runs]
+
+
 def _own(run: RunRecord) -> str:
     """The results folder that a run is of by its config.yaml, without the variant: `mimic-icd9_1`;
     "" where that does not say."""

@@ -144,9 +144,7 @@ def notes(spec: TableSpec, finished: Runs, incomparable: str) -> list[str]:
     lines = [f"Data: {text}" for text in described if text]
     places = {run: place for place, run in enumerate(spec.labels)}
     finished = sorted(finished, key=lambda run: places.get(run.name, len(places)))
-    prints = _by_value(spec, finished, lambda run: _short(run.data.get("fingerprint")))
-    what = "did NOT all read the same data files, as the fingerprints in their env.json say"
-    lines += _differing(f"The runs {what}", prints)
+    lines += other_files(spec, finished)
     # Of other runs the name, by its tag, says that they are something else.
     rows = [run for run in finished if run.name in places]
     budgets = _by_value(spec, rows, lambda run: budget(run.config))
@@ -164,6 +162,13 @@ def notes(spec: TableSpec, finished: Runs, incomparable: str) -> list[str]:
     if incomparable == UNRECORDED and not _paper_values(spec):
         return lines
     return [*lines, f"{INCOMPARABLE[incomparable].format(spec.folder)}; no row can be judged."]
+
+
+def other_files(spec: TableSpec, runs: Runs) -> list[str]:
+    """A warning where runs read other data files than others."""
+    prints = _by_value(spec, runs, lambda run: _short(run.data.get("fingerprint")))
+    what = "did NOT all read the same data files, as the fingerprints in their env.json say"
+    return _differing(f"The runs {what}", prints)
 
 
 def undefined(spec: TableSpec, finished: Runs) -> list[str]:

@@ -11,6 +11,7 @@ import pytest
 from i2m2.diagnose.__main__ import main
 from i2m2.diagnose.finished import diagnose_runs
 from i2m2.errors import DataError, SettingsError
+from i2m2.files import finite
 from i2m2.metrics import label_entropy, nll, score
 from tests.i2m2.conftest import two_class_runs
 
@@ -63,7 +64,8 @@ def test_the_command_prints_and_writes_it(tmp_path, capsys):
     folder = write(tmp_path / "toy", labels=["acl", "cyst"])
     main([str(folder), "--metric", "auroc", "--out", str(tmp_path / "answer")])
     shown = capsys.readouterr().out
-    assert shown.startswith("toy: 300 test examples in 100 groups; 4 seeds")
+    about = "toy, origin of the data not recorded, 4 seeds: 300 test examples in 100 groups"
+    assert shown.splitlines()[0] == about
     assert "ANSWER" in shown
     assert (tmp_path / "answer" / "diagnosis.html").exists()
     for metric in ("auroc", "accuracy"):  # an answer beside the runs is not taken for their own
@@ -85,10 +87,47 @@ def test_a_copy_of_a_seed_is_counted_once_and_named(tmp_path):
         text = f"method: intra\nseed: {holds}\n"
         (tmp_path / f"intra/seed{seed}/config.yaml").write_text(text)
     about = diagnose_runs(tmp_path, "nll", None).about
-    assert "2 seeds; not counted, as copies by their config.yaml: intra/seed2" in about
+    assert about.endswith("in 100 groups; not counted, as copies by their config.yaml: intra/seed2")
     (tmp_path / "intra/seed2/config.yaml").write_text("method: inter\nseed: 2\n")
     with pytest.raises(DataError, match="method is inter, which is no run of intra; move that"):
         diagnose_runs(tmp_path, "nll", None)
+
+
+def rewrite(path, **changes):
+    """A JSON file with some values exchanged."""
+    held = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(finite(held | changes)))
+
+
+def test_made_up_data_and_those_of_other_files_are_said(tmp_path):
+    for path in write(tmp_path / "toy", seeds=(0, 1)).glob("*/*/result.json"):
+        rewrite(path.with_name("env.json"), data={"synthetic": True, "fingerprint": "a"})
+    about = "toy, SYNTHETIC data, 2 seeds: 300 test examples in 100 groups"
+    assert diagnose_runs(tmp_path / "toy", "nll", None).about == about
+    other = tmp_path / "toy/intra/seed1/env.json"
+    rewrite(other, data={"synthetic": True, "fingerprint": "b"})
+    said = diagnose_runs(tmp_path / "toy", "nll", None).about
+    assert said.startswith(f"{about}; the runs did NOT all read the same data files, as the finger")
+    assert said.endswith("; b (intra seed 1)")
+
+
+def test_runs_that_no_table_counts_give_no_answer(tmp_path):
+    folder = write(tmp_path / "toy", seeds=(0, 1))
+    result, config = (folder / "intra/seed1" / name for name in ("result.json", "config.yaml"))
+    scores = json.loads(result.read_text())["test"]
+    rewrite(result, test=scores | {"accuracy": 3.0})
+    with pytest.raises(DataError, match="intra/seed1/result.json: test accuracy is 3.0"):
+        diagnose_runs(folder, "nll", None)
+    for metric in ("accuracy", "nll"):
+        rewrite(result, test=scores | {metric: 0.123})
+        with pytest.raises(DataError, match=f"intra: its predictions do not give the {metric}"):
+            diagnose_runs(folder, "accuracy", None)
+    rewrite(result, test=scores)
+    config.write_text("{dataset: elsewhere, method: intra, seed: 1}")
+    for path in folder.glob("i*/seed0"):
+        (path / "config.yaml").write_text(f"{{dataset: toy, method: {path.parent.name}, seed: 0}}")
+    with pytest.raises(DataError, match="intra/seed1/config.yaml: a run of elsewhere, which is no"):
+        diagnose_runs(folder, "nll", None)
 
 
 @pytest.mark.parametrize("metric", ["nll", "accuracy"])
@@ -96,6 +135,7 @@ def test_labels_of_one_class_are_said_to_tell_nothing(tmp_path, metric):
     for path in write(tmp_path, seeds=(0,)).glob("*/*/predictions_test.npz"):
         held = dict(np.load(path))
         np.savez(path, **held | {"y": held["y"] * 0})
+        rewrite(path.with_name("result.json"), test=score(held["y"] * 0, held["log_prob"]))
     with pytest.raises(DataError, match="are all of one class, so that nothing can be told"):
         diagnose_runs(tmp_path, metric, None)
 
