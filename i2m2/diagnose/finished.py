@@ -26,7 +26,14 @@ from i2m2.report.mistakes import ANSWERS
 from i2m2.report.notes import data_kind, data_summary, other_files
 from i2m2.report.paper import TableSpec, analysis_of, read_specs
 from i2m2.report.significance import Rows, agrees
-from i2m2.runs import RunRecord, collect, evaluate_command, read_result, require_predictions
+from i2m2.runs import (
+    Numbers,
+    RunRecord,
+    collect,
+    evaluate_command,
+    read_result,
+    require_predictions,
+)
 from i2m2.stats.contrasts import ScoredRows, usual_margin
 from i2m2.stats.intervals import summary_of
 from i2m2.stats.predictions import Predictions, label_in, log_prob_of, refuse_other_examples
@@ -96,7 +103,8 @@ def conclusions_of(folder: Path, runs: Sequence[RunRecord], spec: TableSpec) -> 
                 f"a row's predictions_test.npz has no usual columns ({error})"
             ) from error
 
-    found = remembered(folder, ANSWERS, list[Conclusion], rows, metrics, make)
+    by = {row: list(map(_validation_nlls, of_row)) for row, of_row in rows.items()}
+    found = remembered(folder, ANSWERS, list[Conclusion], rows, metrics, by, make)
     if found is None:
         raise SettingsError("it needs the saved predictions of its runs, which are not all here")
     used = [run for of_row in rows.values() for run in of_row]
@@ -152,11 +160,16 @@ def _refuse_disagreeing(runs: Sequence[RunRecord], values: np.ndarray, metric: s
         )
 
 
+def _validation_nlls(run: RunRecord) -> Numbers:
+    """{`nll`, or `nll_<label>`: what result.json has of it}, by which rows are chosen."""
+    recorded = read_result(run.dir).get("val", {})
+    return {name: value for name, value in recorded.items() if f"{name}_".startswith("nll_")}
+
+
 def _validation_nll(run: RunRecord, metric: str) -> float:
     """As result.json has it; the label's own, where the metric is that of a label."""
-    recorded = read_result(run.dir).get("val", {})
-    labels = [name.removeprefix("nll_") for name in recorded if name.startswith("nll_")]
-    label = label_in(metric, labels)
+    recorded = _validation_nlls(run)
+    label = label_in(metric, [name.removeprefix("nll_") for name in recorded])
     name = f"nll_{label}" if label else "nll"
     if name not in recorded:
         raise SettingsError(f"{run.dir}/result.json has no {name} of val, by which rows are chosen")

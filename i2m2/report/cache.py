@@ -143,12 +143,13 @@ def _still_true(stored: Judgement | None, rows: Rows, best: dict[str, str]) -> J
     return msgspec.structs.replace(stored, rows=kept, best=best, p=p, why_no_interval=why)
 
 
-class Remembered(msgspec.Struct, frozen=True, kw_only=True):
+class Remembered(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was made of the predictions of a table's rows, and of which: `values` of each row's
-    runs, and the `stamps` of their predictions."""
+    runs, what else it was made `by`, and the `stamps` of their predictions."""
 
     version: int
     values: Plain
+    by: Plain | None = None  # None: nobody has said, as in files of before
     stamps: dict[str, list[str | None]]
     made: Any
 
@@ -159,11 +160,12 @@ def remembered(
     kind: type[Stored],
     rows: Rows,
     metrics: Sequence[str],
+    by: Plain,
     make: Callable[[], Stored],
 ) -> Stored | None:
-    """What `make` makes of the predictions of all these rows, stored under a name in
-    statistics.json, or read from there while nothing of them has changed but that predictions are
-    gone. None where they are gone and nothing is stored. DataError if unreadable."""
+    """What `make` makes of the predictions of all these rows, and `by` what else, stored under a
+    name in statistics.json, or read from there while nothing of that has changed but that
+    predictions are gone. None where they are and nothing is stored. DataError if unreadable."""
     stamps = _stamps_of(rows)
     complete = all(all(of_row) for of_row in stamps.values())
     tables = _tables(folder, complete)
@@ -171,12 +173,13 @@ def remembered(
     with suppress(msgspec.ValidationError):
         stored = msgspec.convert(tables.get(name), Remembered)
         same = stored.values == values and _but_for_gone(stored.stamps, stamps)
+        same = same and (stored.by == by or (stored.by is None and not complete))
         if same and (stored.version == VERSION or not complete):
             return msgspec.convert(stored.made, kind)
     if not complete:
         return None
     made = make()
-    kept = Remembered(version=VERSION, values=values, stamps=stamps, made=made)
+    kept = Remembered(version=VERSION, values=values, by=by, stamps=stamps, made=made)
     write_json(folder / FILE, tables | {name: msgspec.to_builtins(kept)})
     return made
 
