@@ -37,7 +37,12 @@ WITHDRAWN = 3600  # seconds that a job waits for its end, once SLURM has announc
 def submit(jobs: Sequence[Job], resources: Resources, out: Path) -> dict[str, str]:
     """Submit the jobs that are neither finished nor in the queue -> {name: id} of those that are in
     the queue now. Jobs that wait for the same ones are an array. SettingsError where there is no
-    SLURM, or it refuses them."""
+    SLURM, or it refuses them, or would write their logs elsewhere."""
+    if "%" in str(out.absolute()):
+        raise SettingsError(
+            f"--out {out.absolute()}: SLURM puts job numbers and the like in the place of % in the "
+            "path of a log; give a folder without %"
+        )
     queue = queued()
     waiting = {
         folder: planned

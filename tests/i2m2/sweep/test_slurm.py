@@ -87,6 +87,12 @@ def test_runs_that_wait_for_the_same_are_an_array_and_the_table_waits_for_all(
     assert "10 jobs in the queue, 0 finished" in capsys.readouterr().out and len(cluster()) == 6
 
 
+def test_a_folder_whose_name_slurm_would_change_is_refused(cluster, tmp_path):
+    with pytest.raises(SettingsError, match="--out .*/50%/out: SLURM puts .* folder without %"):
+        table(tmp_path / "50%", "unimodal_image")
+    assert not cluster() and not (tmp_path / "50%").exists()
+
+
 def test_a_run_waits_for_its_parts_that_an_earlier_command_has_submitted(cluster, tmp_path):
     table(tmp_path, "unimodal_image, inter, unimodal_audio", "--seeds", "0 1")
     table(tmp_path, "i2m2", "--tag", "x")
