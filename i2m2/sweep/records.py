@@ -37,6 +37,7 @@ class Planned(TypedDict):
     cwd: NotRequired[str]  # where names of files begin
     host: str  # of the launcher
     pid: int
+    started: NotRequired[int]  # see `_started`
     slurm: str | None  # the job's id there
     after: NotRequired[list[str]]  # ids there of what has to end well before it
     stage: Stage
@@ -47,7 +48,16 @@ class State(TypedDict):
 
     host: str
     pid: int
+    started: NotRequired[int]
     code: int | None
+
+
+class Process(TypedDict):
+    """A process, on whatever machine it is."""
+
+    host: str
+    pid: int
+    started: NotRequired[int]
 
 
 def folder_of(out: Path, job: Job) -> Path:
@@ -70,8 +80,7 @@ def announce(
             "arguments": job.arguments,
             "needs": list(job.needs),
             "cwd": os.getcwd(),
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
+            **_this_process(),
             "slurm": slurm,
             "after": list(after),
             "stage": job.stage,
@@ -81,19 +90,42 @@ def announce(
             (folder / "state.json").unlink()
 
 
-def is_alive(process: Planned | State) -> bool:
-    """Whether that process is running, as far as can be told on this machine."""
-    return process["host"] == socket.gethostname() and is_running(process["pid"])
+def is_alive(process: Process | Planned | State) -> bool:
+    """Whether that process is running, as far as can be told on this machine; another that has its
+    number now is none."""
+    if process["host"] != socket.gethostname() or not is_running(process["pid"]):
+        return False
+    then, now = process.get("started"), _started(process["pid"])
+    return None in (then, now) or then == now
 
 
 def is_running(pid: int) -> bool:
     """Whether there is such a process on this machine."""
     with suppress(OSError):
         os.kill(pid, 0)
-        stat = Path(f"/proc/{pid}/stat")
         # Z: it has ended, and nobody has asked how.
-        return not (stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z")
+        return _stat(pid)[:1] != [b"Z"]
     return False
+
+
+def _this_process() -> Process:
+    here: Process = {"host": socket.gethostname(), "pid": os.getpid()}
+    started = _started(here["pid"])
+    return here if started is None else {**here, "started": started}
+
+
+def _started(pid: int) -> int | None:
+    """When a process began, in clock ticks since the machine did; None where that is not told."""
+    with suppress(OSError, IndexError):
+        return int(_stat(pid)[19])
+    return None
+
+
+def _stat(pid: int) -> list[bytes]:
+    """What Linux says of a process, from its state on; [] elsewhere. Its name, which comes before
+    that in brackets, may hold anything."""
+    stat = Path(f"/proc/{pid}/stat")
+    return stat.read_bytes().rpartition(b")")[2].split() if stat.exists() else []
 
 
 def all_planned(out: Path) -> dict[Path, Planned]:
@@ -112,7 +144,7 @@ def read_state(folder: Path) -> State | None:
 
 def write_state(folder: Path, code: int | None = None, state: State | None = None) -> None:
     """That this process makes the job, and with what exit code it has ended; or another `state`."""
-    now: State = {"host": socket.gethostname(), "pid": os.getpid(), "code": code}
+    now: State = {**_this_process(), "code": code}
     with suppress(OSError):  # the run is worth more than its record
         write_json(folder / "state.json", state or now)
 
