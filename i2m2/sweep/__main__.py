@@ -122,9 +122,15 @@ def _run(args: Namespace, jobs: list[Job], at_a_time: int, out: Path) -> None:
 
     codes = run_jobs(jobs, at_a_time, out)
     if failed := {name: code for name, code in codes.items() if code}:
+        first = next(iter(failed.values()))
         why = "the lines above say why; once that is mended, the same command makes them"
+        if first < 0:  # which leaves no lines
+            why = (
+                f"a run was killed (by signal {-first}, as the system does when memory is short); "
+            )
+            why += "the same command goes on with it"
         print(f"error: not made: {', '.join(failed)}; {why}", file=sys.stderr)
-        sys.exit(next(iter(failed.values())))
+        sys.exit(first if first > 0 else 128 - first)
 
 
 def _submit(jobs: list[Job], resources: Resources, out: Path) -> None:

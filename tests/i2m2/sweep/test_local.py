@@ -72,6 +72,14 @@ def test_the_exit_code_is_that_of_the_run_that_failed(tmp_path, capsys, toy):
     assert "not made: inter seed 0, intra seed 0" in capsys.readouterr().err
 
 
+def test_a_run_that_was_killed_is_said_to_be_since_it_cannot_say_why(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("i2m2.sweep.local.run_jobs", lambda *_: {"intra seed 0": -signal.SIGKILL})
+    with pytest.raises(SystemExit) as exit:
+        main(["--train", TOY, "--config", "any", "--rows", "intra", "--out", str(tmp_path)])
+    assert exit.value.code == 137
+    assert "intra seed 0; a run was killed (by signal 9, as" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [
