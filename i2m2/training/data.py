@@ -255,11 +255,13 @@ def loader(
     pin_memory: bool = False,
 ) -> Iterable[Batch]:
     """Batches of the given positions, in that order, whatever the number of workers: at most one
-    for each processor that the process may use."""
+    for each processor that the process may use. No random number of this process is drawn."""
     if isinstance(dataset, ResidentDataset) or not workers and not pin_memory:
         return (dataset[part] for part in positions)  # a DataLoader adds nothing here but time
     workers = min(workers, len(os.sched_getaffinity(0)))  # PyTorch would warn of more
-    options = {"num_workers": workers, "pin_memory": pin_memory}
+    # A DataLoader draws the seed of its workers, else from the generator that dropout draws from.
+    own = torch.Generator().manual_seed(torch.initial_seed())
+    options = {"num_workers": workers, "pin_memory": pin_memory, "generator": own}
     return DataLoader(dataset, batch_size=None, sampler=list(positions), **options)
 
 

@@ -19,6 +19,7 @@ from i2m2.training.data import (
     first_of,
     loader,
     resident,
+    seed_everything,
     training_plan,
 )
 
@@ -76,6 +77,18 @@ def test_no_more_workers_than_processors_load_data():
     cores, data = len(os.sched_getaffinity(0)), split()
     assert loader(data, [np.arange(6)], workers=1000).num_workers == cores
     assert loader(data, [np.arange(6)], workers=1).num_workers == 1
+
+
+def test_workers_draw_none_of_the_random_numbers_that_a_model_draws():
+    states, seeds = [], []
+    for epoch in range(2):
+        seed_everything(0, epoch)
+        before = torch.get_rng_state()
+        batches = loader(split(), [np.arange(6)], workers=1)
+        list(batches)
+        states.append(torch.equal(torch.get_rng_state(), before))
+        seeds.append(batches.generator.initial_seed())
+    assert states == [True, True] and seeds[0] != seeds[1]
 
 
 def test_a_value_that_is_not_finite_is_reported_with_file_and_row():
