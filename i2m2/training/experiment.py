@@ -210,8 +210,8 @@ def predict_again(experiment: Experiment, run: Run, split: str) -> Predictions:
 def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductOfExperts:
     """The data set's model. Where modalities may be absent it knows the training labels'
     frequencies, its answer where all are. SettingsError for one that is larger than the memory, or
-    than any, or of modalities with impossible names; DataError for labels that are none of its
-    answers."""
+    than any, or of modalities with impossible names, or of other experts than its method; DataError
+    for labels that are none of its answers."""
     _check_names(config.modalities)
     try:
         model = experiment.build_model(config, data)
@@ -221,6 +221,7 @@ def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductO
         raise SettingsError(
             "the model does not fit into this machine's memory; choose smaller sizes in model"
         ) from error
+    _refuse_other_experts(model, config)
     train = data.splits["train"].select(model.modalities)
     every = experiment.select_outputs(config) is all_outputs
     labelled = {n: x for n, x in data.splits.items() if every and isinstance(x, ArrayDataset)}
@@ -245,6 +246,17 @@ def _check_names(modalities: Sequence[str]) -> None:
                 f"a modality cannot be called {name!r}, which stands for something else or has a "
                 "dot or a slash; rename it in the settings' `modalities` and in the data"
             )
+
+
+def _refuse_other_experts(model: ProductOfExperts, config: RunConfig) -> None:
+    """SettingsError for a product of other experts than the method has, whose folder, and row of a
+    table, would bear a wrong name."""
+    given, wanted = tuple(getattr(model, "experts", config.experts)), config.experts
+    if set(given) != set(wanted):
+        raise SettingsError(
+            f"build_model gives the experts {', '.join(given)}, and method={config.method} has "
+            f"{', '.join(wanted)}; make those of config.experts"
+        )
 
 
 def _answers(model: ProductOfExperts, train: MultimodalDataset) -> list[int]:

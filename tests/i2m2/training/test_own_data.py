@@ -55,6 +55,17 @@ def test_a_modality_whose_name_stands_for_something_else_is_refused(name):
         first_model(own_data.EXPERIMENT, config, own_data.load(config))
 
 
+def test_a_model_of_other_experts_than_its_method_is_refused():
+    def all_of_them(config, data):
+        return own_data.build_model(replace(config, method="i2m2"), data)
+
+    config = own_data.CancerConfig(method="unimodal_mean")
+    experiment = replace(own_data.EXPERIMENT, build_model=all_of_them)
+    told = "gives the experts mean, worst, inter, and method=unimodal_mean has mean; make those"
+    with pytest.raises(SettingsError, match=told):
+        first_model(experiment, config, own_data.load(config))
+
+
 def test_a_layer_may_keep_something_of_its_first_batch_and_drop_axes_of_one():
     config = own_data.CancerConfig(method="unimodal_mean")
     data = own_data.load(config)
