@@ -226,7 +226,7 @@ class Trainer:
         with nullcontext() if part.last else accelerator.no_sync(self.wrapped):
             with autocast:
                 log_prob = self._log_prob(batch)
-            mean = self.loss(log_prob.float(), batch["y"]).sum() * part.scale
+            mean = per_example(self.loss, log_prob.float(), batch["y"]).sum() * part.scale
             # Gradients are averaged over the devices; their sum is wanted.
             devices = accelerator.num_processes
             summed = mean * devices if devices > 1 else mean
@@ -275,6 +275,20 @@ class Trainer:
         step = 1 + sum(part.last for part in plan[: begin + first])
         what = f"the loss is {losses[first].item()}"
         return diverged(what, config, epoch, f"step {step}", self.lr)
+
+
+def per_example(loss: Loss, log_prob: Tensor, y: Any) -> Tensor:
+    """A data set's loss, by example [B], or further by its labels or answers. SettingsError for any
+    other shape: a mean would count as the sum that it is not."""
+    losses = loss(log_prob, y)
+    shape, examples = losses.shape, len(log_prob)
+    known = losses.numel() == examples or shape == log_prob.shape[: losses.dim()]
+    if shape[:1] != log_prob.shape[:1] or not known:
+        raise SettingsError(
+            f"Experiment.loss gives {list(shape)} for {examples:,} examples; "
+            "let it give a value per example (reduction='none')"
+        )
+    return losses
 
 
 def refuse_nan(predictions: Predictions, config: RunConfig, epoch: int, lr: float) -> None:

@@ -30,7 +30,7 @@ from i2m2.stats.predictions import Predictions
 from i2m2.training import data
 from i2m2.training.data import Batch, MicroBatch, MultimodalDataset
 from i2m2.training.evaluate import SelectOutputs, predict
-from i2m2.training.loop import CHECK_EVERY, History, Loss, Trainer, training_ended
+from i2m2.training.loop import CHECK_EVERY, History, Loss, Trainer, per_example, training_ended
 from i2m2.training.run import Run
 
 # They have no weights of their own, and take any number of axes before the features.
@@ -253,8 +253,8 @@ class StackTrainer(Trainer):
             return self.loss(log_prob.flatten(0, 1), y).view(len(log_prob), -1).sum(dim=1)
         y = self._by_seed(y)
         own = [tree_map(lambda x, s=s: x[s], y) for s in range(len(log_prob))]
-        losses = [self.loss(*pair).sum() for pair in zip(log_prob, own, strict=True)]
-        return torch.stack(losses)
+        pairs = zip(log_prob, own, strict=True)
+        return torch.stack([per_example(self.loss, *pair).sum() for pair in pairs])
 
     def _clip(self, parameters: list[Tensor], norm: float) -> None:
         """Each seed's gradient on its own."""

@@ -427,6 +427,16 @@ def test_what_cannot_be_trained_at_once_is_refused_with_the_reason(changes, mess
     assert not folders(tmp_path)
 
 
+def test_a_loss_that_is_a_mean_already_is_refused(tmp_path):
+    experiment = replace(TOY, loss=lambda *_: nn.functional.nll_loss)
+    configs = of_seeds(toy_config(tmp_path))
+    told = r"Experiment.loss gives \[\] for 10 examples"
+    with pytest.raises(SettingsError, match=told):
+        train_run(experiment, configs[0], "")
+    with pytest.raises(SettingsError, match=told):
+        train_seeds(experiment, configs, "")
+
+
 def test_seeds_of_which_one_is_refused_leave_no_folder_of_another(tmp_path, monkeypatch):
     first, second = of_seeds(toy_config(tmp_path))
     begin_alone(first, monkeypatch)

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from i2m2.runs import read_predictions
 from i2m2.settings import OptimConfig
 from i2m2.training.data import seed_everything
 from i2m2.training.evaluate import mixture_of_experts, predict
-from i2m2.training.loop import best_epoch, compiled, validation_scores
+from i2m2.training.loop import best_epoch, compiled, per_example, validation_scores
 from i2m2.training.optimizers import lr_factor
 from i2m2.training.run import Run
 from tests.conftest import AVMNIST_CONFIG, ROOT
@@ -124,6 +125,18 @@ def test_batch_norm_of_a_single_last_example_is_refused_in_one_line(tmp_path):
         train_toy(toy_config(tmp_path), (41, 27), model)
     assert "\n" not in str(error.value)
     train_toy(toy_config(tmp_path / "42"), (42, 27), model)
+
+
+@pytest.mark.parametrize("shape", [(), (9, 9), (3,), (1, 9)])
+def test_a_loss_without_a_value_per_example_is_refused(shape):
+    told = re.escape(f"Experiment.loss gives {list(shape)} for 9 examples; let it give a value per")
+    with pytest.raises(SettingsError, match=told):
+        per_example(lambda *_: torch.ones(shape), torch.zeros(9, 4, 3), None)
+
+
+@pytest.mark.parametrize("shape", [(9,), (9, 1), (9, 4), (9, 4, 3)])
+def test_a_loss_may_give_a_value_per_label_or_answer(shape):
+    assert per_example(lambda *_: torch.ones(shape), torch.zeros(9, 4, 3), None).shape == shape
 
 
 def test_four_binary_labels_train_through_the_same_loop(tmp_path):
