@@ -110,12 +110,13 @@ class ProductOfExperts(nn.Module):
         `present` maps a modality to a boolean [B]; a modality that is not named is present. Where
         any modality of an expert is absent the expert abstains (uniform), which leaves the product
         of the others as it is; where all abstain the answer is the prior, or uniform if none is
-        known. What stands in an absent place of `inputs` has no influence, NaN included. A modality
-        that `inputs` lacks is absent from every example. ValueError if that leaves no expert.
+        known. What stands in an absent place of `inputs` has no influence, NaN included: encoders
+        get the values of an example that has the modality. A modality that `inputs` lacks is absent
+        from every example. ValueError if that leaves no expert.
         """
         present = dict(present or {})
         inputs = {
-            name: _blank(x, present[name]) if name in present else x for name, x in inputs.items()
+            name: _filled(x, present[name]) if name in present else x for name, x in inputs.items()
         }
         inputs = self.shared(inputs)
         log_probs = {
@@ -173,13 +174,24 @@ class ProductOfExperts(nn.Module):
         return torch.stack(masks).all(dim=0) if masks else None
 
 
-def _blank(x: Any, present: Tensor) -> Any:
-    """Zero the absent examples, lest a NaN spread; they still count in batch statistics."""
+def _filled(x: Any, present: Tensor) -> Any:
+    """The absent examples as copies of the first one present, lest a NaN spread: an encoder may
+    divide by a sum, or a length. They still count in batch statistics. Where all are absent, floats
+    are 0, and integers (lengths, tokens, masks) as given."""
     if isinstance(x, Mapping):
-        return {name: _blank(item, present) for name, item in x.items()}
-    return x.masked_fill(~_beside(present, x), 0)
+        return {name: _filled(item, present) for name, item in x.items()}
+    if not present.shape[-1]:
+        return x
+    place = present.to(torch.uint8).argmax(-1, keepdim=True)
+    axis = present.dim() - 1
+    index = _beside(place, x).expand(*x.shape[:axis], 1, *x.shape[axis + 1 :])
+    measured = x.is_floating_point() or x.is_complex()
+    others = torch.zeros_like(x) if measured else x
+    found = _beside(present.any(-1, keepdim=True), x)
+    filler = torch.where(found, x.gather(axis, index), others)
+    return torch.where(_beside(present, x), x, filler)
 
 
 def _beside(mask: Tensor, x: Tensor) -> Tensor:
-    """A mask of examples, for what has further axes."""
+    """A column of examples, for what has further axes."""
     return mask.view(*mask.shape, *[1] * (x.dim() - mask.dim()))

@@ -7,7 +7,13 @@ import torch
 from torch import nn
 
 from i2m2.fusion import Concat
-from i2m2.model import FusionExpert, ProductOfExperts, UnimodalExpert, product_of_experts
+from i2m2.model import (
+    FusionExpert,
+    ProductOfExperts,
+    UnimodalExpert,
+    _filled,
+    product_of_experts,
+)
 from i2m2.names import experts_of
 from tests.i2m2.training.toy import Heads
 
@@ -71,6 +77,48 @@ def test_absent_modality_drops_its_expert_and_the_fusion_expert_for_that_example
     torch.testing.assert_close(by_expert["inter"][1], torch.full((6,), -math.log(6)))
     log_prob.sum().backward()
     assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+class MeanOfSteps(nn.Module):
+    """It divides by the length of a series, packed as recurrent layers take it."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 6)
+
+    def forward(self, series):
+        packed = nn.utils.rnn.pack_padded_sequence(
+            series["x"], series["length"], batch_first=True, enforce_sorted=False
+        )
+        x, length = nn.utils.rnn.pad_packed_sequence(packed, batch_first=True)
+        share = x / x.sum(dim=(1, 2), keepdim=True)
+        return self.linear(share.sum(dim=1) / length.unsqueeze(-1))
+
+
+@pytest.mark.parametrize("present", [[False, True, False, True], [False] * 4])
+def test_encoders_meet_no_length_or_sum_of_zero_where_a_modality_is_absent(present):
+    model = ProductOfExperts({"a": UnimodalExpert("a", MeanOfSteps(), nn.Identity())})
+    present = torch.tensor(present)
+    x = torch.rand(4, 5, 3) + 0.1
+    x[~present] = math.nan
+    length = torch.tensor([1, 5, 2, 3])
+    log_prob, _ = model({"a": {"x": x, "length": length}}, {"a": present})
+    assert log_prob.isfinite().all() and log_prob[~present].std() < 1e-6
+    if present.any():
+        log_prob[:, 0].sum().backward()
+        assert all(p.grad.isfinite().all() for p in model.parameters())
+        alone, _ = model({"a": {"x": x[present], "length": length[present]}})
+        torch.testing.assert_close(log_prob[present], alone)
+
+
+@pytest.mark.parametrize("values", [torch.randn(3, 4, 5), torch.arange(12).view(3, 4)])
+def test_absent_examples_are_filled_alike_by_models_one_and_several(values):
+    present = torch.tensor([[False, True, True, False], [False] * 4, [True] * 4])
+    each = torch.stack([_filled(*pair) for pair in zip(values, present, strict=True)])
+    assert torch.equal(_filled(values, present), each)
+    assert torch.equal(torch.vmap(_filled)(values, present), each)
+    nobody = torch.zeros(0, dtype=torch.bool)
+    assert _filled(values[:0], nobody).shape == values[:0].shape
 
 
 def test_a_modality_the_inputs_lack_is_absent_everywhere():
