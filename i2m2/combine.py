@@ -12,7 +12,7 @@ import numpy as np
 
 from i2m2.errors import CommandParser, DataError, SettingsError, run_command
 from i2m2.files import write_json, write_text
-from i2m2.names import EXPERT
+from i2m2.names import EXPERT, PRODUCT
 from i2m2.reading.yaml12 import dump_yaml
 from i2m2.runs import is_done, read_config, read_facts, require_predictions
 from i2m2.settings import RunConfig, flatten, nest
@@ -105,7 +105,7 @@ def save_product(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Print the scores of the product and of each run."""
+    """Print the scores of the product and of each run, which are those in its result.json."""
     parser = CommandParser(
         prog="python -m i2m2.combine",
         description="Score the product of runs that were trained separately, and each run.",
@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", choices=("val", "test"), default="test", help=split)
     args = parser.parse_args(argv)
     predictions = read_runs(args.runs, args.split)
-    from i2m2.training.evaluate import scores_table  # here: it needs torch
+    from i2m2.training.evaluate import score_predictions, table_of  # here: it needs torch
 
     described = [read_facts(run).get("description", "not described") for run in args.runs]
     data = "; ".join(dict.fromkeys(map(str, described)))
@@ -125,7 +125,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"product of {len(predictions)} runs, {examples}")
     if unfinished := [str(run) for run in args.runs if not is_done(run)]:
         print(f"NOT FINISHED, as DONE is missing: {', '.join(unfinished)}")
-    print(scores_table(combined))
+    rows = {PRODUCT: combined, **predictions}
+    print(table_of({name: score_predictions(of_row) for name, of_row in rows.items()}))
 
 
 if __name__ == "__main__":

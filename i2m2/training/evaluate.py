@@ -16,7 +16,13 @@ from i2m2.errors import SettingsError, aligned
 from i2m2.metrics import METRICS, score
 from i2m2.names import EXPERT, PRODUCT
 from i2m2.stats.calibration import log_frequencies
-from i2m2.stats.predictions import Predictions, abstaining, expert_log_probs, labels_of
+from i2m2.stats.predictions import (
+    Predictions,
+    abstaining,
+    expert_log_probs,
+    labels_of,
+    speaks,
+)
 from i2m2.training.data import MultimodalDataset, loader, to_device
 
 # What is kept of a batch: (log-probabilities [B, (L,) C], those of every expert, the batch's y) ->
@@ -138,11 +144,18 @@ def _number(value: object, what: str) -> float:
 
 
 def scores_table(predictions: Predictions, combine: str = PRODUCT) -> str:
-    """All metrics of the product (or the `mixture`) and of each expert, as an aligned table."""
+    """All metrics of the product (or the `mixture`) and of each expert, as an aligned table; of one
+    that abstains somewhere, over the examples in which it speaks."""
     product, y, labels = combine == PRODUCT, predictions["y"], labels_of(predictions)
     combined = predictions["log_prob"] if product else mixture_of_experts(predictions)
-    named = {combine: combined, **expert_log_probs(predictions)}
-    return table_of({name: score(y, value, labels=labels) for name, value in named.items()})
+    scores = {combine: score(y, combined, labels=labels)}
+    undefined = dict.fromkeys(scores[combine], float("nan"))
+    for name, value in expert_log_probs(predictions).items():
+        heard = speaks(value).reshape(len(y), -1).any(axis=1)
+        row = name if heard.all() else f"{name} (of {heard.sum():,} examples)"
+        pair = y[heard], value[heard]
+        scores[row] = score(*pair, labels=labels) if heard.any() else undefined
+    return table_of(scores)
 
 
 def score_of_class_frequencies(

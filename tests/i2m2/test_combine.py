@@ -81,6 +81,21 @@ def test_a_run_without_its_modality_abstains_and_the_prior_answers_where_all_do(
     np.testing.assert_allclose(np.exp(product["expert_audio"]), [sure, uniform, uniform])
 
 
+def test_a_run_is_scored_by_all_that_it_answers_its_class_prior_too(tmp_path, capsys):
+    """The second run lacks its modality in the last two examples, of classes 0 and 1."""
+    runs = [save(tmp_path / "image/seed0", [0.8, 0.5, 0.4])]
+    runs += [save(tmp_path / "audio/seed0", [0.6, 0.9, 0.9])]
+    path = runs[1] / "predictions_test.npz"
+    columns = dict(np.load(path))
+    own = columns["log_prob"].copy()
+    own[1:] = np.log(0.5)
+    np.savez(path, **columns, expert_audio=own)
+    main([str(run) for run in runs])
+    header, *rows = (line.split() for line in capsys.readouterr().out.splitlines()[2:])
+    nll = float(rows[2][1 + header.index("nll")])
+    assert nll == pytest.approx(-np.log([0.6, 0.1, 0.9]).mean(), abs=1e-4)
+
+
 def test_a_product_of_a_product_is_that_of_all():
     rng, places = np.random.default_rng(0), np.arange(40)
     columns = {"id": places, "group": places, "y": np.zeros(40, int)}
