@@ -229,9 +229,9 @@ def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductO
     if labelled or needs_prior:
         answers = _answers(model, train)
         _refuse_labels(answers, labelled)
-        if needs_prior:
-            frequencies = np.exp(log_frequencies(train.y, answers[-1]))
-            model.set_prior(torch.from_numpy(frequencies))
+        prior = _prior(np.asarray(train.y), answers, model.normalise) if needs_prior else None
+        if prior is not None:
+            model.set_prior(torch.from_numpy(prior))
     return model
 
 
@@ -266,6 +266,19 @@ def _answers(model: ProductOfExperts, train: MultimodalDataset) -> list[int]:
     with torch.no_grad():
         log_prob, _ = probe(train.prepare(batch["inputs"]), batch.get("present"))
     return list(log_prob.shape[1:])
+
+
+def _prior(y: np.ndarray, answers: list[int], normalise: bool) -> np.ndarray | None:
+    """Frequencies of the training labels as probabilities of the answers, (L,) C; of answers that
+    do not exclude each other those of each. None for labels that are neither."""
+    *labels, classes = answers
+    if y.dtype.kind not in "biu" or y.min() < 0:
+        return None
+    if list(y.shape[1:]) == labels and y.max() < classes:
+        return np.exp(log_frequencies(y, classes))
+    if list(y.shape[1:]) == answers and y.max() <= 1 and not normalise:
+        return (y.sum(axis=0) + 1) / (len(y) + 2)  # each answer counted once more, as above
+    return None
 
 
 def _refuse_labels(answers: list[int], splits: Mapping[str, MultimodalDataset]) -> None:

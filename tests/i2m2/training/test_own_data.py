@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+import i2m2
 from i2m2 import results
 from i2m2.errors import DataError, SettingsError
 from i2m2.machine.accelerator import make_accelerator
 from i2m2.training import commands
 from i2m2.training.config import load_config
 from i2m2.training.data import ArrayDataset
-from i2m2.training.experiment import first_model, load, read_splits, train_run
+from i2m2.training.experiment import _prior, first_model, load, read_splits, train_run
 from tests.i2m2.conftest import row_of
 from tests.i2m2.training import own_data
 
@@ -74,6 +75,47 @@ def test_a_layer_may_keep_something_of_its_first_batch_and_drop_axes_of_one():
     log_prob, _ = model(batch["inputs"])
     log_prob.sum().backward()
     assert log_prob.shape == (8, 2)
+
+
+@pytest.mark.parametrize(
+    "y, answers, normalise, prior",
+    [
+        ([0, 0, 1], [3], True, [3 / 6, 2 / 6, 1 / 6]),
+        ([[0, 1], [0, 1]], [2, 2], True, [[3 / 4, 1 / 4], [1 / 4, 3 / 4]]),
+        ([[0, 1], [0, 1]], [2], False, [1 / 4, 3 / 4]),
+        ([[0, 1], [0, 1]], [2], True, None),
+        ([[0, 1, 0], [0, 1, 0]], [2], False, None),
+        ([[0, 2], [0, 1]], [2], False, None),
+        ([0, 3], [3], True, None),
+        ([[0.5, 1.0]], [2], False, None),
+    ],
+)
+def test_the_prior_is_that_of_the_answers_of_one_or_more_labels_or_of_each(
+    y, answers, normalise, prior
+):
+    found = _prior(np.array(y), answers, normalise)
+    assert (found is None) == (prior is None)
+    if prior:
+        np.testing.assert_allclose(found, prior)
+
+
+def test_multi_hot_labels_with_missing_modalities_have_log_odds_of_their_own_as_prior():
+    config = own_data.CancerConfig(method="unimodal_worst")
+    data = own_data.load(config)
+    data.splits["train"].y = np.stack([data.splits["train"].y] * 3, axis=1)
+    data.splits["train"].y[:, 2] = 0
+
+    def build(config, data):
+        expert = i2m2.UnimodalExpert("worst", torch.nn.Identity(), torch.nn.Linear(10, 3))
+        return i2m2.ProductOfExperts({"worst": expert}, normalise=False)
+
+    def outputs(config):
+        return lambda log_prob, by_expert, y: {"log_odds": log_prob}
+
+    experiment = replace(own_data.EXPERIMENT, build_model=build, select_outputs=outputs)
+    model = first_model(experiment, config, data)
+    shares = model.log_prior.sigmoid().tolist()
+    assert shares[0] == shares[1] > 0.5 and shares[2] == pytest.approx(1 / 459)
 
 
 def test_a_number_of_the_test_split_that_is_none_is_found_before_training():
