@@ -208,10 +208,10 @@ def predict_again(experiment: Experiment, run: Run, split: str) -> Predictions:
 
 
 def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductOfExperts:
-    """The data set's model. Where modalities may be absent it knows the training labels'
-    frequencies, its answer where all are. SettingsError for one that is larger than the memory, or
-    than any, or of modalities with impossible names, or of other experts than its method; DataError
-    for labels that are none of its answers."""
+    """The data set's model. Where any split lacks modalities it knows the training labels'
+    frequencies, its answer where all are absent. SettingsError for one that is larger than the
+    memory, or than any, or of modalities with impossible names, or of other experts than its
+    method; DataError for labels that are none of its answers."""
     _check_names(config.modalities)
     try:
         model = experiment.build_model(config, data)
@@ -222,10 +222,12 @@ def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductO
             "the model does not fit into this machine's memory; choose smaller sizes in model"
         ) from error
     _refuse_other_experts(model, config)
-    train = data.splits["train"].select(model.modalities)
+    splits = {name: split.select(model.modalities) for name, split in data.splits.items()}
+    train = splits["train"]
     every = experiment.select_outputs(config) is all_outputs
-    labelled = {n: x for n, x in data.splits.items() if every and isinstance(x, ArrayDataset)}
-    needs_prior = getattr(train, "present", None) and model.log_prior is None
+    labelled = {n: x for n, x in splits.items() if every and isinstance(x, ArrayDataset)}
+    gaps = any(getattr(split, "present", None) for split in splits.values())
+    needs_prior = gaps and model.log_prior is None
     if labelled or needs_prior:
         answers = _answers(model, train)
         _refuse_labels(answers, labelled)

@@ -77,6 +77,16 @@ def test_a_layer_may_keep_something_of_its_first_batch_and_drop_axes_of_one():
     assert log_prob.shape == (8, 2)
 
 
+def test_the_prior_is_known_where_the_test_split_alone_lacks_modalities():
+    config = own_data.CancerConfig(method="i2m2")
+    data = own_data.load(config)
+    for name in ("train", "val"):
+        data.splits[name].present = {}
+    assert first_model(own_data.EXPERIMENT, config, data).log_prior is not None
+    data.splits["test"].present = {}
+    assert first_model(own_data.EXPERIMENT, config, data).log_prior is None
+
+
 @pytest.mark.parametrize(
     "y, answers, normalise, prior",
     [
