@@ -27,10 +27,11 @@ def as_array(what: str, values: object) -> np.ndarray:
     return array
 
 
-def as_input(modality: str, values: object) -> np.ndarray:
+def as_input(modality: str, values: object, narrow: bool = True) -> np.ndarray:
     """A modality's numbers [N, ...]: those of a table (DataFrame, Series) as float32, since they
-    measure something; those of an array in the type that is stored, since integers may be pixels or
-    tokens. DataError for texts, dates and other objects."""
+    measure something, without `narrow` in a floating-point type that holds them all; those of an
+    array in the type that is stored, since integers may be pixels or tokens. DataError for texts,
+    dates and other objects."""
     users = isinstance(values, np.ndarray) or not hasattr(values, "shape")
     users = users or hasattr(values, "to_numpy") or hasattr(values, "detach")
     array = as_array(modality, values) if users else values  # or what is read like an array
@@ -38,16 +39,18 @@ def as_input(modality: str, values: object) -> np.ndarray:
     if kind not in "biufcO":
         raise DataError(f"{modality}: {array.dtype} is no type of numbers; encode it first")
     table = hasattr(values, "to_numpy") and kind != "c"
-    return _as_floats(modality, array) if table or kind == "O" else array
+    return _as_floats(modality, array, narrow) if table or kind == "O" else array
 
 
-def _as_floats(modality: str, array: np.ndarray) -> np.ndarray:
-    """Columns of several types, or numbers of which some are missing, as float32."""
-    if array.dtype.kind == "O":
+def _as_floats(modality: str, array: np.ndarray, narrow: bool) -> np.ndarray:
+    """Columns of several types, or numbers of which some are missing, as `as_input` says."""
+    objects = array.dtype.kind == "O"
+    if objects:
         array = with_nan(array)
+    wide = np.float64 if objects else np.result_type(array.dtype, np.float32)
     try:
         with np.errstate(over="ignore"):  # what is infinite then is refused by its row
-            return array.astype(np.float32)
+            return array.astype(np.float32 if narrow else wide)
     except (TypeError, ValueError, OverflowError) as error:
         raise DataError(
             f"{modality}: {error}; give examples of one shape, texts and categories encoded"
@@ -198,19 +201,22 @@ def stratified_folds(y: np.ndarray, group: np.ndarray, folds: int = 5, seed: int
 def standardise(x: object, train: np.ndarray | slice) -> tuple[np.ndarray, list[int]]:
     """-> z-scores [N, ..., F] float32 per feature, missing values 0; the features without spread.
 
-    By mean and population standard deviation of what the rows `train` observe. A feature without
-    spread is constant or never observed, and is divided by 1. `x` and DataError as of `as_input`.
+    By mean and population standard deviation of what the rows `train` observe, in float64: a table
+    may hold seconds since 1970. A feature without spread is constant or never observed, and is
+    divided by 1. `x` and DataError as of `as_input`.
     """
-    x = as_input("x", x)
+    x = as_input("x", x, narrow=False)
     if x.ndim < 2 or x.dtype.kind == "c":
         raise DataError(f"x: {x.dtype} {list(x.shape)}; give real numbers, a column per feature")
+    # Rounding leaves a constant a spread of about this size, relative to its mean.
+    least = 1e-6 if x.dtype.kind == "f" and x.dtype.itemsize < 8 else 1e-12
     z, without_spread = np.zeros(x.shape, np.float32), []
     for k in range(x.shape[-1]):  # a feature at a time: no float64 copy of everything
         values = x[..., k].astype(np.float64)
         observed = np.isfinite(values)
         seen = values[train][observed[train]]
         mean, std = (seen.mean(), seen.std()) if len(seen) else (0.0, 0.0)
-        if std <= 1e-6 * abs(mean):  # rounding leaves a constant a spread of this size
+        if std <= least * abs(mean):
             std = 1.0
             without_spread.append(k)
         np.divide(values - mean, std, out=z[..., k], where=observed, casting="same_kind")

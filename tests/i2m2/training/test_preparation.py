@@ -78,3 +78,23 @@ def test_standardised_by_what_the_training_rows_observe():
     assert flat == [1] and z.dtype == np.float32
     of_table, _ = standardise(pd.DataFrame(x), np.array([0, 1, 2]))
     np.testing.assert_array_equal(of_table, z)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, pd.DataFrame, lambda x: x.astype(np.int64)])
+def test_seconds_since_1970_keep_their_spread(kind):
+    seconds = np.arange(40.0)[:, None]
+    constant = np.full((40, 1), 1.7e9)
+    x = kind(np.concatenate([1.7e9 + seconds, constant], axis=1))
+    z, flat = standardise(x, slice(None))
+    np.testing.assert_allclose(z[:, :1], (seconds - 19.5) / seconds.std(), rtol=1e-6)
+    assert flat == [1]
+
+
+def test_a_constant_has_no_spread_by_rounding():
+    x = np.full((1000, 2), 0.1 + 0.2)
+    x[::3, 0] = 0.3
+    assert standardise(x, slice(None))[1] == [0, 1]
+    single = x.astype(np.float32)
+    single[::3, 0] = np.nextafter(single[0, 1], np.float32(1))
+    for given in (single, pd.DataFrame(single)):
+        assert standardise(given, slice(None))[1] == [0, 1]
