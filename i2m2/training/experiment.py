@@ -16,6 +16,7 @@ from i2m2.files import Plain
 from i2m2.losses import negative_log_likelihood
 from i2m2.machine.accelerator import make_accelerator, start_tracker
 from i2m2.machine.neighbours import sharing_cores
+from i2m2.metrics import METRICS
 from i2m2.model import ProductOfExperts
 from i2m2.names import INTER, PRODUCT
 from i2m2.runs import predictions_file, read_result, require_predictions, usual_columns
@@ -60,7 +61,7 @@ class Experiment:
     parameters: Callable[[Any, ProductOfExperts], list[Plain] | None] = lambda *_: None
     # What is kept of predictions.
     select_outputs: Callable[[Any], SelectOutputs] = lambda _: all_outputs
-    # Per epoch; None: accuracy, NLL and `optim.select`.
+    # Per epoch; None: accuracy, NLL and `optim.select`. Of a metric of its own more is better.
     validate: Callable[[Predictions], dict[str, float]] | None = None
     # What `evaluate` prints; None: all metrics of product and experts.
     report: Callable[[Predictions], str] | None = None
@@ -69,6 +70,7 @@ class Experiment:
 def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
     """Make the run, or resume it; a finished one is left alone. `command` is the one at hand
     without method, fusion and start, for an error that names those that make missing parts."""
+    refuse_metric(experiment, config)
     accelerator = make_accelerator(config)
     with accelerator.main_process_first():
         data = load(experiment, config)
@@ -89,6 +91,20 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
     with sharing_cores():
         fit(trainer, splits["train"], splits["val"], run, outputs, experiment.validate)
     finish(experiment, run, model, splits, accelerator)
+
+
+def refuse_metric(experiment: Experiment, config: RunConfig) -> None:
+    """SettingsError, before anything is trained, for a metric of ones own that nothing computes."""
+    functions = {
+        "Experiment.validate": experiment.validate is None,
+        "Experiment.scores": experiment.scores is general_scores,
+    }
+    missing = " and ".join(name for name, usual in functions.items() if usual)
+    if missing and config.optim.select not in METRICS:
+        raise SettingsError(
+            f"optim.select={config.optim.select} is a metric of your own, which {missing} must "
+            f"give; general ones are {', '.join(METRICS)}"
+        )
 
 
 def load(experiment: Experiment, config: RunConfig) -> Data:

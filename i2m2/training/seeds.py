@@ -34,6 +34,7 @@ from i2m2.training.experiment import (
     first_model,
     load,
     read_splits,
+    refuse_metric,
     say_done,
     train_run,
 )
@@ -84,6 +85,7 @@ def _at_once(
     # Layers without a rule of vmap's are computed one model after the other.
     warnings.filterwarnings("ignore", "There is a performance drop")
     _refuse_settings(configs[0])
+    refuse_metric(experiment, configs[0])
     content = load(experiment, configs[0])
     if hasattr(content.splits["train"], "set_epoch"):
         raise SettingsError(f"these data differ from epoch to epoch; {ONE_BY_ONE}")

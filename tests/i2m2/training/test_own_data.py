@@ -15,6 +15,7 @@ from i2m2.training import commands
 from i2m2.training.config import load_config
 from i2m2.training.data import ArrayDataset
 from i2m2.training.experiment import _prior, first_model, load, read_splits, train_run
+from i2m2.training.seeds import train_seeds
 from tests.i2m2.conftest import row_of
 from tests.i2m2.training import own_data
 
@@ -161,6 +162,29 @@ def test_scores_of_ones_own_are_checked_before_the_run_is_done(test, tmp_path):
     assert not list(tmp_path.rglob("DONE"))
     train_run(own_data.EXPERIMENT, config, "")  # once mended: it goes on where it was
     assert list(tmp_path.rglob("DONE"))
+
+
+@pytest.mark.parametrize(
+    "given, missing",
+    [
+        ({}, "Experiment.validate and Experiment.scores"),
+        ({"validate": dict}, "Experiment.scores"),
+        ({"scores": dict}, "Experiment.validate"),
+    ],
+)
+def test_a_metric_of_ones_own_that_nothing_computes_is_refused_before_training(
+    given, missing, tmp_path
+):
+    kind = type("Config", (own_data.CancerConfig,), {"metrics": ("f1", "accuracy")})
+    words = f"--method unimodal_mean --device cpu --optim.select f1 --out {tmp_path}".split()
+    config = load_config(kind, words)
+    experiment = replace(own_data.EXPERIMENT, **given)
+    told = f"optim.select=f1 is a metric of your own, which {missing} must give; general ones are"
+    with pytest.raises(SettingsError, match=told):
+        train_run(experiment, config, "")
+    with pytest.raises(SettingsError, match=told):
+        train_seeds(experiment, [config, replace(config, seed=1)], "")
+    assert not list(tmp_path.iterdir())
 
 
 def with_memory(config, data):
