@@ -18,15 +18,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import send_to_device
 
 from i2m2.errors import SettingsError
+from i2m2.losses import negative_log_likelihood
 from i2m2.machine.accelerator import make_accelerator
 from i2m2.machine.neighbours import sharing_cores
 from i2m2.model import ProductOfExperts
 from i2m2.runs import read_config
 from i2m2.settings import RunConfig
 from i2m2.stats.predictions import Predictions
-from i2m2.training.data import Data, MultimodalDataset
+from i2m2.training.data import MultimodalDataset
 from i2m2.training.experiment import (
     Experiment,
     begin,
@@ -38,7 +40,15 @@ from i2m2.training.experiment import (
     say_done,
     train_run,
 )
-from i2m2.training.loop import keep_epoch, record_of, refuse_nan, say_resumed, validation_scores
+from i2m2.training.loop import (
+    Loss,
+    keep_epoch,
+    per_example,
+    record_of,
+    refuse_nan,
+    say_resumed,
+    validation_scores,
+)
 from i2m2.training.run import Run, run_dir
 from i2m2.training.stack import OfOneBatch, Seed, StackTrainer, stack
 from i2m2.training.warm_start import refuse_start
@@ -105,13 +115,14 @@ def _at_once(
     models = [first_model(experiment, run.config, content) for run in seen]
     if experiment.parameters(seen[0].config, models[0]) is not None:
         raise SettingsError(f"several seeds at once have one rate for all weights; {ONE_BY_ONE}")
-    _refuse_model(models, content.splits["train"])
+    loss = experiment.loss(seen[0].config, content, accelerator.device)
+    _refuse_model(models, content.splits["train"], loss, accelerator.device)
     runs = [Run.open(run.dir, run.config, content.facts) for run in seen]
     pairs = zip(runs, models, strict=True)
     seeds = [_begin(run, model, accelerator, command) for run, model in pairs]
     splits = read_splits(content, seeds[0].model, accelerator)
     with sharing_cores():
-        _fit(experiment, seeds, content, splits, accelerator)
+        _fit(experiment, seeds, loss, splits, accelerator)
     for seed in seeds:
         if seed.error is None:
             seed.run.load_best_into(seed.model)
@@ -138,7 +149,7 @@ def _begin(run: Run, model: ProductOfExperts, accelerator: Accelerator, command:
 def _fit(
     experiment: Experiment,
     seeds: Sequence[Seed],
-    content: Data,
+    loss: Loss,
     splits: Mapping[str, MultimodalDataset],
     accelerator: Accelerator,
 ) -> None:
@@ -147,8 +158,8 @@ def _fit(
     The bits of a product may depend on its place in the memory. So a seed that has trained an epoch
     already keeps its place in the stack meanwhile, filled by another one.
     """
-    config, device = seeds[0].run.config, accelerator.device
-    loss, outputs = experiment.loss(config, content, device), experiment.select_outputs(config)
+    config = seeds[0].run.config
+    outputs = experiment.select_outputs(config)
     group, now = [], []
     while waiting := [seed for seed in seeds if seed.waits]:
         epoch, before = min(len(seed.history) for seed in waiting), (group, now)
@@ -200,9 +211,12 @@ def _refuse_other_threads(runs: Sequence[Run]) -> None:
         raise SettingsError(f"these seeds began with {began} threads; {ONE_BY_ONE}")
 
 
-def _refuse_model(models: Sequence[ProductOfExperts], train: MultimodalDataset) -> None:
-    """SettingsError for models, or data, of which a stack does not do what each model does."""
-    if why := _unlike_alone(models, train.select(models[0].modalities)):
+def _refuse_model(
+    models: Sequence[ProductOfExperts], train: MultimodalDataset, loss: Loss, device: torch.device
+) -> None:
+    """SettingsError for models, data, or a loss, of which a stack does not do what each does."""
+    train = train.select(models[0].modalities)
+    if why := _unlike_alone(models, train) or _draws(loss, models[0], train, device):
         raise SettingsError(f"several seeds at once: {why}; {ONE_BY_ONE}")
 
 
@@ -210,6 +224,8 @@ def _unlike_alone(models: Sequence[ProductOfExperts], train: MultimodalDataset) 
     """What a stack of these models would do otherwise; '' if nothing is known."""
     if any(getattr(layer, "padding_idx", None) is not None for layer in models[0].modules()):
         return "an embedding's padding_idx would count for one of them"
+    if shared := _sharing_memory(models[0]):
+        return f"the weights {' and '.join(shared)} share their memory, and would no more"
     random_numbers = _random_numbers()
     batch = train[np.arange(min(4, len(train)))]
     given = train.prepare(batch["inputs"]), batch.get("present") or {}
@@ -235,6 +251,34 @@ def _unlike_alone(models: Sequence[ProductOfExperts], train: MultimodalDataset) 
     return ""
 
 
+def _sharing_memory(model: ProductOfExperts) -> tuple[str, str] | None:
+    """The names of two parameters of one memory, such as a weight and its transpose."""
+    first_in: dict[int, str] = {}
+    for name, parameter in model.named_parameters():  # one that layers share as a whole comes once
+        first = first_in.setdefault(parameter.untyped_storage().data_ptr(), name)
+        if first != name and parameter.numel():
+            return first, name
+    return None
+
+
+def _draws(
+    loss: Loss, model: ProductOfExperts, train: MultimodalDataset, device: torch.device
+) -> str:
+    """Why this loss is another one for several models at once; '' if it is not."""
+    if loss is negative_log_likelihood:
+        return ""
+    batch = train[np.arange(min(4, len(train)))]
+    with torch.no_grad():
+        log_prob, _ = model.eval()(train.prepare(batch["inputs"]), batch.get("present"))
+        model.train()
+        given = send_to_device((log_prob, batch["y"]), device)
+        random_numbers = _random_numbers()
+        per_example(loss, *given)
+    return "" if _random_numbers() == random_numbers else "Experiment.loss draws random numbers"
+
+
 def _random_numbers() -> bytes:
     """The states of the generators that everybody draws from."""
-    return pickle.dumps((random.getstate(), np.random.get_state(), torch.get_rng_state().numpy()))
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    states = [state.numpy() for state in (torch.get_rng_state(), *on_gpus)]
+    return pickle.dumps((random.getstate(), np.random.get_state(), states))

@@ -383,6 +383,22 @@ class Skipped(nn.Linear):
         return super().forward(x * 0 if self.training and random.random() < 0.5 else x)
 
 
+class Transposed(nn.Module):
+    """A decoder whose weight is a view of the encoder's."""
+
+    def __init__(self, d):
+        super().__init__()
+        self.encoder, self.decoder = nn.Linear(d, 3), nn.Linear(3, d)
+        self.decoder.weight = nn.Parameter(self.encoder.weight.data.t())
+
+    def forward(self, x):
+        return self.encoder(self.decoder(self.encoder(x)))
+
+
+def noisy_loss(log_prob, y):
+    return nn.functional.nll_loss(log_prob, y, reduction="none") * torch.rand(len(y))
+
+
 class Augmented(ArrayDataset):
     def __getitem__(self, positions):
         batch = super().__getitem__(positions)
@@ -413,6 +429,11 @@ def other_epochs(config):
             {"build_model": lambda *_: toy_model(lambda d: Skipped(d, 3))},
             "draw random numbers of their own",
         ),
+        (
+            {"build_model": lambda *_: toy_model(Transposed)},
+            "the weights experts.left.head.encoder.weight and experts.left.head.decoder.weight",
+        ),
+        ({"loss": lambda *_: noisy_loss}, "Experiment.loss draws random numbers"),
         ({"load": augmented}, "these data, or this model, draw random numbers"),
         ({"load": other_epochs}, "these data differ from epoch to epoch"),
         (
@@ -430,11 +451,12 @@ def test_what_cannot_be_trained_at_once_is_refused_with_the_reason(changes, mess
 def test_a_loss_that_is_a_mean_already_is_refused(tmp_path):
     experiment = replace(TOY, loss=lambda *_: nn.functional.nll_loss)
     configs = of_seeds(toy_config(tmp_path))
-    told = r"Experiment.loss gives \[\] for 10 examples"
-    with pytest.raises(SettingsError, match=told):
-        train_run(experiment, configs[0], "")
-    with pytest.raises(SettingsError, match=told):
+    told = r"Experiment.loss gives \[\] for {} examples"
+    with pytest.raises(SettingsError, match=told.format(4)):
         train_seeds(experiment, configs, "")
+    assert not folders(tmp_path)
+    with pytest.raises(SettingsError, match=told.format(10)):
+        train_run(experiment, configs[0], "")
 
 
 def test_seeds_of_which_one_is_refused_leave_no_folder_of_another(tmp_path, monkeypatch):
