@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -245,7 +246,8 @@ def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductO
     gaps = any(getattr(split, "present", None) for split in splits.values())
     needs_prior = gaps and model.log_prior is None
     if labelled or needs_prior:
-        answers = _answers(model, train)
+        probe = copied(model, lambda: experiment.build_model(config, data)).eval()
+        answers = _answers(probe, train)
         _refuse_labels(answers, labelled)
         prior = _prior(np.asarray(train.y), answers, model.normalise) if needs_prior else None
         if prior is not None:
@@ -277,10 +279,23 @@ def _refuse_other_experts(model: ProductOfExperts, config: RunConfig) -> None:
         )
 
 
-def _answers(model: ProductOfExperts, train: MultimodalDataset) -> list[int]:
+def copied(model: ProductOfExperts, build: Callable[[], ProductOfExperts]) -> ProductOfExperts:
+    """A model like this one, to be tried: a layer may keep something of its first batch. One that
+    Python cannot copy (weight_norm, lazy layers) is built once more; no random number is drawn."""
+    try:
+        return copy.deepcopy(model)
+    except (RuntimeError, ValueError, TypeError):
+        states = random.getstate(), np.random.get_state()
+        with torch.random.fork_rng(devices=()):
+            other = build()
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        return other
+
+
+def _answers(probe: ProductOfExperts, train: MultimodalDataset) -> list[int]:
     """(L,) C of a model; its classes need not all occur in training."""
     batch = train[np.arange(min(2, len(train)))]
-    probe = copy.deepcopy(model).eval()  # a layer may keep something of its first batch
     with torch.no_grad():
         log_prob, _ = probe(train.prepare(batch["inputs"]), batch.get("present"))
     return list(log_prob.shape[1:])

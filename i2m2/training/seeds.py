@@ -13,12 +13,14 @@ import random
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
+from torch.nn.parameter import is_lazy
 
 from i2m2.errors import SettingsError
 from i2m2.losses import negative_log_likelihood
@@ -224,13 +226,16 @@ def _unlike_alone(models: Sequence[ProductOfExperts], train: MultimodalDataset) 
     """What a stack of these models would do otherwise; '' if nothing is known."""
     if any(getattr(layer, "padding_idx", None) is not None for layer in models[0].modules()):
         return "an embedding's padding_idx would count for one of them"
+    values = chain(models[0].named_parameters(), models[0].named_buffers())
+    if lazy := next((name for name, value in values if is_lazy(value)), None):
+        return f"{lazy} is made by the first batch (give that layer its width)"
     if shared := _sharing_memory(models[0]):
         return f"the weights {' and '.join(shared)} share their memory, and would no more"
     random_numbers = _random_numbers()
     batch = train[np.arange(min(4, len(train)))]
     given = train.prepare(batch["inputs"]), batch.get("present") or {}
-    stacked, one = stack(models, [torch.Generator() for _ in models]), copy.deepcopy(models[0])
     try:
+        stacked, one = stack(models, [torch.Generator() for _ in models]), copy.deepcopy(models[0])
         with torch.no_grad():
             together = OfOneBatch(stacked.eval(), len(models))(*given)[0]
             OfOneBatch(stacked.train(), len(models))(*given)

@@ -1,11 +1,13 @@
 """A data set of one's own in one small file: trained, evaluated and tabulated like any other."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch.nn.parameter import is_lazy
 
 import i2m2
 from i2m2 import results
@@ -13,9 +15,9 @@ from i2m2.errors import DataError, SettingsError
 from i2m2.machine.accelerator import make_accelerator
 from i2m2.training import commands
 from i2m2.training.config import load_config
-from i2m2.training.data import ArrayDataset
+from i2m2.training.data import ArrayDataset, seed_everything
 from i2m2.training.experiment import _prior, first_model, load, read_splits, train_run
-from i2m2.training.seeds import train_seeds
+from i2m2.training.seeds import _random_numbers, train_seeds
 from tests.i2m2.conftest import row_of
 from tests.i2m2.training import own_data
 
@@ -162,6 +164,27 @@ def test_scores_of_ones_own_are_checked_before_the_run_is_done(test, tmp_path):
     assert not list(tmp_path.rglob("DONE"))
     train_run(own_data.EXPERIMENT, config, "")  # once mended: it goes on where it was
     assert list(tmp_path.rglob("DONE"))
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch's, of both of these layers
+@pytest.mark.parametrize(
+    "layer", [lambda: torch.nn.utils.weight_norm(torch.nn.Linear(2, 2)), torch.nn.LazyBatchNorm1d]
+)
+def test_to_try_a_model_that_python_cannot_copy_draws_no_random_number(layer):
+    def build(config, data):
+        model = own_data.build_model(config, data)
+        model.experts["mean"].head.append(layer())
+        model.experts["mean"].head[0].bias.data.fill_(random.random() + np.random.rand())
+        return model
+
+    config = own_data.CancerConfig(method="unimodal_mean")
+    data = own_data.load(config)
+    seed_everything(0)
+    expected, following = build(config, data), _random_numbers()
+    model = first_model(replace(own_data.EXPERIMENT, build_model=build), config, data)
+    assert _random_numbers() == following
+    for one, other in zip(expected.parameters(), model.parameters(), strict=True):
+        assert is_lazy(one) and is_lazy(other) or torch.equal(one, other)
 
 
 @pytest.mark.parametrize(

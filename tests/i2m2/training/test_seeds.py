@@ -418,6 +418,7 @@ def other_epochs(config):
     return data
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of weight_norm
 @pytest.mark.parametrize(
     "changes, message",
     [
@@ -432,6 +433,14 @@ def other_epochs(config):
         (
             {"build_model": lambda *_: toy_model(Transposed)},
             "the weights experts.left.head.encoder.weight and experts.left.head.decoder.weight",
+        ),
+        (
+            {"build_model": lambda *_: toy_model(lambda d: nn.LazyLinear(3))},
+            "experts.left.head.weight is made by the first batch",
+        ),
+        (
+            {"build_model": lambda *_: toy_model(lambda d: nn.utils.weight_norm(nn.Linear(d, 3)))},
+            "this model fails .Only Tensors created explicitly by the user",
         ),
         ({"loss": lambda *_: noisy_loss}, "Experiment.loss draws random numbers"),
         ({"load": augmented}, "these data, or this model, draw random numbers"),
