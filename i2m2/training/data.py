@@ -129,7 +129,7 @@ class ArrayDataset(Dataset):
         rows = self.rows[positions]
         inputs = {}
         for modality, array in self.inputs.items():
-            picked = _as_stored(np.asarray(array[rows]))
+            picked = _as_stored(_rows_of(array, rows))
             self._check_finite(modality, picked, rows, positions)
             inputs[modality] = torch.from_numpy(picked)
         batch = {"inputs": inputs, "y": torch.from_numpy(self.y[positions])}
@@ -157,7 +157,7 @@ class ArrayDataset(Dataset):
             rows = self.rows[positions]
             try:
                 for modality, array in floats.items():
-                    self._check_finite(modality, np.asarray(array[rows]), rows, positions)
+                    self._check_finite(modality, _rows_of(array, rows), rows, positions)
             except DataError as error:
                 raise DataError(f"{name}: {error}") from error
 
@@ -171,6 +171,14 @@ class ArrayDataset(Dataset):
     def _error(self, modality: str, what: str) -> DataError:
         file = self.source.get(modality, modality)
         return DataError(f"{file}: {what}; prepare the data again")
+
+
+def _rows_of(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """These rows of an array, or of what is read like one: an HDF5 file gives rows in its order."""
+    if isinstance(array, np.ndarray):
+        return np.asarray(array[rows])
+    once, place = np.unique(rows, return_inverse=True)
+    return np.asarray(array[once])[place]
 
 
 def _as_stored(picked: np.ndarray) -> np.ndarray:

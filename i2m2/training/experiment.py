@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch.utils._pytree import tree_leaves
 
 from i2m2.errors import DataError, SettingsError, is_out_of_memory
 from i2m2.files import Plain
@@ -27,6 +29,7 @@ from i2m2.stats.predictions import Predictions
 from i2m2.training.data import (
     ArrayDataset,
     Data,
+    Inputs,
     MultimodalDataset,
     check_facts,
     refuse_empty,
@@ -45,6 +48,9 @@ from i2m2.training.evaluate import (
 from i2m2.training.loop import Loss, Trainer, batch_norm_over, fit
 from i2m2.training.run import Run, run_dir
 from i2m2.training.warm_start import refuse_start, warm_start
+
+# What PyTorch says of numbers of another type than a layer's weights.
+OTHER_TYPE = re.compile(r"dtype|data ?type|scalar type|[Ii]nput type|of type|not implemented for '")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,11 +300,35 @@ def copied(model: ProductOfExperts, build: Callable[[], ProductOfExperts]) -> Pr
 
 
 def _answers(probe: ProductOfExperts, train: MultimodalDataset) -> list[int]:
-    """(L,) C of a model; its classes need not all occur in training."""
+    """(L,) C of a model; its classes need not all occur in training. DataError for a modality of a
+    type of numbers that its encoder does not take."""
     batch = train[np.arange(min(2, len(train)))]
-    with torch.no_grad():
-        log_prob, _ = probe(train.prepare(batch["inputs"]), batch.get("present"))
+    inputs = train.prepare(batch["inputs"])
+    try:
+        with torch.no_grad():
+            log_prob, _ = probe(inputs, batch.get("present"))
+    except (RuntimeError, ValueError) as error:
+        if not OTHER_TYPE.search(str(error)):
+            raise
+        raise DataError(
+            f"the model takes no {_first_refused(probe, inputs)} "
+            f"({str(error).strip().splitlines()[0].rstrip('.')}); give it as float32, tokens as "
+            "integers, or let the data set's `prepare` convert it"
+        ) from error
     return list(log_prob.shape[1:])
+
+
+def _first_refused(probe: ProductOfExperts, inputs: Inputs) -> str:
+    """What the first expert that fails reads, each modality with its type."""
+    reads = list(inputs)
+    for expert in probe.experts.values():
+        try:
+            expert(inputs)
+        except (RuntimeError, ValueError):
+            reads = expert.modalities
+            break
+    types = {name: {str(x.dtype)[6:] for x in tree_leaves(inputs[name])} for name in reads}
+    return ", ".join(f"{name} of {' and '.join(sorted(of))}" for name, of in types.items())
 
 
 def _prior(y: np.ndarray, answers: list[int], normalise: bool) -> np.ndarray | None:

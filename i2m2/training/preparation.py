@@ -32,6 +32,9 @@ def as_input(modality: str, values: object, narrow: bool = True) -> np.ndarray:
     measure something, without `narrow` in a floating-point type that holds them all; those of an
     array in the type that is stored, since integers may be pixels or tokens. DataError for texts,
     dates and other objects."""
+    if hasattr(values, "toarray"):  # SciPy's
+        kind = type(values).__name__
+        raise DataError(f"{modality}: a {kind} is sparse; give its .toarray()")
     users = isinstance(values, np.ndarray) or not hasattr(values, "shape")
     users = users or hasattr(values, "to_numpy") or hasattr(values, "detach")
     array = as_array(modality, values) if users else values  # or what is read like an array

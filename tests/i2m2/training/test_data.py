@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from torch import nn
 
 from i2m2.errors import DataError, SettingsError
@@ -153,6 +154,15 @@ def test_numbers_of_a_table_are_floats_and_integers_of_an_array_stay():
     assert data.id.tolist() == [5, 6]
 
 
+def test_rows_of_an_hdf5_file_come_in_any_order(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        image = file.create_dataset("image", data=np.arange(24.0, dtype=np.float32).reshape(6, 4))
+        data = split(inputs={"image": image}, rows=np.array([5, 0, 3, 1, 2, 4]))
+        data.check_finite("val")
+        assert data[np.array([2, 0, 1, 0])]["inputs"]["image"][:, 0].tolist() == [12, 20, 0, 20]
+
+
 def test_presence_survives_a_selection_and_so_does_a_subclass():
     class Own(ArrayDataset):
         def __init__(self, *args, site, **options):
@@ -245,6 +255,7 @@ def test_an_absent_value_has_no_influence_on_the_model():
                 (np.zeros(4, [("a", float)]), "x: .* is no type of numbers"),
                 ([[1.0], [1.0, 2.0]], "x: .*sequence.*; give examples of one shape"),
                 ({"a": 1}, "x: a dict is no array; give a row per example"),
+                (csr_matrix(np.eye(4)), r"x: a csr_matrix is sparse; give its .toarray\(\)"),
                 (np.array([[1.0], [2.0], [1e300], [4.0]]), "x: row 2 holds NaN or infinity"),
                 (np.ma.array([1, 2, 3, 4], mask=[0, 1, 0, 0]), "x: row 1 holds NaN or infinity"),
             ]

@@ -131,6 +131,16 @@ def test_multi_hot_labels_with_missing_modalities_have_log_odds_of_their_own_as_
     assert shares[0] == shares[1] > 0.5 and shares[2] == pytest.approx(1 / 459)
 
 
+@pytest.mark.parametrize("kind", ["int64", "float16"])
+def test_numbers_of_a_type_that_an_encoder_does_not_take_are_named(kind):
+    config = own_data.CancerConfig(method="i2m2")
+    data = own_data.load(config)
+    data.splits["train"].inputs["worst"] = data.splits["train"].inputs["worst"].astype(kind)
+    told = rf"the model takes no worst of {kind} \(mat1 and mat2 must .*\); give it as float32"
+    with pytest.raises(DataError, match=told):
+        first_model(own_data.EXPERIMENT, config, data)
+
+
 def test_a_number_of_the_test_split_that_is_none_is_found_before_training():
     config = own_data.CancerConfig(method="unimodal_mean")
     data = own_data.load(config)
