@@ -234,7 +234,7 @@ def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductO
     """The data set's model. Where any split lacks modalities it knows the training labels'
     frequencies, its answer where all are absent. SettingsError for one that is larger than the
     memory, or than any, or of modalities with impossible names, or of other experts than its
-    method; DataError for labels that are none of its answers."""
+    method, or of a state that is no tensor; DataError for labels that are none of its answers."""
     _check_names(config.modalities)
     try:
         model = experiment.build_model(config, data)
@@ -245,6 +245,7 @@ def new_model(experiment: Experiment, config: RunConfig, data: Data) -> ProductO
             "the model does not fit into this machine's memory; choose smaller sizes in model"
         ) from error
     _refuse_other_experts(model, config)
+    _refuse_no_tensors(model)
     splits = {name: split.select(model.modalities) for name, split in data.splits.items()}
     train = splits["train"]
     every = experiment.select_outputs(config) is all_outputs
@@ -283,6 +284,16 @@ def _refuse_other_experts(model: ProductOfExperts, config: RunConfig) -> None:
             f"build_model gives the experts {', '.join(given)}, and method={config.method} has "
             f"{', '.join(wanted)}; make those of config.experts"
         )
+
+
+def _refuse_no_tensors(model: ProductOfExperts) -> None:
+    """SettingsError for a layer's state that a file of weights cannot hold."""
+    for name, value in model.state_dict().items():
+        if not isinstance(value, torch.Tensor):
+            raise SettingsError(
+                f"the model's state has {name}, a {type(value).__name__}, and a run keeps tensors "
+                "alone; let get_extra_state give a tensor, or leave it out"
+            )
 
 
 def copied(model: ProductOfExperts, build: Callable[[], ProductOfExperts]) -> ProductOfExperts:

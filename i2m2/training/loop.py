@@ -158,8 +158,9 @@ class Trainer:
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.model, self.config, self.accelerator, self.loss = model, config, accelerator, loss
         optim = config.optim
-        trained = parameters or [p for p in model.parameters() if p.requires_grad]
-        self.optimizer = build_optimizer(trained, optim)
+        trained = [p for p in model.parameters() if p.requires_grad]
+        real = all(p.is_floating_point() for p in trained)
+        self.optimizer = build_optimizer(parameters or trained, optim, real)
         updates = optim.epochs * math.ceil(examples / optim.batch_size)
         factor = lr_factor(optim, updates)
         self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)

@@ -18,11 +18,12 @@ OPTIMIZERS = {
 }
 
 
-def build_optimizer(parameters: list, optim: OptimConfig) -> Optimizer:
-    """The optimiser named in the settings, over parameters or groups of them."""
+def build_optimizer(parameters: list, optim: OptimConfig, real: bool = True) -> Optimizer:
+    """The optimiser named in the settings, over parameters or groups of them; `real`: whether all
+    are floating-point numbers, none complex."""
     options = {} if optim.name == "adamw" else {"momentum": optim.momentum}
-    # All parameters at once; RMSprop has no fused kernel.
-    options |= {"foreach": True} if optim.name == "rmsprop" else {"fused": True}
+    # All parameters at once; RMSprop has no fused kernel, and the others' take real numbers.
+    options |= {"fused": True} if real and optim.name != "rmsprop" else {"foreach": True}
     optimizer = OPTIMIZERS[optim.name]
     return optimizer(parameters, lr=optim.lr, weight_decay=optim.weight_decay, **options)
 

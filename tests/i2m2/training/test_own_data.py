@@ -141,6 +141,22 @@ def test_numbers_of_a_type_that_an_encoder_does_not_take_are_named(kind):
         first_model(own_data.EXPERIMENT, config, data)
 
 
+def test_a_state_that_no_file_of_weights_holds_is_refused_before_training():
+    class Extra(torch.nn.Identity):
+        def get_extra_state(self):
+            return {"calls": 1}
+
+    def build(config, data):
+        model = own_data.build_model(config, data)
+        model.experts["mean"].head.append(Extra())
+        return model
+
+    config = own_data.CancerConfig(method="unimodal_mean")
+    told = "the model's state has experts.mean.head.3._extra_state, a dict, and a run keeps tensors"
+    with pytest.raises(SettingsError, match=told):
+        first_model(replace(own_data.EXPERIMENT, build_model=build), config, own_data.load(config))
+
+
 def test_a_number_of_the_test_split_that_is_none_is_found_before_training():
     config = own_data.CancerConfig(method="unimodal_mean")
     data = own_data.load(config)

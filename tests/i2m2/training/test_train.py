@@ -177,6 +177,24 @@ def test_training_stops_after_patience_epochs_without_improvement(tmp_path):
     assert len((run.dir / "metrics.jsonl").read_text().splitlines()) == 4
 
 
+class Phases(nn.Module):
+    """Weights that are complex numbers."""
+
+    def __init__(self, d):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(d, 3, dtype=torch.complex64))
+
+    def forward(self, h):
+        return (h.to(torch.complex64) @ self.weight).abs()
+
+
+@pytest.mark.parametrize("name", ["sgd", "rmsprop", "adamw"])
+def test_complex_weights_are_trained(name, tmp_path):
+    config = toy_config(tmp_path, name=name, lr=0.01)
+    model, _ = train_toy(config, model=toy_model(Phases))
+    assert model.experts["inter"].head.weight.is_complex()
+
+
 def test_a_loss_that_is_not_finite_stops_with_epoch_step_and_rate(tmp_path):
     where = r"the loss is (nan|inf) at epoch 1, step \d+ \(lr 1e\+30\).*another --tag$"
     with pytest.raises(FloatingPointError, match=f"i2m2-concat, seed 0: {where}"):
