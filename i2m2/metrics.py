@@ -221,6 +221,6 @@ def score(
     scores = {}
     for name in names:
         each = [METRICS[name].value(y[:, i], log_prob[:, i]) for i in places]
-        scores[name] = float(np.nanmean(each)) if np.isfinite(each).any() else float("nan")
+        scores[name] = float("nan") if np.isnan(each).all() else float(np.nanmean(each))
         scores |= {f"{name}_{label}": value for label, value in zip(labels, each, strict=True)}
     return scores

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import re
 import shlex
 import sys
@@ -32,6 +33,7 @@ from i2m2.settings import (
     nest,
     settings_of,
     to_dict,
+    with_role,
 )
 
 FLAGS = ("--help", "-h", "--print_config")  # words that take no value
@@ -109,6 +111,8 @@ def load_config(
     given = [w if v is None else f"{w}={v}" for w, v in words.items() if w != "--print_config"]
     settings = _parse(cls, parser.parse_args, given, where="command line")
     settings.pop("config")
+    for name in {"out", *with_role(cls, "location")}:  # a shell leaves `--out=~/x` as it is
+        settings[name] = settings[name] and os.path.expanduser(settings[name])
     settings.tag = settings.tag or None  # empty, as a shell's variable may be
     settings.method = METHOD_ALIASES.get(settings.method, settings.method)
     with named_in(path, words):

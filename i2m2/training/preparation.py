@@ -123,7 +123,12 @@ def as_names(what: str, values: object) -> np.ndarray:
     whole = objects and all(
         isinstance(name, (int, np.integer)) and abs(name) < 2**63 for name in names
     )
-    return names.astype(np.int64) if whole else np.array([str(name) for name in names], str)
+    return names.astype(np.int64) if whole else np.array([_as_text(name) for name in names], str)
+
+
+def _as_text(name: object) -> str:
+    """HDF5 files hold texts as bytes."""
+    return name.decode(errors="backslashreplace") if isinstance(name, bytes) else str(name)
 
 
 def as_labels(names: Sequence[str] | None, y: np.ndarray) -> list[str] | None:

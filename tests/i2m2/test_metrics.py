@@ -72,6 +72,12 @@ def test_a_metric_that_is_not_defined_is_nan_and_left_out_of_the_mean_over_label
     assert scores["accuracy"] == pytest.approx(mean)
 
 
+def test_the_mean_over_labels_of_infinite_scores_is_infinite():
+    y, sure = np.array([[1, 1], [0, 0]]), np.array([0.0, -np.inf])
+    scores = score(y, np.broadcast_to(sure, (2, 2, 2)), ["nll"])
+    assert set(scores.values()) == {np.inf}
+
+
 def test_certain_predictions_are_scored_without_a_warning():
     p = np.array([[0.0, -np.inf], [-np.inf, 0.0]])
     names = ["nll", "entropy", "brier", "ece"]

@@ -196,6 +196,15 @@ def test_a_method_that_fuses_needs_a_fusion(tmp_path):
     assert load("--method", "intra", config=path).fusion is None
 
 
+def test_a_folder_may_begin_with_the_sign_for_ones_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    path = tmp_path / "x.yaml"
+    path.write_text("{method: intra, out: ~/results}")
+    config = load_config(AVMNISTConfig, ["--config", str(path), "--data.dir=~/avmnist"])
+    assert (config.out, config.data.dir) == ("/home/ada/results", "/home/ada/avmnist")
+    assert load_config(AVMNISTConfig, ["--method", "intra", "--out=~"]).out == "/home/ada"
+
+
 def test_an_empty_tag_is_none(tmp_path):
     assert load("--method", "intra", "--tag", "") == load("--method", "intra")
     path = tmp_path / "x.yaml"

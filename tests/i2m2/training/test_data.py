@@ -273,7 +273,6 @@ def test_what_cannot_be_taken_is_refused_by_name(changes, message):
     [
         np.array([1.0, 2.0, 3.5, 4.0]),
         np.array([True, False, True, True]),
-        np.array([b"a", b"b", b"c", b"d"]),
         np.array(["2020-01-01", "2020-01-02", "2020-01-03", "2020-01-04"], "M8[D]"),
         [2**64, 2**70, 1, 2],
     ],
@@ -282,6 +281,12 @@ def test_ids_and_groups_of_other_types_are_texts_which_predictions_take(names):
     data = table(id=names, group=names)
     assert data.id.tolist() == data.group.tolist() == [str(name) for name in np.asarray(names)]
     assert data.id.dtype.kind == "U"
+
+
+@pytest.mark.parametrize("kind", [bytes, object])
+def test_ids_that_are_bytes_are_the_texts_that_they_hold(kind):
+    names = np.array([b"p1", "\u00e9".encode(), b"\xff", b"d"], kind)
+    assert table(id=names).id.tolist() == ["p1", "\u00e9", "\\xff", "d"]
 
 
 def test_labels_have_their_names_as_a_list():
