@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 import zipfile
 import zlib
@@ -20,6 +21,7 @@ from i2m2.reading.given import is_missing
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 READABLE = "a CSV (UTF-8, commas between columns, decimal points), Parquet or npz file"
 SUFFIXES = (".csv", ".tsv", ".gz", ".parquet", ".pq", ".npz", ".npy")
+UNNAMED_INDEX = re.compile(r"Unnamed: 0(\.\d+)*|__index_level_\d+__")  # as pandas names it
 
 
 def read_table(path: Path, ids: str | None = None) -> Any:
@@ -30,13 +32,13 @@ def read_table(path: Path, ids: str | None = None) -> Any:
     suffix = path.suffix.lower()
     try:
         if suffix in (".parquet", ".pq"):
-            return _parquet(path)
+            return _without_index(_parquet(path))
         if suffix == ".npz":
             with np.load(path, allow_pickle=False) as file:
                 return {name: _with_gaps(file[name]) for name in file.files}
         if suffix == ".npy":
             return {path.stem: np.load(path, allow_pickle=False)}
-        return _csv(path, ids)
+        return _without_index(_csv(path, ids))
     except UNREADABLE as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} cannot be read ({reason}); give {READABLE}") from error
@@ -62,8 +64,13 @@ def _csv(path: Path, ids: str | None) -> Any:
         raise ValueError("its rows hold several columns more than its header; name every column")
     if len(frame.columns) == 1 and (found := [one for one in ";\t" if one in frame.columns[0]]):
         raise ValueError(f"its columns are separated by {found[0]!r}, not by {separator!r}")
-    # Without a name stands what pandas wrote as the index: the order of the rows is no input.
-    return frame.drop(columns="Unnamed: 0", errors="ignore")
+    return frame
+
+
+def _without_index(frame: Any) -> Any:
+    """Without the numbers of rows that pandas wrote as an index, once or more often: the order of
+    the rows is no input."""
+    return frame[[name for name in frame if not UNNAMED_INDEX.fullmatch(str(name))]]
 
 
 def _parquet(path: Path) -> Any:

@@ -155,8 +155,19 @@ def test_an_id_of_digits_keeps_its_zeros(tmp_path):
 
 
 def test_the_index_that_pandas_wrote_is_no_input(tmp_path):
-    pd.DataFrame({"a": [5, 6]}).to_csv(tmp_path / "indexed.csv")
-    assert list(read_table(tmp_path / "indexed.csv")) == ["a"]
+    frame = pd.DataFrame({"a": [5, 6], "index": [1, 2], "Unnamed: 00": [3, 4]})
+    frame.to_csv(tmp_path / "once.csv")
+    pd.read_csv(tmp_path / "once.csv").to_csv(tmp_path / "twice.csv")
+    pd.read_csv(tmp_path / "twice.csv").to_csv(tmp_path / "thrice.tsv", sep="\t")
+    filtered = frame.assign(__index_level_0__=[7, 9])
+    duckdb.register("filtered", filtered)
+    duckdb.sql(f"COPY filtered TO '{tmp_path / 'p.parquet'}' (FORMAT parquet)")
+    names = ["once.csv", "twice.csv", "thrice.tsv", "p.parquet"]
+    for name in names:
+        assert list(read_table(tmp_path / name)) == list(frame), name
+    words = [f"m{place}={name}" for place, name in enumerate(names)]
+    found, _ = blocks_of(Source(frame, tmp_path, [], None, None), words)
+    assert all(list(block) == list(frame) for block in found.values())
 
 
 def test_a_suffix_in_capitals_is_the_same(folder, tmp_path):
