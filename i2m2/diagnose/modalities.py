@@ -176,7 +176,7 @@ def _steps(path: Path) -> Any:
     typed = frame if len(frame) else ()
     if wrong := [column for column in typed if frame[column].dtype.kind not in "fiub"]:
         raise InputError(f"{path}: column {wrong[0]!r} is no number; a series holds numbers")
-    return frame.astype(np.float32)
+    return frame.astype(np.float64)
 
 
 def _refuse_unequal(name: str, files: Sequence[Path], examples: Sequence[Any]) -> None:

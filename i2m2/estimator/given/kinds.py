@@ -3,10 +3,12 @@
 | kind | values |
 |---|---|
 | table | DataFrame of numbers (float64) and categories; missing: NaN |
-| series | float32 [n, T, C], NaN where nothing was measured or a shorter series has ended |
+| series | floats [n, T, C], NaN where nothing was measured or a shorter series has ended |
 | picture | float32 [n, C, H, W], NaN where a pixel is missing |
 | text | object array [n] of str, None where absent |
-| embedding | float32 [n, D], NaN where missing |
+| embedding | floats [n, D], NaN where missing |
+
+Floats are float64 where float32 might round what was given; pictures would take much memory then.
 
 A row of a block whose every value is missing (NaN, None) is absent: the modality is missing there.
 """
@@ -264,7 +266,8 @@ def _stack(name: str, items: np.ndarray, unequal: bool = False) -> np.ndarray:
         where = " per step" if unequal else ""
         raise InputError(f"{name}: examples have the shapes {found}{where}; give them one")
     longest = max(len(item) for item in filled)
-    stacked = np.full((len(arrays), longest, *filled[0].shape[1:]), np.nan, dtype=np.float32)
+    shape = (len(arrays), longest, *filled[0].shape[1:])
+    stacked = np.full(shape, np.nan, dtype=np.result_type(*filled))
     for row, item in enumerate(arrays):
         if item is not None and item.size:
             stacked[row, : len(item)] = item
@@ -291,7 +294,7 @@ def _read_picture(name: str, values: Any) -> Block:
         raise InputError(
             f"{name}: a picture is [H, W] or [H, W, C], not of shape {array.shape[1:]}"
         )
-    array = refuse_infinite(name, as_numbers(name, array))
+    array = refuse_infinite(name, as_numbers(name, array, np.float32))
     return Block(name, "picture", array, ~np.isnan(array).all(axis=(1, 2, 3)))
 
 
@@ -330,7 +333,7 @@ def _read_embedding(name: str, values: Any) -> Block:
 
 
 def flat_numbers(name: str, part: Any) -> np.ndarray:
-    """Columns that make up one example as float32 [n, D], NaN where missing."""
+    """Columns that make up one example as floats [n, D], NaN where missing."""
     if hasattr(part, "columns"):
         part = read_table(name, part).values
         texts = [column for column in part.columns if part[column].dtype.kind != "f"]

@@ -83,9 +83,10 @@ def as_frame(name: str, values: Any) -> Any:
         raise InputError(f"{name} has no pandas form ({reason}); give a DataFrame") from error
 
 
-def as_numbers(name: str, array: np.ndarray, kind: type = np.float32) -> np.ndarray:
-    """An array of numbers of one type, NaN for what is missing. InputError for what is no
-    number."""
+def as_numbers(name: str, array: np.ndarray, kind: type | None = None) -> np.ndarray:
+    """An array of numbers of one type, NaN for what is missing; float64 where float32 might round
+    them, unless a kind is named: seconds since 1970 differ by less than float32 tells apart.
+    InputError for what is no number."""
     if array.dtype.kind == "c":
         raise InputError(f"{name}: Complex data not supported; give magnitude and phase")
     if array.dtype.kind in "mM":
@@ -94,9 +95,13 @@ def as_numbers(name: str, array: np.ndarray, kind: type = np.float32) -> np.ndar
         array = with_nan(array)
     try:
         with np.errstate(over="ignore"):  # what is infinity then is refused by its row
-            return array.astype(kind)
+            return array.astype(kind or _kind_for(array.dtype), copy=False)
     except NO_ARRAY as error:
         raise InputError(f"{name} holds what is no number ({error}); give numbers") from error
+
+
+def _kind_for(given: np.dtype) -> np.dtype:
+    return np.dtype(np.float64) if given.kind == "O" else np.result_type(given, np.float32)
 
 
 def refuse_infinite(where: str, numbers: np.ndarray) -> np.ndarray:

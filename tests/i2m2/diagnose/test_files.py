@@ -116,9 +116,10 @@ def test_a_series_file_without_rows_is_absent(tmp_path):
     table = pd.DataFrame({"stay": ["s0", "s1"]})
     source = Source(table, tmp_path, ["stay"], "stay", table["stay"].to_numpy())
     (tmp_path / "s0.csv").write_text("time,pulse\n")
-    (tmp_path / "s1.csv").write_text("time,pulse\n0,80\n1,90\n")
+    (tmp_path / "s1.csv").write_text("time,pulse\n1700000001,80\n1700000002,90\n")
     block = read_blocks(blocks_of(source, ["s=s*.csv"])[0])["s"]
     assert block.kind == "series" and block.present.tolist() == [False, True]
+    assert block.values[1].tolist() == [[1700000001, 80], [1700000002, 90]]
 
 
 def test_grey_files_beside_coloured_ones_are_of_one_size(tmp_path):

@@ -102,6 +102,25 @@ def test_numbers_of_every_type_are_float64_with_nan_where_missing():
     np.testing.assert_array_equal(shaped.values[:, :, 0], np.stack([want, want], axis=1))
 
 
+def test_numbers_that_float32_would_round_stay_as_they_are():
+    seconds = 1.7e9 + np.arange(N * 6.0).reshape(N, 6)
+    columns = pd.DataFrame(seconds)
+    for values, kind in {
+        "an array": (seconds[..., None], "series"),
+        "whole numbers": (seconds.astype(np.int64)[..., None], "series"),
+        "an array each": (list(seconds), "series"),
+        "tables": ([pd.DataFrame({"t": one}) for one in seconds], "series"),
+        "an embedding": (seconds, "embedding"),
+    }.values():
+        block = read_one(values, kind)
+        np.testing.assert_array_equal(block.values.reshape(N, -1), seconds)
+    shaped = read_blocks(columns, {"x": (list(columns), (6, 1))})["x"]
+    np.testing.assert_array_equal(shaped.values[..., 0], seconds)
+    for kind in (np.float16, np.float32, np.uint8, np.int16, bool):
+        assert read_one(SERIES.astype(kind), "series").values.dtype == np.float32
+    assert read_one(np.ones((N, 4, 4)), "picture").values.dtype == np.float32
+
+
 def test_what_is_masked_is_missing():
     hidden = np.arange(N * 8).reshape(N, 4, 2) % 5 == 0
     masked = np.ma.array(SERIES, mask=hidden)
