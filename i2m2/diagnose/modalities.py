@@ -5,7 +5,8 @@ NAME=a,b,c           columns of the table; `vital_*` names all that match; a col
 NAME=FILE.npz:key    an array of an npz file, rows in the order of the table
 NAME=FILE.csv        all columns of another table, or FILE.csv:a,b; rows in the same order, or
                      matched by the --id column where that table has it
-NAME=notes/*.txt     one file per example, which belongs to the row whose id is the file's name
+NAME=notes/*.txt     one file per example, which belongs to the row whose id is the file's name;
+                     `notes/**/*.txt` those of all folders below
 ...=...:KIND         table, series, picture, text or embedding where not to be inferred; a column
                      or an array of that name comes first
 
@@ -110,8 +111,9 @@ def is_pattern_of_files(word: str) -> bool:
 
 
 def find_files(name: str, pattern: str, folder: Path) -> list[Path]:
-    """Files that match a pattern, from here or else from the table's folder. InputError if none."""
-    found = glob(pattern) or glob(str(folder / pattern))
+    """Files that match a pattern (`**`: folders of any depth), from here or else from the table's
+    folder. InputError if none."""
+    found = set(glob(pattern, recursive=True) or glob(str(folder / pattern), recursive=True))
     if not found:
         raise InputError(f"--modality {name}: there is no file {pattern}")
     return [Path(file) for file in sorted(found)]
@@ -128,12 +130,18 @@ def read_examples(name: str, files: Sequence[Path], ids: np.ndarray | None) -> n
     places = {one: row for row, one in enumerate(as_names("--id", ids, len(ids)))}
     reader = _reader_of(files)
     block = np.full(len(ids), None, dtype=object)
+    read: dict[str, Path] = {}
     for path in files:
         if path.stem not in places:
             raise InputError(
                 f"--modality {name}: {path} is of no row; the --id column has no {path.stem!r}"
             )
-        block[places[path.stem]] = reader(path)
+        if path.stem in read:
+            raise InputError(
+                f"--modality {name}: {read[path.stem]} and {path} are both of {path.stem!r}; give "
+                "one file per example, and another modality the files of another folder"
+            )
+        read[path.stem], block[places[path.stem]] = path, reader(path)
     _refuse_unequal(name, files, [one for one in block if one is not None])
     return block
 
@@ -155,12 +163,15 @@ def _text(path: Path) -> str:
 
 
 def _picture(path: Path) -> Any:
-    """A picture of Pillow, so that it is one whatever the type of its pixels."""
-    from PIL import Image
+    """A picture of Pillow, so that it is one whatever the type of its pixels; upright, as its EXIF
+    orientation has it."""
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as picture:
-            return picture.copy()
+            if picture.format == "TIFF" and (pages := picture.n_frames) > 1:
+                raise InputError(f"{path} has {pages} pages; give a picture of one per example")
+            return ImageOps.exif_transpose(picture)
     except OSError as error:  # which a picture that PIL does not know is, too
         raise InputError(f"{path} cannot be read ({error}); give a picture") from error
 

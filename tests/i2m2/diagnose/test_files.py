@@ -134,6 +134,48 @@ def test_grey_files_beside_coloured_ones_are_of_one_size(tmp_path):
         blocks_of(source, ["p=*.png"])
 
 
+@pytest.fixture
+def of_ids(tmp_path):
+    """A table of the ids s0 and s1 in a folder without any other file."""
+    table = pd.DataFrame({"stay": ["s0", "s1"]})
+    return Source(table, tmp_path, ["stay"], "stay", table["stay"].to_numpy())
+
+
+def test_two_files_of_one_example_are_refused_and_named(of_ids):
+    for name in ("a/s0.txt", "a/s1.txt", "b/s1.txt"):
+        (of_ids.folder / name).parent.mkdir(exist_ok=True)
+        (of_ids.folder / name).write_text("a note")
+    with pytest.raises(DataError, match=r"n: \S*a/s1.txt and \S*b/s1.txt are both of 's1'; give"):
+        blocks_of(of_ids, ["n=*/*.txt"])
+
+
+def test_two_stars_stand_for_folders_of_any_depth(of_ids):
+    for place, name in enumerate(("notes/s0.txt", "notes/a/b/s1.txt")):
+        (of_ids.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (of_ids.folder / name).write_text(f"note {place}")
+    assert list(blocks_of(of_ids, ["n=notes/**/*.txt"])[0]["n"]) == ["note 0", "note 1"]
+
+
+def test_a_tiff_of_several_pages_is_refused(of_ids):
+    page = Image.new("L", (4, 4))
+    page.save(of_ids.folder / "s0.tif")
+    assert blocks_of(of_ids, ["p=*.tif"])[0]["p"][0].size == (4, 4)
+    page.save(of_ids.folder / "s1.tif", save_all=True, append_images=[page, page])
+    with pytest.raises(DataError, match="s1.tif has 3 pages; give a picture of one"):
+        blocks_of(of_ids, ["p=*.tif"])
+
+
+def test_a_photo_is_turned_as_its_camera_was_held(of_ids):
+    pixels = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a quarter to the right
+    for name, exif in {"s0.png": Image.Exif(), "s1.png": turned}.items():
+        shown = pixels if name == "s0.png" else np.rot90(pixels)
+        Image.fromarray(shown).save(of_ids.folder / name, exif=exif)
+    for picture in blocks_of(of_ids, ["p=*.png"])[0]["p"]:
+        np.testing.assert_array_equal(picture, pixels)
+
+
 def test_another_table_is_matched_by_the_id(folder):
     table = read_table(folder / "stays.csv")
     labs = pd.read_csv(folder / "labs.csv").set_index("stay")["vital_a"]
