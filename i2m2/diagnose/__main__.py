@@ -95,14 +95,13 @@ def _read_files(args: Namespace) -> dict[str, Any]:
     from i2m2.diagnose.modalities import Source, blocks_of
     from i2m2.diagnose.tables import column, read_table
 
-    table = read_table(args.table, args.id)
-    targets = [args.target, *args.also]
+    targets, named = [args.target, *args.also], {"--groups": args.groups, "--id": args.id}
+    not_inputs = [*targets, *(name for name in named.values() if name)]
+    table = read_table(args.table, args.id, not_inputs)
     columns = [column(table, name, "--target") for name in targets]
-    named = {"--groups": args.groups, "--id": args.id}
     groups, ids = (
         None if name is None else column(table, name, option) for option, name in named.items()
     )
-    not_inputs = [*targets, *(name for name in named.values() if name)]
     source = Source(table, args.table.parent, not_inputs, args.id, ids)
     blocks, kinds = blocks_of(source, args.modality)
     y = columns[0] if len(columns) == 1 else np.column_stack(columns)

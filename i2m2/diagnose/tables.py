@@ -21,12 +21,16 @@ from i2m2.reading.given import is_missing
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 READABLE = "a CSV (UTF-8, commas between columns, decimal points), Parquet or npz file"
 SUFFIXES = (".csv", ".tsv", ".gz", ".parquet", ".pq", ".npz", ".npy")
+NO_VALUE = ("", "NaN", "nan", "<NA>", "#N/A", "NULL", "null")  # as programs write it
+UNKNOWN = ("NA", "N/A", "n/a")  # in an input; a class, a group or an id may be called so
 UNNAMED_INDEX = re.compile(r"Unnamed: 0(\.\d+)*|__index_level_\d+__")  # as pandas names it
 
 
-def read_table(path: Path, ids: str | None = None) -> Any:
-    """A DataFrame of a CSV or Parquet file, {name: array} of an npz. The column `ids` of a CSV
-    stays text, 007 among it. InputError if unreadable."""
+def read_table(path: Path, ids: str | None = None, labels: Sequence[str] = ()) -> Any:
+    """A DataFrame of a CSV or Parquet file, {name: array} of an npz. InputError if unreadable.
+
+    Of a CSV the column `ids` stays text, 007 among it, and `None` among texts is one of them, since
+    categories are called so; in the columns `labels` (targets, groups, ids) `NA` is one, too."""
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; give {READABLE}")
     suffix = path.suffix.lower()
@@ -38,7 +42,7 @@ def read_table(path: Path, ids: str | None = None) -> Any:
                 return {name: _with_gaps(file[name]) for name in file.files}
         if suffix == ".npy":
             return {path.stem: np.load(path, allow_pickle=False)}
-        return _without_index(_csv(path, ids))
+        return _without_index(_csv(path, ids, labels))
     except UNREADABLE as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} cannot be read ({reason}); give {READABLE}") from error
@@ -49,22 +53,34 @@ def _with_gaps(array: np.ndarray) -> np.ndarray:
     return np.where(array == "", None, array) if array.dtype.kind == "U" else array
 
 
-def _csv(path: Path, ids: str | None) -> Any:
+def _csv(path: Path, ids: str | None, labels: Sequence[str]) -> Any:
+    """A column that holds texts is read again, with the words that are missing in it."""
     import pandas as pd
 
     separator = "\t" if ".tsv" in map(str.lower, path.suffixes) else ","
-    read = partial(pd.read_csv, path, sep=separator, dtype=None if ids is None else {ids: str})
+    options = {"sep": separator, "dtype": None if ids is None else {ids: str}}
+    read = partial(pd.read_csv, path, **options, low_memory=False)  # a column is of one type then
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             frame = read(index_col=False)  # so that a comma at the end of rows shifts no column
+        read = partial(read, index_col=False)
     except pd.errors.ParserWarning:  # the header has no name for the first column, as R writes it
         frame = read()
     if frame.index.nlevels > 1:
         raise ValueError("its rows hold several columns more than its header; name every column")
     if len(frame.columns) == 1 and (found := [one for one in ";\t" if one in frame.columns[0]]):
         raise ValueError(f"its columns are separated by {found[0]!r}, not by {separator!r}")
+    lacking = [name for name in frame if frame[name].hasnans and _holds_texts(frame[name])]
+    if lacking:
+        words = {name: NO_VALUE if name in labels else NO_VALUE + UNKNOWN for name in lacking}
+        again = read(usecols=lacking, na_values=words, keep_default_na=False)
+        frame[lacking] = again[lacking].to_numpy()
     return frame
+
+
+def _holds_texts(column: Any) -> bool:
+    return isinstance(next(iter(column.dropna()), None), str)
 
 
 def _without_index(frame: Any) -> Any:
@@ -150,7 +166,7 @@ def table_in_file(
     id_column: str | None,
 ) -> Any:
     """An array of an npz, or columns of another table."""
-    other = read_table(path, id_column)
+    other = read_table(path, id_column, not_inputs)
     if hasattr(other, "columns"):
         if ids is not None and id_column in other:
             other = _matched(other, id_column, ids, f"--modality {name}: {path}")

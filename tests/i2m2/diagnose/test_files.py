@@ -213,6 +213,27 @@ def test_the_index_that_pandas_wrote_is_no_input(tmp_path):
     assert all(list(block) == list(frame) for block in found.values())
 
 
+def test_a_class_or_a_category_may_be_called_none(tmp_path):
+    frame = pd.DataFrame({"severity": ["None", "NA", "Mild", "", "nan"]})
+    for name in ("site", "icu", "stay"):
+        frame[name] = frame["severity"]
+    frame["dose"], frame["sick"] = ["1", "None", "2", "", "NA"], ["True", "None", "False", "", "NA"]
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    found = read_table(tmp_path / "t.csv", "stay", ["severity", "site", "stay"])
+    for name in ("severity", "site", "stay"):
+        assert found[name].fillna("lacks").tolist() == ["None", "NA", "Mild", "lacks", "lacks"]
+    assert found["icu"].fillna("lacks").tolist() == ["None", "lacks", "Mild", "lacks", "lacks"]
+    for name in ("dose", "sick"):  # among numbers and truths it is no text
+        assert found[name].isna().tolist() == [False, True, False, True, True], name
+
+
+def test_a_column_is_of_one_type_from_the_first_row_to_the_last(tmp_path):
+    others = ",1" * 2047  # pandas reads so wide a table in parts of 512 rows
+    text = "unit" + "".join(f",x{k}" for k in range(2047)) + f"\n1.0{others}" * 520
+    (tmp_path / "t.csv").write_text(f"{text}\nunknown{others}\n")
+    assert set(read_table(tmp_path / "t.csv")["unit"]) == {"1.0", "unknown"}
+
+
 def test_a_suffix_in_capitals_is_the_same(folder, tmp_path):
     (tmp_path / "a.TSV").write_text("age\tdied\n60\t0\n")
     assert read_table(tmp_path / "a.TSV").to_dict("list") == {"age": [60], "died": [0]}
