@@ -11,6 +11,9 @@ from i2m2.estimator.prepared.forms import BlockPreparation, Forms, Standardise, 
 MOST_FEATURES = 50  # of pictures, texts and embeddings, for trees
 MOST_TERMS = 5_000  # of a vocabulary
 WIDE = 256  # columns of a dense form beyond which it is projected
+# Characters of languages that put no space between words: a word of theirs is each of them.
+ALONE = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+WORDS = rf"[{ALONE}]|[^\W{ALONE}]+"
 PIXELS = 32  # side of a picture's grid; larger ones are averaged
 
 
@@ -102,15 +105,15 @@ class Embedding(BlockPreparation):
 
 
 class Text(BlockPreparation):
-    """TF-IDF of words; of a large vocabulary its leading singular vectors (latent semantic
-    analysis)."""
+    """TF-IDF of words, or of characters ALONE; of a large vocabulary its leading singular vectors
+    (latent semantic analysis)."""
 
     def fit(self, block: Block, seed: int) -> Text:
         from sklearn.decomposition import TruncatedSVD
         from sklearn.feature_extraction.text import TfidfVectorizer
 
         least = 2 if len(block) >= 100 else 1
-        options = {"max_features": MOST_TERMS, "sublinear_tf": True, "token_pattern": r"\b\w+\b"}
+        options = {"max_features": MOST_TERMS, "sublinear_tf": True, "token_pattern": WORDS}
         self.terms = TfidfVectorizer(min_df=least, **options)
         try:
             weights = self.terms.fit_transform(block.values)

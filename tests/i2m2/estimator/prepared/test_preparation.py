@@ -1,5 +1,7 @@
 """Blocks become what experts read by what training rows say alone; each row by itself."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from i2m2.estimator.given.values import InputError
 from i2m2.estimator.prepared.forms import CLIP
 from i2m2.estimator.prepared.preparation import Preparation
 from i2m2.estimator.prepared.series import STEPS
+from i2m2.estimator.prepared.wide import WORDS
 
 RNG = np.random.default_rng(0)
 
@@ -191,6 +194,20 @@ def test_summaries_of_a_series_equal_those_of_numpy():
     np.testing.assert_allclose(features[1, :2], means, rtol=1e-5)
     first_channel = [known.mean(), known.min(), known.max(), known[-1]]
     np.testing.assert_allclose(features[0, 0::2], first_channel, rtol=1e-5)
+
+
+def test_a_sentence_without_spaces_is_told_apart_by_its_characters():
+    for well, ill in (("患者无不适", "患者恶心"), ("ผู้ป่วยปกติดี", "ผู้ป่วยคลื่นไส้")):
+        texts = [f"{(well, ill)[k % 2]} {k}" for k in range(40)]
+        dense = fit(x=texts).transform(read_blocks({"x": texts}))["x"].dense
+        first, second, third = dense[:3]
+        assert np.abs(first - third).sum() < np.abs(first - second).sum()
+
+
+def test_words_between_spaces_are_words():
+    text = "Don't: a good_day, naïve 12 días; Größe x2 Привет"
+    assert re.findall(WORDS, text) == re.findall(r"\b\w+\b", text)
+    assert re.findall(WORDS, "CT检查12天") == ["CT", "检", "查", "12", "天"]
 
 
 def test_a_modality_that_is_missing_is_zeros_that_nobody_reads():
