@@ -80,7 +80,7 @@ def _csv(path: Path, ids: str | None, labels: Sequence[str]) -> Any:
 
 
 def _holds_texts(column: Any) -> bool:
-    return isinstance(next(iter(column.dropna()), None), str)
+    return isinstance(next(iter(column.dropna()), ""), str)  # where none is known it may hold None
 
 
 def _without_index(frame: Any) -> Any:

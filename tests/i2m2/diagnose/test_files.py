@@ -218,8 +218,10 @@ def test_a_class_or_a_category_may_be_called_none(tmp_path):
     for name in ("site", "icu", "stay"):
         frame[name] = frame["severity"]
     frame["dose"], frame["sick"] = ["1", "None", "2", "", "NA"], ["True", "None", "False", "", "NA"]
+    frame["both"] = ["None", "NA"] * 2 + [""]
     frame.to_csv(tmp_path / "t.csv", index=False)
-    found = read_table(tmp_path / "t.csv", "stay", ["severity", "site", "stay"])
+    found = read_table(tmp_path / "t.csv", "stay", ["severity", "site", "stay", "both"])
+    assert found["both"].isna().tolist() == [False] * 4 + [True]
     for name in ("severity", "site", "stay"):
         assert found[name].fillna("lacks").tolist() == ["None", "NA", "Mild", "lacks", "lacks"]
     assert found["icu"].fillna("lacks").tolist() == ["None", "lacks", "Mild", "lacks", "lacks"]
