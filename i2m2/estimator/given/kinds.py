@@ -157,7 +157,7 @@ def read_table(name: str, values: Any) -> Block:
             array = as_array(name, values)
             if array.ndim != 2 and array.ndim != 1:
                 raise InputError(f"{name}: a table has the shape [n, D], not {array.shape}")
-            values = pd.DataFrame(array.reshape(len(array), -1))
+            values = pd.DataFrame(_in_columns(array))
     values = as_frame(name, values)
     if values.shape[1] == 0:
         raise InputError(f"{name}: a block without columns (0 feature(s)); give at least one")
@@ -166,6 +166,11 @@ def read_table(name: str, values: Any) -> Block:
         {column: _read_column(name, values[column]) for column in values.columns}
     ).reset_index(drop=True)
     return Block(name, "table", frame, frame.notna().any(axis=1).to_numpy())
+
+
+def _in_columns(array: np.ndarray) -> np.ndarray:
+    """[n, ...] -> [n, D], of no rows too."""
+    return array.reshape(len(array), int(np.prod(array.shape[1:])))
 
 
 def warn_of_unique_texts(blocks: Blocks) -> None:
@@ -312,8 +317,7 @@ def _of_one_mode(name: str, values: Any) -> Any:
 
 
 def _read_text(name: str, values: Any) -> Block:
-    array = as_array(name, values)
-    array = array.reshape(len(array), -1)
+    array = _in_columns(as_array(name, values))
     if array.shape[1] != 1:
         raise InputError(f"{name}: a text is one column of strings, not {array.shape[1]} columns")
     texts = np.array([None if is_missing(x) else x for x in array[:, 0].tolist()], dtype=object)

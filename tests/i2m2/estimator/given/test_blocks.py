@@ -11,7 +11,7 @@ from PIL import Image
 
 from i2m2.errors import DataError
 from i2m2.estimator.given.blocks import read_blocks
-from i2m2.estimator.given.kinds import infer_kind, warn_of_unique_texts
+from i2m2.estimator.given.kinds import KINDS, infer_kind, warn_of_unique_texts
 from i2m2.estimator.given.values import InputError
 
 RNG = np.random.default_rng(0)
@@ -207,6 +207,13 @@ def test_a_row_is_absent_where_nothing_of_it_is_known():
 def test_a_block_of_nothing_is_absent_from_every_row(kind, nothing):
     block = read_one([nothing] * N, kind)
     assert len(block) == N and not block.present.any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_block_of_no_rows_has_none(kind):
+    for values in ([], np.ones((0, 1)), np.ones((0, 3))):
+        if kind != "text" or np.shape(values) != (0, 3):
+            assert len(read_one(values, kind)) == 0
 
 
 def test_shorter_series_end_in_nan():
