@@ -53,7 +53,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SettingsError("--out and --n belong together")
     dial = Dial(args.classes, args.alpha, args.beta, args.prior, args.copy, args.pairs)
     if args.out is not None:
-        save(args.out, dial, args.n, args.seed, args.render, args.missing)
+        try:
+            save(args.out, dial, args.n, args.seed, args.render, args.missing)
+        except MemoryError as error:
+            more = f"--n {args.n}: so many examples take more memory than there is; give fewer"
+            raise SettingsError(more) from error
     if args.exact:
         print(json.dumps(dial.exact(), indent=2))
     else:

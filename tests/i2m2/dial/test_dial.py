@@ -329,6 +329,16 @@ def test_the_command_prints_the_exact_values(capsys):
     assert printed == dial.exact() and list(printed) == list(EXACT)
 
 
+def test_more_examples_than_memory_holds_are_refused(tmp_path, monkeypatch):
+    def too_many(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("i2m2.dial.__main__.save", too_many)
+    words = ["--classes", "2", "--alpha", "1", "1", "--beta", "1", "--n", "99999999999"]
+    with pytest.raises(SettingsError, match="--n 99999999999: so many .* memory .*; give fewer"):
+        main([*words, "--out", str(tmp_path / "x.npz")])
+
+
 def test_the_command_writes_data_that_need_no_pickle(tmp_path, capsys):
     out = tmp_path / "new/data.npz"
     options = ["--out", str(out), "--n", "400", "--seed", "7", "--missing", "0.25"]
