@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -124,8 +125,7 @@ def _question(
         raise SettingsError(f"task={task!r} is unknown; choose classify or regress")
     encoded, family, classes = _encoded(target, task)
     of_rows = None if groups is None else as_groups(groups, len(target))
-    numbers = task == "classify" and target.dtype.kind in "fiu"
-    _check_size(encoded, of_rows, task, numbers)
+    _check_size(encoded, of_rows, task, _hint_of_numbers(target))
     return Question(blocks, encoded, of_rows, family, **options), classes
 
 
@@ -206,9 +206,16 @@ def _check_experts(
         members_for(given, settings)
 
 
-def _check_size(y: np.ndarray, groups: np.ndarray | None, task: str, numbers: bool) -> None:
-    """Folds are split again: into parts to train on and to choose on, and into halves. `numbers`:
-    whether classes were given as numbers."""
+def _hint_of_numbers(target: np.ndarray) -> str:
+    """What to do where classes are numbers to predict."""
+    texts = [str(item) for item in target.ravel().tolist()]
+    if all(re.fullmatch(r"[-+]?\d+,\d+", text) for text in texts):
+        return f"; {texts[0]!r} looks like a number with a decimal comma: give decimal points"
+    return NUMBERS if target.dtype.kind in "fiu" else ""
+
+
+def _check_size(y: np.ndarray, groups: np.ndarray | None, task: str, hint: str) -> None:
+    """Folds are split again: into parts to train on and to choose on, and into halves."""
     sizes = {"rows of data": len(y)}
     if task == "classify":
         counts = [np.sort(np.bincount(column))[-2:] for column in y.T]
@@ -220,7 +227,7 @@ def _check_size(y: np.ndarray, groups: np.ndarray | None, task: str, numbers: bo
     for what, size in sizes.items():
         if size < FEWEST:
             few = f"{size} {what}: too few; folds within folds need at least {FEWEST}"
-            raise InputError(few + (NUMBERS if numbers and "class" in what else ""))
+            raise InputError(few + (hint if "class" in what else ""))
 
 
 def _check_together(question: Question, seeds: int) -> None:

@@ -32,7 +32,7 @@ import numpy as np
 from i2m2.diagnose.tables import SUFFIXES, columns_of, names_of, read_table, table_in_file
 from i2m2.errors import SettingsError
 from i2m2.estimator.given.folds import as_names
-from i2m2.estimator.given.kinds import KINDS
+from i2m2.estimator.given.kinds import KINDS, is_number
 from i2m2.estimator.given.values import InputError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -142,7 +142,9 @@ def read_examples(name: str, files: Sequence[Path], ids: np.ndarray | None) -> n
                 "one file per example, and another modality the files of another folder"
             )
         read[path.stem], block[places[path.stem]] = path, reader(path)
-    _refuse_unequal(name, files, [one for one in block if one is not None])
+    examples = [one for one in block if one is not None]
+    _refuse_unequal(name, files, examples)
+    _refuse_without_header(name, files, examples)
     return block
 
 
@@ -198,3 +200,13 @@ def _refuse_unequal(name: str, files: Sequence[Path], examples: Sequence[Any]) -
     if len(sizes) > 1:
         first, other = ("{} x {}".format(*size) for size in sizes[:2])
         raise InputError(f"--modality {name}: pictures of {first} and {other}; give one size")
+
+
+def _refuse_without_header(name: str, files: Sequence[Path], examples: Sequence[Any]) -> None:
+    """Names may be numbers, but then each file has the same."""
+    headers = {tuple(one.columns) for one in examples if hasattr(one, "columns")}
+    if len(headers) > 1 and all(is_number(str(word)) for header in headers for word in header):
+        raise InputError(
+            f"--modality {name}: the first line of {files[0]} holds numbers, as of others; write "
+            "the names of columns above them"
+        )

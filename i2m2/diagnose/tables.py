@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from i2m2.estimator.given.blocks import shortened
 from i2m2.estimator.given.folds import as_names
 from i2m2.estimator.given.values import InputError, as_example
 from i2m2.reading.given import is_missing
@@ -107,7 +108,7 @@ def _parquet(path: Path) -> Any:
 def column(table: Any, name: str, option: str) -> np.ndarray:
     """One column of a table, [n] (or [n, L] of an npz). InputError where there is none."""
     if name not in table:
-        raise InputError(f"{option} {name}: there is no such column; there are {_names(table)}")
+        raise InputError(f"{option} {name}: there is no such column; there are {shortened(table)}")
     return np.asarray(table[name])
 
 
@@ -126,7 +127,7 @@ def columns_of(table: Any, name: str, patterns: Sequence[str], not_inputs: Seque
         ]
         if not found:
             raise InputError(
-                f"--modality {name}: there is no column {pattern!r}; there are {_names(table)}"
+                f"--modality {name}: there is no column {pattern!r}; there are {shortened(table)}"
             )
         columns += [one for one in found if one not in columns]
     if wrong := [one for one in columns if one in not_inputs]:
@@ -172,10 +173,11 @@ def table_in_file(
             other = _matched(other, id_column, ids, f"--modality {name}: {path}")
         return columns_of(other, name, names_of(other, key or "*"), not_inputs)
     if key and key not in other:
-        raise InputError(f"--modality {name}: {path} has no array {key!r}; it has {_names(other)}")
+        known = shortened(other)
+        raise InputError(f"--modality {name}: {path} has no array {key!r}; it has {known}")
     if not key and len(other) != 1:
         raise InputError(
-            f"--modality {name}: {path} holds {_names(other)}; "
+            f"--modality {name}: {path} holds {shortened(other)}; "
             f"name one, as {path.name}:{next(iter(other), 'key')}"
         )
     return other[key] if key else next(iter(other.values()))
@@ -192,8 +194,3 @@ def _matched(other: Any, column: str, ids: np.ndarray, where: str) -> Any:
     if unknown := sorted(set(keys) - set(names)):
         raise InputError(f"{where}: {column} {unknown[0]} is of no row of the table")
     return indexed.reindex(names)
-
-
-def _names(table: Any) -> str:
-    names = list(map(str, table))
-    return ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -122,7 +122,7 @@ def _sliced(X: Any, name: str, spec: slice) -> Any:
 
 
 def _no_column(X: Any, name: str, column: Any) -> InputError:
-    known = _shortened(list(X.columns))
+    known = shortened(X.columns)
     return InputError(f"{name}: there is no column {shown(column)}; the columns are {known}")
 
 
@@ -151,6 +151,8 @@ def _array_columns(X: Any, name: str, spec: Any) -> np.ndarray:
     return part
 
 
-def _shortened(names: Sequence[Any]) -> str:
-    shown = ", ".join(map(str, names[:12]))
-    return f"{shown} ..." if len(names) > 12 else shown
+def shortened(names: Iterable[Any]) -> str:
+    """The first names in a message, quoted where a space begins or ends them."""
+    texts = list(map(str, names))
+    quoted = [text if text == text.strip() else repr(text) for text in texts[:12]]
+    return ", ".join(quoted) + (" ..." if len(texts) > 12 else "")

@@ -183,7 +183,7 @@ def warn_of_unique_texts(blocks: Blocks) -> None:
             if texts.dtype != object:
                 continue
             distinct = texts.unique()
-            odd = [text for text in distinct if not _is_number(text)]
+            odd = [text for text in distinct if not is_number(text)]
             where = f"{block.name}: column {column!r}"
             if 0 < 2 * len(odd) < len(distinct):
                 warnings.warn(
@@ -200,7 +200,8 @@ def warn_of_unique_texts(blocks: Blocks) -> None:
                 )
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a text is read as a number."""
     try:
         float(text)
     except ValueError:

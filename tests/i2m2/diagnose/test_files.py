@@ -34,6 +34,7 @@ def folder(tmp_path_factory):
     table["vital_a"], table["vital_b"] = rng.normal(size=(2, N))
     table["one"], table["ward"] = 1, np.arange(N) % 2
     table["half"] = np.where(np.arange(N) % 2, 1.0, np.nan)
+    table["comma"] = [f"0,{k}" for k in range(N)]
     table["size"] = np.where(np.arange(N) == 3, np.inf, 1.0)
     table.to_csv(folder / "stays.csv", index=False)
     frame = table  # noqa: F841, which the query names
@@ -139,6 +140,22 @@ def of_ids(tmp_path):
     """A table of the ids s0 and s1 in a folder without any other file."""
     table = pd.DataFrame({"stay": ["s0", "s1"]})
     return Source(table, tmp_path, ["stay"], "stay", table["stay"].to_numpy())
+
+
+def test_series_files_without_names_of_columns_are_refused(of_ids):
+    for name, header in (("s0", "0,0.7"), ("s1", "0,-0.5")):
+        (of_ids.folder / f"{name}.csv").write_text(f"{header}\n1,2\n")
+    with pytest.raises(DataError, match="the first line of \\S*s0.csv holds numbers, as of others"):
+        blocks_of(of_ids, ["s=s*.csv"])
+    for name in ("s0", "s1"):  # a channel per frequency
+        (of_ids.folder / f"{name}.csv").write_text("0.5,0.7\n1,2\n")
+    assert list(blocks_of(of_ids, ["s=s*.csv"])[0]["s"][0].columns) == ["0.5", "0.7"]
+
+
+def test_names_with_spaces_around_them_are_quoted(tmp_path):
+    (tmp_path / "t.csv").write_text("y, x1,a b\n0,1,2\n")
+    with pytest.raises(DataError, match="there are y, ' x1', a b$"):
+        column(read_table(tmp_path / "t.csv"), "x1", "--target")
 
 
 def test_two_files_of_one_example_are_refused_and_named(of_ids):
@@ -334,6 +351,7 @@ MISTAKES = [  # words after the table, exit code, what the line says
     (("--target", "bad", "--modality", "a=age", *SERIES), 3, "no such column"),
     (("--target", "one", "--modality", "a=age", *SERIES), 3, "has one class"),
     (("--target", "stay", "--modality", "a=age", *SERIES), 3, "1 examples of the most frequent"),
+    (("--target", "comma", *USUAL[2:], *SERIES), 3, "'0,0' looks like a number with a dec"),
     (("--target", "half", "--modality", "a=age", *SERIES), 3, "y holds NaN or None (row 0)"),
 ]
 
