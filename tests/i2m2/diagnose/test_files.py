@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
     where = f"'{folder / 'stays.parquet'}'"
     duckdb.sql(f"COPY (SELECT * FROM frame) TO {where} (FORMAT parquet)")
     as_arrays = {name: table[name].to_numpy() for name in table}
-    as_arrays["stay"], as_arrays["icu"] = (as_arrays[name].astype(str) for name in ("stay", "icu"))
+    as_arrays |= {name: as_arrays[name].astype(str) for name in ("stay", "icu", "comma")}
     np.savez(folder / "stays.npz", **as_arrays)
     np.savez(folder / "vitals.npz", series=rng.normal(size=(N, 5, 2)))
     np.savez(folder / "kinds.npz", series=np.ones((N, 5, 2)), text=np.ones((N, 3)))
