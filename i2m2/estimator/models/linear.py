@@ -27,6 +27,7 @@ RANKS_WITHIN = (2, 4, 6)  # the same of one: a product of two columns is a form 
 ROUNDS_WITHIN = 3  # each by what the one before leaves
 MOST_PRODUCTS = 500  # of directions, over all pairs of modalities
 CERTAIN = 1.64  # standard errors of a gain: what chance surpasses once in 20 times
+SURE = 3.0  # of products within a modality, which every expert of a small table may try in vain
 
 
 @dataclass
@@ -46,10 +47,10 @@ class _Fit:
     def loss(self) -> float:
         return float(self.losses.mean())
 
-    def surpasses(self, other: _Fit) -> bool:
-        """Whether the loss is smaller by more than chance would make it."""
+    def surpasses(self, other: _Fit, errors: float) -> bool:
+        """Whether the loss is smaller by so many standard errors."""
         gains = other.losses - self.losses
-        return gains.mean() > CERTAIN * gains.std() / np.sqrt(len(gains))
+        return gains.mean() > errors * gains.std() / np.sqrt(len(gains))
 
 
 class Linear:
@@ -71,7 +72,7 @@ class Linear:
         for _ in range(0 if self.shapes else ROUNDS_WITHIN):
             before = best
             ways = self._with_products(examples, before, own, RANKS_WITHIN)
-            best = self._best(examples, before, ways, while_better=True)
+            best = self._best(examples, before, ways, SURE, while_better=True)
             if best is before:
                 break
         if not self.additive:
@@ -83,7 +84,12 @@ class Linear:
         return outputs
 
     def _best(
-        self, examples: Examples, base: _Fit, ways: Iterable[_Fit], while_better: bool = False
+        self,
+        examples: Examples,
+        base: _Fit,
+        ways: Iterable[_Fit],
+        errors: float = CERTAIN,
+        while_better: bool = False,
     ) -> _Fit:
         """Of the ways that surpass the base, the one with the least loss; else the base.
         `while_better`: none after the first that is no better than the one before."""
@@ -91,7 +97,7 @@ class Linear:
         for way in ways:
             if isinstance(self.family, Categorical):
                 way = self._with_curves(way, examples.y, examples.folds >= 0)
-            if way.surpasses(base) and way.loss < best.loss:
+            if way.surpasses(base, errors) and way.loss < best.loss:
                 best = way
             if while_better and way.loss >= last.loss:
                 break
