@@ -18,7 +18,7 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import msgspec
@@ -87,6 +87,8 @@ def write_volume(path: Path, volume: Volume, settings: Settings, source_digest: 
         file.attrs.update(attributes)
         file.flush()
         content = file.id.get_file_image()
+    # Never beside volumes that it does not describe.
+    (path.parent.parent / "dataset.json").unlink(missing_ok=True)
     write_atomic(path, lambda temporary: temporary.write_bytes(content))
 
 
@@ -128,10 +130,28 @@ def volumes_in(out: Path) -> dict[str, Path]:
     return {path.stem: path for path in files if not path.name.startswith(".")}
 
 
+class Begun(NamedTuple):
+    """What a folder holds already: the volumes, and dataset.json if it is whole."""
+
+    volumes: dict[str, PreparedVolume]
+    facts: DatasetFacts | None
+
+    def sources(self, volumes: Mapping[str, PreparedVolume]) -> str | None:
+        """What stands for the content of the raw volumes, by name. None where an earlier version
+        recorded nothing and the volumes are still its own: runs know them by that dataset.json."""
+        before, now = (
+            {name: volume.crc32 for name, volume in of.items()} for of in (self.volumes, volumes)
+        )
+        if self.facts and self.facts.sources is None and before == now:
+            return None
+        digests = sorted((name, volume.source_digest) for name, volume in volumes.items())
+        return hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+
+
 def begin(
     out: Path, settings: Settings, labelled_with: Mapping[str, str], sources: Mapping[str, Path]
-) -> dict[str, PreparedVolume]:
-    """Remove what a killed preparation left half written, and return the volumes that it finished.
+) -> Begun:
+    """Remove what a killed preparation left half written, and return what it finished.
 
     DataError if the folder holds files of others, which would be lost. SettingsError if it was made
     with other `settings` (of the volumes), or was `labelled_with` other lists or another split.
@@ -164,15 +184,14 @@ def begin(
             f"such as {strangers[0]}; "
             "give the folder they came from as well (--raw DIR DIR), or another --out"
         )
-    if (out / "dataset.json").exists():
-        recorded = read_facts(out).labelled_with
-        if recorded != labelled_with:
-            raise SettingsError(
-                f"{out} has other settings: {differing(recorded, labelled_with)}; "
-                "give another --out, or delete dataset.json and slices.csv there, "
-                "which keeps the volumes and labels them anew"
-            )
-    return done
+    facts = read_facts(out) if (out / "dataset.json").exists() else None
+    if facts and facts.labelled_with != labelled_with:
+        raise SettingsError(
+            f"{out} has other settings: {differing(facts.labelled_with, labelled_with)}; "
+            "give another --out, or delete dataset.json and slices.csv there, "
+            "which keeps the volumes and labels them anew"
+        )
+    return Begun(done, facts)
 
 
 def differing(old: Mapping[str, object], new: Mapping[str, object]) -> str:
@@ -211,7 +230,8 @@ def read_facts(out: Path) -> DatasetFacts:
             f"{path} is missing, {what}; give its command again (python -m fastMRI.prepare --help)"
         )
     content = read_record(path, dict[str, Any], AGAIN)
-    if missing := set(DatasetFacts.__struct_fields__) - set(content):
+    needed = {field.name for field in msgspec.structs.fields(DatasetFacts) if field.required}
+    if missing := needed - set(content):
         raise damaged(path, f"no {', '.join(sorted(missing))}", AGAIN)
     try:
         return msgspec.convert(content, DatasetFacts, str_keys=True)

@@ -162,7 +162,8 @@ class DatasetFacts(_Facts):
     """dataset.json: what the prepared folder is, its settings, counts and audit.
 
     `class_counts`: {part: {label: [negative slices, positive slices]}}. `slices_csv_sha256`: of the
-    table beside it.
+    table beside it. `sources`: what stands for the content of the raw volumes; None in
+    folders of earlier versions.
     """
 
     dataset: str
@@ -179,3 +180,4 @@ class DatasetFacts(_Facts):
     counts: dict[str, PartCounts]
     class_counts: dict[str, dict[str, list[int]]]
     slices_csv_sha256: str
+    sources: str | None = None

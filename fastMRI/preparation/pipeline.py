@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from fastMRI.preparation import cache, report
 from fastMRI.preparation.facts import DatasetFacts, PreparedVolume, Settings
 from fastMRI.preparation.hdf5 import UNREADABLE
@@ -70,9 +72,9 @@ def prepare(
         prepared, last = out / "volumes" / f"{name}.h5", lists.annotations.last_slice(name)
         jobs.append(Job(path, coils.get(name), prepared, rules, settings, last, skip_bad))
     _refuse_to_overwrite(jobs)
-    done = cache.begin(out, settings, labelled_with, wanted)
-    volumes, bad = _convert_all(jobs, done, workers or os.cpu_count() or 1)
-    return _finish(out, sources, volumes, unlisted | bad, lists, labelled_with, settings)
+    begun = cache.begin(out, settings, labelled_with, wanted)
+    volumes, bad = _convert_all(jobs, begun.volumes, workers or os.cpu_count() or 1)
+    return _finish(out, sources, begun, volumes, unlisted | bad, lists, labelled_with, settings)
 
 
 def find_volumes(
@@ -229,6 +231,7 @@ def _convert_all(
 def _finish(
     out: Path,
     sources: Mapping[str, Path],
+    begun: cache.Begun,
     volumes: Volumes,
     dropped: Reasons,
     lists: Lists,
@@ -239,13 +242,9 @@ def _finish(
     patient_of = {name: volume.patient_id for name, volume in volumes.items()}
     part_of, split_facts = split_volumes(lists.volumes, patient_of, labelled_with["split"])
     refuse_useless(part_of, patient_of)
-    labels, rows = {}, []
-    for name, volume in volumes.items():
-        labels[name] = lists.annotations.labels(name, volume.slices)
-        home = part_of[name], patient_of[name]
-        rows += [(name, index, *home, *row) for index, row in enumerate(labels[name].tolist())]
+    labels = {name: lists.annotations.labels(name, volumes[name].slices) for name in volumes}
+    table = cache.table_text(_rows(labels, part_of, patient_of))
     counts, class_counts = report.counts_of(part_of, labels)
-    table = cache.table_text(rows)
     note = _synthetic_note(sources.values())
     facts = DatasetFacts(
         dataset="fastmri",
@@ -268,9 +267,21 @@ def _finish(
         counts=counts,
         class_counts=class_counts,
         slices_csv_sha256=hashlib.sha256(table.encode()).hexdigest(),
+        sources=begun.sources(volumes),
     )
     cache.finish(out, table, facts)
     return facts
+
+
+def _rows(
+    labels: Mapping[str, np.ndarray], part_of: Mapping[str, str], patient_of: Mapping[str, str]
+) -> list[cache.Row]:
+    """Of slices.csv."""
+    return [
+        (name, index, part_of[name], patient_of[name], *row)
+        for name, of_slices in labels.items()
+        for index, row in enumerate(of_slices.tolist())
+    ]
 
 
 def _synthetic_note(files: Iterable[Path]) -> str | None:

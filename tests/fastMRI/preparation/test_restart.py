@@ -1,6 +1,7 @@
 """A preparation that was interrupted, or is given again, with other files or settings."""
 
 import errno
+import json
 import os
 import shutil
 from pathlib import Path
@@ -8,7 +9,8 @@ from pathlib import Path
 import h5py
 import pytest
 
-from fastMRI.preparation import cache
+from fastMRI.data import _fingerprint
+from fastMRI.preparation import cache, pipeline
 from fastMRI.prepare import main
 from i2m2.errors import DataError, SettingsError
 from tests.fastMRI.preparation.tiny_raw import (
@@ -156,8 +158,45 @@ def test_an_exchanged_raw_file_is_noticed_though_its_size_is_the_same(
     assert "prepared already: 4 of 5" in capsys.readouterr().out
 
 
+def of_an_earlier_version(out):
+    """Of the raw volumes' content dataset.json said nothing."""
+    described = json.loads((out / "dataset.json").read_text())
+    del described["sources"]
+    (out / "dataset.json").write_text(json.dumps(described, indent=2) + "\n")
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_runs_know_volumes_of_other_content_as_other_data(few, tmp_path, earlier):
+    out = tmp_path / "out"
+    main(arguments(few, out, "--average", "16"))
+    if earlier:
+        of_an_earlier_version(out)
+    before = _fingerprint(out)
+    main(arguments(few, out, "--average", "16"))
+    assert _fingerprint(out) == before
+    exchange(few / "singlecoil_train/file1000002.h5")  # shape, labels and checks stay
+    main(arguments(few, out, "--average", "16"))
+    assert _fingerprint(out) != before
+    main(["--check", str(out), "--workers", "1"])
+
+
+def test_dataset_json_goes_before_a_volume_is_exchanged(few, tmp_path, monkeypatch):
+    main(arguments(few, tmp_path / "out", "--average", "16"))
+    of_an_earlier_version(tmp_path / "out")
+    exchange(few / "singlecoil_train/file1000002.h5")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "_finish", killed)
+    with pytest.raises(KeyboardInterrupt):
+        main(arguments(few, tmp_path / "out", "--average", "16"))
+    assert not (tmp_path / "out/dataset.json").exists()
+
+
 def test_volumes_of_which_no_digest_is_recorded_are_prepared_anew(few, tmp_path, capsys):
     main(arguments(few, tmp_path / "out", "--average", "16"))
+    of_an_earlier_version(tmp_path / "out")
     described = (tmp_path / "out/dataset.json").read_bytes()
     with h5py.File(tmp_path / "out/volumes/file1000002.h5", "r+") as file:
         del file.attrs["source_digest"]
