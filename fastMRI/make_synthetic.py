@@ -19,7 +19,7 @@ from pathlib import Path
 from fastMRI.preparation.parallel import each
 from fastMRI.synthetic.plan import Plan, Strengths, plan_volumes
 from i2m2.errors import CommandParser, SettingsError, run_command
-from i2m2.files import write_text
+from i2m2.files import alone_in, is_vacant, write_text
 
 RECIPE = 1  # counts up when the same settings give other volumes
 MAX_VOLUMES = 100_000  # names have seven digits
@@ -49,16 +49,19 @@ def make_volumes(
     from fastMRI.synthetic.files import write_lists  # --help starts without h5py and scipy
 
     _check(volumes, seed, strengths, slices, workers)
-    _claim(out, describe(volumes, seed, strengths, slices, multicoil, row_beyond))
+    line = describe(volumes, seed, strengths, slices, multicoil, row_beyond)
+    _refuse_others(out, line)
     plans = plan_volumes(volumes, seed, strengths, slices)
-    missing = []
-    for plan in plans:
-        paths = files_of(out, plan, volumes, multicoil)
-        if not all(path.exists() for path in paths):
-            missing.append((plan, seed, *paths))
-    for _ in each(_make_one, missing, workers or os.cpu_count() or 1, "generating"):
-        pass
-    write_lists(out, plans, row_beyond)
+    with alone_in(out):
+        _begin(out, line)
+        missing = []
+        for plan in plans:
+            paths = files_of(out, plan, volumes, multicoil)
+            if not all(path.exists() for path in paths):
+                missing.append((plan, seed, *paths))
+        for _ in each(_make_one, missing, workers or os.cpu_count() or 1, "generating"):
+            pass
+        write_lists(out, plans, row_beyond)
     return plans
 
 
@@ -117,9 +120,8 @@ def _check(
         raise SettingsError(f"--workers {workers} must be at least 1")
 
 
-def _claim(out: Path, line: str) -> None:
-    """Make `out` the folder of these settings; refuse one that holds anything else. Clears what a
-    killed process left behind."""
+def _refuse_others(out: Path, line: str) -> None:
+    """SettingsError for a folder that holds anything but volumes of these settings."""
     note = out / "SYNTHETIC.txt"
     if note.is_file():
         stored = note.read_text(encoding="utf-8").strip()
@@ -130,15 +132,19 @@ def _claim(out: Path, line: str) -> None:
                 f"{out} holds volumes of other settings ({differing}); "
                 "give another --out, or remove it"
             )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif not is_vacant(out):
         raise SettingsError(
             f"{out} exists and is not an empty folder; remove it or give another --out"
         )
+
+
+def _begin(out: Path, line: str) -> None:
+    """Make `out` the folder of these settings, without what a killed process left behind."""
     for part in ("train", "val"):
         (out / f"singlecoil_{part}").mkdir(parents=True, exist_ok=True)
     for stale in out.glob("*coil_*/.*.tmp.*"):
         stale.unlink()
-    write_text(note, line + "\n")
+    write_text(out / "SYNTHETIC.txt", line + "\n")
 
 
 def _settings_in(line: str) -> list[str]:

@@ -27,7 +27,8 @@ class SettingsError(Exception):
 
 
 class BusyError(SettingsError):
-    """Another process is at work on a run. Exit code 4: no mistake that other runs would share."""
+    """Another process is at work on a run, or in a folder. Exit code 4: no mistake that other runs
+    would share."""
 
     exit_code = 4
 

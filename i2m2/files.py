@@ -18,6 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
+from i2m2.errors import BusyError
+
 Plain = dict[str, Any]  # nested plain values, as JSON and YAML files hold them
 
 HELD_BY_ANOTHER = (errno.EAGAIN, errno.EACCES)
@@ -95,6 +97,19 @@ def _warn_of_no_locks(why: str) -> None:
         "see that no two processes work on the same folder",
         file=sys.stderr,
     )
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes that ask for it out of `folder`, made if need be. BusyError where
+    another is in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / ".lock", "a") as file:
+        if lock(file) is False:
+            raise BusyError(
+                f"{folder}: another process is at work on it; wait for it, or give another --out"
+            )
+        yield
 
 
 def is_vacant(folder: Path) -> bool:

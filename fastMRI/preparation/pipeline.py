@@ -26,6 +26,7 @@ from fastMRI.preparation.parallel import each
 from fastMRI.preparation.split import refuse_useless, split_volumes
 from fastMRI.preparation.volumes import Rules, read_volume
 from i2m2.errors import DataError, SettingsError
+from i2m2.files import alone_in
 
 Volumes = dict[str, PreparedVolume]
 Reasons = dict[str, str]  # volume -> why it was dropped
@@ -58,11 +59,8 @@ def prepare(
     lists = Lists.read(annotations, file_list)
     _refuse_strangers(lists, annotations, file_list)
     settings = {"recipe": cache.RECIPE, **dataclasses.asdict(rules)}
-    labelled_with = {
-        "split": split,
-        "annotations": cache.stamp(annotations),
-        "file_list": cache.stamp(file_list),
-    }
+    labelled_with = {"split": split, "annotations": cache.stamp(annotations)}
+    labelled_with["file_list"] = cache.stamp(file_list)
     sources = find_volumes(raw)
     unlisted = _unlisted(sources, lists.volumes, file_list, skip_bad)
     wanted = {name: path for name, path in sources.items() if name not in unlisted}
@@ -72,9 +70,11 @@ def prepare(
         prepared, last = out / "volumes" / f"{name}.h5", lists.annotations.last_slice(name)
         jobs.append(Job(path, coils.get(name), prepared, rules, settings, last, skip_bad))
     _refuse_to_overwrite(jobs)
-    begun = cache.begin(out, settings, labelled_with, wanted)
-    volumes, bad = _convert_all(jobs, begun.volumes, workers or os.cpu_count() or 1)
-    return _finish(out, sources, begun, volumes, unlisted | bad, lists, labelled_with, settings)
+    with alone_in(out):
+        begun = cache.begin(out, settings, labelled_with, wanted)
+        volumes, bad = _convert_all(jobs, begun.volumes, workers or os.cpu_count() or 1)
+        dropped = unlisted | bad
+        return _finish(out, sources, begun, volumes, dropped, lists, labelled_with, settings)
 
 
 def find_volumes(

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from i2m2 import files
-from i2m2.files import fill, lock, make_once, unfinished_folder, write_json, write_text
-from tests.conftest import ROOT
+from i2m2.errors import BusyError
+from i2m2.files import alone_in, fill, lock, make_once, unfinished_folder, write_json, write_text
+from tests.conftest import ROOT, held_by_another
 
 MAKE = """
 import sys, time
@@ -35,6 +36,15 @@ def test_of_several_processes_one_makes_the_folder_and_the_others_wait_for_it(tm
     processes = [subprocess.Popen(command, cwd=ROOT) for _ in range(3)]
     assert [process.wait() for process in processes] == [0, 0, 0]
     assert (tmp_path / "log").read_text() == "made\n"
+
+
+def test_a_folder_in_which_another_process_is_at_work_is_busy_until_that_ends(tmp_path):
+    with held_by_another(tmp_path / "out"):
+        says = "out: another process is at work on it; wait for it, or give another --out"
+        with pytest.raises(BusyError, match=says), alone_in(tmp_path / "out"):
+            pass
+    with alone_in(tmp_path / "out"):
+        pass
 
 
 KILLED = """

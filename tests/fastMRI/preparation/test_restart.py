@@ -12,7 +12,8 @@ import pytest
 from fastMRI.data import _fingerprint
 from fastMRI.preparation import cache, pipeline
 from fastMRI.prepare import main
-from i2m2.errors import DataError, SettingsError
+from i2m2.errors import BusyError, DataError, SettingsError
+from tests.conftest import held_by_another
 from tests.fastMRI.preparation.tiny_raw import (
     NO_ROWS,
     arguments,
@@ -59,8 +60,19 @@ def test_broken_off_preparation_goes_on(few, tmp_path, monkeypatch, capsys):
     assert made == expected
 
 
+def test_a_second_start_leaves_what_the_first_is_writing(few, tmp_path):
+    writing = tmp_path / "out/volumes/.host-1.tmp.file1000002.h5"
+    with held_by_another(tmp_path / "out"):
+        writing.parent.mkdir()
+        writing.touch()
+        with pytest.raises(BusyError, match="out: another process is at work"):
+            main(arguments(few, tmp_path / "out"))
+        assert writing.exists()
+
+
 def contents(folder):
-    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != ".lock"]
+    return {path: path.read_bytes() for path in files}
 
 
 @pytest.mark.parametrize("given", ["--raw", "--multicoil"])

@@ -4,7 +4,8 @@ import pytest
 
 from fastMRI.make_synthetic import describe, main, make_volumes
 from fastMRI.synthetic.plan import Strengths
-from i2m2.errors import SettingsError
+from i2m2.errors import BusyError, SettingsError
+from tests.conftest import held_by_another
 from tests.fastMRI.synthetic.tiny_plans import SLICES, VOLUMES, files
 
 
@@ -59,3 +60,13 @@ def test_a_folder_of_anything_else_is_refused(made, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(SettingsError, match="not an empty folder"):
         make_volumes(tmp_path, 1)
+
+
+def test_a_second_start_leaves_what_the_first_is_writing(tmp_path):
+    make_volumes(tmp_path / "raw", 1, slices=(1, 1), workers=1)
+    writing = tmp_path / "raw/singlecoil_train/.host-1.tmp.file9000000.h5"
+    with held_by_another(tmp_path / "raw"):
+        writing.touch()
+        with pytest.raises(BusyError, match="raw: another process is at work"):
+            make_volumes(tmp_path / "raw", 1, slices=(1, 1))
+        assert writing.exists()
