@@ -185,13 +185,18 @@ def begin(
             "give the folder they came from as well (--raw DIR DIR), or another --out"
         )
     facts = read_facts(out) if (out / "dataset.json").exists() else None
-    if facts and facts.labelled_with != labelled_with:
+    if facts and _by_content(facts.labelled_with) != _by_content(labelled_with):
         raise SettingsError(
             f"{out} has other settings: {differing(facts.labelled_with, labelled_with)}; "
             "give another --out, or delete dataset.json and slices.csv there, "
             "which keeps the volumes and labels them anew"
         )
     return Begun(done, facts)
+
+
+def _by_content(labelled_with: Mapping[str, str]) -> dict[str, str]:
+    """Without the names of the lists, see `stamp`."""
+    return {key: value.rpartition(" ")[2] for key, value in labelled_with.items()}
 
 
 def differing(old: Mapping[str, object], new: Mapping[str, object]) -> str:

@@ -72,6 +72,8 @@ def prepare(
     _refuse_to_overwrite(jobs)
     with alone_in(out):
         begun = cache.begin(out, settings, labelled_with, wanted)
+        if begun.facts:  # in which the lists may have other names
+            labelled_with = begun.facts.labelled_with
         volumes, bad = _convert_all(jobs, begun.volumes, workers or os.cpu_count() or 1)
         dropped = unlisted | bad
         return _finish(out, sources, begun, volumes, dropped, lists, labelled_with, settings)

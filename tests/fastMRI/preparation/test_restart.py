@@ -245,3 +245,12 @@ def test_folder_of_other_annotations_is_refused_and_can_be_labelled_anew(few, tm
     (out / "dataset.json").unlink()
     main(arguments(few, out))
     assert [row["meniscus"] for row in rows_of(out)] == ["0", "1", "0", "0", "0"]
+
+
+def test_lists_under_other_names_are_the_same_lists(few, tmp_path):
+    main(arguments(few, tmp_path / "out", "--average", "16"))
+    described = (tmp_path / "out/dataset.json").read_bytes()
+    (few / "knee.csv").rename(few / "knee (1).csv")
+    command = arguments(few, tmp_path / "out", "--average", "16")
+    main([word.replace("knee.csv", "knee (1).csv") for word in command])
+    assert (tmp_path / "out/dataset.json").read_bytes() == described
