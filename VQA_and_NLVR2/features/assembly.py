@@ -12,7 +12,7 @@ from numpy.lib.format import open_memmap
 from i2m2.errors import DataError
 from i2m2.files import write_json, write_text
 from i2m2.reading.arrays import ArrayFile, open_array
-from VQA_and_NLVR2.features.plan import AGAIN, read_facts
+from VQA_and_NLVR2.features.plan import AGAIN, hash_of, read_facts
 from VQA_and_NLVR2.features.shards import Work
 
 
@@ -48,7 +48,8 @@ def put_together(work: Work, folder: Path, files: Mapping[int, Path], seconds: f
     size = sum((folder / name).stat().st_size for name in shapes)
     left_out = {"images": len(complaints), "of": len(plan.images), "pairs": affected}
     made = {"complete": True, "todo": None, "shapes": shapes, "bytes": size}
-    made |= {"left_out": left_out | {"first": first}, **counts}
+    known_by = {"bytes": np.load(folder / "pictures.npy"), "readable": arrays["readable.npy"]}
+    made |= {"left_out": left_out | {"first": first}, "pictures": hash_of("", known_by), **counts}
     write_json(folder / "features.json", read_facts(folder) | made)
     shutil.rmtree(folder / "parts", ignore_errors=True)
     without = f"; left out: {len(complaints):,} images, {affected:,} pairs" if complaints else ""

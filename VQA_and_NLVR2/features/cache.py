@@ -54,6 +54,7 @@ class Features:
     """An open folder of features.
 
     `widths`: {image, text, fused: D}; `views`: of what is varied; `facts`: features.json;
+    `pictures`: what stands for the images' files, '' in a folder of an earlier version;
     `not_compared`: of the files that they were made of, those that are not at hand.
     """
 
@@ -61,8 +62,9 @@ class Features:
         self.folder, self.facts, self.not_compared = folder, facts, list(not_compared)
         self.backbone: str = facts["made_of"]["backbone"]
         self.key: str = facts["key"]
-        # Ids and answers included.
-        made_of = f"{facts['key']} {facts['index']}"
+        self.pictures = facts.get("pictures", "")
+        # Ids and answers included, and which images they are of, not how a machine rounds.
+        made_of = f"{facts['key']} {facts['index']} {self.pictures}".rstrip()
         self.fingerprint = hashlib.sha256(made_of.encode()).hexdigest()
         self.views: int = facts["settings"]["features.views"]
         varied = ("image", "fused") if self.views > 1 else ()

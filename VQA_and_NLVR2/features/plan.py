@@ -109,6 +109,7 @@ class FeatureFacts(TypedDict, total=False):
     shapes: dict[str, list[int]]  # of every file
     bytes: int
     left_out: LeftOut
+    pictures: str  # a hash of the image files' sizes and readability; not in older folders
     images: int
     texts: int
     pairs: int

@@ -51,14 +51,15 @@ def load(config: NLVR2Config) -> Data:
     kind = config.backbone.kind
     # Of weights that are in part random, and drawn by each run, a hash would say nothing.
     weights = weights_hash(backbone) if kind in ("fiber", "flava") else None
-    key = None
+    key, pictures = None, ""
     if config.model.train == "heads":
         examples = {name: split.examples for name, split in data.splits.items()}
         planned = on_features.plan_for(examples, data.facts)
         extract(planned.plan, planned.paths, backbone, config)
         features = features_of_run(config)
-        data, key = on_features.with_features(data, features, planned.rows), features.key
-    made_of = f"{data.facts['fingerprint']} {backbone.name} {weights} {key}"
+        data = on_features.with_features(data, features, planned.rows)
+        key, pictures = features.key, features.pictures
+    made_of = f"{data.facts['fingerprint']} {backbone.name} {weights} {key} {pictures}".rstrip()
     facts = data.facts | {
         "description": f"{data.facts['description']}; backbone: {backbone.name}",
         "backbone": backbone.name,

@@ -324,6 +324,22 @@ def test_images_that_come_later_are_added(own_data, in_parts, tmp_path, small_pa
     same(arrays(in_parts[1]), arrays(folder))
 
 
+@pytest.mark.parametrize("earlier", [False, True])
+def test_runs_know_other_images_as_other_data(own_data, in_parts, tmp_path, small_parts, earlier):
+    folder, (paths, _) = tmp_path / "f", images_of(own_data, 3, 20)
+    shutil.copytree(in_parts[1], folder)
+    if earlier:  # of the images features.json said nothing
+        described = json.loads((folder / "features.json").read_text())
+        del described["pictures"]
+        (folder / "features.json").write_text(json.dumps(described))
+    skipping = ["--features.skip_missing", "true"]
+    found = [load(extracted(own_data, folder, *skipping)).facts["fingerprint"] for _ in range(2)]
+    for content in (paths[1].read_bytes() + b"1", b"none", b"nope"):  # as large, the last two
+        paths[0].write_bytes(content)
+        found.append(load(extracted(own_data, folder, *skipping)).facts["fingerprint"])
+    assert found[0] == found[1] and found[3] == found[4] and len(set(found)) == 3
+
+
 def test_other_answers_change_the_index_and_no_feature(
     own_data, tmp_path, monkeypatch, small_parts
 ):

@@ -106,7 +106,10 @@ def test_features_extracted_beforehand_are_those_that_training_makes(nlvr2_files
 
 def test_features_of_other_data_or_weights_are_refused(own_files, tmp_path):
     arguments = ("--method", "inter", "--preset", "frozen")
-    load(settings(own_files, *arguments))
+    before = load(settings(own_files, *arguments)).facts["fingerprint"]
+    first, second, *_ = sorted((own_files / "images/test1").glob("*.png"))
+    first.write_bytes(second.read_bytes() + b"of another size")
+    assert load(settings(own_files, *arguments)).facts["fingerprint"] != before
     next((own_files / "images/test1").glob("*.png")).unlink()
     with pytest.raises(DataError, match="holds features of something else: data"):
         load(settings(own_files, *arguments))
