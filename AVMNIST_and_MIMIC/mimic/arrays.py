@@ -64,6 +64,24 @@ def read_mimic(folder: Path, steps: int) -> dict[str, np.ndarray]:
     return arrays
 
 
+def refuse_exchanged(folder: Path, sha256: str | None) -> None:
+    """DataError if mimic.npz is not the one of which dataset.json records this checksum, and by
+    which runs know it."""
+    path = folder / "mimic.npz"
+    if sha256 not in (None, sha256_of(path)):
+        raise DataError(
+            f"{path}: its sha256 is not the one in dataset.json, so one of them was changed; "
+            "prepare it again, or if it was generated remove its folder and give the same command "
+            "again"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def fingerprint(folder: Path) -> str:
     """Of dataset.json, which holds the checksum of mimic.npz, and of that file's size. Without the
     times of the tables: the same data made again, or of copied tables, are the same."""

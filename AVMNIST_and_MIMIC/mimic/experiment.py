@@ -15,6 +15,7 @@ from AVMNIST_and_MIMIC.mimic.arrays import (
     fingerprint,
     read_mimic,
     reference_split,
+    refuse_exchanged,
     standardise,
 )
 from AVMNIST_and_MIMIC.mimic.settings import MIMICConfig, MIMICData, MIMICModel
@@ -50,6 +51,7 @@ def load_mimic(config: MIMICConfig) -> Data:
     if data.source == "synthetic":
         make_once(folder, make_synthetic)
     arrays, described = read_mimic(folder, data.steps), read_description(folder)
+    refuse_exchanged(folder, described.get("sha256"))
     y = class_of(config.task, arrays)
     if data.split == "reference":
         rows = reference_split(len(y))

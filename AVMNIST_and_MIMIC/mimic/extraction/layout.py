@@ -14,13 +14,12 @@ dataset.json   what it is: variant, mode, settings, names and units, inputs, cou
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from AVMNIST_and_MIMIC.mimic.arrays import SERIES, STATIC
+from AVMNIST_and_MIMIC.mimic.arrays import SERIES, STATIC, sha256_of
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_atomic, write_json
 from i2m2.reading.arrays import ArrayFile
@@ -159,9 +158,3 @@ def read(folder: Path) -> tuple[Arrays, Stored]:
     if sha256_of(path) != facts["sha256"]:
         raise DataError(f"{path}: sha256 differs from dataset.json: changed or damaged; {how}")
     return dict(ArrayFile(path, how)), facts
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file's content, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

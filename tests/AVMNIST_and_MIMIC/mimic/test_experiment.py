@@ -1,5 +1,6 @@
 """MIMIC: models, loader, every preset with every method and task, and bad input."""
 
+import hashlib
 import json
 import shutil
 
@@ -69,6 +70,20 @@ def test_more_training_examples_than_there_are_are_refused(mimic_files):
     data = MIMICData(dir=str(mimic_files), train_size=1000000)
     with pytest.raises(SettingsError, match="train_size=1000000 is above the"):
         load_mimic(MIMICConfig(method="inter", data=data))
+
+
+def test_arrays_exchanged_under_their_description_are_refused(mimic_files, tmp_path):
+    folder = shutil.copytree(mimic_files, tmp_path / "mimic")
+    facts = json.loads((folder / "dataset.json").read_text())
+    facts["sha256"] = hashlib.sha256((folder / "mimic.npz").read_bytes()).hexdigest()
+    (folder / "dataset.json").write_text(json.dumps(facts))
+    settings = MIMICConfig(method="inter", data=MIMICData(dir=str(folder)))
+    load_mimic(settings)
+    arrays = dict(np.load(folder / "mimic.npz"))
+    arrays["mortality_labels"] = arrays["mortality_labels"][::-1]
+    np.savez(folder / "mimic.npz", **arrays)
+    with pytest.raises(DataError, match="mimic.npz: its sha256 is not the one in dataset.json"):
+        load_mimic(settings)
 
 
 def test_i2m2_starts_from_its_parts_and_evaluate_scores_every_expert(train_mimic, capsys):
