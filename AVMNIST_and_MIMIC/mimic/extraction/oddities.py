@@ -24,6 +24,8 @@ def count_oddities(scratch: Scratch, mode: str) -> dict[str, int]:
     """{what: how often}, of all rows that were read, 0 among them."""
     known = "admissions JOIN patients USING (subject_id)"
     queries = {what: f"{known} WHERE {a} < {b}" for what, (a, b) in PAIRS.items()}
+    unknown = "deathtime IS NOT NULL AND (dod IS NULL OR dischtime IS NULL)"
+    queries["deaths in hospital without DOD or DISCHTIME"] = f"{known} WHERE {unknown}"
     done = "left out" if mode == "clean" else "kept, as published"
     again = f"rows of OUTPUTEVENTS that repeat another in all but ROW_ID ({done})"
     queries[again] = "(SELECT unnest(range(count(*) - count(DISTINCT row_hash))) FROM outputevents)"

@@ -81,6 +81,17 @@ def _icd9_code(name: str) -> str:
 
 ICD9_CODE = r"\d{3,5}|V\d{2,4}|E\d{3,4}"
 MANY_CODES = 500  # of the demo's codes 4 % begin with 0: so many without one are no chance
+SEVERAL = 10  # deaths of which one table tells: that the other has none at all is no chance
+
+
+def _filled(*names: str, **ours: str) -> dict[str, str]:
+    """Faults: columns that are empty in every row, from which other values would be made and no
+    error. `ours`: what a column is called here."""
+    columns = dict(zip(names, names, strict=True)) | ours
+    return {
+        f"count({here}) = 0": f"{name.upper()} is empty in every row"
+        for name, here in columns.items()
+    }
 
 
 @dataclass(frozen=True)
@@ -93,36 +104,50 @@ class Wanted:
     hashed: bool = (
         False  # also a hash of all columns but ROW_ID, to know a row that repeats another
     )
-    faults: dict[str, str] = field(default_factory=dict)  # SQL over all rows kept -> what is wrong
+    # SQL over all rows kept, and over tables before this one -> what is wrong
+    faults: dict[str, str] = field(default_factory=dict)
 
 
 _IDS, _EVENT = ("subject_id", "hadm_id"), ("hadm_id", "icustay_id", "itemid", "charttime")
 _ITEM = _id("itemid")  # in the filter, too: a cast alone rounds 220179.6 to another item
+_DATES_OF_DEATH = "SELECT count(dod) FROM patients"
+_DIED_INSIDE = """SELECT count(*) FROM admissions JOIN patients USING (subject_id)
+    WHERE dod::DATE BETWEEN admittime::DATE AND dischtime::DATE"""
+_DEATHS = {
+    f"count(deathtime) >= {SEVERAL} AND ({_DATES_OF_DEATH}) = 0": "names deaths in hospital, but "
+    "in PATIENTS DOD is empty in every row",
+    f"count(deathtime) = 0 AND ({_DIED_INSIDE}) >= {SEVERAL}": "DEATHTIME is empty in every row, "
+    "but by DOD in PATIENTS some died in hospital",
+}
 _TUBE = f"({_ITEM}, value) IN ((723, '1.0 ET/Trach'), (223900, 'No Response-ETT'))"
 WANTED = {
     "PATIENTS": Wanted(
         _ids("subject_id") | _times("dob", "dod"),
         needs=("subject_id", "dob", "dod"),
+        faults=_filled("dob"),
     ),
     "ADMISSIONS": Wanted(
         _ids(*_IDS)
         | _times("admittime", "dischtime", "deathtime")
         | {"admission_type": "upper(trim(admission_type))"},
         needs=(*_IDS, "admittime", "dischtime", "deathtime", "admission_type"),
+        faults=_filled("admittime", "dischtime", "admission_type") | _DEATHS,
     ),
     "ICUSTAYS": Wanted(
         _ids(*_IDS, "icustay_id") | _times("intime"),
         needs=(*_IDS, "icustay_id", "intime"),
+        faults=_filled("intime"),
     ),
     "SERVICES": Wanted(
         _ids("row_id", "hadm_id") | _times("transfertime") | {"service": "lower(curr_service)"},
         needs=("row_id", "hadm_id", "transfertime", "curr_service"),
+        faults=_filled(curr_service="service"),
     ),
     "DIAGNOSES_ICD": Wanted(
         _ids("hadm_id") | {"code": _icd9_code("icd9_code")},
         needs=("hadm_id", "icd9_code"),
-        faults={
-            "count(code) = 0": "ICD9_CODE is empty in every row",
+        faults=_filled(icd9_code="code")
+        | {
             f"count(code) >= {MANY_CODES} AND count(*) FILTER (code LIKE '0%') = 0": "no ICD9_CODE "
             "begins with 0: a program that took the column for numbers lost the zeros (389 for "
             "0389)",
@@ -136,6 +161,7 @@ WANTED = {
         needs=(*_EVENT, "value", "iserror"),
         where=f"{_ITEM} IN {items(URINE_ITEMS)} AND icustay_id IS NOT NULL",
         hashed=True,
+        faults=_filled(value="amount"),
     ),
     "LABEVENTS": Wanted(
         _ids(*_IDS, "itemid")
@@ -146,6 +172,7 @@ WANTED = {
         },
         needs=(*_IDS, "itemid", "charttime", "value", "valuenum"),
         where=f"{_ITEM} IN {items(*LAB_ITEMS.values())} AND hadm_id IS NOT NULL",
+        faults=_filled(valuenum="number"),
     ),
     "CHARTEVENTS": Wanted(
         _ids(*_EVENT[:3])
@@ -157,6 +184,7 @@ WANTED = {
         },
         needs=(*_EVENT, "value", "valuenum", "error"),
         where=f"{_ITEM} IN {items(*CHART_ITEMS.values())} AND icustay_id IS NOT NULL",
+        faults=_filled(valuenum="number"),
     ),
 }
 OPTIONAL = ("TRANSFERS",)

@@ -59,6 +59,7 @@ def setting(column: str, value: str, of: int = 0):
         ("ADMISSIONS", "DEATHTIME", "1990-01-01 00:00:00", "deaths before the admission"),
         ("ADMISSIONS", "DISCHTIME", "1990-01-01 00:00:00", "discharges before the admission"),
         ("PATIENTS", "DOB", "2150-01-01 00:00:00", "births after the admission"),
+        ("ADMISSIONS", "DEATHTIME", "2100-01-03 00:00:00", "deaths in hospital without DOD"),
         ("PATIENTS", "DOB", "", "rows of PATIENTS without DOB"),
         ("CHARTEVENTS", "CHARTTIME", "", "rows of CHARTEVENTS without CHARTTIME"),
         ("CHARTEVENTS", "CHARTTIME", "infinity", "rows of CHARTEVENTS without CHARTTIME"),
@@ -158,6 +159,56 @@ def test_codes_that_lost_their_zeros_or_all_are_refused(codes, message, raw, tmp
 
     change(raw, "DIAGNOSES_ICD", edit)
     with pytest.raises(DataError, match=f"DIAGNOSES_ICD.csv.gz: {message}"):
+        extract(raw, tmp_path / "out")
+
+
+def emptying(*columns: str):
+    """-> what empties columns in every row."""
+
+    def edit(rows):
+        for row in rows:
+            row |= dict.fromkeys(columns, "")
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    "table, column",
+    [
+        ("PATIENTS", "DOB"),
+        ("ADMISSIONS", "ADMITTIME"),
+        ("ADMISSIONS", "DISCHTIME"),
+        ("ADMISSIONS", "ADMISSION_TYPE"),
+        ("ICUSTAYS", "INTIME"),
+        ("SERVICES", "CURR_SERVICE"),
+        ("OUTPUTEVENTS", "VALUE"),
+        ("LABEVENTS", "VALUENUM"),
+        ("CHARTEVENTS", "VALUENUM"),
+    ],
+)
+def test_a_column_that_is_empty_in_every_row_is_refused(table, column, raw, tmp_path):
+    change(raw, table, emptying(column))
+    with pytest.raises(DataError, match=f"{table}.csv.gz: {column} is empty in every row; copy"):
+        extract(raw, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "table, column, message",
+    [
+        ("PATIENTS", "DOD", "names deaths in hospital, but in PATIENTS DOD is empty in every row"),
+        ("ADMISSIONS", "DEATHTIME", "DEATHTIME is empty in every row, but by DOD in PATIENTS some"),
+    ],
+)
+def test_deaths_of_which_one_of_two_tables_tells_nothing_are_refused(
+    table, column, message, tmp_path
+):
+    hospital = Hospital()
+    for hadm in range(1, 11):
+        hospital.patient(hadm, died="2100-01-03 00:00:00", dead_in_hospital="2100-01-03 05:00:00")
+    raw = hospital.write(tmp_path / "raw")
+    extract(raw, tmp_path / "whole")
+    change(raw, table, emptying(column))
+    with pytest.raises(DataError, match=f"ADMISSIONS.csv.gz: {message}"):
         extract(raw, tmp_path / "out")
 
 
