@@ -56,7 +56,17 @@ def _id(name: str) -> str:
 
 
 def _times(*names: str) -> dict[str, str]:
-    return {name: f"nullif(CAST({name} AS TIMESTAMP), 'infinity')" for name in names}
+    return {name: _time(name) for name in names}
+
+
+def _time(name: str) -> str:
+    """A year before 1800, of which MIMIC-III has none, is one of two digits; DuckDB knows words,
+    too."""
+    time = f"CAST({name} AS TIMESTAMP)"
+    refusal = f"""error('{name.upper()} holds ''' || {name} || ''', which is no time as PhysioNet '
+        || 'writes them (2130-02-04 12:00:00)')"""
+    return f"""CASE WHEN {time} < TIMESTAMP '1800-01-01' OR lower(trim({name})) = 'epoch'
+        THEN {refusal} ELSE nullif({time}, 'infinity') END"""
 
 
 def _number(name: str) -> str:
