@@ -41,9 +41,10 @@ def read_noise(source: Path) -> NoiseClips:
     """Every WAV of a folder or zip, its sources shared out over the parts.
 
     Of ten sources one is for test, one for validation, eight for training. Takes of one ESC-50
-    recording are one source, so that they stay together.
+    recording are one source, so that they stay together; so are copies under other names.
     """
     by_source: dict[str, list[np.ndarray]] = {}
+    source_of: dict[bytes, str] = {}  # by what is heard
     digest, silent = hashlib.sha256(), 0
     for path, data in wav_files(source):
         name = path.rsplit("/", 1)[-1]
@@ -54,8 +55,9 @@ def read_noise(source: Path) -> NoiseClips:
             silent += 1
         else:  # ESC-50 pads short clips with silence
             match = _ESC50.fullmatch(name)
-            recording = match[1] if match else name
             sound = normalise(samples[heard[0] : heard[-1] + 1])
+            content = hashlib.sha256(sound).digest()
+            recording = source_of.setdefault(content, match[1] if match else name)
             by_source.setdefault(recording, []).append(sound)
     if len(by_source) < 3:
         raise DataError(

@@ -117,7 +117,8 @@ def test_silent_recordings_are_counted(avmnist_raw, tmp_path, capsys):
     noise = tmp_path / "noise"
     noise.mkdir()
     for k in range(4):
-        (noise / f"{k}.wav").write_bytes(SPOKEN if k else SILENT)
+        hum = wav((tone(200 + 100 * k) * 32767).astype(np.int16))
+        (noise / f"{k}.wav").write_bytes(hum if k else SILENT)
     assert read_noise(noise).silent == 1
 
 

@@ -168,6 +168,15 @@ def test_noise_recordings_keep_takes_of_one_source_in_one_part(tmp_path):
     assert not peaks["val"] & peaks["test"]
 
 
+def test_one_noise_under_two_names_is_in_one_part(tmp_path):
+    for i in range(3):
+        (tmp_path / f"{i}.wav").write_bytes(wav(tone(100 + 50 * i, 0.5).astype(np.float32)))
+    (tmp_path / "copy.wav").write_bytes((tmp_path / "0.wav").read_bytes())
+    clips = read_noise(tmp_path).clips
+    assert {part: len(waves) for part, waves in clips.items()} == {"train": 1, "val": 1, "test": 2}
+    np.testing.assert_array_equal(*clips["test"])
+
+
 def test_recorded_noise_is_mixed_in(avmnist_raw, tmp_path, monkeypatch):
     named = Rules(test_takes=(0,), val_takes=(1,))  # all of which the fixture has
     monkeypatch.setitem(VARIANTS, "calibrated", named)
