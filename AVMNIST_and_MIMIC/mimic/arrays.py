@@ -39,6 +39,7 @@ SCHEMA = {  # n stays, T steps
     "mortality_labels": Array("ui", ("n", 6)),
     "icd9": Array("ui", ("n", ICD9_GROUPS)),
 }
+KNOWN_BY = "content"  # in dataset.json: whatever the tables are called
 HOW_TO_GET = (
     "how to make it: AVMNIST_and_MIMIC/README.md, section MIMIC-III; "
     "without any data: --data.source synthetic and a --data.dir that is empty or not there"
@@ -83,12 +84,15 @@ def sha256_of(path: Path) -> str:
 
 
 def fingerprint(folder: Path) -> str:
-    """Of dataset.json, which holds the checksum of mimic.npz, and of that file's size. Without the
-    times of the tables: the same data made again, or of copied tables, are the same."""
+    """Of dataset.json, which holds the checksum of mimic.npz, and of that file's size. Without
+    names, sizes and times of the tables: the same data made again, or of tables that were copied,
+    packed or unpacked, are the same. Of folders of earlier versions names and sizes count, too."""
     size = (folder / "mimic.npz").stat().st_size
     description = (folder / "dataset.json").read_bytes()
     facts = json.loads(description)
     if facts.pop("input_times", None):  # of older folders, the file as it is
+        if facts.get("known_by") == KNOWN_BY:
+            facts.pop("inputs", None)
         description = json.dumps(facts).encode()
     return hashlib.sha256(description + f" {size}".encode()).hexdigest()
 

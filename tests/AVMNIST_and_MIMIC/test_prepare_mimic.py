@@ -46,12 +46,35 @@ def test_spelling_and_compression_of_the_files_do_not_matter(raw, tmp_path):
     assert (tmp_path / "a/mimic.npz").read_bytes() == (tmp_path / "b/mimic.npz").read_bytes()
 
 
-def test_copied_tables_give_the_same_data_set_to_runs(raw, tmp_path):
+def test_copied_and_unpacked_tables_give_the_same_data_set_to_runs(raw, tmp_path):
     main(["--raw", str(raw), "--out", str(tmp_path / "a")])
-    for table in raw.iterdir():
+    for table in list(raw.iterdir()):
         os.utime(table, (0, 0))
+    table.with_suffix("").write_bytes(gzip.decompress(table.read_bytes()))
+    table.unlink()
     main(["--raw", str(raw), "--out", str(tmp_path / "b")])
     assert fingerprint(tmp_path / "a") == fingerprint(tmp_path / "b")
+
+
+def test_a_folder_made_of_tables_with_other_times_is_kept_and_says_so(raw, tmp_path, capsys):
+    main(["--raw", str(raw), "--out", str(tmp_path / "out")])
+    before = (tmp_path / "out/dataset.json").read_bytes()
+    for table in raw.iterdir():
+        os.utime(table, (0, 0))
+    main(["--raw", str(raw), "--out", str(tmp_path / "out")])
+    printed = capsys.readouterr().out
+    assert "other times, as copies have; if they were changed" in printed
+    assert "nothing done" in printed and (tmp_path / "out/dataset.json").read_bytes() == before
+
+
+def test_a_folder_of_an_earlier_version_keeps_its_fingerprint(raw, tmp_path):
+    main(["--raw", str(raw), "--out", str(tmp_path / "out")])
+    facts = json.loads((tmp_path / "out/dataset.json").read_text())
+    del facts["known_by"]
+    (tmp_path / "out/dataset.json").write_text(json.dumps(facts, indent=2))
+    del facts["input_times"]
+    written = json.dumps(facts) + f" {facts['bytes']}"
+    assert fingerprint(tmp_path / "out") == hashlib.sha256(written.encode()).hexdigest()
 
 
 def test_a_folder_of_the_older_form_is_known_again_and_keeps_its_fingerprint(raw, tmp_path, capsys):

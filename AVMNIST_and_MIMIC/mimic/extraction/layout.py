@@ -14,12 +14,13 @@ dataset.json   what it is: variant, mode, settings, names and units, inputs, cou
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from AVMNIST_and_MIMIC.mimic.arrays import SERIES, STATIC, sha256_of
+from AVMNIST_and_MIMIC.mimic.arrays import KNOWN_BY, SERIES, STATIC, sha256_of
 from i2m2.errors import DataError, SettingsError
 from i2m2.files import write_atomic, write_json
 from i2m2.reading.arrays import ArrayFile
@@ -113,7 +114,13 @@ def holds(out: Path, facts: Facts) -> bool:
     if not arrays.is_file() or sha256_of(arrays) != stored.get("sha256"):
         return False
     before, now = _identity(stored), _identity(facts)
-    if differing := [key for key in before | now if before.get(key) != now.get(key)]:
+    differing = [key for key in before | now if before.get(key) != now.get(key)]
+    if differing == ["inputs"] and _sizes(before) == _sizes(now):
+        print(
+            f"{out}: the tables have the names and sizes of those it was made of, and other times, "
+            f"as copies have; if they were changed since, remove {out} and give this command again"
+        )
+    elif differing:
         raise SettingsError(
             f"{out} holds a data set prepared otherwise ({', '.join(differing)} differ); "
             "give another --out, or remove it"
@@ -132,6 +139,13 @@ def _identity(facts: Facts) -> Facts:
     return identity | {f"settings.{key}": value for key, value in settings.items()}
 
 
+def _sizes(identity: Facts) -> dict[str, int] | None:
+    """{table: bytes} of what `_identity` gives; None where it gives no times beside them."""
+    with suppress(AttributeError, TypeError, ValueError):  # edited
+        return {name: size for name, (size, _) in identity["inputs"].items()}
+    return None
+
+
 def write(out: Path, arrays: Arrays, facts: Facts) -> None:
     """mimic.npz, then dataset.json with its checksum; each replaces its predecessor whole."""
     path = out / "mimic.npz"
@@ -143,7 +157,7 @@ def write(out: Path, arrays: Arrays, facts: Facts) -> None:
         "mortality_columns": list(MORTALITY_COLUMNS),
         "icd9_groups": list(ICD9),
     }
-    written = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+    written = {"bytes": path.stat().st_size, "sha256": sha256_of(path), "known_by": KNOWN_BY}
     write_json(out / "dataset.json", {**facts, "rows": len(arrays["hadm_id"]), **names, **written})
 
 
