@@ -101,7 +101,7 @@ def train_run(experiment: Experiment, config: RunConfig, command: str) -> None:
 
 
 def refuse_metric(experiment: Experiment, config: RunConfig) -> None:
-    """SettingsError, before anything is trained, for a metric of one's own that nothing computes."""
+    """SettingsError, before a training, for a metric of one's own that nothing computes."""
     functions = {
         "Experiment.validate": experiment.validate is None,
         "Experiment.scores": experiment.scores is general_scores,
