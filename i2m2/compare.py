@@ -10,8 +10,9 @@ import numpy as np
 
 from i2m2.errors import CommandParser, SettingsError, aligned, run_command
 from i2m2.metrics import metric_of
-from i2m2.report.paper import TableSpec, analysis_of, listed_under, read_specs
+from i2m2.report.paper import analysis_of, listed_under, read_specs
 from i2m2.report.significance import share_members
+from i2m2.report.specs import TableSpec
 from i2m2.report.tables import LONG
 from i2m2.runs import (
     by_seed,

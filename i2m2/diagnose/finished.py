@@ -22,10 +22,10 @@ from i2m2.metrics import METRICS, metric_of, score
 from i2m2.reading.records import read_record
 from i2m2.report.cache import remembered
 from i2m2.report.fill import counted
-from i2m2.report.mistakes import ANSWERS
 from i2m2.report.notes import data_kind, data_summary, other_files
-from i2m2.report.paper import TableSpec, analysis_of, read_specs
+from i2m2.report.paper import analysis_of, read_specs
 from i2m2.report.significance import Rows, agrees
+from i2m2.report.specs import ANSWERS, TableSpec
 from i2m2.runs import (
     Numbers,
     RunRecord,

@@ -14,8 +14,9 @@ from i2m2.errors import DamagedError, DataError
 from i2m2.files import Plain, write_json
 from i2m2.names import PRODUCT
 from i2m2.reading.records import read_record
-from i2m2.report.paper import Analysis, TableSpec, analysis_of
+from i2m2.report.paper import Analysis, analysis_of
 from i2m2.report.significance import Judgement, Rows, agrees, best_of, judge
+from i2m2.report.specs import TableSpec
 from i2m2.report.studies import RunStatistics, compute, parts_of
 from i2m2.report.tables import ResultRow
 from i2m2.runs import RunRecord, evaluate_command, stamp

@@ -20,9 +20,10 @@ from i2m2.report.notes import (
     verdict,
     why_incomparable,
 )
-from i2m2.report.paper import RowSpec, Runs, TableSpec, analysis_of, listed_under
+from i2m2.report.paper import Runs, analysis_of, listed_under
 from i2m2.report.render import RenderedTable
 from i2m2.report.significance import how_sure
+from i2m2.report.specs import RowSpec, TableSpec
 from i2m2.report.tables import ResultRow, ResultTable, in_percent
 from i2m2.runs import Numbers, RunRecord, lookup
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from shlex import quote
 
 from i2m2.files import Plain
-from i2m2.report.paper import RowSpec, Runs, TableSpec, departures
+from i2m2.report.paper import Runs, departures
+from i2m2.report.specs import RowSpec, TableSpec
 from i2m2.runs import RunRecord, lookup, stamp
 from i2m2.settings import settings_of
 

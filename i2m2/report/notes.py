@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 from i2m2.files import Plain
 from i2m2.names import PRODUCT
-from i2m2.report.paper import PaperValue, Runs, TableSpec, departures
+from i2m2.report.paper import Runs, departures
+from i2m2.report.specs import PaperValue, TableSpec
 from i2m2.report.tables import NOT_JUDGED, ResultRow
 from i2m2.runs import RunRecord, lookup
 from i2m2.settings import flatten, with_role

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,126 +15,14 @@ from i2m2.errors import SettingsError
 from i2m2.files import Plain
 from i2m2.names import PRODUCT
 from i2m2.reading.yaml12 import load_yaml
-from i2m2.report.mistakes import refuse_mistakes, refuse_same_files
+from i2m2.report.specs import EXAMPLE, TableSpec, refuse_mistakes, refuse_same_files
 from i2m2.runs import RunRecord
-from i2m2.settings import RunConfig, defaults_of, flatten, merge_preset, with_role
+from i2m2.settings import defaults_of, flatten, merge_preset, with_role
 from i2m2.stats.predictions import Predictions
 from i2m2.stats.summary import CustomMetrics
 
 Runs = Sequence[RunRecord]
 Labels = Mapping[str, str]  # {run: label of its row}, in the order of the rows
-
-EXAMPLE = "AVMNIST_and_MIMIC/paper.yaml says what an entry holds"
-
-
-class PaperValue(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A number the paper reports, in `unit`: percent or fraction, nats of the NLL. A table's
-    `best` is the number of the best of `rows` (run names), the paper does not say of which."""
-
-    value: float
-    std: float | None = None
-    unit: str = "percent"
-    source: str = ""
-    certainty: str = ""
-    rows: Sequence[str] = ()
-
-    @property
-    def scale(self) -> int:
-        """What a value of ours, a fraction, is multiplied by to be compared with it."""
-        return 100 if self.unit == "percent" else 1
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f}" + (f" ± {self.std:.2f}" if self.std is not None else "")
-
-
-class RowSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A row of the paper's table: its label there, our run's folder name, and the arguments that
-    make that run. `command` makes one that is not trained; `{folder}` in it is the results folder.
-    """
-
-    label: str
-    run: str
-    args: str = ""
-    command: str = ""
-    paper: Mapping[str, PaperValue] = {}  # by metric
-
-
-class TableSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A table of the paper. AVMNIST_and_MIMIC/paper.yaml says what its fields mean; besides these,
-    `folder` is the results folder it is listed under, `published` is False for what no `paper.yaml`
-    knows, `dataset` is then what its runs are of, and `defaults` is the content of its config
-    file."""
-
-    folder: str
-    name: str
-    title: str
-    metrics: list[str]
-    rows: list[RowSpec]
-    train: str = ""
-    config: str = ""
-    source: str = ""
-    synthetic: bool = False
-    published: bool = True
-    dataset: str = ""
-    best: PaperValue | None = None
-    drawn: Sequence[str] = ()
-    seeds: int = 5
-    tolerance: float = 1.0
-    backbone: str = ""
-    variants: Sequence[str] = ()
-    settings: str = ""
-    analysis: str = ""
-    defaults: Plain = {}
-
-    @property
-    def heading(self) -> str:
-        return f"{self.name}: {self.title}"
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """{run: its row's label}, in the order of the rows."""
-        return {row.run: row.label for row in self.rows}
-
-    @property
-    def names_of_best(self) -> str:
-        """The rows of which `best` is the best."""
-        return " and ".join(self.labels.get(run, run) for run in self.best.rows)
-
-    @property
-    def judged_metrics(self) -> list[str]:
-        """The main metric, and the others of which any of the paper's values is known."""
-        main, *others = self.metrics
-        return [main, *(m for m in others if any(m in row.paper for row in self.rows))]
-
-    def settings_class(self) -> type[RunConfig]:
-        """The class of the runs' settings; the core's where none is named. SettingsError for what
-        is no such class."""
-        if not self.settings:
-            return RunConfig
-        module, _, name = self.settings.rpartition(".")
-        with self._named("settings"):
-            found = getattr(import_module(module), name)
-            if not issubclass(found, RunConfig):
-                raise TypeError("it is no RunConfig of i2m2.settings")
-        return found
-
-    def analysis_module(self) -> ModuleType:
-        """The module with the data set's own metrics. SettingsError where it is not there, or has
-        none."""
-        with self._named("analysis"):
-            module = import_module(self.analysis)
-            module.CUSTOM_METRICS  # noqa: B018 (AttributeError where it has none)
-        return module
-
-    @contextmanager
-    def _named(self, field: str) -> Iterator[None]:
-        """SettingsError, with the entry and its field, where what that names cannot be had."""
-        try:
-            yield
-        except (ImportError, AttributeError, TypeError, ValueError) as error:
-            raise SettingsError(
-                f"paper.yaml, {self.folder}: {field}: {getattr(self, field)}: {error}; {EXAMPLE}"
-            ) from error
 
 
 def read_specs() -> dict[str, list[TableSpec]]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal
 
 from i2m2.metrics import metric_of
-from i2m2.report.paper import PaperValue, TableSpec
 from i2m2.report.render import RenderedTable, Strong, csv_text
 from i2m2.report.significance import Judgement
+from i2m2.report.specs import PaperValue, TableSpec
 from i2m2.runs import RunRecord
 from i2m2.stats.intervals import sample_std
 

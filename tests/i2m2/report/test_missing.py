@@ -6,7 +6,8 @@ import msgspec
 import yaml
 
 from i2m2.report.missing import command, missing
-from i2m2.report.paper import RowSpec, read_specs
+from i2m2.report.paper import read_specs
+from i2m2.report.specs import RowSpec
 from i2m2.results import main
 from i2m2.runs import collect
 from tests.i2m2.conftest import CONFIG, INTER, TRAIN, make_run, make_three, save_predictions

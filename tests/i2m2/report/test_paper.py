@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from i2m2.errors import SettingsError
-from i2m2.report.mistakes import FIRST, WRITTEN
 from i2m2.report.paper import read_paper, read_specs
 from i2m2.report.render import slug
+from i2m2.report.specs import FIRST, WRITTEN
 from i2m2.report.study_tables import STUDIES
 from i2m2.results import main
 from i2m2.settings import flatten, settings_of
